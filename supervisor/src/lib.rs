@@ -1,0 +1,6 @@
+//! The supervisor: starts, watches, restarts and explains the workers.
+//!
+//! It never touches event payloads on the hot path, never blocks on a worker, and trusts nothing that a worker writes.
+#![forbid(unsafe_code)]
+
+pub mod step;

@@ -1,0 +1,2 @@
+//! The HTTP API worker, as a library.
+#![forbid(unsafe_code)]
