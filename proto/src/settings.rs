@@ -1,9 +1,6 @@
 //! What a worker of ours is told about itself at its start, through its environment. No secrets.
 
-use crate::{
-    ids::Generation,
-    words::Role,
-};
+use crate::{ids::Generation, words::Role};
 use serde::{Deserialize, Serialize};
 
 /// The variable that carries [`Settings`] as JSON.

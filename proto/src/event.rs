@@ -1,0 +1,291 @@
+//! One event as it travels through the ring: a fixed head, then its texts.
+
+use std::str;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian as le};
+
+/// The longest series name, in bytes.
+pub const MAX_SERIES: usize = 128;
+/// The longest label, in bytes.
+pub const MAX_LABEL: usize = 128;
+/// The longest `data`, in bytes of JSON text.
+pub const MAX_DATA: usize = 4096;
+/// The longest request id, in bytes.
+pub const MAX_REQUEST_ID: usize = 64;
+/// The longest encoded event, in bytes.
+pub const MAX_EVENT: usize = size_of::<Head>() + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + MAX_DATA;
+
+/// One accepted datum. Borrowed: it lives as long as the bytes it was read from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// The series that it belongs to, 1..=[`MAX_SERIES`] bytes.
+    pub series: &'a str,
+    /// The datum; finite.
+    pub value: f64,
+    /// When it happened, Unix milliseconds.
+    pub ts_ms: i64,
+    /// When it was accepted, Unix milliseconds.
+    pub arrived_ms: i64,
+    /// At most [`MAX_LABEL`] bytes.
+    pub label: Option<&'a str>,
+    /// Any JSON, as its text, at most [`MAX_DATA`] bytes.
+    pub data: Option<&'a str>,
+    /// The id of the request that brought it, at most [`MAX_REQUEST_ID`] bytes.
+    pub request_id: Option<&'a str>,
+}
+
+/// Why an event could not be encoded or decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// A text is longer than its limit, or a series name is empty.
+    #[error("{field} has {found} bytes; allowed are {least} to {most}")]
+    Length {
+        /// Which text.
+        field: &'static str,
+        /// Its length, in bytes.
+        found: usize,
+        /// The least length.
+        least: usize,
+        /// The greatest length.
+        most: usize,
+    },
+    /// The value is infinite or not a number.
+    #[error("value is not finite")]
+    NotFinite,
+    /// The bytes are shorter or longer than their head says.
+    #[error("the record has {found} bytes; its head speaks of {wanted}")]
+    Size {
+        /// By the head.
+        wanted: usize,
+        /// In fact.
+        found: usize,
+    },
+    /// A text is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    Encoding(&'static str),
+}
+
+/// The fixed head of an encoded event; the texts follow it in the order of their lengths here.
+/// A length of 0 stands for an absent text, but for `label` and `data`, where `flags` tells absent from empty.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Head {
+    value: le::F64,
+    ts_ms: le::I64,
+    arrived_ms: le::I64,
+    data_len: le::U16,
+    flags: u8,
+    series_len: u8,
+    label_len: u8,
+    request_len: u8,
+    reserved: [u8; 2],
+}
+
+const HAS_LABEL: u8 = 1;
+const HAS_DATA: u8 = 2;
+const HAS_REQUEST: u8 = 4;
+
+fn bounded(field: &'static str, text: &str, least: usize, most: usize) -> Result<usize, EventError> {
+    let found = text.len();
+    if (least..=most).contains(&found) {
+        Ok(found)
+    } else {
+        Err(EventError::Length {
+            field,
+            found,
+            least,
+            most,
+        })
+    }
+}
+
+/// A length that [`bounded`] let through fits its field; saturation is never reached.
+fn short(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
+}
+
+impl<'a> Event<'a> {
+    /// Appends the encoded event to `into`.
+    ///
+    /// # Errors
+    /// When a text is out of its bounds or the value is not finite; `into` is unchanged then.
+    pub fn encode(&self, into: &mut Vec<u8>) -> Result<(), EventError> {
+        let (label, data) = (self.label.unwrap_or_default(), self.data.unwrap_or_default());
+        let request = self.request_id.unwrap_or_default();
+        let head = Head {
+            value: self.value.into(),
+            ts_ms: self.ts_ms.into(),
+            arrived_ms: self.arrived_ms.into(),
+            series_len: short(bounded("series", self.series, 1, MAX_SERIES)?),
+            label_len: short(bounded("label", label, 0, MAX_LABEL)?),
+            request_len: short(bounded("request id", request, 0, MAX_REQUEST_ID)?),
+            data_len: u16::try_from(bounded("data", data, 0, MAX_DATA)?)
+                .unwrap_or(u16::MAX)
+                .into(),
+            flags: flag(self.label, HAS_LABEL)
+                | flag(self.data, HAS_DATA)
+                | flag(self.request_id, HAS_REQUEST),
+            reserved: [0; 2],
+        };
+        if !self.value.is_finite() {
+            return Err(EventError::NotFinite);
+        }
+        into.reserve(size_of::<Head>() + self.series.len() + label.len() + request.len() + data.len());
+        into.extend_from_slice(head.as_bytes());
+        for text in [self.series, label, request, data] {
+            into.extend_from_slice(text.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Reads an encoded event. Never panics, whatever the bytes.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one event within its bounds.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
+        let too_short = EventError::Size {
+            wanted: size_of::<Head>(),
+            found: bytes.len(),
+        };
+        let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
+        let lengths = [
+            head.series_len.into(),
+            head.label_len.into(),
+            head.request_len.into(),
+            usize::from(head.data_len.get()),
+        ];
+        let wanted = size_of::<Head>() + lengths.iter().sum::<usize>();
+        if wanted != bytes.len() {
+            return Err(EventError::Size {
+                wanted,
+                found: bytes.len(),
+            });
+        }
+        let mut next = |field, length: usize, least, most| {
+            let (text, rest) = texts.split_at(length);
+            texts = rest;
+            let text = str::from_utf8(text).map_err(|_| EventError::Encoding(field))?;
+            bounded(field, text, least, most)?;
+            Ok(text)
+        };
+        let [series_len, label_len, request_len, data_len] = lengths;
+        let event = Self {
+            value: head.value.get(),
+            ts_ms: head.ts_ms.get(),
+            arrived_ms: head.arrived_ms.get(),
+            series: next("series", series_len, 1, MAX_SERIES)?,
+            label: Some(next("label", label_len, 0, MAX_LABEL)?).filter(|_| head.flags & HAS_LABEL != 0),
+            request_id: Some(next("request id", request_len, 0, MAX_REQUEST_ID)?)
+                .filter(|_| head.flags & HAS_REQUEST != 0),
+            data: Some(next("data", data_len, 0, MAX_DATA)?).filter(|_| head.flags & HAS_DATA != 0),
+        };
+        if event.value.is_finite() {
+            Ok(event)
+        } else {
+            Err(EventError::NotFinite)
+        }
+    }
+}
+
+const fn flag(text: Option<&str>, bit: u8) -> u8 {
+    if text.is_some() { bit } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Event<'static> {
+        Event {
+            series: "DTW",
+            value: -6.5,
+            ts_ms: 978_310_020_000,
+            arrived_ms: 1,
+            label: Some(""),
+            data: None,
+            request_id: Some("r-1"),
+        }
+    }
+
+    #[test]
+    fn every_bound_is_checked() {
+        let mut bytes = Vec::new();
+        let long = "x".repeat(MAX_DATA + 1);
+        for (event, field) in [
+            (
+                Event {
+                    series: "",
+                    ..sample()
+                },
+                "series",
+            ),
+            (
+                Event {
+                    series: &long[..MAX_SERIES + 1],
+                    ..sample()
+                },
+                "series",
+            ),
+            (
+                Event {
+                    label: Some(&long[..MAX_LABEL + 1]),
+                    ..sample()
+                },
+                "label",
+            ),
+            (
+                Event {
+                    request_id: Some(&long[..MAX_REQUEST_ID + 1]),
+                    ..sample()
+                },
+                "request id",
+            ),
+            (
+                Event {
+                    data: Some(&long),
+                    ..sample()
+                },
+                "data",
+            ),
+        ] {
+            assert!(
+                matches!(event.encode(&mut bytes), Err(EventError::Length { field: found, .. }) if found == field)
+            );
+        }
+        assert_eq!(
+            Event {
+                value: f64::NAN,
+                ..sample()
+            }
+            .encode(&mut bytes),
+            Err(EventError::NotFinite)
+        );
+        assert!(bytes.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(
+            series in "\\PC{1,32}", value in -1e300..1e300f64, ts_ms: i64, arrived_ms: i64,
+            label in proptest::option::of("\\PC{0,32}"), data in proptest::option::of("\\PC{0,99}"),
+            request_id in proptest::option::of("[a-z0-9-]{0,64}"),
+        ) {
+            let event = Event {
+                series: &series, value, ts_ms, arrived_ms,
+                label: label.as_deref(), data: data.as_deref(), request_id: request_id.as_deref(),
+            };
+            let mut bytes = Vec::new();
+            event.encode(&mut bytes).unwrap();
+            prop_assert!(bytes.len() <= MAX_EVENT);
+            prop_assert_eq!(Event::decode(&bytes).unwrap(), event);
+            prop_assert!(Event::decode(&bytes[..bytes.len() - 1]).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(event) = Event::decode(&bytes) {
+                prop_assert!(event.value.is_finite() && !event.series.is_empty());
+            }
+        }
+    }
+}
