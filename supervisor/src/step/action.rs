@@ -1,0 +1,77 @@
+//! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
+
+use super::{event::ClientId, log::LogRecord, state::WorkerId};
+use bulkhead_proto::{
+    control::{Outcome, ToWorker},
+    ids::{Generation, Seq},
+};
+
+/// One thing to do. Actions of one turn are carried out in order, after the new state was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a process. Answered by `Spawned` or `SpawnFailed`.
+    Spawn {
+        /// Which worker.
+        worker: WorkerId,
+        /// Its new generation.
+        generation: Generation,
+    },
+    /// Send a frame; what does not fit comes back as `PipeFull`. A pipe closed by the other end is no event: a death follows.
+    Send {
+        /// To whom.
+        generation: Generation,
+        /// What.
+        frame: ToWorker,
+    },
+    /// Close the pipe towards a worker: it reads the end of file. Frames from it are still read.
+    CloseControl {
+        /// Whose.
+        generation: Generation,
+    },
+    /// Send a signal.
+    Signal {
+        /// To whom, through its pidfd: never to a process that was reaped.
+        generation: Generation,
+        /// Which.
+        signal: Signal,
+        /// To its whole process group.
+        group: bool,
+    },
+    /// Answer a command.
+    Answer {
+        /// To whom; it may be gone.
+        client: ClientId,
+        /// Done or not; a refusal carries its reason.
+        outcome: Outcome,
+        /// One line for people, said on success too. Never empty.
+        text: String,
+    },
+    /// Give out numbers for events beyond this one only after further ones have been reserved on disk.
+    ReserveSeqs {
+        /// The next number that the API gives out.
+        next: Seq,
+    },
+    /// Wake whoever may be parked on a shared bell: its owner's partner is gone.
+    KickBells,
+    /// Write one line to the log.
+    Log(LogRecord),
+    /// Save state, unreleased events and marks. Answered by `Saved`.
+    Save {
+        /// Every worker is gone. If not, one that cannot be killed may still write to shared memory.
+        settled: bool,
+    },
+    /// Leave, now.
+    Exit {
+        /// The exit code: 0 after an orderly stop, else 1.
+        code: u8,
+    },
+}
+
+/// The signals that the supervisor sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Term,
+    /// SIGKILL.
+    Kill,
+}
