@@ -3,4 +3,5 @@
 //! It never touches event payloads on the hot path, never blocks on a worker, and trusts nothing that a worker writes.
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod step;

@@ -1,0 +1,253 @@
+//! The configuration as its users meet it.
+
+use super::*;
+use bulkhead_proto::words::Role;
+use std::time::Duration;
+
+fn read(text: &str) -> Result<Plan, String> {
+    parse(text, Source::File("t.toml".into()), &Overrides::default()).map_err(|error| error.to_string())
+}
+
+fn errors(text: &str) -> String {
+    read(text).unwrap_err()
+}
+
+#[test]
+fn no_configuration_means_the_defaults_of_the_contract() {
+    let plan = read("").unwrap();
+    assert_eq!(plan.state_dir, Path::new("bulkhead-state"));
+    assert_eq!(plan.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        (plan.max_body, plan.max_series, plan.capacity),
+        (4 << 20, 4096, 64 << 20)
+    );
+    assert!(!plan.policy.faults);
+    assert_eq!(
+        (plan.policy.initial, plan.policy.max),
+        (Duration::ZERO, Duration::from_secs(10))
+    );
+    assert_eq!(
+        (plan.policy.limit, plan.policy.period),
+        (10, Duration::from_secs(30))
+    );
+    let workers: Vec<_> = plan
+        .workers
+        .iter()
+        .map(|w| (w.name.as_str(), w.role, w.command[0].as_str()))
+        .collect();
+    assert_eq!(
+        workers,
+        [
+            ("api", Role::Api, "bulkhead-api"),
+            ("analytics", Role::Analytics, "bulkhead-analytics")
+        ]
+    );
+}
+
+#[test]
+fn the_commented_default_configuration_says_what_the_defaults_are() {
+    let text = include_str!("../../../deploy/bulkhead.toml");
+    assert_eq!(read(text).unwrap(), read("").unwrap());
+    // Keys whose default depends on the machine stand there as "#key = value": they must be valid too.
+    let shown: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
+                .unwrap_or(line)
+                .to_owned()
+                + "\n"
+        })
+        .collect();
+    let plan = read(&shown).unwrap();
+    assert_eq!(plan.workers.len(), 3, "the example of a further worker");
+}
+
+#[test]
+fn every_key_has_its_effect() {
+    let plan = read(
+        r#"
+        state_dir = "/s"
+        [log]
+        format = "json"
+        level = "debug"
+        [api]
+        listen = "unix:/run/api.sock"
+        max_body = "1MiB"
+        [analytics]
+        command = ["/opt/mine", "--fast"]
+        max_series = 10
+        stop_timeout = "3s"
+        [link]
+        capacity = "8MiB"
+        [restart]
+        initial = "1s"
+        max = "1m"
+        limit = 3
+        period = "1m"
+        [faults]
+        enabled = true
+        [[worker]]
+        name = "one"
+        command = ["sh", "-c", "true"]
+        env = { A = "b" }
+        pass_env = ["C"]
+        cwd = "/"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(plan.state_dir, Path::new("/s"));
+    assert_eq!(plan.log.format, LogFormat::Json);
+    assert_eq!(plan.log.level, tracing::level_filters::LevelFilter::DEBUG);
+    assert_eq!(plan.listen, Listen::Unix("/run/api.sock".into()));
+    assert_eq!(
+        (plan.max_body, plan.max_series, plan.capacity),
+        (1 << 20, 10, 8 << 20)
+    );
+    assert_eq!((plan.policy.limit, plan.policy.faults), (3, true));
+    assert_eq!(plan.workers[1].command, ["/opt/mine", "--fast"]);
+    assert_eq!(plan.workers[1].stop_timeout, Duration::from_secs(3));
+    let one = &plan.workers[2];
+    assert_eq!((one.name.as_str(), one.role), ("one", Role::Plain));
+    assert_eq!(
+        (one.env["A"].as_str(), one.pass_env.as_slice()),
+        ("b", &["C".to_owned()][..])
+    );
+    assert_eq!(one.cwd.as_deref(), Some(Path::new("/")));
+}
+
+#[test]
+fn all_errors_come_at_once_with_line_and_column() {
+    let text = "[api]\nlissten = \"x\"\nmax_body = 7\n[restart]\nmax = \"5 s\"\n[faults]\nenabled = 1\n";
+    assert_eq!(
+        errors(text),
+        "t.toml:2:1: api.lissten: unknown key; did you mean \"listen\"?\n\
+         t.toml:3:12: api.max_body: wanted a string, found 7\n\
+         t.toml:5:7: restart.max: wanted a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\", found \"5 s\"\n\
+         t.toml:7:11: faults.enabled: wanted true or false, found 1"
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_an_error_with_its_place() {
+    assert!(
+        errors("[api\nlisten = 1").starts_with("t.toml:1:"),
+        "{}",
+        errors("[api\nlisten = 1")
+    );
+    assert!(errors("x = \"unterminated").starts_with("t.toml:1:"));
+}
+
+#[test]
+fn what_is_not_in_this_version_says_so() {
+    for text in [
+        "api.token_file = \"x\"",
+        "analytics.standby = true",
+        "analytics.instances = 2",
+        "analytics.hang_timeout = \"5s\"",
+        "analytics.max_attempts = 2",
+        "analytics.memory_limit = \"1GiB\"",
+        "link.transport = \"socket\"",
+        "link.durability = \"disk\"",
+        "log.format = \"journald\"",
+        "[history]\nkeep = 3",
+    ] {
+        assert!(
+            errors(text).contains("not in this version"),
+            "{text}: {}",
+            errors(text)
+        );
+    }
+}
+
+#[test]
+fn a_listener_beyond_loopback_is_refused_unless_insecure() {
+    assert!(
+        errors("api.listen = \"0.0.0.0:80\"").contains("t.toml:1:14: api.listen: 0.0.0.0:80 can be reached")
+    );
+    assert!(read("api.listen = \"0.0.0.0:80\"\napi.insecure = true").is_ok());
+    let overrides = Overrides {
+        listen: Some("0.0.0.0:80".into()),
+        ..Overrides::default()
+    };
+    let error = parse("", Source::Defaults, &overrides).unwrap_err().to_string();
+    assert!(error.contains("BULKHEAD_API_LISTEN: 0.0.0.0:80"), "{error}");
+}
+
+#[test]
+fn names_of_workers_are_unique_and_plain() {
+    let worker = |name: &str| format!("[[worker]]\nname = \"{name}\"\ncommand = [\"x\"]\n");
+    assert!(read(&worker("one")).is_ok());
+    for name in ["", "api", "analytics", "Big", "a b", "ä"] {
+        assert!(errors(&worker(name)).contains("worker[0].name"), "{name}");
+    }
+    assert!(errors(&(worker("one") + &worker("one"))).contains("worker[1].name: \"one\" is taken"));
+    assert!(errors("[[worker]]\nname = \"x\"").contains("worker[0].command: wanted a program"));
+    assert_eq!(
+        errors("\n[[worker]]\ncommand = [\"x\"]"),
+        "t.toml:2:1: worker[0].name: every worker needs one"
+    );
+}
+
+#[test]
+fn values_out_of_bounds_are_refused() {
+    for text in [
+        "link.capacity = \"1MiB\"",
+        "link.capacity = \"5MiB\"",
+        "restart.limit = 0",
+        "restart.limit = 65",
+        "restart.period = \"25h\"",
+        "analytics.max_series = -1",
+        "analytics.command = []",
+        "analytics.command = [\"\"]",
+        "api.env = { \"A=B\" = \"c\" }",
+        "restart.initial = \"11s\"",
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_file_is_found_by_option_then_by_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    std::fs::write(&one, "state_dir = \"/one\"").unwrap();
+    std::fs::write(&two, "state_dir = \"/two\"").unwrap();
+    let variable = |name: &str| (name == "BULKHEAD_CONFIG").then(|| two.to_string_lossy().into_owned());
+    assert_eq!(
+        load(Some(&one), &variable).unwrap().0.state_dir,
+        Path::new("/one")
+    );
+    assert_eq!(load(None, &variable).unwrap().0.state_dir, Path::new("/two"));
+    let missing = load(Some(Path::new("/nonexistent.toml")), &variable)
+        .unwrap_err()
+        .to_string();
+    assert!(missing.starts_with("/nonexistent.toml: cannot read"), "{missing}");
+}
+
+#[test]
+fn the_environment_overrides_listener_and_state_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, "state_dir = \"/file\"\napi.listen = \"127.0.0.1:1\"").unwrap();
+    let variable = |name: &str| match name {
+        "BULKHEAD_STATE_DIR" => Some("/env".to_owned()),
+        "BULKHEAD_API_LISTEN" => Some("127.0.0.1:2".to_owned()),
+        _ => None,
+    };
+    let (plan, _) = load(Some(&file), &variable).unwrap();
+    assert_eq!(
+        (plan.state_dir.as_path(), plan.listen.to_string().as_str()),
+        (Path::new("/env"), "127.0.0.1:2")
+    );
+    let systemd = |name: &str| (name == "STATE_DIRECTORY").then(|| "/var/lib/bulkhead:/x".to_owned());
+    assert_eq!(
+        load(Some(&file), &systemd).unwrap().0.state_dir,
+        Path::new("/file")
+    );
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(
+        load(Some(&file), &systemd).unwrap().0.state_dir,
+        Path::new("/var/lib/bulkhead")
+    );
+}
