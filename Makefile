@@ -1,0 +1,53 @@
+# make run      build and start everything on 127.0.0.1:8080; Ctrl-C stops it
+# make check    the contributor's quick loop: format, lints, unit tests
+# make test     everything, on the real binaries
+# make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
+# make install  PREFIX=/usr/local DESTDIR=
+# make clean    remove what was built and the demonstration's state
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BINARIES := bulkhead bulkhead-api bulkhead-analytics
+PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-analytics
+
+# cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
+RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
+
+.PHONY: run check test deny install clean
+
+run:
+	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
+	PATH="$(abspath $(TARGET))/release:$$PATH" exec $(TARGET)/release/bulkhead run --config tests/demo.toml
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(RUN_TESTS) --workspace --exclude bulkhead-tests
+
+# The end-to-end tests run the binaries that lie beside them in the target directory: build those first, in the same
+# profile, so that nothing is built twice.
+test:
+	tests/setup.sh
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) build --workspace --bins --locked
+	$(RUN_TESTS) --workspace
+	$(CARGO) test --workspace --doc --locked
+	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
+	else echo 'NOT CHECKED: licences and sources of the dependencies, since cargo-deny is not installed (see "make deny")'; fi
+
+deny:
+	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }
+	cargo-deny --all-features check bans licenses sources
+
+install:
+	$(CARGO) build --release --locked $(PACKAGES)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 644 deploy/bulkhead.toml README.md '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+
+clean:
+	$(CARGO) clean
+	rm -rf bulkhead-state

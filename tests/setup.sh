@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes sure that the programs which building and testing need are there.
+# As root it installs the missing Debian packages and says so; otherwise it names them and stops.
+set -euo pipefail
+
+missing=()
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null || missing+=("$2")
+}
+need cc gcc
+need unshare util-linux
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+
+if ! command -v cargo >/dev/null; then
+    echo "cargo is missing: install stable Rust (1.88 or later), for example from https://rustup.rs" >&2
+    exit 1
+fi
+if [ ${#missing[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "missing Debian packages: ${missing[*]}" >&2
+        echo "install them first: sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "installing missing Debian packages: ${missing[*]}"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "note: not root, so the test of the supervisor as PID 1 (it needs a pid namespace) is SKIPPED"
+fi

@@ -1,0 +1,113 @@
+//! A place for one supervisor: its configuration, state and control socket; it may be started there again and again.
+
+use crate::{Bulkhead, binaries, bulkhead::Above};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// A temporary directory that outlives the supervisors started in it.
+pub struct Home {
+    dir: TempDir,
+}
+
+/// What a command of the operator said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Home {
+    /// A new one with this configuration (TOML).
+    ///
+    /// # Panics
+    /// When the temporary directory cannot be made.
+    #[must_use]
+    pub fn new(config: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().unwrap();
+        std::fs::write(dir.path().join("bulkhead.toml"), config).unwrap();
+        Self { dir }
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A file in it that is a link to a binary of the workspace, so that a test can put another program in its place.
+    ///
+    /// # Panics
+    /// When the binary has not been built.
+    pub fn link(&self, name: &str, target: &Path) -> PathBuf {
+        let link = self.path(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        link
+    }
+
+    /// Starts the supervisor here and waits until both workers are active.
+    ///
+    /// # Panics
+    /// With its log, when it does not come up.
+    #[must_use]
+    pub fn start(self) -> Bulkhead {
+        let command = self.command(binaries::find(binaries::SUPERVISOR));
+        Bulkhead::spawn(self, command, Above::Nothing)
+    }
+
+    /// Starts it as the first process of a pid namespace of its own, as in a container. Needs root.
+    ///
+    /// # Panics
+    /// With its log, when it does not come up.
+    #[must_use]
+    pub fn start_as_pid_1(self) -> Bulkhead {
+        let mut unshare = self.command("unshare".into());
+        unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+        unshare.arg(binaries::find(binaries::SUPERVISOR));
+        Bulkhead::spawn(self, unshare, Above::Unshare)
+    }
+
+    /// A program with an environment that does not depend on who runs the tests, its output piped.
+    fn command(&self, program: PathBuf) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("BULKHEAD_API_LISTEN", "127.0.0.1:0")
+            .env("BULKHEAD_STATE_DIR", self.path("state"))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Adds `run` and where to run.
+    pub(crate) fn run_here(&self, command: &mut Command) {
+        command.stdout(Stdio::null());
+        command.arg("--socket").arg(self.path("control.sock"));
+        command.arg("run").arg("--config").arg(self.path("bulkhead.toml"));
+    }
+
+    /// Runs a command of the operator against the supervisor that runs here.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn say(&self, arguments: &[&str]) -> Said {
+        let mut command = self.command(binaries::find(binaries::SUPERVISOR));
+        let output = command.arg("--socket").arg(self.path("control.sock")).args(arguments).output().unwrap();
+        Said {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}

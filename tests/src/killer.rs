@@ -1,0 +1,79 @@
+//! A killer: strikes a worker at seeded random moments of its life.
+
+use crate::{
+    Bulkhead,
+    bulkhead::eventually,
+    log::Reading,
+    process::Signal,
+};
+use fastrand::Rng;
+
+/// The most pauses of the CPU between the moment that was waited for and the blow: about a millisecond, several times
+/// what applying or committing a batch takes.
+const MOST_PAUSES: u32 = 30_000;
+
+/// The moments of a life that a blow may follow.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// The process was started: it is booting.
+    Started,
+    /// It was activated: it scrubs, or begins to work.
+    Activated,
+    /// It has committed something new since it was activated, or has nothing to commit.
+    Progressed,
+}
+
+/// Kills one worker again and again.
+pub struct Killer<'a> {
+    bulkhead: &'a Bulkhead,
+    worker: &'static str,
+    story: Reading,
+    rng: Rng,
+}
+
+impl<'a> Killer<'a> {
+    /// A killer of this worker, whose moments follow from the seed.
+    #[must_use]
+    pub fn new(bulkhead: &'a Bulkhead, worker: &'static str, rng: Rng) -> Self {
+        Self { bulkhead, worker, story: bulkhead.log().from_start(), rng }
+    }
+
+    /// Kills the next generation at a random moment of its life, and waits for the report of its death.
+    pub fn strike(&mut self) {
+        let moment = *self.rng.choice(&[Moment::Started, Moment::Activated, Moment::Progressed]).unwrap();
+        let started = self.story.wait_for_worker("worker_started", self.worker);
+        let generation = started.number("generation");
+        let analysed = self.analysed();
+        match moment {
+            Moment::Started => {}
+            Moment::Activated => self.activated(),
+            Moment::Progressed => {
+                self.activated();
+                self.progressed(analysed);
+            }
+        }
+        for _ in 0..self.rng.u32(..MOST_PAUSES) {
+            std::hint::spin_loop();
+        }
+        self.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
+        self.story.wait_for("the death of the generation that was killed", |line| {
+            line.tells("worker_died", self.worker) && line.number("generation") == generation
+        });
+    }
+
+    fn activated(&mut self) {
+        self.story.wait_for_worker("worker_activated", self.worker);
+    }
+
+    fn progressed(&self, before: u64) {
+        let client = self.bulkhead.client();
+        eventually(self.bulkhead.log(), "progress of the analysis", || {
+            let stats = client.json("/v1/stats");
+            stats["pending"] == 0 || stats["analysed"].as_u64().unwrap() > before
+        });
+    }
+
+    fn analysed(&self) -> u64 {
+        self.bulkhead.client().json("/v1/stats")["analysed"].as_u64().unwrap()
+    }
+}

@@ -1,0 +1,88 @@
+//! What /proc says about processes, and signals to those that the tests started.
+
+use crate::log::Log;
+use nix::{sys::signal::kill, unistd::Pid};
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
+
+pub use procfs::process::FDTarget;
+pub use nix::sys::signal::Signal;
+
+/// Sends a signal. A process that is gone already is no error: deaths cross.
+///
+/// # Panics
+/// When it may not be sent.
+pub fn signal(pid: i32, signal: Signal) {
+    match kill(Pid::from_raw(pid), signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("{signal} to {pid}: {error}"),
+    }
+}
+
+/// The parent of a process, if there is such a process.
+#[must_use]
+pub fn parent(pid: i32) -> Option<i32> {
+    Some(Process::new(pid).ok()?.stat().ok()?.ppid)
+}
+
+/// A process and all below it, as handles that survive the reuse of their numbers.
+#[must_use]
+pub fn tree(pid: i32) -> Vec<Process> {
+    let Ok(root) = Process::new(pid) else { return Vec::new() };
+    let children: Vec<u32> = root
+        .tasks()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| task.children().ok())
+        .flatten()
+        .collect();
+    let below = children.into_iter().filter_map(|child| i32::try_from(child).ok()).flat_map(tree);
+    std::iter::once(root).chain(below).collect()
+}
+
+/// Those of these processes that still run, as text for a failure's message.
+#[must_use]
+pub fn alive(processes: &[Process]) -> Vec<String> {
+    processes
+        .iter()
+        .filter(|process| process.is_alive())
+        .map(|process| format!("{} {:?}", process.pid(), process.cmdline().unwrap_or_default()))
+        .collect()
+}
+
+/// Waits until none of these processes runs.
+///
+/// # Panics
+/// When one still does at the deadline.
+pub fn wait_until_gone(processes: &[Process], log: &Log) {
+    crate::bulkhead::eventually(log, "the processes to be gone", || alive(processes).is_empty());
+}
+
+/// What the fds of a process refer to, in their order.
+///
+/// # Panics
+/// When the process is gone.
+#[must_use]
+pub fn fds(pid: i32) -> Vec<(i32, FDTarget)> {
+    let mut fds: Vec<_> =
+        Process::new(pid).unwrap().fd().unwrap().flatten().map(|fd| (fd.fd, fd.target)).collect();
+    fds.sort_by_key(|(number, _)| *number);
+    fds
+}
+
+/// The permissions of each mapping of a memfd whose name contains this.
+///
+/// # Panics
+/// When the process is gone.
+#[must_use]
+pub fn memfd_mappings(pid: i32, name: &str) -> Vec<MMPermissions> {
+    let named = |map: &MemoryMap| {
+        let MMapPath::Path(path) = &map.pathname else { return false };
+        path.to_string_lossy().starts_with("/memfd:") && path.to_string_lossy().contains(name)
+    };
+    let maps = Process::new(pid).unwrap().maps().unwrap();
+    maps.iter()
+        .filter(|map| named(map))
+        .map(|map| map.perms)
+        .collect()
+}
