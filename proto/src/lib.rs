@@ -4,12 +4,22 @@
 //! This crate never starts a process and never serves a socket. Unsafe code lives in the files named in
 //! `ARCHITECTURE.md`, and nowhere else.
 
+pub mod bell;
+pub mod board;
 pub mod codec;
 pub mod control;
+pub mod cursor;
 pub mod event;
 pub mod fds;
 pub mod ids;
 pub mod pipe;
+pub mod ring;
+pub mod segment;
 pub mod settings;
+pub mod shared;
 pub mod status;
+mod sync;
 pub mod words;
+
+// Positions and lengths in shared memory are 64 bits wide, as indices are.
+const _: () = assert!(size_of::<usize>() == 8, "Bulkhead needs a 64-bit machine");

@@ -1,0 +1,125 @@
+//! Waking a parked consumer: an epoch in shared memory and an eventfd.
+//!
+//! The parker continues the epoch to the next odd number, fences, looks once more, and polls the eventfd. The publisher
+//! stores, fences, loads the epoch, and writes the eventfd only if the epoch is odd and not the one that it notified
+//! last. What it notified is remembered privately: a death between the check and the write loses nothing, for a
+//! successor starts without that memory, and the supervisor rings after every death.
+
+use crate::{
+    cursor::EPOCH,
+    shared::{ReadWords, WriteWords},
+    sync::{Ordering, fence},
+};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
+use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::atomic::AtomicU64,
+};
+
+/// An eventfd, non-blocking. Any number of ringings before it is looked at are one.
+#[derive(Debug)]
+pub struct Bell(OwnedFd);
+
+impl Bell {
+    /// Makes a new bell.
+    ///
+    /// # Errors
+    /// When there are no fds left.
+    pub fn create() -> Result<Self, Errno> {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Self)
+    }
+
+    /// Another fd of the same bell.
+    ///
+    /// # Errors
+    /// When there are no fds left.
+    pub fn try_clone(&self) -> Result<OwnedFd, Errno> {
+        rustix::io::fcntl_dupfd_cloexec(&self.0, 3)
+    }
+
+    /// Rings. Never waits.
+    pub fn kick(&self) {
+        // It fails only when 2^64 - 2 ringings were not looked at: then it rings anyway.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Silences it. True if it had rung.
+    pub fn clear(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+    }
+}
+
+impl From<OwnedFd> for Bell {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Says that this consumer is about to sleep. It must then look for work once more, and only then wait for the bell.
+pub fn announce_park(cursor: &impl WriteWords) {
+    let epoch = cursor.load(EPOCH, Ordering::Relaxed);
+    cursor.store(EPOCH, epoch.wrapping_add(1) | 1, Ordering::Relaxed);
+    // Pairs with the fence in `Waker::due`: either we see what was published, or the publisher sees us parked.
+    fence(Ordering::SeqCst);
+}
+
+/// Says that this consumer is awake.
+pub fn retract_park(cursor: &impl WriteWords) {
+    let epoch = cursor.load(EPOCH, Ordering::Relaxed);
+    cursor.store(EPOCH, epoch.wrapping_add(epoch & 1), Ordering::Relaxed);
+}
+
+/// The publisher's side: rings once for each time that the consumer parks.
+#[derive(Debug)]
+pub struct Waker<C> {
+    cursor: C,
+    notified: AtomicU64,
+}
+
+impl<C: ReadWords> Waker<C> {
+    /// Watches the epoch on that cursor page.
+    pub const fn new(cursor: C) -> Self {
+        Self {
+            cursor,
+            notified: AtomicU64::new(0),
+        }
+    }
+
+    /// To be called after every publishing.
+    pub fn wake(&self, bell: &Bell) {
+        if let Some(epoch) = self.due() {
+            bell.kick();
+            self.rung(epoch);
+        }
+    }
+
+    /// The epoch of a parked consumer that we did not ring for yet.
+    pub fn due(&self) -> Option<u64> {
+        // Pairs with the fence in `announce_park`.
+        fence(Ordering::SeqCst);
+        let epoch = self.cursor.load(EPOCH, Ordering::Relaxed);
+        let parked = epoch & 1 == 1;
+        // A private memory of this process, never shared: relaxed, and std's also under loom.
+        (parked && epoch != self.notified.load(Ordering::Relaxed)).then_some(epoch)
+    }
+
+    /// Remembers that it was rung for that epoch.
+    pub fn rung(&self, epoch: u64) {
+        self.notified.store(epoch, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,138 @@
+//! The consumer's page: what the analysis has in hand, where it sleeps, and its last words.
+//!
+//! Written by the active analysis alone; the others read it as hostile.
+
+use crate::{
+    codec,
+    control::cut,
+    ids::{Generation, Position, Seq},
+    shared::{ReadWords, WORD, WriteWords, index, words_for},
+    sync::Ordering,
+};
+use bincode::{Decode, Encode};
+
+/// The page, in words.
+pub const CURSOR_WORDS: usize = 512;
+
+/// Seq in hand and phase, in one word so that no death tears them.
+const HAND: usize = 0;
+/// The position up to which the ring was read.
+const READ: usize = 1;
+/// The park epoch ([`crate::bell`]), on a cache line of its own: the API loads it after every append.
+pub(crate) const EPOCH: usize = 8;
+/// Length and CRC of the last words; 0 when there are none. Stored after them.
+const SEAL: usize = 16;
+const WORDS: usize = 17;
+
+/// The longest text of the last words, in bytes; with the other two, it fits the page.
+const MAX_LAST_WORD: usize = 1024;
+
+/// What the analysis was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Doing {
+    /// Waiting, or reading the ring.
+    Idle = 0,
+    /// Applying an event.
+    Apply = 1,
+    /// Committing.
+    Commit = 2,
+    /// Loading the state of a series.
+    Load = 3,
+}
+
+/// What the analysis had in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hand {
+    /// What it was doing.
+    pub doing: Doing,
+    /// With which event; the last one, when it was doing nothing with it any more. Not to be believed unchecked.
+    pub seq: Seq,
+}
+
+/// A panic's text, left in shared memory so that no lost frame loses it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LastWords {
+    /// Whose words they are.
+    pub generation: Generation,
+    /// The message, cut to 1 KiB.
+    pub message: String,
+    /// `file:line:column`.
+    pub location: String,
+    /// The thread's name.
+    pub thread: String,
+}
+
+/// Says what the analysis is doing, with which event.
+pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
+    page.store(HAND, (seq.0 << 2) | u64::from(doing as u8), Ordering::Relaxed);
+}
+
+/// Says up to where the ring was read.
+pub fn set_read(page: &impl WriteWords, position: Position) {
+    page.store(READ, position.0, Ordering::Relaxed);
+}
+
+/// What the analysis says that it is doing. Not to be believed unchecked.
+#[must_use]
+pub fn hand(page: &impl ReadWords) -> Hand {
+    let word = page.load(HAND, Ordering::Relaxed);
+    let doing = match word & 3 {
+        0 => Doing::Idle,
+        1 => Doing::Apply,
+        2 => Doing::Commit,
+        _ => Doing::Load,
+    };
+    Hand {
+        doing,
+        seq: Seq(word >> 2),
+    }
+}
+
+/// Up to where the analysis says that it read. Not to be believed unchecked.
+#[must_use]
+pub fn read(page: &impl ReadWords) -> Position {
+    Position(page.load(READ, Ordering::Relaxed))
+}
+
+/// Leaves last words: to be called from a panic hook.
+pub fn leave_last_words(page: &impl WriteWords, words: &LastWords) {
+    let words = LastWords {
+        generation: words.generation,
+        message: cut(&words.message, MAX_LAST_WORD).to_owned(),
+        location: cut(&words.location, MAX_LAST_WORD).to_owned(),
+        thread: cut(&words.thread, MAX_LAST_WORD).to_owned(),
+    };
+    let mut bytes = [0; (CURSOR_WORDS - WORDS) * WORD];
+    if let Ok(length) = codec::encode(&words, &mut bytes) {
+        page.write_bytes(WORDS, &bytes[..length]);
+        page.store(SEAL, seal(&bytes[..length]), Ordering::Release);
+    }
+}
+
+/// Forgets the last words of an earlier generation.
+pub fn clear_last_words(page: &impl WriteWords) {
+    page.store(SEAL, 0, Ordering::Release);
+}
+
+/// The last words, if there are any and they are whole.
+#[must_use]
+pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
+    let sealed = page.load(SEAL, Ordering::Acquire);
+    let length = index(sealed >> 32);
+    if sealed == 0 || length > (CURSOR_WORDS - WORDS) * WORD {
+        return None;
+    }
+    let mut bytes = vec![0; words_for(length) * WORD];
+    page.read_bytes(WORDS, &mut bytes);
+    bytes.truncate(length);
+    if seal(&bytes) == sealed {
+        codec::decode(&bytes).ok()
+    } else {
+        None
+    }
+}
+
+fn seal(bytes: &[u8]) -> u64 {
+    ((bytes.len() as u64) << 32) | u64::from(crc32c::crc32c(bytes))
+}

@@ -1,0 +1,109 @@
+//! A batch of encoded events, ready to be copied into the ring.
+
+use super::{RECORD_HEAD, record_bytes};
+use crate::{
+    event::{Event, EventError},
+    shared::WORD,
+};
+
+/// Events that are accepted together or not at all. Keep one and [`Batch::clear`] it: its memory is reused.
+///
+/// It holds records just as the ring does, their tags and seqs left open, so that appending is a walk over the heads and
+/// one copy.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    records: u64,
+    largest: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            records: 0,
+            largest: 0,
+        }
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// When a text is out of its bounds or the value is not finite; the batch is unchanged then.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + RECORD_HEAD, 0);
+        if let Err(error) = event.encode(&mut self.bytes) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        self.finish(start);
+        Ok(())
+    }
+
+    /// Adds a record with any payload: for tests and benches of the ring itself, and for a restored snapshot.
+    pub fn push_bytes(&mut self, payload: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + RECORD_HEAD, 0);
+        self.bytes.extend_from_slice(payload);
+        self.finish(start);
+    }
+
+    fn finish(&mut self, start: usize) {
+        let payload = self.bytes.len() - start - RECORD_HEAD;
+        self.bytes.resize(self.bytes.len().next_multiple_of(WORD), 0);
+        // A payload beyond u32 cannot be placed anyway: `largest` makes `append` refuse it.
+        let length = u32::try_from(payload).unwrap_or(u32::MAX);
+        self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+        self.largest = self.largest.max(record_bytes(payload));
+        self.records += 1;
+    }
+
+    /// Forgets the events, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.records = 0;
+        self.largest = 0;
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// The bytes that the records take up in the ring, without padding at its end.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) const fn largest(&self) -> usize {
+        self.largest
+    }
+
+    pub(super) fn records(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[from..to]
+    }
+
+    /// The payload's length of the record that begins at `offset`.
+    pub(super) fn payload_at(&self, offset: usize) -> u32 {
+        let mut length = [0; 4];
+        length.copy_from_slice(&self.bytes[offset..offset + 4]);
+        u32::from_ne_bytes(length)
+    }
+
+    /// Fills in the head of the record that begins at `offset`.
+    pub(super) fn stamp(&mut self, offset: usize, word: u64, seq: u64) {
+        self.bytes[offset..offset + WORD].copy_from_slice(&word.to_ne_bytes());
+        self.bytes[offset + WORD..offset + RECORD_HEAD].copy_from_slice(&seq.to_ne_bytes());
+    }
+}

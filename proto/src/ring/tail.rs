@@ -1,0 +1,98 @@
+//! The producer's page: where the ring ends, in two slots flipped by one release store.
+
+use super::TRIES;
+use crate::{
+    ids::{Position, Seq},
+    shared::{ReadWords, WriteWords, index},
+    sync::{Ordering, fence},
+};
+
+/// The producer's page, in words.
+pub const PRODUCER_WORDS: usize = 512;
+
+/// The lock of the page stands first ([`super::lock`]), on a cache line of its own.
+pub(super) const LOCK: usize = 0;
+/// The flip's number; its lowest bit names the slot. On a cache line of its own.
+const FLIP: usize = 8;
+/// The two slots, each on a cache line of its own.
+const SLOTS: usize = 16;
+const SLOT_WORDS: usize = 8;
+
+/// The end of the ring, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// Where the next record will begin.
+    pub head: Position,
+    /// The seq that the next event will have.
+    pub next_seq: Seq,
+    /// How many events were ever accepted.
+    pub accepted: u64,
+}
+
+impl Tail {
+    /// Of a ring that never held an event.
+    pub const EMPTY: Self = Self {
+        head: Position(0),
+        next_seq: Seq(1),
+        accepted: 0,
+    };
+
+    /// The seq of the last event that was accepted; 0 if none ever was.
+    #[must_use]
+    pub const fn last_seq(&self) -> Seq {
+        Seq(self.next_seq.0.saturating_sub(1))
+    }
+}
+
+fn slot(flip: u64) -> usize {
+    SLOTS + SLOT_WORDS * index(flip & 1)
+}
+
+pub(super) fn flip_of(page: &impl ReadWords, order: Ordering) -> u64 {
+    page.load(FLIP, order)
+}
+
+/// The tail that the flip of that number published. Torn when the owner is two flips further: the caller checks.
+pub(super) fn tail_of(page: &impl ReadWords, flip: u64) -> Tail {
+    if flip == 0 {
+        return Tail::EMPTY;
+    }
+    let at = slot(flip);
+    Tail {
+        head: Position(page.load(at, Ordering::Relaxed)),
+        next_seq: Seq(page.load(at + 1, Ordering::Relaxed)),
+        accepted: page.load(at + 2, Ordering::Relaxed),
+    }
+}
+
+/// Publishes a tail as flip number `flip`: the only point at which events become accepted.
+pub(super) fn publish(page: &impl WriteWords, flip: u64, tail: Tail) {
+    let at = slot(flip);
+    // A reader that sees any of the three stores below must also see that the flip before this one was published,
+    // or it would take a half-written slot for the one that it wanted.
+    fence(Ordering::Release);
+    page.store(at, tail.head.0, Ordering::Relaxed);
+    page.store(at + 1, tail.next_seq.0, Ordering::Relaxed);
+    page.store(at + 2, tail.accepted, Ordering::Relaxed);
+    page.store(FLIP, flip, Ordering::Release);
+}
+
+/// Reads the tail while its owner may be moving it. None when the owner moved it at every single try.
+#[must_use]
+pub fn read_tail(page: &impl ReadWords) -> Option<Tail> {
+    for _ in 0..TRIES {
+        let flip = flip_of(page, Ordering::Acquire);
+        let tail = tail_of(page, flip);
+        fence(Ordering::Acquire);
+        if flip_of(page, Ordering::Relaxed) == flip {
+            return Some(tail);
+        }
+    }
+    None
+}
+
+/// Sets the tail of a ring that nobody uses yet: when a snapshot is restored.
+pub fn set_tail(page: &impl WriteWords, tail: Tail) {
+    let flip = flip_of(page, Ordering::Relaxed).wrapping_add(1).max(1);
+    publish(page, flip, tail);
+}
