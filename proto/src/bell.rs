@@ -94,10 +94,7 @@ pub struct Waker<C> {
 impl<C: ReadWords> Waker<C> {
     /// Watches the epoch on that cursor page.
     pub const fn new(cursor: C) -> Self {
-        Self {
-            cursor,
-            notified: AtomicU64::new(0),
-        }
+        Self { cursor, notified: AtomicU64::new(0) }
     }
 
     /// To be called after every publishing.

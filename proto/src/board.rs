@@ -115,11 +115,7 @@ impl<M: ReadWords, T: Decode<()>> BoardReader<M, T> {
         bytes.truncate(length);
         fence(Ordering::Acquire);
         let unchanged = self.memory.load(slot, Ordering::Relaxed) == edition;
-        if unchanged && seal(&bytes) == sealed {
-            codec::decode(&bytes).ok()
-        } else {
-            None
-        }
+        if unchanged && seal(&bytes) == sealed { codec::decode(&bytes).ok() } else { None }
     }
 }
 
@@ -128,17 +124,10 @@ mod tests {
     use super::*;
     use crate::segment::{Kind, Segment};
 
-    fn board() -> (
-        BoardWriter<crate::segment::ReadWrite>,
-        BoardReader<crate::segment::ReadWrite, String>,
-        Segment,
-    ) {
+    fn board()
+    -> (BoardWriter<crate::segment::ReadWrite>, BoardReader<crate::segment::ReadWrite, String>, Segment) {
         let segment = Segment::create(Kind::Board, 4096, 1, true).unwrap();
-        (
-            BoardWriter::new(segment.map().unwrap()),
-            BoardReader::new(segment.map().unwrap()),
-            segment,
-        )
+        (BoardWriter::new(segment.map().unwrap()), BoardReader::new(segment.map().unwrap()), segment)
     }
 
     #[test]

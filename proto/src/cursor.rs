@@ -83,10 +83,7 @@ pub fn hand(page: &impl ReadWords) -> Hand {
         2 => Doing::Commit,
         _ => Doing::Load,
     };
-    Hand {
-        doing,
-        seq: Seq(word >> 2),
-    }
+    Hand { doing, seq: Seq(word >> 2) }
 }
 
 /// Up to where the analysis says that it read. Not to be believed unchecked.
@@ -126,11 +123,7 @@ pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
     let mut bytes = vec![0; words_for(length) * WORD];
     page.read_bytes(WORDS, &mut bytes);
     bytes.truncate(length);
-    if seal(&bytes) == sealed {
-        codec::decode(&bytes).ok()
-    } else {
-        None
-    }
+    if seal(&bytes) == sealed { codec::decode(&bytes).ok() } else { None }
 }
 
 fn seal(bytes: &[u8]) -> u64 {

@@ -89,12 +89,7 @@ fn bounded(field: &'static str, text: &str, least: usize, most: usize) -> Result
     if (least..=most).contains(&found) {
         Ok(found)
     } else {
-        Err(EventError::Length {
-            field,
-            found,
-            least,
-            most,
-        })
+        Err(EventError::Length { field, found, least, most })
     }
 }
 
@@ -118,9 +113,7 @@ impl<'a> Event<'a> {
             series_len: short(bounded("series", self.series, 1, MAX_SERIES)?),
             label_len: short(bounded("label", label, 0, MAX_LABEL)?),
             request_len: short(bounded("request id", request, 0, MAX_REQUEST_ID)?),
-            data_len: u16::try_from(bounded("data", data, 0, MAX_DATA)?)
-                .unwrap_or(u16::MAX)
-                .into(),
+            data_len: u16::try_from(bounded("data", data, 0, MAX_DATA)?).unwrap_or(u16::MAX).into(),
             flags: flag(self.label, HAS_LABEL)
                 | flag(self.data, HAS_DATA)
                 | flag(self.request_id, HAS_REQUEST),
@@ -142,10 +135,7 @@ impl<'a> Event<'a> {
     /// # Errors
     /// When the bytes are not exactly one event within its bounds.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
-        let too_short = EventError::Size {
-            wanted: size_of::<Head>(),
-            found: bytes.len(),
-        };
+        let too_short = EventError::Size { wanted: size_of::<Head>(), found: bytes.len() };
         let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
         let lengths = [
             head.series_len.into(),
@@ -155,10 +145,7 @@ impl<'a> Event<'a> {
         ];
         let wanted = size_of::<Head>() + lengths.iter().sum::<usize>();
         if wanted != bytes.len() {
-            return Err(EventError::Size {
-                wanted,
-                found: bytes.len(),
-            });
+            return Err(EventError::Size { wanted, found: bytes.len() });
         }
         let mut next = |field, length: usize, least, most| {
             let (text, rest) = texts.split_at(length);
@@ -178,11 +165,7 @@ impl<'a> Event<'a> {
                 .filter(|_| head.flags & HAS_REQUEST != 0),
             data: Some(next("data", data_len, 0, MAX_DATA)?).filter(|_| head.flags & HAS_DATA != 0),
         };
-        if event.value.is_finite() {
-            Ok(event)
-        } else {
-            Err(EventError::NotFinite)
-        }
+        if event.value.is_finite() { Ok(event) } else { Err(EventError::NotFinite) }
     }
 }
 
@@ -212,54 +195,17 @@ mod tests {
         let mut bytes = Vec::new();
         let long = "x".repeat(MAX_DATA + 1);
         for (event, field) in [
-            (
-                Event {
-                    series: "",
-                    ..sample()
-                },
-                "series",
-            ),
-            (
-                Event {
-                    series: &long[..MAX_SERIES + 1],
-                    ..sample()
-                },
-                "series",
-            ),
-            (
-                Event {
-                    label: Some(&long[..MAX_LABEL + 1]),
-                    ..sample()
-                },
-                "label",
-            ),
-            (
-                Event {
-                    request_id: Some(&long[..MAX_REQUEST_ID + 1]),
-                    ..sample()
-                },
-                "request id",
-            ),
-            (
-                Event {
-                    data: Some(&long),
-                    ..sample()
-                },
-                "data",
-            ),
+            (Event { series: "", ..sample() }, "series"),
+            (Event { series: &long[..MAX_SERIES + 1], ..sample() }, "series"),
+            (Event { label: Some(&long[..MAX_LABEL + 1]), ..sample() }, "label"),
+            (Event { request_id: Some(&long[..MAX_REQUEST_ID + 1]), ..sample() }, "request id"),
+            (Event { data: Some(&long), ..sample() }, "data"),
         ] {
             assert!(
                 matches!(event.encode(&mut bytes), Err(EventError::Length { field: found, .. }) if found == field)
             );
         }
-        assert_eq!(
-            Event {
-                value: f64::NAN,
-                ..sample()
-            }
-            .encode(&mut bytes),
-            Err(EventError::NotFinite)
-        );
+        assert_eq!(Event { value: f64::NAN, ..sample() }.encode(&mut bytes), Err(EventError::NotFinite));
         assert!(bytes.is_empty());
     }
 

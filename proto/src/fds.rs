@@ -158,11 +158,7 @@ impl Inherited {
 }
 
 fn own(name: FdName, number: RawFd) -> Result<OwnedFd, FdError> {
-    let closed = |source| FdError::Closed {
-        name: name.as_str(),
-        fd: number,
-        source,
-    };
+    let closed = |source| FdError::Closed { name: name.as_str(), fd: number, source };
     // SAFETY: only borrowed for the two fcntl calls below, which answer EBADF when the number is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     let flags = fcntl_getfd(borrowed).map_err(closed)?;
@@ -188,30 +184,16 @@ mod tests {
         bequest.add(FdName::Bell, open());
         let text = bequest.variable();
         // As across exec: the numbers stay, the old owner is gone.
-        let numbers: Vec<_> = bequest
-            .into_fds()
-            .into_iter()
-            .map(IntoRawFd::into_raw_fd)
-            .collect();
+        let numbers: Vec<_> = bequest.into_fds().into_iter().map(IntoRawFd::into_raw_fd).collect();
         let mut inherited = Inherited::parse(&text).unwrap();
         assert_eq!(inherited.take(FdName::Events).unwrap().as_raw_fd(), numbers[0]);
         assert_eq!(inherited.take(FdName::Bell).unwrap().as_raw_fd(), numbers[1]);
-        assert!(matches!(
-            inherited.take(FdName::Bell),
-            Err(FdError::Absent("bell"))
-        ));
+        assert!(matches!(inherited.take(FdName::Bell), Err(FdError::Absent("bell"))));
     }
 
     #[test]
     fn a_malformed_variable_is_an_error_that_quotes_it() {
-        for text in [
-            "events",
-            "events=",
-            "events=x",
-            "events=1",
-            "events=-4",
-            "nonsense=7",
-        ] {
+        for text in ["events", "events=", "events=x", "events=1", "events=-4", "nonsense=7"] {
             assert!(
                 matches!(Inherited::parse(text), Err(FdError::Malformed(quoted)) if quoted == text),
                 "{text}"
@@ -223,11 +205,7 @@ mod tests {
     fn an_fd_that_is_not_open_is_an_error() {
         assert!(matches!(
             Inherited::parse("state=987654"),
-            Err(FdError::Closed {
-                name: "state",
-                fd: 987_654,
-                ..
-            })
+            Err(FdError::Closed { name: "state", fd: 987_654, .. })
         ));
     }
 }

@@ -87,10 +87,7 @@ macro_rules! pipe_end {
             /// Wraps an end made by [`pair`].
             #[must_use]
             pub const fn new(fd: OwnedFd) -> Self {
-                Self {
-                    fd,
-                    frames: PhantomData,
-                }
+                Self { fd, frames: PhantomData }
             }
 
             /// Chooses whether this end waits. Ends begin as waiting.
@@ -168,10 +165,7 @@ mod tests {
     #[test]
     fn frames_arrive_one_by_one_and_in_order() {
         let (receiver, sender) = pipe();
-        let hello = FromWorker::Hello {
-            protocol: 1,
-            build: "test".into(),
-        };
+        let hello = FromWorker::Hello { protocol: 1, build: "test".into() };
         assert_eq!(sender.send(&hello).unwrap(), Sent::Done);
         assert_eq!(sender.send(&FromWorker::Ready).unwrap(), Sent::Done);
         assert_eq!(receiver.recv().unwrap(), Received::Frame(hello));
@@ -224,23 +218,14 @@ mod tests {
         let mut packet = [0; 64];
         let length = codec::encode(&ToWorker::Drain, &mut packet).unwrap();
         io::write(&sender, &packet[..length + 3]).unwrap();
-        assert!(matches!(
-            receiver.recv(),
-            Err(PipeError::Bad(CodecError::Trailing(3)))
-        ));
+        assert!(matches!(receiver.recv(), Err(PipeError::Bad(CodecError::Trailing(3)))));
     }
 
     #[test]
     fn a_frame_that_is_too_long_is_refused_whole() {
         let (receiver, sender) = pipe();
-        let long = FromWorker::Hello {
-            protocol: 1,
-            build: "x".repeat(MAX_FRAME),
-        };
-        assert!(matches!(
-            sender.send(&long),
-            Err(PipeError::Bad(CodecError::TooLong { .. }))
-        ));
+        let long = FromWorker::Hello { protocol: 1, build: "x".repeat(MAX_FRAME) };
+        assert!(matches!(sender.send(&long), Err(PipeError::Bad(CodecError::TooLong { .. }))));
         assert_eq!(receiver.recv().unwrap(), Received::Empty);
     }
 }

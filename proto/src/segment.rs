@@ -115,11 +115,7 @@ pub struct Segment {
 }
 
 fn system(kind: Kind, action: &'static str) -> impl Fn(Errno) -> SegmentError {
-    move |errno| SegmentError::System {
-        kind: kind.name(),
-        action,
-        source: errno.into(),
-    }
+    move |errno| SegmentError::System { kind: kind.name(), action, source: errno.into() }
 }
 
 impl Segment {
@@ -163,11 +159,7 @@ impl Segment {
 
     fn write_at(&self, bytes: &[u8], at: usize) -> Result<(), SegmentError> {
         let written = rustix::io::pwrite(&self.fd, bytes, at as u64).map_err(system(self.kind, "write"))?;
-        if written == bytes.len() {
-            Ok(())
-        } else {
-            Err(system(self.kind, "write")(Errno::NOSPC))
-        }
+        if written == bytes.len() { Ok(()) } else { Err(system(self.kind, "write")(Errno::NOSPC)) }
     }
 
     /// Another fd of the same description, for a worker that may write.
@@ -215,20 +207,11 @@ fn check(fd: impl AsFd, kind: Kind) -> Result<usize, SegmentError> {
         ("magic", header.magic, MAGIC),
         ("layout version", header.layout.into(), LAYOUT.into()),
         ("kind", header.kind.into(), (kind as u32).into()),
-        (
-            "size",
-            header.data_bytes.saturating_add(HEADER as u64),
-            size.unsigned_abs(),
-        ),
+        ("size", header.data_bytes.saturating_add(HEADER as u64), size.unsigned_abs()),
     ];
     for (field, found, wanted) in wants {
         if found != wanted {
-            return Err(SegmentError::Mismatch {
-                kind: kind.name(),
-                field,
-                wanted,
-                found,
-            });
+            return Err(SegmentError::Mismatch { kind: kind.name(), field, wanted, found });
         }
     }
     Ok(crate::shared::index(header.data_bytes))
@@ -242,12 +225,11 @@ fn options(offset: usize, bytes: usize) -> MmapOptions {
 
 fn keep_from_forks(map: MmapRaw, kind: Kind) -> Result<MmapRaw, SegmentError> {
     // A child that forks for a program of its own must not carry our memory along.
-    map.advise(Advice::DontFork)
-        .map_err(|source| SegmentError::System {
-            kind: kind.name(),
-            action: "advise",
-            source,
-        })?;
+    map.advise(Advice::DontFork).map_err(|source| SegmentError::System {
+        kind: kind.name(),
+        action: "advise",
+        source,
+    })?;
     Ok(map)
 }
 
@@ -268,11 +250,7 @@ impl ReadOnly {
         let bytes = check(&fd, kind)?;
         let map = options(0, bytes)
             .map_raw_read_only(fd.as_fd().as_raw_fd())
-            .map_err(|source| SegmentError::System {
-                kind: kind.name(),
-                action: "map",
-                source,
-            })?;
+            .map_err(|source| SegmentError::System { kind: kind.name(), action: "map", source })?;
         Ok(Self(keep_from_forks(map, kind)?))
     }
 }
@@ -295,24 +273,15 @@ impl ReadWrite {
         let found = check(&fd, kind)?;
         if found < bytes {
             let (wanted, found) = (bytes as u64, found as u64);
-            return Err(SegmentError::Mismatch {
-                kind: kind.name(),
-                field: "data length",
-                wanted,
-                found,
-            });
+            return Err(SegmentError::Mismatch { kind: kind.name(), field: "data length", wanted, found });
         }
         Self::map_part(fd, kind, bytes)
     }
 
     fn map_part(fd: impl AsFd, kind: Kind, bytes: usize) -> Result<Self, SegmentError> {
-        let map = options(0, bytes)
-            .map_raw(fd.as_fd().as_raw_fd())
-            .map_err(|source| SegmentError::System {
-                kind: kind.name(),
-                action: "map for writing",
-                source,
-            })?;
+        let map = options(0, bytes).map_raw(fd.as_fd().as_raw_fd()).map_err(|source| {
+            SegmentError::System { kind: kind.name(), action: "map for writing", source }
+        })?;
         Ok(Self(keep_from_forks(map, kind)?))
     }
 
@@ -344,14 +313,8 @@ fn read_bytes(map: &MmapRaw, word: usize, into: &mut [u8]) {
         }
         return;
     }
-    let end = word
-        .checked_mul(WORD)
-        .and_then(|start| start.checked_add(into.len()));
-    assert!(
-        end.is_some_and(|end| end <= map.len()),
-        "{} bytes at word {word}",
-        into.len()
-    );
+    let end = word.checked_mul(WORD).and_then(|start| start.checked_add(into.len()));
+    assert!(end.is_some_and(|end| end <= map.len()), "{} bytes at word {word}", into.len());
     // SAFETY: both ranges are valid (asserted) and distinct: one is our own. The source may be written by another
     // process meanwhile; the copy is then torn, which every caller expects and checks on its own copy (sequence
     // words, CRC) before it believes a byte. No reference to the shared bytes exists.
@@ -392,14 +355,8 @@ impl WriteWords for ReadWrite {
     }
 
     fn write_bytes(&self, word: usize, from: &[u8]) {
-        let end = word
-            .checked_mul(WORD)
-            .and_then(|start| start.checked_add(from.len()));
-        assert!(
-            end.is_some_and(|end| end <= self.0.len()),
-            "{} bytes at word {word}",
-            from.len()
-        );
+        let end = word.checked_mul(WORD).and_then(|start| start.checked_add(from.len()));
+        assert!(end.is_some_and(|end| end <= self.0.len()), "{} bytes at word {word}", from.len());
         // SAFETY: both ranges are valid (asserted) and distinct: one is our own. Nobody else writes this range: every
         // segment has one writer. Readers look at it after the release store that publishes it, or check their copy.
         unsafe {
@@ -423,10 +380,8 @@ mod tests {
     #[test]
     fn what_is_written_through_one_mapping_is_read_through_another() {
         let segment = Segment::create(Kind::Events, 8192, 7, true).unwrap();
-        let (writer, reader) = (
-            segment.map().unwrap(),
-            ReadOnly::map(segment.read_only().unwrap(), Kind::Events).unwrap(),
-        );
+        let (writer, reader) =
+            (segment.map().unwrap(), ReadOnly::map(segment.read_only().unwrap(), Kind::Events).unwrap());
         assert_eq!((writer.words(), reader.words()), (1024, 1024));
         writer.store(1023, 5, Ordering::Release);
         for length in [1, 8, 63, 64, 65, 999] {
@@ -443,10 +398,7 @@ mod tests {
     fn a_read_only_description_cannot_be_mapped_for_writing() {
         let segment = Segment::create(Kind::Events, 4096, 7, false).unwrap();
         let refused = ReadWrite::map(segment.read_only().unwrap(), Kind::Events).unwrap_err();
-        assert!(
-            refused.to_string().contains("map for writing: Permission denied"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("map for writing: Permission denied"), "{refused}");
     }
 
     #[test]
@@ -460,20 +412,14 @@ mod tests {
     fn a_segment_of_another_kind_or_layout_is_a_clear_error() {
         let segment = Segment::create(Kind::State, 4096, 7, false).unwrap();
         let error = ReadOnly::map(&segment, Kind::Events).unwrap_err().to_string();
-        assert!(
-            error.contains("segment events: kind is 0x4, wanted 0x1"),
-            "{error}"
-        );
+        assert!(error.contains("segment events: kind is 0x4, wanted 0x1"), "{error}");
         rustix::io::pwrite(&segment, &99u32.to_ne_bytes(), 8).unwrap();
         let error = ReadOnly::map(&segment, Kind::State).unwrap_err().to_string();
         assert!(error.contains("layout version is 0x63, wanted 0x1"), "{error}");
         let empty = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(
             ReadOnly::map(&empty, Kind::State),
-            Err(SegmentError::Mismatch {
-                field: "header length",
-                ..
-            })
+            Err(SegmentError::Mismatch { field: "header length", .. })
         ));
     }
 }

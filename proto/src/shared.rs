@@ -63,10 +63,7 @@ pub const fn words_for(bytes: usize) -> usize {
 
 /// A position or length in bytes as an index of this machine. 64-bit machines only, see `lib.rs`.
 #[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "usize is 64 bits wide: asserted in lib.rs"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "usize is 64 bits wide: asserted in lib.rs")]
 pub const fn index(bytes: u64) -> usize {
     bytes as usize
 }

@@ -63,18 +63,8 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
     /// Takes over the ring where its last owner left it.
     pub fn attach(events: E, page: P) -> Self {
         let capacity = (events.words() * WORD) as u64;
-        assert!(
-            capacity.is_power_of_two(),
-            "the ring's capacity is {capacity}, which is no power of two"
-        );
-        let mut appender = Self {
-            events,
-            page,
-            capacity,
-            flip: 0,
-            tail: Tail::EMPTY,
-            released: Position(0),
-        };
+        assert!(capacity.is_power_of_two(), "the ring's capacity is {capacity}, which is no power of two");
+        let mut appender = Self { events, page, capacity, flip: 0, tail: Tail::EMPTY, released: Position(0) };
         appender.reload();
         appender
     }
@@ -124,10 +114,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.flip = self.flip.wrapping_add(1).max(1);
         publish(&self.page, self.flip, tail);
         self.tail = tail;
-        Ok(Appended {
-            first,
-            last: Seq(first.0 + count - 1),
-        })
+        Ok(Appended { first, last: Seq(first.0 + count - 1) })
     }
 
     fn room_to_end(&self, position: u64) -> u64 {
@@ -140,10 +127,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         // The pad before the ring's end is shorter than the record that did not fit there.
         let worst = bytes.saturating_add(largest);
         if worst > self.capacity || largest > self.capacity / LARGEST_SHARE {
-            return Err(AppendError::TooLarge {
-                wanted: worst,
-                capacity: self.capacity,
-            });
+            return Err(AppendError::TooLarge { wanted: worst, capacity: self.capacity });
         }
         let start = self.tail.head.0;
         if bytes <= self.room_to_end(start) {
@@ -178,11 +162,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         if end - from.0 <= self.capacity {
             Ok(())
         } else {
-            Err(AppendError::Full {
-                wanted: end - head,
-                free,
-                capacity: self.capacity,
-            })
+            Err(AppendError::Full { wanted: end - head, free, capacity: self.capacity })
         }
     }
 
@@ -224,7 +204,6 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         }
         // Shorter than the largest record, which is at most an eighth of the capacity: fits 31 bits up to 16 GiB.
         let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
-        self.events
-            .store(self.word(at), record_word(length, at), Ordering::Relaxed);
+        self.events.store(self.word(at), record_word(length, at), Ordering::Relaxed);
     }
 }

@@ -21,11 +21,7 @@ impl Batch {
     /// An empty batch.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            records: 0,
-            largest: 0,
-        }
+        Self { bytes: Vec::new(), records: 0, largest: 0 }
     }
 
     /// Adds an event.

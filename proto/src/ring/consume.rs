@@ -38,23 +38,13 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     /// When the position cannot be one of this ring's.
     pub fn attach(events: E, page: P, position: Position, seq: Seq) -> Result<Self, RingFault> {
         let capacity = (events.words() * WORD) as u64;
-        assert!(
-            capacity.is_power_of_two(),
-            "the ring's capacity is {capacity}, which is no power of two"
-        );
+        assert!(capacity.is_power_of_two(), "the ring's capacity is {capacity}, which is no power of two");
         let at = position.0;
-        let mut consumer = Self {
-            events,
-            page,
-            capacity,
-            at,
-            seq,
-            head: at,
-            next_seq: seq.next(),
-        };
-        consumer.look();
-        if at % WORD as u64 != 0 || consumer.head < at || consumer.head - at > capacity {
-            return Err(consumer.fault("committed position", consumer.head));
+        let consumer = Self { events, page, capacity, at, seq, head: at, next_seq: seq.next() };
+        // A tail that moves at every single try is looked at later, by `next`, with the same checks.
+        let head = read_tail(&consumer.page).map_or(at, |tail| tail.head.0);
+        if at % WORD as u64 != 0 || head < at || head - at > capacity {
+            return Err(consumer.fault("head, seen from the committed position,", head));
         }
         Ok(consumer)
     }
@@ -95,11 +85,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
             }
             self.skip_pad(length & !PAD)?;
         }
-        if self.at == self.head {
-            Ok(None)
-        } else {
-            Err(self.fault("head behind a pad", self.head))
-        }
+        if self.at == self.head { Ok(None) } else { Err(self.fault("head behind a pad", self.head)) }
     }
 
     /// Whether there is something to read, looking at the producer's page if need be.
@@ -151,10 +137,6 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     }
 
     const fn fault(&self, what: &'static str, found: u64) -> RingFault {
-        RingFault {
-            position: Position(self.at),
-            what,
-            found,
-        }
+        RingFault { position: Position(self.at), what, found }
     }
 }

@@ -12,21 +12,12 @@ use std::{io, marker::PhantomData, mem::MaybeUninit};
 /// # Errors
 /// When the C library has no such mutexes.
 pub(crate) fn init(page: &ReadWrite) -> io::Result<()> {
-    const {
-        assert!(
-            size_of::<libc::pthread_mutex_t>() <= 64,
-            "the lock must fit its cache line"
-        )
-    };
+    const { assert!(size_of::<libc::pthread_mutex_t>() <= 64, "the lock must fit its cache line") };
     let mutex = page.address(LOCK).cast::<libc::pthread_mutex_t>();
     let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
     let attributes = attributes.as_mut_ptr();
     let check = |code: libc::c_int| {
-        if code == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(code))
-        }
+        if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
     };
     // SAFETY: valid memory of the right type, to be initialised.
     check(unsafe { libc::pthread_mutexattr_init(attributes) })?;
@@ -67,10 +58,7 @@ pub(super) fn hold(page: &ReadWrite) -> Result<Held<'_>, libc::c_int> {
         }
         code => return Err(code),
     }
-    Ok(Held {
-        page,
-        thread: PhantomData,
-    })
+    Ok(Held { page, thread: PhantomData })
 }
 
 impl Drop for Held<'_> {

@@ -30,14 +30,7 @@ impl Producer {
         let (events, page) = (Arc::new(events), Arc::new(page));
         let appender = Appender::attach(Arc::clone(&events), Arc::clone(&page));
         let capacity = appender.capacity();
-        Self {
-            events,
-            page,
-            appender: Mutex::new(appender),
-            capacity,
-            waker: Waker::new(cursor),
-            bell,
-        }
+        Self { events, page, appender: Mutex::new(appender), capacity, waker: Waker::new(cursor), bell }
     }
 
     /// Appends all of a batch or nothing, and wakes the analysis if it sleeps. `released` says up to where the analysis

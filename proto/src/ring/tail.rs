@@ -31,11 +31,7 @@ pub struct Tail {
 
 impl Tail {
     /// Of a ring that never held an event.
-    pub const EMPTY: Self = Self {
-        head: Position(0),
-        next_seq: Seq(1),
-        accepted: 0,
-    };
+    pub const EMPTY: Self = Self { head: Position(0), next_seq: Seq(1), accepted: 0 };
 
     /// The seq of the last event that was accepted; 0 if none ever was.
     #[must_use]

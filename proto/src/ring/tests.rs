@@ -20,10 +20,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let make = |kind, bytes| Arc::new(Segment::create(kind, bytes, 1, true).unwrap().map().unwrap());
-        Self {
-            events: make(Kind::Events, CAPACITY),
-            page: make(Kind::Producer, PRODUCER_WORDS * 8),
-        }
+        Self { events: make(Kind::Events, CAPACITY), page: make(Kind::Producer, PRODUCER_WORDS * 8) }
     }
 
     fn appender(&self) -> Appender<Arc<ReadWrite>, Arc<ReadWrite>> {
@@ -140,10 +137,7 @@ fn a_batch_that_could_never_fit_is_told_from_one_that_does_not_fit_now() {
         too_large(appender.append(&mut batch(&[200; 10], 1), || Position(0))),
         "a batch over the capacity"
     );
-    assert!(matches!(
-        appender.append(&mut Batch::new(), || Position(0)),
-        Err(AppendError::Empty)
-    ));
+    assert!(matches!(appender.append(&mut Batch::new(), || Position(0)), Err(AppendError::Empty)));
     assert_eq!(appender.tail(), Tail::EMPTY);
     appender.append(&mut batch(&[200; 8], 1), || Position(0)).unwrap();
     assert!(matches!(
@@ -162,9 +156,7 @@ fn a_released_position_that_cannot_be_true_is_not_believed() {
         let refused = appender.append(&mut batch(&[200; 8], 2), || Position(lie));
         assert!(matches!(refused, Err(AppendError::Full { .. })), "{lie}");
     }
-    appender
-        .append(&mut batch(&[200; 8], 2), || Position(head))
-        .unwrap();
+    appender.append(&mut batch(&[200; 8], 2), || Position(head)).unwrap();
     // Going back is not believed either.
     appender.append(&mut batch(&[8], 3), || Position(0)).unwrap();
 }
@@ -180,9 +172,7 @@ fn a_damaged_record_is_an_error_and_the_reader_stays() {
     ];
     for (what, word, value) in damages {
         let rig = Rig::new();
-        rig.appender()
-            .append(&mut batch(&[8], 1), || Position(0))
-            .unwrap();
+        rig.appender().append(&mut batch(&[8], 1), || Position(0)).unwrap();
         rig.events.store(word, value, Ordering::Relaxed);
         let mut consumer = rig.consumer(Position(0), Seq(0));
         for _ in 0..2 {
@@ -195,9 +185,7 @@ fn a_damaged_record_is_an_error_and_the_reader_stays() {
 #[test]
 fn a_committed_position_that_cannot_be_one_is_refused() {
     let rig = Rig::new();
-    rig.appender()
-        .append(&mut batch(&[8; 9], 1), || Position(0))
-        .unwrap();
+    rig.appender().append(&mut batch(&[8; 9], 1), || Position(0)).unwrap();
     for position in [3, 4096, u64::MAX - 7] {
         assert!(
             Consumer::attach(&*rig.events, &*rig.page, Position(position), Seq(0)).is_err(),
@@ -210,18 +198,7 @@ fn a_committed_position_that_cannot_be_one_is_refused() {
 fn a_head_that_cannot_be_one_is_not_believed() {
     let rig = Rig::new();
     let mut consumer = rig.consumer(Position(0), Seq(0));
-    set_tail(
-        &*rig.page,
-        Tail {
-            head: Position(CAPACITY as u64 + 8),
-            next_seq: Seq(5),
-            accepted: 4,
-        },
-    );
+    set_tail(&*rig.page, Tail { head: Position(CAPACITY as u64 + 8), next_seq: Seq(5), accepted: 4 });
     assert_eq!(consumer.next(&mut Vec::new()), Ok(None));
-    assert_eq!(
-        rig.page.load(0, Ordering::Relaxed),
-        0,
-        "the lock's words are not the tail's"
-    );
+    assert_eq!(rig.page.load(0, Ordering::Relaxed), 0, "the lock's words are not the tail's");
 }
