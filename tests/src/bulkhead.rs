@@ -53,7 +53,8 @@ impl Bulkhead {
         let mut child = command.spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let pid = i32::try_from(child.id()).unwrap();
-        let mut bulkhead = Self { home: Some(home), child, pid, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut bulkhead =
+            Self { home: Some(home), child, pid, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let mut story = bulkhead.log.from_start();
         let listening = story.wait_for("the address that it listens on", |line| line.is("listening"));
         bulkhead.address = listening.text("address").parse().unwrap_or_else(|error| {

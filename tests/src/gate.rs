@@ -32,8 +32,9 @@ impl Gate {
 
     /// Waits until this much more work may be begun.
     pub fn begin(&self, amount: usize) {
-        let mut progress =
-            self.wait(|progress| self.marks.get(progress.blows + AHEAD).is_none_or(|mark| progress.begun <= *mark));
+        let mut progress = self.wait(|progress| {
+            self.marks.get(progress.blows + AHEAD).is_none_or(|mark| progress.begun <= *mark)
+        });
         progress.begun += amount;
     }
 

@@ -59,7 +59,8 @@ impl Client {
     /// A client of this server. Connects with its first request.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
         Self { agent: config.new_agent(), base: format!("http://{address}") }
     }
 
@@ -107,7 +108,11 @@ fn received(result: Result<Response<Body>, ureq::Error>) -> Result<Answer, Failu
     Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
 }
 
-#[allow(clippy::wildcard_enum_match_arm, clippy::needless_pass_by_value, reason = "shaped for map_err on a foreign enum")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::needless_pass_by_value,
+    reason = "shaped for map_err on a foreign enum"
+)]
 fn classified(error: ureq::Error) -> Failure {
     match &error {
         ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => Failure::Refused,

@@ -1,11 +1,6 @@
 //! A killer: strikes a worker at seeded random moments of its life.
 
-use crate::{
-    Bulkhead,
-    bulkhead::eventually,
-    log::Reading,
-    process::Signal,
-};
+use crate::{Bulkhead, bulkhead::eventually, log::Reading, process::Signal};
 use fastrand::Rng;
 
 /// The most pauses of the CPU between the moment that was waited for and the blow: about a millisecond, several times

@@ -16,6 +16,5 @@ pub mod killer;
 pub mod log;
 pub mod process;
 
-
 pub use bulkhead::{Bulkhead, Stopped, eventually};
 pub use home::{Home, Said};

@@ -121,7 +121,8 @@ impl Log {
     /// Waits until the stream is at its end, at most this long; whether it is.
     #[must_use]
     pub fn ends_within(&self, bound: Duration) -> bool {
-        let (lines, _) = self.0.changed.wait_timeout_while(self.lines(), bound, |lines| !lines.ended).unwrap();
+        let (lines, _) =
+            self.0.changed.wait_timeout_while(self.lines(), bound, |lines| !lines.ended).unwrap();
         lines.ended
     }
 

@@ -4,8 +4,8 @@ use crate::log::Log;
 use nix::{sys::signal::kill, unistd::Pid};
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
-pub use procfs::process::FDTarget;
 pub use nix::sys::signal::Signal;
+pub use procfs::process::FDTarget;
 
 /// Sends a signal. A process that is gone already is no error: deaths cross.
 ///
@@ -22,6 +22,12 @@ pub fn signal(pid: i32, signal: Signal) {
 #[must_use]
 pub fn parent(pid: i32) -> Option<i32> {
     Some(Process::new(pid).ok()?.stat().ok()?.ppid)
+}
+
+/// The program that a process executes, if there is such a process.
+#[must_use]
+pub fn program(pid: i32) -> Option<std::path::PathBuf> {
+    Process::new(pid).ok()?.exe().ok()
 }
 
 /// A process and all below it, as handles that survive the reuse of their numbers.
@@ -81,8 +87,5 @@ pub fn memfd_mappings(pid: i32, name: &str) -> Vec<MMPermissions> {
         path.to_string_lossy().starts_with("/memfd:") && path.to_string_lossy().contains(name)
     };
     let maps = Process::new(pid).unwrap().maps().unwrap();
-    maps.iter()
-        .filter(|map| named(map))
-        .map(|map| map.perms)
-        .collect()
+    maps.iter().filter(|map| named(map)).map(|map| map.perms).collect()
 }

@@ -1,0 +1,74 @@
+//! What a worker can reach: its own fds, and the events as read-only memory (P6).
+
+use bulkhead_tests::{
+    Home,
+    process::{self, FDTarget},
+};
+use procfs::process::MMPermissions;
+
+fn count(fds: &[(i32, FDTarget)], is: impl Fn(&FDTarget) -> bool) -> usize {
+    fds.iter().filter(|(_, target)| is(target)).count()
+}
+
+#[test]
+fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
+    let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
+    let idle = bulkhead.log().from_start().wait_for_worker("worker_activated", "idle");
+    // Until it has executed its program, the child still has what the supervisor has.
+    bulkhead_tests::eventually(bulkhead.log(), "the plain worker to be its program", || {
+        process::program(idle.pid()).is_some_and(|program| program.ends_with("sleep"))
+    });
+    let fds = process::fds(idle.pid());
+    assert_eq!(fds.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2], "{fds:?}");
+    assert!(matches!(&fds[0].1, FDTarget::Path(path) if path.as_os_str() == "/dev/null"), "{fds:?}");
+    assert_eq!(count(&fds, |target| matches!(target, FDTarget::Pipe(_))), 2, "{fds:?}");
+}
+
+#[test]
+fn workers_hold_their_own_pipes_and_no_file_of_the_supervisor() {
+    let bulkhead = Home::new("").start();
+    for worker in ["api", "analytics"] {
+        let fds = process::fds(bulkhead.pid_of(worker));
+        let pipes = count(&fds, |target| matches!(target, FDTarget::Pipe(_)));
+        assert_eq!(pipes, 4, "stdout, stderr, and one control pipe each way: {worker} has {fds:?}");
+        let files =
+            count(&fds, |target| matches!(target, FDTarget::Path(path) if path.as_os_str() != "/dev/null"));
+        assert_eq!(files, 0, "{worker} has {fds:?}");
+    }
+}
+
+#[test]
+fn a_successor_has_the_same_fds_as_the_generation_before_it() {
+    let bulkhead = Home::new(crate::FAULTS).start();
+    for worker in ["api", "analytics"] {
+        let before = process::fds(bulkhead.pid_of(worker)).len();
+        let mut story = bulkhead.log().from_now();
+        for _ in 0..3 {
+            assert_eq!(bulkhead.say(&["fault", worker, "kill"]).code, Some(0));
+            story.wait_for_worker("worker_activated", worker);
+        }
+        let after = process::fds(bulkhead.pid_of(worker));
+        assert_eq!(after.len(), before, "{worker} has {after:?}");
+    }
+}
+
+#[test]
+fn the_analysis_maps_the_events_read_only() {
+    let bulkhead = Home::new("").start();
+    let events = process::memfd_mappings(bulkhead.pid_of("analytics"), "events");
+    assert!(!events.is_empty(), "the analysis maps no events");
+    for permissions in events {
+        assert_eq!(permissions, MMPermissions::READ | MMPermissions::SHARED);
+    }
+}
+
+#[test]
+fn the_analysis_does_not_map_the_ledger_and_the_api_cannot_write_state() {
+    let bulkhead = Home::new("").start();
+    assert_eq!(process::memfd_mappings(bulkhead.pid_of("analytics"), "board"), []);
+    for name in ["state", "cursor", "board"] {
+        for permissions in process::memfd_mappings(bulkhead.pid_of("api"), name) {
+            assert!(!permissions.contains(MMPermissions::WRITE), "the API may write {name}: {permissions:?}");
+        }
+    }
+}
