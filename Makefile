@@ -15,23 +15,23 @@ PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-ana
 # cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check test deny install clean
+.PHONY: run check lint test deny install clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
 	PATH="$(abspath $(TARGET))/release:$$PATH" exec $(TARGET)/release/bulkhead run --config tests/demo.toml
 
-check:
+check: lint
+	$(RUN_TESTS) --workspace --exclude bulkhead-tests
+
+lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(RUN_TESTS) --workspace --exclude bulkhead-tests
 
 # The end-to-end tests run the binaries that lie beside them in the target directory: build those first, in the same
 # profile, so that nothing is built twice.
 test:
 	tests/setup.sh
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) build --workspace --bins --locked
 	$(RUN_TESTS) --workspace
 	$(CARGO) test --workspace --doc --locked
