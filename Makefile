@@ -19,7 +19,7 @@ RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locke
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
-	PATH="$(abspath $(TARGET))/release:$$PATH" exec $(TARGET)/release/bulkhead run --config tests/demo.toml
+	exec $(TARGET)/release/bulkhead run --config tests/demo.toml
 
 check: lint
 	$(RUN_TESTS) --workspace --exclude bulkhead-tests
@@ -40,7 +40,7 @@ test:
 
 deny:
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }
-	cargo-deny --all-features check bans licenses sources
+	$(CARGO) deny --all-features check bans licenses sources
 
 install:
 	$(CARGO) build --release --locked $(PACKAGES)
