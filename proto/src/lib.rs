@@ -10,6 +10,7 @@ pub mod codec;
 pub mod control;
 pub mod cursor;
 pub mod event;
+pub mod fault;
 pub mod fds;
 pub mod ids;
 pub mod pipe;
@@ -19,6 +20,7 @@ pub mod settings;
 pub mod shared;
 pub mod status;
 mod sync;
+pub mod table;
 pub mod words;
 
 // Positions and lengths in shared memory are 64 bits wide, as indices are.
