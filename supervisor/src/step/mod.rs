@@ -5,13 +5,29 @@
 //! Nothing that a worker writes can make it panic or loop.
 
 mod action;
+mod board;
+mod commands;
+mod deadline;
+mod death;
+mod diagnosis;
 mod event;
+mod fault;
+mod frames;
 mod log;
+pub mod mutant;
 pub mod policy;
+mod shutdown;
+mod start;
 mod state;
+mod stop;
+mod tally;
 mod time;
+mod turn;
+mod waiting;
 
 pub use action::{Action, Signal};
+pub use board::status;
+pub use deadline::next_deadline;
 pub use event::{ClientId, Command, Event, Exit, Panic, PostMortem, Spec};
 pub use log::{LogRecord, Next, Who};
 pub use policy::Policy;
@@ -21,21 +37,12 @@ pub use state::{
 };
 pub use time::{Millis, Now};
 
-use bulkhead_proto::status::Status;
+use turn::Turn;
 
-/// Takes one event in and says what to do. The shell publishes `state` before it does any of it.
-pub fn step(_state: &mut State, _event: Event, _now: Now) -> Vec<Action> {
-    Vec::new()
-}
-
-/// When the shell must send [`Event::Tick`], at the latest. Always later than the last `now`.
+/// Takes one event in and says what to do, in order. The shell publishes `state` before it does any of it.
 #[must_use]
-pub fn next_deadline(_state: &State) -> Option<Millis> {
-    None
-}
-
-/// The public part of the state.
-#[must_use]
-pub fn status(_state: &State) -> Status {
-    Status::default()
+pub fn step(state: &mut State, event: Event, now: Now) -> Vec<Action> {
+    let mut turn = Turn { state, now, actions: Vec::new() };
+    turn.run(event);
+    turn.actions
 }

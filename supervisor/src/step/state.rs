@@ -156,6 +156,8 @@ pub struct Process {
     pub pid: Option<u32>,
     /// When its spawn was ordered.
     pub started: Millis,
+    /// Likewise, Unix milliseconds.
+    pub started_ms: u64,
     /// Whether it has said hello.
     pub greeted: bool,
     /// When it was activated.
@@ -306,7 +308,48 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// The generation at work, if there is one: the successor, once it is activated, for its predecessor is leaving.
+    #[must_use]
+    pub fn running(&self) -> Option<&Process> {
+        [self.successor.as_ref(), Some(&self.main)].into_iter().flatten().find_map(|is| match is {
+            Is::Running { process } => Some(process),
+            Is::Stopped
+            | Is::Starting { .. }
+            | Is::Standby { .. }
+            | Is::Stopping { .. }
+            | Is::Backoff { .. }
+            | Is::Parked { .. } => None,
+        })
+    }
+}
+
+impl Process {
+    pub(super) const fn new(generation: Generation, now: Now) -> Self {
+        Self {
+            generation,
+            pid: None,
+            started: now.mono,
+            started_ms: now.unix_ms,
+            greeted: false,
+            activated: None,
+            panic: None,
+            fault: None,
+        }
+    }
+}
+
 impl Is {
+    pub(super) const fn process_mut(&mut self) -> Option<&mut Process> {
+        match self {
+            Self::Starting { process, .. }
+            | Self::Standby { process }
+            | Self::Running { process }
+            | Self::Stopping { process, .. } => Some(process),
+            Self::Stopped | Self::Backoff { .. } | Self::Parked { .. } => None,
+        }
+    }
+
     /// The process, in the states that have one.
     #[must_use]
     pub const fn process(&self) -> Option<&Process> {

@@ -11,10 +11,7 @@ impl Millis {
     /// This instant, moved on by a span. Saturates.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// The span since an earlier instant; zero when that one is not earlier.

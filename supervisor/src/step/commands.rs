@@ -1,0 +1,182 @@
+//! What operators ask for. A command is checked against what is the case now; whatever crosses it later is settled
+//! by `wanted`, which commands alone change.
+
+use super::{
+    Asked, Command, Course, Goal, Is, Millis, Stage, Turn, Wanted, Why, WorkerId,
+    event::ClientId,
+    mutant::{self, Mutant},
+    policy::START_SPACING,
+    turn::{At, Lane},
+};
+use bulkhead_proto::{
+    control::{Outcome, cut},
+    ids::Generation,
+    words::Role,
+};
+
+/// The longest part of an unknown name that is repeated to the client, in bytes.
+const MAX_ECHO: usize = 64;
+
+impl Turn<'_> {
+    pub(super) fn command(&mut self, client: ClientId, command: Command) {
+        if let Some(why) = self.not_now() {
+            return self.refuse(client, why.to_owned());
+        }
+        let (Command::Start(name) | Command::Stop(name) | Command::Restart(name) | Command::Fault(name, _)) =
+            &command;
+        let Some(id) = self.named(name) else {
+            let why = self.unknown(name);
+            return self.answer(client, Outcome::NotFound(why.clone()), why);
+        };
+        match command {
+            Command::Fault(_, kind) => match self.fault(id, kind) {
+                Ok((text, effect)) => {
+                    self.answer(client, Outcome::Done, text);
+                    self.actions.push(effect);
+                }
+                Err(refusal) => self.answer(client, refusal.outcome(), refusal.text().to_owned()),
+            },
+            Command::Start(_) => self.if_may_wait(id, client, Self::start),
+            Command::Stop(_) => self.if_may_wait(id, client, Self::stop),
+            Command::Restart(_) => self.if_may_wait(id, client, Self::restart),
+        }
+    }
+
+    fn if_may_wait(&mut self, id: WorkerId, client: ClientId, then: fn(&mut Self, WorkerId, ClientId)) {
+        if self.may_wait(id, client) {
+            then(self, id, client);
+        }
+    }
+
+    /// Why no command is carried out at this time, if so.
+    pub(super) const fn not_now(&self) -> Option<&'static str> {
+        match self.state.course {
+            Course::Up => None,
+            Course::New => Some("the supervisor is only just starting: try again"),
+            Course::Stopping(_) | Course::Saving { .. } | Course::Gone => Some("the supervisor is stopping"),
+        }
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<WorkerId> {
+        self.state.ids().find(|id| self.worker(*id).name == name)
+    }
+
+    pub(super) fn unknown(&self, name: &str) -> String {
+        let known: Vec<&str> = self.state.workers.iter().map(|worker| worker.name.as_str()).collect();
+        format!("there is no worker {:?}; there are: {}", cut(name, MAX_ECHO), known.join(", "))
+    }
+
+    fn start(&mut self, id: WorkerId, client: ClientId) {
+        let worker = self.worker(id);
+        let (name, newest) = (worker.name.clone(), worker.generation);
+        if let Some(process) = worker.running() {
+            let text = format!("{name} is running already: generation {}", process.generation);
+            return self.answer(client, Outcome::Done, text);
+        }
+        let (main, is) = (At { id, lane: Lane::Main }, &worker.main);
+        let after = match is {
+            Is::Stopping { stage: Stage::GivenUp, .. } => {
+                self.want(id, Wanted::Running, "start");
+                return self.refuse(client, stuck(&name));
+            }
+            // One that is on its way already will do.
+            Is::Starting { process, .. } | Is::Standby { process } => before(process.generation),
+            Is::Stopping { .. } | Is::Running { .. } => match &worker.successor {
+                Some(Is::Starting { process, .. } | Is::Standby { process }) => before(process.generation),
+                Some(
+                    Is::Running { .. }
+                    | Is::Stopping { .. }
+                    | Is::Backoff { .. }
+                    | Is::Parked { .. }
+                    | Is::Stopped,
+                )
+                | None => newest,
+            },
+            Is::Stopped | Is::Backoff { .. } | Is::Parked { .. } => {
+                self.start_afresh(main);
+                newest
+            }
+        };
+        self.want(id, Wanted::Running, "start");
+        self.wait(id, client, Goal::Running { after });
+    }
+
+    fn stop(&mut self, id: WorkerId, client: ClientId) {
+        let worker = self.worker(id);
+        let (name, none) = (worker.name.clone(), worker.main == Is::Stopped);
+        let given_up = matches!(worker.main, Is::Stopping { stage: Stage::GivenUp, .. });
+        self.want(id, Wanted::Stopped, "stop");
+        self.begin_stop(At { id, lane: Lane::Successor }, Asked::Stop);
+        self.begin_stop(At { id, lane: Lane::Main }, Asked::Stop);
+        if given_up {
+            self.refuse(client, stuck(&name));
+        } else if none {
+            self.answer(client, Outcome::Done, format!("{name} is stopped already"));
+        } else {
+            self.wait(id, client, Goal::Stopped);
+        }
+    }
+
+    fn restart(&mut self, id: WorkerId, client: ClientId) {
+        let worker = self.worker(id);
+        let (name, newest, role) = (worker.name.clone(), worker.generation, worker.role);
+        let main = At { id, lane: Lane::Main };
+        if worker.successor.is_some() && worker.wanted == Wanted::Running {
+            return self
+                .refuse(client, format!("{name} is being replaced already: wait for the end of that"));
+        }
+        match &worker.main {
+            Is::Stopping { stage: Stage::GivenUp, .. } => {
+                self.want(id, Wanted::Running, "restart");
+                return self.refuse(client, stuck(&name));
+            }
+            Is::Stopped | Is::Backoff { .. } | Is::Parked { .. } => self.start_afresh(main),
+            Is::Running { .. } if role != Role::Plain && !mutant::is(Mutant::DrainTooEarly) => {
+                let until = self.soon(id);
+                self.worker_mut(id).successor = Some(Is::Backoff { until });
+            }
+            // Nothing works that could be kept working meanwhile.
+            Is::Running { .. } | Is::Starting { .. } | Is::Standby { .. } => {
+                self.begin_stop(main, Asked::Restart)
+            }
+            Is::Stopping { why: Why::Asked(_) | Why::Condemned { .. }, .. } => {}
+        }
+        self.want(id, Wanted::Running, "restart");
+        self.disappoint_if(id, "overtaken by `restart`", |_| true);
+        self.wait(id, client, Goal::Running { after: newest });
+    }
+
+    /// Changes what is wanted. Who waits for the contrary waits in vain from here on.
+    fn want(&mut self, id: WorkerId, wanted: Wanted, by: &str) {
+        self.worker_mut(id).wanted = wanted;
+        self.disappoint_if(id, &format!("overtaken by `{by}`"), |goal| match (goal, wanted) {
+            (Goal::Stopped, Wanted::Running) | (Goal::Running { .. }, Wanted::Stopped) => true,
+            (Goal::Stopped, Wanted::Stopped) | (Goal::Running { .. }, Wanted::Running) => false,
+        });
+    }
+
+    /// A new generation as soon as there is room. An operator who asks for it has seen the deaths before.
+    fn start_afresh(&mut self, at: At) {
+        self.worker_mut(at.id).tally.clear();
+        let until = self.soon(at.id);
+        self.put(at, Is::Backoff { until });
+    }
+
+    fn soon(&self, id: WorkerId) -> Millis {
+        let worker = self.worker(id);
+        if worker.generation == Generation(0) {
+            return self.now.mono;
+        }
+        self.now.mono.max(worker.started.after(START_SPACING))
+    }
+}
+
+const fn before(generation: Generation) -> Generation {
+    Generation(generation.0.saturating_sub(1))
+}
+
+fn stuck(name: &str) -> String {
+    format!(
+        "the last process of {name} cannot be killed: it is stuck in the kernel; nothing can be done before it dies"
+    )
+}

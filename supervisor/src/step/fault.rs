@@ -1,0 +1,102 @@
+//! Induced deaths. Refused unless the configuration enables them.
+
+use super::{
+    Action, Induced, Is, Signal, Turn, WorkerId,
+    policy::FAULT_EFFECT,
+    turn::{At, Lane},
+};
+use bulkhead_proto::{
+    control::{MAX_TEXT, Outcome, ToWorker, cut},
+    ids::Generation,
+    words::{FaultKind, Role},
+};
+
+/// Why a fault is not induced.
+pub(super) enum Refusal {
+    NotFound(String),
+    Conflict(String),
+}
+
+impl Refusal {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::NotFound(why) | Self::Conflict(why) => why,
+        }
+    }
+
+    /// Cut so that it fits a frame.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotFound(why) => Outcome::NotFound(cut(why, MAX_TEXT).to_owned()),
+            Self::Conflict(why) => Outcome::Conflict(cut(why, MAX_TEXT).to_owned()),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// What a worker asks for on behalf of somebody else; the answer goes before the effect, which may hit the asker.
+    pub(super) fn fault_request(&mut self, asker: Generation, request: u64, name: &str, kind: FaultKind) {
+        let effect = match (self.not_now(), self.named(name)) {
+            (Some(why), _) => Err(Refusal::Conflict(why.to_owned())),
+            (None, None) => Err(Refusal::NotFound(self.unknown(name))),
+            (None, Some(id)) => self.fault(id, kind),
+        };
+        let (outcome, effect) = match effect {
+            Ok((_, effect)) => (Outcome::Done, Some(effect)),
+            Err(refusal) => (refusal.outcome(), None),
+        };
+        let frame = ToWorker::Answer { id: request, outcome };
+        self.actions.push(Action::Send { generation: asker, frame });
+        self.actions.extend(effect);
+    }
+
+    /// Charges the death that comes to whoever ordered it; what brings it about is returned, with a line for people.
+    pub(super) fn fault(&mut self, id: WorkerId, kind: FaultKind) -> Result<(String, Action), Refusal> {
+        let at = self.victim(id, kind)?;
+        let until = self.now.mono.after(FAULT_EFFECT);
+        let name = self.worker(id).name.clone();
+        let Some(process) = self.process_mut(at) else {
+            return Err(Refusal::Conflict(format!("{name} has no process")));
+        };
+        process.fault = Some(Induced { kind, until });
+        let generation = process.generation;
+        let effect = match kind {
+            FaultKind::Kill => Action::Signal { generation, signal: Signal::Kill, group: false },
+            FaultKind::Panic | FaultKind::Abort | FaultKind::Segv | FaultKind::Exit => {
+                Action::Send { generation, frame: ToWorker::Fault(kind) }
+            }
+        };
+        Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))
+    }
+
+    fn victim(&self, id: WorkerId, kind: FaultKind) -> Result<At, Refusal> {
+        let worker = self.worker(id);
+        let name = &worker.name;
+        if !self.state.policy.faults {
+            let why = "faults are not enabled: set `enabled = true` under `[faults]` in the configuration";
+            return Err(Refusal::NotFound(why.to_owned()));
+        }
+        if worker.role == Role::Plain && kind != FaultKind::Kill {
+            let why = format!("{name} is a plain worker and knows only the fault `kill`, not `{kind}`");
+            return Err(Refusal::Conflict(why));
+        }
+        let lane = match worker.successor {
+            Some(Is::Running { .. }) => Lane::Successor,
+            Some(Is::Stopped | Is::Starting { .. } | Is::Standby { .. } | Is::Stopping { .. })
+            | Some(Is::Backoff { .. } | Is::Parked { .. })
+            | None => Lane::Main,
+        };
+        let at = At { id, lane };
+        let refusal = match self.state.is(at) {
+            Some(Is::Running { .. }) => return Ok(at),
+            // Its pipe may not be read yet, but SIGKILL needs no reader.
+            Some(Is::Starting { .. } | Is::Standby { .. }) if kind == FaultKind::Kill => return Ok(at),
+            Some(Is::Starting { .. } | Is::Standby { .. }) => "is starting",
+            Some(Is::Stopping { .. }) => "is stopping",
+            Some(Is::Backoff { .. }) => "is about to be restarted",
+            Some(Is::Parked { .. }) => "is parked",
+            Some(Is::Stopped) | None => "is stopped",
+        };
+        Err(Refusal::Conflict(format!("{name} {refusal}: a fault needs a running one")))
+    }
+}

@@ -1,0 +1,81 @@
+//! Faults planted in the heart, one at a time, to show that the simulator finds them. Without the feature `mutants`,
+//! [`is`] is a constant `false`, and all of them are compiled out.
+
+/// A planted fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the name says what goes wrong")]
+pub enum Mutant {
+    ActAfterDeath,
+    BelieveLiars,
+    ChargeTheOperator,
+    DrainTooEarly,
+    ForgetAnswer,
+    ForgetDeath,
+    ForgetKick,
+    ForgetWanted,
+    IgnoreProgress,
+    LaunchInShutdown,
+    NeverBackOff,
+    NeverKill,
+    NeverPark,
+    NeverTimeOut,
+    PlainFirst,
+    RetryConfig,
+    ReuseGeneration,
+    StartAllAtOnce,
+    StopAllAtOnce,
+    TickForEver,
+    TwoActive,
+    TwoAnswers,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::ActAfterDeath,
+        Self::BelieveLiars,
+        Self::ChargeTheOperator,
+        Self::DrainTooEarly,
+        Self::ForgetAnswer,
+        Self::ForgetDeath,
+        Self::ForgetKick,
+        Self::ForgetWanted,
+        Self::IgnoreProgress,
+        Self::LaunchInShutdown,
+        Self::NeverBackOff,
+        Self::NeverKill,
+        Self::NeverPark,
+        Self::NeverTimeOut,
+        Self::PlainFirst,
+        Self::RetryConfig,
+        Self::ReuseGeneration,
+        Self::StartAllAtOnce,
+        Self::StopAllAtOnce,
+        Self::TickForEver,
+        Self::TwoActive,
+        Self::TwoAnswers,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants this fault in every later turn of this thread, or none.
+#[cfg(feature = "mutants")]
+pub fn plant(mutant: Option<Mutant>) {
+    PLANTED.set(mutant);
+}
+
+/// Whether this fault is planted.
+#[cfg(feature = "mutants")]
+pub(super) fn is(mutant: Mutant) -> bool {
+    PLANTED.get() == Some(mutant)
+}
+
+/// Whether this fault is planted: never.
+#[cfg(not(feature = "mutants"))]
+pub(super) const fn is(_: Mutant) -> bool {
+    false
+}

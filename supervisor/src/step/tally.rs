@@ -1,0 +1,117 @@
+//! Back-off and parking: deaths without progress, and what counts as progress.
+
+use super::{
+    Exit, Is, LogRecord, Millis, Next, PostMortem, Process, Turn, WorkerId,
+    diagnosis::was_killed,
+    mutant::{self, Mutant},
+    policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PROBE_EVERY, START_SPACING},
+};
+use crate::step::Tally;
+use bulkhead_proto::words::Role;
+use std::time::Duration;
+
+/// After so many doublings every sane `max` is reached.
+const MAX_DOUBLINGS: u32 = 20;
+
+impl Tally {
+    /// Forgets the deaths.
+    pub(super) fn clear(&mut self) {
+        self.recent.clear();
+        self.streak = 0;
+        self.probing = false;
+    }
+}
+
+impl Turn<'_> {
+    /// Whether this generation has moved something on since its worker's last death, or was well.
+    pub(super) fn progressed(&self, id: WorkerId, process: &Process, exit: Exit, seen: &PostMortem) -> bool {
+        let Some(activated) = process.activated else { return false };
+        let ran = self.now.mono.since(activated);
+        let worker = self.worker(id);
+        // SIGKILL is nothing that a program does to itself: without work at hand it is an operator's, and no bad sign.
+        let well = was_killed(exit) || ran >= IDLE_HEALTHY_AFTER;
+        let moved = match worker.role {
+            Role::Analytics => {
+                seen.committed > worker.tally.committed || (seen.committed == seen.head && well)
+            }
+            Role::Api => seen.head > worker.tally.head || was_killed(exit),
+            Role::Plain => false,
+        };
+        (moved || ran >= HEALTHY_AFTER) && !mutant::is(Mutant::IgnoreProgress)
+    }
+
+    /// The next try after a death that is to be counted.
+    pub(super) fn charge(&mut self, id: WorkerId, progress: bool) -> (Is, Next) {
+        if progress {
+            self.worker_mut(id).tally.clear();
+            return self.retry_after(id, self.state.policy.initial);
+        }
+        let now = self.now.mono;
+        let (period, limit) = (self.state.policy.period, self.state.policy.limit.clamp(1, MAX_LIMIT));
+        let tally = &mut self.worker_mut(id).tally;
+        tally.recent.retain(|death| now.since(*death) < period);
+        tally.recent.push(now);
+        tally.streak = tally.streak.saturating_add(1);
+        let deaths = u32::try_from(tally.recent.len()).unwrap_or(u32::MAX);
+        if (tally.probing || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
+            tally.recent.clear();
+            return (Is::Parked { probe: Some(now.after(PROBE_EVERY)) }, Next::Parked(Some(PROBE_EVERY)));
+        }
+        let streak = tally.streak;
+        let delay = self.backoff(streak);
+        self.retry_after(id, delay)
+    }
+
+    /// A new generation after this delay, but not before the spacing of starts allows it.
+    pub(super) fn retry_after(&mut self, id: WorkerId, delay: Duration) -> (Is, Next) {
+        let now = self.now.mono;
+        let spaced = if mutant::is(Mutant::NeverBackOff) {
+            Millis(0)
+        } else {
+            self.worker(id).started.after(START_SPACING)
+        };
+        let until = now.after(delay).max(spaced);
+        let delay = until.since(now);
+        (Is::Backoff { until }, if delay.is_zero() { Next::RestartNow } else { Next::RestartIn(delay) })
+    }
+
+    /// The delay after so many deaths in a row: `initial`, then doubling steps with jitter (half of it is random, so
+    /// that workers that died together do not come back together), never more than `max`.
+    fn backoff(&mut self, streak: u32) -> Duration {
+        let (initial, max) = (self.state.policy.initial, self.state.policy.max);
+        if mutant::is(Mutant::NeverBackOff) {
+            return Duration::ZERO;
+        }
+        if streak <= 1 {
+            return initial.min(max);
+        }
+        let doublings = (streak - 2).min(MAX_DOUBLINGS);
+        let whole = initial.max(BACKOFF_STEP).saturating_mul(1 << doublings).min(max);
+        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+        let random = self.random() % half.saturating_add(1);
+        whole.saturating_sub(Duration::from_millis(random))
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough to spread restarts.
+    fn random(&mut self) -> u64 {
+        self.state.jitter = self.state.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state.jitter;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// When a probe counts as healthy.
+    pub(super) fn recovered(&mut self, id: WorkerId) {
+        self.worker_mut(id).tally.clear();
+        if let Some(process) = self.worker(id).main.process() {
+            let who = self.who(id, process);
+            self.log(LogRecord::WorkerRecovered(who));
+        }
+    }
+}
+
+/// When a running probe will have proved itself.
+pub(super) fn proof(process: &Process) -> Option<Millis> {
+    process.activated.map(|activated| activated.after(HEALTHY_AFTER))
+}
