@@ -1,0 +1,155 @@
+//! The reading side: everything from the last commit, at once, whatever the analysis is doing.
+
+use super::{Body, Geometry, Record, Slot, TRIES, body::HEAD_BYTES, layout::newest};
+use crate::{
+    shared::ReadWords,
+    sync::{Ordering, fence},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// Copies a body out and verifies the copy.
+pub(super) fn copy_body(
+    memory: &impl ReadWords,
+    geometry: Geometry,
+    slot: Slot,
+    version: usize,
+    tag: u64,
+) -> Option<Body> {
+    let at = geometry.body(slot, version);
+    let mut head = [0; HEAD_BYTES];
+    memory.read_bytes(at, &mut head);
+    let mut bytes = vec![0; Body::length(&head)?];
+    memory.read_bytes(at, &mut bytes);
+    Body::parse(bytes, slot, tag)
+}
+
+/// The body of a slot as of commit `n`. None when it does not verify, or is being overwritten just now.
+pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: Slot, n: u64) -> Option<Body> {
+    let (version, tag) = newest(memory, geometry, slot, n)?;
+    let body = copy_body(memory, geometry, slot, version, tag);
+    fence(Ordering::Acquire);
+    let unchanged = memory.load(geometry.tag(slot, version), Ordering::Relaxed) == tag;
+    body.filter(|_| unchanged)
+}
+
+/// A table that somebody else writes. Stateless: what cannot be read whole is None.
+#[derive(Debug)]
+pub struct Table<M> {
+    memory: M,
+    geometry: Geometry,
+}
+
+impl<M: ReadWords> Table<M> {
+    /// Begins to read.
+    pub fn new(memory: M) -> Self {
+        let geometry = Geometry::of(memory.words());
+        Self { memory, geometry }
+    }
+
+    /// The last commit. None when its record does not verify.
+    pub fn record(&self) -> Option<Record> {
+        Record::read(&self.memory).filter(|record| record.slots <= self.geometry.slots())
+    }
+
+    /// A slot's body as of that commit.
+    pub fn body(&self, slot: Slot, record: &Record) -> Option<Body> {
+        if slot.0 < record.slots {
+            read_body(&self.memory, self.geometry, slot, record.commit.0)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a [`View`] remembers.
+#[derive(Debug, Default)]
+struct Known {
+    record: Record,
+    names: BTreeMap<Arc<str>, Slot>,
+    /// Slots that were looked at for their names.
+    seen: u32,
+    /// Among these, the ones whose names could not be read.
+    unreadable: Vec<Slot>,
+    good: HashMap<Slot, Arc<[u8]>>,
+}
+
+/// A table that somebody else writes, by the names of its series, with the last good copies to fall back on.
+#[derive(Debug)]
+pub struct View<M> {
+    table: Table<M>,
+    known: RwLock<Known>,
+}
+
+impl<M: ReadWords> View<M> {
+    /// Begins to read.
+    pub fn new(memory: M) -> Self {
+        Self { table: Table::new(memory), known: RwLock::default() }
+    }
+
+    /// The last commit; or the last one that could be read, if this one cannot. Never goes back.
+    pub fn record(&self) -> Record {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).record;
+        let Some(record) = self.table.record().filter(|record| record.commit >= known.commit) else {
+            return known;
+        };
+        if record.commit > known.commit {
+            self.learn(record);
+        }
+        record
+    }
+
+    fn learn(&self, record: Record) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if record.commit <= known.record.commit {
+            return;
+        }
+        known.record = record;
+        let retry = std::mem::take(&mut known.unreadable);
+        let fresh = (known.seen..record.slots).map(Slot);
+        for slot in retry.into_iter().chain(fresh) {
+            match self.table.body(slot, &record) {
+                Some(body) => drop(known.names.insert(body.key().into(), slot)),
+                None => known.unreadable.push(slot),
+            }
+        }
+        known.seen = known.seen.max(record.slots);
+    }
+
+    /// The public part of a series, as rendered at or before the commit that is returned with it. None when there is no
+    /// such series. When its slot cannot be read, the last good copy; when there is none, empty.
+    pub fn public(&self, name: &str) -> Option<(Arc<[u8]>, Record)> {
+        let mut record = self.record();
+        let slot = *self.known.read().unwrap_or_else(PoisonError::into_inner).names.get(name)?;
+        for _ in 0..TRIES {
+            if let Some(body) = self.table.body(slot, &record).filter(|body| body.key() == name) {
+                let public: Arc<[u8]> = body.public().into();
+                self.remember(slot, &public);
+                return Some((public, record));
+            }
+            record = self.record();
+        }
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        Some((known.good.get(&slot).cloned().unwrap_or_default(), record))
+    }
+
+    fn remember(&self, slot: Slot, public: &Arc<[u8]>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.good.insert(slot, Arc::clone(public));
+    }
+
+    /// The names of at most `limit` series that begin with `prefix` and stand behind `after`, in order of their bytes.
+    pub fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        self.record();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let names = known.names.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name);
+        names.take_while(|name| name.starts_with(prefix)).take(limit).cloned().collect()
+    }
+}
