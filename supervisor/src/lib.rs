@@ -4,4 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod listener;
+pub mod log;
+pub mod state_dir;
 pub mod step;

@@ -78,9 +78,7 @@ pub fn load(
         // systemd may name several, separated by colons: the first is ours.
         default_state_dir: set("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from)),
     };
-    let named = option
-        .map(Path::to_owned)
-        .or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
+    let named = option.map(Path::to_owned).or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
     let system = || Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists());
     let Some(path) = named.or_else(system) else {
         return parse("", Source::Defaults, &overrides).map(|plan| (plan, Source::Defaults));
@@ -89,9 +87,7 @@ pub fn load(
     let text = std::fs::read_to_string(&path).map_err(|error| ConfigError {
         source: source.clone(),
         text: String::new(),
-        problems: vec![Problem::general(format!(
-            "cannot read the configuration: {error}"
-        ))],
+        problems: vec![Problem::general(format!("cannot read the configuration: {error}"))],
     })?;
     parse(&text, source.clone(), &overrides).map(|plan| (plan, source))
 }
@@ -104,10 +100,7 @@ pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Plan, 
     let problems = Problems::default();
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        problems.borrow_mut().push(Problem {
-            span: error.span(),
-            message: error.message().to_owned(),
-        });
+        problems.borrow_mut().push(Problem { span: error.span(), message: error.message().to_owned() });
     }
     let plan = sections::plan(Section::root(table.get_ref(), &problems), overrides, &problems);
     let mut problems = problems.into_inner();
@@ -115,11 +108,7 @@ pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Plan, 
         return Ok(plan);
     }
     problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-    Err(ConfigError {
-        source,
-        text: text.to_owned(),
-        problems,
-    })
+    Err(ConfigError { source, text: text.to_owned(), problems })
 }
 
 #[cfg(test)]

@@ -192,22 +192,9 @@ mod tests {
         assert_eq!(Listen::parse("127.0.0.1:8080"), Ok(Listen::DEFAULT));
         assert_eq!(Listen::parse("localhost:8080"), Ok(Listen::DEFAULT));
         assert_eq!(Listen::parse("[::1]:1").unwrap().to_string(), "[::1]:1");
-        assert_eq!(
-            Listen::parse("unix:/run/x").unwrap(),
-            Listen::Unix("/run/x".into())
-        );
-        for text in [
-            "",
-            "8080",
-            "127.0.0.1",
-            "example.org:80",
-            "unix:run/x",
-            "127.0.0.1:70000",
-        ] {
-            assert!(
-                Listen::parse(text).unwrap_err().contains(&format!("{text:?}")),
-                "{text}"
-            );
+        assert_eq!(Listen::parse("unix:/run/x").unwrap(), Listen::Unix("/run/x".into()));
+        for text in ["", "8080", "127.0.0.1", "example.org:80", "unix:run/x", "127.0.0.1:70000"] {
+            assert!(Listen::parse(text).unwrap_err().contains(&format!("{text:?}")), "{text}");
         }
     }
 

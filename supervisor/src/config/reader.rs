@@ -23,10 +23,7 @@ impl Problem {
     /// A problem that has no place in the text.
     #[must_use]
     pub fn general(message: impl Into<String>) -> Self {
-        Self {
-            span: None,
-            message: message.into(),
-        }
+        Self { span: None, message: message.into() }
     }
 
     /// The place as line and column, both from 1; columns count characters.
@@ -35,10 +32,7 @@ impl Problem {
         let start = self.span.as_ref()?.start.min(text.len());
         let before = text.get(..start)?;
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Some((
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        ))
+        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
     }
 }
 
@@ -60,21 +54,11 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The table at the top.
     pub(super) fn root(table: &'a DeTable<'a>, problems: &'a Problems) -> Self {
-        Self {
-            path: String::new(),
-            table: Some(table),
-            span: None,
-            known: Vec::new(),
-            problems,
-        }
+        Self { path: String::new(), table: Some(table), span: None, known: Vec::new(), problems }
     }
 
     fn name(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Whether the key is there, with whatever value.
@@ -84,11 +68,8 @@ impl<'a> Section<'a> {
 
     /// Notes a problem with this key's value, or with its absence.
     pub(super) fn report(&self, key: &str, message: &str) {
-        let span = self
-            .table
-            .and_then(|table| table.get(key))
-            .map(Spanned::span)
-            .or_else(|| self.span.clone());
+        let span =
+            self.table.and_then(|table| table.get(key)).map(Spanned::span).or_else(|| self.span.clone());
         let message = format!("{}: {message}", self.name(key));
         self.problems.borrow_mut().push(Problem { span, message });
     }
@@ -119,22 +100,15 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.value(key, |value| {
-            value.as_bool().ok_or_else(|| wanted("true or false", value))
-        })
+        self.value(key, |value| value.as_bool().ok_or_else(|| wanted("true or false", value)))
     }
 
     /// A whole number within `range`.
     pub(super) fn number(&mut self, key: &'static str, range: Range<u32>) -> Option<u32> {
         self.value(key, |value| {
-            let number = value
-                .as_integer()
-                .and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
+            let number = value.as_integer().and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
             number.filter(|number| range.contains(number)).ok_or_else(|| {
-                wanted(
-                    &format!("a whole number from {} to {}", range.start, range.end - 1),
-                    value,
-                )
+                wanted(&format!("a whole number from {} to {}", range.start, range.end - 1), value)
             })
         })
     }
@@ -144,10 +118,7 @@ impl<'a> Section<'a> {
         self.text(key, |text| {
             let found = units::duration(text)?;
             if found > max {
-                return Err(format!(
-                    "wanted at most {:?}, found {text:?}",
-                    units::show_duration(max)
-                ));
+                return Err(format!("wanted at most {:?}, found {text:?}", units::show_duration(max)));
             }
             Ok(found)
         })
@@ -168,21 +139,15 @@ impl<'a> Section<'a> {
     /// A list of strings.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         self.value(key, |value| {
-            let list = value
-                .as_array()
-                .ok_or_else(|| wanted("a list of strings", value))?;
-            list.iter()
-                .map(|item| string(item.get_ref()).map(str::to_owned))
-                .collect()
+            let list = value.as_array().ok_or_else(|| wanted("a list of strings", value))?;
+            list.iter().map(|item| string(item.get_ref()).map(str::to_owned)).collect()
         })
     }
 
     /// A table of strings.
     pub(super) fn pairs(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
         self.value(key, |value| {
-            let table = value
-                .as_table()
-                .ok_or_else(|| wanted("a table of strings", value))?;
+            let table = value.as_table().ok_or_else(|| wanted("a table of strings", value))?;
             let pair = |(name, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
                 let name: &std::borrow::Cow<'_, str> = name.get_ref();
                 let value = string(value.get_ref()).map_err(|error| format!("{name}: {error}"))?;
@@ -195,25 +160,15 @@ impl<'a> Section<'a> {
     /// The table under that key, empty when it is absent.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let path = self.name(key);
-        let table = self.value(key, |value| {
-            value.as_table().ok_or_else(|| wanted("a table", value))
-        });
+        let table = self.value(key, |value| value.as_table().ok_or_else(|| wanted("a table", value)));
         let span = self.table.and_then(|table| table.get(key)).map(Spanned::span);
-        Self {
-            path,
-            table,
-            span,
-            known: Vec::new(),
-            problems: self.problems,
-        }
+        Self { path, table, span, known: Vec::new(), problems: self.problems }
     }
 
     /// The tables of an array of tables (`[[worker]]`).
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let path = self.name(key);
-        let list = self.value(key, |value| {
-            value.as_array().ok_or_else(|| wanted("tables, [[…]]", value))
-        });
+        let list = self.value(key, |value| value.as_array().ok_or_else(|| wanted("tables, [[…]]", value)));
         let mut sections = Vec::new();
         for (index, item) in list.into_iter().flat_map(|list| list.iter()).enumerate() {
             match item.get_ref().as_table() {
@@ -243,10 +198,7 @@ impl<'a> Section<'a> {
             let name = key.get_ref().as_ref();
             if !self.known.contains(&name) {
                 let message = format!("{}: unknown key; {}", self.name(name), self.offer(name));
-                self.problems.borrow_mut().push(Problem {
-                    span: Some(key.span()),
-                    message,
-                });
+                self.problems.borrow_mut().push(Problem { span: Some(key.span()), message });
             }
         }
     }

@@ -41,19 +41,13 @@ pub struct Overrides {
 /// Reads all sections; every problem is noted, and then the plan is not to be used.
 pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, problems: &Problems) -> Plan {
     let configured = root.text("state_dir", |text| path(text));
-    let state_dir = overrides
-        .state_dir
-        .clone()
-        .or(configured)
-        .or_else(|| overrides.default_state_dir.clone());
+    let state_dir =
+        overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = log(root.section("log"));
     let (listen, max_body, api) = api(root.section("api"), overrides, problems);
     let (max_series, analytics) = analytics(root.section("analytics"));
     let capacity = link(root.section("link"));
-    let policy = Policy {
-        faults: faults(root.section("faults")),
-        ..restart(root.section("restart"))
-    };
+    let policy = Policy { faults: faults(root.section("faults")), ..restart(root.section("restart")) };
     let mut workers = vec![api, analytics];
     workers.extend(plain(&mut root));
     root.later("history");
@@ -80,15 +74,10 @@ fn log(mut log: Section<'_>) -> LogPlan {
     });
     let level = log.text("level", |text| match text {
         "error" | "warn" | "info" | "debug" | "trace" => text.parse().map_err(|_| text.to_owned()),
-        _ => Err(format!(
-            "wanted \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found {text:?}"
-        )),
+        _ => Err(format!("wanted \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found {text:?}")),
     });
     log.end();
-    LogPlan {
-        format: format.unwrap_or(LogFormat::Auto),
-        level: level.unwrap_or(LevelFilter::INFO),
-    }
+    LogPlan { format: format.unwrap_or(LogFormat::Auto), level: level.unwrap_or(LevelFilter::INFO) }
 }
 
 fn api(mut api: Section<'_>, overrides: &Overrides, problems: &Problems) -> (Listen, u64, WorkerPlan) {
@@ -103,17 +92,14 @@ fn api(mut api: Section<'_>, overrides: &Overrides, problems: &Problems) -> (Lis
     let listen = match overrides.listen.as_deref().map(Listen::parse) {
         Some(Ok(listen)) => {
             if !listen.is_local() && !insecure {
-                problems.borrow_mut().push(Problem::general(format!(
-                    "BULKHEAD_API_LISTEN: {}",
-                    exposed(&listen)
-                )));
+                problems
+                    .borrow_mut()
+                    .push(Problem::general(format!("BULKHEAD_API_LISTEN: {}", exposed(&listen))));
             }
             listen
         }
         Some(Err(error)) => {
-            problems
-                .borrow_mut()
-                .push(Problem::general(format!("BULKHEAD_API_LISTEN: {error}")));
+            problems.borrow_mut().push(Problem::general(format!("BULKHEAD_API_LISTEN: {error}")));
             Listen::DEFAULT
         }
         None => {
@@ -136,12 +122,7 @@ fn analytics(mut analytics: Section<'_>) -> (u32, WorkerPlan) {
     for key in ["standby", "instances", "max_attempts", "hang_timeout"] {
         analytics.later(key);
     }
-    let worker = worker(
-        &mut analytics,
-        "analytics",
-        Role::Analytics,
-        Some("bulkhead-analytics"),
-    );
+    let worker = worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.end();
     (max_series, worker)
 }
@@ -149,19 +130,13 @@ fn analytics(mut analytics: Section<'_>) -> (u32, WorkerPlan) {
 fn link(mut link: Section<'_>) -> u64 {
     link.text("transport", |text| only(text, "ring"));
     link.text("durability", |text| only(text, "memory"));
-    let capacity = link
-        .size("capacity", MIN_CAPACITY, MAX_CAPACITY)
-        .unwrap_or(64 << 20);
+    let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(64 << 20);
     if !capacity.is_power_of_two() {
         let (below, above) = (capacity.next_power_of_two() / 2, capacity.next_power_of_two());
         let show = super::units::show_size;
         link.report(
             "capacity",
-            &format!(
-                "wanted a power of two, such as {:?} or {:?}",
-                show(below),
-                show(above)
-            ),
+            &format!("wanted a power of two, such as {:?} or {:?}", show(below), show(above)),
         );
     }
     link.end();
@@ -169,11 +144,7 @@ fn link(mut link: Section<'_>) -> u64 {
 }
 
 fn only(text: &str, known: &str) -> Result<(), String> {
-    if text == known {
-        Ok(())
-    } else {
-        Err(format!("{text:?} is not in this version; use {known:?}"))
-    }
+    if text == known { Ok(()) } else { Err(format!("{text:?} is not in this version; use {known:?}")) }
 }
 
 fn restart(mut restart: Section<'_>) -> Policy {
@@ -181,9 +152,7 @@ fn restart(mut restart: Section<'_>) -> Policy {
     let policy = Policy {
         initial: restart.duration("initial", MAX_DELAY).unwrap_or(default.initial),
         max: restart.duration("max", MAX_DELAY).unwrap_or(default.max),
-        limit: restart
-            .number("limit", 1..policy::MAX_LIMIT + 1)
-            .unwrap_or(default.limit),
+        limit: restart.number("limit", 1..policy::MAX_LIMIT + 1).unwrap_or(default.limit),
         period: restart.duration("period", MAX_DELAY).unwrap_or(default.period),
         starts: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         faults: default.faults,
@@ -209,12 +178,7 @@ fn plain(root: &mut Section<'_>) -> Vec<WorkerPlan> {
         if !section.has("name") {
             section.report("name", "every worker needs one");
         }
-        let worker = worker(
-            &mut section,
-            name.as_deref().unwrap_or_default(),
-            Role::Plain,
-            None,
-        );
+        let worker = worker(&mut section, name.as_deref().unwrap_or_default(), Role::Plain, None);
         section.end();
         names.insert(worker.name.clone());
         workers.push(worker);
@@ -222,10 +186,7 @@ fn plain(root: &mut Section<'_>) -> Vec<WorkerPlan> {
     if workers.len() > MAX_PLAIN {
         root.report(
             "worker",
-            &format!(
-                "wanted at most {MAX_PLAIN} further workers, found {}",
-                workers.len()
-            ),
+            &format!("wanted at most {MAX_PLAIN} further workers, found {}", workers.len()),
         );
     }
     workers
@@ -234,9 +195,8 @@ fn plain(root: &mut Section<'_>) -> Vec<WorkerPlan> {
 /// The keys that every worker has.
 fn worker(section: &mut Section<'_>, name: &str, role: Role, default: Option<&str>) -> WorkerPlan {
     let command = section.texts("command");
-    let usable = command
-        .as_ref()
-        .is_some_and(|command| command.first().is_some_and(|program| !program.is_empty()));
+    let usable =
+        command.as_ref().is_some_and(|command| command.first().is_some_and(|program| !program.is_empty()));
     if command.is_some() && !usable || command.is_none() && default.is_none() {
         section.report(
             "command",
@@ -261,24 +221,13 @@ fn worker(section: &mut Section<'_>, name: &str, role: Role, default: Option<&st
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() {
-        Err("wanted a path, found \"\"".into())
-    } else {
-        Ok(text.into())
-    }
+    if text.is_empty() { Err("wanted a path, found \"\"".into()) } else { Ok(text.into()) }
 }
 
 fn name(text: &str, taken: &BTreeSet<String>) -> Result<String, String> {
     let fits = (1..=policy::MAX_NAME).contains(&text.len());
-    if !fits
-        || !text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
-    {
-        return Err(format!(
-            "wanted 1 to {} of a-z, 0-9, - and _, found {text:?}",
-            policy::MAX_NAME
-        ));
+    if !fits || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b)) {
+        return Err(format!("wanted 1 to {} of a-z, 0-9, - and _, found {text:?}", policy::MAX_NAME));
     }
     if taken.contains(text) {
         Err(format!("{text:?} is taken; choose another name"))

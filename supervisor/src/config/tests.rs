@@ -17,30 +17,15 @@ fn no_configuration_means_the_defaults_of_the_contract() {
     let plan = read("").unwrap();
     assert_eq!(plan.state_dir, Path::new("bulkhead-state"));
     assert_eq!(plan.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(
-        (plan.max_body, plan.max_series, plan.capacity),
-        (4 << 20, 4096, 64 << 20)
-    );
+    assert_eq!((plan.max_body, plan.max_series, plan.capacity), (4 << 20, 4096, 64 << 20));
     assert!(!plan.policy.faults);
-    assert_eq!(
-        (plan.policy.initial, plan.policy.max),
-        (Duration::ZERO, Duration::from_secs(10))
-    );
-    assert_eq!(
-        (plan.policy.limit, plan.policy.period),
-        (10, Duration::from_secs(30))
-    );
-    let workers: Vec<_> = plan
-        .workers
-        .iter()
-        .map(|w| (w.name.as_str(), w.role, w.command[0].as_str()))
-        .collect();
+    assert_eq!((plan.policy.initial, plan.policy.max), (Duration::ZERO, Duration::from_secs(10)));
+    assert_eq!((plan.policy.limit, plan.policy.period), (10, Duration::from_secs(30)));
+    let workers: Vec<_> =
+        plan.workers.iter().map(|w| (w.name.as_str(), w.role, w.command[0].as_str())).collect();
     assert_eq!(
         workers,
-        [
-            ("api", Role::Api, "bulkhead-api"),
-            ("analytics", Role::Analytics, "bulkhead-analytics")
-        ]
+        [("api", Role::Api, "bulkhead-api"), ("analytics", Role::Analytics, "bulkhead-analytics")]
     );
 }
 
@@ -100,19 +85,13 @@ fn every_key_has_its_effect() {
     assert_eq!(plan.log.format, LogFormat::Json);
     assert_eq!(plan.log.level, tracing::level_filters::LevelFilter::DEBUG);
     assert_eq!(plan.listen, Listen::Unix("/run/api.sock".into()));
-    assert_eq!(
-        (plan.max_body, plan.max_series, plan.capacity),
-        (1 << 20, 10, 8 << 20)
-    );
+    assert_eq!((plan.max_body, plan.max_series, plan.capacity), (1 << 20, 10, 8 << 20));
     assert_eq!((plan.policy.limit, plan.policy.faults), (3, true));
     assert_eq!(plan.workers[1].command, ["/opt/mine", "--fast"]);
     assert_eq!(plan.workers[1].stop_timeout, Duration::from_secs(3));
     let one = &plan.workers[2];
     assert_eq!((one.name.as_str(), one.role), ("one", Role::Plain));
-    assert_eq!(
-        (one.env["A"].as_str(), one.pass_env.as_slice()),
-        ("b", &["C".to_owned()][..])
-    );
+    assert_eq!((one.env["A"].as_str(), one.pass_env.as_slice()), ("b", &["C".to_owned()][..]));
     assert_eq!(one.cwd.as_deref(), Some(Path::new("/")));
 }
 
@@ -130,11 +109,7 @@ fn all_errors_come_at_once_with_line_and_column() {
 
 #[test]
 fn text_that_is_no_toml_is_an_error_with_its_place() {
-    assert!(
-        errors("[api\nlisten = 1").starts_with("t.toml:1:"),
-        "{}",
-        errors("[api\nlisten = 1")
-    );
+    assert!(errors("[api\nlisten = 1").starts_with("t.toml:1:"), "{}", errors("[api\nlisten = 1"));
     assert!(errors("x = \"unterminated").starts_with("t.toml:1:"));
 }
 
@@ -152,11 +127,7 @@ fn what_is_not_in_this_version_says_so() {
         "log.format = \"journald\"",
         "[history]\nkeep = 3",
     ] {
-        assert!(
-            errors(text).contains("not in this version"),
-            "{text}: {}",
-            errors(text)
-        );
+        assert!(errors(text).contains("not in this version"), "{text}: {}", errors(text));
     }
 }
 
@@ -166,10 +137,7 @@ fn a_listener_beyond_loopback_is_refused_unless_insecure() {
         errors("api.listen = \"0.0.0.0:80\"").contains("t.toml:1:14: api.listen: 0.0.0.0:80 can be reached")
     );
     assert!(read("api.listen = \"0.0.0.0:80\"\napi.insecure = true").is_ok());
-    let overrides = Overrides {
-        listen: Some("0.0.0.0:80".into()),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { listen: Some("0.0.0.0:80".into()), ..Overrides::default() };
     let error = parse("", Source::Defaults, &overrides).unwrap_err().to_string();
     assert!(error.contains("BULKHEAD_API_LISTEN: 0.0.0.0:80"), "{error}");
 }
@@ -214,14 +182,9 @@ fn a_file_is_found_by_option_then_by_variable() {
     std::fs::write(&one, "state_dir = \"/one\"").unwrap();
     std::fs::write(&two, "state_dir = \"/two\"").unwrap();
     let variable = |name: &str| (name == "BULKHEAD_CONFIG").then(|| two.to_string_lossy().into_owned());
-    assert_eq!(
-        load(Some(&one), &variable).unwrap().0.state_dir,
-        Path::new("/one")
-    );
+    assert_eq!(load(Some(&one), &variable).unwrap().0.state_dir, Path::new("/one"));
     assert_eq!(load(None, &variable).unwrap().0.state_dir, Path::new("/two"));
-    let missing = load(Some(Path::new("/nonexistent.toml")), &variable)
-        .unwrap_err()
-        .to_string();
+    let missing = load(Some(Path::new("/nonexistent.toml")), &variable).unwrap_err().to_string();
     assert!(missing.starts_with("/nonexistent.toml: cannot read"), "{missing}");
 }
 
@@ -241,13 +204,7 @@ fn the_environment_overrides_listener_and_state_directory() {
         (Path::new("/env"), "127.0.0.1:2")
     );
     let systemd = |name: &str| (name == "STATE_DIRECTORY").then(|| "/var/lib/bulkhead:/x".to_owned());
-    assert_eq!(
-        load(Some(&file), &systemd).unwrap().0.state_dir,
-        Path::new("/file")
-    );
+    assert_eq!(load(Some(&file), &systemd).unwrap().0.state_dir, Path::new("/file"));
     std::fs::write(&file, "").unwrap();
-    assert_eq!(
-        load(Some(&file), &systemd).unwrap().0.state_dir,
-        Path::new("/var/lib/bulkhead")
-    );
+    assert_eq!(load(Some(&file), &systemd).unwrap().0.state_dir, Path::new("/var/lib/bulkhead"));
 }

@@ -13,12 +13,8 @@ const SIZES: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("
 /// # Errors
 /// Text for a person, when it is not a whole number directly followed by `ms`, `s`, `m` or `h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    quantity(
-        text,
-        DURATIONS,
-        "a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"",
-    )
-    .map(Duration::from_millis)
+    quantity(text, DURATIONS, "a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"")
+        .map(Duration::from_millis)
 }
 
 /// Reads a size in bytes such as `"64MiB"`.
@@ -26,20 +22,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// Text for a person, when it is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`.
 pub fn size(text: &str) -> Result<u64, String> {
-    quantity(
-        text,
-        SIZES,
-        "a size such as \"512KiB\", \"64MiB\" or \"1GiB\" (powers of 1024)",
-    )
+    quantity(text, SIZES, "a size such as \"512KiB\", \"64MiB\" or \"1GiB\" (powers of 1024)")
 }
 
 fn quantity(text: &str, units: &[(&str, u64)], wanted: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let scale = units
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|&(_, scale)| scale);
+    let scale = units.iter().find(|(name, _)| *name == unit).map(|&(_, scale)| scale);
     let number: Option<u64> = number.parse().ok();
     number
         .zip(scale)
@@ -60,10 +49,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    let whole = units
-        .iter()
-        .rev()
-        .find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
+    let whole = units.iter().rev().find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
     let (unit, scale) = whole.copied().unwrap_or(units[0]);
     format!("{}{unit}", amount / scale)
 }
@@ -89,17 +75,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused_and_quoted() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-5s",
-            "5.5s",
-            "5sec",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
+        for text in
+            ["", "5", "s", "5 s", "-5s", "5.5s", "5sec", "99999999999999999999s", "18446744073709551615h"]
+        {
             let error = duration(text).unwrap_err();
             assert!(error.contains(&format!("found {text:?}")), "{error}");
         }

@@ -1,0 +1,193 @@
+//! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
+
+use crate::step::{LogRecord, Next, Who};
+use bulkhead_proto::{
+    ids::{CrashId, Seq},
+    words::Cause,
+};
+use std::time::Duration;
+use tracing::Level;
+
+/// The fields that lifecycle lines may carry; absent ones are left out.
+#[derive(Default)]
+struct Fields<'a> {
+    who: Option<&'a Who>,
+    cause: Option<Cause>,
+    detail: Option<&'a str>,
+    seq: Option<Seq>,
+    crash: Option<CrashId>,
+    next: Option<Next>,
+}
+
+/// Writes one line.
+pub fn write(record: &LogRecord) {
+    let (level, fields, message) = describe(record);
+    let event_name = record.event_name();
+    let worker = fields.who.map(|who| who.worker.as_str());
+    let generation = fields.who.map(|who| who.generation.0);
+    let pid = fields.who.and_then(|who| who.pid);
+    let cause = fields.cause.map(Cause::as_str);
+    let (detail, seq, crash) =
+        (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
+    let next = fields.next.map(|next| next.to_string());
+    // The level of a tracing call must be known at compile time.
+    macro_rules! line {
+        ($level:expr) => {
+            tracing::event!(
+                $level,
+                event_name,
+                worker,
+                generation,
+                pid,
+                cause,
+                detail,
+                seq,
+                crash,
+                next,
+                "{message}"
+            )
+        };
+    }
+    match level {
+        Level::ERROR => line!(Level::ERROR),
+        Level::WARN => line!(Level::WARN),
+        Level::INFO | Level::DEBUG | Level::TRACE => line!(Level::INFO),
+    }
+}
+
+fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
+    let about = |who| Fields { who: Some(who), ..Fields::default() };
+    match record {
+        LogRecord::WorkerStarted(who) => (Level::INFO, about(who), "spawned".into()),
+        LogRecord::WorkerReady(who) => (Level::INFO, about(who), "could be activated".into()),
+        LogRecord::WorkerActivated(who) => (Level::INFO, about(who), "at work".into()),
+        LogRecord::WorkerStopping { who, why } => (Level::INFO, about(who), format!("asked to leave: {why}")),
+        LogRecord::WorkerSignalled { who, signal, why } => {
+            (Level::WARN, about(who), format!("sent {signal}: {why}"))
+        }
+        LogRecord::WorkerGivenUp(who) => {
+            (Level::ERROR, about(who), "SIGKILL did not end it; nobody waits for it any more".into())
+        }
+        LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving } => {
+            let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
+            let fields = Fields {
+                who: Some(who),
+                cause: Some(*cause),
+                detail: Some(detail),
+                seq: *seq,
+                crash: Some(*crash),
+                next: Some(*next),
+            };
+            (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
+        }
+        LogRecord::WorkerParked { who, deaths, probe_in } => {
+            let hope = match probe_in {
+                Some(delay) => format!("tried again in {}", span(*delay)),
+                None => "not tried again until it is started by command".into(),
+            };
+            (Level::ERROR, about(who), format!("parked after {deaths} deaths without progress; {hope}"))
+        }
+        LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
+        LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),
+        LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), text.clone()),
+        LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
+        LogRecord::SupervisorStopping { why } => (Level::INFO, Fields::default(), format!("stopping: {why}")),
+        LogRecord::SupervisorStopped { trouble: None } => {
+            (Level::INFO, Fields::default(), "all workers are gone, everything is saved".into())
+        }
+        LogRecord::SupervisorStopped { trouble: Some(trouble) } => {
+            (Level::ERROR, Fields::default(), format!("not stopped in order: {trouble}"))
+        }
+    }
+}
+
+fn death(
+    cause: Cause,
+    detail: &str,
+    seq: Option<Seq>,
+    next: &Next,
+    lived: Duration,
+    leaving: Option<Duration>,
+) -> String {
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    let when = match leaving {
+        Some(leaving) => format!("left in {}", span(leaving)),
+        None => format!("lived {}", span(lived)),
+    };
+    format!("{cause}{colon}{detail}{in_hand}, {when}; {next}")
+}
+
+/// A span of time for people: `12 ms`, `3.4 s`, `5 min`, `3 h`, `2 d`.
+#[must_use]
+pub fn span(span: Duration) -> String {
+    match span.as_secs() {
+        0 => format!("{} ms", span.as_millis()),
+        1..60 => format!("{:.1} s", span.as_secs_f64()),
+        60..3600 => format!("{} min", span.as_secs() / 60),
+        3600..86_400 => format!("{} h", span.as_secs() / 3600),
+        _ => format!("{} d", span.as_secs() / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::format::tests::{json, pretty};
+    use bulkhead_proto::ids::Generation;
+
+    fn panic() -> LogRecord {
+        LogRecord::WorkerDied {
+            who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
+            cause: Cause::Panic,
+            detail: "\"index out of bounds\" at src/x.rs:1:2".into(),
+            seq: Some(Seq(4711)),
+            crash: CrashId(9),
+            next: Next::RestartNow,
+            lived: Duration::from_millis(1234),
+            leaving: None,
+        }
+    }
+
+    #[test]
+    fn a_death_reads_as_a_story() {
+        assert_eq!(
+            pretty(|| write(&panic())),
+            "ERROR worker_died analytics gen 3 pid 123: panic: \"index out of bounds\" at src/x.rs:1:2, \
+             event 4711 in hand, lived 1.2 s; restart now\n"
+        );
+    }
+
+    #[test]
+    fn a_death_carries_the_fields_of_the_contract() {
+        let line = json(|| write(&panic()));
+        assert_eq!(line["event_name"], "worker_died");
+        assert_eq!(
+            (&line["worker"], &line["generation"], &line["pid"]),
+            (&"analytics".into(), &3.into(), &123.into())
+        );
+        assert_eq!(
+            (&line["cause"], &line["seq"], &line["crash"]),
+            (&"panic".into(), &4711.into(), &9.into())
+        );
+        assert_eq!(line["detail"], "\"index out of bounds\" at src/x.rs:1:2");
+        assert_eq!(line["next"], "restart now");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let who = Who { worker: "api".into(), generation: Generation(1), pid: None };
+        let line = json(|| write(&LogRecord::WorkerStarted(who)));
+        let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);
+    }
+
+    #[test]
+    fn spans_are_as_exact_as_a_person_needs() {
+        for (millis, shown) in
+            [(12, "12 ms"), (3456, "3.5 s"), (61_000, "1 min"), (7_300_000, "2 h"), (200_000_000, "2 d")]
+        {
+            assert_eq!(span(Duration::from_millis(millis)), shown);
+        }
+    }
+}
