@@ -18,18 +18,18 @@ use bulkhead_proto::{
 const MAX_ECHO: usize = 64;
 
 impl Turn<'_> {
-    pub(super) fn command(&mut self, client: ClientId, command: Command) {
+    pub(super) fn command(&mut self, client: ClientId, command: &Command) {
         if let Some(why) = self.not_now() {
             return self.refuse(client, why.to_owned());
         }
         let (Command::Start(name) | Command::Stop(name) | Command::Restart(name) | Command::Fault(name, _)) =
-            &command;
+            command;
         let Some(id) = self.named(name) else {
             let why = self.unknown(name);
             return self.answer(client, Outcome::NotFound(why.clone()), why);
         };
         match command {
-            Command::Fault(_, kind) => match self.fault(id, kind) {
+            Command::Fault(_, kind) => match self.fault(id, *kind) {
                 Ok((text, effect)) => {
                     self.answer(client, Outcome::Done, text);
                     self.actions.push(effect);
@@ -137,7 +137,7 @@ impl Turn<'_> {
             }
             // Nothing works that could be kept working meanwhile.
             Is::Running { .. } | Is::Starting { .. } | Is::Standby { .. } => {
-                self.begin_stop(main, Asked::Restart)
+                self.begin_stop(main, Asked::Restart);
             }
             Is::Stopping { why: Why::Asked(_) | Why::Condemned { .. }, .. } => {}
         }

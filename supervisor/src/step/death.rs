@@ -23,12 +23,12 @@ struct Gone {
 }
 
 impl Turn<'_> {
-    pub(super) fn died(&mut self, generation: Generation, exit: Exit, seen: PostMortem) {
+    pub(super) fn died(&mut self, generation: Generation, exit: Exit, seen: &PostMortem) {
         let Some(gone) = self.take_process(generation) else { return };
         let role = self.state.role(gone.at.id);
         let leaving = gone.leaving.as_ref().map(|(why, stage, _)| Leaving { why, stage: *stage });
-        let verdict = verdict(role, &gone.process, leaving.as_ref(), exit, &seen, self.now);
-        let progress = self.progressed(gone.at.id, &gone.process, exit, &seen);
+        let verdict = verdict(role, &gone.process, leaving.as_ref(), exit, seen, self.now);
+        let progress = self.progressed(gone.at.id, &gone.process, exit, seen);
         if gone.process.activated.is_some() {
             let tally = &mut self.worker_mut(gone.at.id).tally;
             (tally.committed, tally.head) = (seen.committed, seen.head);
@@ -40,9 +40,9 @@ impl Turn<'_> {
         self.hand_over(gone.at);
     }
 
-    pub(super) fn spawn_failed(&mut self, generation: Generation, error: String, config: bool) {
+    pub(super) fn spawn_failed(&mut self, generation: Generation, error: &str, config: bool) {
         let Some(gone) = self.take_process(generation) else { return };
-        self.bury(&gone, Verdict::unborn(&error, config), false);
+        self.bury(&gone, Verdict::unborn(error, config), false);
         self.hand_over(gone.at);
     }
 

@@ -267,7 +267,7 @@ impl State {
             started_ms: now.unix_ms,
             course: Course::New,
             plain_wait: None,
-            workers: specs.into_iter().take(MAX_WORKERS).map(Worker::new).collect(),
+            workers: specs.into_iter().take(MAX_WORKERS).map(|spec| Worker::new(&spec)).collect(),
             next_generation: identity.next_generation,
             next_crash: identity.next_crash,
             jitter: identity.seed,
@@ -289,7 +289,7 @@ pub struct Identity {
 }
 
 impl Worker {
-    fn new(spec: Spec) -> Self {
+    fn new(spec: &Spec) -> Self {
         Self {
             name: cut(&spec.name, MAX_NAME).to_owned(),
             role: spec.role,

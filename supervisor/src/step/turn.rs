@@ -46,12 +46,12 @@ impl Turn<'_> {
         match event {
             Event::Boot => self.boot(),
             Event::Spawned { generation, pid } => self.spawned(generation, pid),
-            Event::SpawnFailed { generation, error, config } => self.spawn_failed(generation, error, config),
+            Event::SpawnFailed { generation, error, config } => self.spawn_failed(generation, &error, config),
             Event::Frame { generation, frame } => self.frame(generation, frame),
             Event::BadFrame { generation, why } => self.bad_frame(generation, &why),
             Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
-            Event::Died { generation, exit, post_mortem } => self.died(generation, exit, post_mortem),
-            Event::Command { client, command } => self.command(client, command),
+            Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
+            Event::Command { client, command } => self.command(client, &command),
             Event::StopSignal { origin } => self.stop_signal(origin),
             Event::Saved { result } => self.saved(result),
             Event::Tick => {}
