@@ -22,6 +22,7 @@ mod tail;
 pub use append::{AppendError, Appended, Appender};
 pub use batch::Batch;
 pub use consume::{Consumer, RingFault};
+pub(crate) use lock::init as init_lock;
 pub use producer::Producer;
 pub use tail::{PRODUCER_WORDS, Tail, read_tail, set_tail};
 

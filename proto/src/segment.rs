@@ -315,10 +315,11 @@ fn read_bytes(map: &MmapRaw, word: usize, into: &mut [u8]) {
     }
     let end = word.checked_mul(WORD).and_then(|start| start.checked_add(into.len()));
     assert!(end.is_some_and(|end| end <= map.len()), "{} bytes at word {word}", into.len());
+    let from = map.as_ptr().wrapping_add(word * WORD);
     // SAFETY: both ranges are valid (asserted) and distinct: one is our own. The source may be written by another
     // process meanwhile; the copy is then torn, which every caller expects and checks on its own copy (sequence
     // words, CRC) before it believes a byte. No reference to the shared bytes exists.
-    unsafe { std::ptr::copy_nonoverlapping(map.as_ptr().add(word * WORD), into.as_mut_ptr(), into.len()) };
+    unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
 }
 
 impl ReadWords for ReadOnly {
@@ -357,11 +358,10 @@ impl WriteWords for ReadWrite {
     fn write_bytes(&self, word: usize, from: &[u8]) {
         let end = word.checked_mul(WORD).and_then(|start| start.checked_add(from.len()));
         assert!(end.is_some_and(|end| end <= self.0.len()), "{} bytes at word {word}", from.len());
+        let into = self.0.as_mut_ptr().wrapping_add(word * WORD);
         // SAFETY: both ranges are valid (asserted) and distinct: one is our own. Nobody else writes this range: every
         // segment has one writer. Readers look at it after the release store that publishes it, or check their copy.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from.as_ptr(), self.0.as_mut_ptr().add(word * WORD), from.len())
-        };
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };
     }
 }
 

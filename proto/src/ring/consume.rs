@@ -43,7 +43,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
         let consumer = Self { events, page, capacity, at, seq, head: at, next_seq: seq.next() };
         // A tail that moves at every single try is looked at later, by `next`, with the same checks.
         let head = read_tail(&consumer.page).map_or(at, |tail| tail.head.0);
-        if at % WORD as u64 != 0 || head < at || head - at > capacity {
+        if !at.is_multiple_of(WORD as u64) || head < at || head - at > capacity {
             return Err(consumer.fault("head, seen from the committed position,", head));
         }
         Ok(consumer)
@@ -100,7 +100,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     fn look(&mut self) {
         if let Some(tail) = read_tail(&self.page) {
             let (head, next_seq) = (tail.head.0, tail.next_seq);
-            if head >= self.head && head - self.at <= self.capacity && head % WORD as u64 == 0 {
+            if head >= self.head && head - self.at <= self.capacity && head.is_multiple_of(WORD as u64) {
                 (self.head, self.next_seq) = (head, next_seq);
             }
         }

@@ -81,6 +81,11 @@ impl<M: TableMemory> Writer<M> {
         &self.record
     }
 
+    /// How many series there is room for.
+    pub const fn slots(&self) -> u32 {
+        self.geometry.slots()
+    }
+
     /// Takes the table over: to be called once, before the first write, when no other writer is alive.
     ///
     /// A dead generation's unfinished batch has tags beyond the last commit. It is scrubbed, or it would become valid

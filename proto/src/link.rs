@@ -1,0 +1,355 @@
+//! The link as each process holds it: the supervisor makes the memory, the API and the analysis open their parts.
+
+use crate::{
+    bell::Bell,
+    board::BoardReader,
+    cursor::{self, CURSOR_WORDS, Hand, LastWords},
+    fds::{Bequest, FdError, FdName, Inherited},
+    ids::Seq,
+    ring::{AppendError, Appended, Batch, PRODUCER_WORDS, Producer, Tail, read_tail, set_tail},
+    segment::{Kind, ReadOnly, ReadWrite, Segment, SegmentError},
+    shared::WORD,
+    state_memory::StateMemory,
+    status::Status,
+    table::{Geometry, Record, Table, View},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The ledger and the status board, in bytes: two slots of nearly half of this each. 64 workers with their last
+/// crashes take up less than a quarter of a slot.
+const BOARD_BYTES: usize = 512 << 10;
+
+/// Why a link could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// A segment.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// An inherited fd.
+    #[error(transparent)]
+    Fd(#[from] FdError),
+    /// The system says no.
+    #[error("cannot make the link: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<rustix::io::Errno> for LinkError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// All the memory of one service, as the supervisor holds it. It outlives every worker.
+#[derive(Debug)]
+pub struct Memory {
+    events: Segment,
+    producer: Segment,
+    cursor: Segment,
+    state: Segment,
+    ledger: Segment,
+    board: Segment,
+    bell: Bell,
+    // The supervisor's own views, read-only: for post-mortems and the snapshot.
+    events_view: ReadOnly,
+    producer_view: ReadOnly,
+    cursor_view: ReadOnly,
+    table: Table<ReadOnly>,
+}
+
+/// What the supervisor finds in shared memory after a death of the analysis. All of it was checked against what others
+/// own; nothing of it is believed beyond that.
+#[derive(Clone, Debug)]
+pub struct PostMortem {
+    /// The event in hand, if there was one: committed < seq <= the last one accepted.
+    pub in_hand: Option<Seq>,
+    /// What it was doing.
+    pub hand: Hand,
+    /// The last event that is in the state.
+    pub committed: Seq,
+    /// The last event that was accepted.
+    pub accepted: Seq,
+    /// A panic's text.
+    pub last_words: Option<LastWords>,
+}
+
+impl Memory {
+    /// Makes all segments. `capacity` is the ring's, in bytes, a power of two; `max_series` counts without the overflow
+    /// series; `instance` tells this service's segments from others'.
+    ///
+    /// # Errors
+    /// When the system has no fds or no memory left.
+    pub fn create(capacity: u64, max_series: u32, instance: u64) -> Result<Self, LinkError> {
+        let table = Geometry::new(max_series.saturating_add(1));
+        let make = |kind, bytes, prefault| Segment::create(kind, bytes, instance, prefault);
+        let events = make(Kind::Events, crate::shared::index(capacity), true)?;
+        let producer = make(Kind::Producer, PRODUCER_WORDS * WORD, true)?;
+        let cursor = make(Kind::Cursor, CURSOR_WORDS * WORD, true)?;
+        // Bodies take memory when they are first written: most tables are much smaller than they could be.
+        let state = make(Kind::State, table.bytes(), false)?;
+        crate::ring::init_lock(&producer.map()?)?;
+        Ok(Self {
+            events_view: ReadOnly::map(&events, Kind::Events)?,
+            producer_view: ReadOnly::map(&producer, Kind::Producer)?,
+            cursor_view: ReadOnly::map(&cursor, Kind::Cursor)?,
+            table: Table::new(ReadOnly::map(&state, Kind::State)?),
+            ledger: make(Kind::Ledger, BOARD_BYTES, true)?,
+            board: make(Kind::Board, BOARD_BYTES, true)?,
+            bell: Bell::create()?,
+            events,
+            producer,
+            cursor,
+            state,
+        })
+    }
+
+    /// The memory that an API worker inherits.
+    ///
+    /// # Errors
+    /// When there are no fds left.
+    pub fn bequeath_to_api(&self, bequest: &mut Bequest) -> Result<(), LinkError> {
+        bequest.add(FdName::Events, self.events.writable()?);
+        bequest.add(FdName::Producer, self.producer.writable()?);
+        bequest.add(FdName::Cursor, self.cursor.read_only()?);
+        bequest.add(FdName::State, self.state.read_only()?);
+        bequest.add(FdName::Board, self.board.read_only()?);
+        bequest.add(FdName::Bell, self.bell.try_clone()?);
+        Ok(())
+    }
+
+    /// The memory that an analysis inherits: the events are a read-only description, so that a wild write there faults
+    /// instead of corrupting what others sent.
+    ///
+    /// # Errors
+    /// When there are no fds left.
+    pub fn bequeath_to_analytics(&self, bequest: &mut Bequest) -> Result<(), LinkError> {
+        bequest.add(FdName::Events, self.events.read_only()?);
+        bequest.add(FdName::Producer, self.producer.read_only()?);
+        bequest.add(FdName::Cursor, self.cursor.writable()?);
+        bequest.add(FdName::State, self.state.writable()?);
+        bequest.add(FdName::Bell, self.bell.try_clone()?);
+        Ok(())
+    }
+
+    /// The ledger, for its one writer.
+    ///
+    /// # Errors
+    /// When the system refuses the mapping.
+    pub fn ledger(&self) -> Result<ReadWrite, LinkError> {
+        Ok(self.ledger.map()?)
+    }
+
+    /// The status board, for its one writer.
+    ///
+    /// # Errors
+    /// When the system refuses the mapping.
+    pub fn board(&self) -> Result<ReadWrite, LinkError> {
+        Ok(self.board.map()?)
+    }
+
+    /// Rings the bell of the analysis: after every death, for the publisher may have died between publishing and ringing.
+    pub fn kick(&self) {
+        self.bell.kick();
+    }
+
+    /// Where the ring ends.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        read_tail(&self.producer_view).unwrap_or(Tail::EMPTY)
+    }
+
+    /// The last commit; none when its record does not verify.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        self.table.record()
+    }
+
+    /// What can be said of the analysis that just died, or of one that is still alive.
+    #[must_use]
+    pub fn post_mortem(&self) -> PostMortem {
+        let (committed, accepted) = (self.record().unwrap_or_default().seq, self.tail().last_seq());
+        let hand = cursor::hand(&self.cursor_view);
+        let working = matches!(hand.doing, cursor::Doing::Apply | cursor::Doing::Load);
+        let in_hand = Some(hand.seq).filter(|&seq| working && committed < seq && seq <= accepted);
+        PostMortem { in_hand, hand, committed, accepted, last_words: cursor::last_words(&self.cursor_view) }
+    }
+
+    /// Continues with a later seq, leaving a gap: after a loss, so that no number is used twice. Only before any worker
+    /// was started.
+    ///
+    /// # Errors
+    /// When the system refuses the mapping.
+    pub fn continue_from(&self, next_seq: Seq) -> Result<(), LinkError> {
+        let tail = self.tail();
+        set_tail(&self.producer.map()?, Tail { next_seq: next_seq.max(tail.next_seq), ..tail });
+        Ok(())
+    }
+
+    pub(crate) const fn views(&self) -> (&ReadOnly, &ReadOnly, &Table<ReadOnly>) {
+        (&self.events_view, &self.producer_view, &self.table)
+    }
+
+    pub(crate) fn writable(&self) -> Result<(ReadWrite, ReadWrite, StateMemory), LinkError> {
+        Ok((self.events.map()?, self.producer.map()?, StateMemory::map(self.state.writable()?)?))
+    }
+}
+
+/// The link as the API holds it: appends events, reads state.
+#[derive(Debug)]
+pub struct ApiLink {
+    producer: Producer,
+    view: View<ReadOnly>,
+    board: Mutex<BoardReader<ReadOnly, Status>>,
+    plausible: Mutex<Record>,
+}
+
+/// The figures of the link at one moment, consistent with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The last commit.
+    pub record: Record,
+    /// Where the ring ended after that commit.
+    pub tail: Tail,
+    /// Events accepted, and neither analysed nor set aside.
+    pub pending: u64,
+    /// What the ring holds, in bytes.
+    pub used_bytes: u64,
+    /// The ring's capacity, in bytes.
+    pub capacity_bytes: u64,
+    /// When the oldest pending event arrived, Unix milliseconds.
+    pub oldest_arrival_ms: Option<i64>,
+}
+
+impl ApiLink {
+    /// Opens the API's part. The fds are closed again; the mappings stay.
+    ///
+    /// # Errors
+    /// When an fd is missing or is no such segment.
+    pub fn open(fds: &mut Inherited) -> Result<Self, LinkError> {
+        let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
+        let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
+        let cursor = Arc::new(ReadOnly::map(fds.take(FdName::Cursor)?, Kind::Cursor)?);
+        let state = ReadOnly::map(fds.take(FdName::State)?, Kind::State)?;
+        let board = ReadOnly::map(fds.take(FdName::Board)?, Kind::Board)?;
+        let bell = Bell::from(fds.take(FdName::Bell)?);
+        Ok(Self {
+            producer: Producer::attach(events, page, cursor, bell),
+            view: View::new(state),
+            board: Mutex::new(BoardReader::new(board)),
+            plausible: Mutex::default(),
+        })
+    }
+
+    /// Opens the API's part within the supervisor's process: for tests of the API without processes.
+    ///
+    /// # Errors
+    /// When the system refuses a mapping.
+    pub fn open_within(memory: &Memory) -> Result<Self, LinkError> {
+        let cursor = Arc::new(ReadOnly::map(&memory.cursor, Kind::Cursor)?);
+        let bell = Bell::from(memory.bell.try_clone()?);
+        Ok(Self {
+            producer: Producer::attach(memory.events.map()?, memory.producer.map()?, cursor, bell),
+            view: View::new(ReadOnly::map(&memory.state, Kind::State)?),
+            board: Mutex::new(BoardReader::new(ReadOnly::map(&memory.board, Kind::Board)?)),
+            plausible: Mutex::default(),
+        })
+    }
+
+    /// Appends all of a batch or nothing, and wakes the analysis if it sleeps.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, batch: &mut Batch) -> Result<Appended, AppendError> {
+        self.producer.append(batch, || self.view.record().position)
+    }
+
+    /// The state, by series.
+    pub const fn view(&self) -> &View<ReadOnly> {
+        &self.view
+    }
+
+    /// Where the ring ends.
+    pub fn tail(&self) -> Tail {
+        self.producer.tail()
+    }
+
+    /// The status board, as the supervisor last published it.
+    pub fn status(&self) -> Option<Status> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner).read().cloned()
+    }
+
+    /// One consistent reading.
+    pub fn figures(&self) -> Figures {
+        // The record first: what it counts was accepted before, so that the tail read after it covers it.
+        let record = self.view.record();
+        let tail = self.producer.tail();
+        let record = self.plausible(record, &tail);
+        let pending = tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped));
+        let oldest = || self.producer.oldest_arrival_ms(record.position, record.seq);
+        Figures {
+            record,
+            tail,
+            pending,
+            used_bytes: tail.head.0.saturating_sub(record.position.0),
+            capacity_bytes: self.producer.capacity(),
+            oldest_arrival_ms: if pending > 0 { oldest() } else { None },
+        }
+    }
+
+    /// The analysis is not trusted: a record that claims more than was accepted is not shown; the last plausible one is.
+    fn plausible(&self, record: Record, tail: &Tail) -> Record {
+        let mut last = self.plausible.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = record.analysed.checked_add(record.skipped);
+        let possible = counted.is_some_and(|counted| counted <= tail.accepted)
+            && record.position <= tail.head
+            && record.seq <= tail.last_seq();
+        if possible && record.commit >= last.commit {
+            *last = record;
+        }
+        *last
+    }
+}
+
+/// The link as the analysis holds it.
+#[derive(Debug)]
+pub struct AnalyticsLink {
+    /// The events ring, read-only memory from a read-only description.
+    pub events: ReadOnly,
+    /// The producer's page.
+    pub producer: ReadOnly,
+    /// Its own page.
+    pub cursor: Arc<ReadWrite>,
+    /// The state table.
+    pub state: StateMemory,
+    /// What wakes it.
+    pub bell: Bell,
+}
+
+impl AnalyticsLink {
+    /// Opens the analysis' part. All fds but the state table's and the bell's are closed again.
+    ///
+    /// # Errors
+    /// When an fd is missing or is no such segment.
+    pub fn open(fds: &mut Inherited) -> Result<Self, LinkError> {
+        Ok(Self {
+            events: ReadOnly::map(fds.take(FdName::Events)?, Kind::Events)?,
+            producer: ReadOnly::map(fds.take(FdName::Producer)?, Kind::Producer)?,
+            cursor: Arc::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?),
+            state: StateMemory::map(fds.take(FdName::State)?)?,
+            bell: Bell::from(fds.take(FdName::Bell)?),
+        })
+    }
+
+    /// Opens the analysis' part within the supervisor's process: for tests without processes.
+    ///
+    /// # Errors
+    /// When the system refuses a mapping.
+    pub fn open_within(memory: &Memory) -> Result<Self, LinkError> {
+        Ok(Self {
+            events: ReadOnly::map(memory.events.read_only()?, Kind::Events)?,
+            producer: ReadOnly::map(&memory.producer, Kind::Producer)?,
+            cursor: Arc::new(memory.cursor.map()?),
+            state: StateMemory::map(memory.state.writable()?)?,
+            bell: Bell::from(memory.bell.try_clone()?),
+        })
+    }
+}

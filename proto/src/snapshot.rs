@@ -1,0 +1,342 @@
+//! The snapshot: state, unreleased events and counters in one file, written at an orderly stop, loaded at the next start.
+//!
+//! It is logical, not an image: a later start may have another capacity or another `max_series`. A file is a magic, then
+//! items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events.
+
+use crate::{
+    codec::{self, CodecError},
+    ids::{Commit, Generation, Position, Seq},
+    link::{LinkError, Memory},
+    ring::{Appender, Batch, Consumer, RingFault, Tail, set_tail},
+    shared::{ReadWords as _, WORD},
+    table::{BODY_BYTES, BodyTooLarge, Checkpoint, Slot, Writer},
+};
+use bincode::{Decode, Encode};
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+const MAGIC: &[u8; 16] = b"bulkhead snap 01";
+
+/// The longest item, in bytes: a body and what the codec adds to it.
+const MAX_ITEM: usize = BODY_BYTES + 1024;
+
+/// Why a snapshot could not be saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file.
+    #[error("snapshot {}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not what this program writes.
+    #[error("snapshot {}: damaged at byte {at}: {what}; move it away to start empty", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// About where.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// What was saved does not fit the memory as it is configured now.
+    #[error("the saved {what} do not fit: {found} saved, room for {room}; raise {key}")]
+    NoRoom {
+        /// What.
+        what: &'static str,
+        /// How much was saved.
+        found: u64,
+        /// How much there is room for.
+        room: u64,
+        /// The configuration's key.
+        key: &'static str,
+    },
+    /// The last commit record does not verify: it is not known what the state is.
+    #[error("the state table's commit record does not verify: nothing can be saved")]
+    NoRecord,
+    /// The memory.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// What was saved or loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Series.
+    pub series: u32,
+    /// Series whose slots did not verify: they are not in the snapshot.
+    pub unreadable: u32,
+    /// Events that were accepted and not committed.
+    pub pending: u64,
+    /// What was wrong with the ring, if the pending events could not all be read.
+    pub damage: Option<RingFault>,
+    /// The seq that the next event gets.
+    pub next_seq: Seq,
+}
+
+#[derive(Encode, Decode)]
+struct Head {
+    commit: Commit,
+    generation: Generation,
+    seq: Seq,
+    version: u32,
+    analysed: u64,
+    skipped: u64,
+    resets: u64,
+    at_ms: u64,
+    next_seq: Seq,
+    accepted: u64,
+    series: u32,
+    events: u64,
+}
+
+#[derive(Encode, Decode)]
+struct Series {
+    key: String,
+    version: u32,
+    state: Vec<u8>,
+    public: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+struct Pending {
+    seq: Seq,
+    payload: Vec<u8>,
+}
+
+/// Saves to `path`, atomically and durably. No worker may be writing.
+///
+/// # Errors
+/// When nothing can be saved; the former snapshot is still there then.
+pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
+    let (events, page, table) = memory.views();
+    let record = table.record().ok_or(SnapshotError::NoRecord)?;
+    let tail = memory.tail();
+    let series: Vec<Slot> =
+        (0..record.slots).map(Slot).filter(|&slot| table.body(slot, &record).is_some()).collect();
+    let consumer = || Consumer::attach(events, page, record.position, record.seq);
+    let (pending, damage) = count(consumer());
+    let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+    let head = Head {
+        commit: record.commit,
+        generation: record.generation,
+        seq: record.seq,
+        version: record.version,
+        analysed: record.analysed,
+        skipped: record.skipped,
+        resets: record.resets,
+        at_ms: record.at_ms,
+        next_seq: tail.next_seq,
+        accepted: tail.accepted,
+        series: count(series.len()),
+        events: pending,
+    };
+    let mut file = Sink::create(path)?;
+    file.item(&head)?;
+    for body in series.iter().filter_map(|&slot| table.body(slot, &record)) {
+        let (key, state, public) = (body.key().to_owned(), body.state().to_vec(), body.public().to_vec());
+        file.item(&Series { key, version: body.version, state, public })?;
+    }
+    if let Ok(mut consumer) = consumer() {
+        let mut payload = Vec::new();
+        while let Ok(Some(seq)) = consumer.next(&mut payload) {
+            file.item(&Pending { seq, payload: payload.clone() })?;
+        }
+    }
+    file.finish()?;
+    let unreadable = record.slots - head.series;
+    Ok(Summary { series: head.series, unreadable, pending, damage, next_seq: tail.next_seq })
+}
+
+type Unread<'a> = Consumer<&'a crate::segment::ReadOnly, &'a crate::segment::ReadOnly>;
+
+fn count(consumer: Result<Unread<'_>, RingFault>) -> (u64, Option<RingFault>) {
+    let mut consumer = match consumer {
+        Ok(consumer) => consumer,
+        Err(fault) => return (0, Some(fault)),
+    };
+    let (mut events, mut payload) = (0, Vec::new());
+    loop {
+        match consumer.next(&mut payload) {
+            Ok(Some(_)) => events += 1,
+            Ok(None) => return (events, None),
+            Err(fault) => return (events, Some(fault)),
+        }
+    }
+}
+
+/// Loads from `path` into fresh memory, before any worker is started. None when there is no snapshot.
+///
+/// # Errors
+/// When the file is damaged or does not fit; the memory must not be used then.
+pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotError> {
+    let Some(mut file) = Source::open(path)? else { return Ok(None) };
+    let head: Head = file.item()?;
+    let (events, page, state) = memory.writable()?;
+    let mut writer = Writer::attach(state).ok_or(SnapshotError::NoRecord)?;
+    writer.activate();
+    writer.resume_numbers(head.commit);
+    for _ in 0..head.series {
+        let series: Series = file.item()?;
+        restore_series(&mut writer, &series, &head, &file)?;
+    }
+    let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
+    let position = Position(0);
+    if head.commit.0 > 0 {
+        let checkpoint = Checkpoint { generation, seq, position, version, analysed, skipped, resets, at_ms };
+        writer.commit(checkpoint).map_err(|source| file.error(source))?;
+    }
+    let room = (events.words() * WORD) as u64;
+    let mut appender = Appender::attach(&events, &page);
+    let mut batch = Batch::new();
+    for _ in 0..head.events {
+        let event: Pending = file.item()?;
+        set_tail(&page, Tail { next_seq: event.seq, ..appender.tail() });
+        appender.reload();
+        batch.clear();
+        batch.push_bytes(&event.payload);
+        let no_room = |_| SnapshotError::NoRoom {
+            what: "events",
+            found: head.events,
+            room,
+            key: "link.capacity (bytes)",
+        };
+        appender.append(&mut batch, || position).map_err(no_room)?;
+    }
+    set_tail(&page, Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() });
+    Ok(Some(Summary {
+        series: head.series,
+        pending: head.events,
+        next_seq: head.next_seq,
+        ..Summary::default()
+    }))
+}
+
+fn restore_series(
+    writer: &mut Writer<crate::state_memory::StateMemory>,
+    series: &Series,
+    head: &Head,
+    file: &Source,
+) -> Result<(), SnapshotError> {
+    let slot = writer.assign(&series.key).ok_or(SnapshotError::NoRoom {
+        what: "series",
+        found: head.series.into(),
+        room: writer.slots().into(),
+        key: "analytics.max_series",
+    })?;
+    let staged = writer.stage(slot, series.version, &series.key, &series.state, &series.public);
+    staged.map_err(|error: BodyTooLarge| file.damaged(error.to_string()))
+}
+
+/// A snapshot that is being written.
+struct Sink {
+    path: PathBuf,
+    new: PathBuf,
+    file: BufWriter<File>,
+    buffer: Vec<u8>,
+}
+
+impl Sink {
+    fn create(path: &Path) -> Result<Self, SnapshotError> {
+        let new = path.with_extension("new");
+        let mut sink = File::create(&new)
+            .map(|file| Self {
+                path: path.to_owned(),
+                new: new.clone(),
+                file: BufWriter::new(file),
+                buffer: vec![0; MAX_ITEM],
+            })
+            .map_err(|source| SnapshotError::File { path: new, source })?;
+        sink.file.write_all(MAGIC).map_err(|source| sink.error(source))?;
+        Ok(sink)
+    }
+
+    fn error(&self, source: io::Error) -> SnapshotError {
+        SnapshotError::File { path: self.new.clone(), source }
+    }
+
+    fn item(&mut self, item: &impl Encode) -> Result<(), SnapshotError> {
+        let length =
+            codec::encode(item, &mut self.buffer).map_err(|error| self.error(io::Error::other(error)))?;
+        let bytes = &self.buffer[..length];
+        let frame =
+            [u32::try_from(length).unwrap_or(u32::MAX), crc32c::crc32c(bytes)].map(u32::to_le_bytes).concat();
+        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(bytes));
+        written.map_err(|source| self.error(source))
+    }
+
+    /// Makes it durable, then the current one.
+    fn finish(mut self) -> Result<(), SnapshotError> {
+        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let renamed = flushed.and_then(|()| fs::rename(&self.new, &self.path));
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let durable = renamed.and_then(|()| File::open(folder)?.sync_all());
+        durable.map_err(|source| self.error(source))
+    }
+}
+
+/// A snapshot that is being read.
+struct Source {
+    path: PathBuf,
+    file: BufReader<File>,
+    at: u64,
+}
+
+impl Source {
+    fn open(path: &Path) -> Result<Option<Self>, SnapshotError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SnapshotError::File { path: path.to_owned(), source }),
+        };
+        let mut source = Self { path: path.to_owned(), file: BufReader::new(file), at: 0 };
+        let mut magic = [0; MAGIC.len()];
+        source.read(&mut magic)?;
+        if &magic == MAGIC {
+            Ok(Some(source))
+        } else {
+            Err(source.damaged("it does not begin as a snapshot".into()))
+        }
+    }
+
+    fn error(&self, source: io::Error) -> SnapshotError {
+        SnapshotError::File { path: self.path.clone(), source }
+    }
+
+    fn damaged(&self, what: String) -> SnapshotError {
+        SnapshotError::Damaged { path: self.path.clone(), at: self.at, what }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<(), SnapshotError> {
+        if let Err(error) = self.file.read_exact(into) {
+            let cut = error.kind() == io::ErrorKind::UnexpectedEof;
+            return Err(if cut { self.damaged("it ends too early".into()) } else { self.error(error) });
+        }
+        self.at += into.len() as u64;
+        Ok(())
+    }
+
+    fn item<T: Decode<()>>(&mut self) -> Result<T, SnapshotError> {
+        let mut frame = [[0; 4]; 2];
+        self.read(frame.as_flattened_mut())?;
+        let [length, crc] = frame.map(u32::from_le_bytes);
+        if length as usize > MAX_ITEM {
+            return Err(self.damaged(format!("an item of {length} bytes")));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.read(&mut bytes)?;
+        if crc32c::crc32c(&bytes) != crc {
+            return Err(self.damaged("an item's check sum does not hold".into()));
+        }
+        codec::decode(&bytes).map_err(|error: CodecError| self.damaged(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

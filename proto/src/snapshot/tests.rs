@@ -1,0 +1,127 @@
+use super::*;
+use crate::{
+    event::Event,
+    ids::Seq,
+    link::{AnalyticsLink, ApiLink},
+    ring::MIN_CAPACITY,
+};
+
+fn event(series: &'static str) -> Event<'static> {
+    Event { series, value: 1.0, ts_ms: 5, arrived_ms: 6, label: None, data: None, request_id: None }
+}
+
+fn memory() -> Memory {
+    Memory::create(MIN_CAPACITY, 4, 1).unwrap()
+}
+
+/// Three events, of which one is committed.
+fn used() -> Memory {
+    let memory = memory();
+    let api = ApiLink::open_within(&memory).unwrap();
+    let mut batch = Batch::new();
+    for series in ["a", "b", "c"] {
+        batch.push(&event(series)).unwrap();
+    }
+    api.append(&mut batch).unwrap();
+    let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_within(&memory).unwrap();
+    let mut writer = Writer::attach(state).unwrap();
+    writer.activate();
+    let mut consumer = Consumer::attach(events, producer, Position(0), Seq(0)).unwrap();
+    let seq = consumer.next(&mut Vec::new()).unwrap().unwrap();
+    let slot = writer.assign("a").unwrap();
+    writer.stage(slot, 3, "a", b"state", b"{}").unwrap();
+    let (position, generation) = (consumer.position(), Generation(9));
+    writer
+        .commit(Checkpoint { generation, seq, position, version: 3, analysed: 1, ..Checkpoint::default() })
+        .unwrap();
+    memory
+}
+
+#[test]
+fn what_was_saved_is_loaded_state_pending_events_and_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    let saved = save(&used(), &path).unwrap();
+    assert_eq!((saved.series, saved.pending, saved.next_seq, saved.damage), (1, 2, Seq(4), None));
+
+    let memory = memory();
+    assert_eq!(load(&memory, &path).unwrap(), Some(saved));
+    let figures = ApiLink::open_within(&memory).unwrap().figures();
+    assert_eq!((figures.tail.accepted, figures.record.analysed, figures.pending), (3, 1, 2));
+    assert_eq!((figures.record.seq, figures.record.version, figures.oldest_arrival_ms), (Seq(1), 3, Some(6)));
+    let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_within(&memory).unwrap();
+    let mut writer = Writer::attach(state).unwrap();
+    assert!(!writer.activate().repaired);
+    assert_eq!(writer.load(writer.find("a").unwrap()).unwrap().state(), b"state");
+    let mut consumer =
+        Consumer::attach(events, producer, figures.record.position, figures.record.seq).unwrap();
+    let mut payload = Vec::new();
+    for (seq, series) in [(2, "b"), (3, "c")] {
+        assert_eq!(consumer.next(&mut payload), Ok(Some(Seq(seq))));
+        assert_eq!(Event::decode(&payload).unwrap(), event(series));
+    }
+    assert_eq!(consumer.next(&mut payload), Ok(None));
+}
+
+#[test]
+fn a_second_snapshot_of_what_was_loaded_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    save(&used(), &first).unwrap();
+    let memory = memory();
+    load(&memory, &first).unwrap();
+    save(&memory, &second).unwrap();
+    assert_eq!(fs::read(first).unwrap(), fs::read(second).unwrap());
+}
+
+#[test]
+fn numbers_go_on_behind_a_gap_and_pending_events_keep_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let memory = memory();
+    load(&memory, &path).unwrap();
+    memory.continue_from(Seq(1000)).unwrap();
+    let api = ApiLink::open_within(&memory).unwrap();
+    let mut batch = Batch::new();
+    batch.push(&event("d")).unwrap();
+    assert_eq!(api.append(&mut batch).unwrap().first, Seq(1000));
+    assert_eq!((api.figures().tail.accepted, api.figures().pending), (4, 3));
+    // And once more across a snapshot, gap and all.
+    save(&memory, &path).unwrap();
+    let memory = self::memory();
+    assert_eq!(load(&memory, &path).unwrap().unwrap().pending, 3);
+    assert_eq!(memory.tail().next_seq, Seq(1001));
+}
+
+#[test]
+fn no_snapshot_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(load(&memory(), &folder.path().join("none")).unwrap(), None);
+}
+
+#[test]
+fn a_snapshot_that_is_cut_or_damaged_at_any_byte_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let good = fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        fs::write(&path, &good[..at]).unwrap();
+        assert!(matches!(load(&memory(), &path), Err(SnapshotError::Damaged { .. })), "cut at {at}");
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        fs::write(&path, bad).unwrap();
+        assert!(matches!(load(&memory(), &path), Err(SnapshotError::Damaged { .. })), "damaged at {at}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_names_the_key_to_raise() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let small = Memory::create(1 << 7, 4, 1).unwrap();
+    let error = load(&small, &path).unwrap_err().to_string();
+    assert!(error.contains("raise link.capacity"), "{error}");
+}
