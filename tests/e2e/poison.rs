@@ -16,7 +16,7 @@ fn a_poison_event_parks_the_analysis_while_the_api_accepts_and_answers() {
     assert_eq!(poison.status, 202, "{poison:?}");
     let parked = story.wait_for_worker("worker_parked", "analytics");
 
-    assert_eq!(parked.number("deaths"), Some(4), "{}", parked.raw());
+    assert!(parked.raw().contains("4 deaths"), "{}", parked.raw());
     let deaths = bulkhead.log().all(|line| line.tells("worker_died", "analytics"));
     for death in &deaths {
         assert_eq!(death.number("seq"), poison.json()["last_seq"].as_u64(), "{}", death.raw());

@@ -52,7 +52,7 @@ fn a_worker_that_does_not_leave_is_ended_with_its_children() {
 
     process::wait_until_gone(&tree, &stopped.log);
     stopped.log.from_start().wait_for("the SIGKILL", |line| {
-        line.tells("worker_signalled", "stubborn") && line.text("signal").contains("KILL")
+        line.tells("worker_signalled", "stubborn") && line.raw().contains("SIGKILL")
     });
 }
 
