@@ -1,0 +1,79 @@
+//! The handle through which routes, ours and a user's, append events and read state.
+
+mod append;
+mod series;
+mod stats;
+
+pub use append::{AppendError, NewEvent};
+pub use bulkhead_proto::ring::Appended;
+pub use stats::{AnalyticsRow, RingUse, Stats};
+
+use crate::desk::Desk;
+use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
+use series::Checked;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Appends events and reads state. A cheap clone, for axum's `State`.
+///
+/// Nothing here waits for the analysis, whatever it is doing.
+#[derive(Clone, Debug)]
+pub struct Bulkhead(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    link: ApiLink,
+    checked: Checked,
+    desk: Arc<Desk>,
+    out: Arc<Sender<FromWorker>>,
+    /// The ring refused the last batch for want of space.
+    full: AtomicBool,
+    /// The supervisor could not be told that a mark was passed.
+    mark_due: AtomicBool,
+}
+
+impl Bulkhead {
+    pub(crate) fn new(
+        link: ApiLink,
+        settings: Settings,
+        desk: Arc<Desk>,
+        out: Arc<Sender<FromWorker>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            link,
+            checked: Checked::default(),
+            desk,
+            out,
+            full: AtomicBool::new(false),
+            mark_due: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.0.desk
+    }
+
+    /// What the supervisor published last; empty if it has published nothing yet.
+    pub(crate) fn status(&self) -> Status {
+        self.0.link.status().unwrap_or_default()
+    }
+}
+
+/// Now, in Unix milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Now, as events carry it.
+pub(crate) fn arrival_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
+}

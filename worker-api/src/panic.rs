@@ -1,0 +1,41 @@
+//! What happens at a panic: one on the main thread ends the process, any other costs its own request or task.
+
+use crate::log::Log;
+use bulkhead_proto::{
+    control::{FromWorker, MAX_TEXT, cut},
+    pipe::Sender,
+    words::EXIT_PANIC,
+};
+use std::{panic::PanicHookInfo, process, sync::Arc, thread};
+
+/// Installs the hook; to be called on the main thread, which decides over the process's life.
+pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
+    let main = thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = message(panic);
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        if thread::current().id() != main {
+            tracing::error!(location, "a request or task panicked: {message}");
+            return;
+        }
+        // The supervisor first: what follows may be slow, or never come to its end.
+        let last_words = FromWorker::Panicked {
+            message: cut(message, MAX_TEXT).to_owned(),
+            location: cut(&location, MAX_TEXT).to_owned(),
+            thread: "main".to_owned(),
+        };
+        let _ = out.send(&last_words);
+        tracing::error!(location, "panicked: {message}");
+        log.flush();
+        process::exit(EXIT_PANIC.into());
+    }));
+}
+
+fn message<'p>(panic: &'p PanicHookInfo<'_>) -> &'p str {
+    let payload = panic.payload();
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(a panic without a text)")
+}

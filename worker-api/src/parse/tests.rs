@@ -1,0 +1,200 @@
+//! What is accepted, and what is refused with which index and field.
+
+use super::*;
+use proptest::prelude::*;
+
+const RULES: Rules<'static> = Rules { arrived_ms: 77, request_id: Some("r"), faults: false };
+
+/// The events as short texts.
+fn read_with(rules: &Rules<'_>, form: Form, body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
+    let mut seen = Vec::new();
+    let count = parse(body.as_ref(), form, rules, &mut |event| {
+        let Event { series, value, ts_ms, label, data, .. } = event;
+        assert_eq!((event.arrived_ms, event.request_id), (rules.arrived_ms, rules.request_id));
+        seen.push(format!("{series} {value} {ts_ms} {label:?} {data:?}"));
+    })?;
+    assert_eq!(count, seen.len());
+    Ok(seen)
+}
+
+fn json(body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
+    read_with(&RULES, Form::Json, body)
+}
+
+fn ndjson(body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
+    read_with(&RULES, Form::Ndjson, body)
+}
+
+#[test]
+fn the_three_forms_are_read() {
+    let (a, b) = (r#"{"series":"a","value":1}"#, r#"{"value":-2.5,"series":"b"}"#);
+    let both = vec!["a 1 77 None None".to_owned(), "b -2.5 77 None None".to_owned()];
+    assert_eq!(json(a).unwrap(), both[..1]);
+    assert_eq!(json(format!(" [ {a} ,\n{b} ] ")).unwrap(), both);
+    assert_eq!(ndjson(format!("{a}\n{b}")).unwrap(), both);
+    assert_eq!(ndjson(format!("\n{a}\r\n \t\r\n{b}\n\n")).unwrap(), both);
+}
+
+#[test]
+fn every_field_is_carried_and_data_is_kept_verbatim() {
+    let body = r#"{"label":"x\n\u00e9","data": {"b": 1.0e2, "a":[ ] } ,"ts":"1970-01-01T00:00:01Z","series":"\u0073 é","value":1e3}"#;
+    assert_eq!(json(body).unwrap(), [r#"s é 1000 1000 Some("x\né") Some("{\"b\": 1.0e2, \"a\":[ ] }")"#]);
+    assert_eq!(
+        json(r#"{"series":"s","value":0,"label":null,"ts":null,"data":null}"#).unwrap(),
+        [r#"s 0 77 None Some("null")"#]
+    );
+    assert_eq!(
+        json(r#"{"series":"s","value":18446744073709551615,"ts":-1,"label":""}"#).unwrap(),
+        [r#"s 18446744073709552000 -1 Some("") None"#]
+    );
+}
+
+#[test]
+fn texts_at_their_bounds_are_accepted() {
+    let body = format!(
+        r#"{{"series":"{}","value":1,"label":"{}","data":"{}"}}"#,
+        "s".repeat(128),
+        "l".repeat(128),
+        "d".repeat(4094)
+    );
+    assert_eq!(json(body).unwrap().len(), 1);
+    let nested = format!(r#"{{"series":"s","value":1,"data":{}{}}}"#, "[".repeat(64), "]".repeat(64));
+    assert_eq!(json(nested).unwrap().len(), 1);
+    assert_eq!(json(r#"{"series":"s","value":1,"data":"[[[[\"[[[[\\"}"#).unwrap().len(), 1);
+}
+
+#[test]
+fn every_bad_field_is_named() {
+    let long = "x".repeat(129);
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let large = format!("\"{}\"", "d".repeat(4095));
+    for (field, rest) in [
+        ("series", r#""value":1"#.to_owned()),
+        ("series", r#""series":"","value":1"#.into()),
+        ("series", format!(r#""series":"{long}","value":1"#)),
+        ("series", r#""series":null,"value":1"#.into()),
+        ("series", r#""series":7,"value":1"#.into()),
+        ("series", r#""series":"a","series":"a","value":1"#.into()),
+        ("series", r#""series":"__state","value":1"#.into()),
+        ("series", r#""series":"__fault.panic","value":1"#.into()),
+        ("series", r#""series":"\ud800","value":1"#.into()),
+        ("value", r#""series":"a""#.into()),
+        ("value", r#""series":"a","value":null"#.into()),
+        ("value", r#""series":"a","value":"1""#.into()),
+        ("value", r#""series":"a","value":true"#.into()),
+        ("value", r#""series":"a","value":1e999"#.into()),
+        ("value", r#""series":"a","value":-1e999"#.into()),
+        ("value", r#""series":"a","value":NaN"#.into()),
+        ("value", r#""series":"a","value":Infinity"#.into()),
+        ("value", r#""series":"a","value":01"#.into()),
+        ("value", r#""series":"a","value":1,"value":2"#.into()),
+        ("value", r#""series":"a","value":1,"val\u0075e":2"#.into()),
+        ("label", format!(r#""series":"a","value":1,"label":"{long}""#)),
+        ("label", r#""series":"a","value":1,"label":5"#.into()),
+        ("label", r#""series":"a","value":1,"label":null,"label":"b""#.into()),
+        ("ts", r#""series":"a","value":1,"ts":"yesterday""#.into()),
+        ("ts", r#""series":"a","value":1,"ts":1.5"#.into()),
+        ("ts", r#""series":"a","value":1,"ts":253402300800000"#.into()),
+        ("ts", r#""series":"a","value":1,"ts":18446744073709551615"#.into()),
+        ("ts", r#""series":"a","value":1,"ts":{}"#.into()),
+        ("data", format!(r#""series":"a","value":1,"data":{deep}"#)),
+        ("data", format!(r#""series":"a","value":1,"data":{large}"#)),
+        ("data", r#""series":"a","value":1,"data":nonsense"#.into()),
+        ("data", r#""series":"a","value":1,"data":1,"data":1"#.into()),
+        ("colour", r#""series":"a","value":1,"colour":"red""#.into()),
+    ] {
+        let good = r#"{"series":"good","value":1}"#;
+        for (form, body) in [
+            (Form::Json, format!("[{good},{{{rest}}},{good}]")),
+            (Form::Ndjson, format!("{good}\n\n{{{rest}}}\n{good}")),
+        ] {
+            let refusal = read_with(&RULES, form, &body).expect_err(&body);
+            assert_eq!(
+                (refusal.index, refusal.field.as_deref()),
+                (Some(1), Some(field)),
+                "{body}: {refusal:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_malformed_body_is_refused_with_its_index_if_it_has_one() {
+    for (index, body) in [
+        (None, "".as_bytes()),
+        (None, b" \n"),
+        (None, b"[]"),
+        (None, b"[ ] x"),
+        (None, b"\xff\xfe"),
+        (Some(0), b"7"),
+        (Some(0), b"null"),
+        (Some(0), b"\"{}\""),
+        (Some(0), b"{"),
+        (Some(0), b"{}"),
+        (Some(0), b"{\"series\":\"a\",\"value\":1"),
+        (Some(0), b"{'series':'a'}"),
+        (Some(0), b"[[{\"series\":\"a\",\"value\":1}]]"),
+        (Some(0), b"[,]"),
+        (None, b"["),
+        (None, b"[{\"series\":\"a\",\"value\":1}"),
+        (None, b"[{\"series\":\"a\",\"value\":1},]"),
+        (None, b"[{\"series\":\"a\",\"value\":1} {\"series\":\"a\",\"value\":1}]"),
+        (None, b"{\"series\":\"a\",\"value\":1} {\"series\":\"a\",\"value\":1}"),
+        (Some(1), b"[{\"series\":\"a\",\"value\":1},7]"),
+    ] {
+        let refusal = json(body).expect_err(&String::from_utf8_lossy(body));
+        assert_eq!(refusal.index, index, "{}: {refusal:?}", String::from_utf8_lossy(body));
+    }
+    assert_eq!(ndjson("{\"series\":\"a\",\"value\":1}\n[]").unwrap_err().index, Some(1));
+    assert!(ndjson("{\"series\":\"a\",\n\"value\":1}").is_err(), "an event does not span lines");
+    assert!(ndjson("\n\n").is_err());
+}
+
+#[test]
+fn a_refusal_says_where_and_never_quotes_without_bound() {
+    let refusal = ndjson("{\"series\":\"a\",\"value\":1}\n{\"series\":\"a\",\"value\":x}").unwrap_err();
+    assert_eq!(refusal.detail, "line 2, column 23: expected value");
+    let huge = "x".repeat(1 << 20);
+    for body in
+        [format!(r#"{{"{huge}":1}}"#), format!(r#"{{"series":"a","value":"{huge}"}}"#), format!("\"{huge}\"")]
+    {
+        let refusal = json(body).unwrap_err();
+        assert!(refusal.detail.len() < 600 && refusal.field.is_none_or(|field| field.len() <= 64));
+    }
+}
+
+#[test]
+fn fault_series_pass_only_when_faults_are_enabled_and_known() {
+    let faults = Rules { faults: true, ..RULES };
+    let body = |series: &str| format!(r#"{{"series":"{series}","value":1}}"#);
+    assert!(read_with(&faults, Form::Json, body("__fault.panic")).is_ok());
+    let unknown = read_with(&faults, Form::Json, body("__fault.flood")).unwrap_err();
+    assert!(unknown.detail.contains("expected one of: panic, abort"), "{unknown:?}");
+    assert!(read_with(&faults, Form::Json, body("__overflow__")).is_err());
+    let disabled = json(body("__fault.panic")).unwrap_err();
+    assert!(disabled.detail.contains("faults are not enabled"), "{disabled:?}");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = (json(&body), ndjson(&body));
+    }
+
+    #[test]
+    fn almost_json_is_read_or_refused(body in r#"[\[\]{}:,"\\ a-z0-9.eE+-]{0,60}"#) {
+        let _ = (json(&body), ndjson(&body));
+    }
+
+    #[test]
+    fn whatever_serde_json_writes_is_read_back(
+        series in "\\PC{1,32}", value in -1e300..1e300f64, label in proptest::option::of("[\\PC\\n\"]{0,32}"),
+        ts in proptest::option::of(-1_000_000_000_000..1_000_000_000_000i64),
+    ) {
+        prop_assume!(!series.starts_with("__"));
+        let body = serde_json::json!({ "series": series, "value": value, "label": label, "ts": ts }).to_string();
+        let wanted = format!("{series} {value} {} {label:?} None", ts.unwrap_or(77));
+        prop_assert_eq!(json(&body).unwrap(), std::slice::from_ref(&wanted));
+        prop_assert_eq!(ndjson(body).unwrap(), [wanted]);
+    }
+}

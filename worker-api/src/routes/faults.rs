@@ -1,0 +1,36 @@
+//! `POST /v1/faults/{worker}/{kind}`: asks the supervisor for an induced death.
+
+use super::not_found;
+use crate::{
+    Bulkhead,
+    problem::{Kind, Problem, with_type},
+};
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    http::StatusCode,
+    response::Response,
+};
+use bulkhead_proto::{
+    control::{self, MAX_TEXT, cut},
+    words::FaultKind,
+};
+
+pub(super) async fn induce(
+    State(bulkhead): State<Bulkhead>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    // Not enabled, it is not there: an attacker learns nothing.
+    if !bulkhead.settings().faults {
+        return Err(not_found(request).await);
+    }
+    let Path((worker, kind)) = path.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let kind =
+        kind.parse::<FaultKind>().map_err(|unknown| Problem::new(Kind::NotFound, unknown.to_string()))?;
+    if worker.len() > MAX_TEXT {
+        return Err(Problem::new(Kind::NotFound, format!("there is no worker {:?}…", cut(&worker, 64))));
+    }
+    let body = serde_json::json!({ "worker": worker, "fault": kind }).to_string();
+    bulkhead.desk().ask(control::Request::Fault { worker, kind }).await?;
+    Ok(with_type(StatusCode::ACCEPTED, "application/json", body))
+}

@@ -1,0 +1,203 @@
+//! The worker's life, from its start to its exit.
+
+use crate::{
+    bulkhead::Bulkhead,
+    desk::Desk,
+    front::Front,
+    inbox::{Inbox, Wake},
+    listener::Listener,
+    log::Log,
+    panic, routes,
+    server::Server,
+};
+use axum::Router;
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL, ToWorker},
+    fault,
+    fds::{FdError, FdName, Inherited},
+    link::{ApiLink, LinkError},
+    pipe::{PipeError, Sender, Sent},
+    settings::{Settings, SettingsError},
+    words::{EXIT_CONFIG, FaultKind},
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::{future::pending, io, os::fd::OwnedFd, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{runtime, task::JoinError, time::timeout};
+
+/// Threads that serve HTTP. Two, for two cores: a third only takes the core from the analysis.
+const HTTP_THREADS: usize = 2;
+
+/// The part of the stop timeout that draining may use up; the rest is for leaving.
+const DRAIN_SHARE: (u32, u32) = (9, 10);
+
+/// How long a death that was asked for over HTTP is put off, so that the answer to that very request gets out.
+const LAST_ANSWER: Duration = Duration::from_millis(50);
+
+/// How long handlers that block may hold up the exit.
+const EXIT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Why the worker could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Fds(#[from] FdError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    #[error("the supervisor was gone before it could be greeted")]
+    Ungreeted,
+    #[error("cannot set up: {0}")]
+    Io(#[from] io::Error),
+    #[error("accepting connections ended: {0}")]
+    Broken(#[from] JoinError),
+}
+
+impl Failure {
+    /// What cannot get better by trying again exits with [`EXIT_CONFIG`].
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Settings(_) | Self::Fds(_) | Self::Link(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// A worker that has taken all that it was given.
+pub(crate) struct Worker {
+    settings: Settings,
+    log: Log,
+    control: OwnedFd,
+    out: Arc<Sender<FromWorker>>,
+    listener: OwnedFd,
+    link: ApiLink,
+}
+
+impl Worker {
+    /// Takes over what the supervisor left in environment and fd table; what was not taken is closed at the end.
+    pub(crate) fn boot() -> Result<Self, Failure> {
+        let settings = Settings::from_env()?;
+        let log = Log::start(&settings.log);
+        let mut inherited = Inherited::from_env()?;
+        let control = inherited.take(FdName::ControlIn)?;
+        let out = Arc::new(Sender::new(inherited.take(FdName::ControlOut)?));
+        // Handlers send on it: a supervisor that is stopped must not stop them.
+        out.set_nonblocking(true).map_err(io::Error::from)?;
+        panic::install(Arc::clone(&out), log.clone());
+        let listener = inherited.take(FdName::Listener)?;
+        let link = ApiLink::open(&mut inherited)?;
+        allow_many_fds();
+        Ok(Self { settings, log, control, out, listener, link })
+    }
+
+    /// Serves until told to leave.
+    pub(crate) fn run(self, own: Router<Bulkhead>) -> Result<(), Failure> {
+        let log = self.log.clone();
+        let runtime = runtime::Builder::new_multi_thread()
+            .worker_threads(HTTP_THREADS)
+            .thread_name("http")
+            .enable_all()
+            .build()?;
+        let outcome = runtime.block_on(self.live(own));
+        runtime.shutdown_timeout(EXIT_PATIENCE);
+        log.flush();
+        outcome
+    }
+
+    async fn live(self, own: Router<Bulkhead>) -> Result<(), Failure> {
+        let Self { settings, control, out, listener, link, .. } = self;
+        let budget = Duration::from_millis(settings.stop_timeout_ms) * DRAIN_SHARE.0 / DRAIN_SHARE.1;
+        let mut inbox = Inbox::new(control)?;
+        let listener = Listener::new(listener)?;
+        let desk = Arc::new(Desk::new(Arc::clone(&out)));
+        let generation = settings.generation;
+        let bulkhead = Bulkhead::new(link, settings, Arc::clone(&desk), Arc::clone(&out));
+        let front = Front::new(routes::router(own, bulkhead), generation);
+
+        greet(&out)?;
+        let mut ready = Some((listener, front));
+        let mut server = None;
+        let why = loop {
+            let wake = tokio::select! {
+                wake = inbox.next() => wake,
+                error = broken(&mut server) => return Err(error.into()),
+            };
+            match wake {
+                Wake::Frame(ToWorker::Activate) => {
+                    server = ready.take().map(|(listener, front)| Server::start(listener, front)).or(server);
+                }
+                Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
+                Wake::Frame(ToWorker::Fault(kind)) => die(kind, &mut inbox, &desk).await,
+                Wake::Frame(ToWorker::Drain) => break "the supervisor asks for it",
+                Wake::Terminate => break "SIGTERM",
+                Wake::Closed(why) => break why,
+            }
+        };
+        if let Some(server) = server {
+            drain(server, budget, why, &mut inbox, &desk).await;
+        }
+        Ok(())
+    }
+}
+
+/// Says hello, and that we could serve at once.
+fn greet(out: &Sender<FromWorker>) -> Result<(), Failure> {
+    let build = concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned();
+    for frame in [FromWorker::Hello { protocol: PROTOCOL, build }, FromWorker::Ready] {
+        match out.send(&frame)? {
+            Sent::Done => {}
+            Sent::Full | Sent::Closed => return Err(Failure::Ungreeted),
+        }
+    }
+    Ok(())
+}
+
+async fn broken(server: &mut Option<Server>) -> JoinError {
+    match server {
+        Some(server) => server.broken().await,
+        None => pending().await,
+    }
+}
+
+async fn drain(server: Server, budget: Duration, why: &str, inbox: &mut Inbox, desk: &Desk) {
+    tracing::info!(why, "draining");
+    let left = tokio::select! {
+        left = server.drain(budget) => left,
+        () = pass_answers_on(inbox, desk) => 0,
+    };
+    match left {
+        0 => tracing::info!("drained"),
+        left => tracing::warn!(connections = left, "drained, but for connections that did not end in time"),
+    }
+}
+
+/// Requests in flight may still wait for the supervisor's word. Never ends.
+async fn pass_answers_on(inbox: &mut Inbox, desk: &Desk) {
+    loop {
+        match inbox.next().await {
+            Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
+            Wake::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
+            Wake::Frame(ToWorker::Activate | ToWorker::Drain) | Wake::Terminate => {}
+            Wake::Closed(_) => pending().await,
+        }
+    }
+}
+
+/// Carries a fault out on this very thread.
+async fn die(kind: FaultKind, inbox: &mut Inbox, desk: &Desk) {
+    if desk.was_used() {
+        let _ = timeout(LAST_ANSWER, pass_answers_on(inbox, desk)).await;
+    }
+    fault::carry_out(kind)
+}
+
+/// Lifts the soft limit of open files to the hard one: the customary 1,024 is less than the connections we serve.
+fn allow_many_fds() {
+    let limit = getrlimit(Resource::Nofile);
+    let lifted = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, lifted) {
+        tracing::warn!(%error, "the limit of open files could not be lifted; connections may have to wait");
+    }
+}
