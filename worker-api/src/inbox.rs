@@ -51,8 +51,13 @@ impl Inbox {
                 _ = self.terminate.recv() => return Wake::Terminate,
                 readable = self.control.readable() => readable,
             };
-            if let Some(wake) = readable.and_then(|()| self.read()).unwrap_or_else(broken) {
-                return wake;
+            match readable.and_then(|()| self.read()) {
+                Ok(Some(wake)) => return wake,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the control pipe cannot be read any more");
+                    return Wake::Closed("the control pipe broke");
+                }
             }
         }
     }
@@ -74,11 +79,6 @@ impl Inbox {
             }
         }
     }
-}
-
-fn broken(error: io::Error) -> Option<Wake> {
-    tracing::error!(%error, "the control pipe cannot be read any more");
-    Some(Wake::Closed("the control pipe broke"))
 }
 
 #[cfg(test)]

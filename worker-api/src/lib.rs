@@ -32,6 +32,8 @@ mod problem;
 mod request_id;
 mod routes;
 mod server;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 pub use axum;

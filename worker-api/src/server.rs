@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// How many connections are served at once; more wait in the backlog. Each costs an fd and some 20 KiB at least.
-const MAX_CONNECTIONS: u32 = 4096;
+const MAX_CONNECTIONS: usize = 4096;
 
 /// How long a client may take for a request's head, the idle time before it included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,8 +46,8 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Server {
     front: Arc<Front>,
+    /// Every connection, and the door, holds a receiver: when there are none left, all is over.
     phase: watch::Sender<Phase>,
-    places: Arc<Semaphore>,
     accepting: JoinHandle<()>,
 }
 
@@ -56,9 +56,9 @@ impl Server {
     pub(crate) fn start(listener: Listener, front: Front) -> Self {
         let front = Arc::new(front);
         let (phase, watched) = watch::channel(Phase::Serving);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
-        let door = Door { listener, places: Arc::clone(&places), front: Arc::clone(&front), phase: watched };
-        Self { front, phase, places, accepting: tokio::spawn(door.run()) }
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let door = Door { listener, places, front: Arc::clone(&front), phase: watched };
+        Self { front, phase, accepting: tokio::spawn(door.run()) }
     }
 
     /// Resolves if accepting ends, which it does only by a panic.
@@ -72,21 +72,16 @@ impl Server {
 
     /// Stops accepting at once, answers what is on its way, and comes back when all connections have ended or `budget`
     /// is used up. Says how many connections were left.
-    pub(crate) async fn drain(self, budget: Duration) -> u32 {
+    pub(crate) async fn drain(self, budget: Duration) -> usize {
         let start = Instant::now();
         self.front.leave();
-        // Nobody to tell means that all connections have ended.
+        // No one left to tell is as good as told.
         let _ = self.phase.send(Phase::Lingering);
-        let all_ended = self.places.acquire_many(MAX_CONNECTIONS);
-        let mut all_ended = pin!(all_ended);
-        if timeout_at(start + LINGER.min(budget), &mut all_ended).await.is_err() {
+        if timeout_at(start + LINGER.min(budget), self.phase.closed()).await.is_err() {
             let _ = self.phase.send(Phase::Closing);
-            if timeout_at(start + budget, all_ended).await.is_err() {
-                let free = u32::try_from(self.places.available_permits()).unwrap_or(MAX_CONNECTIONS);
-                return MAX_CONNECTIONS.saturating_sub(free);
-            }
+            let _ = timeout_at(start + budget, self.phase.closed()).await;
         }
-        0
+        self.phase.receiver_count()
     }
 }
 
@@ -159,3 +154,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,3 +50,6 @@ async fn method_not_allowed(request: Request) -> Problem {
     );
     Problem::new(Kind::MethodNotAllowed, detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! The routes over real memory.
+
+use crate::{
+    AppendError, Bulkhead, NewEvent,
+    testing::{Answer, MAX_BODY, Rig},
+};
+use axum::{Router, body::Body, extract::State, http::StatusCode, routing::post};
+use bulkhead_proto::{
+    control::{FromWorker, Outcome, Request},
+    ids::{CrashId, Generation, Seq},
+    pipe::Received,
+    status::{CrashRow, Status, WorkerRow},
+    words::{Cause, FaultKind, Role, WorkerState},
+};
+use serde_json::json;
+
+fn assert_problem(answer: &Answer, status: u16, kind: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text);
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+    assert_eq!(answer.json()["type"], format!("urn:bulkhead:problem:{kind}"));
+    assert!(answer.headers.contains_key("x-request-id"));
+}
+
+#[tokio::test]
+async fn events_are_accepted_in_all_three_forms_and_carry_the_requests_id() {
+    let rig = Rig::new();
+    let one = rig.post_json(r#"{"series":"a","value":1,"label":"x"}"#).await;
+    assert_eq!((one.status, one.text.as_str()), (202, r#"{"accepted":1,"first_seq":1,"last_seq":1}"#));
+    assert_eq!(one.headers["content-type"], "application/json");
+    assert_eq!(one.headers["x-request-id"], "test");
+    let array = rig.post_json(r#"[{"series":"b","value":2},{"series":"c","value":3}]"#).await;
+    assert_eq!(array.text, r#"{"accepted":2,"first_seq":2,"last_seq":3}"#);
+    let lines = rig.post("/v1/events", "application/x-ndjson", "{\"series\":\"d\",\"value\":4}\n").await;
+    assert_eq!(lines.text, r#"{"accepted":1,"first_seq":4,"last_seq":4}"#);
+    assert_eq!(rig.pending().0, ["a 1 x test", "b 2  test", "c 3  test", "d 4  test"]);
+}
+
+#[tokio::test]
+async fn one_bad_event_refuses_the_whole_request() {
+    let rig = Rig::new();
+    let answer = rig.post_json(r#"[{"series":"a","value":1},{"series":"a","value":1e999}]"#).await;
+    assert_problem(&answer, 400, "bad-event");
+    assert_eq!((&answer.json()["index"], &answer.json()["field"]), (&json!(1), &json!("value")));
+    for body in ["", "[]"] {
+        assert_problem(&rig.post_json(body).await, 400, "bad-event");
+    }
+    assert_eq!(rig.pending().0.len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_json_or_too_long_is_refused() {
+    let rig = Rig::new();
+    let event = r#"{"series":"a","value":1}"#;
+    assert_problem(&rig.post("/v1/events", "text/plain", event).await, 415, "unsupported-media-type");
+    let padded = format!("{event}{}", " ".repeat(usize::try_from(MAX_BODY).unwrap()));
+    assert_problem(&rig.post_json(padded).await, 413, "body-too-large");
+    assert_eq!(rig.pending().0.len(), 0);
+}
+
+/// An event that takes up about 4 KiB.
+fn large_event() -> String {
+    format!(r#"{{"series":"s","value":1,"data":"{}"}}"#, "d".repeat(4000))
+}
+
+#[tokio::test]
+async fn a_full_ring_refuses_whole_requests_until_a_commit_frees_space() {
+    let mut rig = Rig::new();
+    let batch = format!("[{}]", vec![large_event(); 300].join(","));
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = rig.post_json(batch.clone()).await;
+        if answer.status != 202 {
+            break answer;
+        }
+        accepted += 300;
+    };
+    assert_problem(&refused, 503, "full");
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(accepted > 0);
+    assert_eq!(rig.get("/v1/stats").await.json()["pending"], accepted);
+    assert_eq!(rig.get("/readyz").await.json()["ring"], "ok", "smaller batches still fit");
+    while rig.post_json(large_event()).await.status == 202 {
+        accepted += 1;
+    }
+    let ready = rig.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["ring"]), (200, &json!("full")));
+
+    rig.commit(&[]);
+    assert_eq!(rig.post_json(batch).await.json()["first_seq"], accepted + 1);
+    assert_eq!(rig.get("/readyz").await.json()["ring"], "ok");
+}
+
+#[tokio::test]
+async fn a_batch_that_could_never_fit_the_ring_is_refused_for_good() {
+    let rig = Rig::new();
+    let answer = rig.post_json(format!("[{}]", vec![large_event(); 1200].join(","))).await;
+    assert_problem(&answer, 413, "batch-too-large");
+}
+
+#[tokio::test]
+async fn fault_series_need_faults_to_be_enabled() {
+    let body = r#"{"series":"__fault.panic","value":1}"#;
+    let refused = Rig::new().post_json(body).await;
+    assert_problem(&refused, 400, "bad-event");
+    assert!(refused.text.contains("faults are not enabled"));
+    assert_eq!(Rig::with(true, Router::new()).post_json(body).await.status, 202);
+}
+
+#[tokio::test]
+async fn the_figures_agree_before_and_after_a_commit() {
+    let mut rig = Rig::new();
+    let empty = rig.get("/v1/stats").await.json();
+    assert_eq!((&empty["accepted"], &empty["age_ms"], &empty["lag_ms"]), (&json!(0), &json!(0), &json!(0)));
+    rig.post_json(r#"[{"series":"a","value":1},{"series":"a","value":2}]"#).await;
+    let pending = rig.get("/v1/stats").await.json();
+    assert_eq!(
+        (&pending["accepted"], &pending["analysed"], &pending["pending"]),
+        (&json!(2), &json!(0), &json!(2))
+    );
+    assert!(pending["ring"]["used_bytes"].as_u64().unwrap() > 0);
+    rig.commit(&[("a", "{}")]);
+    let done = rig.get("/v1/stats").await.json();
+    assert_eq!(
+        (&done["analysed"], &done["pending"], &done["committed_seq"]),
+        (&json!(2), &json!(0), &json!(2))
+    );
+    assert_eq!(
+        (&done["lag_ms"], &done["quarantined"], &done["ring"]["used_bytes"]),
+        (&json!(0), &json!(0), &json!(0))
+    );
+    assert_eq!(done["analytics"], json!([]));
+}
+
+#[tokio::test]
+async fn a_series_is_answered_from_the_last_commit() {
+    let mut rig = Rig::new();
+    assert_problem(&rig.get("/v1/series/a").await, 404, "not-found");
+    rig.post_json(r#"{"series":"a/b é","value":1}"#).await;
+    assert_problem(&rig.get("/v1/series/a%2Fb%20%C3%A9").await, 404, "not-found");
+    rig.commit(&[("a/b é", r#"{"series":"a/b é","count":1}"#)]);
+    let answer = rig.get("/v1/series/a%2Fb%20%C3%A9").await;
+    assert_eq!((answer.status, &answer.headers["content-type"]), (200, &"application/json".parse().unwrap()));
+    let series = answer.json();
+    assert_eq!(
+        (&series["series"], &series["count"], &series["committed_seq"]),
+        (&json!("a/b é"), &json!(1), &json!(1))
+    );
+    assert!(series["age_ms"].is_u64());
+    assert_problem(&rig.get("/v1/series/%ff").await, 400, "bad-request");
+}
+
+#[tokio::test]
+async fn what_the_analysis_writes_is_not_trusted() {
+    let mut rig = Rig::new();
+    rig.commit(&[("good", r#"{"count":1}"#), ("never", "nonsense")]);
+    assert_eq!(rig.get("/v1/series/good").await.json()["count"], 1);
+    rig.commit(&[("good", r#"{"count":2"#)]);
+    assert_eq!(rig.get("/v1/series/good").await.json()["count"], 1, "the last good copy");
+    assert_problem(&rig.get("/v1/series/never").await, 404, "not-found");
+    let list = rig.get("/v1/series").await.json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn series_are_listed_in_pages() {
+    let mut rig = Rig::new();
+    let names = ["a.1", "a.2", "a.3", "b.1"];
+    let publics = names.map(|name| json!({ "series": name }).to_string());
+    let series: Vec<_> = names.iter().copied().zip(publics.iter().map(String::as_str)).collect();
+    rig.commit(&series);
+    let listed = async |query: &str| {
+        let list = rig.get(&format!("/v1/series{query}")).await.json();
+        let items = list["items"].as_array().unwrap();
+        let names: Vec<_> = items.iter().map(|item| item["series"].as_str().unwrap().to_owned()).collect();
+        (names.join(" "), list["next"].as_str().map(str::to_owned))
+    };
+    assert_eq!(listed("").await, ("a.1 a.2 a.3 b.1".into(), None));
+    assert_eq!(listed("?prefix=a.&limit=2").await, ("a.1 a.2".into(), Some("a.2".into())));
+    assert_eq!(listed("?prefix=a.&limit=2&after=a.2").await, ("a.3".into(), None));
+    assert_eq!(listed("?limit=4").await.1, None);
+    assert_eq!(listed("?prefix=c").await, (String::new(), None));
+    for bad in ["?limit=0", "?limit=1001", "?limit=x", "?page=1"] {
+        assert_problem(&rig.get(&format!("/v1/series{bad}")).await, 400, "bad-request");
+    }
+}
+
+fn status() -> Status {
+    let row = WorkerRow {
+        name: "analytics".into(),
+        role: Role::Analytics,
+        state: WorkerState::Backoff,
+        generation: Generation(3),
+        pid: Some(std::process::id()),
+        restarts: 2,
+        started_ms: 1000,
+        last_crash: Some(CrashRow {
+            id: CrashId(1),
+            cause: Cause::Panic,
+            detail: "at x.rs:1:2".into(),
+            seq: Some(Seq(9)),
+            at_ms: 1500,
+        }),
+    };
+    let stopped =
+        WorkerRow { pid: None, last_crash: None, role: Role::Plain, name: "p".into(), ..row.clone() };
+    Status { pid: 1, started_ms: 1, faults: false, workers: vec![row, stopped] }
+}
+
+#[tokio::test]
+async fn workers_are_shown_as_the_supervisor_published_them() {
+    let rig = Rig::new();
+    assert_eq!(rig.get("/v1/workers").await.json(), json!({ "items": [], "next": null }));
+    rig.publish(&status());
+    let workers = rig.get("/v1/workers").await.json();
+    let row = &workers["items"][0];
+    assert_eq!(row["state"], "backoff");
+    assert_eq!(
+        row["last_crash"],
+        json!({ "id": 1, "cause": "panic", "detail": "at x.rs:1:2", "seq": 9, "at": "1970-01-01T00:00:01.5Z" })
+    );
+    assert!(row["rss_bytes"].as_u64().unwrap() > 0 && row["uptime_ms"].as_u64().unwrap() > 0);
+    let plain = &workers["items"][1];
+    assert_eq!(
+        (&plain["pid"], &plain["uptime_ms"], &plain["rss_bytes"]),
+        (&json!(null), &json!(0), &json!(null))
+    );
+    let analytics = &rig.get("/v1/stats").await.json()["analytics"];
+    assert_eq!(*analytics, json!([{ "instance": 0, "state": "backoff", "generation": 3, "restarts": 2 }]));
+    let ready = rig.get("/readyz").await.json();
+    assert_eq!(ready, json!({ "status": "degraded", "ring": "ok", "analytics": "backoff" }));
+}
+
+#[tokio::test]
+async fn a_fault_is_asked_of_the_supervisor_and_its_word_is_passed_on() {
+    let rig = Rig::with(true, Router::new());
+    let (answer, ()) = tokio::join!(rig.post("/v1/faults/analytics/segv", "", Body::empty()), async {
+        let Received::Frame(FromWorker::Request { id, request }) = rig.said.recv().unwrap() else {
+            panic!("a request is expected")
+        };
+        assert_eq!(request, Request::Fault { worker: "analytics".into(), kind: FaultKind::Segv });
+        rig.desk.answer(id, Outcome::Done);
+    });
+    assert_eq!((answer.status, answer.json()), (202, json!({ "worker": "analytics", "fault": "segv" })));
+    assert_problem(&rig.post("/v1/faults/analytics/flood", "", Body::empty()).await, 404, "not-found");
+    assert_problem(&rig.get("/v1/faults/analytics/segv").await, 405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn faults_do_not_exist_unless_they_are_enabled() {
+    let rig = Rig::new();
+    assert_problem(&rig.post("/v1/faults/analytics/segv", "", Body::empty()).await, 404, "not-found");
+    assert_eq!(rig.said.recv().unwrap(), Received::Empty);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_a_problem_too() {
+    let rig = Rig::new();
+    assert_problem(&rig.get("/nowhere").await, 404, "not-found");
+    let wrong = rig.get("/v1/events").await;
+    assert_problem(&wrong, 405, "method-not-allowed");
+    assert_eq!(wrong.headers["allow"], "POST");
+    for path in ["/livez", "/healthz", "/readyz"] {
+        assert_eq!(rig.get(path).await.status, 200);
+    }
+}
+
+async fn reading(State(bulkhead): State<Bulkhead>, body: String) -> Result<StatusCode, AppendError> {
+    bulkhead.append(&[
+        NewEvent::new("reading", 1.5).label("l").ts_ms(7).data("[1]"),
+        NewEvent::new(&body, f64::from(u32::try_from(bulkhead.stats().accepted).unwrap())),
+    ])?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[tokio::test]
+async fn a_users_own_route_appends_and_reads() {
+    let rig = Rig::with(false, Router::new().route("/v1/readings", post(reading)));
+    assert_eq!(rig.post("/v1/readings", "text/plain", "mine").await.status, 202);
+    assert_eq!(rig.pending().0, ["reading 1.5 l test", "mine 0  test"]);
+    for bad in ["", "__mine"] {
+        let answer = rig.post("/v1/readings", "text/plain", bad).await;
+        assert_problem(&answer, 400, "bad-event");
+        assert_eq!(answer.json()["index"], 1);
+    }
+    assert_eq!(rig.pending().0.len(), 2);
+}
+
+#[test]
+fn a_users_event_is_checked_like_any_other() {
+    let rig = Rig::new();
+    let event = NewEvent::new("s", 1.0);
+    let deep = "[".repeat(65) + &"]".repeat(65);
+    let long = "x".repeat(129);
+    for bad in [
+        NewEvent::new("s", f64::NAN),
+        NewEvent::new(&long, 1.0),
+        event.label(&long),
+        event.ts_ms(i64::MAX),
+        event.data("{"),
+        event.data("1 2"),
+        event.data(&deep),
+    ] {
+        assert!(
+            matches!(rig.bulkhead.append(&[event, bad]), Err(AppendError::Bad { index: 1, .. })),
+            "{bad:?}"
+        );
+    }
+    assert!(matches!(rig.bulkhead.append(&[]), Err(AppendError::Ring(_))));
+    assert_eq!(rig.pending().0.len(), 0);
+}
+
+#[test]
+fn the_supervisor_is_told_when_half_a_block_of_seqs_is_used() {
+    let rig = Rig::new();
+    let event = [NewEvent::new("s", 1.0)];
+    rig.bulkhead.append(&event).unwrap();
+    assert_eq!(rig.said.recv().unwrap(), Received::Empty);
+    rig.memory.continue_from(Seq((1 << 31) - 1)).unwrap();
+    rig.bulkhead.append(&event).unwrap();
+    assert_eq!(rig.said.recv().unwrap(), Received::Empty);
+    rig.bulkhead.append(&event).unwrap();
+    assert_eq!(rig.said.recv().unwrap(), Received::Frame(FromWorker::SeqMark(1 << 31)));
+}

@@ -1,0 +1,143 @@
+//! A whole link within one process: real memory, a supervisor and an analysis played by the test.
+
+use crate::{Bulkhead, body, desk::Desk, front::Front, routes};
+use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
+use bulkhead_proto::{
+    board::BoardWriter,
+    control::FromWorker,
+    event::Event,
+    ids::{Generation, Position, Seq},
+    link::{AnalyticsLink, ApiLink, Memory},
+    pipe::{self, Receiver, Sender},
+    ring::{Consumer, MIN_CAPACITY},
+    settings::Settings,
+    state_memory::StateMemory,
+    status::Status,
+    table::{Checkpoint, Writer},
+    words::Role,
+};
+use std::sync::Arc;
+
+/// The largest body that a [`Rig`] takes, in bytes.
+pub(crate) const MAX_BODY: u64 = 6 << 20;
+
+/// The generation of a [`Rig`]'s API.
+pub(crate) const GENERATION: Generation = Generation(5);
+
+pub(crate) struct Rig {
+    pub(crate) memory: Memory,
+    pub(crate) bulkhead: Bulkhead,
+    pub(crate) desk: Arc<Desk>,
+    /// What the worker says to its supervisor.
+    pub(crate) said: Receiver<FromWorker>,
+    front: Front,
+    writer: Writer<StateMemory>,
+}
+
+/// An answer with its body read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(false, Router::new())
+    }
+
+    pub(crate) fn with(faults: bool, own: Router<Bulkhead>) -> Self {
+        let memory = Memory::create(MIN_CAPACITY, 16, 1).unwrap();
+        let settings = Settings {
+            worker: "api".into(),
+            role: Role::Api,
+            generation: GENERATION,
+            faults,
+            max_series: 16,
+            max_body: MAX_BODY,
+            stop_timeout_ms: 1000,
+            log: "off".into(),
+        };
+        let (read, write) = pipe::pair().unwrap();
+        let out = Arc::new(Sender::new(write));
+        out.set_nonblocking(true).unwrap();
+        let desk = Arc::new(Desk::new(Arc::clone(&out)));
+        let bulkhead =
+            Bulkhead::new(ApiLink::open_within(&memory).unwrap(), settings, Arc::clone(&desk), out);
+        let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION);
+        let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
+        writer.activate();
+        let said = Receiver::new(read);
+        said.set_nonblocking(true).unwrap();
+        Self { memory, bulkhead, desk, said, front, writer }
+    }
+
+    /// Whatever the client does with this, it goes the way of a real request.
+    pub(crate) async fn send(&self, request: Request) -> Answer {
+        let response: Response = self.front.answer(request).await;
+        let (head, body) = response.into_parts();
+        let text = body::read(body, u64::MAX).await.unwrap();
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            text: String::from_utf8(text.into()).unwrap(),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, media: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::post(path).header("content-type", media).header("x-request-id", "test");
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn post_json(&self, body: impl Into<Body>) -> Answer {
+        self.post("/v1/events", "application/json", body).await
+    }
+
+    /// The events in the ring behind the last commit, each as `series value label request`, and where they end.
+    pub(crate) fn pending(&self) -> (Vec<String>, Position) {
+        let link = AnalyticsLink::open_within(&self.memory).unwrap();
+        let record = self.writer.record();
+        let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq).unwrap();
+        let (mut events, mut bytes) = (Vec::new(), Vec::new());
+        while consumer.next(&mut bytes).unwrap().is_some() {
+            let Event { series, value, label, request_id, .. } = Event::decode(&bytes).unwrap();
+            let [label, request] = [label, request_id].map(Option::unwrap_or_default);
+            events.push(format!("{series} {value} {label} {request}"));
+        }
+        (events, consumer.position())
+    }
+
+    /// Commits all that is pending, with these public parts.
+    pub(crate) fn commit(&mut self, series: &[(&str, &str)]) {
+        let (events, position) = self.pending();
+        let record = *self.writer.record();
+        for (name, public) in series {
+            let slot = self.writer.find(name).or_else(|| self.writer.assign(name)).unwrap();
+            self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
+        }
+        let analysed = events.len() as u64;
+        let checkpoint = Checkpoint {
+            seq: Seq(record.seq.0 + analysed),
+            position,
+            analysed: record.analysed + analysed,
+            at_ms: crate::bulkhead::now_ms(),
+            ..Checkpoint::default()
+        };
+        self.writer.commit(checkpoint).unwrap();
+    }
+
+    /// Publishes what the supervisor says of everyone.
+    pub(crate) fn publish(&self, status: &Status) {
+        BoardWriter::new(self.memory.board().unwrap()).publish(status).unwrap();
+    }
+}
