@@ -1,5 +1,6 @@
 //! The built-in analysis against independent answers, and its state against hostile bytes.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
 
 use bulkhead_proto::codec;
 use bulkhead_worker_analytics::{Analysis, Event, Statistics, Summary};

@@ -1,0 +1,236 @@
+//! The analysis at work: takes events from the ring, applies them, commits. Knows neither processes nor fds.
+
+use crate::{
+    Analysis,
+    pace::Pace,
+    series::{Series, SeriesError},
+    version::{Foreign, Stamp},
+};
+use bulkhead_proto::{
+    bell,
+    cursor::{self, Doing},
+    event::{Event, EventError},
+    fault,
+    ids::{Generation, Seq},
+    ring::{Consumer, RingFault},
+    segment::{ReadOnly, ReadWrite},
+    settings::Settings,
+    shared::{ReadWords, WORD},
+    state_memory::StateMemory,
+    table::{Checkpoint, Record, Writer},
+    words::{FAULT_PREFIX, FaultKind},
+};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// When this part of the ring waits to be freed, a commit is due whatever it costs: the API must not run out of space.
+const RELEASE_SHARE: u64 = 4;
+
+/// Why the analysis cannot go on. It ends with this as its last line; what is committed stays.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    /// The commit record does not verify.
+    #[error(
+        "the last commit of the state table does not verify: nothing is known; restart the whole service"
+    )]
+    NoRecord,
+    /// The state is another analysis's.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    /// The ring is damaged.
+    #[error("{0}")]
+    Ring(#[from] RingFault),
+    /// An event is none.
+    #[error("event {seq} is damaged: {source}")]
+    Event {
+        /// Which one.
+        seq: Seq,
+        /// What is wrong with it.
+        source: EventError,
+    },
+    /// A series cannot be kept.
+    #[error("{0}")]
+    Series(#[from] SeriesError),
+    /// The system has no memory for a commit.
+    #[error("cannot write the state table: {0}")]
+    Commit(#[from] io::Error),
+}
+
+/// The memory of the link, as an engine needs it.
+pub(crate) struct Memory {
+    pub(crate) events: ReadOnly,
+    pub(crate) producer: ReadOnly,
+    pub(crate) cursor: Arc<ReadWrite>,
+    pub(crate) state: StateMemory,
+}
+
+/// One active generation's work.
+pub(crate) struct Engine<A: Analysis> {
+    analysis: A,
+    generation: Generation,
+    /// Whether an event of a fault's series carries that fault out.
+    faults: bool,
+    consumer: Consumer<ReadOnly, ReadOnly>,
+    capacity: u64,
+    cursor: Arc<ReadWrite>,
+    table: Writer<StateMemory>,
+    series: Series<A>,
+    pace: Pace,
+    /// Events applied since the last commit.
+    applied: u64,
+    payload: Vec<u8>,
+}
+
+impl<A: Analysis> Engine<A> {
+    /// Takes over where the predecessor, which must be gone, committed last.
+    pub(crate) fn activate(analysis: A, settings: &Settings, memory: Memory) -> Result<Self, Fatal> {
+        let mut table = Writer::attach(memory.state).ok_or(Fatal::NoRecord)?;
+        check_version::<A>(table.record())?;
+        let activated = table.activate();
+        if activated.repaired {
+            tracing::error!(
+                event_name = "state_repaired",
+                "state_repaired: the state table's index did not verify and was rebuilt from its bodies"
+            );
+        }
+        let record = *table.record();
+        let capacity = (memory.events.words() * WORD) as u64;
+        let consumer = Consumer::attach(memory.events, memory.producer, record.position, record.seq)?;
+        cursor::clear_last_words(&memory.cursor);
+        cursor::set_hand(&memory.cursor, Doing::Idle, record.seq);
+        let mut series = Series::new(&table, settings.max_series);
+        if Stamp(record.version) != Stamp::own::<A>() {
+            series.migrate(&analysis, &table);
+        }
+        tracing::info!(
+            commit = record.commit.0,
+            seq = record.seq.0,
+            series = record.slots,
+            scrubbed = activated.scrubbed,
+            "analysis {} version {} goes on behind event {}",
+            A::NAME,
+            A::VERSION,
+            record.seq
+        );
+        Ok(Self {
+            analysis,
+            generation: settings.generation,
+            faults: settings.faults,
+            consumer,
+            capacity,
+            cursor: memory.cursor,
+            table,
+            series,
+            pace: Pace::new(Instant::now()),
+            applied: 0,
+            payload: Vec::new(),
+        })
+    }
+
+    /// Applies events, at most until it is time to look around: false when the ring is empty.
+    pub(crate) fn advance(&mut self) -> Result<bool, Fatal> {
+        loop {
+            let Some(seq) = self.consumer.next(&mut self.payload)? else { return Ok(false) };
+            self.apply(seq)?;
+            if self.pace.counts() {
+                break;
+            }
+        }
+        let now = Instant::now();
+        self.pace.looks(now);
+        let unreleased = self.consumer.position().0 - self.table.record().position.0;
+        if self.pace.wait(now).is_zero() || unreleased >= self.capacity / RELEASE_SHARE {
+            self.commit()?;
+        }
+        Ok(true)
+    }
+
+    fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {
+        // Before the bytes are looked at: whatever they do to us, it is known which event did it.
+        cursor::set_hand(&self.cursor, Doing::Apply, seq);
+        cursor::set_read(&self.cursor, self.consumer.position());
+        let event = Event::decode(&self.payload).map_err(|source| Fatal::Event { seq, source })?;
+        if self.faults
+            && let Some(kind) = fault_of(event.series)
+        {
+            fault::carry_out(kind);
+        }
+        let place = match self.series.find(event.series) {
+            Some(place) => place,
+            None => {
+                cursor::set_hand(&self.cursor, Doing::Load, seq);
+                let place = self.series.open(&self.analysis, &mut self.table, event.series)?;
+                cursor::set_hand(&self.cursor, Doing::Apply, seq);
+                place
+            }
+        };
+        self.analysis.apply(self.series.change(place), &event);
+        self.applied += 1;
+        Ok(())
+    }
+
+    /// What is left to do when the ring is empty: nothing, or a commit in so long.
+    pub(crate) fn owes(&self) -> Option<Duration> {
+        let owes = self.applied > 0 || self.series.changed();
+        owes.then(|| self.pace.wait(Instant::now()))
+    }
+
+    /// Says that this analysis is about to park, and looks once more: true when there is still nothing to read.
+    pub(crate) fn announce_park(&mut self) -> bool {
+        bell::announce_park(&self.cursor);
+        self.consumer.is_empty()
+    }
+
+    /// Says that it is awake.
+    pub(crate) fn retract_park(&self) {
+        bell::retract_park(&self.cursor);
+    }
+
+    /// Commits what was applied, if anything was.
+    pub(crate) fn settle(&mut self) -> Result<(), Fatal> {
+        if self.owes().is_some() { self.commit() } else { Ok(()) }
+    }
+
+    /// Commits what was applied.
+    pub(crate) fn commit(&mut self) -> Result<(), Fatal> {
+        let start = Instant::now();
+        let (seq, record) = (self.consumer.seq(), *self.table.record());
+        cursor::set_hand(&self.cursor, Doing::Commit, seq);
+        self.series.stage(&self.analysis, &mut self.table)?;
+        self.table.commit(Checkpoint {
+            generation: self.generation,
+            seq,
+            position: self.consumer.position(),
+            version: Stamp::own::<A>().0,
+            analysed: record.analysed + self.applied,
+            skipped: record.skipped,
+            resets: record.resets + self.series.take_resets(),
+            at_ms: unix_ms(),
+        })?;
+        self.applied = 0;
+        cursor::set_hand(&self.cursor, Doing::Idle, seq);
+        self.pace.committed(start, Instant::now());
+        Ok(())
+    }
+}
+
+/// Checks that this analysis understands what the table holds.
+pub(crate) fn check_version<A: Analysis>(record: &Record) -> Result<(), Foreign> {
+    // Nothing was ever committed: it belongs to nobody.
+    if record.commit.0 == 0 { Ok(()) } else { Stamp(record.version).check::<A>() }
+}
+
+fn fault_of(series: &str) -> Option<FaultKind> {
+    series.strip_prefix(FAULT_PREFIX)?.parse().ok()
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

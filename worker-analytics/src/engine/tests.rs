@@ -1,0 +1,280 @@
+//! The engine in one process, on real memory: a death is an engine that is dropped.
+
+use super::*;
+use crate::{Decode, Encode, Statistics};
+use bulkhead_proto::{
+    cursor::Hand,
+    link::{AnalyticsLink, ApiLink, Memory as Service},
+    ring::{Batch, MIN_CAPACITY},
+    table::BODY_BYTES,
+    words::{OVERFLOW_SERIES, Role},
+};
+use serde_json::{Value, json};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A service in one process: its memory, and the API's end of it.
+struct Bench {
+    service: Service,
+    api: ApiLink,
+    settings: Settings,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let service = Service::create(MIN_CAPACITY, 8, 1).unwrap();
+        let settings = Settings {
+            worker: "analytics".into(),
+            role: Role::Analytics,
+            generation: Generation(3),
+            faults: false,
+            max_series: 8,
+            max_body: 0,
+            stop_timeout_ms: 0,
+            log: "info".into(),
+        };
+        Self { api: ApiLink::open_within(&service).unwrap(), service, settings }
+    }
+
+    fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A>, Fatal> {
+        let AnalyticsLink { events, producer, cursor, state, .. } =
+            AnalyticsLink::open_within(&self.service).unwrap();
+        Engine::activate(analysis, &self.settings, Memory { events, producer, cursor, state })
+    }
+
+    fn append(&self, events: &[(&str, f64)]) {
+        let mut batch = Batch::default();
+        for &(series, value) in events {
+            let event =
+                Event { series, value, ts_ms: 0, arrived_ms: 0, label: None, data: None, request_id: None };
+            batch.push(&event).unwrap();
+        }
+        self.api.append(&mut batch).unwrap();
+    }
+
+    /// Lets an analysis work on all that is in the ring, and commit.
+    fn run<A: Analysis>(&self, analysis: A) -> Result<(), Fatal> {
+        let mut engine = self.engine(analysis)?;
+        while engine.advance()? {}
+        engine.settle()
+    }
+
+    fn shown(&self, series: &str) -> Value {
+        let (public, _) = self.api.view().public(series).unwrap();
+        serde_json::from_slice(&public).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.api.view().names("", None, 100).iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn what_was_accepted_is_counted_and_shown() {
+    let bench = Bench::new();
+    bench.append(&[("a", 1.0), ("b", 2.0), ("a", 3.0)]);
+    bench.run(Statistics).unwrap();
+    assert_eq!(bench.shown("a")["sum"], json!(4));
+    assert_eq!(bench.shown("b")["count"], json!(1));
+    let figures = bench.api.figures();
+    assert_eq!((figures.record.analysed, figures.pending, figures.used_bytes), (3, 0, 0));
+    assert_eq!(figures.record.generation, Generation(3));
+}
+
+#[test]
+fn whatever_was_applied_and_not_committed_is_applied_again_by_the_successor() {
+    let bench = Bench::new();
+    bench.append(&[("a", 1.0)]);
+    bench.run(Statistics).unwrap();
+    for turn in 0..20 {
+        bench.append(&[("a", 1.0), ("b", 1.0)]);
+        let mut engine = bench.engine(Statistics).unwrap();
+        // It dies after some events, sometimes behind a commit, sometimes before one.
+        for _ in 0..turn % 3 {
+            engine.advance().unwrap();
+        }
+    }
+    bench.run(Statistics).unwrap();
+    assert_eq!((bench.shown("a")["sum"].clone(), bench.shown("b")["sum"].clone()), (json!(21), json!(20)));
+    assert_eq!(bench.api.figures().record.analysed, 41);
+}
+
+#[test]
+fn series_beyond_the_limit_count_under_overflow() {
+    let bench = Bench::new();
+    let names: Vec<String> = (0..20).map(|i| format!("s{i:02}")).collect();
+    for turn in 1..=2 {
+        bench.append(&names.iter().map(|name| (&**name, 1.0)).collect::<Vec<_>>());
+        bench.run(Statistics).unwrap();
+        assert_eq!(bench.names().len(), 9);
+        assert_eq!(bench.shown(OVERFLOW_SERIES)["count"], json!(12 * turn));
+        assert_eq!(bench.shown("s07")["count"], json!(turn));
+    }
+}
+
+#[test]
+fn a_slot_that_does_not_verify_is_reset_alone() {
+    let bench = Bench::new();
+    bench.append(&[("first", 1.0), ("second", 1.0)]);
+    bench.run(Statistics).unwrap();
+    let state = AnalyticsLink::open_within(&bench.service).unwrap().state;
+    let bodies = state.words() - 9 * 2 * BODY_BYTES / WORD;
+    for version in [0, 1] {
+        let behind_the_head = bodies + version * BODY_BYTES / WORD + 8;
+        bulkhead_proto::table::TableMemory::write_body(&state, behind_the_head, &[0xff; 16]).unwrap();
+    }
+    bench.append(&[("first", 5.0), ("second", 5.0)]);
+    bench.run(Statistics).unwrap();
+    assert_eq!((&bench.shown("first")["count"], &bench.shown("second")["count"]), (&json!(1), &json!(2)));
+    let record = bench.api.figures().record;
+    assert_eq!((record.resets, record.analysed), (1, 4));
+}
+
+/// An analysis whose state and answer are as large as the last value says.
+struct Hoard;
+
+#[derive(Default, Encode, Decode)]
+#[bincode(crate = "bincode")]
+struct Hoarded(Vec<u8>);
+
+impl Analysis for Hoard {
+    type State = Hoarded;
+    const NAME: &'static str = "hoard";
+    const VERSION: u32 = 2;
+    const MIGRATES_FROM: &'static [u32] = &[1];
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a test's small whole numbers"
+    )]
+    fn apply(&self, state: &mut Hoarded, event: &Event<'_>) {
+        state.0 = vec![0; event.value as usize];
+    }
+
+    fn render<'a>(&'a self, _: &'a str, state: &'a Hoarded) -> impl serde::Serialize + 'a {
+        if state.0.len() == 13 { json!(["no object"]) } else { json!({ "bytes": state.0.len() }) }
+    }
+
+    fn migrate(&self, version: u32, bytes: &[u8]) -> Option<Hoarded> {
+        assert_eq!(version, 1);
+        Some(Hoarded(bytes.to_vec()))
+    }
+}
+
+/// The version before.
+struct OldHoard;
+
+impl Analysis for OldHoard {
+    type State = u64;
+    const NAME: &'static str = "hoard";
+    const VERSION: u32 = 1;
+
+    fn apply(&self, state: &mut u64, _: &Event<'_>) {
+        *state += 1;
+    }
+
+    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl serde::Serialize + 'a {
+        json!({ "old": state })
+    }
+}
+
+#[test]
+fn a_series_that_outgrows_its_slot_is_a_clear_error_and_loses_nothing() {
+    for (size, state) in [(65_500.0, 65_503), (70_000.0, 70_005)] {
+        let bench = Bench::new();
+        bench.append(&[("small", 2.0)]);
+        bench.run(Hoard).unwrap();
+        bench.append(&[("small", 3.0), ("big", size)]);
+        let error = bench.run(Hoard).unwrap_err().to_string();
+        let wanted =
+            format!("series \"big\" does not fit its slot: key 3, state {state} and public part 15 bytes");
+        assert!(error.starts_with(&wanted), "{error}");
+        assert_eq!(bench.names(), ["small"]);
+        assert!(bench.api.figures().pending > 0);
+    }
+}
+
+#[test]
+fn a_rendering_that_is_no_object_is_a_clear_error() {
+    let bench = Bench::new();
+    bench.append(&[("s", 13.0)]);
+    let error = bench.run(Hoard).unwrap_err().to_string();
+    assert_eq!(error, "series \"s\": render must give a JSON object; it gave [\"no object\"]");
+}
+
+#[test]
+fn a_state_of_an_understood_version_is_migrated_whole() {
+    let bench = Bench::new();
+    bench.append(&[("touched", 1.0), ("untouched", 1.0)]);
+    bench.run(OldHoard).unwrap();
+    bench.append(&[("touched", 7.0)]);
+    bench.run(Hoard).unwrap();
+    assert_eq!(bench.shown("touched"), json!({ "bytes": 7 }));
+    assert_eq!(bench.shown("untouched"), json!({ "bytes": 1 }));
+}
+
+#[test]
+fn a_state_of_a_version_or_analysis_that_is_not_understood_is_refused() {
+    let bench = Bench::new();
+    bench.append(&[("s", 3.0)]);
+    bench.run(Hoard).unwrap();
+    let refused = bench.engine(OldHoard).err().unwrap().to_string();
+    assert!(
+        refused.starts_with("the state was written by version 2 of hoard; this is hoard version 1"),
+        "{refused}"
+    );
+    let refused = bench.engine(Statistics).err().unwrap().to_string();
+    assert!(
+        refused.starts_with("the state was written by another analysis; this is statistics"),
+        "{refused}"
+    );
+    assert_eq!(bench.shown("s"), json!({ "bytes": 3 }));
+}
+
+#[test]
+fn the_event_in_hand_is_known_to_whoever_looks_after_a_death() {
+    let mut bench = Bench::new();
+    bench.settings.faults = true;
+    bench.append(&[("a", 1.0), ("__fault.panic", 1.0)]);
+    let death = catch_unwind(AssertUnwindSafe(|| bench.run(Statistics)));
+    assert!(death.is_err());
+    let found = bench.service.post_mortem();
+    assert_eq!(found.hand, Hand { doing: Doing::Apply, seq: Seq(2) });
+    assert_eq!(found.in_hand, Some(Seq(2)));
+}
+
+#[test]
+fn an_event_of_a_fault_is_an_ordinary_one_when_faults_are_not_enabled() {
+    let bench = Bench::new();
+    bench.append(&[("__fault.panic", 1.0)]);
+    bench.run(Statistics).unwrap();
+    assert_eq!(bench.shown("__fault.panic")["count"], json!(1));
+}
+
+#[test]
+fn state_that_does_not_decode_is_reset_though_its_bytes_are_whole() {
+    let bench = Bench::new();
+    bench.append(&[("s", 1.0)]);
+    bench.run(Liar).unwrap();
+    bench.append(&[("s", 1.0)]);
+    bench.run(Statistics).unwrap();
+    assert_eq!(bench.shown("s")["count"], json!(1));
+    assert_eq!(bench.api.figures().record.resets, 1);
+}
+
+/// Writes states that the statistics of the same version do not understand.
+struct Liar;
+
+impl Analysis for Liar {
+    type State = u8;
+    const NAME: &'static str = Statistics::NAME;
+    const VERSION: u32 = Statistics::VERSION;
+
+    fn apply(&self, state: &mut u8, _: &Event<'_>) {
+        *state = 7;
+    }
+
+    fn render<'a>(&'a self, _: &'a str, _: &'a u8) -> impl serde::Serialize + 'a {
+        json!({})
+    }
+}

@@ -1,0 +1,109 @@
+//! The life of an analysis process, top to bottom.
+
+use crate::{
+    Analysis,
+    engine::{self, Engine, Fatal, Memory},
+    inbox::{Inbox, Wake},
+    last_words, log,
+    version::Foreign,
+    work::{self, Broken},
+};
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL},
+    fault,
+    fds::{FdError, FdName, Inherited},
+    link::{AnalyticsLink, LinkError},
+    pipe::{PipeError, Receiver, Sender},
+    settings::{Settings, SettingsError},
+    table::Table,
+    words::EXIT_CONFIG,
+};
+use std::{io, process::ExitCode, sync::Arc, time::Duration};
+
+/// Why a process ends without being asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Fds(#[from] FdError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("cannot listen to the supervisor and to signals: {0}")]
+    Inbox(#[from] io::Error),
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl Failure {
+    /// The supervisor does not try again when the configuration is wrong.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Fds(_)
+            | Self::Settings(_)
+            | Self::Foreign(_)
+            | Self::Broken(Broken::Work(Fatal::Foreign(_))) => EXIT_CONFIG,
+            Self::Link(_) | Self::Inbox(_) | Self::Pipe(_) | Self::Broken(_) => 1,
+        }
+    }
+}
+
+/// Runs an analysis as a worker of Bulkhead, until the supervisor lets it go: the whole `main` of a program of yours.
+///
+/// To be called first of all in `main`, before any thread or fd exists. The exit code is 0 after an orderly end, 78 when
+/// the state is another analysis's or the process was not started by a supervisor, else 1; 101 after a panic.
+pub fn run<A: Analysis>(analysis: A) -> ExitCode {
+    let ended = live(analysis);
+    if let Err(failure) = &ended {
+        tracing::error!("{failure}");
+    }
+    log::flush();
+    ended.map_or_else(|failure| failure.code().into(), |()| ExitCode::SUCCESS)
+}
+
+fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
+    let (fds, settings) = (Inherited::from_env(), Settings::from_env());
+    log::init(settings.as_ref().map_or("info", |settings| &settings.log));
+    let (mut fds, settings) = (fds?, settings?);
+
+    let control = Receiver::new(fds.take(FdName::ControlIn)?);
+    let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
+    supervisor.set_nonblocking(true).map_err(io::Error::from)?;
+    last_words::install(settings.generation, None, Arc::clone(&supervisor));
+    let AnalyticsLink { events, producer, cursor, state, bell } = AnalyticsLink::open(&mut fds)?;
+    let inbox = Inbox::open(control, bell)?;
+
+    engine::check_version::<A>(&Table::new(&state).record().unwrap_or_default())?;
+    supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build::<A>() })?;
+    supervisor.send(&FromWorker::Ready)?;
+    if !stand_by(&inbox)? {
+        return Ok(());
+    }
+
+    last_words::install(settings.generation, Some(Arc::clone(&cursor)), supervisor);
+    let memory = Memory { events, producer, cursor, state };
+    let mut engine = Engine::activate(analysis, &settings, memory).map_err(Broken::from)?;
+    work::work(&mut engine, &inbox, Duration::from_millis(settings.stop_timeout_ms))?;
+    Ok(())
+}
+
+/// Waits to become active. False when it shall leave instead.
+fn stand_by(inbox: &Inbox) -> Result<bool, PipeError> {
+    loop {
+        match inbox.stand_by()? {
+            Wake::Activate => return Ok(true),
+            Wake::Drain => return Ok(false),
+            Wake::Fault(kind) => fault::carry_out(kind),
+            Wake::Work => {}
+        }
+    }
+}
+
+/// Name and version of this program, for people.
+fn build<A: Analysis>() -> String {
+    format!("{} {}, {} version {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), A::NAME, A::VERSION)
+}
