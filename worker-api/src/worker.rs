@@ -78,9 +78,9 @@ pub(crate) struct Worker {
 impl Worker {
     /// Takes over what the supervisor left in environment and fd table; what was not taken is closed at the end.
     pub(crate) fn boot() -> Result<Self, Failure> {
+        let mut inherited = Inherited::from_env()?;
         let settings = Settings::from_env()?;
         let log = Log::start(&settings.log);
-        let mut inherited = Inherited::from_env()?;
         let control = inherited.take(FdName::ControlIn)?;
         let out = Arc::new(Sender::new(inherited.take(FdName::ControlOut)?));
         // Handlers send on it: a supervisor that is stopped must not stop them.

@@ -1,0 +1,202 @@
+//! The real binary, with the test as its supervisor.
+
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL, ToWorker},
+    fds::{Bequest, FDS_VARIABLE, FdName},
+    ids::Generation,
+    link::Memory,
+    pipe::{self, Received, Receiver, Sender},
+    ring::MIN_CAPACITY,
+    settings::{SETTINGS_VARIABLE, Settings},
+    words::{FaultKind, Role},
+};
+use command_fds::CommandFdExt;
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// A worker, and all that its supervisor holds.
+struct Worker {
+    child: Child,
+    control: Option<Sender<ToWorker>>,
+    said: Receiver<FromWorker>,
+    socket: TcpListener,
+    memory: Memory,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // A worker that has ended by now cannot be killed, which is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        worker: "api".into(),
+        role: Role::Api,
+        generation: Generation(1),
+        faults: true,
+        max_series: 4,
+        max_body: 1 << 20,
+        stop_timeout_ms: 10_000,
+        log: "info".into(),
+    }
+}
+
+impl Worker {
+    fn spawn() -> Self {
+        let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (control_in, control) = pipe::pair().unwrap();
+        let (said, control_out) = pipe::pair().unwrap();
+        let mut bequest = Bequest::default();
+        bequest.add(FdName::ControlIn, control_in);
+        bequest.add(FdName::ControlOut, control_out);
+        bequest.add(FdName::Listener, socket.try_clone().unwrap().into());
+        memory.bequeath_to_api(&mut bequest).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead-api"));
+        command
+            .env(FDS_VARIABLE, bequest.variable())
+            .env(SETTINGS_VARIABLE, settings().to_json().unwrap())
+            .stderr(Stdio::piped())
+            .preserved_fds(bequest.into_fds());
+        let child = command.spawn().unwrap();
+        // Until it is dropped, our end of `control_out` would keep the worker's end from ever being reached.
+        drop(command);
+        Self { child, control: Some(Sender::new(control)), said: Receiver::new(said), socket, memory }
+    }
+
+    /// Spawned, greeted and activated.
+    fn start() -> Self {
+        let worker = Self::spawn();
+        worker.greeted();
+        worker.say(&ToWorker::Activate);
+        worker
+    }
+
+    fn greeted(&self) {
+        let Received::Frame(FromWorker::Hello { protocol, build }) = self.said.recv().unwrap() else {
+            panic!("a hello is expected first")
+        };
+        assert_eq!(protocol, PROTOCOL);
+        assert!(build.starts_with("bulkhead-api "), "{build}");
+        assert_eq!(self.said.recv().unwrap(), Received::Frame(FromWorker::Ready));
+    }
+
+    fn say(&self, frame: &ToWorker) {
+        self.control.as_ref().unwrap().send(frame).unwrap();
+    }
+
+    fn ask(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.socket.local_addr().unwrap()).unwrap();
+        let body = r#"{"series":"s","value":1}"#;
+        write!(
+            stream,
+            "POST /v1/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        stream
+    }
+
+    fn end(&mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap(), log)
+    }
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn it_greets_and_serves_when_it_is_activated() {
+    let worker = Worker::spawn();
+    worker.greeted();
+    let early = worker.ask();
+    assert_eq!(worker.memory.tail().accepted, 0);
+    worker.say(&ToWorker::Activate);
+    let text = answer(early);
+    assert!(text.starts_with("HTTP/1.1 202"), "{text}");
+    assert!(text.ends_with(r#"{"accepted":1,"first_seq":1,"last_seq":1}"#), "{text}");
+    assert!(text.contains("x-request-id: g1-1"), "{text}");
+    assert_eq!(worker.memory.tail().accepted, 1);
+}
+
+#[test]
+fn it_drains_when_it_is_told_to_when_it_is_alone_and_on_sigterm() {
+    let ways: [fn(&mut Worker); 3] = [
+        |worker| worker.say(&ToWorker::Drain),
+        |worker| drop(worker.control.take()),
+        |worker| {
+            let pid = rustix::process::Pid::from_child(&worker.child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        },
+    ];
+    for way in ways {
+        let mut worker = Worker::start();
+        assert!(answer(worker.ask()).starts_with("HTTP/1.1 202"));
+        way(&mut worker);
+        let (status, log) = worker.end();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("drained"), "{log}");
+        assert_eq!(worker.said.recv().unwrap(), Received::Closed);
+    }
+}
+
+#[test]
+fn it_leaves_at_once_when_it_was_never_activated() {
+    let mut worker = Worker::spawn();
+    worker.greeted();
+    worker.say(&ToWorker::Drain);
+    assert_eq!(worker.end().0.code(), Some(0));
+}
+
+#[test]
+fn it_dies_as_it_is_told_to() {
+    for (kind, code, signal) in [
+        (FaultKind::Exit, Some(3), None),
+        (FaultKind::Abort, None, Some(6)),
+        (FaultKind::Segv, None, Some(11)),
+        (FaultKind::Kill, None, Some(9)),
+    ] {
+        let mut worker = Worker::start();
+        worker.say(&ToWorker::Fault(kind));
+        let (status, log) = worker.end();
+        assert_eq!((status.code(), status.signal()), (code, signal), "{kind}: {log}");
+    }
+}
+
+#[test]
+fn a_panic_is_reported_before_the_end() {
+    let mut worker = Worker::start();
+    worker.say(&ToWorker::Fault(FaultKind::Panic));
+    let Received::Frame(FromWorker::Panicked { message, location, thread }) = worker.said.recv().unwrap()
+    else {
+        panic!("a report is expected")
+    };
+    assert_eq!((message.as_str(), thread.as_str()), (bulkhead_proto::fault::FAULT_PANIC, "main"));
+    assert!(location.contains("fault.rs:"), "{location}");
+    let (status, log) = worker.end();
+    assert_eq!(status.code(), Some(101));
+    let line = log.lines().find(|line| line.contains("panicked")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["level"], "ERROR");
+}
+
+#[test]
+fn started_by_hand_it_says_what_to_do() {
+    let ended = Command::new(env!("CARGO_BIN_EXE_bulkhead-api")).output().unwrap();
+    assert_eq!(ended.status.code(), Some(78));
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(text.contains("started by `bulkhead run`"), "{text}");
+}
