@@ -8,7 +8,7 @@
 use crate::{
     cursor::EPOCH,
     shared::{ReadWords, WriteWords},
-    sync::{Ordering, fence},
+    sync::{Ordering, Site, fence},
 };
 use rustix::{
     event::{EventfdFlags, eventfd},
@@ -75,7 +75,7 @@ pub fn announce_park(cursor: &impl WriteWords) {
     let epoch = cursor.load(EPOCH, Ordering::Relaxed);
     cursor.store(EPOCH, epoch.wrapping_add(1) | 1, Ordering::Relaxed);
     // Pairs with the fence in `Waker::due`: either we see what was published, or the publisher sees us parked.
-    fence(Ordering::SeqCst);
+    fence(Site::Park, Ordering::SeqCst);
 }
 
 /// Says that this consumer is awake.
@@ -108,7 +108,7 @@ impl<C: ReadWords> Waker<C> {
     /// The epoch of a parked consumer that we did not ring for yet.
     pub fn due(&self) -> Option<u64> {
         // Pairs with the fence in `announce_park`.
-        fence(Ordering::SeqCst);
+        fence(Site::Wake, Ordering::SeqCst);
         let epoch = self.cursor.load(EPOCH, Ordering::Relaxed);
         let parked = epoch & 1 == 1;
         // A private memory of this process, never shared: relaxed, and std's also under loom.

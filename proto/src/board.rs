@@ -7,7 +7,7 @@
 use crate::{
     codec::{self, CodecError},
     shared::{ReadWords, WORD, WriteWords, index, words_for},
-    sync::{Ordering, fence},
+    sync::{Ordering, Site, at, crc, fence},
 };
 use bincode::{Decode, Encode};
 
@@ -62,16 +62,16 @@ impl<M: WriteWords> BoardWriter<M> {
         self.memory.store(slot, edition, Ordering::Relaxed);
         self.memory.store(slot + 1, seal(bytes), Ordering::Relaxed);
         // A reader that still copies this slot sees one of these stores, or none of them.
-        fence(Ordering::Release);
+        fence(Site::BoardOverwrite, Ordering::Release);
         self.memory.write_bytes(slot + SLOT_HEAD, bytes);
-        self.memory.store(EDITION, edition, Ordering::Release);
+        self.memory.store(EDITION, edition, at(Site::BoardPublish, Ordering::Release));
         Ok(())
     }
 }
 
 /// Length and CRC of a value's bytes, in one word.
 fn seal(bytes: &[u8]) -> u64 {
-    ((bytes.len() as u64) << 32) | u64::from(crc32c::crc32c(bytes))
+    ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
 }
 
 /// A reader of a board.
@@ -91,7 +91,7 @@ impl<M: ReadWords, T: Decode<()>> BoardReader<M, T> {
     /// The value that the board shows, or the last one that could be read whole, or none if there never was one.
     pub fn read(&mut self) -> Option<&T> {
         for _ in 0..TRIES {
-            let edition = self.memory.load(EDITION, Ordering::Acquire);
+            let edition = self.memory.load(EDITION, at(Site::BoardRead, Ordering::Acquire));
             if edition == 0 || self.good.as_ref().is_some_and(|(known, _)| *known == edition) {
                 break;
             }
@@ -113,7 +113,7 @@ impl<M: ReadWords, T: Decode<()>> BoardReader<M, T> {
         let mut bytes = vec![0; words_for(length) * WORD];
         self.memory.read_bytes(slot + SLOT_HEAD, &mut bytes);
         bytes.truncate(length);
-        fence(Ordering::Acquire);
+        fence(Site::BoardRecheck, Ordering::Acquire);
         let unchanged = self.memory.load(slot, Ordering::Relaxed) == edition;
         if unchanged && seal(&bytes) == sealed { codec::decode(&bytes).ok() } else { None }
     }

@@ -7,7 +7,7 @@ use crate::{
     control::cut,
     ids::{Generation, Position, Seq},
     shared::{ReadWords, WORD, WriteWords, index, words_for},
-    sync::Ordering,
+    sync::{Ordering, crc},
 };
 use bincode::{Decode, Encode};
 
@@ -20,7 +20,8 @@ const HAND: usize = 0;
 const READ: usize = 1;
 /// The park epoch ([`crate::bell`]), on a cache line of its own: the API loads it after every append.
 pub(crate) const EPOCH: usize = 8;
-/// Length and CRC of the last words; 0 when there are none. Stored after them.
+/// Length and CRC of the last words; 0 when there are none. They are read after their writer's death, by when all its
+/// stores are there; the CRC tells if they are looked at earlier.
 const SEAL: usize = 16;
 const WORDS: usize = 17;
 
@@ -103,19 +104,19 @@ pub fn leave_last_words(page: &impl WriteWords, words: &LastWords) {
     let mut bytes = [0; (CURSOR_WORDS - WORDS) * WORD];
     if let Ok(length) = codec::encode(&words, &mut bytes) {
         page.write_bytes(WORDS, &bytes[..length]);
-        page.store(SEAL, seal(&bytes[..length]), Ordering::Release);
+        page.store(SEAL, seal(&bytes[..length]), Ordering::Relaxed);
     }
 }
 
 /// Forgets the last words of an earlier generation.
 pub fn clear_last_words(page: &impl WriteWords) {
-    page.store(SEAL, 0, Ordering::Release);
+    page.store(SEAL, 0, Ordering::Relaxed);
 }
 
 /// The last words, if there are any and they are whole.
 #[must_use]
 pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
-    let sealed = page.load(SEAL, Ordering::Acquire);
+    let sealed = page.load(SEAL, Ordering::Relaxed);
     let length = index(sealed >> 32);
     if sealed == 0 || length > (CURSOR_WORDS - WORDS) * WORD {
         return None;
@@ -127,5 +128,5 @@ pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
 }
 
 fn seal(bytes: &[u8]) -> u64 {
-    ((bytes.len() as u64) << 32) | u64::from(crc32c::crc32c(bytes))
+    ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
 }

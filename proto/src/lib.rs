@@ -22,7 +22,8 @@ pub mod shared;
 pub mod snapshot;
 pub mod state_memory;
 pub mod status;
-mod sync;
+
+pub mod sync;
 pub mod table;
 pub mod words;
 

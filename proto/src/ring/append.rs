@@ -71,7 +71,8 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
 
     /// Takes note of what another owner did since; to be called when the lock was taken.
     pub fn reload(&mut self) {
-        let flip = flip_of(&self.page, Ordering::Acquire);
+        // The lock that its owner holds has put all that other owners did before this.
+        let flip = flip_of(&self.page, Ordering::Relaxed);
         if flip != self.flip {
             self.flip = flip;
             self.tail = tail_of(&self.page, flip);

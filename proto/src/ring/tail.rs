@@ -4,7 +4,7 @@ use super::TRIES;
 use crate::{
     ids::{Position, Seq},
     shared::{ReadWords, WriteWords, index},
-    sync::{Ordering, fence},
+    sync::{Ordering, Site, at, fence},
 };
 
 /// The producer's page, in words.
@@ -53,33 +53,33 @@ pub(super) fn tail_of(page: &impl ReadWords, flip: u64) -> Tail {
     if flip == 0 {
         return Tail::EMPTY;
     }
-    let at = slot(flip);
+    let slot = slot(flip);
     Tail {
-        head: Position(page.load(at, Ordering::Relaxed)),
-        next_seq: Seq(page.load(at + 1, Ordering::Relaxed)),
-        accepted: page.load(at + 2, Ordering::Relaxed),
+        head: Position(page.load(slot, Ordering::Relaxed)),
+        next_seq: Seq(page.load(slot + 1, Ordering::Relaxed)),
+        accepted: page.load(slot + 2, Ordering::Relaxed),
     }
 }
 
 /// Publishes a tail as flip number `flip`: the only point at which events become accepted.
 pub(super) fn publish(page: &impl WriteWords, flip: u64, tail: Tail) {
-    let at = slot(flip);
+    let slot = slot(flip);
     // A reader that sees any of the three stores below must also see that the flip before this one was published,
     // or it would take a half-written slot for the one that it wanted.
-    fence(Ordering::Release);
-    page.store(at, tail.head.0, Ordering::Relaxed);
-    page.store(at + 1, tail.next_seq.0, Ordering::Relaxed);
-    page.store(at + 2, tail.accepted, Ordering::Relaxed);
-    page.store(FLIP, flip, Ordering::Release);
+    fence(Site::TailOverwrite, Ordering::Release);
+    page.store(slot, tail.head.0, Ordering::Relaxed);
+    page.store(slot + 1, tail.next_seq.0, Ordering::Relaxed);
+    page.store(slot + 2, tail.accepted, Ordering::Relaxed);
+    page.store(FLIP, flip, at(Site::TailPublish, Ordering::Release));
 }
 
 /// Reads the tail while its owner may be moving it. None when the owner moved it at every single try.
 #[must_use]
 pub fn read_tail(page: &impl ReadWords) -> Option<Tail> {
     for _ in 0..TRIES {
-        let flip = flip_of(page, Ordering::Acquire);
+        let flip = flip_of(page, at(Site::TailRead, Ordering::Acquire));
         let tail = tail_of(page, flip);
-        fence(Ordering::Acquire);
+        fence(Site::TailRecheck, Ordering::Acquire);
         if flip_of(page, Ordering::Relaxed) == flip {
             return Some(tail);
         }

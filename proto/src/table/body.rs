@@ -1,6 +1,7 @@
 //! One version of one slot: key, private state, public part, and a CRC over all of it.
 
 use super::Slot;
+use crate::sync::crc;
 use std::str;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -83,7 +84,7 @@ impl Body {
     pub(super) fn parse(bytes: Vec<u8>, slot: Slot, tag: u64) -> Option<Self> {
         let (head, rest) = Head::read_from_prefix(&bytes).ok()?;
         let whole = Self::length(&bytes)? == bytes.len() && head.slot == slot.0 && head.tag == tag;
-        if !whole || head.crc != crc32c::crc32c(&bytes[size_of::<u32>()..]) {
+        if !whole || head.crc != crc(&bytes[size_of::<u32>()..]) {
             return None;
         }
         let (key, state, version) = (head.key as usize, head.state as usize, head.version);
@@ -122,7 +123,7 @@ impl Body {
         for part in [head.as_bytes(), key.as_bytes(), state, public] {
             into.extend_from_slice(part);
         }
-        let crc = crc32c::crc32c(&into[start + size_of::<u32>()..]);
+        let crc = crc(&into[start + size_of::<u32>()..]);
         into[start..start + size_of::<u32>()].copy_from_slice(&crc.to_ne_bytes());
         Ok(())
     }

@@ -103,7 +103,7 @@ impl<T: Deref<Target: TableMemory>> TableMemory for T {
     }
 }
 
-/// The newest version of a slot as of commit `n`: (version, tag).
+/// The newest version of a slot as of commit `n`: (version, tag). Who has read commit `n` sees all tags up to it.
 pub(super) fn newest(
     memory: &impl ReadWords,
     geometry: Geometry,
@@ -111,7 +111,7 @@ pub(super) fn newest(
     n: u64,
 ) -> Option<(usize, u64)> {
     [0, 1]
-        .map(|version| (version, memory.load(geometry.tag(slot, version), Ordering::Acquire)))
+        .map(|version| (version, memory.load(geometry.tag(slot, version), Ordering::Relaxed)))
         .into_iter()
         .filter(|&(_, tag)| tag != 0 && tag != BUSY && tag <= n)
         .max_by_key(|&(_, tag)| tag)

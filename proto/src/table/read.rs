@@ -3,7 +3,7 @@
 use super::{Body, Geometry, Record, Slot, TRIES, body::HEAD_BYTES, layout::newest};
 use crate::{
     shared::ReadWords,
-    sync::{Ordering, fence},
+    sync::{Ordering, Site, fence},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,7 +31,7 @@ pub(super) fn copy_body(
 pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: Slot, n: u64) -> Option<Body> {
     let (version, tag) = newest(memory, geometry, slot, n)?;
     let body = copy_body(memory, geometry, slot, version, tag);
-    fence(Ordering::Acquire);
+    fence(Site::BodyRecheck, Ordering::Acquire);
     let unchanged = memory.load(geometry.tag(slot, version), Ordering::Relaxed) == tag;
     body.filter(|_| unchanged)
 }

@@ -7,8 +7,9 @@ use super::{
 use crate::{
     ids::{Commit, Generation, Position, Seq},
     shared::{ReadWords, WORD, index},
-    sync::{Ordering, fence},
+    sync::{self, Ordering, Site, at, fence},
 };
+use zerocopy::IntoBytes as _;
 
 /// One commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +43,7 @@ const fn place(n: u64) -> usize {
 }
 
 fn crc(words: &[u64; RECORD_WORDS]) -> u64 {
-    let body = &words[..RECORD_WORDS - 1];
-    body.iter().fold(0, |crc, word| crc32c::crc32c_append(crc, &word.to_ne_bytes())).into()
+    sync::crc(words[..RECORD_WORDS - 1].as_bytes()).into()
 }
 
 impl Record {
@@ -90,13 +90,13 @@ impl Record {
     /// Reads the newest record while the analysis may be committing. None when none could be read whole.
     pub(super) fn read(memory: &impl ReadWords) -> Option<Self> {
         for _ in 0..TRIES {
-            let n = memory.load(COMMIT, Ordering::Acquire);
+            let n = memory.load(COMMIT, at(Site::CommitRead, Ordering::Acquire));
             if n == 0 {
                 return Some(Self::default());
             }
             let mut bytes = [0; RECORD_WORDS * WORD];
             memory.read_bytes(place(n), &mut bytes);
-            fence(Ordering::Acquire);
+            fence(Site::CommitRecheck, Ordering::Acquire);
             // Record n is overwritten only after commit n + 1 was published.
             let unchanged = memory.load(COMMIT, Ordering::Relaxed) == n;
             let record = Self::parse(&zerocopy::transmute!(bytes));

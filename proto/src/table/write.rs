@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::{Commit, Generation, Position, Seq},
-    sync::{Ordering, fence},
+    sync::{Ordering, Site, at, fence},
 };
 use std::{collections::HashMap, io};
 
@@ -114,7 +114,6 @@ impl<M: TableMemory> Writer<M> {
                 }
             }
         }
-        fence(Ordering::Release);
         scrubbed
     }
 
@@ -182,20 +181,19 @@ impl<M: TableMemory> Writer<M> {
         for staged in &self.staged {
             self.memory.store(tag_of(staged), BUSY, Ordering::Relaxed);
         }
-        // Whoever sees a byte of the new bodies sees BUSY as well. SeqCst, for bodies are written through the kernel.
-        fence(Ordering::SeqCst);
+        // Whoever sees a byte of what follows sees BUSY, and the commit before this one, as well.
+        fence(Site::CommitOverwrite, Ordering::Release);
         let mut start = 0;
         for staged in &self.staged {
             let body = self.geometry.body(staged.slot, staged.version);
             self.memory.write_body(body, &self.arena[start..staged.end])?;
             start = staged.end;
         }
-        fence(Ordering::SeqCst);
         for staged in &self.staged {
             self.memory.store(tag_of(staged), record.commit.0, Ordering::Relaxed);
         }
         record.store(|word, value| self.memory.store(word, value, Ordering::Relaxed));
-        self.memory.store(COMMIT, record.commit.0, Ordering::Release);
+        self.memory.store(COMMIT, record.commit.0, at(Site::CommitPublish, Ordering::Release));
         self.record = record;
         self.arena.clear();
         self.staged.clear();

@@ -1,0 +1,340 @@
+//! Models of the memory that processes share, explored by loom: every interleaving, every stale value that the memory
+//! model allows (C11; at most `LOOM_MAX_PREEMPTIONS` preemptions, 3 unless told).
+//!
+//! `make loom` runs them. Check sums are off in the models: the orderings alone must carry the proof. For every ordering
+//! there is a model that fails without it.
+#![cfg(loom)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use bulkhead_proto::{
+    bell::{self, Waker},
+    board::{BoardReader, BoardWriter},
+    ids::{Position, Seq},
+    ring::{Appender, Batch, Consumer, PRODUCER_WORDS, Tail, read_tail},
+    shared::{ReadWords, WORD, WriteWords},
+    sync::{Ordering, Site, weaken},
+    table::{Checkpoint, Geometry, Slot, Table, TableMemory, Writer},
+};
+use loom::{sync::atomic::AtomicU64 as Modelled, thread};
+use std::{
+    collections::BTreeMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::AtomicU64 as Plain},
+};
+
+/// Shared memory in a model. Only the words that a model is about are loom's; the others keep the state space small:
+/// they are as they would be on a sequentially consistent machine.
+struct Memory {
+    plain: Vec<Plain>,
+    modelled: BTreeMap<usize, Modelled>,
+}
+
+impl Memory {
+    fn new(words: usize, modelled: impl IntoIterator<Item = usize>) -> Arc<Self> {
+        Arc::new(Self {
+            plain: (0..words).map(|_| Plain::new(0)).collect(),
+            modelled: modelled.into_iter().map(|word| (word, Modelled::new(0))).collect(),
+        })
+    }
+}
+
+impl ReadWords for Memory {
+    fn words(&self) -> usize {
+        self.plain.len()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        match self.modelled.get(&word) {
+            Some(modelled) => modelled.load(order),
+            None => self.plain[word].load(Ordering::SeqCst),
+        }
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        for (offset, chunk) in into.chunks_mut(WORD).enumerate() {
+            chunk.copy_from_slice(&self.load(word + offset, Ordering::Relaxed).to_ne_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl WriteWords for Memory {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        match self.modelled.get(&word) {
+            Some(modelled) => modelled.store(value, order),
+            None => self.plain[word].store(value, Ordering::SeqCst),
+        }
+    }
+
+    fn write_bytes(&self, word: usize, from: &[u8]) {
+        for (offset, chunk) in from.chunks(WORD).enumerate() {
+            let mut padded = [0; WORD];
+            padded[..chunk.len()].copy_from_slice(chunk);
+            WriteWords::store(self, word + offset, u64::from_ne_bytes(padded), Ordering::Relaxed);
+        }
+    }
+}
+
+impl TableMemory for Memory {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        WriteWords::store(self, word, value, order);
+    }
+
+    fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {
+        WriteWords::write_bytes(self, word, bytes);
+        Ok(())
+    }
+}
+
+/// The producer's page: the flip, and of both slots the head and the next seq, which must agree.
+const FLIP_WORDS: [usize; 5] = [8, 16, 17, 24, 25];
+const RING_WORDS: usize = 32;
+/// A record's length in the ring, in bytes: payload 8, head 16.
+const RECORD: u64 = 24;
+
+fn one(payload: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.push_bytes(&payload.to_ne_bytes());
+    batch
+}
+
+/// A tail is read whole while its owner publishes three more: never torn, never going back.
+fn tail_is_read_whole() {
+    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+    let reader = thread::spawn({
+        let page = Arc::clone(&page);
+        move || {
+            let mut last = Tail::EMPTY;
+            for _ in 0..2 {
+                if let Some(tail) = read_tail(&page) {
+                    assert_eq!(tail.head.0, RECORD * tail.last_seq().0, "a torn tail");
+                    assert!(tail.next_seq >= last.next_seq, "a tail that goes back");
+                    last = tail;
+                }
+            }
+        }
+    });
+    let mut appender = Appender::attach(Memory::new(RING_WORDS, []), page);
+    for payload in 0..3 {
+        appender.append(&mut one(payload), || Position(0)).unwrap();
+    }
+    reader.join().unwrap();
+}
+
+/// What a consumer attaches to and reads while the producer appends is a prefix of what was appended.
+fn events_arrive_whole() {
+    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+    let events = Memory::new(RING_WORDS, [0, 1, 2, 3, 4, 5]);
+    let reader = thread::spawn({
+        let (page, events) = (Arc::clone(&page), Arc::clone(&events));
+        move || {
+            let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
+            let (mut payload, mut want) = (Vec::new(), 1);
+            for _ in 0..3 {
+                if let Some(seq) =
+                    consumer.next(&mut payload).expect("a record is there whole when the tail says so")
+                {
+                    assert_eq!(seq, Seq(want));
+                    assert_eq!(payload, (70 + want).to_ne_bytes());
+                    want += 1;
+                }
+            }
+        }
+    });
+    let mut appender = Appender::attach(events, page);
+    for payload in [71, 72] {
+        appender.append(&mut one(payload), || Position(0)).unwrap();
+    }
+    reader.join().unwrap();
+}
+
+/// Records are overwritten only behind their release; the consumer, which has read them by then, goes on.
+fn space_is_reused_behind_its_release() {
+    let page = Memory::new(PRODUCER_WORDS, [8]);
+    let events = Memory::new(RING_WORDS, [0, 1, 2]);
+    let released = Arc::new(Modelled::new(0));
+    let mut appender = Appender::attach(Arc::clone(&events), Arc::clone(&page));
+    // Ten records fill the ring of 256 bytes but for the room of a pad.
+    for payload in 1..=10 {
+        appender.append(&mut one(payload), || Position(0)).unwrap();
+    }
+    let reader = thread::spawn({
+        let released = Arc::clone(&released);
+        move || {
+            let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
+            let mut payload = Vec::new();
+            for want in 1..=10u64 {
+                assert_eq!(consumer.next(&mut payload), Ok(Some(Seq(want))));
+                assert_eq!(payload, want.to_ne_bytes());
+                if want <= 2 {
+                    released.store(consumer.position().0, Ordering::Release);
+                }
+            }
+        }
+    });
+    for _ in 0..2 {
+        // Refused or accepted; the reader says if it was accepted too early.
+        let _ = appender.append(&mut one(11), || Position(released.load(Ordering::Acquire)));
+    }
+    reader.join().unwrap();
+}
+
+/// A consumer that went to sleep with something to read was rung for.
+fn no_wake_up_is_lost() {
+    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+    let events = Memory::new(RING_WORDS, []);
+    let cursor = Memory::new(512, [8]);
+    let publisher = thread::spawn({
+        let (page, events, cursor) = (Arc::clone(&page), Arc::clone(&events), Arc::clone(&cursor));
+        move || {
+            Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
+            Waker::new(cursor).due().is_some()
+        }
+    });
+    bell::announce_park(&cursor);
+    let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
+    let sleeps = consumer.is_empty();
+    let rung = publisher.join().unwrap();
+    assert!(!sleeps || rung, "asleep beside an event, and nobody rings");
+}
+
+/// A table for one series. Modelled are the commit, number and seq of both records, both tags, and of both bodies the
+/// word that holds the state.
+fn table() -> Arc<Memory> {
+    let geometry = Geometry::new(1);
+    let body = |version: usize| (geometry.front_bytes() + version * (64 << 10)) / WORD;
+    let words = [0, 8, 10, 24, 26, 65, 66, body(0) + 4, body(1) + 4];
+    Memory::new(geometry.bytes() / WORD, words)
+}
+
+/// Commits state `n` of the one series. With an empty key, the state is the word behind the body's head.
+fn commit(writer: &mut Writer<Arc<Memory>>, n: u64) {
+    let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
+    writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
+    writer.commit(Checkpoint { seq: Seq(100 + n), ..Checkpoint::default() }).unwrap();
+}
+
+/// A reader beside commits sees one of them whole, record and state, and never an older one after a newer one.
+fn commits_are_read_whole() {
+    let memory = table();
+    let mut writer = Writer::attach(Arc::clone(&memory)).unwrap();
+    writer.activate();
+    commit(&mut writer, 1);
+    let commits = thread::spawn(move || {
+        commit(&mut writer, 2);
+        commit(&mut writer, 3);
+    });
+    let table = Table::new(memory);
+    if let Some(record) = table.record() {
+        let n = record.commit.0;
+        assert_eq!(record.seq, Seq(100 + n), "a torn record");
+        if let Some(body) = table.body(Slot(0), &record) {
+            // This series changes with every commit: what is found for commit n is commit n's.
+            assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
+        }
+    }
+    commits.join().unwrap();
+}
+
+/// When a commit is the last one, who sees its number can read all of it.
+fn a_finished_commit_is_readable() {
+    let memory = table();
+    let mut writer = Writer::attach(Arc::clone(&memory)).unwrap();
+    writer.activate();
+    let commits = thread::spawn(move || commit(&mut writer, 1));
+    let table = Table::new(memory);
+    let record = table.record().expect("a record is there whole when the number says so");
+    if record.commit.0 == 1 {
+        assert_eq!(record.seq, Seq(101));
+        assert_eq!(table.body(Slot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
+    }
+    commits.join().unwrap();
+}
+
+/// A board's value is read whole while it is replaced: its two halves agree, and it never goes back.
+fn a_board_is_read_whole() {
+    // Two slots of 12 words. A value takes 12 bytes, so the modelled words behind a slot's head hold its two halves.
+    let memory = Memory::new(32, [0, 8, 10, 11, 20, 22, 23]);
+    let reader = thread::spawn({
+        let memory = Arc::clone(&memory);
+        move || {
+            let mut board = BoardReader::<_, [u8; 12]>::new(memory);
+            let mut last = 0;
+            for _ in 0..2 {
+                if let Some(value) = board.read() {
+                    assert!(value.iter().all(|byte| *byte == value[0]), "a torn value: {value:?}");
+                    assert!(value[0] >= last.max(1), "a value that goes back");
+                    last = value[0];
+                }
+            }
+        }
+    });
+    let mut board = BoardWriter::new(memory);
+    for n in 1..=3u8 {
+        board.publish(&[n; 12]).unwrap();
+    }
+    reader.join().unwrap();
+}
+
+type Model = fn();
+
+const MODELS: &[(&str, Model)] = &[
+    ("a tail is read whole", tail_is_read_whole),
+    ("events arrive whole", events_arrive_whole),
+    ("space is reused behind its release", space_is_reused_behind_its_release),
+    ("no wake-up is lost", no_wake_up_is_lost),
+    ("commits are read whole", commits_are_read_whole),
+    ("a finished commit is readable", a_finished_commit_is_readable),
+    ("a board is read whole", a_board_is_read_whole),
+];
+
+/// For each ordering, a model that fails without it.
+const NEEDED_BY: &[(Site, Model)] = &[
+    (Site::TailPublish, events_arrive_whole),
+    (Site::TailOverwrite, tail_is_read_whole),
+    (Site::TailRead, tail_is_read_whole),
+    (Site::TailRecheck, tail_is_read_whole),
+    (Site::Park, no_wake_up_is_lost),
+    (Site::Wake, no_wake_up_is_lost),
+    (Site::CommitPublish, a_finished_commit_is_readable),
+    (Site::CommitOverwrite, commits_are_read_whole),
+    (Site::CommitRead, a_finished_commit_is_readable),
+    (Site::CommitRecheck, commits_are_read_whole),
+    (Site::BodyRecheck, commits_are_read_whole),
+    (Site::BoardPublish, a_board_is_read_whole),
+    (Site::BoardOverwrite, a_board_is_read_whole),
+    (Site::BoardRead, a_board_is_read_whole),
+    (Site::BoardRecheck, a_board_is_read_whole),
+];
+
+/// Explores a model; says in how many executions.
+fn explore(model: Model) -> u64 {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    let runs = Arc::new(Plain::new(0));
+    let counted = Arc::clone(&runs);
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    runs.load(Ordering::Relaxed)
+}
+
+/// One test, for the weakened site is a global.
+#[test]
+fn the_models_hold_and_each_ordering_is_needed() {
+    for (name, model) in MODELS {
+        println!("{name}: holds in {} executions", explore(*model));
+    }
+    let mut unnoticed = Vec::new();
+    for (site, model) in NEEDED_BY {
+        weaken(Some(*site));
+        let failed = catch_unwind(AssertUnwindSafe(|| explore(*model))).is_err();
+        weaken(None);
+        println!("without {site:?}: {}", if failed { "fails, as it should" } else { "NOT NOTICED" });
+        if !failed {
+            unnoticed.push(site);
+        }
+    }
+    assert!(unnoticed.is_empty(), "no model notices that these were weakened: {unnoticed:?}");
+}
