@@ -46,3 +46,6 @@ pub fn step(state: &mut State, event: Event, now: Now) -> Vec<Action> {
     turn.run(event);
     turn.actions
 }
+
+#[cfg(test)]
+mod tests;
