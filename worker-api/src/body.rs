@@ -6,10 +6,14 @@ use crate::{
 };
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, header},
+    extract::Request,
+    http::{HeaderMap, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+
+/// How much of a body that is too long is still read before it is refused, in bytes.
+const MAX_DISCARDED: usize = 64 << 20;
 
 /// The layout that the headers announce.
 ///
@@ -51,11 +55,26 @@ fn media(content_type: &[u8]) -> Option<Form> {
     parts.all(utf8).then_some(form)
 }
 
-/// The whole body. A body in one piece, the usual case, is not copied.
+/// A request's head, and the whole of its body.
+///
+/// # Errors
+/// When the body is longer than `most` bytes, or breaks off.
+pub(crate) async fn read(request: Request, most: u64) -> Result<(Parts, Bytes), Problem> {
+    let (head, mut body) = request.into_parts();
+    let outcome = collect(&mut body, most).await;
+    // A client that asked first (RFC 9110, 10.1.1) has sent nothing yet, and will not after this answer.
+    let asked = head.headers.contains_key(header::EXPECT);
+    if outcome.as_ref().is_err_and(|problem| problem.kind() == Kind::BodyTooLarge) && !asked {
+        discard(&mut body).await;
+    }
+    Ok((head, outcome?))
+}
+
+/// The whole of a body. A body in one piece, the usual case, is not copied.
 ///
 /// # Errors
 /// When it is longer than `most` bytes (an announced length is refused before anything is read), or breaks off.
-pub(crate) async fn read(mut body: Body, most: u64) -> Result<Bytes, Problem> {
+pub(crate) async fn collect(body: &mut Body, most: u64) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail =
             format!("at most {most} bytes are wanted (`max_body`); send the events in several requests");
@@ -80,6 +99,17 @@ pub(crate) async fn read(mut body: Body, most: u64) -> Result<Bytes, Problem> {
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// Reads on, to throw it away: most clients look for an answer only when they have sent all, and would see nothing but
+/// a broken pipe.
+async fn discard(body: &mut Body) {
+    let mut left = MAX_DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let Some(less) = left.checked_sub(length) else { return };
+        left = less;
+    }
 }
 
 #[cfg(test)]
@@ -125,17 +155,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_whole_up_to_its_bound() {
-        assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
-        assert_eq!(read(pieces(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
-        assert_eq!(read(Body::empty(), 5).await.unwrap(), "");
-        for body in [Body::from("123456"), pieces(&["123", "456"])] {
-            assert_eq!(read(body, 5).await.unwrap_err().kind(), Kind::BodyTooLarge);
+        assert_eq!(collect(&mut Body::from("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(collect(&mut pieces(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
+        assert_eq!(collect(&mut Body::empty(), 5).await.unwrap(), "");
+        for mut body in [Body::from("123456"), pieces(&["123", "456"])] {
+            assert_eq!(collect(&mut body, 5).await.unwrap_err().kind(), Kind::BodyTooLarge);
         }
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
-        let broken = Body::from_stream(stream::iter([Ok("12"), Err(io::Error::other("reset"))]));
-        assert_eq!(read(broken, 5).await.unwrap_err().kind(), Kind::BrokenBody);
+        let mut broken = Body::from_stream(stream::iter([Ok("12"), Err(io::Error::other("reset"))]));
+        assert_eq!(collect(&mut broken, 5).await.unwrap_err().kind(), Kind::BrokenBody);
     }
 }

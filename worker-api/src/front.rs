@@ -112,7 +112,7 @@ mod tests {
     async fn the_clients_id_reaches_the_handler_and_comes_back() {
         let response = ask(&front(), "/id", "mine-1").await;
         assert_eq!(response.headers()["x-request-id"], "mine-1");
-        assert_eq!(crate::body::read(response.into_body(), 99).await.unwrap(), "mine-1");
+        assert_eq!(crate::body::collect(&mut response.into_body(), 99).await.unwrap(), "mine-1");
     }
 
     #[tokio::test]

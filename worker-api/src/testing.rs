@@ -21,6 +21,9 @@ use std::sync::Arc;
 /// The largest body that a [`Rig`] takes, in bytes.
 pub(crate) const MAX_BODY: u64 = 6 << 20;
 
+/// The most series that a [`Rig`] has room for.
+const MAX_SERIES: u32 = 100;
+
 /// The generation of a [`Rig`]'s API.
 pub(crate) const GENERATION: Generation = Generation(5);
 
@@ -53,13 +56,13 @@ impl Rig {
     }
 
     pub(crate) fn with(faults: bool, own: Router<Bulkhead>) -> Self {
-        let memory = Memory::create(MIN_CAPACITY, 16, 1).unwrap();
+        let memory = Memory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
         let settings = Settings {
             worker: "api".into(),
             role: Role::Api,
             generation: GENERATION,
             faults,
-            max_series: 16,
+            max_series: MAX_SERIES,
             max_body: MAX_BODY,
             stop_timeout_ms: 1000,
             log: "off".into(),
@@ -81,8 +84,8 @@ impl Rig {
     /// Whatever the client does with this, it goes the way of a real request.
     pub(crate) async fn send(&self, request: Request) -> Answer {
         let response: Response = self.front.answer(request).await;
-        let (head, body) = response.into_parts();
-        let text = body::read(body, u64::MAX).await.unwrap();
+        let (head, mut body) = response.into_parts();
+        let text = body::collect(&mut body, u64::MAX).await.unwrap();
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,

@@ -1,4 +1,5 @@
 //! The real binary, with the test as its supervisor.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
     control::{FromWorker, PROTOCOL, ToWorker},
@@ -66,7 +67,7 @@ impl Worker {
             .stderr(Stdio::piped())
             .preserved_fds(bequest.into_fds());
         let child = command.spawn().unwrap();
-        // Until it is dropped, our end of `control_out` would keep the worker's end from ever being reached.
+        // It holds copies of the worker's ends: while they live, neither side would ever see the other's end.
         drop(command);
         Self { child, control: Some(Sender::new(control)), said: Receiver::new(said), socket, memory }
     }

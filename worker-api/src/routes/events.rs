@@ -14,8 +14,9 @@ use axum::{
 use bulkhead_proto::ring::{Appended, Batch};
 
 pub(super) async fn accept(State(bulkhead): State<Bulkhead>, request: Request) -> Result<Response, Problem> {
-    let form = body::form_of(request.headers())?;
-    let body = body::read(request.into_body(), bulkhead.settings().max_body).await?;
+    // The body first: a client that is refused while it still sends would not see why.
+    let (head, body) = body::read(request, bulkhead.settings().max_body).await?;
+    let form = body::form_of(&head.headers)?;
     // No await from here on: the batch is the thread's.
     let appended = append(&bulkhead, &body, form)?;
     Ok(with_type(StatusCode::ACCEPTED, "application/json", receipt(appended)))

@@ -17,8 +17,11 @@ use serde::Deserialize;
 /// How many series a page has unless the client says otherwise.
 const PAGE: usize = 100;
 
-/// The most series on a page: a bound on one answer's memory, at some KiB a series.
+/// The most series on a page.
 const MAX_PAGE: usize = 1000;
+
+/// A page that has grown beyond this, in bytes, ends early; `next` says where to go on. A series may take up to 64 KiB.
+const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The query of a list.
 #[derive(Debug, Deserialize)]
@@ -58,12 +61,10 @@ pub(super) async fn list(
         return Err(Problem::new(Kind::BadRequest, detail));
     }
     // One more than asked for tells whether there is a next page.
-    let mut names = bulkhead.series_names(&page.prefix, page.after.as_deref(), page.limit + 1);
-    let more = names.len() > page.limit;
-    names.truncate(page.limit);
-
+    let names = bulkhead.series_names(&page.prefix, page.after.as_deref(), page.limit + 1);
     let mut answer = b"{\"items\":[".to_vec();
-    for name in &names {
+    let mut shown = 0;
+    for name in names.iter().take(page.limit) {
         let end = answer.len();
         if !answer.ends_with(b"[") {
             answer.push(b',');
@@ -71,8 +72,12 @@ pub(super) async fn list(
         if !bulkhead.write_series(name, &mut answer) {
             answer.truncate(end);
         }
+        shown += 1;
+        if answer.len() > MAX_PAGE_BYTES {
+            break;
+        }
     }
-    let next = names.last().filter(|_| more);
+    let next = names[..shown].last().filter(|_| names.len() > shown);
     let next = serde_json::to_string(&next.map(|name| &**name))
         .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
     answer.extend_from_slice(b"],\"next\":");

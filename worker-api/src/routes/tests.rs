@@ -207,6 +207,19 @@ fn status() -> Status {
 }
 
 #[tokio::test]
+async fn a_page_of_large_series_ends_early_and_says_where_to_go_on() {
+    let mut rig = Rig::new();
+    let large = json!({ "text": "x".repeat(60 << 10) }).to_string();
+    let names: Vec<_> = (0..80).map(|n| format!("s{n:02}")).collect();
+    let series: Vec<_> = names.iter().map(|name| (name.as_str(), large.as_str())).collect();
+    rig.commit(&series);
+    let first = rig.get("/v1/series").await.json();
+    assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (69, &json!("s68")));
+    let second = rig.get("/v1/series?after=s68").await.json();
+    assert_eq!((second["items"].as_array().unwrap().len(), &second["next"]), (11, &json!(null)));
+}
+
+#[tokio::test]
 async fn workers_are_shown_as_the_supervisor_published_them() {
     let rig = Rig::new();
     assert_eq!(rig.get("/v1/workers").await.json(), json!({ "items": [], "next": null }));

@@ -139,3 +139,22 @@ async fn a_unix_socket_is_served_as_well() {
     assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("quick"), "{text}");
     assert_eq!(server.drain(BUDGET).await, 0);
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_still_learns_why() {
+    let rig = crate::testing::Rig::new();
+    let socket = socket();
+    let front = Front::new(crate::routes::router(Router::new(), rig.bulkhead.clone()), Generation(1));
+    let server = Server::start(Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap(), front);
+    let mut client = connect(&socket).await;
+    let length = usize::try_from(crate::testing::MAX_BODY).unwrap() * 2;
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&vec![b' '; length]).await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 413") && text.contains("body-too-large"), "{text}");
+    assert_eq!(server.drain(BUDGET).await, 0);
+}
