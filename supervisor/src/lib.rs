@@ -3,8 +3,11 @@
 //! It never touches event payloads on the hot path, never blocks on a worker, and trusts nothing that a worker writes.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod listener;
 pub mod log;
+pub mod shell;
 pub mod state_dir;
 pub mod step;

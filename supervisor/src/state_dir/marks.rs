@@ -16,7 +16,8 @@ const VERSION: u32 = 1;
 /// Generations and crash reports are reserved so many at once: a disk write in a thousand starts.
 const BLOCK: u64 = 1_000;
 
-/// Events are reserved so many at once; the API says when half of them are used up.
+/// Events are reserved so many at once. The API tells of every half block that it has begun; unless three quarters are left
+/// by then, the next block is reserved, so that no less than a quarter is ever left.
 const SEQ_BLOCK: u64 = 1 << 32;
 
 /// The first numbers that were never given out; at least 1.
@@ -84,12 +85,12 @@ impl Marks {
     /// Makes sure that these numbers, which are about to be given out, are reserved.
     ///
     /// # Errors
-    /// When they are not and cannot be.
-    pub fn reserve(&mut self, generation: Generation, crash: CrashId, seq: Seq) -> anyhow::Result<()> {
-        let enough = generation < self.reserved.generation
-            && crash < self.reserved.crash
-            && seq.0.saturating_add(SEQ_BLOCK / 2) <= self.reserved.seq.0;
-        if enough { Ok(()) } else { self.raise(Numbers { generation, crash, seq }) }
+    /// When they are not and cannot be; to be tried again.
+    pub fn reserve(&mut self, next: Numbers) -> anyhow::Result<()> {
+        let enough = next.generation < self.reserved.generation
+            && next.crash < self.reserved.crash
+            && next.seq.0.saturating_add(SEQ_BLOCK / 4 * 3) <= self.reserved.seq.0;
+        if enough { Ok(()) } else { self.raise(next) }
     }
 
     fn raise(&mut self, next: Numbers) -> anyhow::Result<()> {
@@ -101,12 +102,6 @@ impl Marks {
         write(&self.path, reserved, false)?;
         self.reserved = reserved;
         Ok(())
-    }
-
-    /// The highest seq that is reserved.
-    #[must_use]
-    pub fn seq(&self) -> Seq {
-        self.reserved.seq
     }
 
     /// Ends a run in order, its memory being saved: numbering goes on exactly here.
@@ -153,7 +148,7 @@ mod tests {
         let mut marks = Marks::begin(&path, numbers(1, 1, 1)).unwrap();
         for generation in 1..=5_000 {
             let seq = generation << 20;
-            marks.reserve(Generation(generation), CrashId(generation), Seq(seq)).unwrap();
+            marks.reserve(numbers(generation, generation, seq)).unwrap();
             let (reserved, clean) = Marks::read(&path).unwrap().unwrap();
             assert!(!clean);
             assert!(
@@ -169,10 +164,10 @@ mod tests {
         let mut marks = Marks::begin(&path, numbers(1, 1, 1)).unwrap();
         std::fs::remove_file(&path).unwrap();
         for generation in 1..=1_000 {
-            marks.reserve(Generation(generation), CrashId(1), Seq(1)).unwrap();
+            marks.reserve(numbers(generation, 1, 1)).unwrap();
         }
         assert!(!path.exists(), "nothing was written");
-        marks.reserve(Generation(1_001), CrashId(1), Seq(1)).unwrap();
+        marks.reserve(numbers(1_001, 1, 1)).unwrap();
         assert!(path.exists());
     }
 

@@ -1,0 +1,96 @@
+//! The command line (DESIGN 7).
+
+pub mod commands;
+mod table;
+
+use bulkhead_proto::words::FaultKind;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no supervisor can be reached.";
+
+/// Keeps a service's API answering while the analysis behind it crashes.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, about, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// The control socket. Without it, `run` makes it in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/bulkhead, else in
+    /// state_dir; the other commands take $BULKHEAD_SOCKET, else look in /run/bulkhead and in those places.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the service in the foreground, until SIGTERM or Ctrl-C; a second one ends it at once.
+    Run {
+        /// The configuration; else $BULKHEAD_CONFIG, else /etc/bulkhead/bulkhead.toml, else built-in defaults.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Check the configuration, and say all that is wrong with it.
+    Check {
+        /// As for `run`.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Show the workers and the link between them.
+    Status {
+        /// As one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (the rows of GET /v1/workers),
+        /// link (accepted, analysed, quarantined, pending, committed_seq, ring).
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace a worker by a new generation; the old one works until the new one is ready.
+    Restart {
+        /// Its name.
+        worker: String,
+    },
+    /// Stop a worker, until it is started.
+    Stop {
+        /// Its name.
+        worker: String,
+    },
+    /// Start a worker that was stopped, or waits to be restarted.
+    Start {
+        /// Its name.
+        worker: String,
+    },
+    /// Let a worker die in some way, for a drill. Only when faults are enabled in the configuration.
+    Fault {
+        /// Its name.
+        worker: String,
+        /// How: panic, abort, segv, exit, or kill.
+        kind: FaultKind,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_fault_is_a_matter_of_usage() {
+        let error = Cli::try_parse_from(["bulkhead", "fault", "api", "nap"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("panic, abort, segv, exit, kill"), "{error}");
+    }
+
+    #[test]
+    fn the_socket_may_stand_before_or_behind_the_command() {
+        for arguments in [["bulkhead", "--socket", "/s", "status"], ["bulkhead", "status", "--socket", "/s"]]
+        {
+            assert_eq!(Cli::try_parse_from(arguments).unwrap().socket.unwrap(), PathBuf::from("/s"));
+        }
+    }
+}

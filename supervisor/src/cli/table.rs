@@ -1,0 +1,171 @@
+//! `bulkhead status` for people: a table that fits 80 columns, and a line about the link.
+
+use crate::{
+    config::units::show_size,
+    control::protocol::{Crash, Report, Row},
+    log::{lifecycle::span, visible},
+};
+use std::{fmt::Write as _, time::Duration};
+
+/// The width of an ordinary terminal.
+const WIDTH: usize = 80;
+
+/// The longest that a name is shown.
+const NAME_WIDTH: usize = 20;
+
+const HEAD: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
+
+/// Renders it; several lines, without a final newline.
+pub(super) fn render(report: &Report) -> String {
+    let now = jiff::Timestamp::now();
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(report.workers.iter().map(|row| cells(row, now)));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        let _ = writeln!(text, "{}", cut(line.trim_end(), WIDTH));
+    }
+    text + &link(report)
+}
+
+fn cells(row: &Row, now: jiff::Timestamp) -> [String; 8] {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    [
+        cut(&visible(&row.name), NAME_WIDTH),
+        row.role.to_string(),
+        row.state.to_string(),
+        row.generation.to_string(),
+        or_dash(row.pid.map(|pid| pid.to_string())),
+        row.restarts.to_string(),
+        or_dash(row.uptime_ms.map(|ms| span(Duration::from_millis(ms)))),
+        or_dash(row.last_crash.as_ref().map(|crash| told(crash, now))),
+    ]
+}
+
+fn told(crash: &Crash, now: jiff::Timestamp) -> String {
+    let ago = Duration::try_from(now.duration_since(crash.at)).unwrap_or_default();
+    let seq = crash.seq.map(|seq| format!(" at event {seq}")).unwrap_or_default();
+    visible(&format!("{} ago: {}{seq}: {}", span(ago), crash.cause, crash.detail)).into_owned()
+}
+
+fn link(report: &Report) -> String {
+    let link = &report.link;
+    let set_aside = if link.quarantined > 0 {
+        format!(", {} set aside", grouped(link.quarantined))
+    } else {
+        String::new()
+    };
+    let percent = link.ring.used_bytes.saturating_mul(100).checked_div(link.ring.capacity_bytes).unwrap_or(0);
+    format!(
+        "link: {} accepted, {} analysed, {} pending{set_aside}; ring {percent} % of {}",
+        grouped(link.accepted),
+        grouped(link.analysed),
+        grouped(link.pending),
+        show_size(link.ring.capacity_bytes)
+    )
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::protocol::{Link, Ring};
+    use bulkhead_proto::{
+        ids::{CrashId, Generation, Seq},
+        words::{Cause, Role, WorkerState},
+    };
+
+    fn report() -> Report {
+        let row = |name: &str, role, crash| Row {
+            name: name.to_owned(),
+            role,
+            state: WorkerState::Running,
+            generation: Generation(3),
+            pid: Some(4_194_304),
+            restarts: 12,
+            uptime_ms: Some(5_000),
+            rss_bytes: Some(1),
+            last_crash: crash,
+        };
+        let crash = Crash {
+            id: CrashId(1),
+            cause: Cause::Panic,
+            detail: "\"a long message\u{1b}[2J\" at src/some/file.rs:1:2".into(),
+            seq: Some(Seq(4711)),
+            at: jiff::Timestamp::now(),
+        };
+        Report {
+            version: "0".into(),
+            pid: 1,
+            uptime_ms: 1,
+            listen: "127.0.0.1:8080".into(),
+            state_dir: "/s".into(),
+            faults: false,
+            workers: vec![
+                row("api", Role::Api, None),
+                row("analytics", Role::Analytics, Some(crash)),
+                row(&"x".repeat(64), Role::Plain, None),
+            ],
+            link: Link {
+                accepted: 1_234_567,
+                analysed: 1_234_500,
+                quarantined: 0,
+                pending: 67,
+                committed_seq: Seq(1),
+                ring: Ring { used_bytes: 1 << 20, capacity_bytes: 64 << 20 },
+            },
+        }
+    }
+
+    #[test]
+    fn the_table_fits_an_ordinary_terminal_whatever_it_has_to_show() {
+        let text = render(&report());
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn the_last_line_tells_of_the_link() {
+        let text = render(&report());
+        assert_eq!(
+            text.lines().last().unwrap(),
+            "link: 1,234,567 accepted, 1,234,500 analysed, 67 pending; ring 1 % of 64MiB"
+        );
+    }
+
+    #[test]
+    fn what_there_is_not_is_a_dash() {
+        let mut report = report();
+        report.workers.truncate(1);
+        report.workers[0].pid = None;
+        report.workers[0].uptime_ms = None;
+        let text = render(&report);
+        let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["api", "api", "running", "3", "-", "12", "-", "-"]);
+    }
+}

@@ -1,0 +1,237 @@
+//! What is said on the control socket: one [`Ask`] a line from the client, one [`Reply`] a line back.
+
+use crate::step;
+use bulkhead_proto::{
+    control::Outcome,
+    ids::{CrashId, Generation, Seq},
+    words::{Cause, FaultKind, Role, WorkerState},
+};
+use serde::{Deserialize, Serialize};
+
+/// The version of this protocol.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line that a client may send, in bytes: every command fits many times over.
+pub const MAX_ASK: usize = 4 << 10;
+
+/// The longest line that a client reads, in bytes: 64 workers with all that is said of each fit.
+pub const MAX_REPLY: u64 = 1 << 20;
+
+/// A client's line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// What a client may want.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Command {
+    /// How things are.
+    Status,
+    /// Start that worker.
+    Start(String),
+    /// Stop that worker.
+    Stop(String),
+    /// Replace that worker by a new generation.
+    Restart(String),
+    /// Let that worker die in that way.
+    Fault(String, FaultKind),
+}
+
+impl Command {
+    /// The command for the heart, unless the shell answers it by itself.
+    #[must_use]
+    pub fn for_step(self) -> Option<step::Command> {
+        match self {
+            Self::Status => None,
+            Self::Start(worker) => Some(step::Command::Start(worker)),
+            Self::Stop(worker) => Some(step::Command::Stop(worker)),
+            Self::Restart(worker) => Some(step::Command::Restart(worker)),
+            Self::Fault(worker, kind) => Some(step::Command::Fault(worker, kind)),
+        }
+    }
+}
+
+/// The supervisor's line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// How it ended.
+    pub outcome: Ended,
+    /// One line for people.
+    pub text: String,
+    /// How things are, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// Carried out.
+    Done,
+    /// No such worker, or no such thing enabled.
+    NotFound,
+    /// It cannot be done now.
+    Conflict,
+    /// Not understood, or not allowed.
+    Refused,
+}
+
+/// How things are: what `bulkhead status --json` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The supervisor's version.
+    pub version: String,
+    /// Its pid.
+    pub pid: u32,
+    /// For how long it has been at work.
+    pub uptime_ms: u64,
+    /// Where the API listens.
+    pub listen: String,
+    /// Where state is kept.
+    pub state_dir: String,
+    /// Whether faults are enabled.
+    pub faults: bool,
+    /// The workers, in the shape of `GET /v1/workers`; a standby is a row of its own.
+    pub workers: Vec<Row>,
+    /// The link between the API and the analysis.
+    pub link: Link,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its state.
+    pub state: WorkerState,
+    /// The generation that is alive, or the last one.
+    pub generation: Generation,
+    /// The process, when one is alive.
+    pub pid: Option<u32>,
+    /// How often it was started again after the first time.
+    pub restarts: u64,
+    /// For how long the process has been there.
+    pub uptime_ms: Option<u64>,
+    /// Its resident memory.
+    pub rss_bytes: Option<u64>,
+    /// Its last death.
+    pub last_crash: Option<Crash>,
+}
+
+/// One death, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// The report's number.
+    pub id: CrashId,
+    /// Why.
+    pub cause: Cause,
+    /// More of why.
+    pub detail: String,
+    /// The event in hand, if there was one.
+    pub seq: Option<Seq>,
+    /// When.
+    pub at: jiff::Timestamp,
+}
+
+/// The link's figures, read from shared memory in one go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Events accepted: `analysed + quarantined + pending`.
+    pub accepted: u64,
+    /// Events that are part of the state.
+    pub analysed: u64,
+    /// Events set aside.
+    pub quarantined: u64,
+    /// Events that wait in the ring.
+    pub pending: u64,
+    /// The last event that is part of the state.
+    pub committed_seq: Seq,
+    /// The ring.
+    pub ring: Ring,
+}
+
+/// The ring's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ring {
+    /// The part in use.
+    pub used_bytes: u64,
+    /// Its size.
+    pub capacity_bytes: u64,
+}
+
+impl Reply {
+    /// A reply without a report.
+    #[must_use]
+    pub fn new(outcome: Ended, text: impl Into<String>) -> Self {
+        Self { protocol: PROTOCOL, outcome, text: text.into(), report: None }
+    }
+
+    /// What the heart has decided.
+    #[must_use]
+    pub fn decided(outcome: &Outcome, text: String) -> Self {
+        let ended = match outcome {
+            Outcome::Done => Ended::Done,
+            Outcome::NotFound(_) => Ended::NotFound,
+            Outcome::Conflict(_) => Ended::Conflict,
+        };
+        Self::new(ended, text)
+    }
+}
+
+/// Understands a client's line.
+///
+/// # Errors
+/// Text for the client.
+pub fn parse(line: &[u8]) -> Result<Command, String> {
+    #[derive(Deserialize)]
+    struct Version {
+        protocol: u32,
+    }
+    let malformed = |error| format!("not understood: {error}");
+    let Version { protocol } = serde_json::from_slice(line).map_err(malformed)?;
+    if protocol != PROTOCOL {
+        return Err(format!(
+            "this supervisor speaks protocol {PROTOCOL}, not {protocol}: use the bulkhead of its version"
+        ));
+    }
+    let ask: Ask = serde_json::from_slice(line).map_err(malformed)?;
+    Ok(ask.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_short_json() {
+        assert_eq!(parse(br#"{"protocol":1,"command":"status"}"#), Ok(Command::Status));
+        assert_eq!(
+            parse(br#"{"protocol":1,"command":{"restart":"api"}}"#),
+            Ok(Command::Restart("api".into()))
+        );
+        assert_eq!(
+            parse(br#"{"protocol":1,"command":{"fault":["analytics","segv"]}}"#),
+            Ok(Command::Fault("analytics".into(), FaultKind::Segv))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_a_reason() {
+        for line in ["", "{}", "status", r#"{"protocol":1}"#, r#"{"protocol":1,"command":"dance"}"#] {
+            assert!(parse(line.as_bytes()).unwrap_err().starts_with("not understood"), "{line}");
+        }
+        assert!(parse(br#"{"protocol":1,"command":"status","more":1}"#).is_err());
+        assert!(parse(br#"{"protocol":2,"command":"anything"}"#).unwrap_err().contains("protocol 1, not 2"));
+    }
+}

@@ -1,0 +1,181 @@
+//! Takes events in, and carries out what the heart decides: the one place that touches processes.
+
+use super::{Shell, child::Stir, clock, report, resume};
+use crate::{
+    control::{
+        protocol::{Ended, Reply},
+        server::Call,
+    },
+    log::lifecycle,
+    state_dir::Numbers,
+    step::{self, Action, ClientId, Event, Exit, Panic, PostMortem, WorkerId, step},
+};
+use bulkhead_proto::{control::ToWorker, ids::Generation, pipe::Sent};
+use std::collections::VecDeque;
+
+impl Shell {
+    /// Takes one event in, and all that carrying out its actions brings about.
+    pub(super) fn take(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let actions = step(&mut self.state, event, clock::now());
+            self.reserve();
+            self.publish();
+            for action in actions {
+                events.extend(self.carry_out(action));
+            }
+        }
+    }
+
+    /// Shows the new state before anything is done about it.
+    fn publish(&mut self) {
+        let published =
+            self.ledger.publish(&self.state).and_then(|()| self.board.publish(&step::status(&self.state)));
+        if let Err(error) = published {
+            // The state is bounded to fit: this is a fault of ours, and the boards show the former state.
+            tracing::error!("the boards do not take the new state: {error}");
+        }
+    }
+
+    /// Numbers are reserved on disk before they are given out. If the disk refuses, the service goes on, loudly: numbers
+    /// would be given out twice only if the supervisor also died before the disk recovers.
+    fn reserve(&mut self) {
+        let next = Numbers {
+            generation: self.state.next_generation,
+            crash: self.state.next_crash,
+            seq: self.seq_mark,
+        };
+        if let Err(error) = self.marks.reserve(next) {
+            tracing::error!(event_name = "marks_failed", "numbers cannot be reserved on disk: {error:#}");
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { worker, generation } => return Some(self.spawn(worker, generation)),
+            Action::Send { generation, frame } => return self.send(generation, frame),
+            Action::CloseControl { generation } => {
+                if let Some(child) = self.children.get(generation) {
+                    child.close_control();
+                }
+            }
+            Action::Signal { generation, signal, group } => {
+                if let Some(child) = self.children.get(generation)
+                    && let Err(error) = child.signal(signal, group)
+                {
+                    tracing::error!(generation = generation.0, "it cannot be sent a signal: {error}");
+                }
+            }
+            Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
+            Action::ReserveSeqs { next } => {
+                self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
+                self.reserve();
+            }
+            Action::KickBells => self.memory.kick(),
+            Action::Log(record) => lifecycle::write(&record),
+            Action::Save { settled } => return Some(self.save(settled)),
+            Action::Exit { code } => self.exit = Some(code),
+        }
+        None
+    }
+
+    fn spawn(&mut self, worker: WorkerId, generation: Generation) -> Event {
+        let Some(plan) = self.plan.workers.get(usize::from(worker.0)) else {
+            return Event::SpawnFailed { generation, error: "there is no such worker".into(), config: true };
+        };
+        match self.spawner.spawn(&self.plan, plan, generation, &self.memory) {
+            Ok(child) => {
+                let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
+                self.children.add(generation, child);
+                Event::Spawned { generation, pid }
+            }
+            Err(error) => Event::SpawnFailed { generation, error: error.text, config: error.config },
+        }
+    }
+
+    fn send(&mut self, generation: Generation, frame: ToWorker) -> Option<Event> {
+        match self.children.get(generation)?.send(&frame) {
+            // A pipe that is closed at the other end: its owner's death follows.
+            Ok(Sent::Done | Sent::Closed) => None,
+            Ok(Sent::Full) => Some(Event::PipeFull { generation, frame }),
+            Err(error) => {
+                tracing::error!(generation = generation.0, "a frame cannot be sent: {error}");
+                None
+            }
+        }
+    }
+
+    /// The last that is heard of a process: what it still had to say, then its death.
+    pub(super) fn bury(&mut self, generation: Generation) {
+        let Some(mut child) = self.children.remove(generation) else { return };
+        for stir in child.last_frames() {
+            match stir {
+                Stir::Frame(frame) => self.take(Event::Frame { generation, frame }),
+                // It cannot be punished any more.
+                Stir::BadFrame(_) | Stir::Output(_) | Stir::Gone => {}
+            }
+        }
+        // Before it is reaped: until then nobody else works in its memory.
+        let post_mortem = self.post_mortem(generation);
+        let exit: Exit = child.bury();
+        self.take(Event::Died { generation, exit, post_mortem });
+    }
+
+    /// What shared memory tells. Only the generation that was activated may have written to the cursor's page.
+    fn post_mortem(&self, generation: Generation) -> PostMortem {
+        let found = self.memory.post_mortem();
+        let process = self.state.workers.iter().flat_map(|worker| {
+            worker
+                .successor
+                .iter()
+                .chain([&worker.main])
+                .filter_map(|is| is.process())
+                .map(move |p| (worker.role, p))
+        });
+        let analysis = process.into_iter().any(|(role, process)| {
+            role == bulkhead_proto::words::Role::Analytics
+                && process.generation == generation
+                && process.activated.is_some()
+        });
+        let panic = found.last_words.filter(|words| words.generation == generation).map(|words| Panic {
+            message: words.message,
+            location: words.location,
+            thread: words.thread,
+        });
+        PostMortem {
+            in_hand: found.in_hand.filter(|_| analysis),
+            committed: found.committed.min(found.accepted),
+            head: found.accepted,
+            panic,
+        }
+    }
+
+    fn save(&mut self, settled: bool) -> Event {
+        let numbers = (self.state.next_generation, self.state.next_crash);
+        let saved = resume::end(&self.state_dir, &self.memory, &self.marks, numbers, settled);
+        Event::Saved { result: saved.map_err(|error| format!("{error:#}")) }
+    }
+
+    /// A command from the control socket.
+    pub(super) fn call(&mut self, call: Call) {
+        let Call { command, reply } = call;
+        let Some(command) = command.for_step() else {
+            let listen = self.spawner.address.to_string();
+            let report = report::report(&self.plan, listen, &self.state, &self.memory);
+            // A client that has left needs no reply.
+            let _ = reply.send(Reply { report: Some(report), ..Reply::new(Ended::Done, "") });
+            return;
+        };
+        self.clients.retain(|_, reply| !reply.is_closed());
+        let client = self.next_client;
+        self.next_client = ClientId(client.0.saturating_add(1));
+        self.clients.insert(client, reply);
+        self.take(Event::Command { client, command });
+    }
+
+    fn answer(&mut self, client: ClientId, answer: Reply) {
+        if let Some(reply) = self.clients.remove(&client) {
+            let _ = reply.send(answer);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The shell around [`crate::step`]: turns fds, signals and deadlines into events, and carries actions out.
+//!
+//! It waits in one place and handles in one place; it never waits for a worker, and never looks into an event's payload.
+
+mod act;
+mod child;
+mod children;
+mod clock;
+mod orphans;
+mod output;
+mod report;
+mod resume;
+mod signals;
+mod spawn;
+mod watch;
+
+use crate::{
+    config::{Plan, Source},
+    control::server::{self, Call},
+    listener::Listener,
+    state_dir::{Marks, Numbers, StateDir},
+    step::{ClientId, Event, Identity, Spec, State, next_deadline},
+};
+use anyhow::Context as _;
+use bulkhead_proto::{
+    board::BoardWriter,
+    ids::{Generation, Seq},
+    link::Memory,
+    segment::ReadWrite,
+};
+use child::Stir;
+use children::Children;
+use signals::{Signalled, Signals};
+use spawn::Spawner;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// So many commands may wait to be handled.
+const WAITING_CALLS: usize = 16;
+
+/// How long the supervisor stays at its end to see that those that it has killed are gone.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// What a run is started with.
+pub struct Start {
+    /// What to do.
+    pub plan: Plan,
+    /// Where that came from.
+    pub source: Source,
+    /// Where the control socket shall be.
+    pub socket: PathBuf,
+    /// The log filter in force.
+    pub filter: String,
+}
+
+/// Runs the service until it is stopped. Says the exit code.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn run(start: Start) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        spawn::forbid_core_dumps();
+        orphans::adopt();
+        let mut signals = Signals::register().context("cannot handle signals")?;
+        let (calls, mut called) = mpsc::channel(WAITING_CALLS);
+        let mut shell = Shell::open(start, calls)?;
+        Ok(shell.work(&mut signals, &mut called).await)
+    })
+}
+
+/// All that the shell holds.
+struct Shell {
+    plan: Plan,
+    state: State,
+    memory: Memory,
+    ledger: BoardWriter<ReadWrite>,
+    board: BoardWriter<ReadWrite>,
+    state_dir: StateDir,
+    marks: Marks,
+    /// The last seq of which the API has told.
+    seq_mark: Seq,
+    spawner: Spawner,
+    children: Children,
+    clients: BTreeMap<ClientId, oneshot::Sender<crate::control::protocol::Reply>>,
+    next_client: ClientId,
+    exit: Option<u8>,
+    // Their files are removed when they are dropped.
+    _server: server::Server,
+    _listener: Listener,
+}
+
+/// Everything that can end a wait.
+enum Wake {
+    Child(Generation, Stir),
+    Call(Call),
+    Signal(Signalled),
+    Deadline,
+}
+
+impl Shell {
+    fn open(start: Start, calls: mpsc::Sender<Call>) -> anyhow::Result<Self> {
+        let Start { plan, source, socket, filter } = start;
+        let state_dir = StateDir::open(&plan.state_dir)?;
+        let listener = Listener::open(&plan.listen)?;
+        let instance = u64::from(std::process::id());
+        let memory = Memory::create(plan.capacity, plan.max_series, instance)
+            .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
+        let (next, marks) = resume::begin(&state_dir, &memory)?;
+        let server = server::serve(&socket, calls)?;
+        tracing::info!(
+            event_name = "listening",
+            address = %listener.address,
+            control = %socket.display(),
+            state_dir = %state_dir.path().display(),
+            config = %source,
+            "the API at {}, commands at {}",
+            listener.address.url(),
+            socket.display()
+        );
+        Ok(Self {
+            state: state(&plan, next),
+            ledger: BoardWriter::new(memory.ledger()?),
+            board: BoardWriter::new(memory.board()?),
+            marks,
+            seq_mark: next.seq,
+            spawner: Spawner {
+                executable: std::env::current_exe().context("where is this program?")?,
+                listener: listener.fd.try_clone()?,
+                address: listener.address.clone(),
+                filter,
+            },
+            children: Children::default(),
+            clients: BTreeMap::new(),
+            next_client: ClientId(1),
+            exit: None,
+            plan,
+            memory,
+            state_dir,
+            _server: server,
+            _listener: listener,
+        })
+    }
+
+    /// The event loop.
+    async fn work(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
+        self.take(Event::Boot);
+        loop {
+            if let Some(code) = self.exit {
+                self.last_look().await;
+                return code;
+            }
+            let deadline = next_deadline(&self.state);
+            let wake = tokio::select! {
+                (generation, stir) = self.children.stir() => Wake::Child(generation, stir),
+                Some(call) = called.recv() => Wake::Call(call),
+                signal = signals.next() => Wake::Signal(signal),
+                () = clock::passed(deadline) => Wake::Deadline,
+            };
+            self.handle(wake);
+        }
+    }
+
+    fn handle(&mut self, wake: Wake) {
+        match wake {
+            Wake::Child(generation, Stir::Frame(frame)) => self.take(Event::Frame { generation, frame }),
+            Wake::Child(generation, Stir::BadFrame(why)) => self.take(Event::BadFrame { generation, why }),
+            Wake::Child(generation, Stir::Output(pipe)) => {
+                if let Some(child) = self.children.get(generation) {
+                    child.pass_on(pipe);
+                }
+            }
+            Wake::Child(generation, Stir::Gone) => {
+                self.bury(generation);
+                orphans::reap(&self.children);
+            }
+            Wake::Call(call) => self.call(call),
+            Wake::Signal(Signalled::Stop(origin)) => self.take(Event::StopSignal { origin }),
+            Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
+            Wake::Deadline => self.take(Event::Tick),
+        }
+    }
+
+    /// Sees that those that were killed at the end are gone, so that nothing is left behind; but not for long.
+    async fn last_look(&mut self) {
+        let gone = async {
+            while !self.children.is_empty() {
+                if let (generation, Stir::Gone) = self.children.stir().await
+                    && let Some(child) = self.children.remove(generation)
+                {
+                    child.bury();
+                }
+            }
+        };
+        let _ = timeout(LAST_LOOK, gone).await;
+    }
+}
+
+/// The state before the first event.
+fn state(plan: &Plan, next: Numbers) -> State {
+    let spec = |worker: &crate::config::WorkerPlan| Spec {
+        name: worker.name.clone(),
+        role: worker.role,
+        stop_timeout: worker.stop_timeout,
+    };
+    let now = clock::now();
+    let identity = Identity {
+        pid: std::process::id(),
+        next_generation: next.generation,
+        next_crash: next.crash,
+        seed: now.unix_ms ^ (u64::from(std::process::id()) << 32),
+    };
+    State::new(plan.policy.clone(), plan.workers.iter().map(spec).collect(), identity, now)
+}

@@ -1,0 +1,89 @@
+//! One log pipe of one worker.
+
+use super::watch::{drained, watch};
+use crate::log::worker::{Lines, Origin, write};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::{Errno, read, retry_on_intr},
+};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+use tokio::io::unix::AsyncFd;
+
+/// How much is read at once, so that a worker that talks without end cannot keep the supervisor from the others.
+const CHUNK: usize = 16 << 10;
+
+/// How much is still read from a worker that is gone: as much as a pipe holds by default (pipe(7)).
+const LAST: usize = 64 << 10;
+
+/// The reading end, and the line that is being read.
+#[derive(Debug)]
+pub(super) struct LogPipe {
+    fd: AsyncFd<OwnedFd>,
+    open: bool,
+    lines: Lines,
+    origin: Origin,
+}
+
+impl LogPipe {
+    pub(super) fn new(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+        fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
+        Ok(Self { fd: watch(fd)?, open: true, lines: Lines::new(Instant::now()), origin })
+    }
+
+    /// Ready when there is something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.open {
+            return Poll::Pending;
+        }
+        // An error is found again, and handled, by the read.
+        drop(ready!(self.fd.poll_read_ready(cx)));
+        Poll::Ready(())
+    }
+
+    /// Reads what there is, up to a bound, and passes it on. Says how much it was.
+    pub(super) fn pass_on(&mut self) -> usize {
+        let mut chunk = [0; CHUNK];
+        match retry_on_intr(|| read(&self.fd, &mut chunk)) {
+            Ok(0) => {
+                self.open = false;
+                0
+            }
+            Ok(length) => {
+                let origin = &self.origin;
+                self.lines.feed(&chunk[..length], Instant::now(), |output| write(origin, &output));
+                length
+            }
+            Err(Errno::AGAIN) => {
+                drained(&self.fd);
+                0
+            }
+            Err(error) => {
+                tracing::warn!(
+                    worker = self.origin.worker,
+                    "its {} cannot be read any more: {error}",
+                    self.origin.stream
+                );
+                self.open = false;
+                0
+            }
+        }
+    }
+
+    /// Passes on what the worker said before it was gone. Descendants that have escaped it may hold the pipe open still:
+    /// they are not waited for.
+    pub(super) fn end(mut self) {
+        let mut left = LAST;
+        while self.open && left > 0 {
+            match self.pass_on() {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
+        }
+        self.lines.end(|output| write(&self.origin, &output));
+    }
+}

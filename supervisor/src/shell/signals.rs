@@ -1,0 +1,78 @@
+//! Signals to the supervisor, with their origin.
+
+use futures_core::Stream as _;
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
+    iterator::exfiltrator::origin::WithOrigin,
+    low_level::{siginfo::Origin, signal_name},
+};
+use signal_hook_tokio::SignalsInfo;
+use std::{future::poll_fn, io, pin::Pin};
+
+/// What a signal asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Signalled {
+    /// To stop; who asks.
+    Stop(String),
+    /// To look for orphans.
+    Child,
+}
+
+/// The signals that were registered for.
+pub(super) struct Signals(SignalsInfo<WithOrigin>);
+
+impl Signals {
+    /// Registers for the signals that stop, and for SIGCHLD. A SIGHUP that was ignored when the supervisor was started
+    /// (nohup(1)) stays ignored.
+    pub(super) fn register() -> io::Result<Self> {
+        let mut signals = vec![SIGTERM, SIGINT, SIGCHLD];
+        if !is_ignored(SIGHUP) {
+            signals.push(SIGHUP);
+        }
+        Ok(Self(SignalsInfo::new(signals)?))
+    }
+
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) -> Signalled {
+        match poll_fn(|cx| Pin::new(&mut self.0).poll_next(cx)).await {
+            Some(origin) if origin.signal == SIGCHLD => Signalled::Child,
+            Some(origin) => Signalled::Stop(tell(&origin)),
+            // The stream ends only when its handle closes it, which nobody does.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn tell(origin: &Origin) -> String {
+    let name = signal_name(origin.signal).unwrap_or("a signal");
+    match origin.process {
+        Some(process) if process.pid > 0 => {
+            let command = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+            let command = command.trim();
+            let command = if command.is_empty() { String::new() } else { format!(" ({command})") };
+            format!("{name} from pid {}{command}, uid {}", process.pid, process.uid)
+        }
+        // Sent from outside of our pid namespace, or by the kernel: Ctrl-C on the terminal.
+        Some(_) => format!("{name} from outside"),
+        None => format!("{name} from the terminal"),
+    }
+}
+
+/// Whether a signal is ignored, from `SigIgn` in proc_pid_status(5).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).is_some_and(|mask| mask & 1 == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_programs_ignore_sigpipe_and_not_sigterm() {
+        assert!(is_ignored(signal_hook::consts::SIGPIPE));
+        assert!(!is_ignored(SIGTERM));
+    }
+}

@@ -1,0 +1,206 @@
+//! Starting a process: a clean environment, a process group of its own, and no fd but those that are meant for it.
+//!
+//! Always on the main thread: nothing else runs between fork and exec then, and whatever follows the spawning thread
+//! follows the supervisor.
+
+use super::{
+    child::{Child, Control},
+    output::LogPipe,
+};
+use crate::{
+    config::{Listen, Plan, WorkerPlan, plan::program},
+    log::worker::Origin,
+};
+use anyhow::Context as _;
+use bulkhead_proto::{
+    fds::{Bequest, FDS_VARIABLE, FdName},
+    ids::Generation,
+    link::Memory,
+    pipe::{self, Receiver, Sender},
+    settings::{SETTINGS_VARIABLE, Settings},
+    words::Role,
+};
+use command_fds::CommandFdExt as _;
+use rustix::process::Pid;
+use std::{
+    ffi::OsString,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// Variables that every worker may see: none of them carries a secret.
+const HARMLESS: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
+
+/// Locale variables begin with this.
+const LOCALE: &str = "LC_";
+
+/// What all workers are started with.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    /// The supervisor's own executable: programs are looked for beside it.
+    pub(super) executable: PathBuf,
+    /// The listening socket, for the API.
+    pub(super) listener: OwnedFd,
+    /// Where it listens.
+    pub(super) address: Listen,
+    /// The log filter in force.
+    pub(super) filter: String,
+}
+
+/// A process could not be started.
+#[derive(Debug)]
+pub(super) struct SpawnError {
+    /// Why, for people.
+    pub(super) text: String,
+    /// Trying again cannot help.
+    pub(super) config: bool,
+}
+
+impl From<anyhow::Error> for SpawnError {
+    fn from(error: anyhow::Error) -> Self {
+        Self { text: format!("{error:#}"), config: false }
+    }
+}
+
+/// Lowers the limit of core dumps for this process and, by inheritance, its workers: a dump delays the word of a death by
+/// seconds.
+pub(super) fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        tracing::warn!("core dumps cannot be switched off: {error}");
+    }
+}
+
+impl Spawner {
+    /// Starts one generation of a worker.
+    pub(super) fn spawn(
+        &self,
+        plan: &Plan,
+        worker: &WorkerPlan,
+        generation: Generation,
+        memory: &Memory,
+    ) -> Result<Child, SpawnError> {
+        let (bequest, control) = self.bequest(worker.role, memory)?;
+        let mut command = self.command(plan, worker, generation, &bequest)?;
+        command.preserved_fds(bequest.into_fds());
+        let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
+        // The worker's ends must not stay open here, or its death would close nothing.
+        drop(command);
+        let origin = |stream| Origin { worker: worker.name.clone(), generation, stream };
+        let mut output = Vec::new();
+        for (fd, stream) in [
+            (child.stdout.take().map(OwnedFd::from), "stdout"),
+            (child.stderr.take().map(OwnedFd::from), "stderr"),
+        ] {
+            output.extend(fd.map(|fd| LogPipe::new(fd, origin(stream))).transpose().context("log pipe")?);
+        }
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its pid")?;
+        Ok(Child::new(pid, control, output).context("pidfd")?)
+    }
+
+    /// The fds that a worker of this role inherits, and our ends of its pipes.
+    fn bequest(&self, role: Role, memory: &Memory) -> anyhow::Result<(Bequest, Control)> {
+        let mut bequest = Bequest::default();
+        match role {
+            Role::Api => {
+                bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
+                memory.bequeath_to_api(&mut bequest)?;
+            }
+            Role::Analytics => memory.bequeath_to_analytics(&mut bequest)?,
+            Role::Plain => return Ok((bequest, Control::none())),
+        }
+        let (control_in, to) = pipe::pair().context("control pipe")?;
+        let (from, control_out) = pipe::pair().context("control pipe")?;
+        bequest.add(FdName::ControlIn, control_in);
+        bequest.add(FdName::ControlOut, control_out);
+        Ok((bequest, Control::new(Receiver::new(from), Sender::new(to)).context("control pipe")?))
+    }
+
+    fn command(
+        &self,
+        plan: &Plan,
+        worker: &WorkerPlan,
+        generation: Generation,
+        bequest: &Bequest,
+    ) -> anyhow::Result<Command> {
+        let (name, arguments) = worker.command.split_first().context("its command is empty")?;
+        let mut command = Command::new(program(name, &self.executable));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).env_clear();
+        command.envs(std::env::vars_os().filter(|(name, _)| passes(name, &worker.pass_env)));
+        command.envs(&worker.env);
+        command.env("BULKHEAD_WORKER", &worker.name);
+        if let Some(cwd) = &worker.cwd {
+            command.current_dir(cwd);
+        }
+        match worker.role {
+            Role::Plain => {
+                command.env("BULKHEAD_API_URL", self.address.url());
+            }
+            Role::Api | Role::Analytics => {
+                command.env(FDS_VARIABLE, bequest.variable());
+                command.env(SETTINGS_VARIABLE, self.settings(plan, worker, generation).to_json()?);
+            }
+        }
+        Ok(command)
+    }
+
+    fn settings(&self, plan: &Plan, worker: &WorkerPlan, generation: Generation) -> Settings {
+        Settings {
+            worker: worker.name.clone(),
+            role: worker.role,
+            generation,
+            faults: plan.policy.faults,
+            max_series: plan.max_series,
+            max_body: plan.max_body,
+            stop_timeout_ms: u64::try_from(worker.stop_timeout.as_millis()).unwrap_or(u64::MAX),
+            log: self.filter.clone(),
+        }
+    }
+}
+
+fn passes(name: &OsString, pass_env: &[String]) -> bool {
+    name.to_str().is_some_and(|name| {
+        HARMLESS.contains(&name) || name.starts_with(LOCALE) || pass_env.iter().any(|wanted| wanted == name)
+    })
+}
+
+fn failed(command: &Command, error: &io::Error) -> SpawnError {
+    let config = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::IsADirectory
+    ) || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+    let program = std::path::Path::new(command.get_program()).display();
+    let folder = command.get_current_dir().map(|cwd| format!(" in {}", cwd.display())).unwrap_or_default();
+    SpawnError { text: format!("{program}{folder}: {error}"), config }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_sees_the_harmless_variables_and_those_that_it_was_promised() {
+        let promised = ["TOKEN".to_owned()];
+        for (name, seen) in
+            [("PATH", true), ("LC_ALL", true), ("TOKEN", true), ("AWS_SECRET", false), ("LD_PRELOAD", false)]
+        {
+            assert_eq!(passes(&name.into(), &promised), seen, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_missing_program_is_a_matter_of_configuration() {
+        let mut command = Command::new("/nonexistent/program");
+        let missing = command.spawn().unwrap_err();
+        let error = failed(&command, &missing);
+        assert!(error.config && error.text.contains("/nonexistent/program"), "{error:?}");
+    }
+}
