@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, ToWorker},
+    control::{FromWorker, Outcome, PROTOCOL, Request, ToWorker},
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::Generation,
     link::Memory,
@@ -93,8 +93,12 @@ impl Worker {
         self.control.as_ref().unwrap().send(frame).unwrap();
     }
 
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.socket.local_addr().unwrap()).unwrap()
+    }
+
     fn ask(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.socket.local_addr().unwrap()).unwrap();
+        let mut stream = self.connect();
         let body = r#"{"series":"s","value":1}"#;
         write!(
             stream,
@@ -174,6 +178,28 @@ fn it_dies_as_it_is_told_to() {
         worker.say(&ToWorker::Fault(kind));
         let (status, log) = worker.end();
         assert_eq!((status.code(), status.signal()), (code, signal), "{kind}: {log}");
+    }
+}
+
+#[test]
+fn who_asks_for_its_death_over_http_is_answered_first() {
+    let answered = |id| ToWorker::Answer { id, outcome: Outcome::Done };
+    let fault = |_| ToWorker::Fault(FaultKind::Exit);
+    let orders: [[&dyn Fn(u64) -> ToWorker; 2]; 2] = [[&answered, &fault], [&fault, &answered]];
+    for order in orders {
+        let mut worker = Worker::start();
+        let mut client = worker.connect();
+        write!(client, "POST /v1/faults/api/exit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").unwrap();
+        let Received::Frame(FromWorker::Request { id, request }) = worker.said.recv().unwrap() else {
+            panic!("a request is expected")
+        };
+        assert_eq!(request, Request::Fault { worker: "api".into(), kind: FaultKind::Exit });
+        for frame in order {
+            worker.say(&frame(id));
+        }
+        let text = answer(client);
+        assert!(text.starts_with("HTTP/1.1 202"), "{text}");
+        assert_eq!(worker.end().0.code(), Some(3));
     }
 }
 
