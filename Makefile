@@ -1,6 +1,7 @@
 # make run      build and start everything on 127.0.0.1:8080; Ctrl-C stops it
 # make check    the contributor's quick loop: format, lints, unit tests
 # make test     everything, on the real binaries
+# make loom     the models of the shared memory: every interleaving, every ordering
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
 # make install  PREFIX=/usr/local DESTDIR=
 # make clean    remove what was built and the demonstration's state
@@ -15,7 +16,7 @@ PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-ana
 # cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test deny install clean
+.PHONY: run check lint test loom deny install clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
@@ -51,3 +52,7 @@ install:
 clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
+
+# The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
+loom:
+	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release -p bulkhead-proto --test loom
