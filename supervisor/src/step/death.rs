@@ -2,7 +2,8 @@
 //! Every generation that was begun gets exactly one crash number and one line of log.
 
 use super::{
-    Action, Course, Exit, Is, LogRecord, Millis, Next, PostMortem, Process, Stage, Turn, Wanted, Who, Why,
+    Action, Course, Exit, Goal, Is, LogRecord, Millis, Next, PostMortem, Process, Stage, Turn, Wanted, Who,
+    Why,
     diagnosis::{Leaving, Verdict, verdict},
     mutant::{self, Mutant},
     turn::{At, Lane},
@@ -76,6 +77,8 @@ impl Turn<'_> {
         if let Next::Parked(probe_in) = next {
             let deaths = self.worker(id).tally.streak;
             self.log(LogRecord::WorkerParked { who, deaths, probe_in });
+            // Those whose new generation was not spawned yet as well: a parked worker plans none.
+            self.disappoint_if(id, &text, |goal| matches!(goal, Goal::Running { .. }));
         }
         self.disappoint(id, gone.process.generation, &text);
     }

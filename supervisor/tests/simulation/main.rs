@@ -1,0 +1,83 @@
+//! The heart of the supervisor under simulation: virtual time, simulated processes that are slow, lie, die at any
+//! phase and do not leave, operators whose commands cross deaths, clocks that jump. The same seed is the same run.
+//!
+//! `SEED=…` begins elsewhere, `SEEDS=…` runs more: `SEED=1 SEEDS=1000000 cargo test --test simulation`.
+
+mod judge;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod operator;
+mod prng;
+mod process;
+mod record;
+mod weather;
+mod world;
+
+use std::{env, num::NonZero, thread};
+use world::World;
+
+/// In `make test`.
+const SEEDS: u64 = 10_000;
+
+/// So much of a broken run's story is shown.
+const LINES: usize = 80;
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// The first seed that breaks an invariant, of every `stride`th in the range; or how many turns all took.
+fn first_broken(seeds: impl Iterator<Item = u64>) -> Result<u64, u64> {
+    let mut turns = 0;
+    for seed in seeds {
+        let mut world = World::new(seed, false);
+        if world.run().is_err() {
+            return Err(seed);
+        }
+        turns += u64::from(world.turns);
+    }
+    Ok(turns)
+}
+
+/// Runs it again, and tells what happened.
+fn story(seed: u64) -> String {
+    let mut world = World::new(seed, true);
+    let broken = world.run().err().unwrap_or_default();
+    let story = world.story.unwrap_or_default();
+    let tail = story[story.len().saturating_sub(LINES)..].join("\n");
+    format!(
+        "{tail}\n\nSEED={seed}: {broken}\n{:?}\nagain: SEED={seed} SEEDS=1 cargo test --test simulation",
+        world.weather
+    )
+}
+
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let (first, seeds) = (number("SEED", 1), number("SEEDS", SEEDS));
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let results: Vec<_> = thread::scope(|scope| {
+        let run = |lane| {
+            let stride = threads;
+            scope.spawn(move || first_broken((first..first.saturating_add(seeds)).skip(lane).step_by(stride)))
+        };
+        let running: Vec<_> = (0..threads).map(run).collect();
+        running.into_iter().map(|thread| thread.join().expect("a run does not panic")).collect()
+    });
+    if let Some(seed) = results.iter().filter_map(|result| result.err()).min() {
+        panic!("{}", story(seed));
+    }
+    let turns: u64 = results.into_iter().filter_map(Result::ok).sum();
+    println!("{seeds} seeds, {turns} turns: every invariant held");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let tell = |seed| {
+        let mut world = World::new(seed, true);
+        let result = world.run();
+        (result, world.story, world.state)
+    };
+    for seed in 1..20 {
+        assert_eq!(tell(seed), tell(seed));
+    }
+}

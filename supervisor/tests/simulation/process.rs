@@ -1,0 +1,172 @@
+//! Simulated processes: what they do by themselves, and how they take what is done to them.
+
+use crate::{
+    weather::Temper,
+    world::{Happening, World},
+};
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL, Request, ToWorker},
+    ids::Generation,
+    words::{FaultKind, Role},
+};
+use bulkhead_supervisor::step::{Event, Exit, Signal, WorkerId};
+
+pub(crate) struct Process {
+    pub(crate) role: Role,
+    pub(crate) temper: Temper,
+    pub(crate) alive: bool,
+    pub(crate) active: bool,
+}
+
+pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
+
+impl World {
+    pub(crate) fn spawn(&mut self, worker: WorkerId, generation: Generation) {
+        let role = self.state.workers[usize::from(worker.0)].role;
+        if !self.calm && self.prng.percent(self.weather.unborn) {
+            let config = self.prng.percent(10);
+            let delay = self.prng.below(3);
+            let failed = Event::SpawnFailed { generation, error: "no luck".to_owned(), config };
+            return self.later(delay, Happening::Event(failed));
+        }
+        let temper = if self.calm {
+            Temper::honest(&mut self.prng)
+        } else {
+            Temper::draw(&mut self.prng, &self.weather)
+        };
+        let pid = u32::try_from(1_000 + generation.0 % 1_000_000).expect("a small number");
+        let birth = self.prng.below(3);
+        self.later(birth, Happening::Event(Event::Spawned { generation, pid }));
+        self.plan(generation, role, birth, &temper);
+        self.processes.insert(generation, Process { role, temper, alive: true, active: role == Role::Plain });
+    }
+
+    /// What it will do by itself.
+    fn plan(&mut self, generation: Generation, role: Role, birth: u64, temper: &Temper) {
+        if let Some((age, exit)) = temper.death {
+            self.later(birth + age + 1, Happening::Dies(generation, exit));
+        }
+        if role == Role::Plain {
+            return;
+        }
+        let Some(hello) = temper.hello else { return };
+        let protocol = if temper.foreign { PROTOCOL + 1 } else { PROTOCOL };
+        let frame = FromWorker::Hello { protocol, build: "simulated".to_owned() };
+        self.later(birth + hello, Happening::Says(generation, frame));
+        if let Some(ready) = temper.ready {
+            self.later(birth + hello + ready + 1, Happening::Says(generation, FromWorker::Ready));
+        }
+        if let Some(age) = temper.lie {
+            let lie = self.lie(generation);
+            self.later(birth + age, lie);
+        }
+    }
+
+    fn lie(&mut self, generation: Generation) -> Happening {
+        let frame = match self.prng.below(6) {
+            0 => return Happening::Babbles(generation),
+            1 => FromWorker::Hello { protocol: PROTOCOL, build: "again".to_owned() },
+            2 => FromWorker::Ready,
+            3 => FromWorker::SeqMark(self.prng.next()),
+            4 => self.request(),
+            _ => FromWorker::Panicked {
+                message: "only joking".repeat(100),
+                location: "nowhere".to_owned(),
+                thread: "liar".to_owned(),
+            },
+        };
+        Happening::Says(generation, frame)
+    }
+
+    fn request(&mut self) -> FromWorker {
+        let worker = self.prng.pick(&self.names).clone();
+        let kind = *self.prng.pick(FaultKind::ALL);
+        FromWorker::Request { id: self.prng.next(), request: Request::Fault { worker, kind } }
+    }
+
+    /// A while of work: the API accepts and asks, the analysis commits and dies of poison.
+    pub(crate) fn work(&mut self, generation: Generation) {
+        let Some(role) = self.processes.get(&generation).map(|process| process.role) else { return };
+        match role {
+            Role::Api => {
+                self.head += self.prng.below(20);
+                if self.poison.is_none() && !self.calm && self.prng.percent(self.weather.poison / 10) {
+                    self.poison = Some(self.head + 1);
+                }
+                if self.prng.percent(2) && !self.calm {
+                    let frame = self.request();
+                    self.later(0, Happening::Says(generation, frame));
+                }
+            }
+            Role::Analytics => {
+                let reached = self.head.min(self.committed + self.prng.below(60));
+                match self.poison {
+                    Some(poison) if poison <= reached => {
+                        self.committed = self.committed.max(poison - 1);
+                        self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
+                    }
+                    Some(_) | None => self.committed = reached,
+                }
+            }
+            Role::Plain => return,
+        }
+        let pause = self.prng.between(20, 400);
+        self.later(pause, Happening::Works(generation));
+    }
+
+    pub(crate) fn receives(&mut self, generation: Generation, frame: ToWorker) {
+        if !self.lives(generation) {
+            return;
+        }
+        if !self.calm && self.prng.percent(1) {
+            return self.later(0, Happening::Event(Event::PipeFull { generation, frame }));
+        }
+        let Some(process) = self.processes.get_mut(&generation) else { return };
+        match frame {
+            ToWorker::Activate => {
+                process.active = true;
+                let pause = self.prng.below(100);
+                self.later(pause, Happening::Works(generation));
+            }
+            ToWorker::Drain => self.loses_control(generation),
+            ToWorker::Fault(kind) if process.temper.obeys_faults => {
+                let exit = match kind {
+                    FaultKind::Panic => Exit::Code(101),
+                    FaultKind::Abort => Exit::Signal { number: 6, core: false },
+                    FaultKind::Segv => Exit::Signal { number: 11, core: false },
+                    FaultKind::Exit => Exit::Code(3),
+                    FaultKind::Kill => SIGKILL,
+                };
+                let delay = self.prng.below(30);
+                self.later(delay, Happening::Dies(generation, exit));
+            }
+            ToWorker::Fault(_) | ToWorker::Answer { .. } => {}
+        }
+    }
+
+    /// `Drain` and end of file mean the same.
+    pub(crate) fn loses_control(&mut self, generation: Generation) {
+        let Some(drain) = self.processes.get(&generation).and_then(|process| process.temper.drain) else {
+            return;
+        };
+        self.later(drain, Happening::Dies(generation, Exit::Code(0)));
+    }
+
+    pub(crate) fn is_signalled(&mut self, generation: Generation, signal: Signal) {
+        let Some(temper) = self.processes.get(&generation).map(|process| process.temper.clone()) else {
+            return;
+        };
+        match (signal, temper.term) {
+            (Signal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
+            (Signal::Term, Some(delay)) => {
+                let exit = if self.prng.percent(50) {
+                    Exit::Code(0)
+                } else {
+                    Exit::Signal { number: 15, core: false }
+                };
+                self.later(delay, Happening::Dies(generation, exit));
+            }
+            (Signal::Term, None) => {}
+        }
+    }
+}

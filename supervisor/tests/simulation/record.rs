@@ -1,0 +1,101 @@
+//! What the judge writes down.
+
+use crate::judge::Moment;
+use bulkhead_proto::{control::Phase, words::Role};
+use bulkhead_supervisor::step::{self, Wanted};
+
+/// One generation, from its `Spawn` on.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) worker: usize,
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    pub(crate) ready: bool,
+    pub(crate) died: bool,
+    /// When its spawn was ordered; this and the next two on the simulation's clock.
+    pub(crate) ordered: u64,
+    pub(crate) activated: Option<u64>,
+    /// When it was first asked to leave.
+    pub(crate) asked: Option<u64>,
+    /// When its group was killed, on the supervisor's clock.
+    pub(crate) killed: Option<u64>,
+}
+
+impl Record {
+    pub(crate) fn new(worker: usize, role: Role, ordered: u64) -> Self {
+        Self {
+            worker,
+            role,
+            phase: Phase::Spawned,
+            ready: false,
+            died: false,
+            ordered,
+            activated: None,
+            asked: None,
+            killed: None,
+        }
+    }
+
+    pub(crate) fn ask(&mut self, lived: u64) {
+        self.asked.get_or_insert(lived);
+    }
+
+    pub(crate) fn kill(&mut self, now: Moment) {
+        self.asked.get_or_insert(now.lived);
+        self.killed.get_or_insert(now.mono);
+    }
+
+    /// Nobody has asked it to leave. The analysis is active until it is dead: it may still write.
+    pub(crate) fn is_active(&self) -> bool {
+        match self.role {
+            Role::Analytics => self.activated.is_some(),
+            Role::Api => self.activated.is_some() && self.asked.is_none(),
+            Role::Plain => true,
+        }
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        !self.ready && self.asked.is_none()
+    }
+}
+
+/// A command without its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Start,
+    Stop,
+    Restart,
+    Fault,
+}
+
+impl Command {
+    /// What it makes wanted.
+    pub(crate) fn target(self) -> Option<Wanted> {
+        match self {
+            Self::Start | Self::Restart => Some(Wanted::Running),
+            Self::Stop => Some(Wanted::Stopped),
+            Self::Fault => None,
+        }
+    }
+}
+
+/// A command to a worker that exists.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operator {
+    pub(crate) client: u64,
+    pub(crate) worker: usize,
+    pub(crate) command: Command,
+}
+
+impl Operator {
+    pub(crate) fn new(client: u64, command: &step::Command, names: &[String]) -> Option<Self> {
+        let (name, command) = match command {
+            step::Command::Start(name) => (name, Command::Start),
+            step::Command::Stop(name) => (name, Command::Stop),
+            step::Command::Restart(name) => (name, Command::Restart),
+            step::Command::Fault(name, _) => (name, Command::Fault),
+        };
+        let worker = names.iter().position(|known| known == name)?;
+        Some(Self { client, worker, command })
+    }
+}
