@@ -105,12 +105,12 @@ fn restart_api_refuses_nobody_and_breaks_no_request() {
 #[test]
 fn restart_gives_a_plain_worker_a_new_process() {
     let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "idle");
+    bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
     let old = bulkhead.pid_of("idle");
     let mut story = bulkhead.log().from_now();
     done(&bulkhead.say(&["restart", "idle"]));
     story.wait_for_worker("worker_died", "idle");
-    assert_ne!(story.wait_for_worker("worker_activated", "idle").pid(), old);
+    assert_ne!(story.wait_for_worker("worker_ready", "idle").pid(), old);
 }
 
 #[test]

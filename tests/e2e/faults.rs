@@ -79,11 +79,12 @@ fn every_fault_by_event_ends_the_analysis_which_is_explained_with_the_event() {
 fn a_plain_worker_can_be_killed_and_comes_back_and_other_faults_are_refused() {
     let config = format!("{FAULTS}[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n");
     let bulkhead = Home::new(&config).start();
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "idle");
-    death_and_return(&bulkhead, "idle", || {
-        let said = bulkhead.say(&["fault", "idle", "kill"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-    });
+    bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
+    let mut story = bulkhead.log().from_now();
+    let said = bulkhead.say(&["fault", "idle", "kill"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    story.wait_for_worker("worker_died", "idle");
+    story.wait_for_worker("worker_ready", "idle");
     let said = bulkhead.say(&["fault", "idle", "panic"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("kill"), "it should name the fault that works: {said:?}");

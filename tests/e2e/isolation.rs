@@ -13,7 +13,7 @@ fn count(fds: &[(i32, FDTarget)], is: impl Fn(&FDTarget) -> bool) -> usize {
 #[test]
 fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
     let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
-    let idle = bulkhead.log().from_start().wait_for_worker("worker_activated", "idle");
+    let idle = bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
     // Until it has executed its program, the child still has what the supervisor has.
     bulkhead_tests::eventually(bulkhead.log(), "the plain worker to be its program", || {
         process::program(idle.pid()).is_some_and(|program| program.ends_with("sleep"))

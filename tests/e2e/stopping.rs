@@ -1,8 +1,7 @@
 //! The end of the supervisor: nothing stays behind, and it says what it did.
 
 use bulkhead_tests::{
-    Home,
-    log::DEADLINE,
+    Bulkhead, Home,
     process::{self, Signal},
 };
 
@@ -10,8 +9,14 @@ use bulkhead_tests::{
 const STUBBORN: &str = r#"
 [[worker]]
 name = "stubborn"
-command = ["sh", "-c", "trap '' TERM; (trap '' TERM; while :; do sleep 1; done) & while :; do sleep 1; done"]
+command = ["sh", "-c", "trap '' TERM; (while :; do sleep 1; done) & echo never; while :; do sleep 1; done"]
 "#;
+
+fn start_with_stubborn(stop_timeout: &str) -> Bulkhead {
+    let bulkhead = Home::new(&format!("{STUBBORN}stop_timeout = \"{stop_timeout}\"\n")).start();
+    bulkhead.log().from_start().wait_for("the stubborn worker's word", |line| line.raw().contains("never"));
+    bulkhead
+}
 
 #[test]
 fn sigterm_ends_every_process_and_says_so() {
@@ -25,7 +30,7 @@ fn ctrl_c_ends_every_process_and_says_so() {
 
 fn stops_in_order(signal: Signal) {
     let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "idle");
+    bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
     let tree = process::tree(bulkhead.pid());
     assert_eq!(tree.len(), 4, "the supervisor and three workers: {:?}", process::alive(&tree));
 
@@ -44,8 +49,7 @@ fn stops_in_order(signal: Signal) {
 
 #[test]
 fn a_worker_that_does_not_leave_is_ended_with_its_children() {
-    let bulkhead = Home::new(&format!("{STUBBORN}stop_timeout = \"50ms\"\n")).start();
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "stubborn");
+    let bulkhead = start_with_stubborn("50ms");
     let tree = process::tree(bulkhead.pid());
 
     let stopped = bulkhead.stop(Signal::SIGTERM);
@@ -58,9 +62,8 @@ fn a_worker_that_does_not_leave_is_ended_with_its_children() {
 
 #[test]
 fn a_second_signal_ends_everything_at_once() {
-    let patience = 10 * DEADLINE.as_secs();
-    let bulkhead = Home::new(&format!("{STUBBORN}stop_timeout = \"{patience}s\"\n")).start();
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "stubborn");
+    // Longer than this test would wait.
+    let bulkhead = start_with_stubborn("1h");
     let tree = process::tree(bulkhead.pid());
     process::signal(bulkhead.pid(), Signal::SIGINT);
     bulkhead.log().from_start().wait_for("the orderly stop", |line| line.is("supervisor_stopping"));
