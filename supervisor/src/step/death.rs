@@ -146,7 +146,7 @@ impl Turn<'_> {
     /// What a worker does after a death if it is alone.
     fn after(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> (Is, Next) {
         let id = gone.at.id;
-        if self.state.course != Course::Up {
+        if self.state.course != Course::Up && !mutant::is(Mutant::LaunchInShutdown) {
             return (Is::Stopped, Next::Shutdown);
         }
         let wanted = match self.worker(id).wanted {

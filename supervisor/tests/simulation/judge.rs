@@ -35,6 +35,8 @@ struct Known {
     wanted: Wanted,
     /// Its configuration is wrong, and nobody has asked for another try.
     barred: bool,
+    /// Likewise, or perhaps so: nobody can expect it to run.
+    excused: bool,
     last_spawn: Option<u64>,
     /// Spawns for which nothing speaks but persistence.
     unexcused: Vec<u64>,
@@ -94,6 +96,7 @@ impl Judge {
             stop_timeout: ms(spec.stop_timeout),
             wanted: Wanted::Running,
             barred: false,
+            excused: false,
             last_spawn: None,
             unexcused: Vec::new(),
             committed: Seq(0),
@@ -120,8 +123,8 @@ impl Judge {
         self.gone
     }
 
-    pub(crate) fn is_barred(&self, worker: usize) -> bool {
-        self.workers[worker].barred
+    pub(crate) fn is_excused(&self, worker: usize) -> bool {
+        self.workers[worker].excused
     }
 
     fn living(&self) -> impl Iterator<Item = (Generation, &Record)> {
@@ -163,7 +166,10 @@ impl Judge {
 
     fn spawned(&mut self, generation: Generation) {
         if let Some(record) = self.records.get_mut(&generation) {
-            record.ready |= record.role == Role::Plain;
+            if record.role == Role::Plain {
+                record.ready = true;
+                record.activated = Some(self.now.lived);
+            }
         }
     }
 
@@ -185,7 +191,10 @@ impl Judge {
         }
         match frame {
             FromWorker::Hello { protocol, .. } if *protocol == PROTOCOL => record.phase = Phase::Greeted,
-            FromWorker::Hello { .. } => return self.offends(generation),
+            FromWorker::Hello { .. } => {
+                record.foreign = true;
+                return self.offends(generation);
+            }
             FromWorker::Ready => {
                 record.ready = true;
                 record.phase = if record.phase == Phase::Greeted { Phase::Ready } else { record.phase };
@@ -215,11 +224,11 @@ impl Judge {
                 worker.unexcused.clear();
             }
         }
-        let on_its_own = record.asked.is_none() && record.killed.is_none() && alone;
-        if on_its_own && exit == Exit::Code(78) && self.stopping.is_none() && worker.wanted == Wanted::Running
-        {
-            worker.barred = true;
-        }
+        let asked = record.asked.is_some() || record.killed.is_some();
+        let hopeless = record.foreign || exit == Exit::Code(78);
+        let wanted = self.stopping.is_none() && worker.wanted == Wanted::Running;
+        worker.excused |= hopeless;
+        worker.barred |= hopeless && wanted && alone && (record.foreign || !asked);
     }
 
     fn command(&mut self, client: u64, command: &bulkhead_supervisor::step::Command) {
@@ -229,7 +238,7 @@ impl Judge {
             Some(Operator { worker, command: Command::Start | Command::Stop | Command::Restart, .. }) => {
                 let worker = &mut self.workers[*worker];
                 worker.unexcused.clear();
-                worker.barred = false;
+                (worker.barred, worker.excused) = (false, false);
             }
             Some(Operator { command: Command::Fault, .. }) | None => {}
         }
@@ -494,7 +503,7 @@ impl Judge {
     pub(crate) fn all_is_well(&self, state: &State) -> Result<(), Broken> {
         for (index, (known, worker)) in self.workers.iter().zip(&state.workers).enumerate() {
             let running = worker.running().is_some();
-            let ought = known.wanted == Wanted::Running && !known.barred;
+            let ought = known.wanted == Wanted::Running && !known.excused;
             demand!(running || !ought, "{} does not come back: {:?}", worker.name, worker.main);
             let left = self.siblings(index).count();
             demand!(

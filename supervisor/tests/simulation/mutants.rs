@@ -12,7 +12,7 @@ fn every_planted_fault_breaks_an_invariant() {
     for mutant in Mutant::ALL {
         plant(Some(*mutant));
         match first_broken(1..=ENOUGH) {
-            Err(seed) => println!("{mutant:?}: found by seed {seed}"),
+            Err((seed, broken)) => println!("{mutant:?}: seed {seed}: {broken}"),
             Ok(_) => survivors.push(*mutant),
         }
         plant(None);

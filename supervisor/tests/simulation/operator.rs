@@ -29,7 +29,7 @@ pub(crate) fn types(world: &mut World) -> Result<(), Broken> {
 /// In the calm after the storm: what was barred is started, once.
 fn put_right(world: &mut World) -> Result<(), Broken> {
     for index in 0..world.names.len() {
-        if world.judge.is_barred(index) && world.prng.percent(50) {
+        if world.judge.is_excused(index) && world.prng.percent(50) {
             let name = world.names[index].clone();
             command_of_a_new_client(world, Command::Start(name))?;
         }

@@ -110,7 +110,7 @@ impl World {
             }
             Role::Plain => return,
         }
-        let pause = self.prng.between(20, 400);
+        let pause = if self.calm { self.prng.between(2_000, 8_000) } else { self.prng.between(20, 400) };
         self.later(pause, Happening::Works(generation));
     }
 

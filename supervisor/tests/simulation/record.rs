@@ -11,6 +11,8 @@ pub(crate) struct Record {
     pub(crate) role: Role,
     pub(crate) phase: Phase,
     pub(crate) ready: bool,
+    /// It speaks another protocol.
+    pub(crate) foreign: bool,
     pub(crate) died: bool,
     /// When its spawn was ordered; this and the next two on the simulation's clock.
     pub(crate) ordered: u64,
@@ -28,6 +30,7 @@ impl Record {
             role,
             phase: Phase::Spawned,
             ready: false,
+            foreign: false,
             died: false,
             ordered,
             activated: None,

@@ -13,9 +13,13 @@ use bulkhead_proto::{
     words::Role,
 };
 use bulkhead_supervisor::step::{
-    Action, Event, Exit, Identity, Millis, Now, PostMortem, Spec, State, next_deadline, status, step,
+    Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Spec, State, next_deadline,
+    status, step,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A run that has not come to its end by then never will.
 const MAX_TURNS: u32 = 30_000;
@@ -64,6 +68,8 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     pub(crate) clients: u64,
     pub(crate) turns: u32,
+    /// What the log told of: names of lines, causes, decisions.
+    pub(crate) seen: BTreeSet<&'static str>,
     /// What happened, when somebody wants to read it.
     pub(crate) story: Option<Vec<String>>,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -96,6 +102,7 @@ impl World {
             calm: false,
             clients: 0,
             turns: 0,
+            seen: BTreeSet::new(),
             story: told.then(Vec::new),
             queue: BTreeMap::new(),
             queued: 0,
@@ -307,12 +314,26 @@ impl World {
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
                 self.later(delay, Happening::Event(Event::Saved { result }));
             }
-            Action::Answer { .. }
-            | Action::ReserveSeqs { .. }
-            | Action::KickBells
-            | Action::Log(_)
-            | Action::Exit { .. } => {}
+            Action::Log(record) => self.note(&record),
+            Action::Answer { .. } | Action::ReserveSeqs { .. } | Action::KickBells | Action::Exit { .. } => {}
         }
+    }
+
+    /// For the test that nothing is left untried.
+    fn note(&mut self, record: &LogRecord) {
+        self.seen.insert(record.event_name());
+        let LogRecord::WorkerDied { cause, next, .. } = record else { return };
+        self.seen.insert(cause.as_str());
+        self.seen.insert(match next {
+            Next::RestartNow => "restart now",
+            Next::RestartIn(_) => "restart in",
+            Next::Successor(_) => "successor",
+            Next::Predecessor(_) => "predecessor",
+            Next::Parked(Some(_)) => "parked for a time",
+            Next::Parked(None) => "parked for good",
+            Next::Stopped => "stopped",
+            Next::Shutdown => "shutdown",
+        });
     }
 }
 
