@@ -1,0 +1,29 @@
+//! All operations that are stepped through, and those with a planted fault.
+
+pub mod append;
+mod board;
+mod commit;
+mod consume;
+mod plants;
+pub mod snapshot;
+mod take_over;
+
+use crate::scenario::Scenario;
+
+/// Every scenario that must be right at every step.
+#[must_use]
+pub fn all() -> Vec<&'static dyn Scenario> {
+    [append::ALL, consume::ALL, commit::ALL, take_over::ALL, board::ALL].concat()
+}
+
+/// Every scenario with a fault, each of which must be found.
+#[must_use]
+pub fn planted() -> Vec<&'static dyn Scenario> {
+    plants::ALL.to_vec()
+}
+
+/// What the child knows by that name; also what is judged by tests of its own.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn Scenario> {
+    [all(), planted(), snapshot::ALL.to_vec()].concat().into_iter().find(|scenario| scenario.name() == name)
+}

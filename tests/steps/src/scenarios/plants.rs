@@ -1,0 +1,183 @@
+//! Planted faults: the same operations, done wrong in the way that somebody might do them. The rig must find each.
+//!
+//! They are made of the real ones, whose stores are noted down and carried out otherwise.
+
+use super::append::THREE;
+use crate::{
+    child::Region,
+    datum::batch,
+    deferred::{Deferred, Write},
+    scenario::{History, Scenario},
+    service::Analysis,
+    world::World,
+};
+use anyhow::{Context as _, Result};
+use bulkhead_proto::{
+    board::BoardWriter,
+    fds::{FdName, Inherited},
+    ids::Position,
+    link::AnalyticsLink,
+    ring::Appender,
+    segment::{Kind, ReadWrite},
+    state_memory::StateMemory,
+    words::Role,
+};
+
+/// A scenario whose child does it wrong.
+struct Plant {
+    name: &'static str,
+    /// The scenario whose beginning and judgement it shares.
+    of: &'static str,
+    act: fn(&mut Inherited, &Region) -> Result<()>,
+}
+
+/// All of them.
+pub(super) const ALL: &[&dyn Scenario] = &[
+    &Plant { name: "plant_head_before_the_bytes", of: "append", act: head_before_the_bytes },
+    &Plant { name: "plant_tail_in_place", of: "append", act: tail_in_place },
+    &Plant {
+        name: "plant_commit_before_the_record",
+        of: "commit_known_series",
+        act: commit_before_the_record,
+    },
+    &Plant {
+        name: "plant_bodies_behind_the_commit",
+        of: "commit_known_series",
+        act: bodies_behind_the_commit,
+    },
+    &Plant { name: "plant_no_scrub", of: "scrub_and_commit", act: no_scrub },
+    &Plant { name: "plant_edition_before_the_value", of: "publish_a_board", act: edition_before_the_value },
+];
+
+impl Plant {
+    fn base(&self) -> Result<&'static dyn Scenario> {
+        let all = super::all();
+        let base = all.iter().find(|scenario| scenario.name() == self.of);
+        base.copied().with_context(|| format!("no scenario {}", self.of))
+    }
+}
+
+impl Scenario for Plant {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn role(&self) -> Role {
+        self.base().map_or(Role::Plain, Scenario::role)
+    }
+
+    fn prepare(&self, world: &World) -> Result<History> {
+        self.base()?.prepare(world)
+    }
+
+    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+        (self.act)(fds, region)
+    }
+
+    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+        self.base()?.judge(copy, history)
+    }
+
+    fn last_stage(&self) -> usize {
+        self.base().map_or(0, Scenario::last_stage)
+    }
+}
+
+/// Appends, and hands the stores to the page and to the ring to `carry_out` instead.
+fn append(
+    fds: &mut Inherited,
+    region: &Region,
+    carry_out: fn(page: &Deferred<ReadWrite>, events: &Deferred<ReadWrite>),
+) -> Result<()> {
+    let events = Deferred::new(ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?);
+    let page = Deferred::new(ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?);
+    let mut appender = Appender::attach(events.clone(), page.clone());
+    let mut batch = batch(THREE)?;
+    region.run(|| {
+        let head = appender.tail().head;
+        appender.append(&mut batch, || Position(head.0 - 512))?;
+        carry_out(&page, &events);
+        Ok(())
+    })
+}
+
+fn head_before_the_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
+    append(fds, region, |page, events| {
+        page.take().iter().for_each(|write| page.carry_out(write));
+        events.take().iter().for_each(|write| events.carry_out(write));
+    })
+}
+
+/// The slot that is current is written over, instead of the other one.
+fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
+    append(fds, region, |page, events| {
+        events.take().iter().for_each(|write| events.carry_out(write));
+        let writes = page.take();
+        let mut words = writes.iter().filter_map(|write| match write {
+            Write::Word(word, value) => Some((*word, *value)),
+            Write::Bytes(..) => None,
+        });
+        // The last one is the flip's number, before it the three words of the slot; slots are 8 words apart, the first
+        // one at a multiple of 16.
+        let flip = words.next_back();
+        words.for_each(|(word, value)| page.carry_out(&Write::Word(word ^ 8, value)));
+        flip.into_iter().for_each(|(word, value)| page.carry_out(&Write::Word(word, value + 1)));
+    })
+}
+
+/// Takes over, applies and commits, and hands the stores of the commit to `carry_out` instead.
+fn commit(
+    fds: &mut Inherited,
+    region: &Region,
+    events: usize,
+    carry_out: fn(&Deferred<StateMemory>, Vec<Write>) -> Result<()>,
+) -> Result<()> {
+    let mut memory = None;
+    let wrap = |state: StateMemory| memory.insert(Deferred::new(state)).clone();
+    let mut analysis = Analysis::take_over_within(AnalyticsLink::open(fds)?, wrap)?;
+    let memory = memory.context("no memory was opened")?;
+    // The scrub, if there was one, is forgotten.
+    memory.take();
+    analysis.apply(events)?;
+    region.run(|| {
+        analysis.commit()?;
+        carry_out(&memory, memory.take())
+    })
+}
+
+fn commit_before_the_record(fds: &mut Inherited, region: &Region) -> Result<()> {
+    commit(fds, region, 3, |memory, mut writes| {
+        let number = writes.pop().context("no stores")?;
+        // The record's sixteen words come last but that.
+        writes.insert(writes.len().saturating_sub(16), number);
+        writes.iter().try_for_each(|write| memory.carry_out_in_table(write))
+    })
+}
+
+fn bodies_behind_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
+    commit(fds, region, 3, |memory, writes| {
+        let (bodies, words): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| matches!(write, Write::Bytes(..)));
+        words.iter().chain(&bodies).try_for_each(|write| memory.carry_out_in_table(write))
+    })
+}
+
+fn no_scrub(fds: &mut Inherited, region: &Region) -> Result<()> {
+    commit(fds, region, 1, |memory, writes| {
+        writes.iter().try_for_each(|write| memory.carry_out_in_table(write))
+    })
+}
+
+fn edition_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let memory = Deferred::new(ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?);
+    let mut writer = BoardWriter::new(memory.clone());
+    region.run(|| {
+        for stage in 1..super::board::STAGES {
+            writer.publish(&super::board::shown(stage))?;
+            let mut writes = memory.take();
+            writes.rotate_right(1);
+            writes.iter().for_each(|write| memory.carry_out(write));
+        }
+        Ok(())
+    })
+}
