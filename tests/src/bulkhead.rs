@@ -135,7 +135,6 @@ impl Bulkhead {
     ///
     /// # Panics
     /// With the log, when the deadline passes first.
-    #[must_use]
     pub fn settled(&self) -> Value {
         let client = self.client();
         let mut stats = Value::Null;
