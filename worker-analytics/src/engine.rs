@@ -132,12 +132,11 @@ impl<A: Analysis> Engine<A> {
 
     /// Applies events, at most until it is time to look around: false when the ring is empty.
     pub(crate) fn advance(&mut self) -> Result<bool, Fatal> {
-        loop {
-            let Some(seq) = self.consumer.next(&mut self.payload)? else { return Ok(false) };
-            self.apply(seq)?;
-            if self.pace.counts() {
-                break;
-            }
+        let more = self.burst()?;
+        // The last event is done with: a death from now on is none of its doing, though no commit covers it yet.
+        cursor::set_hand(&self.cursor, Doing::Idle, self.consumer.seq());
+        if !more {
+            return Ok(false);
         }
         let now = Instant::now();
         self.pace.looks(now);
@@ -146,6 +145,17 @@ impl<A: Analysis> Engine<A> {
             self.commit()?;
         }
         Ok(true)
+    }
+
+    /// Applies events until the clock is to be looked at: false when the ring is empty.
+    fn burst(&mut self) -> Result<bool, Fatal> {
+        while let Some(seq) = self.consumer.next(&mut self.payload)? {
+            self.apply(seq)?;
+            if self.pace.counts() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {

@@ -244,6 +244,17 @@ fn the_event_in_hand_is_known_to_whoever_looks_after_a_death() {
 }
 
 #[test]
+fn an_event_that_was_applied_and_not_committed_is_in_nobodys_hand() {
+    let bench = Bench::new();
+    bench.append(&[("a", 1.0), ("a", 1.0)]);
+    let mut engine = bench.engine(Statistics).unwrap();
+    while engine.advance().unwrap() {}
+    let found = bench.service.post_mortem();
+    assert_eq!((found.hand, found.in_hand), (Hand { doing: Doing::Idle, seq: Seq(2) }, None));
+    assert!(found.committed < Seq(2));
+}
+
+#[test]
 fn an_event_of_a_fault_is_an_ordinary_one_when_faults_are_not_enabled() {
     let bench = Bench::new();
     bench.append(&[("__fault.panic", 1.0)]);
