@@ -12,12 +12,12 @@ fn count(fds: &[(i32, FDTarget)], is: impl Fn(&FDTarget) -> bool) -> usize {
 
 #[test]
 fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
-    let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
-    let idle = bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
-    // Until it has executed its program, the child still has what the supervisor has.
-    bulkhead_tests::eventually(bulkhead.log(), "the plain worker to be its program", || {
-        process::program(idle.pid()).is_some_and(|program| program.ends_with("sleep"))
-    });
+    // It speaks when its program is loaded: before, the linker holds a library open.
+    let program = "sleep infinity & echo loaded; wait";
+    let config = format!("[[worker]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"{program}\"]\n");
+    let bulkhead = Home::new(&config).start();
+    bulkhead.log().from_start().wait_for("the plain worker's word", |line| line.raw().contains("loaded"));
+    let idle = bulkhead.last("worker_ready", "idle");
     let fds = process::fds(idle.pid());
     assert_eq!(fds.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2], "{fds:?}");
     assert!(matches!(&fds[0].1, FDTarget::Path(path) if path.as_os_str() == "/dev/null"), "{fds:?}");

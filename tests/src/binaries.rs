@@ -17,9 +17,10 @@ pub const ANALYTICS: &str = "bulkhead-analytics";
 /// When it has not been built.
 #[must_use]
 pub fn find(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    // target/PROFILE/deps/e2e-HASH: the binaries are two levels up.
-    let profile = test.ancestors().nth(2).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let beside = own.parent().unwrap();
+    // A test is target/PROFILE/deps/e2e-HASH, and the binaries are in target/PROFILE, as the campaign's is.
+    let profile = if beside.ends_with("deps") { beside.parent().unwrap() } else { beside };
     let binary = profile.join(name);
     assert!(
         binary.is_file(),

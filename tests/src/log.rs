@@ -18,18 +18,31 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 pub struct Line {
     text: String,
     fields: Value,
+    heard: Instant,
 }
 
 impl Line {
     fn parse(text: String) -> Self {
         let fields = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { text, fields }
+        Self { text, fields, heard: Instant::now() }
     }
 
     /// The line as it was written.
     #[must_use]
     pub fn raw(&self) -> &str {
         &self.text
+    }
+
+    /// All its fields; null when it is no JSON.
+    #[must_use]
+    pub const fn fields(&self) -> &Value {
+        &self.fields
+    }
+
+    /// When the harness read it.
+    #[must_use]
+    pub const fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// A field's text; empty when it is absent.

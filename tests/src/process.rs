@@ -24,12 +24,6 @@ pub fn parent(pid: i32) -> Option<i32> {
     Some(Process::new(pid).ok()?.stat().ok()?.ppid)
 }
 
-/// The program that a process executes, if there is such a process.
-#[must_use]
-pub fn program(pid: i32) -> Option<std::path::PathBuf> {
-    Process::new(pid).ok()?.exe().ok()
-}
-
 /// A process and all below it, as handles that survive the reuse of their numbers.
 #[must_use]
 pub fn tree(pid: i32) -> Vec<Process> {
