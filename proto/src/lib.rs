@@ -6,6 +6,7 @@
 
 pub mod bell;
 pub mod board;
+pub mod cloexec;
 pub mod codec;
 pub mod control;
 pub mod cursor;

@@ -15,6 +15,9 @@ const NAME_WIDTH: usize = 20;
 
 const HEAD: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
 
+/// The columns that are aligned as numbers are.
+const NUMBERS: std::ops::Range<usize> = 3..7;
+
 /// Renders it; several lines, without a final newline.
 pub(super) fn render(report: &Report) -> String {
     let now = jiff::Timestamp::now();
@@ -25,9 +28,12 @@ pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
             // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:<width$}  ");
+            let _ = match NUMBERS.contains(&column) {
+                true => write!(line, "{cell:>width$}  "),
+                false => write!(line, "{cell:<width$}  "),
+            };
         }
         let _ = writeln!(text, "{}", cut(line.trim_end(), WIDTH));
     }
@@ -51,7 +57,7 @@ fn cells(row: &Row, now: jiff::Timestamp) -> [String; 8] {
 fn told(crash: &Crash, now: jiff::Timestamp) -> String {
     let ago = Duration::try_from(now.duration_since(crash.at)).unwrap_or_default();
     let seq = crash.seq.map(|seq| format!(" at event {seq}")).unwrap_or_default();
-    visible(&format!("{} ago: {}{seq}: {}", span(ago), crash.cause, crash.detail)).into_owned()
+    visible(&format!("{} {} ago{seq}: {}", crash.cause, span(ago), crash.detail)).into_owned()
 }
 
 fn link(report: &Report) -> String {

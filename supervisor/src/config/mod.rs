@@ -51,7 +51,7 @@ impl fmt::Display for ConfigError {
             let newline = if index == 0 { "" } else { "\n" };
             match problem.place(&self.text) {
                 Some((line, column)) => {
-                    write!(f, "{newline}{}:{line}:{column}: {}", self.source, problem.message)?
+                    write!(f, "{newline}{}:{line}:{column}: {}", self.source, problem.message)?;
                 }
                 None => write!(f, "{newline}{}: {}", self.source, problem.message)?,
             }

@@ -40,7 +40,7 @@ pub struct Overrides {
 
 /// Reads all sections; every problem is noted, and then the plan is not to be used.
 pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, problems: &Problems) -> Plan {
-    let configured = root.text("state_dir", |text| path(text));
+    let configured = root.text("state_dir", path);
     let state_dir =
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = log(root.section("log"));

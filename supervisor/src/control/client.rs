@@ -47,7 +47,7 @@ pub fn call(places: &[PathBuf], command: Command) -> Result<Reply, ClientError> 
     for path in places {
         match UnixStream::connect(path) {
             Ok(stream) => {
-                return converse(stream, command).map_err(|why| ClientError::Broken(path.clone(), why));
+                return converse(&stream, command).map_err(|why| ClientError::Broken(path.clone(), why));
             }
             Err(error) => tried.push((path.clone(), error)),
         }
@@ -55,16 +55,16 @@ pub fn call(places: &[PathBuf], command: Command) -> Result<Reply, ClientError> 
     Err(ClientError::Unreachable(tried))
 }
 
-fn converse(stream: UnixStream, command: Command) -> Result<Reply, String> {
+fn converse(stream: &UnixStream, command: Command) -> Result<Reply, String> {
     let failed = |what: &str, error: &dyn fmt::Display| format!("the supervisor {what}: {error}");
     stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
     let mut line =
         serde_json::to_vec(&Ask { protocol: PROTOCOL, command }).map_err(|error| error.to_string())?;
     line.push(b'\n');
     // A supervisor that refuses this client may close before it reads; its reply says why.
-    let sent = (&stream).write_all(&line);
+    let sent = { stream }.write_all(&line);
     let mut reply = String::new();
-    BufReader::new((&stream).take(MAX_REPLY))
+    BufReader::new(stream.take(MAX_REPLY))
         .read_line(&mut reply)
         .map_err(|error| failed("does not answer", &error))?;
     if reply.is_empty() {

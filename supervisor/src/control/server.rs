@@ -11,7 +11,7 @@ use interprocess::{
     os::unix::local_socket::ListenerOptionsExt as _,
 };
 use std::{
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -55,8 +55,7 @@ impl Drop for Server {
     }
 }
 
-/// Begins to serve. `interprocess` sets the socket's mode before it is bound, so that there is no moment in which
-/// anybody could connect.
+/// Begins to serve.
 ///
 /// # Errors
 /// When somebody else listens there, or the socket cannot be made.
@@ -75,7 +74,11 @@ fn listen(path: &Path) -> anyhow::Result<Listener> {
     }
     crate::listener::remove_stale(path)?;
     let name = path.to_fs_name::<GenericFilePath>()?;
-    Ok(ListenerOptions::new().name(name).mode(MODE).reclaim_name(false).create_tokio()?)
+    // The mode is set before the socket is bound, so that there is no moment in which anybody could connect; bind takes the
+    // umask off it, so that it is set once more.
+    let listener = ListenerOptions::new().name(name).mode(MODE).reclaim_name(false).create_tokio()?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
 }
 
 async fn accept(listener: Listener, group: u32, calls: mpsc::Sender<Call>) {

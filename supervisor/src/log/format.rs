@@ -118,15 +118,20 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn write_json(mut writer: Writer<'_>, now: jiff::Timestamp, level: Level, line: Line) -> fmt::Result {
-    let mut object = Map::new();
-    object.insert("timestamp".to_owned(), format!("{now:.6}").into());
-    object.insert("level".to_owned(), level.to_string().into());
-    object.insert("message".to_owned(), line.message.into());
-    for (name, value) in line.fields {
-        object.entry(name).or_insert(value);
+/// Time, level, event and message come first: people read this too.
+fn write_json(mut writer: Writer<'_>, now: jiff::Timestamp, level: Level, mut line: Line) -> fmt::Result {
+    let mut first = vec![("timestamp", Value::from(format!("{now:.6}"))), ("level", level.as_str().into())];
+    first.extend(line.fields.remove("event_name").map(|name| ("event_name", name)));
+    first.push(("message", line.message.into()));
+    for (index, (name, value)) in first.iter().enumerate() {
+        let before = if index == 0 { '{' } else { ',' };
+        write!(writer, "{before}\"{name}\":{value}")?;
+        line.fields.remove(*name);
     }
-    writeln!(writer, "{}", Value::Object(object))
+    for (name, value) in line.fields {
+        write!(writer, ",{}:{value}", Value::from(name))?;
+    }
+    writeln!(writer, "}}")
 }
 
 impl Format {
@@ -153,8 +158,8 @@ impl Format {
         let subject = subject.join(" ");
         let colon = if subject.is_empty() || line.message.is_empty() { "" } else { ": " };
         write!(w, "{strong}{}{reset}{colon}{}", visible(&subject), visible(&line.message))?;
-        // A lifecycle line's message tells the story of its fields.
-        for (name, value) in line.fields.iter().filter(|_| !lifecycle) {
+        // A lifecycle line's message tells the story of its fields; where in a program a line comes from is for machines.
+        for (name, value) in line.fields.iter().filter(|(name, _)| !lifecycle && *name != "target") {
             write!(w, " {dim}{}={reset}{}", visible(name), visible(&plain(value)))?;
         }
         writeln!(w)
@@ -223,7 +228,7 @@ pub(super) mod tests {
     #[test]
     fn a_line_for_machines_is_a_flat_object() {
         let line = json(|| {
-            tracing::info!(event_name = "listening", port = 7, merged = r#"{"a":[1],"port":8}"#, "at x")
+            tracing::info!(event_name = "listening", port = 7, merged = r#"{"a":[1],"port":8}"#, "at x");
         });
         assert_eq!(line["event_name"], "listening");
         assert_eq!(line["level"], "INFO");

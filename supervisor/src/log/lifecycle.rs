@@ -80,12 +80,15 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             };
             (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
         }
-        LogRecord::WorkerParked { who, deaths, probe_in } => {
-            let hope = match probe_in {
-                Some(delay) => format!("tried again in {}", span(*delay)),
-                None => "not tried again until it is started by command".into(),
-            };
-            (Level::ERROR, about(who), format!("parked after {deaths} deaths without progress; {hope}"))
+        LogRecord::WorkerParked { who, probe_in: None, .. } => (
+            Level::ERROR,
+            about(who),
+            "parked: trying again cannot help; mend it, then start it by command".into(),
+        ),
+        LogRecord::WorkerParked { who, deaths, probe_in: Some(delay) } => {
+            let message =
+                format!("parked after {deaths} deaths without progress; tried again in {}", span(*delay));
+            (Level::ERROR, about(who), message)
         }
         LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
         LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),

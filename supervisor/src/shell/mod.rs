@@ -63,6 +63,7 @@ pub struct Start {
 pub fn run(start: Start) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        spawn::keep_strays();
         spawn::forbid_core_dumps();
         orphans::adopt();
         let mut signals = Signals::register().context("cannot handle signals")?;

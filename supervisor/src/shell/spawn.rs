@@ -64,6 +64,13 @@ impl From<anyhow::Error> for SpawnError {
     }
 }
 
+/// Keeps the fds that this process was born with from its workers.
+pub(super) fn keep_strays() {
+    if let Err(error) = bulkhead_proto::cloexec::mark_all() {
+        tracing::warn!("workers may inherit fds that were not meant for them: {error}");
+    }
+}
+
 /// Lowers the limit of core dumps for this process and, by inheritance, its workers: a dump delays the word of a death by
 /// seconds.
 pub(super) fn forbid_core_dumps() {

@@ -1,0 +1,170 @@
+//! Starts the real `bulkhead` in a directory of its own, and reads its log as it comes.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Far longer than anything takes; only a failure waits so long.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The command, with nothing of the surroundings that could lead it elsewhere.
+pub(crate) fn bulkhead(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
+    command.current_dir(folder);
+    for name in
+        ["BULKHEAD_CONFIG", "BULKHEAD_SOCKET", "BULKHEAD_STATE_DIR", "BULKHEAD_API_LISTEN", "RUST_LOG"]
+    {
+        command.env_remove(name);
+    }
+    for name in ["RUNTIME_DIRECTORY", "STATE_DIRECTORY", "XDG_RUNTIME_DIR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Whether a process is there and no zombie.
+pub(crate) fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Stands in for the API and the analysis: says hello and ready, and leaves at the end of its control pipe.
+const STAND_IN: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
+printf '\000\001\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
+
+/// A supervisor with one plain worker, `one`.
+pub(crate) struct Service {
+    folder: TempDir,
+    child: Option<Child>,
+    log: Option<Receiver<Value>>,
+    read: Vec<Value>,
+    next: usize,
+}
+
+impl Service {
+    pub(crate) fn prepare(command: &[&str], more: &str, stop_timeout: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let command = serde_json::to_string(command).unwrap();
+        let stand_in = serde_json::to_string(&["bash", "-c", STAND_IN]).unwrap();
+        let text = format!(
+            "{more}\napi.listen = \"127.0.0.1:0\"\napi.command = {stand_in}\n\
+             analytics.command = {stand_in}\nlink.capacity = \"4MiB\"\n\
+             [[worker]]\nname = \"one\"\ncommand = {command}\nstop_timeout = \"{stop_timeout}\"\n"
+        );
+        std::fs::write(folder.path().join("c.toml"), text).unwrap();
+        Self { folder, child: None, log: None, read: Vec::new(), next: 0 }
+    }
+
+    pub(crate) fn start(command: &[&str], more: &str) -> Self {
+        let mut service = Self::prepare(command, more, "1m");
+        service.launch();
+        service
+    }
+
+    pub(crate) fn launch(&mut self) {
+        let mut child = self.run().stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                if lines.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        self.child = Some(child);
+        self.log = Some(log);
+        self.wait_for_line(|line| line["event_name"] == "listening");
+    }
+
+    fn run(&self) -> Command {
+        let mut command = bulkhead(self.folder.path());
+        command.arg("--socket").arg(self.socket()).args(["run", "--config", "c.toml"]);
+        command
+    }
+
+    /// Tries to start another one in the same directory.
+    pub(crate) fn second(&self) -> Output {
+        self.run().output().unwrap()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// Runs a command of the operator.
+    pub(crate) fn say(&self, arguments: &[&str]) -> Output {
+        bulkhead(self.folder.path()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
+    }
+
+    /// A worker's row in `status --json`.
+    pub(crate) fn row(&self, worker: &str) -> Value {
+        let output = self.say(&["status", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let rows = report["workers"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == worker).unwrap().clone()
+    }
+
+    /// All lines that were read so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.read.clone()
+    }
+
+    /// The next line, from the last one that was waited for, that is this event of this worker.
+    pub(crate) fn wait_for(&mut self, event_name: &str, worker: &str) -> Value {
+        self.wait_for_line(|line| line["event_name"] == event_name && line["worker"] == worker)
+    }
+
+    /// The next line, from the last one that was waited for, that fits.
+    pub(crate) fn wait_for_line(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            while self.next < self.read.len() {
+                self.next += 1;
+                if fits(&self.read[self.next - 1]) {
+                    return self.read[self.next - 1].clone();
+                }
+            }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match self.log.as_ref().unwrap().recv_timeout(patience) {
+                Ok(line) => self.read.push(line),
+                Err(error) => panic!("{error}: waited in vain; the log:\n{:#?}", self.read),
+            }
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn stop(&mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for the end, and reads the rest of the log.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.read.extend(self.log.take().unwrap());
+        self.next = self.read.len();
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.child.is_some() && self.log.is_some() {
+            self.signal("TERM");
+            self.signal("INT");
+            self.wait();
+        }
+    }
+}
