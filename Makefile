@@ -56,3 +56,9 @@ clean:
 # The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
 loom:
 	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release -p bulkhead-proto --test loom
+
+# What the parts cost beside their peers: tables, and results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
+.PHONY: bench
+bench:
+	$(CARGO) build --release --locked $(PACKAGES)
+	$(CARGO) bench --locked -p bulkhead-bench --features peers

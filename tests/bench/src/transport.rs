@@ -1,0 +1,47 @@
+//! The ways of moving messages between two processes that are compared.
+
+mod bytes;
+#[cfg(feature = "peers")]
+mod iceoryx;
+mod queue;
+mod ring;
+
+use crate::peer::{Job, Load};
+use anyhow::Context;
+use std::time::Duration;
+
+/// One way of moving messages.
+pub(crate) trait Transport: Sync {
+    /// What it is called, in tables and by peers.
+    fn name(&self) -> &'static str;
+
+    /// Moves messages to a peer. Says how long it took from the first one's begin to the last one's arrival.
+    fn flow(&self, load: Load) -> anyhow::Result<Duration>;
+
+    /// Sends one message after the other to a peer and back. Says how long each took, in ns; none when this transport is
+    /// not measured so.
+    fn trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>>;
+
+    /// The peer's side of both.
+    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()>;
+}
+
+/// All of them, in the order of the tables. The ones that spin come first.
+pub(crate) fn all() -> Vec<Box<dyn Transport>> {
+    let mut all: Vec<Box<dyn Transport>> = Vec::new();
+    all.extend(ring::ALL.map(|ring| Box::new(ring) as Box<dyn Transport>));
+    #[cfg(feature = "peers")]
+    all.push(Box::new(iceoryx::Iceoryx));
+    all.extend(bytes::ALL.map(|bytes| Box::new(bytes) as Box<dyn Transport>));
+    all.push(Box::new(queue::Queue));
+    all
+}
+
+/// The one of that name.
+pub(crate) fn find(name: &str) -> anyhow::Result<Box<dyn Transport>> {
+    let found = all().into_iter().find(|transport| transport.name() == name);
+    found.with_context(|| format!("there is no transport {name:?}"))
+}
+
+/// A peer's first trips are not counted: pages, caches and schedulers have to get used to it.
+pub(crate) const WARM_UP: u64 = 200;

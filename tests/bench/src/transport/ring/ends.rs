@@ -1,0 +1,226 @@
+//! The two ends of a ring, as the API and the analysis hold them.
+
+use super::Wait;
+use crate::peer::Luggage;
+use anyhow::{Context, bail};
+use bulkhead_proto::{
+    bell::{self, Bell},
+    fds::Bequest,
+    link::{AnalyticsLink, ApiLink, Memory},
+    ring::{AppendError, Appender, Batch, Consumer, Producer},
+    segment::{Kind, ReadOnly, ReadWrite},
+    state_memory::StateMemory,
+    table::{Checkpoint, Table, Writer},
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::{
+    fs::File,
+    hint::{black_box, spin_loop},
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+};
+
+/// A streaming consumer that finds the ring empty looks again after so many pauses: the producer works on its own cache
+/// line meanwhile (DESIGN 4, "slip").
+const SLIP: u32 = 200;
+
+/// A commit frees the ring when this part of it was read.
+const RELEASE_SHARE: u64 = 8;
+
+/// How often one looks before asking whether the other side is still there.
+const PATIENCE: u32 = 1 << 20;
+
+/// Where messages are put in.
+pub(super) enum SourceEnd {
+    /// The whole of the API's link.
+    Api(Box<ApiLink>),
+    /// The same without the rest of the link.
+    Producer(Box<Producer>, Table<ReadOnly>),
+    /// The appender alone.
+    Bare(Box<Appender<ReadWrite, ReadWrite>>, Table<ReadOnly>),
+}
+
+impl SourceEnd {
+    /// An appender over the memory that an API would inherit.
+    pub(super) fn bare(memory: &Memory) -> anyhow::Result<Self> {
+        let mut bequest = Bequest::default();
+        memory.bequeath_to_api(&mut bequest)?;
+        let fds = bequest.into_fds();
+        let [events, producer, _cursor, state, ..] = &fds[..] else {
+            bail!("the API inherits other memory now")
+        };
+        Ok(Self::Bare(Box::new(appender(events, producer)?), table(state)?))
+    }
+}
+
+fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<ReadWrite, ReadWrite>> {
+    let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
+    Ok(Appender::attach(events, page))
+}
+
+fn table(state: impl AsFd) -> anyhow::Result<Table<ReadOnly>> {
+    Ok(Table::new(ReadOnly::map(state, Kind::State)?))
+}
+
+/// Luggage for a peer that shall hold the writing end of `memory`: the fds, their names, and the bell as its input.
+pub(super) fn desk_luggage(memory: &Memory, variable: &'static str) -> anyhow::Result<Luggage> {
+    let mut bequest = Bequest::default();
+    memory.bequeath_to_api(&mut bequest)?;
+    let env = vec![(variable, bequest.variable())];
+    let mut fds = bequest.into_fds();
+    let bell = fds.pop().context("the API inherits no bell")?;
+    Ok(Luggage { stdin: Some(bell), fds, env, ..Luggage::default() })
+}
+
+/// The writing end that [`desk_luggage`] brought. Inherited fds belong to nobody yet: they are opened anew by number.
+pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<SourceEnd> {
+    let open = |name: &str, write: bool| -> anyhow::Result<File> {
+        let mut entries = variable.split(',').filter_map(|entry| entry.split_once('='));
+        let (_, number) = entries.find(|(found, _)| *found == name).context("an fd is missing")?;
+        let path = format!("/proc/self/fd/{number}");
+        File::options().read(true).write(write).open(&path).with_context(|| format!("cannot open {path}"))
+    };
+    let (events, producer, state) = (open("events", true)?, open("producer", true)?, open("state", false)?);
+    if bare {
+        return Ok(SourceEnd::Bare(Box::new(appender(events, producer)?), table(state)?));
+    }
+    let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
+    let bell = Bell::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
+    Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, cursor, bell)), table(state)?))
+}
+
+/// The writing end at work.
+pub(super) struct Source {
+    end: SourceEnd,
+}
+
+impl Source {
+    pub(super) const fn new(end: SourceEnd) -> Self {
+        Self { end }
+    }
+
+    /// Appends, as soon as there is room; asks now and then whether somebody makes room.
+    #[inline]
+    pub(super) fn append(
+        &mut self,
+        batch: &mut Batch,
+        mut check: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for turn in 1u32.. {
+            let outcome = match &mut self.end {
+                SourceEnd::Api(link) => link.append(batch),
+                SourceEnd::Producer(producer, table) => {
+                    producer.append(batch, || table.record().unwrap_or_default().position)
+                }
+                SourceEnd::Bare(appender, table) => {
+                    appender.append(batch, || table.record().unwrap_or_default().position)
+                }
+            };
+            match outcome {
+                Ok(_) => return Ok(()),
+                Err(AppendError::Full { .. }) => slip(),
+                Err(error) => return Err(error.into()),
+            }
+            if turn.is_multiple_of(PATIENCE / SLIP) {
+                check()?;
+            }
+        }
+        bail!("the ring stays full")
+    }
+}
+
+fn slip() {
+    for _ in 0..SLIP {
+        spin_loop();
+    }
+}
+
+/// What was taken out last.
+#[derive(Default)]
+pub(super) struct Desk {
+    pub(super) payload: Vec<u8>,
+}
+
+/// The reading end.
+pub(super) struct Sink {
+    consumer: Consumer<ReadOnly, ReadOnly>,
+    cursor: Arc<ReadWrite>,
+    table: Writer<StateMemory>,
+    bell: Bell,
+    capacity: u64,
+}
+
+impl Sink {
+    pub(super) fn new(link: AnalyticsLink) -> anyhow::Result<Self> {
+        let AnalyticsLink { events, producer, cursor, state, bell } = link;
+        let mut table = Writer::attach(state).context("the state table does not verify")?;
+        table.activate();
+        let record = *table.record();
+        let capacity = bulkhead_proto::ring::MIN_CAPACITY;
+        let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
+        Ok(Self { consumer, cursor, table, bell, capacity })
+    }
+
+    /// Takes all of a stream.
+    pub(super) fn drain(&mut self, wait: Wait, count: u64) -> anyhow::Result<()> {
+        let (mut payload, mut left) = (Vec::new(), count);
+        while left > 0 {
+            if self.consumer.next(&mut payload)?.is_some() {
+                black_box(&payload);
+                left -= 1;
+                self.release()?;
+            } else {
+                match wait {
+                    Wait::Spin => slip(),
+                    Wait::Park => self.park()?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one message as soon as there is one.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        wait: Wait,
+        desk: &mut Desk,
+        mut check: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for turn in 1u32.. {
+            if self.consumer.next(&mut desk.payload)?.is_some() {
+                return self.release();
+            }
+            match wait {
+                Wait::Spin => spin_loop(),
+                Wait::Park => self.park()?,
+            }
+            if turn.is_multiple_of(PATIENCE) {
+                check()?;
+            }
+        }
+        bail!("the ring stays empty")
+    }
+
+    /// Frees what was read, by a commit of nothing: no series changed.
+    #[inline]
+    fn release(&mut self) -> anyhow::Result<()> {
+        let (position, seq) = (self.consumer.position(), self.consumer.seq());
+        if position.0 - self.table.record().position.0 >= self.capacity / RELEASE_SHARE {
+            self.table.commit(Checkpoint { seq, position, analysed: seq.0, ..Checkpoint::default() })?;
+        }
+        Ok(())
+    }
+
+    fn park(&mut self) -> anyhow::Result<()> {
+        bell::announce_park(&self.cursor);
+        if self.consumer.is_empty() {
+            poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], None)?;
+            self.bell.clear();
+        }
+        bell::retract_park(&self.cursor);
+        Ok(())
+    }
+}
