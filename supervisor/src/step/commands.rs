@@ -83,14 +83,12 @@ impl Turn<'_> {
             Is::Starting { process, .. } | Is::Standby { process } => before(process.generation),
             Is::Stopping { .. } | Is::Running { .. } => match &worker.successor {
                 Some(Is::Starting { process, .. } | Is::Standby { process }) => before(process.generation),
-                Some(
-                    Is::Running { .. }
-                    | Is::Stopping { .. }
-                    | Is::Backoff { .. }
-                    | Is::Parked { .. }
-                    | Is::Stopped,
-                )
-                | None => newest,
+                // It has died while its predecessor was leaving.
+                Some(Is::Backoff { .. } | Is::Parked { .. }) => {
+                    self.start_afresh(At { id, lane: Lane::Successor });
+                    newest
+                }
+                Some(Is::Running { .. } | Is::Stopping { .. } | Is::Stopped) | None => newest,
             },
             Is::Stopped | Is::Backoff { .. } | Is::Parked { .. } => {
                 self.start_afresh(main);
@@ -121,10 +119,16 @@ impl Turn<'_> {
         let worker = self.worker(id);
         let (name, newest, role) = (worker.name.clone(), worker.generation, worker.role);
         let main = At { id, lane: Lane::Main };
-        if worker.successor.is_some() && worker.wanted == Wanted::Running {
+        let under_way = match (&worker.successor, &worker.main) {
+            (None, _) => false,
+            (Some(Is::Backoff { .. } | Is::Parked { .. }), Is::Stopping { .. }) => false,
+            (Some(_), _) => worker.wanted == Wanted::Running,
+        };
+        if under_way {
             return self
                 .refuse(client, format!("{name} is being replaced already: wait for the end of that"));
         }
+        let planned = worker.successor.as_ref().is_some_and(|is| is.process().is_none());
         match &worker.main {
             Is::Stopping { stage: Stage::GivenUp, .. } => {
                 self.want(id, Wanted::Running, "restart");
@@ -139,6 +143,7 @@ impl Turn<'_> {
             Is::Running { .. } | Is::Starting { .. } | Is::Standby { .. } => {
                 self.begin_stop(main, Asked::Restart);
             }
+            Is::Stopping { .. } if planned => self.start_afresh(At { id, lane: Lane::Successor }),
             Is::Stopping { why: Why::Asked(_) | Why::Condemned { .. }, .. } => {}
         }
         self.want(id, Wanted::Running, "restart");

@@ -64,6 +64,7 @@ impl Turn<'_> {
     fn bury(&mut self, gone: &Gone, verdict: Verdict, progress: bool) {
         let id = gone.at.id;
         let recovers = progress && self.worker(id).tally.probing;
+        let parked_before = matches!(self.worker(id).successor, Some(Is::Parked { .. }));
         let next = self.decide(gone, &verdict, progress);
         let who = self.who(id, &gone.process);
         let text = format!(
@@ -75,8 +76,10 @@ impl Turn<'_> {
             self.log(LogRecord::WorkerRecovered(who.clone()));
         }
         if let Next::Parked(probe_in) = next {
-            let deaths = self.worker(id).tally.streak;
-            self.log(LogRecord::WorkerParked { who, deaths, probe_in });
+            if !parked_before {
+                let deaths = self.worker(id).tally.streak;
+                self.log(LogRecord::WorkerParked { who, deaths, probe_in });
+            }
             // Those whose new generation was not spawned yet as well: a parked worker plans none.
             self.disappoint_if(id, &text, |goal| matches!(goal, Goal::Running { .. }));
         }
@@ -124,7 +127,17 @@ impl Turn<'_> {
                 (living, next)
             }
             // It has died while its predecessor was leaving, and its own next try is planned.
-            Some(planned @ (Is::Backoff { .. } | Is::Parked { .. })) if asked => (planned, next),
+            Some(Is::Backoff { until }) if asked => {
+                (Is::Backoff { until }, Next::restart_in(until.since(self.now.mono)))
+            }
+            // The service has moved on meanwhile, so it is not hopeless.
+            Some(Is::Parked { probe: Some(_) }) if asked && progress => {
+                self.worker_mut(gone.at.id).tally.clear();
+                (is, next)
+            }
+            Some(Is::Parked { probe }) if asked => {
+                (Is::Parked { probe }, Next::Parked(probe.map(|probe| probe.since(self.now.mono))))
+            }
             // Not spawned yet, and its place is not needed any more.
             Some(Is::Stopped | Is::Backoff { .. } | Is::Parked { .. }) | None => (is, next),
         };

@@ -139,6 +139,13 @@ pub enum Next {
     Shutdown,
 }
 
+impl Next {
+    /// A restart after this delay, or now.
+    pub(super) const fn restart_in(delay: Duration) -> Self {
+        if delay.is_zero() { Self::RestartNow } else { Self::RestartIn(delay) }
+    }
+}
+
 impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

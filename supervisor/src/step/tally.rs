@@ -72,7 +72,7 @@ impl Turn<'_> {
         };
         let until = now.after(delay).max(spaced);
         let delay = until.since(now);
-        (Is::Backoff { until }, if delay.is_zero() { Next::RestartNow } else { Next::RestartIn(delay) })
+        (Is::Backoff { until }, Next::restart_in(delay))
     }
 
     /// The delay after so many deaths in a row: `initial`, then doubling steps with jitter (half of it is random, so

@@ -77,6 +77,33 @@ fn a_standby_that_dies_while_the_old_one_drains_is_replaced() {
 }
 
 #[test]
+fn start_revives_a_successor_that_was_parked_while_the_old_one_drains() {
+    for command in [Command::Start, Command::Restart] {
+        let (mut bench, _) = restarting(API);
+        bench.comes_up(Generation(4));
+        bench.wait(START_SPACING);
+        bench.dies(Generation(4), Exit::Code(78));
+        assert_eq!(bench.death().2, Next::Parked(None));
+        let client = bench.command(command(API.to_owned()));
+        assert_eq!(bench.spawns(), [Generation(5)]);
+        bench.comes_up(Generation(5));
+        assert_eq!(bench.answer(client), Some(Outcome::Done));
+        bench.dies(Generation(1), Exit::Code(0));
+        assert!(matches!(bench.is(API), Is::Running { .. }));
+    }
+}
+
+#[test]
+fn a_parked_successor_stays_parked_when_the_old_one_is_gone() {
+    let (mut bench, _) = restarting(API);
+    bench.comes_up(Generation(4));
+    bench.dies(Generation(4), Exit::Code(78));
+    bench.dies(Generation(1), Exit::Code(0));
+    assert_eq!(bench.death().2, Next::Parked(None));
+    assert_eq!((bench.is(API), bench.spawns()), (&Is::Parked { probe: None }, vec![]));
+}
+
+#[test]
 fn stop_overtakes_a_restart() {
     let (mut bench, client) = restarting(ANALYTICS);
     bench.spawned(Generation(4));

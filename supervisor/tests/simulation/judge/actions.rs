@@ -1,0 +1,195 @@
+//! What the heart may do, action by action.
+
+use super::{Broken, Judge, ms};
+use crate::{
+    demand::demand,
+    record::{Command, Record},
+};
+use bulkhead_proto::{
+    control::{Outcome, Phase, ToWorker},
+    ids::{CrashId, Generation},
+    words::{Cause, Role},
+};
+use bulkhead_supervisor::step::{
+    Action, LogRecord, Next, Signal, WorkerId,
+    policy::{KILL_GRACE, PROBE_EVERY, START_SPACING, START_TIMEOUT},
+};
+
+impl Judge {
+    /// Before it is carried out.
+    pub(crate) fn action(&mut self, action: &Action) -> Result<(), Broken> {
+        demand!(!self.gone, "it goes on after its exit: {action:?}");
+        match action {
+            Action::Spawn { worker, generation } => self.spawns(*worker, *generation),
+            Action::Send { generation, frame } => self.sends(*generation, frame),
+            Action::CloseControl { generation } => {
+                self.known(*generation, "closes the control pipe").map(drop)
+            }
+            Action::Signal { generation, signal, group } => self.signals(*generation, *signal, *group),
+            Action::Answer { client, outcome, text } => {
+                demand!(
+                    self.clients.remove(&client.0).is_some(),
+                    "answers client {} twice: {text}",
+                    client.0
+                );
+                demand!(!text.is_empty(), "answers client {} without a word", client.0);
+                let own = self.turn.command.as_ref().is_some_and(|operator| operator.client == client.0);
+                self.turn.refused |= own && *outcome != Outcome::Done;
+                Ok(())
+            }
+            Action::Log(record) => self.logs(record),
+            Action::KickBells => {
+                self.turn.kicked = true;
+                Ok(())
+            }
+            Action::Save { settled } => {
+                demand!(
+                    !settled || self.living().next().is_none(),
+                    "saves as settled while processes are left"
+                );
+                Ok(())
+            }
+            Action::Exit { .. } => {
+                self.gone = true;
+                Ok(())
+            }
+            Action::ReserveSeqs { .. } => Ok(()),
+        }
+    }
+
+    fn known(&mut self, generation: Generation, what: &str) -> Result<&mut Record, Broken> {
+        match self.records.get_mut(&generation) {
+            Some(record) if !record.died => Ok(record),
+            Some(_) | None => Err(format!("{what} of generation {generation}, which is gone or never was")),
+        }
+    }
+
+    fn spawns(&mut self, id: WorkerId, generation: Generation) -> Result<(), Broken> {
+        let index = usize::from(id.0);
+        let (now, policy) = (self.now.mono, self.policy.clone());
+        let last = self.records.keys().next_back().copied().unwrap_or_default();
+        demand!(generation > last, "generation {generation} was given out before");
+        demand!(self.stopping.is_none(), "spawns while it is stopping");
+        let early = !self.api_was_active && now < self.booted + ms(START_TIMEOUT);
+        let worker = &mut self.workers[index];
+        demand!(worker.role != Role::Plain || !early, "spawns a plain worker before the API is ready");
+        demand!(!worker.barred, "tries again what is a matter of configuration");
+        if let Some(last) = worker.last_spawn.replace(now) {
+            demand!(now >= last + ms(START_SPACING), "spawns {} ms after the last time", now - last);
+        }
+        worker.parked = false;
+        worker.unexcused.push(now);
+        worker.unexcused.retain(|spawn| now - spawn < ms(policy.period));
+        let spawns = u64::try_from(worker.unexcused.len()).unwrap_or(u64::MAX);
+        let most = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PROBE_EVERY);
+        demand!(spawns <= most, "{spawns} spawns within {:?} that lead nowhere", policy.period);
+        let role = worker.role;
+        self.turn.spawned.push(index);
+        self.records.insert(generation, Record::new(index, role, self.now.lived));
+        Ok(())
+    }
+
+    fn sends(&mut self, generation: Generation, frame: &ToWorker) -> Result<(), Broken> {
+        let lived = self.now.lived;
+        let record = self.known(generation, "sends to a process")?.clone();
+        match frame {
+            ToWorker::Activate => {
+                demand!(
+                    record.ready && record.asked.is_none(),
+                    "activates generation {generation}, which is not ready"
+                );
+                self.api_was_active |= record.role == Role::Api;
+                let record = self.known(generation, "")?;
+                record.activated = Some(lived);
+                record.phase = Phase::Active;
+            }
+            ToWorker::Drain => {
+                self.check_order(&record)?;
+                self.check_replacement(generation, &record)?;
+                self.known(generation, "")?.ask(lived);
+            }
+            ToWorker::Answer { id, .. } => {
+                demand!(
+                    self.turn.request.take() == Some((generation, *id)),
+                    "answers request {id} that nobody made"
+                );
+            }
+            ToWorker::Fault(_) => self.turn.requested = true,
+        }
+        Ok(())
+    }
+
+    /// A generation at work is retired only for one that is ready.
+    fn check_replacement(&self, generation: Generation, record: &Record) -> Result<(), Broken> {
+        let by_stop =
+            self.turn.command.as_ref().is_some_and(|operator| {
+                operator.worker == record.worker && operator.command == Command::Stop
+            });
+        let fine = record.activated.is_none()
+            || by_stop
+            || self.stopping.is_some()
+            || self.siblings(record.worker).any(|(other, sibling)| other > generation && sibling.ready);
+        demand!(fine, "retires generation {generation} before another one is ready");
+        Ok(())
+    }
+
+    /// At the supervisor's end nobody at work leaves before those who may need it have left, or were given up.
+    fn check_order(&self, record: &Record) -> Result<(), Broken> {
+        let first = match record.role {
+            Role::Api => Role::Plain,
+            Role::Analytics => Role::Api,
+            Role::Plain => return Ok(()),
+        };
+        if self.stopping.is_none() || record.activated.is_none() || record.asked.is_some() {
+            return Ok(());
+        }
+        let waits = |other: &Record| {
+            other.role == first && other.killed.is_none_or(|killed| self.now.mono < killed + ms(KILL_GRACE))
+        };
+        demand!(!self.living().any(|(_, other)| waits(other)), "stops {} before {first}", record.role);
+        Ok(())
+    }
+
+    fn signals(&mut self, generation: Generation, signal: Signal, group: bool) -> Result<(), Broken> {
+        let now = self.now;
+        let record = self.known(generation, "signals a process")?;
+        match signal {
+            Signal::Term => record.ask(now.lived),
+            Signal::Kill if group => record.kill(now),
+            Signal::Kill => {}
+        }
+        Ok(())
+    }
+
+    fn logs(&mut self, record: &LogRecord) -> Result<(), Broken> {
+        match record {
+            LogRecord::WorkerDied { who, cause, crash, next, .. } => {
+                demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
+                self.crashes = crash.0;
+                self.turn.deaths.push(who.generation);
+                let parked = matches!(next, Next::Parked(Some(_)));
+                demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
+                let worker = self.records.get(&who.generation).map(|record| record.worker);
+                if let (Some(worker), true) = (worker, parked) {
+                    let before = std::mem::replace(&mut self.workers[worker].parked, true);
+                    let ordered = *cause == Cause::Requested;
+                    demand!(before || !ordered, "parks a worker for a death that was ordered");
+                }
+            }
+            LogRecord::WorkerParked { .. }
+            | LogRecord::WorkerStarted(_)
+            | LogRecord::WorkerReady(_)
+            | LogRecord::WorkerActivated(_)
+            | LogRecord::WorkerStopping { .. }
+            | LogRecord::WorkerSignalled { .. }
+            | LogRecord::WorkerGivenUp(_)
+            | LogRecord::WorkerProbed(_)
+            | LogRecord::WorkerRecovered(_)
+            | LogRecord::WorkerWarning { .. }
+            | LogRecord::SupervisorStarted
+            | LogRecord::SupervisorStopping { .. }
+            | LogRecord::SupervisorStopped { .. } => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! What must hold between two turns.
+
+use super::{Broken, Judge, Turn, ms};
+use crate::demand::demand;
+use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_supervisor::step::{
+    State, Wanted,
+    policy::{KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},
+};
+
+/// How late the simulated shell may be in all: its ticks come up to a few milliseconds late, several of them in a row.
+const SLACK: u64 = 100;
+
+impl Judge {
+    /// After the last action of a turn.
+    pub(crate) fn end_of_turn(&mut self, state: &State, process_died: bool) -> Result<(), Broken> {
+        let turn = std::mem::take(&mut self.turn);
+        let deaths: Vec<Generation> = turn.died.into_iter().collect();
+        if !self.gone || turn.died.is_none() {
+            demand!(turn.deaths == deaths, "the deaths of {deaths:?} are told as {:?}", turn.deaths);
+            demand!(!process_died || turn.died.is_none() || turn.kicked, "kicks no bell after a death");
+        }
+        if let Some(offender) = turn.offender {
+            demand!(
+                self.gone || self.records[&offender].killed.is_some(),
+                "lets generation {offender} get away with a lie"
+            );
+        }
+        demand!(turn.request.is_none(), "leaves a request unanswered: {:?}", turn.request);
+        self.check_wanted(state, &turn)?;
+        self.check_actives()?;
+        self.check_overdue()
+    }
+
+    fn check_wanted(&mut self, state: &State, turn: &Turn) -> Result<(), Broken> {
+        for (index, (known, worker)) in self.workers.iter_mut().zip(&state.workers).enumerate() {
+            let order = turn.command.as_ref().filter(|operator| operator.worker == index);
+            let target = order.and_then(|operator| operator.command.target());
+            let carried_out = target.is_some() && !turn.refused;
+            let may_be = worker.wanted == known.wanted && !carried_out || Some(worker.wanted) == target;
+            demand!(
+                may_be,
+                "{} is wanted {:?} but was to be {:?}",
+                worker.name,
+                worker.wanted,
+                target.unwrap_or(known.wanted)
+            );
+            known.wanted = worker.wanted;
+        }
+        for index in &turn.spawned {
+            demand!(
+                self.workers[*index].wanted == Wanted::Running,
+                "spawns {}, which is not wanted",
+                self.names[*index]
+            );
+        }
+        Ok(())
+    }
+
+    fn check_actives(&self) -> Result<(), Broken> {
+        for (index, worker) in self.workers.iter().enumerate() {
+            let active = self.siblings(index).filter(|(_, record)| record.is_active()).count();
+            demand!(active <= 1, "{active} active generations of {}", self.names[index]);
+            let living = self.siblings(index).count();
+            let most = if worker.role == Role::Plain { 1 } else { 2 };
+            demand!(living <= most, "{living} generations of {} at once", self.names[index]);
+        }
+        let starting = self.living().filter(|(_, record)| record.is_starting()).count();
+        let most = usize::try_from(self.policy.starts.max(1)).unwrap_or(usize::MAX);
+        demand!(starting <= most, "{starting} workers are starting at once");
+        Ok(())
+    }
+
+    /// Nothing lasts for ever.
+    fn check_overdue(&self) -> Result<(), Broken> {
+        if self.gone {
+            return Ok(());
+        }
+        let lived = self.now.lived;
+        for (generation, record) in self.living() {
+            let start_ends = record.ordered + ms(START_TIMEOUT) + SLACK;
+            demand!(
+                !record.is_starting() || lived <= start_ends,
+                "generation {generation} is starting for ever"
+            );
+            let grace = self.workers[record.worker].stop_timeout + ms(TERM_GRACE) + SLACK;
+            let stop_ends = record.asked.map(|asked| asked + grace);
+            let overdue = record.killed.is_none() && stop_ends.is_some_and(|ends| lived > ends);
+            demand!(!overdue, "generation {generation} is stopping for ever");
+        }
+        if let Some(stopping) = self.stopping {
+            let longest = self.workers.iter().map(|worker| worker.stop_timeout).max().unwrap_or(0);
+            let stage = longest + ms(TERM_GRACE) + ms(KILL_GRACE);
+            demand!(lived <= stopping + 3 * stage + ms(SAVE_TIMEOUT) + SLACK, "it is stopping for ever");
+        }
+        Ok(())
+    }
+
+    /// Once all has been calm for long enough for everything to recover.
+    pub(crate) fn all_is_well(&self, state: &State) -> Result<(), Broken> {
+        for (index, (known, worker)) in self.workers.iter().zip(&state.workers).enumerate() {
+            let running = worker.running().is_some();
+            let ought = known.wanted == Wanted::Running && !known.excused;
+            demand!(running || !ought, "{} does not come back: {:?}", worker.name, worker.main);
+            let left = self.siblings(index).count();
+            demand!(
+                known.wanted == Wanted::Running || left == 0,
+                "{} does not go: {:?}",
+                worker.name,
+                worker.main
+            );
+        }
+        self.nobody_waits()
+    }
+
+    pub(crate) fn nobody_waits(&self) -> Result<(), Broken> {
+        demand!(self.clients.is_empty(), "clients wait for ever: {:?}", self.clients);
+        Ok(())
+    }
+}

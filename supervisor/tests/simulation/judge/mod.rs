@@ -1,0 +1,235 @@
+//! The invariants. The judge sees what the shell sees, events and actions, and keeps a record of its own;
+//! of the heart's state it reads only what the ledger publishes for others to rely on.
+
+mod actions;
+mod limits;
+
+use crate::record::{Command, Operator, Record};
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL, Phase, allowed},
+    ids::{Generation, Seq},
+    words::Role,
+};
+use bulkhead_supervisor::step::{Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What is broken.
+pub(crate) type Broken = String;
+
+/// Milliseconds: on the supervisor's clock, which may jump, and on the simulation's, which does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    pub(crate) mono: u64,
+    pub(crate) lived: u64,
+}
+
+/// What is known of a worker.
+struct Known {
+    role: Role,
+    stop_timeout: u64,
+    wanted: Wanted,
+    /// Its configuration is wrong, and nobody has asked for another try.
+    barred: bool,
+    /// Likewise, or perhaps so: nobody can expect it to run.
+    excused: bool,
+    /// Parked, and not spawned since.
+    parked: bool,
+    last_spawn: Option<u64>,
+    /// Spawns for which nothing speaks but persistence.
+    unexcused: Vec<u64>,
+    committed: Seq,
+    head: Seq,
+}
+
+/// What this turn is about.
+#[derive(Default)]
+struct Turn {
+    died: Option<Generation>,
+    progress: bool,
+    offender: Option<Generation>,
+    request: Option<(Generation, u64)>,
+    command: Option<Operator>,
+    refused: bool,
+    kicked: bool,
+    deaths: Vec<Generation>,
+    spawned: Vec<usize>,
+    requested: bool,
+}
+
+pub(crate) struct Judge {
+    policy: Policy,
+    workers: Vec<Known>,
+    names: Vec<String>,
+    pub(crate) records: BTreeMap<Generation, Record>,
+    turn: Turn,
+    now: Moment,
+    booted: u64,
+    api_was_active: bool,
+    stopping: Option<u64>,
+    signals: u32,
+    gone: bool,
+    crashes: u64,
+    /// Asked, not answered.
+    clients: BTreeMap<u64, u64>,
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Judge {
+    pub(crate) fn new(policy: Policy, specs: &[Spec]) -> Self {
+        let known = |spec: &Spec| Known {
+            role: spec.role,
+            stop_timeout: ms(spec.stop_timeout),
+            wanted: Wanted::Running,
+            barred: false,
+            excused: false,
+            parked: false,
+            last_spawn: None,
+            unexcused: Vec::new(),
+            committed: Seq(0),
+            head: Seq(0),
+        };
+        Self {
+            policy,
+            workers: specs.iter().map(known).collect(),
+            names: specs.iter().map(|spec| spec.name.clone()).collect(),
+            records: BTreeMap::new(),
+            turn: Turn::default(),
+            now: Moment::default(),
+            booted: 0,
+            api_was_active: false,
+            stopping: None,
+            signals: 0,
+            gone: false,
+            crashes: 0,
+            clients: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(crate) fn is_excused(&self, worker: usize) -> bool {
+        self.workers[worker].excused
+    }
+
+    fn living(&self) -> impl Iterator<Item = (Generation, &Record)> {
+        self.records
+            .iter()
+            .filter(|(_, record)| !record.died)
+            .map(|(generation, record)| (*generation, record))
+    }
+
+    fn siblings(&self, worker: usize) -> impl Iterator<Item = (Generation, &Record)> {
+        self.living().filter(move |(_, record)| record.worker == worker)
+    }
+
+    /// Before the heart sees it.
+    pub(crate) fn event(&mut self, event: &Event, now: Moment) {
+        self.now = now;
+        self.turn = Turn::default();
+        match event {
+            Event::Boot => self.booted = now.mono,
+            Event::Spawned { generation, .. } => self.spawned(*generation),
+            Event::SpawnFailed { generation, config, .. } => {
+                self.died(
+                    *generation,
+                    if *config { Exit::Code(78) } else { Exit::Unknown },
+                    &PostMortem::default(),
+                );
+            }
+            Event::Frame { generation, frame } => self.frame(*generation, frame),
+            Event::BadFrame { generation, .. } => self.offends(*generation),
+            Event::Died { generation, exit, post_mortem } => self.died(*generation, *exit, post_mortem),
+            Event::Command { client, command } => self.command(client.0, command),
+            Event::StopSignal { .. } => {
+                self.signals += 1;
+                self.stopping.get_or_insert(now.lived);
+            }
+            Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
+        }
+    }
+
+    fn spawned(&mut self, generation: Generation) {
+        let plain = self.records.get_mut(&generation).filter(|record| record.role == Role::Plain);
+        if let Some(record) = plain {
+            record.ready = true;
+            record.activated = Some(self.now.lived);
+        }
+    }
+
+    fn offends(&mut self, generation: Generation) {
+        if self.records.get(&generation).is_some_and(|record| !record.died && record.killed.is_none()) {
+            self.turn.offender = Some(generation);
+        }
+    }
+
+    fn frame(&mut self, generation: Generation, frame: &FromWorker) {
+        let Some(record) = self.records.get_mut(&generation).filter(|record| !record.died) else { return };
+        let phase = if record.asked.is_some() && record.phase != Phase::Spawned {
+            Phase::Draining
+        } else {
+            record.phase
+        };
+        if !allowed(record.role, phase, frame) {
+            return self.offends(generation);
+        }
+        match frame {
+            FromWorker::Hello { protocol, .. } if *protocol == PROTOCOL => record.phase = Phase::Greeted,
+            FromWorker::Hello { .. } => {
+                // One that is being killed for something else is judged by that.
+                record.foreign |= record.killed.is_none();
+                self.offends(generation);
+            }
+            FromWorker::Ready => {
+                record.ready = true;
+                record.phase = if record.phase == Phase::Greeted { Phase::Ready } else { record.phase };
+            }
+            FromWorker::Request { id, .. } => self.turn.request = Some((generation, *id)),
+            FromWorker::Panicked { .. } | FromWorker::SeqMark(_) => {}
+        }
+    }
+
+    fn died(&mut self, generation: Generation, exit: Exit, seen: &PostMortem) {
+        let lived = self.now.lived;
+        let Some(record) = self.records.get_mut(&generation).filter(|record| !record.died) else { return };
+        record.died = true;
+        let record = record.clone();
+        self.turn.died = Some(generation);
+        let alone = self.siblings(record.worker).next().is_none();
+        let worker = &mut self.workers[record.worker];
+        if let Some(activated) = record.activated {
+            self.turn.progress = match record.role {
+                Role::Analytics => seen.committed > worker.committed,
+                Role::Api => seen.head > worker.head,
+                Role::Plain => false,
+            };
+            (worker.committed, worker.head) = (seen.committed, seen.head);
+            let well = lived.saturating_sub(activated) >= ms(IDLE_HEALTHY_AFTER);
+            if self.turn.progress || well || matches!(exit, Exit::Signal { number: 9, .. }) {
+                worker.unexcused.clear();
+            }
+        }
+        let asked = record.asked.is_some() || record.killed.is_some();
+        let hopeless = record.foreign || exit == Exit::Code(78);
+        let wanted = self.stopping.is_none() && worker.wanted == Wanted::Running;
+        worker.excused |= hopeless;
+        worker.barred |= hopeless && wanted && alone && (record.foreign || !asked);
+    }
+
+    fn command(&mut self, client: u64, command: &bulkhead_supervisor::step::Command) {
+        self.clients.insert(client, self.now.lived);
+        self.turn.command = Operator::new(client, command, &self.names);
+        match &self.turn.command {
+            Some(Operator { worker, command: Command::Start | Command::Stop | Command::Restart, .. }) => {
+                let worker = &mut self.workers[*worker];
+                worker.unexcused.clear();
+                (worker.barred, worker.excused) = (false, false);
+            }
+            Some(Operator { command: Command::Fault, .. }) | None => {}
+        }
+    }
+}
