@@ -2,6 +2,7 @@
 # make check    the contributor's quick loop: format, lints, unit tests
 # make test     everything, on the real binaries
 # make loom     the models of the shared memory: every interleaving, every ordering
+# make campaign  SEED=… EVENTS=… KILLS=…: a million events, hundreds of kills, reconciled by id
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
 # make install  PREFIX=/usr/local DESTDIR=
 # make clean    remove what was built and the demonstration's state
@@ -62,3 +63,12 @@ loom:
 bench:
 	$(CARGO) build --release --locked $(PACKAGES)
 	$(CARGO) bench --locked -p bulkhead-bench --features peers
+
+# Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
+# Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it.
+.PHONY: campaign
+campaign:
+	$(CARGO) build --release --locked $(PACKAGES)
+	$(CARGO) build --release --locked -p bulkhead-tests --bin bulkhead-campaign
+	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%)
+	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture

@@ -5,12 +5,15 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests report by panicking, as tests do")]
 
 mod api_deaths;
+mod at_rest;
+mod campaign;
 mod commands;
 mod containers;
 mod example;
 mod faults;
 mod flights;
 mod isolation;
+mod leaks;
 mod outages;
 mod poison;
 mod stopping;

@@ -9,6 +9,7 @@
 pub mod binaries;
 mod bulkhead;
 pub mod flights;
+pub mod footprint;
 pub mod gate;
 mod home;
 pub mod http;

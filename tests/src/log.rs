@@ -33,10 +33,10 @@ impl Line {
         &self.text
     }
 
-    /// All its fields; null when it is no JSON.
+    /// All its fields; none when it is no JSON.
     #[must_use]
-    pub const fn fields(&self) -> &Value {
-        &self.fields
+    pub fn fields(&self) -> Option<&Value> {
+        Some(&self.fields).filter(|fields| fields.is_object())
     }
 
     /// When the harness read it.

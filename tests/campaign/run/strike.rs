@@ -1,0 +1,99 @@
+//! Kills workers at their marks.
+
+use super::Stage;
+use crate::{
+    plan::{Blow, Moment, Target},
+    records::Kill,
+};
+use bulkhead_tests::{
+    log::{Line, Reading},
+    process::Signal,
+};
+use fastrand::Rng;
+use std::time::Instant;
+
+/// The most pauses of the CPU between the moment that was waited for and the blow: about a millisecond, several times
+/// what applying or committing a batch takes.
+const MOST_PAUSES: u32 = 30_000;
+
+/// One worker as its killer knows it.
+struct Victim {
+    worker: &'static str,
+    /// Follows the starts of generations; each is killed once.
+    story: Reading,
+    /// Follows their recoveries.
+    recovery: Reading,
+    killed: Option<u64>,
+}
+
+/// Kills both workers.
+pub(super) struct Striker<'a> {
+    stage: &'a Stage<'a>,
+    analytics: Victim,
+    api: Victim,
+    rng: Rng,
+}
+
+impl Victim {
+    fn new(stage: &Stage<'_>, worker: &'static str) -> Self {
+        let log = stage.bulkhead.log();
+        Self { worker, story: log.from_start(), recovery: log.from_start(), killed: None }
+    }
+
+    /// Waits for a generation that was not killed yet, at this moment of its life.
+    fn await_moment(&mut self, moment: Moment) -> Line {
+        let started = self.story.wait_for_worker("worker_started", self.worker);
+        match moment {
+            Moment::AtOnce => {}
+            Moment::Active => drop(self.story.wait_for_worker("worker_activated", self.worker)),
+        }
+        started
+    }
+
+    fn kill(&mut self, started: &Line, stage: &Stage<'_>) {
+        let generation = started.number("generation").unwrap();
+        let at = stage.us(Instant::now());
+        stage.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
+        stage.kills.write(&Kill { at, worker: self.worker.to_owned(), generation, pid: started.pid() });
+        self.killed = Some(generation);
+    }
+
+    /// Waits until a generation is active that was not killed.
+    fn recover(&mut self) {
+        let Some(killed) = self.killed.take() else { return };
+        let worker = self.worker;
+        self.recovery.wait_for("the recovery from the last kill", |line| {
+            line.tells("worker_activated", worker) && line.number("generation") > Some(killed)
+        });
+    }
+}
+
+impl<'a> Striker<'a> {
+    pub(super) fn new(stage: &'a Stage<'a>, rng: Rng) -> Self {
+        let victim = |worker| Victim::new(stage, worker);
+        Self { stage, analytics: victim("analytics"), api: victim("api"), rng }
+    }
+
+    /// Kills whom it is meant for; does not wait for the death.
+    pub(super) fn strike(&mut self, Blow { target, moment }: Blow) {
+        self.stage.assert_in_time();
+        let mut victims = match target {
+            Target::Analytics => vec![&mut self.analytics],
+            Target::Api => vec![&mut self.api],
+            Target::Both => vec![&mut self.analytics, &mut self.api],
+        };
+        let started: Vec<Line> = victims.iter_mut().map(|victim| victim.await_moment(moment)).collect();
+        for _ in 0..self.rng.u32(..MOST_PAUSES) {
+            std::hint::spin_loop();
+        }
+        for (victim, started) in victims.into_iter().zip(&started) {
+            victim.kill(started, self.stage);
+        }
+    }
+
+    /// Waits until both workers are well.
+    pub(super) fn calm(&mut self) {
+        self.analytics.recover();
+        self.api.recover();
+    }
+}

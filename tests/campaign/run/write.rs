@@ -1,0 +1,114 @@
+//! A client that posts.
+
+use super::Stage;
+use crate::{
+    ids::EventId,
+    records::{Answer, Request},
+};
+use bulkhead_tests::{
+    gate::Gate,
+    http::{Client, Failure},
+};
+use fastrand::Rng;
+use std::{
+    fmt::Write as _,
+    sync::atomic::Ordering,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The sizes of batches: most are small, so that there are many requests, and most events come in large ones.
+const SIZES: [usize; 8] = [1, 1, 2, 3, 5, 8, 20, 60];
+
+/// How long to wait before a refused request is sent again, unless something happens first.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// One writer. Its events are numbered in the order in which it sends them.
+pub(super) struct Writer<'a> {
+    number: usize,
+    next: usize,
+    due: Instant,
+    client: Client,
+    rng: Rng,
+    stage: &'a Stage<'a>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(number: usize, stage: &'a Stage<'a>, rng: Rng) -> Self {
+        Self { number, next: 0, due: Instant::now(), client: stage.bulkhead.client(), rng, stage }
+    }
+
+    /// Posts so many events, one in each interval on the average.
+    pub(super) fn write(&mut self, quota: usize, interval: Duration, gate: &Gate) {
+        let end = self.next + quota;
+        // What could not be sent in time is not made up for: the rate is a limit.
+        self.due = self.due.max(Instant::now());
+        while self.next < end {
+            let size = *self.rng.choice(&SIZES).unwrap();
+            let count = size.min(end - self.next);
+            thread::sleep(self.due.saturating_duration_since(Instant::now()));
+            self.due += interval * u32::try_from(count).unwrap();
+            gate.begin(count);
+            self.post(count);
+            gate.done(count);
+        }
+    }
+
+    /// Sends the next events until they are accepted, or the answer is lost.
+    fn post(&mut self, count: usize) {
+        let first = self.next;
+        self.next += count;
+        self.stage.begun[self.number].store(self.next, Ordering::Relaxed);
+        let ids = (first..self.next).map(|number| EventId { writer: self.number, number });
+        let (content_type, body) = if self.rng.bool() { array(ids) } else { lines(ids) };
+        loop {
+            self.stage.assert_in_time();
+            let sent = Instant::now();
+            let answer = answer(self.client.post("/v1/events", content_type, &body), count);
+            let refused = answer == Answer::Full;
+            let took = super::micros(sent.elapsed());
+            let at = self.stage.us(sent);
+            self.stage.requests.write(&Request { at, took, writer: self.number, first, count, answer });
+            if !refused {
+                return;
+            }
+            self.stage.bulkhead.log().pause(RETRY);
+        }
+    }
+}
+
+fn answer(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize) -> Answer {
+    match result {
+        Ok(answer) if answer.status == 202 => {
+            let receipt = answer.json();
+            match (receipt["accepted"].as_u64(), receipt["first_seq"].as_u64(), receipt["last_seq"].as_u64())
+            {
+                (Some(accepted), Some(first), Some(last)) if accepted == count as u64 => {
+                    Answer::Accepted(first, last)
+                }
+                _ => Answer::Wrong(answer.body),
+            }
+        }
+        Ok(answer) if answer.status == 503 && !answer.header("retry-after").is_empty() => Answer::Full,
+        Ok(answer) => Answer::Wrong(format!("{} {}", answer.status, answer.body)),
+        Err(Failure::Broken(why)) => Answer::Lost(why),
+        Err(Failure::Refused) => Answer::Wrong("connection refused".to_owned()),
+    }
+}
+
+fn array(ids: impl Iterator<Item = EventId>) -> (&'static str, String) {
+    let events: Vec<String> = ids.map(event).collect();
+    ("application/json", format!("[{}]", events.join(",")))
+}
+
+fn lines(ids: impl Iterator<Item = EventId>) -> (&'static str, String) {
+    let text = ids.fold(String::new(), |mut text, id| {
+        let _ = writeln!(text, "{}", event(id));
+        text
+    });
+    ("application/x-ndjson", text)
+}
+
+fn event(id: EventId) -> String {
+    format!(r#"{{"series":"{}","value":{}}}"#, id.series(), id.value())
+}

@@ -1,0 +1,42 @@
+//! What Bulkhead does while there is nothing to do: nothing (P8).
+
+use bulkhead_tests::{
+    Home, eventually,
+    footprint::{Footprint, switches},
+};
+use std::time::Duration;
+
+/// How long nothing must happen.
+const REST: Duration = Duration::from_secs(10);
+/// The most memory that the supervisor may have in use, in KiB.
+const MOST_RESIDENT: u64 = 8 << 10;
+
+#[test]
+fn at_rest_nobody_wakes_up_and_the_supervisor_is_small() {
+    let bulkhead = Home::new("").start();
+    let client = bulkhead.client();
+    assert!(client.post_events(r#"{"series":"s","value":1}"#).is_ok_and(|answer| answer.is_success()));
+    let _ = bulkhead.settled();
+    drop(client);
+    // What is still to be done after the start (threads that go to sleep, the last lines) is over when nobody runs any
+    // more for a moment.
+    let workers = [bulkhead.pid(), bulkhead.pid_of("api"), bulkhead.pid_of("analytics")];
+    let mut before = workers.map(switches);
+    eventually(bulkhead.log(), "everybody to be asleep", || {
+        let ended = bulkhead.log().ends_within(Duration::from_millis(500));
+        assert!(!ended, "{}", bulkhead.log().dump());
+        let now = workers.map(switches);
+        std::mem::replace(&mut before, now.clone()) == now
+    });
+    assert!(!bulkhead.log().ends_within(REST), "{}", bulkhead.log().dump());
+    for ((name, pid), before) in ["supervisor", "api", "analytics"].into_iter().zip(workers).zip(before) {
+        assert_eq!(
+            switches(pid),
+            before,
+            "{name} was awake within {REST:?}: (waited, had to wait) by thread"
+        );
+        println!("{name}: {:?}", Footprint::of(pid));
+    }
+    let footprint = Footprint::of(bulkhead.pid());
+    assert!(footprint.resident <= MOST_RESIDENT, "{footprint:?}");
+}
