@@ -150,6 +150,8 @@ impl Spawner {
             Role::Api | Role::Analytics => {
                 command.env(FDS_VARIABLE, bequest.variable());
                 command.env(SETTINGS_VARIABLE, self.settings(plan, worker, generation).to_json()?);
+                // Where the analysis keeps the bytes of a series whose state does not verify.
+                command.env("BULKHEAD_STATE_DIR", std::path::absolute(&plan.state_dir)?);
             }
         }
         Ok(command)
