@@ -2,14 +2,6 @@
 
 use super::protocol::{Command, Ended, MAX_ASK, Reply, parse};
 use anyhow::Context as _;
-use interprocess::{
-    local_socket::{
-        GenericFilePath, ListenerOptions, ToFsName as _,
-        tokio::{Listener, Stream},
-        traits::{StreamCommon as _, tokio::Listener as _},
-    },
-    os::unix::local_socket::ListenerOptionsExt as _,
-};
 use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -18,6 +10,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
@@ -68,24 +61,22 @@ pub fn serve(path: &Path, calls: mpsc::Sender<Call>) -> anyhow::Result<Server> {
     Ok(Server { path: path.to_owned() })
 }
 
-fn listen(path: &Path) -> anyhow::Result<Listener> {
+fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     }
     crate::listener::remove_stale(path)?;
-    let name = path.to_fs_name::<GenericFilePath>()?;
-    // The mode is set before the socket is bound, so that there is no moment in which anybody could connect; bind takes the
-    // umask off it, so that it is set once more.
-    let listener = ListenerOptions::new().name(name).mode(MODE).reclaim_name(false).create_tokio()?;
+    let listener = UnixListener::bind(path)?;
+    // Whoever connected before this is checked like everybody else.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
     Ok(listener)
 }
 
-async fn accept(listener: Listener, group: u32, calls: mpsc::Sender<Call>) {
+async fn accept(listener: UnixListener, group: u32, calls: mpsc::Sender<Call>) {
     let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
-            Ok(stream) => {
+            Ok((stream, _)) => {
                 let calls = calls.clone();
                 tokio::spawn(async move {
                     converse(stream, group, calls).await;
@@ -102,7 +93,7 @@ async fn accept(listener: Listener, group: u32, calls: mpsc::Sender<Call>) {
 }
 
 /// Answers one client's lines until it leaves, falls silent, or talks nonsense.
-async fn converse(stream: Stream, group: u32, calls: mpsc::Sender<Call>) {
+async fn converse(stream: UnixStream, group: u32, calls: mpsc::Sender<Call>) {
     let allowed = may_command(&stream, group);
     let mut stream = BufReader::with_capacity(MAX_ASK, stream);
     if let Err(refusal) = allowed {
@@ -122,7 +113,7 @@ async fn converse(stream: Stream, group: u32, calls: mpsc::Sender<Call>) {
 }
 
 /// One line, without its end; none at the end of the stream, or when it is too long.
-async fn receive(stream: &mut BufReader<Stream>) -> Option<Vec<u8>> {
+async fn receive(stream: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     let limit = u64::try_from(MAX_ASK).unwrap_or(u64::MAX);
     stream.take(limit).read_until(b'\n', &mut line).await.ok()?;
@@ -144,7 +135,7 @@ async fn ask(command: Command, calls: &mpsc::Sender<Call>) -> Reply {
     }
 }
 
-async fn send(stream: &mut BufReader<Stream>, reply: &Reply) -> Option<()> {
+async fn send(stream: &mut BufReader<UnixStream>, reply: &Reply) -> Option<()> {
     let mut line = serde_json::to_vec(reply).ok()?;
     line.push(b'\n');
     timeout(PATIENCE, stream.get_mut().write_all(&line)).await.ok()?.ok()
@@ -152,13 +143,15 @@ async fn send(stream: &mut BufReader<Stream>, reply: &Reply) -> Option<()> {
 
 /// Whether the process at the other end is root's, our own user's, or of the socket's group. The socket's mode says the
 /// same; this holds even where the file's permissions were changed.
-fn may_command(stream: &Stream, group: u32) -> Result<(), String> {
-    let peer = stream.peer_creds().map_err(|error| format!("cannot tell who you are: {error}"))?;
+///
+/// Through tokio's sockets, for `interprocess` takes a peer outside of our pid namespace, whose pid the kernel gives as 0,
+/// for a broken connection: that is the operator who commands a container from its host.
+fn may_command(stream: &UnixStream, group: u32) -> Result<(), String> {
+    let peer = stream.peer_cred().map_err(|error| format!("cannot tell who you are: {error}"))?;
     let own = rustix::process::geteuid().as_raw();
-    let user = peer.euid().is_some_and(|uid| uid == 0 || uid == own);
     let in_group =
-        || peer.egid() == Some(group) || peer.pid().is_some_and(|pid| supplementary(pid).contains(&group));
-    if user || in_group() {
+        || peer.gid() == group || peer.pid().is_some_and(|pid| supplementary(pid).contains(&group));
+    if peer.uid() == 0 || peer.uid() == own || in_group() {
         return Ok(());
     }
     Err(format!("you must be root, user {own}, or in group {group} to command this supervisor"))

@@ -119,8 +119,8 @@ impl Child {
         if let Poll::Ready(stir) = self.control.poll(cx) {
             return Poll::Ready(stir);
         }
-        let readable = |(index, pipe): (usize, &LogPipe)| pipe.poll_readable(cx).is_ready().then_some(index);
-        match self.output.iter().enumerate().find_map(readable) {
+        let readable = |pipe: &mut LogPipe| pipe.poll_readable(cx).is_ready();
+        match self.output.iter_mut().position(readable) {
             Some(index) => Poll::Ready(Stir::Output(index)),
             None => Poll::Pending,
         }
