@@ -1,4 +1,4 @@
-//! `bulkhead status` for people: a table that fits 80 columns, and a line about the link.
+//! `bulkhead status` for people: a table that fits 80 columns, a line for each last crash, and one about the link.
 
 use crate::{
     config::units::show_size,
@@ -37,6 +37,11 @@ pub(super) fn render(report: &Report) -> String {
         }
         let _ = writeln!(text, "{}", cut(line.trim_end(), WIDTH));
     }
+    for (row, crash) in
+        report.workers.iter().filter_map(|row| row.last_crash.as_ref().map(|crash| (row, crash)))
+    {
+        let _ = writeln!(text, "{}", cut(&told(row, crash), WIDTH));
+    }
     text + &link(report)
 }
 
@@ -50,14 +55,18 @@ fn cells(row: &Row, now: jiff::Timestamp) -> [String; 8] {
         or_dash(row.pid.map(|pid| pid.to_string())),
         row.restarts.to_string(),
         or_dash(row.uptime_ms.map(|ms| span(Duration::from_millis(ms)))),
-        or_dash(row.last_crash.as_ref().map(|crash| told(crash, now))),
+        or_dash(row.last_crash.as_ref().map(|crash| format!("{} {} ago", crash.cause, since(crash, now)))),
     ]
 }
 
-fn told(crash: &Crash, now: jiff::Timestamp) -> String {
-    let ago = Duration::try_from(now.duration_since(crash.at)).unwrap_or_default();
-    let seq = crash.seq.map(|seq| format!(" at event {seq}")).unwrap_or_default();
-    visible(&format!("{} {} ago{seq}: {}", crash.cause, span(ago), crash.detail)).into_owned()
+fn since(crash: &Crash, now: jiff::Timestamp) -> String {
+    span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default())
+}
+
+/// The column has no room for what matters most.
+fn told(row: &Row, crash: &Crash) -> String {
+    let seq = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    visible(&format!("crash {} of {}{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
 }
 
 fn link(report: &Report) -> String {
@@ -153,6 +162,13 @@ mod tests {
         let text = render(&report());
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_last_crash_is_told_on_a_line_of_its_own() {
+        let text = render(&report());
+        let crash = text.lines().nth(4).unwrap();
+        assert!(crash.starts_with("crash 1 of analytics, event 4711 in hand: \"a long message"), "{text}");
     }
 
     #[test]
