@@ -118,7 +118,12 @@ fn death(
         Some(leaving) => format!("left in {}", span(leaving)),
         None => format!("lived {}", span(lived)),
     };
-    format!("{cause}{colon}{detail}{in_hand}, {when}; {next}")
+    // Who was asked to leave for good does so: that is no news.
+    let next = match (cause, next) {
+        (Cause::Requested, Next::Stopped | Next::Shutdown) => String::new(),
+        _ => format!("; {next}"),
+    };
+    format!("{cause}{colon}{detail}{in_hand}, {when}{next}")
 }
 
 /// A span of time for people: `12 ms`, `3.4 s`, `5 min`, `3 h`, `2 d`.

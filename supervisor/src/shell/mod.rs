@@ -197,6 +197,8 @@ impl Shell {
             }
         };
         let _ = timeout(LAST_LOOK, gone).await;
+        orphans::reap(&self.children);
+        orphans::end();
     }
 }
 

@@ -38,6 +38,15 @@ pub(crate) fn is_alive(pid: &str) -> bool {
 const STAND_IN: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
 printf '\000\001\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
 
+/// Waits until a process that was killed is gone: the kernel takes its time, and nobody is told.
+pub(crate) fn wait_until_gone(pid: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while is_alive(pid) {
+        assert!(Instant::now() < deadline, "{pid} was left behind");
+        std::thread::yield_now();
+    }
+}
+
 /// A supervisor with one plain worker, `one`.
 pub(crate) struct Service {
     folder: TempDir,

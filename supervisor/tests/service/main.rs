@@ -67,6 +67,17 @@ fn an_orderly_stop_ends_even_those_that_will_not_leave_and_their_children() {
 }
 
 #[test]
+fn a_stop_ends_also_what_has_escaped_from_a_worker() {
+    let escape = "setsid sleep 60 & echo $!; exec sleep 60";
+    let mut service = Service::start(&["sh", "-c", escape], "");
+    let escaped = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
+    let escaped = escaped.as_str().unwrap();
+    assert!(harness::is_alive(escaped));
+    assert_eq!(service.stop("TERM"), Some(0));
+    harness::wait_until_gone(escaped);
+}
+
+#[test]
 fn a_second_signal_ends_everything_at_once() {
     let mut service =
         Service::start(&["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 60; done"], "");
