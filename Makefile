@@ -17,7 +17,7 @@ PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-ana
 # cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test loom deny install clean
+.PHONY: run check lint test mutants loom deny install clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
@@ -37,6 +37,7 @@ test:
 	$(CARGO) build --workspace --bins --locked
 	$(RUN_TESTS) --workspace
 	$(CARGO) test --workspace --doc --locked
+	$(MAKE) mutants loom
 	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
 	else echo 'NOT CHECKED: licences and sources of the dependencies, since cargo-deny is not installed (see "make deny")'; fi
 
@@ -53,6 +54,10 @@ install:
 clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
+
+# Faults planted in the supervisor's heart: the simulator must find each of them.
+mutants:
+	$(CARGO) test --locked -p bulkhead-supervisor --features mutants --test simulation
 
 # The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
 loom:
