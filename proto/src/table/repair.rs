@@ -33,7 +33,7 @@ pub(super) fn mix(hash: u64, slot: Slot, tag: u64) -> u64 {
 }
 
 /// The sum over all slots that the record covers.
-pub(super) fn sum(memory: &impl ReadWords, geometry: Geometry, record: &Record) -> u64 {
+fn sum(memory: &impl ReadWords, geometry: Geometry, record: &Record) -> u64 {
     Geometry::all(record.slots).fold(0, |sum, slot| {
         let hash = memory.load(Geometry::hash(slot), Ordering::Relaxed);
         let tag = newest(memory, geometry, slot, record.commit.0).map_or(0, |(_, tag)| tag);
@@ -41,19 +41,126 @@ pub(super) fn sum(memory: &impl ReadWords, geometry: Geometry, record: &Record) 
     })
 }
 
-/// Rebuilds hashes and tags from the bodies that verify. What cannot be saved does not verify when it is loaded.
-pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mut Record) {
-    for slot in Geometry::all(record.slots) {
-        let bodies = [0, 1].map(|version| verified(memory, geometry, slot, version, record.commit.0));
-        for (version, found) in bodies.iter().enumerate() {
-            let tag = found.as_ref().map_or(BUSY, |(tag, _)| *tag);
-            memory.store(geometry.tag(slot, version), tag, Ordering::Relaxed);
-        }
-        if let Some((_, body)) = bodies.into_iter().flatten().max_by_key(|(tag, _)| *tag) {
-            memory.store(Geometry::hash(slot), hash_of(body.key()), Ordering::Relaxed);
+/// Whether the index is what the last commit left.
+pub(super) fn holds(memory: &impl ReadWords, geometry: Geometry, record: &Record) -> bool {
+    // No commit gives both versions of a slot its number; the sum would not tell which of them is meant.
+    let twins = |slot| {
+        let [first, second] =
+            [0, 1].map(|version| memory.load(geometry.tag(slot, version), Ordering::Relaxed));
+        first == second && first != 0 && first != BUSY
+    };
+    sum(memory, geometry, record) == record.sum && !Geometry::all(record.slots).any(twins)
+}
+
+/// Which of a slot's versions is taken for the newest that was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// The one that the tags in front name, whether its body verifies or not.
+    AsTagged,
+    /// This one, whose body verifies.
+    Version(usize),
+}
+
+/// What stands in a slot.
+struct Found {
+    slot: Slot,
+    hash: u64,
+    tags: [u64; 2],
+    /// Tag and key's hash of each body that verifies and could be one of a commit up to the last.
+    bodies: [Option<(u64, u64)>; 2],
+}
+
+impl Found {
+    fn look(memory: &impl TableMemory, geometry: Geometry, slot: Slot, commit: u64) -> Self {
+        let load = |word| memory.load(word, Ordering::Relaxed);
+        Self {
+            slot,
+            hash: load(Geometry::hash(slot)),
+            tags: [0, 1].map(|version| load(geometry.tag(slot, version))),
+            bodies: [0, 1].map(|version| verified(memory, geometry, slot, version, commit)),
         }
     }
+
+    /// Whether front and bodies disagree: then a wild write may have been here. A body that was given up agrees with
+    /// BUSY as long as its number did not come round.
+    fn suspicious(&self, commit: u64) -> bool {
+        let agrees = |(&tag, body): (&u64, &Option<(u64, u64)>)| match body {
+            Some((claimed, hash)) => tag == *claimed && self.hash == *hash,
+            None => tag == 0 || tag > commit,
+        };
+        !self.tags.iter().zip(&self.bodies).all(agrees)
+    }
+
+    /// The newest body that verifies, but for those that are marked as being written: their commits never were, if no
+    /// wild write has made the mark.
+    fn likely(&self) -> Choice {
+        let versions = [0, 1].into_iter().filter(|&version| self.tags[version] != BUSY);
+        let newest = versions.filter_map(|version| Some((self.bodies[version]?.0, version))).max();
+        newest.map_or(Choice::AsTagged, |(_, version)| Choice::Version(version))
+    }
+
+    fn share(&self, choice: Choice, commit: u64) -> u64 {
+        let tagged = self.tags.into_iter().filter(|&tag| tag != BUSY && tag <= commit).max().unwrap_or(0);
+        let (tag, hash) = match choice {
+            Choice::AsTagged => (tagged, self.hash),
+            Choice::Version(version) => self.bodies[version].unwrap_or((tagged, self.hash)),
+        };
+        mix(hash, self.slot, tag)
+    }
+
+    /// Makes the slot say so. A slot whose newest version does not verify is given up, for what is older would be wrong.
+    fn store(&self, memory: &impl TableMemory, geometry: Geometry, choice: Choice) {
+        let newest = match choice {
+            Choice::Version(version) => self.bodies[version],
+            Choice::AsTagged => None,
+        };
+        for version in [0, 1] {
+            let tag = self.bodies[version]
+                .map(|(tag, _)| tag)
+                .filter(|tag| newest.is_some_and(|(newest, _)| *tag <= newest));
+            memory.store(geometry.tag(self.slot, version), tag.unwrap_or(BUSY), Ordering::Relaxed);
+        }
+        if let Some((_, hash)) = newest {
+            memory.store(Geometry::hash(self.slot), hash, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Rebuilds hashes and tags from the bodies that verify, so that the sum holds again. Where it cannot be told any more
+/// what was committed last, the slot does not verify when it is loaded: never is a former state taken for the last.
+pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mut Record) {
+    let commit = record.commit.0;
+    let slots: Vec<Found> =
+        Geometry::all(record.slots).map(|slot| Found::look(memory, geometry, slot, commit)).collect();
+    let choices = choose(&slots, record.sum, commit);
+    for (found, choice) in slots.iter().zip(choices) {
+        found.store(memory, geometry, choice);
+    }
     record.sum = sum(memory, geometry, record);
+}
+
+fn choose(slots: &[Found], wanted: u64, commit: u64) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = slots.iter().map(Found::likely).collect();
+    let shares = slots.iter().zip(&choices).map(|(found, choice)| found.share(*choice, commit));
+    let sum = shares.fold(0, u64::wrapping_add);
+    if sum == wanted {
+        return choices;
+    }
+    let suspects = || slots.iter().enumerate().filter(|(_, found)| found.suspicious(commit));
+    // The sum tells which slot was judged wrongly, if it is a single one.
+    for (number, found) in suspects() {
+        let others = sum.wrapping_sub(found.share(choices[number], commit));
+        for other in [Choice::Version(0), Choice::Version(1), Choice::AsTagged] {
+            if others.wrapping_add(found.share(other, commit)) == wanted {
+                choices[number] = other;
+                return choices;
+            }
+        }
+    }
+    for (number, _) in suspects() {
+        choices[number] = Choice::AsTagged;
+    }
+    choices
 }
 
 fn verified(
@@ -62,13 +169,10 @@ fn verified(
     slot: Slot,
     version: usize,
     commit: u64,
-) -> Option<(u64, Body)> {
-    // A body that was being written, or was scrubbed, is no candidate even if it verifies: its commit never was.
-    if memory.load(geometry.tag(slot, version), Ordering::Relaxed) == BUSY {
-        return None;
-    }
+) -> Option<(u64, u64)> {
     let mut head = [0; HEAD_BYTES];
     memory.read_bytes(geometry.body(slot, version), &mut head);
     let tag = Body::claimed_tag(&head).filter(|&tag| tag != 0 && tag <= commit)?;
-    Some((tag, copy_body(memory, geometry, slot, version, tag)?))
+    let body = copy_body(memory, geometry, slot, version, tag)?;
+    Some((tag, hash_of(body.key())))
 }

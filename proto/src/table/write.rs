@@ -91,11 +91,12 @@ impl<M: TableMemory> Writer<M> {
     /// A dead generation's unfinished batch has tags beyond the last commit. It is scrubbed, or it would become valid
     /// when that number comes round with another batch.
     pub fn activate(&mut self) -> Activated {
-        let scrubbed = self.scrub();
-        let repaired = repair::sum(&self.memory, self.geometry, &self.record) != self.record.sum;
+        // First of all: a tag that a wild write put beyond the last commit is not one of an unfinished batch.
+        let repaired = !repair::holds(&self.memory, self.geometry, &self.record);
         if repaired {
             repair::rebuild(&self.memory, self.geometry, &mut self.record);
         }
+        let scrubbed = self.scrub();
         for slot in Geometry::all(self.record.slots) {
             self.index.insert(self.memory.load(Geometry::hash(slot), Ordering::Relaxed), slot);
         }
