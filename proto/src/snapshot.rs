@@ -59,6 +59,9 @@ pub enum SnapshotError {
     /// The last commit record does not verify: it is not known what the state is.
     #[error("the state table's commit record does not verify: nothing can be saved")]
     NoRecord,
+    /// What the memory says contradicts itself.
+    #[error("the memory contradicts itself ({0}): nothing can be saved, and the former snapshot stays")]
+    Contradiction(&'static str),
     /// The memory.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -95,6 +98,27 @@ struct Head {
     events: u64,
 }
 
+/// No seq and no commit comes near this: a seq shares its word with what is done to it ([`crate::cursor::hand`]).
+const MAX_NUMBER: u64 = 1 << 62;
+
+impl Head {
+    /// Whether the numbers can be those of one service: check sums do not tell, and whoever appends or reads later relies
+    /// on it.
+    fn check(&self) -> Result<(), &'static str> {
+        let counted =
+            self.analysed.checked_add(self.skipped).and_then(|counted| counted.checked_add(self.events));
+        let empty = self.series == 0 && self.seq.0 == 0 && self.analysed == 0 && self.skipped == 0;
+        let checks = [
+            (counted == Some(self.accepted), "what was accepted is not analysed, skipped or pending"),
+            (self.accepted < self.next_seq.0, "more events than seqs"),
+            (self.seq < self.next_seq && self.next_seq.0 < MAX_NUMBER, "the next seq cannot be"),
+            (self.commit.0 < MAX_NUMBER, "the commit's number cannot be"),
+            (self.commit.0 > 0 || empty, "a state without a commit"),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+    }
+}
+
 #[derive(Encode, Decode)]
 struct Series {
     key: String,
@@ -121,6 +145,7 @@ pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
         (0..record.slots).map(Slot).filter(|&slot| table.body(slot, &record).is_some()).collect();
     let consumer = || Consumer::attach(events, page, record.position, record.seq);
     let (pending, damage) = count(consumer());
+    let counted = record.analysed.saturating_add(record.skipped);
     let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
     let head = Head {
         commit: record.commit,
@@ -132,10 +157,13 @@ pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
         resets: record.resets,
         at_ms: record.at_ms,
         next_seq: tail.next_seq,
-        accepted: tail.accepted,
+        // Events that a damaged ring lost are not there any more; what is left adds up.
+        accepted: if damage.is_some() { counted.saturating_add(pending) } else { tail.accepted },
         series: count(series.len()),
         events: pending,
     };
+    // What could not be loaded is not saved.
+    head.check().map_err(SnapshotError::Contradiction)?;
     let mut file = Sink::create(path)?;
     file.item(&head)?;
     for body in series.iter().filter_map(|&slot| table.body(slot, &record)) {
@@ -177,6 +205,7 @@ fn count(consumer: Result<Unread<'_>, RingFault>) -> (u64, Option<RingFault>) {
 pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotError> {
     let Some(mut file) = Source::open(path)? else { return Ok(None) };
     let head: Head = file.item()?;
+    head.check().map_err(|what| file.damaged(what.to_owned()))?;
     let (events, page, state) = memory.writable()?;
     let mut writer = Writer::attach(state).ok_or(SnapshotError::NoRecord)?;
     writer.activate();
@@ -194,8 +223,13 @@ pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotErr
     let room = (events.words() * WORD) as u64;
     let mut appender = Appender::attach(&events, &page);
     let mut batch = Batch::new();
+    let mut last = head.seq;
     for _ in 0..head.events {
         let event: Pending = file.item()?;
+        if event.seq <= last || event.seq >= head.next_seq {
+            return Err(file.damaged(format!("event {} behind event {last}", event.seq)));
+        }
+        last = event.seq;
         set_tail(&page, Tail { next_seq: event.seq, ..appender.tail() });
         appender.reload();
         batch.clear();
@@ -223,6 +257,9 @@ fn restore_series(
     head: &Head,
     file: &Source,
 ) -> Result<(), SnapshotError> {
+    if writer.find(&series.key).is_some() {
+        return Err(file.damaged(format!("series {:?} for the second time", series.key)));
+    }
     let slot = writer.assign(&series.key).ok_or(SnapshotError::NoRoom {
         what: "series",
         found: head.series.into(),

@@ -4,6 +4,8 @@ use crate::{
     ids::Seq,
     link::{AnalyticsLink, ApiLink},
     ring::MIN_CAPACITY,
+    shared::WriteWords as _,
+    sync::Ordering,
 };
 
 fn event(series: &'static str) -> Event<'static> {
@@ -124,4 +126,43 @@ fn a_snapshot_that_does_not_fit_names_the_key_to_raise() {
     let small = Memory::create(1 << 7, 4, 1).unwrap();
     let error = load(&small, &path).unwrap_err().to_string();
     assert!(error.contains("raise link.capacity"), "{error}");
+}
+
+#[test]
+fn a_memory_that_contradicts_itself_is_not_saved_over_the_former_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let former = fs::read(&path).unwrap();
+    let memory = used();
+    let AnalyticsLink { state, .. } = AnalyticsLink::open_within(&memory).unwrap();
+    let mut writer = Writer::attach(state).unwrap();
+    writer.activate();
+    let record = *writer.record();
+    let lie = Checkpoint {
+        seq: record.seq,
+        position: record.position,
+        analysed: u64::MAX,
+        ..Checkpoint::default()
+    };
+    writer.commit(lie).unwrap();
+    assert!(matches!(save(&memory, &path), Err(SnapshotError::Contradiction(_))));
+    assert_eq!(fs::read(&path).unwrap(), former);
+}
+
+#[test]
+fn events_that_a_damaged_ring_lost_are_not_counted_when_the_rest_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    let memory = used();
+    let (events, _, _) = memory.writable().unwrap();
+    // The three records are of one length, and the first is committed.
+    let third = 2 * usize::try_from(memory.record().unwrap().position.0).unwrap() / WORD;
+    events.store(third, 0, Ordering::Relaxed);
+    let saved = save(&memory, &path).unwrap();
+    assert_eq!((saved.pending, saved.damage.map(|fault| fault.what)), (1, Some("tag")));
+    let memory = self::memory();
+    load(&memory, &path).unwrap();
+    let figures = ApiLink::open_within(&memory).unwrap().figures();
+    assert_eq!((figures.tail.accepted, figures.pending, figures.tail.next_seq), (2, 1, Seq(4)));
 }
