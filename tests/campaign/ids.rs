@@ -1,9 +1,8 @@
 //! What makes the final state tell which events are in it.
 //!
-//! An event's value is a power of two that no other event of its series has. Then a series with `count == popcount(sum)`
-//! has counted exactly the events whose bits are set in `sum`, each of them once: that many powers of two have a sum
-//! with as many bits only if all of them differ (two equal ones merge into a bit of one power more, and bits only get
-//! fewer by that). With [`BITS`] events a series the sum stays below 2^53, where both the analysis and JSON are exact.
+//! An event's value is a power of two that no other event of its series has. Then a series whose `count` is the number
+//! of bits in its `sum` has counted exactly the events of those bits, each of them once: that many powers of two have a
+//! sum with as many bits only if all of them differ (two equal ones merge into one bit, and bits only get fewer by that). With [`BITS`] events a series the sum stays below 2^53, where both the analysis and JSON are exact.
 //!
 //! Neighbouring events go to neighbouring series, so that nearly every batch, and every commit, changes many at once.
 

@@ -1,7 +1,7 @@
 //! A fault campaign: events, reads and kills on the real binaries, all of it recorded, and then reconciled by id.
 //!
 //! Never: trusts a total where ids can be compared, judges while it runs, or signals a process that it did not start.
-//! The run (`run`) only writes records; the checker (`check`) only reads them, so that it can be run again on any of them.
+//! The run (`run`) only writes records, the checker (`check`) only reads them: it can be run again on those of any run.
 //! Where to start reading: `ids`, then `plan`, then `check::events`.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a harness that cannot go on reports by panicking")]

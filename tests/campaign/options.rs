@@ -1,10 +1,14 @@
 //! What is asked for on the command line.
 
-use clap::{Parser, builder::RangedU64ValueParser};
+use clap::Parser;
 use std::path::PathBuf;
 
-/// The series that the supervisor's configuration allows at most hold so many events.
-const MOST_EVENTS: u64 = 3_000_000;
+/// The most series that the supervisor's configuration allows hold somewhat more events than the upper bound; fewer than
+/// the lower one do not fill the windows.
+const EVENTS: fn(&str) -> Result<usize, String> = |text| match text.parse() {
+    Ok(events @ 1_000..=3_000_000) => Ok(events),
+    Ok(_) | Err(_) => Err("a number from 1000 to 3000000 is wanted".to_owned()),
+};
 
 /// Posts events while workers are killed, then reconciles what was counted with what was answered, event by event.
 ///
@@ -15,7 +19,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = fastrand::u64(..1_000_000))]
     pub seed: u64,
     /// How many events are posted.
-    #[arg(long, default_value_t = 1_000_000, value_parser = RangedU64ValueParser::<usize>::new().range(1_000..=MOST_EVENTS))]
+    #[arg(long, default_value_t = 1_000_000, value_parser = EVENTS)]
     pub events: usize,
     /// How often the analysis is killed.
     #[arg(long, default_value_t = 200)]

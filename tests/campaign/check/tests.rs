@@ -18,7 +18,10 @@ fn sound() -> Records {
     let kill = |at, worker: &str, generation| Kill { at, worker: worker.into(), generation, pid: 1 };
     let told = |at, event: &str, worker: &str, generation: u64| Told {
         at,
-        line: json!({"event_name": event, "worker": worker, "generation": generation, "cause": "signal", "detail": "SIGKILL"}),
+        line: json!({
+            "event_name": event, "worker": worker, "generation": generation,
+            "cause": "signal", "detail": "SIGKILL",
+        }),
     };
     let mut sums: BTreeMap<String, u64> = BTreeMap::new();
     for number in 0..15 {
