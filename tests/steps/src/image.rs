@@ -5,7 +5,7 @@ use bulkhead_proto::{
     segment::ReadWrite,
     shared::{ReadWords as _, WORD, WriteWords as _},
 };
-use std::sync::atomic::Ordering;
+use std::{ops::Range, sync::atomic::Ordering};
 
 /// A part of a segment that is looked at after every step.
 #[derive(Debug)]
@@ -23,6 +23,21 @@ pub struct Window {
 /// The bytes in all windows, one behind the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image(Vec<u8>);
+
+impl Image {
+    /// The bytes of all windows, one behind the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// One word.
+    #[must_use]
+    pub fn word(&self, place: usize) -> u64 {
+        let bytes = self.0.get(place * WORD..).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    }
+}
 
 /// The windows of a memory, with what was found in them last.
 #[derive(Debug)]
@@ -49,33 +64,55 @@ impl Windows {
         Ok(Self { segments, windows, scratch: vec![0; bytes] })
     }
 
+    /// Which words of an image are of the windows of that name: the first, and the one behind the last.
+    #[must_use]
+    pub fn places(&self, name: &str) -> Range<usize> {
+        let before = self.windows.iter().take_while(|window| window.name != name);
+        let start: usize = before.map(|window| window.words).sum();
+        let words: usize =
+            self.windows.iter().filter(|window| window.name == name).map(|window| window.words).sum();
+        start..start + words
+    }
+
+    /// Stores one word; its place is that in an image.
+    pub fn store(&self, place: usize, value: u64) {
+        let mut left = place;
+        for window in &self.windows {
+            if left < window.words {
+                return self.segments[window.segment].store(window.first + left, value, Ordering::Relaxed);
+            }
+            left -= window.words;
+        }
+    }
+
     /// Words of a segment, one by one.
-    pub fn words(&self, segment: usize, words: std::ops::Range<usize>) -> Vec<u64> {
+    pub fn words(&self, segment: usize, words: Range<usize>) -> Vec<u64> {
         words.map(|word| self.segments[segment].load(word, Ordering::Relaxed)).collect()
     }
 
-    fn read(&mut self) {
-        let mut rest = self.scratch.as_mut_slice();
+    fn read(&self, mut into: &mut [u8]) {
         for window in &self.windows {
-            let (bytes, behind) = rest.split_at_mut(window.words * WORD);
+            let (bytes, behind) = into.split_at_mut(window.words * WORD);
             self.segments[window.segment].read_bytes(window.first, bytes);
-            rest = behind;
+            into = behind;
         }
     }
 
     /// What is there now.
-    pub fn image(&mut self) -> Image {
-        self.read();
-        Image(self.scratch.clone())
+    #[must_use]
+    pub fn image(&self) -> Image {
+        let mut bytes = vec![0; self.scratch.len()];
+        self.read(&mut bytes);
+        Image(bytes)
     }
 
     /// Brings an image up to date. The former one, if it differs.
     pub fn refresh(&mut self, image: &mut Image) -> Option<Image> {
-        self.read();
-        if self.scratch == image.0 {
-            return None;
-        }
-        Some(Image(std::mem::replace(&mut image.0, self.scratch.clone())))
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.read(&mut scratch);
+        let former = (scratch != image.0).then(|| Image(std::mem::replace(&mut image.0, scratch.clone())));
+        self.scratch = scratch;
+        former
     }
 
     /// Makes the memory look like an image of the same windows.

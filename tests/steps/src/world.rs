@@ -117,7 +117,7 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
             }
             Kind::State => {
                 ensure!(whole * WORD == Geometry::new(SLOTS).bytes(), "the table has {whole} words");
-                windows.push(Window { name, segment, first: 0, words: front });
+                windows.push(Window { name: "front", segment, first: 0, words: front });
                 windows.extend((0..2 * SLOTS as usize).map(|number| Window {
                     name: "bodies",
                     segment,

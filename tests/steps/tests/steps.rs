@@ -54,6 +54,11 @@ fn a_successor_that_dies_while_it_takes_over_leaves_what_it_found() {
 }
 
 #[test]
+fn a_successor_that_dies_while_it_repairs_the_index_leaves_what_can_be_repaired() {
+    every("repair");
+}
+
+#[test]
 fn a_supervisor_that_dies_while_it_publishes_leaves_one_whole_board() {
     every("publish");
 }

@@ -5,15 +5,16 @@ mod board;
 mod commit;
 mod consume;
 mod plants;
+mod repair;
 pub mod snapshot;
-mod take_over;
+pub mod take_over;
 
 use crate::scenario::Scenario;
 
 /// Every scenario that must be right at every step.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Scenario> {
-    [append::ALL, consume::ALL, commit::ALL, take_over::ALL, board::ALL].concat()
+    [append::ALL, consume::ALL, commit::ALL, take_over::ALL, repair::ALL, board::ALL].concat()
 }
 
 /// Every scenario with a fault, each of which must be found.

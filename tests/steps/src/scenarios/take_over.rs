@@ -33,7 +33,10 @@ const UNFINISHED: usize = 3;
 const FIRST: usize = 1;
 
 /// Leaves a commit of `events` events unfinished: carries out all of its stores but the last.
-pub(super) fn leave_unfinished(world: &World, events: usize) -> Result<()> {
+///
+/// # Errors
+/// When there is nothing to commit, or a part fails.
+pub fn leave_unfinished(world: &World, events: usize) -> Result<()> {
     let mut memory = None;
     let wrap = |state: StateMemory| memory.insert(Deferred::new(state)).clone();
     let mut analysis = Analysis::take_over_within(AnalyticsLink::open_within(&world.memory)?, wrap)?;

@@ -1,0 +1,128 @@
+//! What an honest service wrote: every value follows from its number.
+
+use anyhow::Result;
+use bulkhead_proto::{link::AnalyticsLink, table::Record};
+use bulkhead_steps::{
+    datum::{Datum, SMALLEST, Tallies, Tally, datum, fold},
+    image::Image,
+    scenario::History,
+    service::Analysis,
+    world::World,
+};
+use std::collections::HashMap;
+
+/// The series of the honest events.
+pub const SERIES: [&str; 4] = ["ATL", "BOS", "CLT", "DTW"];
+
+/// How many events a commit holds.
+const EACH: usize = 5;
+
+/// How many commits there are in the beginning; the ring went around more than once by then.
+const COMMITS: usize = 8;
+
+/// How many events are pending in the beginning.
+pub const PENDING: usize = 14;
+
+/// The event of that number, from 0.
+#[must_use]
+pub fn event(number: usize) -> Datum {
+    let value = u32::try_from(number + 1).unwrap_or(u32::MAX);
+    datum(SERIES[number * 7 % 4], value, SMALLEST + 8 * (number * 5 % 7))
+}
+
+/// The first so many events.
+#[must_use]
+pub fn events(many: usize) -> Vec<Datum> {
+    (0..many).map(event).collect()
+}
+
+/// An honest memory, with what was true in it at each commit, from 0.
+#[derive(Debug)]
+pub struct Honest {
+    /// The memory; to be restored from `image`.
+    pub world: World,
+    /// What it looks like.
+    pub image: Image,
+    /// The record of each commit.
+    pub records: Vec<Record>,
+    /// The state at each commit.
+    pub states: Vec<Tallies>,
+    counts: Counts,
+}
+
+/// For each series, the numbers of its events and the sums of their values so far.
+#[derive(Debug)]
+pub struct Counts(HashMap<&'static str, Vec<(u64, u64)>>);
+
+impl Counts {
+    /// How many events are counted.
+    pub const MOST: usize = 4096;
+
+    fn new() -> Self {
+        let mut counts = HashMap::<_, Vec<(u64, u64)>>::new();
+        for (number, datum) in events(Self::MOST).into_iter().enumerate() {
+            let series = counts.entry(datum.series).or_default();
+            let sum = series.last().map_or(0, |(_, sum)| *sum) + u64::from(datum.value);
+            series.push((number as u64 + 1, sum));
+        }
+        Self(counts)
+    }
+
+    /// How many events of the series a public part counts; 0 when it is empty. None when it is not what an honest analysis
+    /// rendered when it had analysed at most so many.
+    #[must_use]
+    pub fn of_public(&self, series: &str, public: &[u8], analysed: u64) -> Option<u64> {
+        if public.is_empty() {
+            return Some(0);
+        }
+        let text = str::from_utf8(public).ok()?;
+        let count: usize = text.split_once("\"count\":")?.1.split_once(',')?.0.parse().ok()?;
+        let &(number, sum) = self.0.get(series)?.get(count.checked_sub(1)?)?;
+        let tally = Tally { count: count as u64, sum };
+        (number <= analysed && tally.public(series) == public).then_some(tally.count)
+    }
+}
+
+impl Honest {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new() -> Result<Self> {
+        let world = World::new(512)?;
+        let (mut history, mut records) = (History::default(), vec![Record::default()]);
+        let data = events(EACH * COMMITS + PENDING);
+        for commit in 0..COMMITS {
+            history.continue_with(&world, &data[EACH * commit..][..EACH], EACH)?;
+            records.extend(world.memory.record());
+        }
+        history.continue_with(&world, &data[EACH * COMMITS..], 0)?;
+        let states = (0..=COMMITS).map(|commit| fold(&data[..EACH * commit])).collect();
+        Ok(Self { image: world.windows.image(), world, records, states, counts: Counts::new() })
+    }
+
+    /// What public parts can say.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Makes the memory honest again.
+    pub fn restore(&self) {
+        self.world.restore(&self.image);
+    }
+
+    /// The last commit.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.records[COMMITS]
+    }
+
+    /// The analysis that goes on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn analysis(&self) -> Result<Analysis> {
+        Analysis::take_over(AnalyticsLink::open_within(&self.world.memory)?)
+    }
+}

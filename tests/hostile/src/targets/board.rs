@@ -1,0 +1,67 @@
+//! A board that was spoiled: only whole values are shown.
+
+use super::with_honest;
+use crate::{honest::Honest, input::Input, spoil::Spoils};
+use bulkhead_proto::{
+    board::{BoardReader, BoardWriter},
+    status::Status,
+};
+
+/// The honest values come round after so many.
+const EDITIONS: u32 = 5;
+
+fn status(number: u32) -> Status {
+    let started_ms = u64::from(number) * 1_000_003;
+    Status { pid: number, started_ms, faults: number.is_multiple_of(2), workers: Vec::new() }
+}
+
+fn is_honest(status_found: &Status) -> bool {
+    status_found.pid < EDITIONS && *status_found == status(status_found.pid)
+}
+
+fn publish(honest: &Honest, number: u32) {
+    let mut writer = BoardWriter::new(honest.world.board.map().expect("a board"));
+    // A board whose edition was spoiled is published all the same.
+    writer.publish(&status(number % EDITIONS)).expect("it fits");
+}
+
+fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
+    let board = honest.world.windows.places("board");
+    let slot = (board.len() - 8) / 2;
+    // The words of the two slots that are in use, and the edition's.
+    let second = board.start + 8 + slot;
+    Spoils::take(input, &honest.world.windows.image(), &[board.start..board.start + 14, second..second + 6])
+}
+
+/// Publishes, spoils, and reads as a reader who knows the board, and as one who does not.
+pub(super) fn alone(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        publish(honest, 1);
+        let mut knows = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
+        assert_eq!(knows.read(), Some(&status(1)));
+        publish(honest, input.byte().into());
+        spoils(&mut input, honest).spoil(&honest.world.windows);
+        assert!(knows.read().is_some_and(is_honest));
+        let mut fresh = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
+        assert!(fresh.read().is_none_or(is_honest));
+        publish(honest, 3);
+        assert!(fresh.read().is_none_or(is_honest));
+    });
+}
+
+/// Reads while its writer publishes and other bytes come between.
+pub(super) fn beside(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        publish(honest, 0);
+        let spoils = spoils(&mut input, honest);
+        let mut reader = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
+        let meanwhile = |turn: usize| publish(honest, u32::try_from(turn % 60).expect("small"));
+        spoils.beside(&honest.world, &honest.image, meanwhile, || {
+            for _ in 0..200 {
+                assert!(reader.read().is_none_or(is_honest));
+            }
+        });
+    });
+}

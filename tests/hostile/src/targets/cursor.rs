@@ -1,0 +1,69 @@
+//! The consumer's page as the supervisor and the API read it.
+
+use super::with_honest;
+use crate::{honest::Honest, input::Input, spoil::Spoils};
+use bulkhead_proto::{
+    bell::Waker,
+    cursor::{self, Doing, LastWords, leave_last_words, set_hand},
+    ids::{Generation, Seq},
+    link::AnalyticsLink,
+};
+use bulkhead_steps::image::Image;
+
+/// How many generations leave words.
+const GENERATIONS: u64 = 4;
+
+fn words(generation: u64) -> LastWords {
+    LastWords {
+        generation: Generation(generation),
+        message: format!("generation {generation} ends ").repeat(usize::try_from(generation).unwrap_or(1)),
+        location: format!("src/file.rs:{generation}:1"),
+        thread: "main".to_owned(),
+    }
+}
+
+/// Spoils, then reads.
+pub(super) fn alone(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        let generation = 1 + u64::from(input.byte()) % GENERATIONS;
+        leave(honest, generation, honest.record().seq.next());
+        let spoils = spoils(&mut input, honest, &honest.world.windows.image());
+        spoils.spoil(&honest.world.windows);
+        check(honest);
+    });
+}
+
+/// Reads while one generation after the other leaves its words and other bytes come between.
+pub(super) fn beside(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        let spoils = spoils(&mut input, honest, &honest.image);
+        let meanwhile = |turn: usize| leave(honest, 1 + turn as u64 % GENERATIONS, Seq(turn as u64 % 60));
+        spoils.beside(&honest.world, &honest.image, meanwhile, || (0..40).for_each(|_| check(honest)));
+    });
+}
+
+fn leave(honest: &Honest, generation: u64, seq: Seq) {
+    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    set_hand(&*link.cursor, Doing::Apply, seq);
+    leave_last_words(&*link.cursor, &words(generation));
+}
+
+fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
+    let page = honest.world.windows.places("cursor").start;
+    let used = page..page + 32;
+    Spoils::take(input, image, std::slice::from_ref(&used))
+}
+
+fn check(honest: &Honest) {
+    let death = honest.world.memory.post_mortem();
+    assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
+    assert_eq!(death.committed, honest.record().seq);
+    let honest_words =
+        death.last_words.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
+    assert!(honest_words, "nobody's words: {:?}", death.last_words);
+    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    let _ = cursor::read(&*link.cursor);
+    assert!(Waker::new(&*link.cursor).due().is_none_or(|epoch| epoch % 2 == 1));
+}

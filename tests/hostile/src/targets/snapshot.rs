@@ -1,0 +1,217 @@
+//! A snapshot file: what loads is a whole memory that can be used and saved again; the rest is refused.
+
+use crate::{
+    honest::{SERIES, event},
+    input::Input,
+};
+use bincode::Encode;
+use bulkhead_proto::{
+    codec,
+    ids::{Commit, Generation, Seq},
+    link::{AnalyticsLink, ApiLink, Memory},
+    ring::{AppendError, Consumer},
+    snapshot::{Summary, load, save},
+};
+use bulkhead_steps::{
+    datum::Tally,
+    service::append,
+    world::{CAPACITY, SLOTS},
+};
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+use tempfile::TempDir;
+
+thread_local! {
+    static FOLDER: TempDir = tempfile::tempdir().expect("a folder");
+}
+
+/// The items of the file, as `bulkhead_proto::snapshot` writes them.
+#[derive(Encode)]
+struct Head {
+    commit: Commit,
+    generation: Generation,
+    seq: Seq,
+    version: u32,
+    counts: [u64; 4],
+    next_seq: Seq,
+    accepted: u64,
+    series: u32,
+    events: u64,
+}
+
+#[derive(Encode)]
+struct Series {
+    key: String,
+    version: u32,
+    state: Vec<u8>,
+    public: Vec<u8>,
+}
+
+#[derive(Encode)]
+struct Pending {
+    seq: Seq,
+    payload: Vec<u8>,
+}
+
+/// A number that is honest mostly, and else any.
+fn number(honest: u64, input: &mut Input<'_>) -> u64 {
+    match input.byte() {
+        1 => honest.wrapping_add(1),
+        2 => honest.wrapping_sub(1),
+        3 => input.number(),
+        4 => u64::MAX - u64::from(input.byte()),
+        5 => input.byte().into(),
+        _ => honest,
+    }
+}
+
+fn item(file: &mut Vec<u8>, item: &impl Encode, input: &mut Input<'_>) {
+    let mut bytes = vec![0; 1 << 17];
+    let length = codec::encode(item, &mut bytes).expect("it fits");
+    let check = crc32c::crc32c(&bytes[..length]) ^ u32::from(input.byte() == 1);
+    file.extend(u32::try_from(length).expect("short").to_le_bytes());
+    file.extend(check.to_le_bytes());
+    file.extend(&bytes[..length]);
+}
+
+/// A file whose check sums hold, mostly, whatever it says.
+fn file(input: &mut Input<'_>) -> Vec<u8> {
+    const ANALYSED: u64 = 8;
+    let mut file = b"bulkhead snap 01".to_vec();
+    let (series, events) = (input.below(SERIES.len() + 3), input.below(24));
+    let accepted = ANALYSED + events as u64;
+    let head = Head {
+        commit: Commit(number(3, input)),
+        generation: Generation(number(2, input)),
+        seq: Seq(number(ANALYSED, input)),
+        version: 7,
+        counts: [number(ANALYSED, input), number(0, input), 0, 5],
+        next_seq: Seq(number(accepted + 1, input)),
+        accepted: number(accepted, input),
+        series: u32::try_from(number(series as u64, input) % 64).expect("small"),
+        events: number(events as u64, input) % 1024,
+    };
+    item(&mut file, &head, input);
+    for series in 0..series {
+        let key = SERIES[(series + usize::from(input.byte() == 1)) % SERIES.len()].to_owned();
+        let tally = Tally { count: series as u64 + 1, sum: 9 };
+        let (state, public) = (tally.state(&key), tally.public(&key));
+        item(&mut file, &Series { key, version: 7, state, public }, input);
+    }
+    for event_number in 0..events {
+        let payload = input.bytes(300).to_vec();
+        item(
+            &mut file,
+            &Pending { seq: Seq(number(ANALYSED + 1 + event_number as u64, input)), payload },
+            input,
+        );
+    }
+    file
+}
+
+/// Loads what the input makes of a snapshot, or is.
+pub(super) fn alone(bytes: &[u8]) {
+    FOLDER.with(|folder| {
+        let path = folder.path().join("snapshot");
+        let mut input = Input::new(bytes);
+        let file = if input.byte().is_multiple_of(4) { input.rest().to_vec() } else { file(&mut input) };
+        fs::write(&path, file).expect("a file");
+        check(&path);
+    });
+}
+
+/// Loads while a second thread writes other bytes into the file.
+pub(super) fn beside(bytes: &[u8]) {
+    FOLDER.with(|folder| {
+        let path = folder.path().join("snapshot");
+        let mut input = Input::new(bytes);
+        let honest = file(&mut input);
+        fs::write(&path, &honest).expect("a file");
+        let done = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (path, honest) = (&path, &honest);
+            scope.spawn(move || {
+                let file = fs::File::options().write(true).open(path).expect("the file");
+                for turn in 0.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let at = (turn * 37 + bytes.len()) % honest.len();
+                    for byte in [!honest[at], honest[at]] {
+                        file.write_at(&[byte], at as u64).expect("room");
+                    }
+                }
+            });
+            struct Ends<'a>(&'a AtomicBool);
+            impl Drop for Ends<'_> {
+                fn drop(&mut self) {
+                    self.0.store(true, Ordering::Relaxed);
+                }
+            }
+            let _ends = Ends(done);
+            (0..3).for_each(|_| check(path));
+        });
+    });
+}
+
+fn check(path: &Path) {
+    let memory = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+    let Ok(Some(summary)) = load(&memory, path) else { return };
+    usable(&memory, &summary);
+    // What was loaded is saved, and loaded, and the same.
+    let again = path.with_extension("again");
+    let saved = save(&memory, &again).expect("it can be saved");
+    assert_eq!((saved.damage, saved.unreadable), (None, 0));
+    let second = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+    let loaded = load(&second, &again).expect("it loads again").expect("it is there");
+    assert_eq!(loaded, summary);
+    let first = fs::read(&again).expect("the file");
+    save(&second, &again).expect("it can be saved again");
+    assert_eq!(first, fs::read(&again).expect("the file"));
+    goes_on(&second, &summary);
+}
+
+/// All pending events are there, and the figures speak of the same ones.
+fn usable(memory: &Memory, summary: &Summary) {
+    let figures = ApiLink::open_within(memory).expect("a link").figures();
+    assert_eq!(figures.tail.next_seq, summary.next_seq);
+    assert_eq!(figures.pending, summary.pending, "{figures:?}");
+    let record = memory.record().expect("a record that verifies");
+    assert_eq!(figures.record, record, "not plausible");
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(memory).expect("a link");
+    let mut consumer = Consumer::attach(events, producer, record.position, record.seq).expect("a place");
+    let mut payload = Vec::new();
+    for _ in 0..summary.pending {
+        assert!(consumer.next(&mut payload).expect("whole").is_some());
+    }
+    assert_eq!(consumer.next(&mut payload), Ok(None));
+}
+
+/// New events come behind all that was ever accepted.
+fn goes_on(memory: &Memory, summary: &Summary) {
+    let api = ApiLink::open_within(memory).expect("a link");
+    match append(&api, &[event(0)]).expect("an event") {
+        Ok(appended) => assert_eq!(appended.first, summary.next_seq),
+        Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_spoils_loads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("snapshot");
+        fs::write(&path, file(&mut Input::new(&[4, 0, 3]))).expect("a file");
+        let memory = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+        let summary = load(&memory, &path).expect("it loads").expect("it is there");
+        assert_eq!((summary.series, summary.pending), (4, 3));
+    }
+}

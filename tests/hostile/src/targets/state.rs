@@ -1,0 +1,126 @@
+//! The state table as the API, the supervisor and a successor of the analysis read it.
+
+use super::with_honest;
+use crate::{
+    honest::{Counts, Honest, SERIES, event},
+    input::Input,
+    spoil::Spoils,
+};
+use bulkhead_proto::{
+    ids::Commit,
+    link::{AnalyticsLink, ApiLink},
+    table::{Checkpoint, Slot, Writer},
+};
+use bulkhead_steps::{datum::Tally, scenarios::take_over::leave_unfinished, service::append, world::SLOTS};
+
+/// Spoils, then lets everybody read: an API that knew the table before, one that did not, and a successor.
+pub(super) fn alone(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        let knows = ApiLink::open_within(&honest.world.memory).expect("a link");
+        Reader::default().check(&knows, honest.counts());
+        if input.byte().is_multiple_of(4) {
+            leave_unfinished(&honest.world, 3).expect("unfinished");
+        }
+        let spoils = spoils(&mut input, honest);
+        spoils.spoil(&honest.world.windows);
+        for api in [knows, ApiLink::open_within(&honest.world.memory).expect("a link")] {
+            Reader::default().check(&api, honest.counts());
+        }
+        succeed(honest);
+    });
+}
+
+/// Reads while the analysis applies and commits, the API appends, and other bytes come between.
+pub(super) fn beside(bytes: &[u8]) {
+    with_honest(|honest| {
+        let mut input = Input::new(bytes);
+        let spoils = spoils(&mut input, honest);
+        let api = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let mut analysis = honest.analysis().expect("an honest table");
+        let mut number = usize::try_from(api.tail().accepted).expect("few");
+        let meanwhile = |_| {
+            // The writer reads its own table: what it makes of spoiled tags is an error, or bodies that verify.
+            let done = analysis.apply(2).and_then(|_| analysis.commit());
+            if done.is_ok()
+                && number < Counts::MOST
+                && append(&api, &[event(number)]).is_ok_and(|done| done.is_ok())
+            {
+                number += 1;
+            }
+        };
+        let looks = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let mut reader = Reader { honest: spoils.is_empty(), ..Reader::default() };
+        spoils.beside(&honest.world, &honest.image, meanwhile, || {
+            (0..30).for_each(|_| reader.check(&looks, honest.counts()));
+        });
+    });
+}
+
+fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
+    let windows = &honest.world.windows;
+    let front = windows.places("front");
+    // Of the front, the commit, the records, the hashes and the tags.
+    let used = front.start..front.start + 64 + 3 * SLOTS as usize;
+    Spoils::take(input, &windows.image(), &[used.clone(), used, windows.places("bodies")])
+}
+
+/// One who reads again and again.
+#[derive(Default)]
+struct Reader {
+    /// Whether nothing was spoiled: then nothing is missing, and nothing goes back.
+    honest: bool,
+    commit: Commit,
+    seen: [u64; SERIES.len()],
+}
+
+impl Reader {
+    fn check(&mut self, api: &ApiLink, counts: &Counts) {
+        let figures = api.figures();
+        let counted = figures.record.analysed + figures.record.skipped;
+        assert_eq!(figures.tail.accepted, counted + figures.pending, "accepted is not the sum");
+        let record = api.view().record();
+        assert!(record.commit >= self.commit, "back to commit {}", record.commit);
+        self.commit = record.commit;
+        for name in api.view().names("", None, usize::MAX) {
+            assert!(SERIES.contains(&&*name), "a series {name:?}");
+        }
+        for (number, series) in SERIES.iter().enumerate() {
+            let Some((public, record)) = api.view().public(series) else { continue };
+            assert!(record.seq.0 == record.analysed && record.skipped == 0, "nobody's record: {record:?}");
+            let count = counts.of_public(series, &public, record.analysed);
+            let count = count.unwrap_or_else(|| panic!("{series}: {}", String::from_utf8_lossy(&public)));
+            assert!(!self.honest || count >= self.seen[number].max(1), "{series} went back to {count}");
+            self.seen[number] = count;
+        }
+    }
+}
+
+/// A successor takes the table over, loads everything, and commits.
+fn succeed(honest: &Honest) {
+    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    let Some(mut writer) = Writer::attach(link.state) else { return };
+    let activated = writer.activate();
+    let record = *writer.record();
+    assert!(honest.records.contains(&record) || activated.repaired, "nobody's record: {record:?}");
+    let wanted = &honest.states[usize::try_from(record.commit.0).expect("few")];
+    for slot in (0..record.slots).map(Slot) {
+        let Some(body) = writer.load(slot) else { continue };
+        let Some(right) = wanted.get(body.key()) else { panic!("a series {:?}", body.key()) };
+        let found = Tally::parse(body.key(), body.state());
+        // What does not verify is reset by name; what does is never a former state, however much was spoiled.
+        assert!(found == Some(*right), "{found:?} in {slot:?}, after {activated:?}");
+    }
+    (0..record.slots).for_each(|slot| assert!(!writer.remains(Slot(slot)).is_empty()));
+    go_on(&mut writer);
+}
+
+/// What the successor commits is there, whatever stood in those slots.
+fn go_on(writer: &mut Writer<bulkhead_proto::state_memory::StateMemory>) {
+    let tally = Tally { count: 1, sum: 77 };
+    let Some(slot) = writer.find("ATL").or_else(|| writer.assign("ATL")) else { return };
+    writer.stage(slot, 7, "ATL", &tally.state("ATL"), b"{}").expect("it fits");
+    writer.commit(Checkpoint::default()).expect("memory");
+    let body = writer.load(slot).expect("what was committed verifies");
+    assert_eq!((body.key(), Tally::parse("ATL", body.state())), ("ATL", Some(tally)));
+}
