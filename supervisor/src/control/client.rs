@@ -1,11 +1,11 @@
 //! The operator's side of the control socket.
 
 use super::protocol::{Ask, Command, MAX_REPLY, PROTOCOL, Reply};
+use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -45,7 +45,7 @@ impl std::error::Error for ClientError {}
 pub fn call(places: &[PathBuf], command: Command) -> Result<Reply, ClientError> {
     let mut tried = Vec::new();
     for path in places {
-        match UnixStream::connect(path) {
+        match connect(path) {
             Ok(stream) => {
                 return converse(&stream, command).map_err(|why| ClientError::Broken(path.clone(), why));
             }
@@ -55,9 +55,13 @@ pub fn call(places: &[PathBuf], command: Command) -> Result<Reply, ClientError> 
     Err(ClientError::Unreachable(tried))
 }
 
-fn converse(stream: &UnixStream, command: Command) -> Result<Reply, String> {
+fn connect(path: &Path) -> io::Result<Stream> {
+    Stream::connect(path.to_fs_name::<GenericFilePath>()?)
+}
+
+fn converse(stream: &Stream, command: Command) -> Result<Reply, String> {
     let failed = |what: &str, error: &dyn fmt::Display| format!("the supervisor {what}: {error}");
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    stream.set_recv_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
     let mut line =
         serde_json::to_vec(&Ask { protocol: PROTOCOL, command }).map_err(|error| error.to_string())?;
     line.push(b'\n');
