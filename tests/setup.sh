@@ -12,7 +12,7 @@ need unshare util-linux
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 
 if ! command -v cargo >/dev/null; then
-    echo "cargo is missing: install stable Rust (1.88 or later), for example from https://rustup.rs" >&2
+    echo "cargo is missing: install stable Rust (1.91 or later), for example from https://rustup.rs" >&2
     exit 1
 fi
 if [ ${#missing[@]} -gt 0 ]; then
