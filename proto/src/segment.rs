@@ -3,7 +3,7 @@
 //! A segment is a memfd: one page of header, then its data. The header is read through the fd and never mapped, so no
 //! wild write reaches it. All unsafe access to shared memory is in this file.
 
-use crate::shared::{ReadWords, WORD, WriteWords};
+use crate::shared::{ReadWords, WORD, WriteWords, words_for};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::{
     fs::{
@@ -292,27 +292,48 @@ impl ReadWrite {
     }
 }
 
-/// The word at `word` of a mapping, as an atomic.
-fn atomic(map: &MmapRaw, word: usize) -> &AtomicU64 {
-    assert!(word < map.len() / WORD, "word {word} of {}", map.len() / WORD);
+/// `count` words of a mapping, from `word` on, as atomics.
+#[inline]
+fn atomics(map: &MmapRaw, word: usize, count: usize) -> &[AtomicU64] {
+    let words = map.len() / WORD;
+    assert!(word <= words && count <= words - word, "{count} words at {word} of {words}");
     let address = map.as_mut_ptr().wrapping_add(word * WORD);
     // SAFETY: inside the mapping (asserted), aligned (a mapping begins on a page), alive as long as `map`; all threads
     // and processes access these words atomically or through the two bulk copies below. A sealed memfd cannot shrink,
     // so the pages stay.
-    unsafe { AtomicU64::from_ptr(address.cast()) }
+    unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), count) }
+}
+
+/// The word at `word` of a mapping, as an atomic.
+#[inline]
+fn atomic(map: &MmapRaw, word: usize) -> &AtomicU64 {
+    &atomics(map, word, 1)[0]
 }
 
 /// Up to this many bytes a loop over words is faster than the call of memcpy, and simpler to reason about.
 const SMALL_COPY: usize = 64;
 
+#[inline]
+fn read_words(words: &[AtomicU64], into: &mut [u8]) {
+    let (whole, rest) = into.as_chunks_mut::<WORD>();
+    for (chunk, word) in whole.iter_mut().zip(words) {
+        *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if let Some(last) = words.get(whole.len()) {
+        rest.copy_from_slice(&last.load(Ordering::Relaxed).to_ne_bytes()[..rest.len()]);
+    }
+}
+
+#[inline]
 fn read_bytes(map: &MmapRaw, word: usize, into: &mut [u8]) {
     if into.len() <= SMALL_COPY {
-        for (offset, chunk) in into.chunks_mut(WORD).enumerate() {
-            let bytes = atomic(map, word + offset).load(Ordering::Relaxed).to_ne_bytes();
-            chunk.copy_from_slice(&bytes[..chunk.len()]);
-        }
-        return;
+        read_words(atomics(map, word, words_for(into.len())), into);
+    } else {
+        read_bulk(map, word, into);
     }
+}
+
+fn read_bulk(map: &MmapRaw, word: usize, into: &mut [u8]) {
     let end = word.checked_mul(WORD).and_then(|start| start.checked_add(into.len()));
     assert!(end.is_some_and(|end| end <= map.len()), "{} bytes at word {word}", into.len());
     let from = map.as_ptr().wrapping_add(word * WORD);
@@ -323,38 +344,46 @@ fn read_bytes(map: &MmapRaw, word: usize, into: &mut [u8]) {
 }
 
 impl ReadWords for ReadOnly {
+    #[inline]
     fn words(&self) -> usize {
         self.0.len() / WORD
     }
 
+    #[inline]
     fn load(&self, word: usize, order: Ordering) -> u64 {
         atomic(&self.0, word).load(order)
     }
 
+    #[inline]
     fn read_bytes(&self, word: usize, into: &mut [u8]) {
         read_bytes(&self.0, word, into);
     }
 }
 
 impl ReadWords for ReadWrite {
+    #[inline]
     fn words(&self) -> usize {
         self.0.len() / WORD
     }
 
+    #[inline]
     fn load(&self, word: usize, order: Ordering) -> u64 {
         atomic(&self.0, word).load(order)
     }
 
+    #[inline]
     fn read_bytes(&self, word: usize, into: &mut [u8]) {
         read_bytes(&self.0, word, into);
     }
 }
 
 impl WriteWords for ReadWrite {
+    #[inline]
     fn store(&self, word: usize, value: u64, order: Ordering) {
         atomic(&self.0, word).store(value, order);
     }
 
+    #[inline]
     fn write_bytes(&self, word: usize, from: &[u8]) {
         let end = word.checked_mul(WORD).and_then(|start| start.checked_add(from.len()));
         assert!(end.is_some_and(|end| end <= self.0.len()), "{} bytes at word {word}", from.len());

@@ -87,7 +87,7 @@ impl TableMemory for Memory {
 }
 
 /// The producer's page: the flip, and of both slots the head and the next seq, which must agree.
-const FLIP_WORDS: [usize; 5] = [8, 16, 17, 24, 25];
+const FLIP_WORDS: [usize; 5] = [8, 9, 10, 12, 13];
 const RING_WORDS: usize = 32;
 /// A record's length in the ring, in bytes: payload 8, head 16.
 const RECORD: u64 = 24;

@@ -167,8 +167,24 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         }
     }
 
-    /// Copies the records in, in as few pieces as the ring's end allows.
+    /// Copies the records in, in one piece or, at the ring's end, in two.
     fn place(&self, batch: &mut Batch) {
+        let Tail { head, next_seq, .. } = self.tail;
+        if batch.bytes() as u64 > self.room_to_end(head.0) {
+            return self.place_around(batch);
+        }
+        let (mut offset, mut seq) = (0, next_seq.0);
+        while offset < batch.bytes() {
+            let length = batch.payload_at(offset);
+            batch.stamp(offset, record_word(length, head.0 + offset as u64), seq);
+            (offset, seq) = (offset + record_bytes(length as usize), seq + 1);
+        }
+        self.copy(batch.records(0, offset), head.0);
+    }
+
+    /// As [`Self::place`], with a pad wherever the ring begins anew.
+    #[cold]
+    fn place_around(&self, batch: &mut Batch) {
         let (mut at, mut seq) = (self.tail.head.0, self.tail.next_seq.0);
         let (mut piece, mut piece_at) = (0, at);
         let mut offset = 0;

@@ -29,8 +29,7 @@ impl Batch {
     /// # Errors
     /// When a text is out of its bounds or the value is not finite; the batch is unchanged then.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
-        let start = self.bytes.len();
-        self.bytes.resize(start + RECORD_HEAD, 0);
+        let start = self.begin();
         if let Err(error) = event.encode(&mut self.bytes) {
             self.bytes.truncate(start);
             return Err(error);
@@ -40,19 +39,31 @@ impl Batch {
     }
 
     /// Adds a record with any payload: for tests and benches of the ring itself, and for a restored snapshot.
+    #[inline]
     pub fn push_bytes(&mut self, payload: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.resize(start + RECORD_HEAD, 0);
+        let start = self.begin();
         self.bytes.extend_from_slice(payload);
         self.finish(start);
     }
 
+    /// Leaves room for a record's head. Says where it begins.
+    #[inline]
+    fn begin(&mut self) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; RECORD_HEAD]);
+        start
+    }
+
+    #[inline]
     fn finish(&mut self, start: usize) {
         let payload = self.bytes.len() - start - RECORD_HEAD;
-        self.bytes.resize(self.bytes.len().next_multiple_of(WORD), 0);
+        let rest = payload.next_multiple_of(WORD) - payload;
+        if rest > 0 {
+            self.bytes.extend_from_slice(&[0; WORD][..rest]);
+        }
         // A payload beyond u32 cannot be placed anyway: `largest` makes `append` refuse it.
         let length = u32::try_from(payload).unwrap_or(u32::MAX);
-        self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+        self.head(start)[..4].copy_from_slice(&length.to_ne_bytes());
         self.largest = self.largest.max(record_bytes(payload));
         self.records += 1;
     }
@@ -91,6 +102,7 @@ impl Batch {
     }
 
     /// The payload's length of the record that begins at `offset`.
+    #[inline]
     pub(super) fn payload_at(&self, offset: usize) -> u32 {
         let mut length = [0; 4];
         length.copy_from_slice(&self.bytes[offset..offset + 4]);
@@ -98,8 +110,15 @@ impl Batch {
     }
 
     /// Fills in the head of the record that begins at `offset`.
+    #[inline]
     pub(super) fn stamp(&mut self, offset: usize, word: u64, seq: u64) {
-        self.bytes[offset..offset + WORD].copy_from_slice(&word.to_ne_bytes());
-        self.bytes[offset + WORD..offset + RECORD_HEAD].copy_from_slice(&seq.to_ne_bytes());
+        let (first, second) = self.head(offset).split_at_mut(WORD);
+        first.copy_from_slice(&word.to_ne_bytes());
+        second.copy_from_slice(&seq.to_ne_bytes());
+    }
+
+    #[inline]
+    fn head(&mut self, offset: usize) -> &mut [u8] {
+        &mut self.bytes[offset..offset + RECORD_HEAD]
     }
 }

@@ -12,11 +12,12 @@ pub const PRODUCER_WORDS: usize = 512;
 
 /// The lock of the page stands first ([`super::lock`]), on a cache line of its own.
 pub(super) const LOCK: usize = 0;
-/// The flip's number; its lowest bit names the slot. On a cache line of its own.
+/// The flip's number; its lowest bit names the slot.
 const FLIP: usize = 8;
-/// The two slots, each on a cache line of its own.
-const SLOTS: usize = 16;
-const SLOT_WORDS: usize = 8;
+/// The two slots. They share the flip's cache line: a line from the other core is what a look costs, and it is one line.
+const SLOTS: usize = 9;
+const SLOT_WORDS: usize = 3;
+const _: () = assert!(FLIP / 8 == (SLOTS + 2 * SLOT_WORDS - 1) / 8, "flip and slots are one cache line");
 
 /// The end of the ring, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
