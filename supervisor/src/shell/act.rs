@@ -10,7 +10,7 @@ use crate::{
     state_dir::Numbers,
     step::{self, Action, ClientId, Event, Exit, Panic, PostMortem, WorkerId, step},
 };
-use bulkhead_proto::{control::ToWorker, ids::Generation, pipe::Sent};
+use bulkhead_proto::{control::ToWorker, ids::Generation, pipe::Sent, snapshot::Summary};
 use std::collections::VecDeque;
 
 impl Shell {
@@ -43,7 +43,8 @@ impl Shell {
         let next = Numbers {
             generation: self.state.next_generation,
             crash: self.state.next_crash,
-            seq: self.seq_mark,
+            // What the API tells may come late, or die with it; what was given out stands in memory.
+            seq: self.seq_mark.max(self.memory.tail().next_seq),
         };
         if let Err(error) = self.marks.reserve(next) {
             tracing::error!(event_name = "marks_failed", "numbers cannot be reserved on disk: {error:#}");
@@ -73,7 +74,7 @@ impl Shell {
             }
             Action::KickBells => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),
-            Action::Save { settled } => return Some(self.save(settled)),
+            Action::Save { settled } => return self.save(settled),
             Action::Exit { code } => self.exit = Some(code),
         }
         None
@@ -150,10 +151,22 @@ impl Shell {
         }
     }
 
-    fn save(&mut self, settled: bool) -> Event {
+    fn save(&mut self, settled: bool) -> Option<Event> {
+        match resume::save(&self.state_dir, &self.memory, settled) {
+            Ok(saving) => {
+                self.saving = Some(saving);
+                None
+            }
+            Err(error) => Some(Event::Saved { result: Err(error.to_string()) }),
+        }
+    }
+
+    /// The snapshot is written, or cannot be.
+    pub(super) fn saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
-        let saved = resume::end(&self.state_dir, &self.memory, &self.marks, numbers, settled);
-        Event::Saved { result: saved.map_err(|error| format!("{error:#}")) }
+        let end = |saved| resume::end(&self.state_dir, &saved, &self.marks, numbers, settled);
+        let result = saved.and_then(end).map_err(|error| format!("{error:#}"));
+        self.take(Event::Saved { result });
     }
 
     /// A command from the control socket.

@@ -27,12 +27,15 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
     link::Memory,
     segment::ReadWrite,
+    snapshot::Summary,
 };
 use child::Stir;
 use children::Children;
+use orphans::Strangers;
+use resume::Saving;
 use signals::{Signalled, Signals};
 use spawn::Spawner;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -65,10 +68,10 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
     runtime.block_on(async {
         spawn::keep_strays();
         spawn::forbid_core_dumps();
-        orphans::adopt();
+        let strangers = orphans::adopt();
         let mut signals = Signals::register().context("cannot handle signals")?;
         let (calls, mut called) = mpsc::channel(WAITING_CALLS);
-        let mut shell = Shell::open(start, calls)?;
+        let mut shell = Shell::open(start, calls, strangers)?;
         Ok(shell.work(&mut signals, &mut called).await)
     })
 }
@@ -77,7 +80,7 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
 struct Shell {
     plan: Plan,
     state: State,
-    memory: Memory,
+    memory: Arc<Memory>,
     ledger: BoardWriter<ReadWrite>,
     board: BoardWriter<ReadWrite>,
     state_dir: StateDir,
@@ -88,7 +91,10 @@ struct Shell {
     children: Children,
     clients: BTreeMap<ClientId, oneshot::Sender<crate::control::protocol::Reply>>,
     next_client: ClientId,
+    saving: Option<Saving>,
     exit: Option<u8>,
+    /// Children of this process that it did not start: of a program that became this one by exec.
+    strangers: Strangers,
     // Their files are removed when they are dropped.
     _server: server::Server,
     _listener: Listener,
@@ -99,19 +105,28 @@ enum Wake {
     Child(Generation, Stir),
     Call(Call),
     Signal(Signalled),
+    Saved(bool, anyhow::Result<Summary>),
     Deadline,
 }
 
 impl Shell {
-    fn open(start: Start, calls: mpsc::Sender<Call>) -> anyhow::Result<Self> {
+    fn open(start: Start, calls: mpsc::Sender<Call>, strangers: Strangers) -> anyhow::Result<Self> {
         let Start { plan, source, socket, filter } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
         let listener = Listener::open(&plan.listen)?;
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
-        let (next, marks) = resume::begin(&state_dir, &memory)?;
         let server = server::serve(&socket, calls)?;
+        let spawner = Spawner {
+            executable: std::env::current_exe().context("where is this program?")?,
+            listener: listener.fd.try_clone()?,
+            address: listener.address.clone(),
+            filter,
+        };
+        let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
+        // Last of all that can fail: from here on, a run that does not end in order has lost something.
+        let (next, marks) = resume::begin(&state_dir, &memory)?;
         tracing::info!(
             event_name = "listening",
             address = %listener.address,
@@ -124,22 +139,19 @@ impl Shell {
         );
         Ok(Self {
             state: state(&plan, next),
-            ledger: BoardWriter::new(memory.ledger()?),
-            board: BoardWriter::new(memory.board()?),
+            ledger,
+            board,
             marks,
             seq_mark: next.seq,
-            spawner: Spawner {
-                executable: std::env::current_exe().context("where is this program?")?,
-                listener: listener.fd.try_clone()?,
-                address: listener.address.clone(),
-                filter,
-            },
+            spawner,
             children: Children::default(),
             clients: BTreeMap::new(),
             next_client: ClientId(1),
+            saving: None,
             exit: None,
+            strangers,
             plan,
-            memory,
+            memory: Arc::new(memory),
             state_dir,
             _server: server,
             _listener: listener,
@@ -159,6 +171,7 @@ impl Shell {
                 (generation, stir) = self.children.stir() => Wake::Child(generation, stir),
                 Some(call) = called.recv() => Wake::Call(call),
                 signal = signals.next() => Wake::Signal(signal),
+                (settled, saved) = resume::saved(&mut self.saving) => Wake::Saved(settled, saved),
                 () = clock::passed(deadline) => Wake::Deadline,
             };
             self.handle(wake);
@@ -181,6 +194,7 @@ impl Shell {
             Wake::Call(call) => self.call(call),
             Wake::Signal(Signalled::Stop(origin)) => self.take(Event::StopSignal { origin }),
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
+            Wake::Saved(settled, saved) => self.saved(settled, saved),
             Wake::Deadline => self.take(Event::Tick),
         }
     }
@@ -198,7 +212,7 @@ impl Shell {
         };
         let _ = timeout(LAST_LOOK, gone).await;
         orphans::reap(&self.children);
-        orphans::end();
+        orphans::end(&self.strangers, LAST_LOOK);
     }
 }
 

@@ -2,16 +2,29 @@
 
 use super::children::Children;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open},
+};
+use std::{
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
 
 /// So many a turn; more come with the next SIGCHLD or death.
 const AT_ONCE: usize = 256;
 
-/// Makes this process the new parent of its descendants' orphans, so that none outlives the service unnoticed.
-pub(super) fn adopt() {
+/// Children that this process had before it started any: those of a program that became this one by exec.
+#[derive(Debug)]
+pub(super) struct Strangers(Vec<Pid>);
+
+/// Makes this process the new parent of its descendants' orphans, so that none outlives the service unnoticed. To be called
+/// before the first worker is started.
+pub(super) fn adopt() -> Strangers {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::warn!("orphans of workers cannot be reaped here: {error}");
     }
+    Strangers(own_children())
 }
 
 /// Reaps all orphans that are gone. Workers are left to their pidfds: reaped here, their exit would be lost, and their pids
@@ -33,18 +46,33 @@ pub(super) fn reap(children: &Children) {
 }
 
 /// Ends what has escaped from the workers' process groups and became ours: at the end of an orderly stop, nothing that the
-/// service has started stays behind.
-pub(super) fn end() {
-    for pid in own_children() {
-        let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        tracing::warn!(
-            pid = pid.as_raw_nonzero().get(),
-            "left behind by a worker, killed: {}",
-            command.trim()
-        );
-        // It is no stranger: its pid is ours to reap, so nobody else can have got it.
-        let _ = kill_process_group(pid, Signal::KILL);
-        let _ = kill_process(pid, Signal::KILL);
+/// service has started stays behind. Whoever dies here may leave orphans of its own: these are ours then, too.
+pub(super) fn end(strangers: &Strangers, patience: Duration) {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        let mut left = own_children();
+        left.retain(|pid| !strangers.0.contains(pid));
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            kill(pid, until);
+        }
+    }
+}
+
+/// Kills an orphan, and reaps it once it is gone.
+fn kill(pid: Pid, until: Instant) {
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    tracing::warn!(pid = pid.as_raw_nonzero().get(), "left behind by a worker, killed: {}", command.trim());
+    // It is no stranger: its pid is ours to reap, so nobody else can have got it.
+    let _ = kill_process_group(pid, Signal::KILL);
+    let _ = kill_process(pid, Signal::KILL);
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+    // Readable once it is gone; one that is stuck in the kernel is given up.
+    if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()).is_ok_and(|ready| ready > 0) {
+        let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 

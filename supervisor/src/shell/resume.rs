@@ -5,8 +5,10 @@ use anyhow::Context as _;
 use bulkhead_proto::{
     ids::{CrashId, Generation, Seq},
     link::Memory,
-    snapshot::{self, Summary},
+    snapshot::{self, SnapshotError, Summary},
 };
+use std::{future::pending, io, sync::Arc};
+use tokio::sync::oneshot;
 
 /// The numbers of the very first run.
 const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), seq: Seq(1) };
@@ -18,9 +20,20 @@ const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), s
 /// When what is there cannot be read, or does not fit: to go on without would lose it for good.
 pub(super) fn begin(state_dir: &StateDir, memory: &Memory) -> anyhow::Result<(Numbers, Marks)> {
     let left = Marks::read(&state_dir.marks())?;
+    let path = state_dir.snapshot();
     let loaded = match left {
-        Some(_) => snapshot::load(memory, &state_dir.snapshot())?,
-        None => None,
+        Some(_) => snapshot::load(memory, &path)?,
+        // Without its marks a snapshot cannot be gone on from: numbers might be given out twice. It is not ours to drop.
+        None => {
+            let alone = path.try_exists().with_context(|| path.display().to_string())?;
+            anyhow::ensure!(
+                !alone,
+                "{} is missing beside the snapshot: restore it, or move {} away to begin without state",
+                state_dir.marks().display(),
+                path.display()
+            );
+            None
+        }
     };
     let next = match left {
         None => FIRST,
@@ -85,18 +98,48 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
     numbers
 }
 
-/// Saves memory and marks. `settled`: nobody writes to memory any more; if not, the run does not count as ended in order.
+/// A snapshot that is being written, on a thread of its own: a disk may take its time, or for ever, and the supervisor must
+/// hear a second signal meanwhile.
+#[derive(Debug)]
+pub(super) struct Saving {
+    /// Nobody writes to memory any more; if somebody does, the run does not count as ended in order.
+    settled: bool,
+    done: oneshot::Receiver<Result<Summary, SnapshotError>>,
+}
+
+/// Begins to save the memory.
 ///
 /// # Errors
-/// When it cannot be saved; then the next run begins from the snapshot before.
+/// When there can be no further thread.
+pub(super) fn save(state_dir: &StateDir, memory: &Arc<Memory>, settled: bool) -> io::Result<Saving> {
+    let (tell, done) = oneshot::channel();
+    let (memory, path) = (Arc::clone(memory), state_dir.snapshot());
+    // Nobody waits for a supervisor that has given up on its disk.
+    let work = move || drop(tell.send(snapshot::save(&memory, &path)));
+    std::thread::Builder::new().name("snapshot".to_owned()).spawn(work)?;
+    Ok(Saving { settled, done })
+}
+
+/// Waits for a snapshot that is being written; for ever when there is none.
+pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<Summary>) {
+    let Some(current) = saving else { return pending().await };
+    let result = (&mut current.done).await;
+    let settled = current.settled;
+    *saving = None;
+    (settled, result.context("the thread that saves is gone").and_then(|saved| Ok(saved?)))
+}
+
+/// Tells what was saved, and marks the run as ended in order.
+///
+/// # Errors
+/// When the marks cannot be written; then the next run does not believe that this one ended in order.
 pub(super) fn end(
     state_dir: &StateDir,
-    memory: &Memory,
+    saved: &Summary,
     marks: &Marks,
     (generation, crash): (Generation, CrashId),
     settled: bool,
 ) -> anyhow::Result<()> {
-    let saved = snapshot::save(memory, &state_dir.snapshot())?;
     let path = state_dir.snapshot();
     let (series, pending) = (saved.series, saved.pending);
     tracing::info!(

@@ -96,6 +96,21 @@ impl Spawner {
         let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
         // The worker's ends must not stay open here, or its death would close nothing.
         drop(command);
+        let watched = Self::watch(&mut child, worker, generation, control);
+        if watched.is_err() {
+            // Nobody would ever hear of it again.
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+        Ok(watched?)
+    }
+
+    /// Takes over a process that was just spawned.
+    fn watch(
+        child: &mut std::process::Child,
+        worker: &WorkerPlan,
+        generation: Generation,
+        control: Control,
+    ) -> anyhow::Result<Child> {
         let origin = |stream| Origin { worker: worker.name.clone(), generation, stream };
         let mut output = Vec::new();
         for (fd, stream) in [
@@ -105,7 +120,7 @@ impl Spawner {
             output.extend(fd.map(|fd| LogPipe::new(fd, origin(stream))).transpose().context("log pipe")?);
         }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its pid")?;
-        Ok(Child::new(pid, control, output).context("pidfd")?)
+        Child::new(pid, control, output).context("pidfd")
     }
 
     /// The fds that a worker of this role inherits, and our ends of its pipes.
