@@ -166,7 +166,11 @@ impl Memory {
     /// What can be said of the analysis that just died, or of one that is still alive.
     #[must_use]
     pub fn post_mortem(&self) -> PostMortem {
-        let (committed, accepted) = (self.record().unwrap_or_default().seq, self.tail().last_seq());
+        let (record, tail) = (self.record().unwrap_or_default(), self.tail());
+        let settled = record.analysed.checked_add(record.skipped) == Some(tail.accepted);
+        // Behind a gap, the next seq says nothing of what was accepted last.
+        let accepted = if settled { record.seq } else { tail.last_seq() };
+        let committed = record.seq;
         let hand = cursor::hand(&self.cursor_view);
         let working = matches!(hand.doing, cursor::Doing::Apply | cursor::Doing::Load);
         let in_hand = Some(hand.seq).filter(|&seq| working && committed < seq && seq <= accepted);
@@ -279,10 +283,7 @@ impl ApiLink {
 
     /// One consistent reading.
     pub fn figures(&self) -> Figures {
-        // The record first: what it counts was accepted before, so that the tail read after it covers it.
-        let record = self.view.record();
-        let tail = self.producer.tail();
-        let record = self.plausible(record, &tail);
+        let (record, tail) = self.record_and_tail();
         let pending = tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped));
         let oldest = || self.producer.oldest_arrival_ms(record.position, record.seq);
         Figures {
@@ -296,8 +297,12 @@ impl ApiLink {
     }
 
     /// The analysis is not trusted: a record that claims more than was accepted is not shown; the last plausible one is.
-    fn plausible(&self, record: Record, tail: &Tail) -> Record {
+    /// Under one lock, so that no reader pairs another's newer record with its own older tail.
+    fn record_and_tail(&self) -> (Record, Tail) {
         let mut last = self.plausible.lock().unwrap_or_else(PoisonError::into_inner);
+        // The record first: what it counts was accepted before, so that the tail read after it covers it.
+        let record = self.view.record();
+        let tail = self.producer.tail();
         let counted = record.analysed.checked_add(record.skipped);
         let possible = counted.is_some_and(|counted| counted <= tail.accepted)
             && record.position <= tail.head
@@ -305,7 +310,7 @@ impl ApiLink {
         if possible && record.commit >= last.commit {
             *last = record;
         }
-        *last
+        (*last, tail)
     }
 }
 

@@ -8,8 +8,10 @@ use crate::{
     ids::{Commit, Generation, Position, Seq},
     link::{LinkError, Memory},
     ring::{Appender, Batch, Consumer, RingFault, Tail, set_tail},
+    segment::ReadOnly,
     shared::{ReadWords as _, WORD},
-    table::{BODY_BYTES, BodyTooLarge, Checkpoint, Slot, Writer},
+    table::{BODY_BYTES, BodyTooLarge, Checkpoint, Slot, Table, Writer},
+    words::OVERFLOW_SERIES,
 };
 use bincode::{Decode, Encode};
 use std::{
@@ -67,13 +69,24 @@ pub enum SnapshotError {
     Link(#[from] LinkError),
 }
 
+/// A series that could not be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostSeries {
+    /// Its slot.
+    pub slot: u32,
+    /// The name that stands in its damaged bytes, whether it is right or not.
+    pub name: String,
+    /// The file that keeps these bytes, or why there is none.
+    pub kept: Result<PathBuf, String>,
+}
+
 /// What was saved or loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Series.
     pub series: u32,
     /// Series whose slots did not verify: they are not in the snapshot.
-    pub unreadable: u32,
+    pub lost: Vec<LostSeries>,
     /// Events that were accepted and not committed.
     pub pending: u64,
     /// What was wrong with the ring, if the pending events could not all be read.
@@ -145,6 +158,8 @@ pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
         (0..record.slots).map(Slot).filter(|&slot| table.body(slot, &record).is_some()).collect();
     let consumer = || Consumer::attach(events, page, record.position, record.seq);
     let (pending, damage) = count(consumer());
+    let lost = (0..record.slots).map(Slot).filter(|slot| !series.contains(slot));
+    let lost = lost.map(|slot| keep_lost(table, path, slot)).collect();
     let counted = record.analysed.saturating_add(record.skipped);
     let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
     let head = Head {
@@ -177,11 +192,18 @@ pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
         }
     }
     file.finish()?;
-    let unreadable = record.slots - head.series;
-    Ok(Summary { series: head.series, unreadable, pending, damage, next_seq: tail.next_seq })
+    Ok(Summary { series: head.series, lost, pending, damage, next_seq: tail.next_seq })
 }
 
-type Unread<'a> = Consumer<&'a crate::segment::ReadOnly, &'a crate::segment::ReadOnly>;
+/// Keeps the bytes of a slot that does not verify in a file beside the snapshot.
+fn keep_lost(table: &Table<ReadOnly>, path: &Path, slot: Slot) -> LostSeries {
+    let (bytes, name) = table.remains(slot);
+    let file = path.with_file_name(format!("lost-slot-{}", slot.0));
+    let kept = fs::write(&file, bytes).map(|()| file).map_err(|error| error.to_string());
+    LostSeries { slot: slot.0, name, kept }
+}
+
+type Unread<'a> = Consumer<&'a ReadOnly, &'a ReadOnly>;
 
 fn count(consumer: Result<Unread<'_>, RingFault>) -> (u64, Option<RingFault>) {
     let mut consumer = match consumer {
@@ -260,12 +282,16 @@ fn restore_series(
     if writer.find(&series.key).is_some() {
         return Err(file.damaged(format!("series {:?} for the second time", series.key)));
     }
-    let slot = writer.assign(&series.key).ok_or(SnapshotError::NoRoom {
-        what: "series",
-        found: head.series.into(),
-        room: writer.slots().into(),
-        key: "analytics.max_series",
-    })?;
+    // The last slot is the overflow series', or the first series beyond the bound would find none.
+    let room = writer.slots().saturating_sub(1);
+    let ordinary = series.key != OVERFLOW_SERIES;
+    let found = u64::from(head.series);
+    let no_room =
+        || SnapshotError::NoRoom { what: "series", found, room: room.into(), key: "analytics.max_series" };
+    if ordinary && writer.assigned() - u32::from(writer.find(OVERFLOW_SERIES).is_some()) >= room {
+        return Err(no_room());
+    }
+    let slot = writer.assign(&series.key).ok_or_else(no_room)?;
     let staged = writer.stage(slot, series.version, &series.key, &series.state, &series.public);
     staged.map_err(|error: BodyTooLarge| file.damaged(error.to_string()))
 }

@@ -166,3 +166,27 @@ fn events_that_a_damaged_ring_lost_are_not_counted_when_the_rest_is_loaded() {
     let figures = ApiLink::open_within(&memory).unwrap().figures();
     assert_eq!((figures.tail.accepted, figures.pending, figures.tail.next_seq), (2, 1, Seq(4)));
 }
+
+#[test]
+fn a_series_that_does_not_verify_is_named_and_its_bytes_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    let memory = used();
+    let (.., state) = memory.writable().unwrap();
+    // Behind the body's head and the name, which stays readable.
+    let body = crate::table::Geometry::new(5).front_bytes() / WORD;
+    crate::table::TableMemory::write_body(&state, body + 4, b"a\xff").unwrap();
+    let saved = save(&memory, &path).unwrap();
+    assert_eq!((saved.series, saved.lost.len(), saved.lost[0].name.as_str()), (0, 1, "a"));
+    assert_eq!(fs::read(saved.lost[0].kept.as_ref().unwrap()).unwrap().len(), 2 * BODY_BYTES);
+}
+
+#[test]
+fn a_restored_table_keeps_room_for_the_overflow_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let error = load(&Memory::create(MIN_CAPACITY, 0, 1).unwrap(), &path).unwrap_err().to_string();
+    assert!(error.contains("1 saved, room for 0; raise analytics.max_series"), "{error}");
+    assert!(load(&Memory::create(MIN_CAPACITY, 1, 1).unwrap(), &path).is_ok());
+}

@@ -92,6 +92,13 @@ impl Body {
         Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, version, bytes })
     }
 
+    /// The key in an unverified body, as far as it can be read; empty if it cannot.
+    pub(super) fn claimed_key(bytes: &[u8]) -> String {
+        let key = Head::read_from_prefix(bytes).ok().and_then(|(head, rest)| rest.get(..head.key as usize));
+        let short = key.filter(|key| key.len() <= MAX_KEY);
+        short.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
+    }
+
     /// The tag in an unverified head: for repair alone.
     pub(super) fn claimed_tag(head: &[u8]) -> Option<u64> {
         Head::read_from_prefix(head).ok().map(|(head, _)| head.tag)

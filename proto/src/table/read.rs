@@ -1,6 +1,6 @@
 //! The reading side: everything from the last commit, at once, whatever the analysis is doing.
 
-use super::{Body, Geometry, Record, Slot, TRIES, body::HEAD_BYTES, layout::newest};
+use super::{BODY_BYTES, Body, Geometry, Record, Slot, TRIES, body::HEAD_BYTES, layout::newest};
 use crate::{
     shared::ReadWords,
     sync::{Ordering, Site, fence},
@@ -36,6 +36,13 @@ pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: Slot,
     body.filter(|_| unchanged)
 }
 
+/// The bytes of both versions of a slot, as they are: for one that does not verify.
+pub(super) fn remains(memory: &impl ReadWords, geometry: Geometry, slot: Slot) -> Vec<u8> {
+    let mut bytes = vec![0; 2 * BODY_BYTES];
+    memory.read_bytes(geometry.body(slot, 0), &mut bytes);
+    bytes
+}
+
 /// A table that somebody else writes. Stateless: what cannot be read whole is None.
 #[derive(Debug)]
 pub struct Table<M> {
@@ -62,6 +69,13 @@ impl<M: ReadWords> Table<M> {
         } else {
             None
         }
+    }
+
+    /// The bytes of a slot that does not verify, as they are, and the name that stands in them, whether it is right or not.
+    pub fn remains(&self, slot: Slot) -> (Vec<u8>, String) {
+        let bytes = remains(&self.memory, self.geometry, slot);
+        let name = bytes.chunks(BODY_BYTES).map(Body::claimed_key).find(|name| !name.is_empty());
+        (bytes, name.unwrap_or_default())
     }
 }
 

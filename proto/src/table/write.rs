@@ -3,7 +3,7 @@
 use super::{
     Body, BodyTooLarge, Geometry, Record, Slot, TableMemory,
     layout::{BUSY, COMMIT, newest},
-    read::read_body,
+    read::{read_body, remains},
     repair::{self, hash_of, mix},
 };
 use crate::{
@@ -86,6 +86,11 @@ impl<M: TableMemory> Writer<M> {
         self.geometry.slots()
     }
 
+    /// How many series have a slot.
+    pub const fn assigned(&self) -> u32 {
+        self.assigned
+    }
+
     /// Takes the table over: to be called once, before the first write, when no other writer is alive.
     ///
     /// A dead generation's unfinished batch has tags beyond the last commit. It is scrubbed, or it would become valid
@@ -147,9 +152,7 @@ impl<M: TableMemory> Writer<M> {
 
     /// The bytes of a slot that does not verify, as they are, to be kept for whoever wants to understand.
     pub fn remains(&self, slot: Slot) -> Vec<u8> {
-        let mut bytes = vec![0; 2 * super::BODY_BYTES];
-        self.memory.read_bytes(self.geometry.body(slot, 0), &mut bytes);
-        bytes
+        remains(&self.memory, self.geometry, slot)
     }
 
     /// Stages a series for the next commit; each slot at most once.

@@ -149,12 +149,18 @@ pub(super) fn end(
         "saved the state of {series} series and {pending} pending events to {}",
         path.display()
     );
-    if saved.unreadable > 0 {
+    for lost in &saved.lost {
+        let kept = match &lost.kept {
+            Ok(path) => path.display().to_string(),
+            Err(error) => format!("nowhere: {error}"),
+        };
         tracing::error!(
             event_name = "state_lost",
-            series = saved.unreadable,
-            "{} series did not verify and are not in the snapshot",
-            saved.unreadable
+            series = %lost.name,
+            slot = lost.slot,
+            kept,
+            "series {:?} does not verify and is not in the snapshot; its bytes are kept: {kept}",
+            lost.name
         );
     }
     if let Some(damage) = &saved.damage {
