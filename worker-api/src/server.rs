@@ -96,7 +96,8 @@ struct Door {
 impl Door {
     async fn run(mut self) {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(true);
+        // No `pipeline_flush`: it answers a client that pipelines and never reads into memory without bound.
+        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
         let mut phase = self.phase.clone();
         let mut leaving = pin!(phase.wait_for(|phase| *phase != Phase::Serving));
         loop {

@@ -59,8 +59,11 @@ impl Failure {
     /// What cannot get better by trying again exits with [`EXIT_CONFIG`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Fds(_) | Self::Link(_) => ExitCode::from(EXIT_CONFIG),
-            Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => ExitCode::FAILURE,
+            Self::Settings(_) | Self::Fds(_) => ExitCode::from(EXIT_CONFIG),
+            // A lack of memory or fds may pass.
+            Self::Link(_) | Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
