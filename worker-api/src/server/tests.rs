@@ -158,3 +158,23 @@ async fn a_client_that_sends_too_much_still_learns_why() {
     assert!(text.starts_with("HTTP/1.1 413") && text.contains("body-too-large"), "{text}");
     assert_eq!(server.drain(BUDGET).await, 0);
 }
+
+/// Answers that nobody reads must not pile up in memory: the server stops reading from such a client.
+#[tokio::test]
+async fn a_client_that_never_reads_is_not_answered_into_memory() {
+    /// More than the sockets' own buffers hold, of requests and of answers.
+    const ENDLESS: usize = 64 << 20;
+    /// A write that takes so long is stuck. Too short a time could only hide a fault, never show a false one.
+    const STUCK: Duration = Duration::from_secs(1);
+    let (socket, signals) = (socket(), Arc::default());
+    let _server = start(&socket, &signals);
+    let client = tokio::net::TcpSocket::new_v4().unwrap();
+    client.set_recv_buffer_size(4096).unwrap();
+    let mut client = client.connect(socket.local_addr().unwrap()).await.unwrap();
+    let requests = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(512);
+    let mut sent = 0;
+    while timeout_at(Instant::now() + STUCK, client.write_all(&requests)).await.is_ok() {
+        sent += requests.len();
+        assert!(sent < ENDLESS, "{sent} bytes of requests were taken in, and no answer was read");
+    }
+}
