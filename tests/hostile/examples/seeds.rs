@@ -90,9 +90,13 @@ fn seeds(target: &str) -> Result<Seeds, Box<dyn Error>> {
     let memory = target.strip_suffix("_beside").unwrap_or(target);
     Ok(match memory {
         "consumer" => {
-            let page = [("flip", 8), ("head", 16), ("next-seq", 17), ("head-2", 24)];
+            let page = [("flip", 0), ("head", 8), ("next-seq", 9), ("head-2", 16), ("next-seq-2", 17)];
             let mut seeds = words(&[7], 1, &page);
-            seeds.extend(words(&[7], 0, &[("first", 0), ("first-seq", 1), ("later", 64)]));
+            // Behind the ring and the page, each pending record's head is a part.
+            for record in [0, 5, 13] {
+                let heads = words(&[7], 2 + record, &[("head", 0), ("seq", 1)]);
+                seeds.extend(heads.into_iter().map(|(name, seed)| (format!("record-{record}-{name}"), seed)));
+            }
             seeds
         }
         "state" => {

@@ -1,11 +1,12 @@
 //! What an honest service wrote: every value follows from its number.
 
 use anyhow::Result;
-use bulkhead_proto::{link::AnalyticsLink, table::Record};
+use bulkhead_proto::{ids::Position, link::AnalyticsLink, ring::Consumer, shared::WORD, table::Record};
 use bulkhead_steps::{
     datum::{Datum, SMALLEST, Tallies, Tally, datum, fold},
     image::Image,
     scenario::History,
+    scenarios::take_over::leave_unfinished,
     service::Analysis,
     world::World,
 };
@@ -43,11 +44,13 @@ pub struct Honest {
     pub world: World,
     /// What it looks like.
     pub image: Image,
-    /// The record of each commit.
+    /// The record of each commit. The last one is that of [`Self::leave_unfinished`]: all of it is there but the commit's
+    /// number, and a wild write may well be that.
     pub records: Vec<Record>,
-    /// The state at each commit.
+    /// The state at each commit, the unfinished one included.
     pub states: Vec<Tallies>,
     counts: Counts,
+    pending: Vec<Position>,
 }
 
 /// For each series, the numbers of its events and the sums of their values so far.
@@ -97,8 +100,19 @@ impl Honest {
             records.extend(world.memory.record());
         }
         history.continue_with(&world, &data[EACH * COMMITS..], 0)?;
-        let states = (0..=COMMITS).map(|commit| fold(&data[..EACH * commit])).collect();
-        Ok(Self { image: world.windows.image(), world, records, states, counts: Counts::new() })
+        let pending = pending(&world)?;
+        let image = world.windows.image();
+        leave_unfinished(&world, EACH)?;
+        world.windows.store(world.windows.places("front").start, COMMITS as u64 + 1);
+        records.extend(world.memory.record());
+        world.restore(&image);
+        let states = (0..records.len()).map(|commit| fold(&data[..EACH * commit])).collect();
+        Ok(Self { image, world, records, states, counts: Counts::new(), pending })
+    }
+
+    /// Where the records begin that are accepted and not committed.
+    pub fn pending(&self) -> impl Iterator<Item = Position> {
+        self.pending.iter().copied()
     }
 
     /// What public parts can say.
@@ -118,6 +132,14 @@ impl Honest {
         &self.records[COMMITS]
     }
 
+    /// Leaves one more commit unfinished.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn leave_unfinished(&self) -> Result<()> {
+        leave_unfinished(&self.world, EACH)
+    }
+
     /// The analysis that goes on.
     ///
     /// # Errors
@@ -125,4 +147,16 @@ impl Honest {
     pub fn analysis(&self) -> Result<Analysis> {
         Analysis::take_over(AnalyticsLink::open_within(&self.world.memory)?)
     }
+}
+
+fn pending(world: &World) -> Result<Vec<Position>> {
+    let link = AnalyticsLink::open_within(&world.memory)?;
+    let record = world.memory.record().unwrap_or_default();
+    let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq)?;
+    let (mut payload, mut begins) = (Vec::new(), Vec::new());
+    while consumer.next(&mut payload)?.is_some() {
+        let size = 2 * WORD + payload.len().next_multiple_of(WORD);
+        begins.push(Position(consumer.position().0 - size as u64));
+    }
+    Ok(begins)
 }

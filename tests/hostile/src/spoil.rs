@@ -99,7 +99,7 @@ impl Spoils {
             }
         }
         thread::scope(|scope| {
-            scope.spawn(move || {
+            let spoiler = scope.spawn(move || {
                 let mut turn = 0;
                 while !done.load(Ordering::Relaxed) {
                     if let Some(&(place, value)) = self.0.get(turn % self.0.len().max(1)) {
@@ -118,6 +118,7 @@ impl Spoils {
             }
             let found = read();
             drop(ends);
+            spoiler.join().expect("it only stores");
             found
         })
     }

@@ -24,6 +24,7 @@ pub(super) fn alone(bytes: &[u8]) {
 /// What was decoded is a value like any other: it can be encoded, and comes back.
 fn twice<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(value) = codec::decode::<T>(bytes) else { return };
+    assert!(codec::decode::<T>(&[bytes, &[0]].concat()).is_err(), "a byte behind {value:?} was accepted");
     // Every integer's form on the wire is at most nine bytes long, and none is shorter than one.
     let mut again = vec![0; 16 * bytes.len() + 64];
     let length = codec::encode(&value, &mut again).expect("what was decoded can be encoded");
@@ -57,7 +58,7 @@ pub(super) fn beside(bytes: &[u8]) {
     let receiver = Receiver::<FromWorker>::new(read);
     thread::scope(|scope| {
         let packets = &packets;
-        scope.spawn(move || {
+        let writer = scope.spawn(move || {
             let mut write = File::from(write);
             // One write is one packet: in packet mode, none is written in part.
             packets
@@ -73,5 +74,6 @@ pub(super) fn beside(bytes: &[u8]) {
             }
         }
         assert!(matches!(receiver.recv(), Ok(Received::Closed)));
+        writer.join().expect("it wrote everything");
     });
 }

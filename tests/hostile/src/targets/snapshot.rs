@@ -135,7 +135,7 @@ pub(super) fn beside(bytes: &[u8]) {
         let done = &AtomicBool::new(false);
         thread::scope(|scope| {
             let (path, honest) = (&path, &honest);
-            scope.spawn(move || {
+            let spoiler = scope.spawn(move || {
                 let file = fs::File::options().write(true).open(path).expect("the file");
                 for turn in 0.. {
                     if done.load(Ordering::Relaxed) {
@@ -153,8 +153,10 @@ pub(super) fn beside(bytes: &[u8]) {
                     self.0.store(true, Ordering::Relaxed);
                 }
             }
-            let _ends = Ends(done);
+            let ends = Ends(done);
             (0..3).for_each(|_| check(path));
+            drop(ends);
+            spoiler.join().expect("it only writes");
         });
     });
 }

@@ -2,16 +2,21 @@
 
 use super::with_honest;
 use crate::{
-    honest::{Counts, Honest, SERIES, event},
+    honest::{Counts, Honest, PENDING, SERIES, event},
     input::Input,
     spoil::Spoils,
 };
 use bulkhead_proto::{
     ids::Commit,
     link::{AnalyticsLink, ApiLink},
-    table::{Checkpoint, Slot, Writer},
+    ring::Consumer,
+    shared::index,
+    table::{Checkpoint, Record, Slot, Writer},
 };
-use bulkhead_steps::{datum::Tally, scenarios::take_over::leave_unfinished, service::append, world::SLOTS};
+use bulkhead_steps::{datum::Tally, service::append, world::SLOTS};
+
+/// More appends than the ring has room for.
+const MOST_APPENDS: usize = 64;
 
 /// Spoils, then lets everybody read: an API that knew the table before, one that did not, and a successor.
 pub(super) fn alone(bytes: &[u8]) {
@@ -19,15 +24,20 @@ pub(super) fn alone(bytes: &[u8]) {
         let mut input = Input::new(bytes);
         let knows = ApiLink::open_within(&honest.world.memory).expect("a link");
         Reader::default().check(&knows, honest.counts());
-        if input.byte().is_multiple_of(4) {
-            leave_unfinished(&honest.world, 3).expect("unfinished");
+        let unfinished = input.byte().is_multiple_of(4);
+        if unfinished {
+            honest.leave_unfinished().expect("an honest table");
         }
         let spoils = spoils(&mut input, honest);
         spoils.spoil(&honest.world.windows);
-        for api in [knows, ApiLink::open_within(&honest.world.memory).expect("a link")] {
-            Reader::default().check(&api, honest.counts());
+        let fresh = ApiLink::open_within(&honest.world.memory).expect("a link");
+        for api in [&knows, &fresh] {
+            Reader::default().check(api, honest.counts());
         }
         succeed(honest);
+        if !unfinished {
+            fill(honest, [&knows, &fresh]);
+        }
     });
 }
 
@@ -102,7 +112,11 @@ fn succeed(honest: &Honest) {
     let Some(mut writer) = Writer::attach(link.state) else { return };
     let activated = writer.activate();
     let record = *writer.record();
-    assert!(honest.records.contains(&record) || activated.repaired, "nobody's record: {record:?}");
+    let commits =
+        honest.records.iter().map(|record| (record.commit, record.seq, record.position, record.analysed));
+    // All but the sum, which is another one if something was lost.
+    let found = (record.commit, record.seq, record.position, record.analysed);
+    assert!(commits.into_iter().any(|commit| commit == found), "nobody's record: {record:?}");
     let wanted = &honest.states[usize::try_from(record.commit.0).expect("few")];
     for slot in (0..record.slots).map(Slot) {
         let Some(body) = writer.load(slot) else { continue };
@@ -115,12 +129,32 @@ fn succeed(honest: &Honest) {
     go_on(&mut writer);
 }
 
+/// APIs that append until the ring is full, whatever the table says is free, write over nothing that is not committed.
+fn fill(honest: &Honest, apis: [&ApiLink; 2]) {
+    for number in 0..MOST_APPENDS {
+        let api = apis[number % 2];
+        if append(api, &[event(number)]).expect("an event").is_err() {
+            break;
+        }
+    }
+    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    let record = honest.record();
+    let consumer = Consumer::attach(link.events, link.producer, record.position, record.seq);
+    let (mut consumer, mut payload) = (consumer.expect("still there"), Vec::new());
+    for number in 0..PENDING {
+        let seq = consumer.next(&mut payload).expect("whole").expect("accepted");
+        let number = index(record.seq.0) + number;
+        assert!(seq.0 == number as u64 + 1 && event(number).is(&payload), "event {seq}: {payload:?}");
+    }
+}
+
 /// What the successor commits is there, whatever stood in those slots.
 fn go_on(writer: &mut Writer<bulkhead_proto::state_memory::StateMemory>) {
     let tally = Tally { count: 1, sum: 77 };
     let Some(slot) = writer.find("ATL").or_else(|| writer.assign("ATL")) else { return };
     writer.stage(slot, 7, "ATL", &tally.state("ATL"), b"{}").expect("it fits");
-    writer.commit(Checkpoint::default()).expect("memory");
+    let Record { seq, position, analysed, .. } = *writer.record();
+    writer.commit(Checkpoint { seq, position, analysed, ..Checkpoint::default() }).expect("memory");
     let body = writer.load(slot).expect("what was committed verifies");
     assert_eq!((body.key(), Tally::parse("ATL", body.state())), ("ATL", Some(tally)));
 }
