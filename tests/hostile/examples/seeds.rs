@@ -90,7 +90,7 @@ fn seeds(target: &str) -> Result<Seeds, Box<dyn Error>> {
     let memory = target.strip_suffix("_beside").unwrap_or(target);
     Ok(match memory {
         "consumer" => {
-            let page = [("flip", 0), ("head", 8), ("next-seq", 9), ("head-2", 16), ("next-seq-2", 17)];
+            let page = [("flip", 0), ("head", 1), ("next-seq", 2), ("head-2", 4), ("next-seq-2", 5)];
             let mut seeds = words(&[7], 1, &page);
             // Behind the ring and the page, each pending record's head is a part.
             for record in [0, 5, 13] {

@@ -66,7 +66,7 @@ fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
     let events = windows.places("events");
     // The words of the page that mean something come first; what lies behind them nobody reads. The pending records'
     // heads, one a part, are where a length or a seq can be spoiled.
-    let mut parts = vec![events.clone(), page..page + 32];
+    let mut parts = vec![events.clone(), page..page + 16];
     parts.extend(honest.pending().map(|position| {
         let head = events.start + index(position.0 % CAPACITY) / WORD;
         head..head + 2

@@ -23,7 +23,7 @@ pub struct Target {
 /// All of them; those that end in `_beside` have a second thread.
 pub const ALL: &[Target] = &[
     Target { name: "consumer", run: consumer::alone, inputs: 3_000 },
-    Target { name: "consumer_beside", run: consumer::beside, inputs: 80 },
+    Target { name: "consumer_beside", run: consumer::beside, inputs: 40 },
     Target { name: "state", run: state::alone, inputs: 1_500 },
     Target { name: "state_beside", run: state::beside, inputs: 60 },
     Target { name: "cursor", run: cursor::alone, inputs: 3_000 },

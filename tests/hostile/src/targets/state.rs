@@ -11,7 +11,7 @@ use bulkhead_proto::{
     link::{AnalyticsLink, ApiLink},
     ring::Consumer,
     shared::index,
-    table::{Checkpoint, Record, Slot, Writer},
+    table::{Checkpoint, MAX_KEY, Record, Slot, Table, Writer},
 };
 use bulkhead_steps::{datum::Tally, service::append, world::SLOTS};
 
@@ -125,7 +125,11 @@ fn succeed(honest: &Honest) {
         // What does not verify is reset by name; what does is never a former state, however much was spoiled.
         assert!(found == Some(*right), "{found:?} in {slot:?}, after {activated:?}");
     }
-    (0..record.slots).for_each(|slot| assert!(!writer.remains(Slot(slot)).is_empty()));
+    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    for slot in (0..record.slots).map(Slot) {
+        let (bytes, name) = Table::new(&link.state).remains(slot);
+        assert!(bytes == writer.remains(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
+    }
     go_on(&mut writer);
 }
 

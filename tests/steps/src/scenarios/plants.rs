@@ -19,9 +19,11 @@ use bulkhead_proto::{
     link::AnalyticsLink,
     ring::Appender,
     segment::{Kind, ReadWrite},
+    shared::ReadWords as _,
     state_memory::StateMemory,
     words::Role,
 };
+use std::sync::atomic::Ordering;
 
 /// A scenario whose child does it wrong.
 struct Plant {
@@ -87,7 +89,7 @@ impl Scenario for Plant {
 fn append(
     fds: &mut Inherited,
     region: &Region,
-    carry_out: fn(page: &Deferred<ReadWrite>, events: &Deferred<ReadWrite>),
+    carry_out: fn(page: &Deferred<ReadWrite>, events: &Deferred<ReadWrite>, head: Position),
 ) -> Result<()> {
     let events = Deferred::new(ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?);
     let page = Deferred::new(ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?);
@@ -96,13 +98,13 @@ fn append(
     region.run(|| {
         let head = appender.tail().head;
         appender.append(&mut batch, || Position(head.0 - 512))?;
-        carry_out(&page, &events);
+        carry_out(&page, &events, head);
         Ok(())
     })
 }
 
 fn head_before_the_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
-    append(fds, region, |page, events| {
+    append(fds, region, |page, events, _| {
         page.take().iter().for_each(|write| page.carry_out(write));
         events.take().iter().for_each(|write| events.carry_out(write));
     })
@@ -110,17 +112,23 @@ fn head_before_the_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
 
 /// The slot that is current is written over, instead of the other one.
 fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
-    append(fds, region, |page, events| {
+    append(fds, region, |page, events, head| {
         events.take().iter().for_each(|write| events.carry_out(write));
         let writes = page.take();
         let mut words = writes.iter().filter_map(|write| match write {
             Write::Word(word, value) => Some((*word, *value)),
             Write::Bytes(..) => None,
         });
-        // The last one is the flip's number, before it the three words of the slot; slots are 8 words apart, the first
-        // one at a multiple of 16.
+        // The last one is the flip's number. Before it come the words of the slot; where they stand in the current slot, the
+        // former head tells.
         let flip = words.next_back();
-        words.for_each(|(word, value)| page.carry_out(&Write::Word(word ^ 8, value)));
+        let mut slot = words.peekable();
+        let current = (0..page.words()).find(|&word| page.load(word, Ordering::Relaxed) == head.0);
+        let first = slot.peek().map(|(word, _)| *word);
+        for (word, value) in slot {
+            let word = current.zip(first).map_or(word, |(current, first)| current + word - first);
+            page.carry_out(&Write::Word(word, value));
+        }
         flip.into_iter().for_each(|(word, value)| page.carry_out(&Write::Word(word, value + 1)));
     })
 }
