@@ -8,6 +8,7 @@
 //! started again ([`peer`]).
 #![forbid(unsafe_code)]
 
+mod bare;
 mod figures;
 mod machine;
 pub mod peer;
@@ -15,6 +16,8 @@ mod plan;
 mod report;
 pub mod sections;
 mod transport;
+mod worker;
+mod wrk;
 
 pub use plan::Plan;
 pub use report::Report;

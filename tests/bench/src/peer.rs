@@ -4,6 +4,7 @@
 //! messages themselves travel over is each transport's affair; standard input and output may be part of it.
 
 use crate::{
+    bare,
     machine::{self, Side},
     transport,
 };
@@ -41,9 +42,18 @@ pub(crate) enum Job {
     Trips,
 }
 
+/// What a process is to be, other than the one that measures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The other side of a transport.
+    Peer(Task),
+    /// The bare HTTP handler.
+    Bare,
+}
+
 /// What a peer is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
+pub struct Task {
     pub(crate) transport: String,
     pub(crate) job: Job,
     pub(crate) load: Load,
@@ -68,7 +78,7 @@ pub(crate) struct Peer {
     said: Option<OwnedFd>,
 }
 
-impl Role {
+impl Task {
     fn arguments(&self) -> [String; 5] {
         let job = if self.job == Job::Flow { "flow" } else { "trips" };
         let (size, count) = (self.load.size.to_string(), self.load.count.to_string());
@@ -83,22 +93,30 @@ impl Role {
     }
 }
 
-/// What this process is to be, if it was started as a peer.
+/// What this process is to be, if it is not the one that measures.
 #[must_use]
 pub fn role() -> Option<Role> {
-    Role::parse(&env::args().skip(1).collect::<Vec<_>>())
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match &arguments[..] {
+        [mark] if mark == bare::MARK => Some(Role::Bare),
+        peers => Task::parse(peers).map(Role::Peer),
+    }
 }
 
-/// Plays a peer's role, to its end.
+/// Plays a role, to its end.
 ///
 /// # Errors
 /// When the measurement breaks down.
 pub fn play(role: &Role) -> anyhow::Result<()> {
     // Whatever happens to the one who started it, it does not stay behind.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    let task = match role {
+        Role::Bare => return bare::serve(),
+        Role::Peer(task) => task,
+    };
     alarm::set(BOUND);
     machine::pin(Side::Far)?;
-    transport::find(&role.transport)?.peer(role.job, role.load)
+    transport::find(&task.transport)?.peer(task.job, task.load)
 }
 
 /// Says the byte that stands for "ready" or "done".
@@ -118,14 +136,14 @@ pub(crate) fn hear(from: impl AsFd) -> anyhow::Result<()> {
 
 impl Peer {
     /// Starts one; it is not ready yet.
-    pub(crate) fn start(role: &Role, luggage: Luggage) -> anyhow::Result<Self> {
+    pub(crate) fn start(task: &Task, luggage: Luggage) -> anyhow::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
-        command.args(role.arguments()).envs(luggage.env);
+        command.args(task.arguments()).envs(luggage.env);
         command.stdin(luggage.stdin.map_or_else(Stdio::null, Stdio::from));
         command.stdout(luggage.stdout.map_or_else(Stdio::piped, Stdio::from));
         command.preserved_fds(luggage.fds);
         let mut child =
-            command.spawn().with_context(|| format!("cannot start a peer for {}", role.transport))?;
+            command.spawn().with_context(|| format!("cannot start a peer for {}", task.transport))?;
         let said = child.stdout.take().map(OwnedFd::from);
         Ok(Self { child, said })
     }
@@ -164,10 +182,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_survives_the_command_line() {
-        let role =
-            Role { transport: "pipe".to_owned(), job: Job::Trips, load: Load { size: 64, count: 1_000 } };
-        assert_eq!(Role::parse(&role.arguments()), Some(role));
-        assert_eq!(Role::parse(&["--bench".to_owned()]), None);
+    fn a_task_survives_the_command_line() {
+        let task =
+            Task { transport: "pipe".to_owned(), job: Job::Trips, load: Load { size: 64, count: 1_000 } };
+        assert_eq!(Task::parse(&task.arguments()), Some(task));
+        assert_eq!(Task::parse(&["--bench".to_owned()]), None);
     }
 }

@@ -13,12 +13,14 @@ const MOST_ROUNDS: usize = 100;
 pub struct Plan {
     /// How often each candidate is measured: `ROUNDS`.
     pub rounds: usize,
-    /// The sections that are wanted: `ONLY=moving,commits`; all if unset.
+    /// The sections that are wanted: `ONLY=roundtrip,commit`; all if unset.
     only: Option<Vec<String>>,
+    /// Part of the name of those candidates that are wanted: `AMONG=ring`; all if unset.
+    among: Option<String>,
 }
 
 impl Plan {
-    /// Reads `ROUNDS` and `ONLY`.
+    /// Reads `ROUNDS`, `ONLY` and `AMONG`.
     ///
     /// # Errors
     /// When `ROUNDS` is no number from 1 to 100, or `ONLY` names a section that is not there.
@@ -36,12 +38,18 @@ impl Plan {
                 bail!("ONLY: there is no section {name:?}; there are {}", known.join(", "));
             }
         }
-        Ok(Self { rounds, only })
+        Ok(Self { rounds, only, among: std::env::var("AMONG").ok() })
     }
 
     /// Whether a section is to be measured.
     #[must_use]
     pub fn wants(&self, section: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only.iter().any(|name| name == section))
+    }
+
+    /// Whether a candidate is to be measured.
+    #[must_use]
+    pub(crate) fn includes(&self, candidate: &str) -> bool {
+        self.among.as_ref().is_none_or(|part| candidate.contains(part))
     }
 }

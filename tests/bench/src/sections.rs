@@ -1,7 +1,10 @@
 //! What is measured.
 
+mod analysis;
 mod commits;
+mod ingest;
 mod moving;
+mod recovery;
 
 use crate::{Plan, report::Findings};
 
@@ -15,8 +18,11 @@ pub struct Section {
 }
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 3] = [
+pub const ALL: [Section; 6] = [
     Section { name: "throughput", measure: moving::throughput },
     Section { name: "roundtrip", measure: moving::round_trip },
     Section { name: "commit", measure: commits::measure },
+    Section { name: "analysis", measure: analysis::measure },
+    Section { name: "ingest", measure: ingest::measure },
+    Section { name: "recovery", measure: recovery::measure },
 ];

@@ -6,14 +6,25 @@ mod iceoryx;
 mod queue;
 mod ring;
 
-use crate::peer::{Job, Load};
+use crate::{
+    Plan,
+    peer::{Job, Load},
+};
 use anyhow::Context;
 use std::time::Duration;
+
+/// First trips that are not counted: caches and schedulers have to get used to it.
+const WARM_UP: u64 = 200;
 
 /// One way of moving messages.
 pub(crate) trait Transport: Sync {
     /// What it is called, in tables and by peers.
     fn name(&self) -> &'static str;
+
+    /// How many trips go by before those that count.
+    fn warm_up(&self) -> u64 {
+        WARM_UP
+    }
 
     /// Moves messages to a peer. Says how long it took from the first one's begin to the last one's arrival.
     fn flow(&self, load: Load) -> anyhow::Result<Duration>;
@@ -26,8 +37,12 @@ pub(crate) trait Transport: Sync {
     fn peer(&self, job: Job, load: Load) -> anyhow::Result<()>;
 }
 
-/// All of them, in the order of the tables. The ones that spin come first.
-pub(crate) fn all() -> Vec<Box<dyn Transport>> {
+/// Those that are wanted, in the order of the tables.
+pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Transport>> {
+    known().into_iter().filter(|transport| plan.includes(transport.name())).collect()
+}
+
+fn known() -> Vec<Box<dyn Transport>> {
     let mut all: Vec<Box<dyn Transport>> = Vec::new();
     all.extend(ring::ALL.map(|ring| Box::new(ring) as Box<dyn Transport>));
     #[cfg(feature = "peers")]
@@ -39,9 +54,6 @@ pub(crate) fn all() -> Vec<Box<dyn Transport>> {
 
 /// The one of that name.
 pub(crate) fn find(name: &str) -> anyhow::Result<Box<dyn Transport>> {
-    let found = all().into_iter().find(|transport| transport.name() == name);
+    let found = known().into_iter().find(|transport| transport.name() == name);
     found.with_context(|| format!("there is no transport {name:?}"))
 }
-
-/// A peer's first trips are not counted: pages, caches and schedulers have to get used to it.
-pub(crate) const WARM_UP: u64 = 200;

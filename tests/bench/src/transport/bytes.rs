@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Luggage, Peer, Role},
+    peer::{self, Job, Load, Luggage, Peer, Task},
 };
 use anyhow::{Context, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -101,7 +101,7 @@ impl Bytes {
     fn meet(&self, job: Job, load: Load) -> anyhow::Result<(Peer, OwnedFd, OwnedFd)> {
         let Ends { out, back, peers_in, peers_out } = (self.connect)()?;
         let luggage = Luggage { stdin: Some(peers_in), stdout: Some(peers_out), ..Luggage::default() };
-        let peer = Peer::start(&Role { transport: self.name.to_owned(), job, load }, luggage)?;
+        let peer = Peer::start(&Task { transport: self.name.to_owned(), job, load }, luggage)?;
         peer::hear(&back)?;
         Ok((peer, out, back))
     }

@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Luggage, Peer, Role},
+    peer::{self, Job, Load, Luggage, Peer, Task},
 };
 use anyhow::{anyhow, bail};
 use iceoryx2::{
@@ -95,7 +95,7 @@ fn meet<const SIZE: usize>(job: Job, load: Load) -> anyhow::Result<(Peer, Out<SI
     let line = Line::open(&name)?;
     let (out, back) = (publisher(&line.there)?, subscriber(&line.back)?);
     let luggage = Luggage { env: vec![(NAME_VARIABLE, name)], ..Luggage::default() };
-    let peer = Peer::start(&Role { transport: Iceoryx.name().to_owned(), job, load }, luggage)?;
+    let peer = Peer::start(&Task { transport: Iceoryx.name().to_owned(), job, load }, luggage)?;
     peer.hear()?;
     Ok((peer, out, back))
 }

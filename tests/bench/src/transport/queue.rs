@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Luggage, Peer, Role},
+    peer::{self, Job, Load, Luggage, Peer, Task},
 };
 use nix::{
     mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink},
@@ -58,7 +58,7 @@ fn meet(job: Job, load: Load) -> anyhow::Result<(Peer, Pair, Names)> {
     let names = Names(format!("/bulkhead-bench-{}", process::id()));
     let pair = open(&names.0, load.size)?;
     let luggage = Luggage { env: vec![(NAME_VARIABLE, names.0.clone())], ..Luggage::default() };
-    let peer = Peer::start(&Role { transport: Queue.name().to_owned(), job, load }, luggage)?;
+    let peer = Peer::start(&Task { transport: Queue.name().to_owned(), job, load }, luggage)?;
     peer.hear()?;
     Ok((peer, pair, names))
 }

@@ -5,7 +5,7 @@ mod ends;
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Luggage, Peer, Role},
+    peer::{self, Job, Load, Luggage, Peer, Task},
 };
 use anyhow::Context;
 use bulkhead_proto::{
@@ -53,10 +53,10 @@ pub(super) struct Ring {
 
 pub(super) const ALL: [Ring; 5] = [
     Ring { name: "ring, spinning", put: Put::Bare, wait: Wait::Spin },
-    Ring { name: "ring + lock + bell, spinning", put: Put::Api(1), wait: Wait::Spin },
-    Ring { name: "the same, 100 an append", put: Put::Api(100), wait: Wait::Spin },
-    Ring { name: "ring + lock + bell, parking", put: Put::Api(1), wait: Wait::Park },
-    Ring { name: "the same parking, 100 an append", put: Put::Api(100), wait: Wait::Park },
+    Ring { name: "ring by the API, spinning", put: Put::Api(1), wait: Wait::Spin },
+    Ring { name: "ring by the API, 100 a batch, spinning", put: Put::Api(100), wait: Wait::Spin },
+    Ring { name: "ring by the API, parking", put: Put::Api(1), wait: Wait::Park },
+    Ring { name: "ring by the API, 100 a batch, parking", put: Put::Api(100), wait: Wait::Park },
 ];
 
 impl Ring {
@@ -66,7 +66,7 @@ impl Ring {
         let mut luggage = luggage;
         luggage.env.push((FDS_VARIABLE, bequest.variable()));
         luggage.fds.extend(bequest.into_fds());
-        let peer = Peer::start(&Role { transport: self.name.to_owned(), job, load }, luggage)?;
+        let peer = Peer::start(&Task { transport: self.name.to_owned(), job, load }, luggage)?;
         peer.hear()?;
         Ok(peer)
     }
@@ -88,6 +88,14 @@ fn memory() -> anyhow::Result<Memory> {
 impl Transport for Ring {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn warm_up(&self) -> u64 {
+        // Once around the ring: what touches its pages first waits for the system to map them.
+        match self.wait {
+            Wait::Spin => MIN_CAPACITY / 64,
+            Wait::Park => super::WARM_UP,
+        }
     }
 
     fn flow(&self, load: Load) -> anyhow::Result<Duration> {

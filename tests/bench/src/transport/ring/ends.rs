@@ -22,8 +22,14 @@ use std::{
 };
 
 /// A streaming consumer that finds the ring empty looks again after so many pauses: the producer works on its own cache
-/// line meanwhile (DESIGN 4, "slip").
+/// lines meanwhile (DESIGN 4, "slip")…
 const SLIP: u32 = 200;
+
+/// …and after twice as many each time that there is then less than a share of the ring worth taking its lines away for…
+const WORTH_SHARE: u64 = 64;
+
+/// …up to this. A pause takes some 40 ns here.
+const LONGEST_SLIP: u32 = 8 * SLIP;
 
 /// A commit frees the ring when this part of it was read.
 const RELEASE_SHARE: u64 = 8;
@@ -120,7 +126,7 @@ impl Source {
             };
             match outcome {
                 Ok(_) => return Ok(()),
-                Err(AppendError::Full { .. }) => slip(),
+                Err(AppendError::Full { .. }) => pause(SLIP),
                 Err(error) => return Err(error.into()),
             }
             if turn.is_multiple_of(PATIENCE / SLIP) {
@@ -131,8 +137,8 @@ impl Source {
     }
 }
 
-fn slip() {
-    for _ in 0..SLIP {
+fn pause(pauses: u32) {
+    for _ in 0..pauses {
         spin_loop();
     }
 }
@@ -166,6 +172,7 @@ impl Sink {
     /// Takes all of a stream.
     pub(super) fn drain(&mut self, wait: Wait, count: u64) -> anyhow::Result<()> {
         let (mut payload, mut left) = (Vec::new(), count);
+        let (mut slip, mut since) = (SLIP, 0);
         while left > 0 {
             if self.consumer.next(&mut payload)?.is_some() {
                 black_box(&payload);
@@ -173,7 +180,12 @@ impl Sink {
                 self.release()?;
             } else {
                 match wait {
-                    Wait::Spin => slip(),
+                    Wait::Spin => {
+                        let worth = self.consumer.position().0 - since >= self.capacity / WORTH_SHARE;
+                        slip = if worth { SLIP.max(slip / 2) } else { LONGEST_SLIP.min(slip * 2) };
+                        since = self.consumer.position().0;
+                        pause(slip);
+                    }
                     Wait::Park => self.park()?,
                 }
             }
