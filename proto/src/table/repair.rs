@@ -68,6 +68,8 @@ struct Found {
     tags: [u64; 2],
     /// Tag and key's hash of each body that verifies and could be one of a commit up to the last.
     bodies: [Option<(u64, u64)>; 2],
+    /// Whether nothing was ever written to a body.
+    fresh: [bool; 2],
 }
 
 impl Found {
@@ -78,17 +80,18 @@ impl Found {
             hash: load(Geometry::hash(slot)),
             tags: [0, 1].map(|version| load(geometry.tag(slot, version))),
             bodies: [0, 1].map(|version| verified(memory, geometry, slot, version, commit)),
+            fresh: [0, 1].map(|version| head(memory, geometry, slot, version).iter().all(|&byte| byte == 0)),
         }
     }
 
-    /// Whether front and bodies disagree: then a wild write may have been here. A body that was given up agrees with
-    /// BUSY as long as its number did not come round.
-    fn suspicious(&self, commit: u64) -> bool {
-        let agrees = |(&tag, body): (&u64, &Option<(u64, u64)>)| match body {
-            Some((claimed, hash)) => tag == *claimed && self.hash == *hash,
-            None => tag == 0 || tag > commit,
+    /// Whether it is not certain which version was committed last: front and bodies disagree, or there is a body that says
+    /// nothing. A death in a commit leaves one, and two wild writes, on a body and on its tag, make one like it.
+    fn uncertain(&self) -> bool {
+        let certain = |version: usize| match self.bodies[version] {
+            Some((claimed, hash)) => self.tags[version] == claimed && self.hash == hash,
+            None => self.tags[version] == 0 && self.fresh[version],
         };
-        !self.tags.iter().zip(&self.bodies).all(agrees)
+        !(certain(0) && certain(1))
     }
 
     /// The newest body that verifies, but for those that are marked as being written: their commits never were, if no
@@ -146,9 +149,9 @@ fn choose(slots: &[Found], wanted: u64, commit: u64) -> Vec<Choice> {
     if sum == wanted {
         return choices;
     }
-    let suspects = || slots.iter().enumerate().filter(|(_, found)| found.suspicious(commit));
+    let uncertain = || slots.iter().enumerate().filter(|(_, found)| found.uncertain());
     // The sum tells which slot was judged wrongly, if it is a single one.
-    for (number, found) in suspects() {
+    for (number, found) in uncertain() {
         let others = sum.wrapping_sub(found.share(choices[number], commit));
         for other in [Choice::Version(0), Choice::Version(1), Choice::AsTagged] {
             if others.wrapping_add(found.share(other, commit)) == wanted {
@@ -157,7 +160,7 @@ fn choose(slots: &[Found], wanted: u64, commit: u64) -> Vec<Choice> {
             }
         }
     }
-    for (number, _) in suspects() {
+    for (number, _) in uncertain() {
         choices[number] = Choice::AsTagged;
     }
     choices
@@ -170,9 +173,14 @@ fn verified(
     version: usize,
     commit: u64,
 ) -> Option<(u64, u64)> {
-    let mut head = [0; HEAD_BYTES];
-    memory.read_bytes(geometry.body(slot, version), &mut head);
-    let tag = Body::claimed_tag(&head).filter(|&tag| tag != 0 && tag <= commit)?;
+    let tag =
+        Body::claimed_tag(&head(memory, geometry, slot, version)).filter(|&tag| tag != 0 && tag <= commit)?;
     let body = copy_body(memory, geometry, slot, version, tag)?;
     Some((tag, hash_of(body.key())))
+}
+
+fn head(memory: &impl TableMemory, geometry: Geometry, slot: Slot, version: usize) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    memory.read_bytes(geometry.body(slot, version), &mut head);
+    head
 }
