@@ -4,6 +4,7 @@ use super::with_honest;
 use crate::{honest::Honest, input::Input, spoil::Spoils};
 use bulkhead_proto::{
     board::{BoardReader, BoardWriter},
+    segment::ReadWrite,
     status::Status,
 };
 
@@ -19,9 +20,13 @@ fn is_honest(status_found: &Status) -> bool {
     status_found.pid < EDITIONS && *status_found == status(status_found.pid)
 }
 
-fn publish(honest: &Honest, number: u32) {
-    let mut writer = BoardWriter::new(honest.world.board.map().expect("a board"));
-    // A board whose edition was spoiled is published all the same.
+fn map(honest: &Honest) -> ReadWrite {
+    honest.world.board.map().expect("a board")
+}
+
+/// Also over a board whose edition was spoiled.
+fn publish(board: &ReadWrite, number: u32) {
+    let mut writer = BoardWriter::new(board);
     writer.publish(&status(number % EDITIONS)).expect("it fits");
 }
 
@@ -36,16 +41,16 @@ fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
 /// Publishes, spoils, and reads as a reader who knows the board, and as one who does not.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
-        let mut input = Input::new(bytes);
-        publish(honest, 1);
-        let mut knows = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
+        let (mut input, board) = (Input::new(bytes), map(honest));
+        publish(&board, 1);
+        let (mut knows, mut fresh) =
+            (BoardReader::<_, Status>::new(&board), BoardReader::<_, Status>::new(&board));
         assert_eq!(knows.read(), Some(&status(1)));
-        publish(honest, input.byte().into());
+        publish(&board, input.byte().into());
         spoils(&mut input, honest).spoil(&honest.world.windows);
         assert!(knows.read().is_some_and(is_honest));
-        let mut fresh = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
         assert!(fresh.read().is_none_or(is_honest));
-        publish(honest, 3);
+        publish(&board, 3);
         assert!(fresh.read().is_none_or(is_honest));
     });
 }
@@ -53,11 +58,11 @@ pub(super) fn alone(bytes: &[u8]) {
 /// Reads while its writer publishes and other bytes come between.
 pub(super) fn beside(bytes: &[u8]) {
     with_honest(|honest| {
-        let mut input = Input::new(bytes);
-        publish(honest, 0);
+        let (mut input, board) = (Input::new(bytes), map(honest));
+        publish(&board, 0);
         let spoils = spoils(&mut input, honest);
-        let mut reader = BoardReader::<_, Status>::new(honest.world.board.map().expect("a board"));
-        let meanwhile = |turn: usize| publish(honest, u32::try_from(turn % 60).expect("small"));
+        let mut reader = BoardReader::<_, Status>::new(map(honest));
+        let meanwhile = |turn: usize| publish(&board, u32::try_from(turn % 60).expect("small"));
         spoils.beside(&honest.world, &honest.image, meanwhile, || {
             for _ in 0..200 {
                 assert!(reader.read().is_none_or(is_honest));

@@ -7,8 +7,10 @@ use bulkhead_proto::{
     cursor::{self, Doing, LastWords, leave_last_words, set_hand},
     ids::{Generation, Seq},
     link::AnalyticsLink,
+    segment::ReadWrite,
 };
 use bulkhead_steps::image::Image;
+use std::sync::Arc;
 
 /// How many generations leave words.
 const GENERATIONS: u64 = 4;
@@ -27,10 +29,10 @@ pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let generation = 1 + u64::from(input.byte()) % GENERATIONS;
-        leave(honest, generation, honest.record().seq.next());
+        leave(&page(honest), generation, honest.record().seq.next());
         let spoils = spoils(&mut input, honest, &honest.world.windows.image());
         spoils.spoil(&honest.world.windows);
-        check(honest);
+        check(honest, &page(honest));
     });
 }
 
@@ -39,15 +41,20 @@ pub(super) fn beside(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let spoils = spoils(&mut input, honest, &honest.image);
-        let meanwhile = |turn: usize| leave(honest, 1 + turn as u64 % GENERATIONS, Seq(turn as u64 % 60));
-        spoils.beside(&honest.world, &honest.image, meanwhile, || (0..40).for_each(|_| check(honest)));
+        let (page, looks) = (page(honest), page(honest));
+        let meanwhile = |turn: usize| leave(&page, 1 + turn as u64 % GENERATIONS, Seq(turn as u64 % 60));
+        spoils
+            .beside(&honest.world, &honest.image, meanwhile, || (0..40).for_each(|_| check(honest, &looks)));
     });
 }
 
-fn leave(honest: &Honest, generation: u64, seq: Seq) {
-    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
-    set_hand(&*link.cursor, Doing::Apply, seq);
-    leave_last_words(&*link.cursor, &words(generation));
+fn page(honest: &Honest) -> Arc<ReadWrite> {
+    AnalyticsLink::open_within(&honest.world.memory).expect("a link").cursor
+}
+
+fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
+    set_hand(&page, Doing::Apply, seq);
+    leave_last_words(&page, &words(generation));
 }
 
 fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
@@ -56,14 +63,13 @@ fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
     Spoils::take(input, image, std::slice::from_ref(&used))
 }
 
-fn check(honest: &Honest) {
+fn check(honest: &Honest, page: &ReadWrite) {
     let death = honest.world.memory.post_mortem();
     assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
     let honest_words =
         death.last_words.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
     assert!(honest_words, "nobody's words: {:?}", death.last_words);
-    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
-    let _ = cursor::read(&*link.cursor);
-    assert!(Waker::new(&*link.cursor).due().is_none_or(|epoch| epoch % 2 == 1));
+    let _ = cursor::read(&page);
+    assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }
