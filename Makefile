@@ -77,3 +77,22 @@ campaign:
 	$(CARGO) build --release --locked -p bulkhead-tests --bin bulkhead-campaign
 	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%)
 	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture
+
+# Hostile bytes for every reader, each target for TIME=60 seconds: ONLY='state consumer'. Needs nightly Rust and cargo-fuzz.
+# What it finds is in proto/fuzz/artifacts; what it learns is in proto/fuzz/target, and not in the committed corpus.
+.PHONY: fuzz
+fuzz:
+	@cargo fuzz --version >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz'; exit 1; }
+	cd proto/fuzz && for target in $(or $(ONLY),$$(cargo +nightly fuzz list)); do \
+		mkdir -p target/learnt/$$target && cargo +nightly fuzz run $$target target/learnt/$$target corpus/$$target -- \
+			-max_total_time=$(or $(TIME),60) -max_len=512 -timeout=30 -verbosity=0 || exit 1; \
+	done
+
+# The shared memory's tests under AddressSanitizer (nightly Rust) and valgrind. A real SIGSEGV is wanted by one of them.
+.PHONY: sanitize
+sanitize:
+	CARGO_TARGET_DIR=$(TARGET)/asan RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=handle_segv=0 \
+		cargo +nightly test --locked --target x86_64-unknown-linux-gnu -p bulkhead-proto -p bulkhead-hostile --lib --tests
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: apt-get install valgrind'; exit 1; }
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='valgrind --quiet --error-exitcode=9 --leak-check=no' \
+		$(CARGO) test --locked -p bulkhead-proto --lib
