@@ -94,11 +94,16 @@ fn post(bulkhead: &Bulkhead, events: usize) -> anyhow::Result<Seq> {
     Ok(Seq(last.with_context(|| format!("an event was not accepted: {}", answer.body))?))
 }
 
+/// So long a generation lives before it is killed: the supervisor keeps two starts of one worker 20 ms apart, whatever they
+/// die of (`step::policy::START_SPACING`), and that is not what is measured here.
+const LIFE: Duration = Duration::from_millis(30);
+
 /// Kills the analysis while it has nothing to do, gives its successor an event, and waits for its commit.
 fn kill(bulkhead: &Bulkhead, table: &Table<ReadOnly>) -> anyhow::Result<Death> {
     let before = table.record().context("the commit record does not verify")?;
     let pidfd = pidfd(bulkhead.pid_of("analytics"))?;
     let mut story = bulkhead.log().from_now();
+    thread::sleep(LIFE);
     let start = Instant::now();
     pidfd_send_signal(&pidfd, Signal::KILL)?;
     let (gone, back) = thread::scope(|scope| -> anyhow::Result<_> {
