@@ -85,7 +85,7 @@ fuzz:
 	@cargo fuzz --version >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz'; exit 1; }
 	cd proto/fuzz && for target in $(or $(ONLY),$$(cargo +nightly fuzz list)); do \
 		mkdir -p target/learnt/$$target && cargo +nightly fuzz run $$target target/learnt/$$target corpus/$$target -- \
-			-max_total_time=$(or $(TIME),60) -max_len=512 -timeout=30 -verbosity=0 || exit 1; \
+			-max_total_time=$(or $(TIME),60) -max_len=512 -timeout=30 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
 # The shared memory's tests under AddressSanitizer (nightly Rust) and valgrind. A real SIGSEGV is wanted by one of them.
