@@ -21,10 +21,31 @@ pub struct Settings {
     pub max_series: u32,
     /// The largest request body, in bytes.
     pub max_body: u64,
+    /// What the HTTP server allows its clients, beside `max_body`.
+    #[serde(default)]
+    pub limits: Limits,
     /// How long a worker may take to drain, in milliseconds.
     pub stop_timeout_ms: u64,
     /// The log filter (`tracing_subscriber::EnvFilter` syntax).
     pub log: String,
+}
+
+/// What the HTTP server allows its clients; the defaults are those of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// The most connections at once, from 1.
+    pub max_connections: u32,
+    /// The most connections at once from one IP address; 0 stands for no such limit. Unix sockets have no addresses.
+    pub max_connections_per_address: u32,
+    /// How long a request may take, its body's arrival included, in milliseconds.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_connections: 4096, max_connections_per_address: 1024, request_timeout_ms: 30_000 }
+    }
 }
 
 /// Why the settings could not be read.

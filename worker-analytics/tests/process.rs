@@ -10,7 +10,7 @@ use bulkhead_proto::{
     link::{ApiLink, Memory},
     pipe::{self, Received, Receiver, Sender},
     ring::{Batch, MIN_CAPACITY},
-    settings::{SETTINGS_VARIABLE, Settings},
+    settings::{Limits, SETTINGS_VARIABLE, Settings},
     words::{FaultKind, Role},
 };
 use command_fds::CommandFdExt;
@@ -53,6 +53,7 @@ impl Service {
             faults: true,
             max_series: 100,
             max_body: 0,
+            limits: Limits::default(),
             stop_timeout_ms: 5000,
             log: "info".into(),
         };

@@ -8,7 +8,7 @@ use bulkhead_proto::{
     link::Memory,
     pipe::{self, Received, Receiver, Sender},
     ring::MIN_CAPACITY,
-    settings::{SETTINGS_VARIABLE, Settings},
+    settings::{Limits, SETTINGS_VARIABLE, Settings},
     words::{FaultKind, Role},
 };
 use command_fds::CommandFdExt;
@@ -44,6 +44,7 @@ fn settings() -> Settings {
         faults: true,
         max_series: 4,
         max_body: 1 << 20,
+        limits: Limits::default(),
         stop_timeout_ms: 10_000,
         log: "info".into(),
     }

@@ -77,6 +77,9 @@ pub fn load(
         state_dir: set("BULKHEAD_STATE_DIR").map(PathBuf::from),
         // systemd may name several, separated by colons: the first is ours.
         default_state_dir: set("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from)),
+        default_token: set("CREDENTIALS_DIRECTORY")
+            .map(|folder| Path::new(&folder).join("token"))
+            .filter(|path| path.exists()),
     };
     let named = option.map(Path::to_owned).or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
     let system = || Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists());

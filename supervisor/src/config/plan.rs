@@ -1,7 +1,7 @@
 //! What a configuration comes to: a value that can only be executed.
 
 use crate::step::Policy;
-use bulkhead_proto::words::Role;
+use bulkhead_proto::{settings::Limits, words::Role};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -22,6 +22,10 @@ pub struct Plan {
     pub listen: Listen,
     /// The largest request body, in bytes.
     pub max_body: u64,
+    /// What else the API allows its clients.
+    pub limits: Limits,
+    /// The file with the token that changing requests must bear; none are asked for it when there is none.
+    pub token: Option<PathBuf>,
     /// The most series that the analysis keeps.
     pub max_series: u32,
     /// The size of the events ring, in bytes; a power of two.

@@ -5,7 +5,7 @@ use super::{
     reader::{Problem, Problems, Section},
 };
 use crate::step::{Policy, policy};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::{settings::Limits, words::Role};
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
 
@@ -14,6 +14,9 @@ const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
 /// No request needs more at once: the ring takes at most an eighth of its capacity a record anyway.
 const MAX_BODY: u64 = 1 << 30;
+
+/// More connections than a process of the API could hold fds for.
+const MAX_CONNECTIONS: u32 = 1 << 16;
 
 /// The ring's smallest capacity: below it, throughput falls 3 to 6 times.
 const MIN_CAPACITY: u64 = 4 << 20;
@@ -36,6 +39,8 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `STATE_DIRECTORY`, the default of `state_dir`.
     pub default_state_dir: Option<PathBuf>,
+    /// The token among systemd's credentials, the default of `api.token_file`.
+    pub default_token: Option<PathBuf>,
 }
 
 /// Reads all sections; every problem is noted, and then the plan is not to be used.
@@ -44,19 +49,21 @@ pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, problems: &Prob
     let state_dir =
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = log(root.section("log"));
-    let (listen, max_body, api) = api(root.section("api"), overrides, problems);
+    let api = api(root.section("api"), overrides, problems);
     let (max_series, analytics) = analytics(root.section("analytics"));
     let capacity = link(root.section("link"));
     let policy = Policy { faults: faults(root.section("faults")), ..restart(root.section("restart")) };
-    let mut workers = vec![api, analytics];
+    let mut workers = vec![api.worker, analytics];
     workers.extend(plain(&mut root));
     root.later("history");
     root.end();
     Plan {
         state_dir: state_dir.unwrap_or_else(|| "bulkhead-state".into()),
         log,
-        listen,
-        max_body,
+        listen: api.listen,
+        max_body: api.max_body,
+        limits: api.limits,
+        token: api.token,
         max_series,
         capacity,
         policy,
@@ -80,41 +87,72 @@ fn log(mut log: Section<'_>) -> LogPlan {
     LogPlan { format: format.unwrap_or(LogFormat::Auto), level: level.unwrap_or(LevelFilter::INFO) }
 }
 
-fn api(mut api: Section<'_>, overrides: &Overrides, problems: &Problems) -> (Listen, u64, WorkerPlan) {
+/// What the section `[api]` comes to.
+struct Api {
+    listen: Listen,
+    max_body: u64,
+    limits: Limits,
+    token: Option<PathBuf>,
+    worker: WorkerPlan,
+}
+
+fn api(mut api: Section<'_>, overrides: &Overrides, problems: &Problems) -> Api {
+    let token = api.text("token_file", path).or_else(|| overrides.default_token.clone());
+    let listen = listen(&mut api, token.is_some(), overrides, problems);
+    let max_body = api.size("max_body", 1 << 10, MAX_BODY).unwrap_or(4 << 20);
+    let limits = limits(&mut api);
+    let worker = worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
+    api.end();
+    Api { listen, max_body, limits, token, worker }
+}
+
+fn listen(api: &mut Section<'_>, token: bool, overrides: &Overrides, problems: &Problems) -> Listen {
     let configured = api.text("listen", Listen::parse);
-    let insecure = api.flag("insecure").unwrap_or(false);
+    let safe = api.flag("insecure").unwrap_or(false) || token;
     let exposed = |listen: &Listen| {
         format!(
             "{listen} can be reached from other machines, and anybody there may then change things; \
-             listen on 127.0.0.1, or set api.insecure = true"
+             listen on 127.0.0.1, ask for a token (api.token_file), or set api.insecure = true"
         )
     };
-    let listen = match overrides.listen.as_deref().map(Listen::parse) {
+    let overridden = |text: String| {
+        problems.borrow_mut().push(Problem::general(format!("BULKHEAD_API_LISTEN: {text}")));
+    };
+    match overrides.listen.as_deref().map(Listen::parse) {
         Some(Ok(listen)) => {
-            if !listen.is_local() && !insecure {
-                problems
-                    .borrow_mut()
-                    .push(Problem::general(format!("BULKHEAD_API_LISTEN: {}", exposed(&listen))));
+            if !listen.is_local() && !safe {
+                overridden(exposed(&listen));
             }
             listen
         }
         Some(Err(error)) => {
-            problems.borrow_mut().push(Problem::general(format!("BULKHEAD_API_LISTEN: {error}")));
+            overridden(error);
             Listen::DEFAULT
         }
         None => {
             let listen = configured.unwrap_or(Listen::DEFAULT);
-            if !listen.is_local() && !insecure {
+            if !listen.is_local() && !safe {
                 api.report("listen", &exposed(&listen));
             }
             listen
         }
-    };
-    api.later("token_file");
-    let max_body = api.size("max_body", 1 << 10, MAX_BODY).unwrap_or(4 << 20);
-    let worker = worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
-    api.end();
-    (listen, max_body, worker)
+    }
+}
+
+fn limits(api: &mut Section<'_>) -> Limits {
+    let default = Limits::default();
+    let per_address = api.number("max_connections_per_address", 0..MAX_CONNECTIONS + 1);
+    Limits {
+        max_connections: api
+            .number("max_connections", 1..MAX_CONNECTIONS + 1)
+            .unwrap_or(default.max_connections),
+        max_connections_per_address: per_address.unwrap_or(default.max_connections_per_address),
+        request_timeout_ms: api
+            .duration("request_timeout", MAX_DELAY)
+            .map_or(default.request_timeout_ms, |timeout| {
+                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)
+            }),
+    }
 }
 
 fn analytics(mut analytics: Section<'_>) -> (u32, WorkerPlan) {

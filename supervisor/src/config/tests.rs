@@ -1,7 +1,7 @@
 //! The configuration as its users meet it.
 
 use super::*;
-use bulkhead_proto::words::Role;
+use bulkhead_proto::{settings::Limits, words::Role};
 use std::time::Duration;
 
 fn read(text: &str) -> Result<Plan, String> {
@@ -59,6 +59,10 @@ fn every_key_has_its_effect() {
         [api]
         listen = "unix:/run/api.sock"
         max_body = "1MiB"
+        token_file = "/t"
+        max_connections = 7
+        max_connections_per_address = 0
+        request_timeout = "5s"
         [analytics]
         command = ["/opt/mine", "--fast"]
         max_series = 10
@@ -86,6 +90,11 @@ fn every_key_has_its_effect() {
     assert_eq!(plan.log.level, tracing::level_filters::LevelFilter::DEBUG);
     assert_eq!(plan.listen, Listen::Unix("/run/api.sock".into()));
     assert_eq!((plan.max_body, plan.max_series, plan.capacity), (1 << 20, 10, 8 << 20));
+    assert_eq!(
+        plan.limits,
+        Limits { max_connections: 7, max_connections_per_address: 0, request_timeout_ms: 5_000 }
+    );
+    assert_eq!(plan.token.as_deref(), Some(Path::new("/t")));
     assert_eq!((plan.policy.limit, plan.policy.faults), (3, true));
     assert_eq!(plan.workers[1].command, ["/opt/mine", "--fast"]);
     assert_eq!(plan.workers[1].stop_timeout, Duration::from_secs(3));
@@ -116,7 +125,6 @@ fn text_that_is_no_toml_is_an_error_with_its_place() {
 #[test]
 fn what_is_not_in_this_version_says_so() {
     for text in [
-        "api.token_file = \"x\"",
         "analytics.standby = true",
         "analytics.instances = 2",
         "analytics.hang_timeout = \"5s\"",
@@ -137,6 +145,7 @@ fn a_listener_beyond_loopback_is_refused_unless_insecure() {
         errors("api.listen = \"0.0.0.0:80\"").contains("t.toml:1:14: api.listen: 0.0.0.0:80 can be reached")
     );
     assert!(read("api.listen = \"0.0.0.0:80\"\napi.insecure = true").is_ok());
+    assert!(read("api.listen = \"0.0.0.0:80\"\napi.token_file = \"/t\"").is_ok());
     let overrides = Overrides { listen: Some("0.0.0.0:80".into()), ..Overrides::default() };
     let error = parse("", Source::Defaults, &overrides).unwrap_err().to_string();
     assert!(error.contains("BULKHEAD_API_LISTEN: 0.0.0.0:80"), "{error}");

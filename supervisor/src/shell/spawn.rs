@@ -180,6 +180,7 @@ impl Spawner {
             faults: plan.policy.faults,
             max_series: plan.max_series,
             max_body: plan.max_body,
+            limits: plan.limits.clone(),
             stop_timeout_ms: u64::try_from(worker.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             log: self.filter.clone(),
         }

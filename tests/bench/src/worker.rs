@@ -7,7 +7,7 @@ use bulkhead_proto::{
     ids::Generation,
     link::Memory,
     pipe::{self, Received, Receiver, Sender, Sent},
-    settings::{SETTINGS_VARIABLE, Settings},
+    settings::{Limits, SETTINGS_VARIABLE, Settings},
     words::Role,
 };
 use bulkhead_tests::binaries;
@@ -36,6 +36,7 @@ impl Analytics {
             faults: false,
             max_series: 4096,
             max_body: 0,
+            limits: Limits::default(),
             stop_timeout_ms: 5_000,
             log: "warn".to_owned(),
         };

@@ -29,6 +29,7 @@ impl Bench {
             faults: false,
             max_series: 8,
             max_body: 0,
+            limits: bulkhead_proto::settings::Limits::default(),
             stop_timeout_ms: 0,
             log: "info".into(),
         };
