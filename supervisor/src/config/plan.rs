@@ -48,12 +48,14 @@ pub struct LogPlan {
 /// The form of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
+    /// Entries of the journal when it reads stderr, pretty on a terminal, JSON otherwise.
     Auto,
     /// For people.
     Pretty,
     /// For machines.
     Json,
+    /// Entries of systemd's journal, with fields of their own.
+    Journald,
 }
 
 /// Where the API listens.

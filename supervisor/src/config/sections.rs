@@ -76,8 +76,8 @@ fn log(mut log: Section<'_>) -> LogPlan {
         "auto" => Ok(LogFormat::Auto),
         "pretty" => Ok(LogFormat::Pretty),
         "json" => Ok(LogFormat::Json),
-        "journald" => Err("\"journald\" is not in this version; use \"auto\", \"pretty\" or \"json\"".into()),
-        _ => Err(format!("wanted \"auto\", \"pretty\" or \"json\", found {text:?}")),
+        "journald" => Ok(LogFormat::Journald),
+        _ => Err(format!("wanted \"auto\", \"pretty\", \"json\" or \"journald\", found {text:?}")),
     });
     let level = log.text("level", |text| match text {
         "error" | "warn" | "info" | "debug" | "trace" => text.parse().map_err(|_| text.to_owned()),

@@ -132,7 +132,6 @@ fn what_is_not_in_this_version_says_so() {
         "analytics.memory_limit = \"1GiB\"",
         "link.transport = \"socket\"",
         "link.durability = \"disk\"",
-        "log.format = \"journald\"",
         "[history]\nkeep = 3",
     ] {
         assert!(errors(text).contains("not in this version"), "{text}: {}", errors(text));

@@ -41,11 +41,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
     for Format
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = Line::default();
-        event.record(&mut line);
+        let line = Line::of(event);
         let now = jiff::Timestamp::now();
         if self.pretty {
-            self.write_pretty(writer, now, *event.metadata().level(), line)
+            self.write_pretty(writer, now, *event.metadata().level(), &line)
         } else {
             write_json(writer, now, *event.metadata().level(), line)
         }
@@ -54,12 +53,44 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
 
 /// What one event says.
 #[derive(Default)]
-struct Line {
-    message: String,
-    fields: Map<String, Value>,
+pub(super) struct Line {
+    pub(super) message: String,
+    pub(super) fields: Map<String, Value>,
 }
 
+/// Fields that [`Line::subject`] tells.
+const SUBJECT: &[&str] = &["event_name", "worker", "generation", "pid", "stream"];
+
 impl Line {
+    pub(super) fn of(event: &Event<'_>) -> Self {
+        let mut line = Self::default();
+        event.record(&mut line);
+        line
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.fields.get(name).map(plain)
+    }
+
+    /// What or whom it is about: `event_name worker gen N pid P`.
+    fn subject(&self) -> String {
+        let mut subject: Vec<_> =
+            ["event_name", "worker"].iter().filter_map(|name| self.text(name)).collect();
+        if self.fields.contains_key("worker") {
+            for (field, word) in [("generation", "gen "), ("pid", "pid "), ("stream", "")] {
+                subject.extend(self.text(field).map(|value| format!("{word}{value}")));
+            }
+        }
+        subject.join(" ")
+    }
+
+    /// Subject and message, as people read them: harmless for a terminal, and without a line's end.
+    pub(super) fn story(&self) -> (String, String) {
+        let subject = visible(&self.subject()).into_owned();
+        let colon = if subject.is_empty() || self.message.is_empty() { "" } else { ": " };
+        (subject, format!("{colon}{}", visible(&self.message)))
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
@@ -74,11 +105,6 @@ impl Line {
                 self.fields.insert(name.to_owned(), value);
             }
         }
-    }
-
-    /// Takes out a field that the line's beginning says already.
-    fn take(&mut self, name: &str) -> Option<String> {
-        Some(plain(&self.fields.remove(name)?))
     }
 }
 
@@ -109,7 +135,7 @@ impl Visit for Line {
 }
 
 /// A value without the quotes of a string.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
@@ -141,25 +167,16 @@ impl Format {
         mut w: Writer<'_>,
         now: jiff::Timestamp,
         level: Level,
-        mut line: Line,
+        line: &Line,
     ) -> fmt::Result {
         let (dim, strong, reset) =
             if self.colour { ("\x1b[2m", colour(level), "\x1b[0m") } else { ("", "", "") };
-        write!(w, "{dim}{now:.3}{reset} {strong}{level:>5}{reset} ")?;
-        let mut subject = Vec::new();
-        let lifecycle = line.take("event_name").map(|name| subject.push(name)).is_some();
-        if let Some(worker) = line.take("worker") {
-            subject.push(worker);
-            for (field, word) in [("generation", "gen"), ("pid", "pid")] {
-                subject.extend(line.take(field).map(|value| format!("{word} {value}")));
-            }
-            subject.extend(line.take("stream"));
-        }
-        let subject = subject.join(" ");
-        let colon = if subject.is_empty() || line.message.is_empty() { "" } else { ": " };
-        write!(w, "{strong}{}{reset}{colon}{}", visible(&subject), visible(&line.message))?;
+        let (subject, message) = line.story();
+        write!(w, "{dim}{now:.3}{reset} {strong}{level:>5}{reset} {strong}{subject}{reset}{message}")?;
         // A lifecycle line's message tells the story of its fields; where in a program a line comes from is for machines.
-        for (name, value) in line.fields.iter().filter(|(name, _)| !lifecycle && *name != "target") {
+        let lifecycle = line.fields.contains_key("event_name");
+        let told = |name: &str| lifecycle || name == "target" || SUBJECT.contains(&name);
+        for (name, value) in line.fields.iter().filter(|(name, _)| !told(name)) {
             write!(w, " {dim}{}={reset}{}", visible(name), visible(&plain(value)))?;
         }
         writeln!(w)

@@ -1,0 +1,159 @@
+//! One line as the fields of a journal entry.
+
+use crate::log::format::{Line, plain};
+use tracing::Level;
+
+/// What `journalctl -t` goes by.
+const IDENTIFIER: &str = "bulkhead";
+
+/// The longest name of a field that the journal takes, in bytes.
+const MAX_NAME: usize = 64;
+
+/// Fields of the contract, which lines of workers bring with their origin; no other spelling may become one of them.
+const OURS: &[(&str, &str)] = &[
+    ("event_name", "EVENT"),
+    ("worker", "WORKER"),
+    ("generation", "GENERATION"),
+    ("pid", "PID"),
+    ("stream", "STREAM"),
+];
+
+/// What the catalogue (`deploy/bulkhead.catalog`) explains, `journalctl -x` shows it. Never changed, never reused.
+const CATALOGUE: &[(&str, &str)] = &[
+    ("worker_died", "38f1eb02026d4dfbb9c8d6b10d87e38a"),
+    ("worker_parked", "9f60d97cb7144e04aa016dd2314ce3e9"),
+    ("event_quarantined", "78cea10b97b74b1fad06f5b18e8a2cdb"),
+    ("state_lost", "07670dc09bb84fb9ba9de3fe25475a27"),
+];
+
+/// The bytes of an entry.
+pub(super) fn encode(level: Level, line: &Line) -> Vec<u8> {
+    let (subject, message) = line.story();
+    let mut entry = Entry::default();
+    entry.put("MESSAGE", &format!("{subject}{message}"));
+    entry.put("PRIORITY", priority(level));
+    entry.put("SYSLOG_IDENTIFIER", IDENTIFIER);
+    if let Some(id) = message_id(line) {
+        entry.put("MESSAGE_ID", id);
+    }
+    for (name, suffix) in OURS {
+        if let Some(value) = line.text(name) {
+            entry.put(&format!("BULKHEAD_{suffix}"), &value);
+        }
+    }
+    for (name, value) in line.fields.iter().filter(|(name, _)| !OURS.iter().any(|(ours, _)| ours == name)) {
+        if let Some(name) = field_name(name) {
+            entry.put(&name, &plain(value));
+        }
+    }
+    entry.0
+}
+
+/// syslog(3): so that `journalctl -p warning` shows what went wrong, and nothing else.
+const fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
+        Level::DEBUG | Level::TRACE => "7",
+    }
+}
+
+fn message_id(line: &Line) -> Option<&'static str> {
+    let event_name = line.text("event_name")?;
+    // What was asked for needs no explanation.
+    let asked_for = line.text("cause").is_some_and(|cause| cause == "requested");
+    let (_, id) = CATALOGUE.iter().find(|(name, _)| *name == event_name)?;
+    (!asked_for).then_some(*id)
+}
+
+/// The journal's name for a field: upper case, with our prefix. None for one that would pass for a field of the contract.
+fn field_name(name: &str) -> Option<String> {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = name.chars().map(upper).take(MAX_NAME - "BULKHEAD_".len()).collect();
+    let forged = OURS.iter().any(|(_, suffix)| *suffix == name);
+    (!forged).then(|| format!("BULKHEAD_{name}"))
+}
+
+#[derive(Default)]
+struct Entry(Vec<u8>);
+
+impl Entry {
+    fn put(&mut self, name: &str, value: &str) {
+        self.0.extend_from_slice(name.as_bytes());
+        if value.contains('\n') {
+            // Its length says where it ends: no text can begin a field of its own.
+            let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+            self.0.push(b'\n');
+            self.0.extend_from_slice(&length.to_le_bytes());
+        } else {
+            self.0.push(b'=');
+        }
+        self.0.extend_from_slice(value.as_bytes());
+        self.0.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Map, Value, json};
+
+    fn line(message: &str, fields: Value) -> Line {
+        let fields: Map<String, Value> = serde_json::from_value(fields).unwrap();
+        Line { message: message.into(), fields }
+    }
+
+    fn text(level: Level, line: &Line) -> String {
+        String::from_utf8(encode(level, line)).unwrap()
+    }
+
+    #[test]
+    fn a_death_has_the_fields_of_the_contract_and_a_place_in_the_catalogue() {
+        let died = json!({ "event_name": "worker_died", "worker": "analytics", "generation": 3, "pid": 7,
+            "cause": "panic", "seq": 4711, "crash": 9, "detail": "x", "next": "restart now" });
+        let entry = text(Level::ERROR, &line("panic: x", died));
+        let id = CATALOGUE[0].1;
+        assert_eq!(
+            entry,
+            format!(
+                "MESSAGE=worker_died analytics gen 3 pid 7: panic: x\nPRIORITY=3\nSYSLOG_IDENTIFIER=bulkhead\n\
+                 MESSAGE_ID={id}\nBULKHEAD_EVENT=worker_died\nBULKHEAD_WORKER=analytics\nBULKHEAD_GENERATION=3\n\
+                 BULKHEAD_PID=7\nBULKHEAD_CAUSE=panic\nBULKHEAD_CRASH=9\nBULKHEAD_DETAIL=x\n\
+                 BULKHEAD_NEXT=restart now\nBULKHEAD_SEQ=4711\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_death_that_was_asked_for_needs_no_explanation() {
+        let died = json!({ "event_name": "worker_died", "cause": "requested" });
+        assert!(!text(Level::INFO, &line("", died)).contains("MESSAGE_ID"));
+    }
+
+    #[test]
+    fn no_text_can_begin_a_field_of_its_own() {
+        let entry =
+            encode(Level::INFO, &line("a\nPRIORITY=0", json!({ "note": "b\nBULKHEAD_EVENT=worker_died" })));
+        let note = b"BULKHEAD_NOTE\n\x1c\0\0\0\0\0\0\0b\nBULKHEAD_EVENT=worker_died\n";
+        assert!(entry.starts_with(b"MESSAGE=a\\nPRIORITY=0\nPRIORITY=6\n"));
+        assert!(entry.ends_with(note));
+    }
+
+    #[test]
+    fn a_worker_cannot_forge_its_origin_by_another_spelling() {
+        let entry = text(
+            Level::INFO,
+            &line("x", json!({ "worker": "api", "WORKER": "analytics", "Event": "worker_died" })),
+        );
+        assert!(entry.contains("BULKHEAD_WORKER=api\n"));
+        assert!(!entry.contains("analytics") && !entry.contains("BULKHEAD_EVENT"), "{entry}");
+    }
+
+    #[test]
+    fn every_name_is_one_that_the_journal_takes() {
+        let entry = text(Level::INFO, &line("x", json!({ "http.request-id": 1, "ü".repeat(99): 2 })));
+        assert!(entry.contains("\nBULKHEAD_HTTP_REQUEST_ID=1\n"));
+        assert!(entry.lines().all(|line| line.split('=').next().is_some_and(|name| name.len() <= MAX_NAME)));
+    }
+}
