@@ -7,7 +7,7 @@ use crate::{
     codec::{self, CodecError},
     ids::{Commit, Generation, Position, Seq},
     link::{LinkError, Memory},
-    ring::{Appender, Batch, Consumer, RingFault, Tail, set_tail},
+    ring::{Appender, Consumer, RingFault, Tail, set_tail},
     segment::ReadOnly,
     shared::{ReadWords as _, WORD},
     table::{BODY_BYTES, BodyTooLarge, Checkpoint, Slot, Table, Writer},
@@ -244,7 +244,6 @@ pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotErr
     }
     let room = (events.words() * WORD) as u64;
     let mut appender = Appender::attach(&events, &page);
-    let mut batch = Batch::new();
     let mut last = head.seq;
     for _ in 0..head.events {
         let event: Pending = file.item()?;
@@ -254,15 +253,13 @@ pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotErr
         last = event.seq;
         set_tail(&page, Tail { next_seq: event.seq, ..appender.tail() });
         appender.reload();
-        batch.clear();
-        batch.push_bytes(&event.payload);
         let no_room = |_| SnapshotError::NoRoom {
             what: "events",
             found: head.events,
             room,
             key: "link.capacity (bytes)",
         };
-        appender.append(&mut batch, || position).map_err(no_room)?;
+        appender.append_payload(&event.payload, || position).map_err(no_room)?;
     }
     set_tail(&page, Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() });
     Ok(Some(Summary {

@@ -1,7 +1,7 @@
 //! Appending to the ring: place the records, then one release store.
 
 use super::{
-    Batch, LARGEST_SHARE, PAD, record_bytes, record_word,
+    Batch, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes, record_word,
     tail::{Tail, flip_of, publish, tail_of},
 };
 use crate::{
@@ -104,9 +104,40 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         }
         let end = self.end_of(batch)?;
         self.reserve(end, released)?;
-        let first = self.tail.next_seq;
         self.place(batch);
-        let count = batch.len();
+        Ok(self.accept(end, batch.len()))
+    }
+
+    /// Appends one record whose payload is at hand: copied once, straight into the ring.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    #[inline]
+    pub fn append_payload(
+        &mut self,
+        payload: &[u8],
+        released: impl FnOnce() -> Position,
+    ) -> Result<Appended, AppendError> {
+        let (start, size) = (self.tail.head.0, record_bytes(payload.len()) as u64);
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if size > self.capacity / LARGEST_SHARE {
+            return Err(AppendError::TooLarge { wanted: size, capacity: self.capacity });
+        }
+        let pad = self.pad_before(start, size);
+        let at = start + pad;
+        self.reserve(at + size, released)?;
+        self.write_pad(start, pad);
+        let word = self.word(at);
+        self.events.store(word, record_word(length, at), Ordering::Relaxed);
+        self.events.store(word + 1, self.tail.next_seq.0, Ordering::Relaxed);
+        self.copy(payload, at + RECORD_HEAD as u64);
+        Ok(self.accept(at + size, 1))
+    }
+
+    /// The records up to `end` are in place: they are accepted now, by one store.
+    #[inline]
+    fn accept(&mut self, end: u64, count: u64) -> Appended {
+        let first = self.tail.next_seq;
         let tail = Tail {
             head: Position(end),
             next_seq: Seq(first.0 + count),
@@ -115,7 +146,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.flip = self.flip.wrapping_add(1).max(1);
         publish(&self.page, self.flip, tail);
         self.tail = tail;
-        Ok(Appended { first, last: Seq(first.0 + count - 1) })
+        Appended { first, last: Seq(first.0 + count - 1) }
     }
 
     fn room_to_end(&self, position: u64) -> u64 {

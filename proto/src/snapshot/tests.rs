@@ -3,7 +3,7 @@ use crate::{
     event::Event,
     ids::Seq,
     link::{AnalyticsLink, ApiLink},
-    ring::MIN_CAPACITY,
+    ring::{Batch, MIN_CAPACITY},
     shared::WriteWords as _,
     sync::Ordering,
 };

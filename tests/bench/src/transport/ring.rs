@@ -11,13 +11,10 @@ use anyhow::Context;
 use bulkhead_proto::{
     fds::{Bequest, FDS_VARIABLE, Inherited},
     link::{AnalyticsLink, ApiLink, Memory},
-    ring::{Batch, MIN_CAPACITY},
+    ring::MIN_CAPACITY,
 };
 use ends::{Desk, Sink, Source, SourceEnd};
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// One ring carries no state here: a table of one series is the smallest.
 const SERIES: u32 = 1;
@@ -37,7 +34,7 @@ enum Wait {
 /// How messages are put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Put {
-    /// By the appender alone: no lock, no bell. What the ring itself can do.
+    /// By the appender alone: no lock, no bell, no batch. What the ring itself can do.
     Bare,
     /// As the API does, so many an append.
     Api(u64),
@@ -102,17 +99,13 @@ impl Transport for Ring {
         let memory = memory()?;
         let mut source = self.source(&memory)?;
         let mut peer = self.start(Job::Flow, load, &memory, Luggage::default())?;
-        let (mut batch, message) = (Batch::new(), vec![7; load.size]);
+        let message = vec![7; load.size];
         let most = if let Put::Api(most) = self.put { most } else { 1 };
         let start = Instant::now();
         let mut left = load.count;
         while left > 0 {
-            batch.clear();
             let now = most.min(left);
-            for _ in 0..now {
-                batch.push_bytes(black_box(&message));
-            }
-            source.append(&mut batch, || peer.check())?;
+            source.append(&message, now, || peer.check())?;
             left -= now;
         }
         peer.hear()?;
@@ -130,12 +123,10 @@ impl Transport for Ring {
         let mut desk = Desk::default();
         let luggage = ends::desk_luggage(&back, BACK_VARIABLE)?;
         let mut peer = self.start(Job::Trips, load, &there, luggage)?;
-        let (mut batch, message) = (Batch::new(), vec![7; load.size]);
+        let message = vec![7; load.size];
         let mut trip = || {
             let start = Instant::now();
-            batch.clear();
-            batch.push_bytes(black_box(&message));
-            source.append(&mut batch, || peer.check())?;
+            source.append(&message, 1, || peer.check())?;
             sink.take(self.wait, &mut desk, || peer.check())?;
             Ok(ns(start.elapsed()))
         };
@@ -155,13 +146,11 @@ impl Transport for Ring {
             Job::Trips => {
                 let variable = std::env::var(BACK_VARIABLE).context("no way back was handed down")?;
                 let mut source = Source::new(ends::inherited_source(&variable, self.put == Put::Bare)?);
-                let (mut batch, mut desk) = (Batch::new(), Desk::default());
+                let mut desk = Desk::default();
                 peer::say()?;
                 for _ in 0..load.count {
                     sink.take(self.wait, &mut desk, || Ok(()))?;
-                    batch.clear();
-                    batch.push_bytes(&desk.payload);
-                    source.append(&mut batch, || Ok(()))?;
+                    source.append(&desk.payload, 1, || Ok(()))?;
                 }
                 Ok(())
             }

@@ -100,29 +100,37 @@ pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<Sou
 /// The writing end at work.
 pub(super) struct Source {
     end: SourceEnd,
+    batch: Batch,
 }
 
 impl Source {
     pub(super) const fn new(end: SourceEnd) -> Self {
-        Self { end }
+        Self { end, batch: Batch::new() }
     }
 
-    /// Appends, as soon as there is room; asks now and then whether somebody makes room.
+    /// Appends a message, or as many times it as make a batch, as soon as there is room; asks now and then whether
+    /// somebody makes room.
     #[inline]
     pub(super) fn append(
         &mut self,
-        batch: &mut Batch,
+        message: &[u8],
+        count: u64,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        if !matches!(self.end, SourceEnd::Bare(..)) {
+            self.batch.clear();
+            for _ in 0..count {
+                self.batch.push_bytes(black_box(message));
+            }
+        }
         for turn in 1u32.. {
             let outcome = match &mut self.end {
-                SourceEnd::Api(link) => link.append(batch),
+                SourceEnd::Api(link) => link.append(&mut self.batch),
                 SourceEnd::Producer(producer, table) => {
-                    producer.append(batch, || table.record().unwrap_or_default().position)
+                    producer.append(&mut self.batch, || table.record().unwrap_or_default().position)
                 }
-                SourceEnd::Bare(appender, table) => {
-                    appender.append(batch, || table.record().unwrap_or_default().position)
-                }
+                SourceEnd::Bare(appender, table) => appender
+                    .append_payload(black_box(message), || table.record().unwrap_or_default().position),
             };
             match outcome {
                 Ok(_) => return Ok(()),
