@@ -3,7 +3,7 @@
 //! Fixed numbers would be simpler to read, but mapping an fd onto a fixed number can overwrite the pipe by which std
 //! learns that exec failed.
 
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -81,7 +81,7 @@ pub enum FdError {
         /// Its number.
         fd: RawFd,
         /// What the system says.
-        source: rustix::io::Errno,
+        source: Errno,
     },
 }
 
@@ -143,7 +143,8 @@ impl Inherited {
             if fds.contains_key(&name) || fds.values().any(|fd: &OwnedFd| fd.as_raw_fd() == number) {
                 return Err(malformed());
             }
-            fds.insert(name, own(name, number)?);
+            let closed = |source| FdError::Closed { name: name.as_str(), fd: number, source };
+            fds.insert(name, own(number).map_err(closed)?);
         }
         Ok(Self { fds })
     }
@@ -157,14 +158,14 @@ impl Inherited {
     }
 }
 
-fn own(name: FdName, number: RawFd) -> Result<OwnedFd, FdError> {
-    let closed = |source| FdError::Closed { name: name.as_str(), fd: number, source };
+/// Takes over an fd that our parent handed down, and makes it close-on-exec.
+pub(crate) fn own(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: only borrowed for the two fcntl calls below, which answer EBADF when the number is not open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    let flags = fcntl_getfd(borrowed).map_err(closed)?;
-    fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC).map_err(closed)?;
-    // SAFETY: open (checked above), handed down by our parent for us alone, and taken once: the variable is read at
-    // the start of `main` and `parse` refuses a number that appears twice.
+    let flags = fcntl_getfd(borrowed)?;
+    fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC)?;
+    // SAFETY: open (checked above), handed down by our parent for us alone, and taken once: the variables are
+    // read at the start of `main`, no number in them appears twice, and a worker has only one, the supervisor only the other.
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(number) })
 }
 

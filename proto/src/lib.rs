@@ -15,6 +15,7 @@ pub mod fault;
 pub mod fds;
 pub mod ids;
 pub mod link;
+pub mod listen_fds;
 pub mod pipe;
 pub mod ring;
 pub mod segment;

@@ -11,3 +11,4 @@ pub mod log;
 pub mod shell;
 pub mod state_dir;
 pub mod step;
+pub mod systemd;

@@ -1,4 +1,9 @@
-//! The listening socket: made here, inherited by every API generation, so that it outlives them all.
+//! The listening socket: made here or handed over by systemd, inherited by every API generation, so that it outlives them
+//! all.
+
+mod handed;
+
+pub use handed::choose;
 
 use crate::config::Listen;
 use anyhow::Context as _;
@@ -26,6 +31,8 @@ pub struct Listener {
     pub fd: OwnedFd,
     /// The address, with the port that the system chose when 0 was asked for.
     pub address: Listen,
+    /// Whether a Unix socket's file stays when this is dropped: it is not ours.
+    keep: bool,
 }
 
 impl Listener {
@@ -46,7 +53,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.address {
+        if let Listen::Unix(path) = &self.address
+            && !self.keep
+        {
             // Nobody accepts any more; left behind, the file would only puzzle.
             let _ = std::fs::remove_file(path);
         }
@@ -61,7 +70,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     bind(&fd, &address).map_err(in_use)?;
     listen(&fd, BACKLOG).map_err(in_use)?;
     let bound = SocketAddr::try_from(getsockname(&fd)?)?;
-    Ok(Listener { fd, address: Listen::Tcp(bound) })
+    Ok(Listener { fd, address: Listen::Tcp(bound), keep: false })
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
@@ -69,7 +78,7 @@ fn unix(path: &Path) -> anyhow::Result<Listener> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&fd, &SocketAddrUnix::new(path)?).map_err(in_use)?;
     listen(&fd, BACKLOG)?;
-    Ok(Listener { fd, address: Listen::Unix(PathBuf::from(path)) })
+    Ok(Listener { fd, address: Listen::Unix(PathBuf::from(path)), keep: false })
 }
 
 fn in_use(error: Errno) -> anyhow::Error {

@@ -26,6 +26,8 @@ pub struct Plan {
     pub limits: Limits,
     /// The file with the token that changing requests must bear; none are asked for it when there is none.
     pub token: Option<PathBuf>,
+    /// Whether anybody beyond this machine may change things without a token.
+    pub insecure: bool,
     /// The most series that the analysis keeps.
     pub max_series: u32,
     /// The size of the events ring, in bytes; a power of two.

@@ -64,6 +64,7 @@ pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, problems: &Prob
         max_body: api.max_body,
         limits: api.limits,
         token: api.token,
+        insecure: api.insecure,
         max_series,
         capacity,
         policy,
@@ -93,22 +94,23 @@ struct Api {
     max_body: u64,
     limits: Limits,
     token: Option<PathBuf>,
+    insecure: bool,
     worker: WorkerPlan,
 }
 
 fn api(mut api: Section<'_>, overrides: &Overrides, problems: &Problems) -> Api {
     let token = api.text("token_file", path).or_else(|| overrides.default_token.clone());
-    let listen = listen(&mut api, token.is_some(), overrides, problems);
+    let insecure = api.flag("insecure").unwrap_or(false);
+    let listen = listen(&mut api, insecure || token.is_some(), overrides, problems);
     let max_body = api.size("max_body", 1 << 10, MAX_BODY).unwrap_or(4 << 20);
     let limits = limits(&mut api);
     let worker = worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
     api.end();
-    Api { listen, max_body, limits, token, worker }
+    Api { listen, max_body, limits, token, insecure, worker }
 }
 
-fn listen(api: &mut Section<'_>, token: bool, overrides: &Overrides, problems: &Problems) -> Listen {
+fn listen(api: &mut Section<'_>, safe: bool, overrides: &Overrides, problems: &Problems) -> Listen {
     let configured = api.text("listen", Listen::parse);
-    let safe = api.flag("insecure").unwrap_or(false) || token;
     let exposed = |listen: &Listen| {
         format!(
             "{listen} can be reached from other machines, and anybody there may then change things; \

@@ -17,15 +17,17 @@ mod watch;
 use crate::{
     config::{Plan, Source},
     control::server::{self, Call},
-    listener::Listener,
+    listener::{self, Listener},
     state_dir::{Marks, Numbers, StateDir},
     step::{ClientId, Event, Identity, Spec, State, next_deadline},
+    systemd::Notifier,
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
     board::BoardWriter,
     ids::{Generation, Seq},
     link::Memory,
+    listen_fds,
     segment::ReadWrite,
     snapshot::Summary,
 };
@@ -35,7 +37,7 @@ use orphans::Strangers;
 use resume::Saving;
 use signals::{Signalled, Signals};
 use spawn::Spawner;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -46,6 +48,9 @@ const WAITING_CALLS: usize = 16;
 
 /// How long the supervisor stays at its end to see that those that it has killed are gone.
 const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// What is due is done later than this only if something is wrong with the supervisor itself, however busy the machine.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// What a run is started with.
 pub struct Start {
@@ -64,6 +69,7 @@ pub struct Start {
 /// # Errors
 /// When it cannot begin.
 pub fn run(start: Start) -> anyhow::Result<u8> {
+    let handed = listen_fds::take(&variable)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         spawn::keep_strays();
@@ -71,9 +77,13 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
         let strangers = orphans::adopt();
         let mut signals = Signals::register().context("cannot handle signals")?;
         let (calls, mut called) = mpsc::channel(WAITING_CALLS);
-        let mut shell = Shell::open(start, calls, strangers)?;
+        let mut shell = Shell::open(start, handed, calls, strangers)?;
         Ok(shell.work(&mut signals, &mut called).await)
     })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// All that the shell holds.
@@ -95,6 +105,7 @@ struct Shell {
     exit: Option<u8>,
     /// Children of this process that it did not start: of a program that became this one by exec.
     strangers: Strangers,
+    notifier: Notifier,
     // Their files are removed when they are dropped.
     _server: server::Server,
     _listener: Listener,
@@ -107,13 +118,23 @@ enum Wake {
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
     Deadline,
+    Watchdog,
 }
 
 impl Shell {
-    fn open(start: Start, calls: mpsc::Sender<Call>, strangers: Strangers) -> anyhow::Result<Self> {
+    fn open(
+        start: Start,
+        handed: Vec<(String, OwnedFd)>,
+        calls: mpsc::Sender<Call>,
+        strangers: Strangers,
+    ) -> anyhow::Result<Self> {
         let Start { plan, source, socket, filter } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
-        let listener = Listener::open(&plan.listen)?;
+        let notifier = Notifier::new(&variable);
+        let listener = match listener::choose(&plan, handed)? {
+            Some(listener) => listener,
+            None => Listener::open(&plan.listen)?,
+        };
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
@@ -125,6 +146,7 @@ impl Shell {
             filter,
         };
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
+        notifier.restoring(state_dir.snapshot_bytes());
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
         let (next, marks) = resume::begin(&state_dir, &memory)?;
         tracing::info!(
@@ -150,6 +172,7 @@ impl Shell {
             saving: None,
             exit: None,
             strangers,
+            notifier,
             plan,
             memory: Arc::new(memory),
             state_dir,
@@ -162,6 +185,7 @@ impl Shell {
     async fn work(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
         self.take(Event::Boot);
         loop {
+            self.notifier.tell(&self.state);
             if let Some(code) = self.exit {
                 self.last_look().await;
                 return code;
@@ -173,6 +197,7 @@ impl Shell {
                 signal = signals.next() => Wake::Signal(signal),
                 (settled, saved) = resume::saved(&mut self.saving) => Wake::Saved(settled, saved),
                 () = clock::passed(deadline) => Wake::Deadline,
+                () = self.notifier.watchdog_due() => Wake::Watchdog,
             };
             self.handle(wake);
         }
@@ -196,6 +221,21 @@ impl Shell {
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
             Wake::Saved(settled, saved) => self.saved(settled, saved),
             Wake::Deadline => self.take(Event::Tick),
+            Wake::Watchdog => self.prove_life(),
+        }
+    }
+
+    /// Tells systemd that the loop goes round, if the heart is served in it: a supervisor that leaves undone what is due is
+    /// better replaced.
+    fn prove_life(&self) {
+        let overdue = next_deadline(&self.state).map_or(Duration::ZERO, |due| clock::now().mono.since(due));
+        if overdue <= LONGEST_DELAY {
+            self.notifier.alive();
+        } else {
+            tracing::error!(
+                "what was due {} s ago is not done: not telling systemd that all is well",
+                overdue.as_secs()
+            );
         }
     }
 

@@ -33,6 +33,10 @@ use std::{
 /// Variables that every worker may see: none of them carries a secret.
 const HARMLESS: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
 
+/// What a service manager says to the supervisor alone.
+const OURS: &[&str] =
+    &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
 /// Locale variables begin with this.
 const LOCALE: &str = "LC_";
 
@@ -189,7 +193,8 @@ impl Spawner {
 
 fn passes(name: &OsString, pass_env: &[String]) -> bool {
     name.to_str().is_some_and(|name| {
-        HARMLESS.contains(&name) || name.starts_with(LOCALE) || pass_env.iter().any(|wanted| wanted == name)
+        let promised = pass_env.iter().any(|wanted| wanted == name) && !OURS.contains(&name);
+        HARMLESS.contains(&name) || name.starts_with(LOCALE) || promised
     })
 }
 
@@ -219,6 +224,12 @@ mod tests {
         {
             assert_eq!(passes(&name.into(), &promised), seen, "{name}");
         }
+    }
+
+    #[test]
+    fn what_systemd_says_to_the_supervisor_is_passed_on_to_nobody() {
+        let promised = ["NOTIFY_SOCKET".to_owned()];
+        assert!(!passes(&"NOTIFY_SOCKET".into(), &promised) && !passes(&"LISTEN_FDS".into(), &[]));
     }
 
     #[test]

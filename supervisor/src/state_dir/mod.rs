@@ -74,6 +74,12 @@ impl StateDir {
     pub fn snapshot(&self) -> PathBuf {
         self.path.join("snapshot")
     }
+
+    /// The size of what was saved, in bytes; 0 if there is nothing.
+    #[must_use]
+    pub fn snapshot_bytes(&self) -> u64 {
+        fs::metadata(self.snapshot()).map_or(0, |file| file.len())
+    }
 }
 
 /// Replaces a file as a whole: after a power cut there is the old one or the new one.

@@ -126,6 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogue_explains_each_of_them() {
+        let catalogue = include_str!("../../../../deploy/bulkhead.catalog");
+        for (name, id) in CATALOGUE {
+            assert!(catalogue.contains(&format!("\n-- {id}\nSubject: ")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_death_that_was_asked_for_needs_no_explanation() {
         let died = json!({ "event_name": "worker_died", "cause": "requested" });
         assert!(!text(Level::INFO, &line("", died)).contains("MESSAGE_ID"));

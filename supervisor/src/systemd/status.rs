@@ -1,0 +1,99 @@
+//! The status as one line, for `systemctl status`.
+
+use crate::{
+    log::visible,
+    step::{Course, State, status},
+};
+use bulkhead_proto::{
+    control::cut,
+    status::{CrashRow, WorkerRow},
+    words::{Role, WorkerState},
+};
+
+/// The longest description of a death, in bytes: the line must fit a terminal's few lines.
+const MAX_DETAIL: usize = 120;
+
+/// The line; it changes with states and deaths, and with nothing else.
+pub(super) fn line(state: &State) -> String {
+    match state.course {
+        Course::New => "starting".into(),
+        Course::Up => up(&status(state).workers),
+        Course::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
+        Course::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
+        Course::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
+        Course::Saving { .. } => "stopping: saving the state".into(),
+        Course::Gone => "stopped".into(),
+    }
+}
+
+fn up(rows: &[WorkerRow]) -> String {
+    let running = rows.iter().filter(|row| row.state == WorkerState::Running).count();
+    let mut parts = vec![format!("{running} of {} workers running", rows.len())];
+    let others = rows.iter().filter(|row| row.state != WorkerState::Running);
+    parts.extend(others.map(|row| format!("{} {}", row.name, row.state)));
+    let restarts: u64 = rows.iter().map(|row| row.restarts).sum();
+    if restarts > 0 {
+        parts.push(format!("{restarts} restarts"));
+    }
+    let deaths = rows.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
+    if let Some((row, crash)) = deaths.max_by_key(|(_, crash)| crash.id) {
+        parts.push(death(row, crash));
+    }
+    parts.join("; ")
+}
+
+fn death(row: &WorkerRow, crash: &CrashRow) -> String {
+    let in_hand = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    let detail = visible(&crash.detail);
+    format!(
+        "last death: {}, crash {}: {}: {}{in_hand}",
+        row.name,
+        crash.id,
+        crash.cause,
+        cut(&detail, MAX_DETAIL)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_proto::{
+        ids::{CrashId, Generation, Seq},
+        words::Cause,
+    };
+
+    fn row(name: &str, state: WorkerState) -> WorkerRow {
+        WorkerRow {
+            name: name.into(),
+            role: Role::Plain,
+            state,
+            generation: Generation(1),
+            pid: None,
+            restarts: 0,
+            started_ms: 0,
+            last_crash: None,
+        }
+    }
+
+    #[test]
+    fn what_does_not_run_is_named() {
+        let rows = [row("api", WorkerState::Running), row("analytics", WorkerState::Parked)];
+        assert_eq!(up(&rows), "1 of 2 workers running; analytics parked");
+    }
+
+    #[test]
+    fn the_last_death_is_told_in_one_line() {
+        let crash = CrashRow {
+            id: CrashId(9),
+            cause: Cause::Panic,
+            detail: "out of\nbounds".into(),
+            seq: Some(Seq(65)),
+            at_ms: 0,
+        };
+        let rows = [WorkerRow { restarts: 3, last_crash: Some(crash), ..row("one", WorkerState::Running) }];
+        assert_eq!(
+            up(&rows),
+            "1 of 1 workers running; 3 restarts; last death: one, crash 9: panic: out of\\nbounds, event 65 in hand"
+        );
+    }
+}
