@@ -1,6 +1,7 @@
 //! Reading a request's body: its media type, and its bytes within the bound.
 
 use crate::{
+    limits::{MAX_BODIES, SMALL_BODY},
     parse::Form,
     problem::{Kind, Problem},
 };
@@ -11,8 +12,13 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use std::{error::Error, io};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How much of a body that is too long is still read before it is refused, in bytes.
+/// By so much a body's room grows at once, in KiB: a power of two, and few steps for the largest.
+const STEP_KIB: usize = 64;
+
+/// How much of a body that is refused is still read, in bytes.
 const MAX_DISCARDED: usize = 64 << 20;
 
 /// The layout that the headers announce.
@@ -55,42 +61,91 @@ fn media(content_type: &[u8]) -> Option<Form> {
     parts.all(utf8).then_some(form)
 }
 
-/// A request's head, and the whole of its body.
+/// The memory for all large bodies that are on the way at once. Who finds none left is refused at once: waiting bodies
+/// would hold what others wait for.
+#[derive(Debug)]
+pub(crate) struct BodyMemory(Semaphore);
+
+impl BodyMemory {
+    pub(crate) fn new(max_body: u64) -> Self {
+        let kib = MAX_BODIES.max(max_body.saturating_mul(2)) >> 10;
+        Self(Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
+    }
+
+    const fn room(&self) -> Room<'_> {
+        Room { memory: self, held: None }
+    }
+}
+
+/// One body's part of it.
+#[derive(Debug)]
+pub(crate) struct Room<'m> {
+    memory: &'m BodyMemory,
+    held: Option<SemaphorePermit<'m>>,
+}
+
+impl Room<'_> {
+    /// Makes sure of room for so many bytes: those that came, for what was announced may never come.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+        let wanted = bytes.saturating_sub(SMALL_BODY).div_ceil(STEP_KIB << 10) * STEP_KIB;
+        let held = self.held.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let Some(more) = wanted.checked_sub(held).filter(|&more| more > 0) else { return Ok(()) };
+        let permit = u32::try_from(more).ok().and_then(|more| self.memory.0.try_acquire_many(more).ok());
+        let Some(permit) = permit else {
+            let detail = "too many large bodies are on the way; try again later, or send smaller ones";
+            return Err(Problem::new(Kind::Unavailable, detail));
+        };
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
+    }
+}
+
+/// A request's head, and the whole of its body with the room that it takes up.
 ///
 /// # Errors
-/// When the body is longer than `most` bytes, or breaks off.
-pub(crate) async fn read(request: Request, most: u64) -> Result<(Parts, Bytes), Problem> {
+/// When the body is longer than `most` bytes, there is no room for it, or it breaks off.
+pub(crate) async fn read(
+    request: Request,
+    most: u64,
+    memory: &BodyMemory,
+) -> Result<(Parts, Bytes, Room<'_>), Problem> {
     let (head, mut body) = request.into_parts();
-    let outcome = collect(&mut body, most).await;
+    let mut room = memory.room();
+    let outcome = collect(&mut body, most, &mut room).await;
     // A client that asked first (RFC 9110, 10.1.1) has sent nothing yet, and will not after this answer.
     let asked = head.headers.contains_key(header::EXPECT);
-    if outcome.as_ref().is_err_and(|problem| problem.kind() == Kind::BodyTooLarge) && !asked {
+    let refused = |problem: &Problem| matches!(problem.kind(), Kind::BodyTooLarge | Kind::Unavailable);
+    if outcome.as_ref().is_err_and(refused) && !asked {
+        drop(room);
         discard(&mut body).await;
+        return Err(outcome.map_or_else(|problem| problem, |_| too_large(most)));
     }
-    Ok((head, outcome?))
+    Ok((head, outcome?, room))
+}
+
+fn too_large(most: u64) -> Problem {
+    let detail = format!("at most {most} bytes are wanted (`max_body`); send the events in several requests");
+    Problem::new(Kind::BodyTooLarge, detail)
 }
 
 /// The whole of a body. A body in one piece, the usual case, is not copied.
-///
-/// # Errors
-/// When it is longer than `most` bytes (an announced length is refused before anything is read), or breaks off.
-pub(crate) async fn collect(body: &mut Body, most: u64) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let detail =
-            format!("at most {most} bytes are wanted (`max_body`); send the events in several requests");
-        Problem::new(Kind::BodyTooLarge, detail)
-    };
+async fn collect(body: &mut Body, most: u64, room: &mut Room<'_>) -> Result<Bytes, Problem> {
+    // An announced length is refused before anything is read.
     if body.size_hint().lower() > most {
-        return Err(too_large());
+        return Err(too_large(most));
     }
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::new(Kind::BrokenBody, error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if (whole.len() + pieces.len() + data.len()) as u64 > most {
-            return Err(too_large());
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let length = whole.len() + pieces.len() + data.len();
+        if length as u64 > most {
+            return Err(too_large(most));
         }
+        room.grow_to(length)?;
         if whole.is_empty() && pieces.is_empty() {
             whole = data;
         } else {
@@ -99,6 +154,22 @@ pub(crate) async fn collect(body: &mut Body, most: u64) -> Result<Bytes, Problem
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// Why a body did not come whole.
+fn broken(error: axum::Error) -> Problem {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
+            return Problem::new(
+                Kind::Timeout,
+                "the body came too slowly: nothing of it for a while, or crumbs",
+            );
+        }
+        cause = error.source();
+    }
+    Problem::new(Kind::BrokenBody, error.to_string())
 }
 
 /// Reads on, to throw it away: most clients look for an answer only when they have sent all, and would see nothing but
@@ -117,7 +188,6 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
     use futures_util::stream;
-    use std::io;
 
     fn form(content_type: &'static str) -> Option<Form> {
         form_of(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])).ok()
@@ -153,19 +223,39 @@ mod tests {
         Body::from_stream(stream::iter(parts.iter().map(|part| Ok::<_, io::Error>(*part))))
     }
 
+    async fn read(mut body: Body, most: u64) -> Result<Bytes, Kind> {
+        let memory = BodyMemory::new(most);
+        collect(&mut body, most, &mut memory.room()).await.map_err(|problem| problem.kind())
+    }
+
     #[tokio::test]
     async fn a_body_is_read_whole_up_to_its_bound() {
-        assert_eq!(collect(&mut Body::from("12345"), 5).await.unwrap(), "12345");
-        assert_eq!(collect(&mut pieces(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
-        assert_eq!(collect(&mut Body::empty(), 5).await.unwrap(), "");
-        for mut body in [Body::from("123456"), pieces(&["123", "456"])] {
-            assert_eq!(collect(&mut body, 5).await.unwrap_err().kind(), Kind::BodyTooLarge);
+        assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(read(pieces(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
+        assert_eq!(read(Body::empty(), 5).await.unwrap(), "");
+        for body in [Body::from("123456"), pieces(&["123", "456"])] {
+            assert_eq!(read(body, 5).await, Err(Kind::BodyTooLarge));
         }
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_refused() {
-        let mut broken = Body::from_stream(stream::iter([Ok("12"), Err(io::Error::other("reset"))]));
-        assert_eq!(collect(&mut broken, 5).await.unwrap_err().kind(), Kind::BrokenBody);
+        let broken = |error| Body::from_stream(stream::iter([Ok("12"), Err(error)]));
+        assert_eq!(read(broken(io::Error::other("reset")), 5).await, Err(Kind::BrokenBody));
+        assert_eq!(read(broken(io::ErrorKind::TimedOut.into()), 5).await, Err(Kind::Timeout));
+    }
+
+    #[test]
+    fn large_bodies_share_a_bounded_memory_and_small_ones_always_find_room() {
+        let memory = BodyMemory::new(4 << 20);
+        let mut large: Vec<_> = (0..16).map(|_| memory.room()).collect();
+        for room in &mut large {
+            room.grow_to(1 << 20).unwrap();
+            room.grow_to(4 << 20).unwrap();
+        }
+        assert_eq!(memory.room().grow_to(SMALL_BODY + 1).unwrap_err().kind(), Kind::Unavailable);
+        memory.room().grow_to(SMALL_BODY).unwrap();
+        large.pop();
+        memory.room().grow_to(4 << 20).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 //! One function in place of a tower layer for each: layers would box a future each, for every request.
 
 use crate::{
+    limits::{Limits, MAX_URI},
     problem::{Kind, Problem},
     request_id::{self, RequestIds},
 };
@@ -10,7 +11,7 @@ use axum::{
     Router,
     body::{Body, HttpBody},
     extract::Request,
-    http::{HeaderValue, header},
+    http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use bulkhead_proto::ids::Generation;
@@ -24,21 +25,20 @@ use std::{
 };
 use tower::Service;
 
-/// How long a request may take until the head of its answer, its body's arrival included: long enough for `max_body`
-/// over a poor line, short enough that a silent client does not hold a connection for ever.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The router, and what goes around it.
 #[derive(Debug)]
 pub(crate) struct Front {
     router: Router,
     ids: RequestIds,
+    /// How long a request may take.
+    timeout: Duration,
     leaving: AtomicBool,
 }
 
 impl Front {
-    pub(crate) fn new(router: Router, generation: Generation) -> Self {
-        Self { router, ids: RequestIds::new(generation), leaving: AtomicBool::new(false) }
+    pub(crate) fn new(router: Router, generation: Generation, limits: &Limits) -> Self {
+        let ids = RequestIds::new(generation);
+        Self { router, ids, timeout: limits.request, leaving: AtomicBool::new(false) }
     }
 
     /// From now on every answer ends its connection: clients come back to the successor.
@@ -54,15 +54,30 @@ impl Front {
     {
         let id = self.ids.take_or_make(request.headers());
         let header = id.header();
+        if let Some(response) = too_long(request.uri()) {
+            return self.finish(response, header);
+        }
         let handler = id.scope(self.router.clone().call(request.map(Body::new)));
         // A handler that panics leaves nothing behind but what it shares, and our own locks survive a panic.
         let guarded = AssertUnwindSafe(handler).catch_unwind();
-        let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, guarded).await {
+        let response = match tokio::time::timeout(self.timeout, guarded).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_panic)) => panicked(&header),
-            Err(_elapsed) => timed_out(),
+            Err(_elapsed) => timed_out(self.timeout),
         };
+        self.finish(response, header)
+    }
+
+    /// Answers a request of a client that has too many connections, and ends this one.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>) -> Response {
+        let detail = "this address has too many connections; close some, or keep them alive and share them";
+        let mut response = Problem::new(Kind::TooManyConnections, detail).into_response();
+        end_connection(&mut response);
+        self.finish(response, self.ids.take_or_make(request.headers()).header())
+    }
+
+    fn finish(&self, mut response: Response, header: HeaderValue) -> Response {
         response.headers_mut().insert(request_id::HEADER, header);
         if self.leaving.load(Ordering::Relaxed) {
             end_connection(&mut response);
@@ -77,8 +92,14 @@ fn panicked(id: &HeaderValue) -> Response {
     Problem::new(Kind::Internal, detail).into_response()
 }
 
-fn timed_out() -> Response {
-    let detail = format!("a request must be answered within {} s", REQUEST_TIMEOUT.as_secs());
+fn too_long(uri: &Uri) -> Option<Response> {
+    let found = uri.path_and_query().map_or(0, |text| text.as_str().len());
+    let detail = || format!("a path and query of at most {MAX_URI} bytes are wanted; found {found}");
+    (found > MAX_URI).then(|| Problem::new(Kind::UriTooLong, detail()).into_response())
+}
+
+fn timed_out(timeout: Duration) -> Response {
+    let detail = format!("a request must be complete, and answered, within {timeout:?}");
     let mut response = Problem::new(Kind::Timeout, detail).into_response();
     // The rest of its body may still be on the way.
     end_connection(&mut response);
@@ -94,6 +115,7 @@ mod tests {
     use super::*;
     use crate::RequestId;
     use axum::routing::get;
+    use http_body_util::BodyExt;
     use std::future::pending;
 
     fn front() -> Front {
@@ -101,7 +123,7 @@ mod tests {
             .route("/id", get(async || RequestId::current().unwrap().as_str().to_owned()))
             .route("/panic", get(async || -> () { panic!("on purpose") }))
             .route("/hang", get(pending::<()>));
-        Front::new(router, Generation(3))
+        Front::new(router, Generation(3), &Limits::default())
     }
 
     async fn ask(front: &Front, path: &str, id: &str) -> Response {
@@ -112,7 +134,7 @@ mod tests {
     async fn the_clients_id_reaches_the_handler_and_comes_back() {
         let response = ask(&front(), "/id", "mine-1").await;
         assert_eq!(response.headers()["x-request-id"], "mine-1");
-        assert_eq!(crate::body::collect(&mut response.into_body(), 99).await.unwrap(), "mine-1");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "mine-1");
     }
 
     #[tokio::test]

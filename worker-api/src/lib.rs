@@ -24,6 +24,7 @@ mod bulkhead;
 mod desk;
 mod front;
 mod inbox;
+mod limits;
 mod listener;
 mod log;
 mod panic;

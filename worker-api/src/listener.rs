@@ -1,7 +1,7 @@
 //! The listening socket. It belongs to the supervisor and outlives this process; here it is only accepted from.
 
 use rustix::net::{AddressFamily, sockopt::socket_domain};
-use std::{io, os::fd::OwnedFd};
+use std::{io, net::IpAddr, os::fd::OwnedFd};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// An inherited listening socket.
@@ -12,6 +12,12 @@ pub(crate) enum Listener {
 }
 
 /// A connection accepted from it.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    /// Where it comes from; none on a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+}
+
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -33,15 +39,18 @@ impl Listener {
     }
 
     /// The next connection. Can be abandoned without losing one.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _peer) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 // Answers are written whole: waiting for more to send would only delay them.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(Accepted { stream: Stream::Tcp(stream), address: Some(peer.ip()) })
             }
-            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => {
+                let (stream, _path) = listener.accept().await?;
+                Ok(Accepted { stream: Stream::Unix(stream), address: None })
+            }
         }
     }
 }

@@ -61,6 +61,10 @@ kinds! {
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed" "This method is not for this path",
     /// The request took too long.
     Timeout = REQUEST_TIMEOUT "timeout" "The request took too long",
+    /// Path and query are too long.
+    UriTooLong = URI_TOO_LONG "uri-too-long" "Path and query are too long",
+    /// This client's address has as many connections as it may.
+    TooManyConnections = TOO_MANY_REQUESTS "too-many-connections" "Too many connections",
     /// It cannot be done now.
     Conflict = CONFLICT "conflict" "It cannot be done now",
     /// The body is longer than `max_body`.
@@ -73,7 +77,7 @@ kinds! {
     Internal = INTERNAL_SERVER_ERROR "internal" "Something is wrong here, not with the request",
     /// The ring is full; nothing of the request was accepted.
     Full = SERVICE_UNAVAILABLE "full" "Too much is pending",
-    /// The supervisor does not answer.
+    /// The supervisor does not answer, or there is no memory for another large body.
     Unavailable = SERVICE_UNAVAILABLE "unavailable" "Not available now",
 }
 
@@ -137,7 +141,7 @@ impl IntoResponse for Problem {
         // Texts and numbers alone always have a JSON form.
         let body = serde_json::to_vec(&members).unwrap_or_default();
         let mut response = with_type(status, "application/problem+json", body);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response

@@ -1,6 +1,6 @@
 //! A whole link within one process: real memory, a supervisor and an analysis played by the test.
 
-use crate::{Bulkhead, body, desk::Desk, front::Front, routes};
+use crate::{Bulkhead, desk::Desk, front::Front, limits::Limits, routes};
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
     board::BoardWriter,
@@ -16,6 +16,7 @@ use bulkhead_proto::{
     table::{Checkpoint, Writer},
     words::Role,
 };
+use http_body_util::BodyExt;
 use std::sync::Arc;
 
 /// The largest body that a [`Rig`] takes, in bytes.
@@ -74,7 +75,7 @@ impl Rig {
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
         let bulkhead =
             Bulkhead::new(ApiLink::open_within(&memory).unwrap(), settings, Arc::clone(&desk), out);
-        let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION);
+        let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION, &Limits::default());
         let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
         writer.activate();
         let said = Receiver::new(read);
@@ -85,8 +86,8 @@ impl Rig {
     /// Whatever the client does with this, it goes the way of a real request.
     pub(crate) async fn send(&self, request: Request) -> Answer {
         let response: Response = self.front.answer(request).await;
-        let (head, mut body) = response.into_parts();
-        let text = body::collect(&mut body, u64::MAX).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = body.collect().await.unwrap().to_bytes();
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,

@@ -5,6 +5,7 @@ use crate::{
     desk::Desk,
     front::Front,
     inbox::{Inbox, Wake},
+    limits::Limits,
     listener::Listener,
     log::Log,
     panic, routes,
@@ -117,7 +118,8 @@ impl Worker {
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
         let generation = settings.generation;
         let bulkhead = Bulkhead::new(link, settings, Arc::clone(&desk), Arc::clone(&out));
-        let front = Front::new(routes::router(own, bulkhead), generation);
+        let limits = Limits::default();
+        let front = Front::new(routes::router(own, bulkhead), generation, &limits);
 
         greet(&out)?;
         let mut ready = Some((listener, front));
@@ -129,7 +131,8 @@ impl Worker {
             };
             match wake {
                 Wake::Frame(ToWorker::Activate) => {
-                    server = ready.take().map(|(listener, front)| Server::start(listener, front)).or(server);
+                    let start = |(listener, front)| Server::start(listener, front, limits);
+                    server = ready.take().map(start).or(server);
                 }
                 Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
                 Wake::Frame(ToWorker::Fault(kind)) => die(kind, &mut inbox, &desk).await,

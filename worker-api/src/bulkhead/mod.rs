@@ -8,7 +8,7 @@ pub use append::{AppendError, NewEvent};
 pub use bulkhead_proto::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
-use crate::desk::Desk;
+use crate::{body::BodyMemory, desk::Desk};
 use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
 use series::Checked;
 use std::{
@@ -27,6 +27,7 @@ struct Inner {
     settings: Settings,
     link: ApiLink,
     checked: Checked,
+    body_memory: BodyMemory,
     desk: Arc<Desk>,
     out: Arc<Sender<FromWorker>>,
     /// The ring refused the last batch for want of space.
@@ -43,6 +44,7 @@ impl Bulkhead {
         out: Arc<Sender<FromWorker>>,
     ) -> Self {
         Self(Arc::new(Inner {
+            body_memory: BodyMemory::new(settings.max_body),
             settings,
             link,
             checked: Checked::default(),
@@ -55,6 +57,10 @@ impl Bulkhead {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    pub(crate) fn body_memory(&self) -> &BodyMemory {
+        &self.0.body_memory
     }
 
     pub(crate) fn desk(&self) -> &Desk {

@@ -15,7 +15,8 @@ use bulkhead_proto::ring::{Appended, Batch};
 
 pub(super) async fn accept(State(bulkhead): State<Bulkhead>, request: Request) -> Result<Response, Problem> {
     // The body first: a client that is refused while it still sends would not see why.
-    let (head, body) = body::read(request, bulkhead.settings().max_body).await?;
+    let (head, body, _room) =
+        body::read(request, bulkhead.settings().max_body, bulkhead.body_memory()).await?;
     let form = body::form_of(&head.headers)?;
     // No await from here on: the batch is the thread's.
     let appended = append(&bulkhead, &body, form)?;

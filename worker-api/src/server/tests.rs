@@ -1,6 +1,8 @@
 //! The server over real sockets: what its end costs its clients.
 
-use super::*;
+mod limits;
+
+use super::{door::Door, places::Origin, *};
 use axum::{Router, extract::State, routing::get};
 use bulkhead_proto::ids::Generation;
 use std::{net, os::fd::OwnedFd};
@@ -8,6 +10,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
+    time::sleep,
 };
 
 const BUDGET: Duration = Duration::from_secs(20);
@@ -27,9 +30,9 @@ async fn slow(State(signals): State<Arc<Signals>>) -> &'static str {
 
 fn start(socket: &net::TcpListener, signals: &Arc<Signals>) -> Server {
     let router = Router::new().route("/", get(async || "quick")).route("/slow", get(slow));
-    let front = Front::new(router.with_state(Arc::clone(signals)), Generation(1));
+    let front = Front::new(router.with_state(Arc::clone(signals)), Generation(1), &Limits::default());
     let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
-    Server::start(listener, front)
+    Server::start(listener, front, Limits::default())
 }
 
 fn socket() -> net::TcpListener {
@@ -130,8 +133,9 @@ async fn a_unix_socket_is_served_as_well() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
     let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let front = Front::new(Router::new().route("/", get(async || "quick")), Generation(1));
-    let server = Server::start(Listener::new(OwnedFd::from(socket)).unwrap(), front);
+    let front =
+        Front::new(Router::new().route("/", get(async || "quick")), Generation(1), &Limits::default());
+    let server = Server::start(Listener::new(OwnedFd::from(socket)).unwrap(), front, Limits::default());
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
@@ -144,8 +148,16 @@ async fn a_unix_socket_is_served_as_well() {
 async fn a_client_that_sends_too_much_still_learns_why() {
     let rig = crate::testing::Rig::new();
     let socket = socket();
-    let front = Front::new(crate::routes::router(Router::new(), rig.bulkhead.clone()), Generation(1));
-    let server = Server::start(Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap(), front);
+    let front = Front::new(
+        crate::routes::router(Router::new(), rig.bulkhead.clone()),
+        Generation(1),
+        &Limits::default(),
+    );
+    let server = Server::start(
+        Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap(),
+        front,
+        Limits::default(),
+    );
     let mut client = connect(&socket).await;
     let length = usize::try_from(crate::testing::MAX_BODY).unwrap() * 2;
     let head = format!(

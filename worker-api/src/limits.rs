@@ -1,0 +1,51 @@
+//! How much of everything a client may take, and for how long. One place, so that they can be judged together.
+
+use std::time::Duration;
+
+/// The limits that a server keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most connections at once. Each costs an fd, and some 20 KiB at least.
+    pub(crate) connections: usize,
+    /// The most connections of one address; of Unix sockets' clients, which have none, as many as there are places.
+    pub(crate) per_address: usize,
+    /// How long a connection may be idle between requests.
+    pub(crate) idle: Duration,
+    /// How long a request's head may take from its first byte to its last.
+    pub(crate) head: Duration,
+    /// How long a client may keep us waiting for the next [`PIECE`] of its body, or take nothing of its answer.
+    pub(crate) stall: Duration,
+    /// How long a request may take until the head of its answer, its body's arrival included: long enough for
+    /// `max_body` over a poor line, short enough that a slow client does not hold a connection for ever.
+    pub(crate) request: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            per_address: 1024,
+            idle: Duration::from_secs(60),
+            head: Duration::from_secs(10),
+            stall: Duration::from_secs(10),
+            request: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What counts as progress of a body, in bytes: with [`Limits::stall`], 1.6 KiB a second is the slowest upload.
+pub(crate) const PIECE: usize = 16 << 10;
+
+/// The most bytes of a request's head: 431 beyond. The most headers are hyper's 100: 431 too. Also the most that is read
+/// at once.
+pub(crate) const MAX_HEAD: usize = 128 << 10;
+
+/// The most bytes of path and query: 414 beyond. Every server of note takes 8 KiB, so clients rely on no more.
+pub(crate) const MAX_URI: usize = 8 << 10;
+
+/// The most bytes of large bodies in memory at once, unless two bodies of `max_body` need more: 503 beyond.
+pub(crate) const MAX_BODIES: u64 = 64 << 20;
+
+/// A body up to this size, in bytes, always finds room, so that single events never wait behind large batches. What that
+/// may add up to is bounded by the connections.
+pub(crate) const SMALL_BODY: usize = 16 << 10;
