@@ -140,7 +140,7 @@ async fn collect(body: &mut Body, most: u64, room: &mut Room<'_>) -> Result<Byte
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
         let length = whole.len() + pieces.len() + data.len();
         if length as u64 > most {
             return Err(too_large(most));
@@ -157,8 +157,8 @@ async fn collect(body: &mut Body, most: u64, room: &mut Room<'_>) -> Result<Byte
 }
 
 /// Why a body did not come whole.
-fn broken(error: axum::Error) -> Problem {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+fn broken(error: &axum::Error) -> Problem {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<io::Error>();
         if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {

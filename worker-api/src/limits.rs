@@ -1,5 +1,6 @@
 //! How much of everything a client may take, and for how long. One place, so that they can be judged together.
 
+use bulkhead_proto::settings;
 use std::time::Duration;
 
 /// The limits that a server keeps.
@@ -20,16 +21,41 @@ pub(crate) struct Limits {
     pub(crate) request: Duration,
 }
 
+impl Limits {
+    /// What the settings say, as far as the files that may be open allow it.
+    pub(crate) fn new(settings: &settings::Limits, open_files: u64) -> Self {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let fds = usize::try_from(open_files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+        Self {
+            connections: number(settings.max_connections).min(fds.max(MIN_CONNECTIONS)),
+            per_address: match settings.max_connections_per_address {
+                0 => usize::MAX,
+                some => number(some),
+            },
+            request: Duration::from_millis(settings.request_timeout_ms),
+            idle: IDLE,
+            head: STALL,
+            stall: STALL,
+        }
+    }
+}
+
+/// How long idle connections are kept: longer than clients' own pools pause between two polls, as a rule.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a client may stop in the middle of something: an outage of a mobile network is no longer, as a rule.
+const STALL: Duration = Duration::from_secs(10);
+
+/// Files that are open beside connections: pipes, memory, what a user's own routes need.
+const OTHER_FILES: u64 = 64;
+
+/// With fewer there is no service to speak of, and it is better to fail at accepting, loudly.
+const MIN_CONNECTIONS: usize = 16;
+
+#[cfg(test)]
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 4096,
-            per_address: 1024,
-            idle: Duration::from_secs(60),
-            head: Duration::from_secs(10),
-            stall: Duration::from_secs(10),
-            request: Duration::from_secs(30),
-        }
+        Self::new(&settings::Limits::default(), u64::MAX)
     }
 }
 

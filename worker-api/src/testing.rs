@@ -10,7 +10,7 @@ use bulkhead_proto::{
     link::{AnalyticsLink, ApiLink, Memory},
     pipe::{self, Receiver, Sender},
     ring::{Consumer, MIN_CAPACITY},
-    settings::{Limits, Settings},
+    settings::{self, Settings},
     state_memory::StateMemory,
     status::Status,
     table::{Checkpoint, Writer},
@@ -65,7 +65,7 @@ impl Rig {
             faults,
             max_series: MAX_SERIES,
             max_body: MAX_BODY,
-            limits: Limits::default(),
+            limits: settings::Limits::default(),
             stop_timeout_ms: 1000,
             log: "off".into(),
         };

@@ -117,8 +117,9 @@ impl Worker {
         let listener = Listener::new(listener)?;
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
         let generation = settings.generation;
+        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let limits = Limits::new(&settings.limits, open_files);
         let bulkhead = Bulkhead::new(link, settings, Arc::clone(&desk), Arc::clone(&out));
-        let limits = Limits::default();
         let front = Front::new(routes::router(own, bulkhead), generation, &limits);
 
         greet(&out)?;

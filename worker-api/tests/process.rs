@@ -52,6 +52,10 @@ fn settings() -> Settings {
 
 impl Worker {
     fn spawn() -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_bulkhead-api")))
+    }
+
+    fn spawn_by(mut command: Command) -> Self {
         let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
@@ -61,7 +65,6 @@ impl Worker {
         bequest.add(FdName::ControlOut, control_out);
         bequest.add(FdName::Listener, socket.try_clone().unwrap().into());
         memory.bequeath_to_api(&mut bequest).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead-api"));
         command
             .env(FDS_VARIABLE, bequest.variable())
             .env(SETTINGS_VARIABLE, settings().to_json().unwrap())
@@ -75,10 +78,13 @@ impl Worker {
 
     /// Spawned, greeted and activated.
     fn start() -> Self {
-        let worker = Self::spawn();
-        worker.greeted();
-        worker.say(&ToWorker::Activate);
-        worker
+        Self::spawn().activated()
+    }
+
+    fn activated(self) -> Self {
+        self.greeted();
+        self.say(&ToWorker::Activate);
+        self
     }
 
     fn greeted(&self) {
@@ -219,6 +225,21 @@ fn a_panic_is_reported_before_the_end() {
     let line = log.lines().find(|line| line.contains("panicked")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["level"], "ERROR");
+}
+
+#[test]
+fn without_fds_for_more_connections_it_closes_idle_ones_and_goes_on() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 24 && exec \"$0\"", env!("CARGO_BIN_EXE_bulkhead-api")]);
+    let mut worker = Worker::spawn_by(command).activated();
+    let idle: Vec<_> = (0..40).map(|_| worker.connect()).collect();
+    assert!(answer(worker.ask()).starts_with("HTTP/1.1 202"));
+    drop(idle);
+    worker.say(&ToWorker::Drain);
+    let (status, log) = worker.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("cannot accept connections"), "{log}");
+    assert!(log.lines().count() < 20, "it does not go on about it: {log}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ use tokio::{
 /// How long to wait before accepting again when there are no more fds or no more memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many idle connections are closed at once to make room for others.
+const MAX_EVICTED: usize = 64;
+
 /// How many that are refused at once learn why; more are closed without a word.
 const MAX_REFUSALS: usize = 64;
 
@@ -117,7 +120,11 @@ impl Door {
             tracing::warn!(%error, "cannot accept connections; idle ones are closed, and it is tried again and again");
         }
         self.in_trouble = true;
-        self.places.evict();
+        for _ in 0..MAX_EVICTED {
+            if !self.places.evict() {
+                break;
+            }
+        }
         sleep(ACCEPT_PAUSE).await;
     }
 

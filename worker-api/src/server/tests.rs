@@ -1,6 +1,7 @@
 //! The server over real sockets: what its end costs its clients.
 
 mod limits;
+mod raw;
 
 use super::{door::Door, places::Origin, *};
 use axum::{Router, extract::State, routing::get};
