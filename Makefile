@@ -5,19 +5,21 @@
 # make campaign  SEED=… EVENTS=… KILLS=…: a million events, hundreds of kills, reconciled by id
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
 # make install  PREFIX=/usr/local DESTDIR=
+# make deb      the Debian package (needs cargo-deb)
 # make clean    remove what was built and the demonstration's state
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+LIBRARY := $(DESTDIR)$(PREFIX)/lib
 BINARIES := bulkhead bulkhead-api bulkhead-analytics
 PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-analytics
 
 # cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test mutants loom deny install clean
+.PHONY: run check lint test mutants loom deny install deb clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
@@ -50,6 +52,21 @@ install:
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml README.md '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+
+	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
+	for unit in service socket; do \
+		sed 's:/usr/bin/:$(PREFIX)/bin/:; s:/usr/share/:$(PREFIX)/share/:' deploy/bulkhead.$$unit >'$(LIBRARY)/systemd/system/'bulkhead.$$unit \
+			|| exit 1; done
+	install -m 644 deploy/bulkhead.sysusers '$(LIBRARY)/sysusers.d/bulkhead.conf'
+	install -m 644 deploy/bulkhead.catalog '$(LIBRARY)/systemd/catalog'
+	@echo 'as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
+		'systemctl enable --now bulkhead.socket bulkhead.service'
+
+# Where it is, is said at its end.
+deb:
+	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
+	$(CARGO) build --release --locked $(PACKAGES)
+	$(CARGO) deb --no-build -p bulkhead-supervisor
 
 clean:
 	$(CARGO) clean

@@ -15,6 +15,12 @@ if ! command -v cargo >/dev/null; then
     echo "cargo is missing: install stable Rust (1.91 or later), for example from https://rustup.rs" >&2
     exit 1
 fi
+# The tests under systemd take root: without it they are skipped.
+if [ "$(id -u)" -eq 0 ]; then
+    need systemd-nspawn systemd-container
+    need lintian lintian
+    need pgrep procps
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     if [ "$(id -u)" -ne 0 ]; then
         echo "missing Debian packages: ${missing[*]}" >&2
@@ -26,5 +32,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "note: not root, so the test of the supervisor as PID 1 (it needs a pid namespace) is SKIPPED"
+    echo "note: not root, so the tests of the supervisor as PID 1 (a pid namespace) and under systemd (a container) are SKIPPED"
+elif ! command -v cargo-deb >/dev/null; then
+    echo "installing cargo-deb, which builds the package for the tests under systemd"
+    cargo install --quiet --locked cargo-deb --version '^3'
 fi

@@ -1,19 +1,24 @@
-//! The supervisor as the first process of a container.
+//! The supervisor as the first process of a container, and what `deploy/` has for containers.
 
 use bulkhead_tests::{Home, eventually, process};
 use procfs::process::Process;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 #[test]
-fn as_pid_1_it_reaps_orphans_and_stops_in_order() {
+fn as_pid_1_on_a_read_only_root_it_reaps_orphans_and_stops_in_order() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: a pid namespace needs root");
         return;
     }
-    // The subshell leaves at once; its child becomes an orphan, says so, and ends.
-    let parent = r#"(sh -c "echo an orphan speaks; exit 7" &); exec sleep infinity"#;
+    // The subshell leaves at once; its child becomes an orphan, says whether it could write to the root, and ends.
+    let parent = r#"(sh -c "touch /usr/x || echo an orphan cannot write; exit 7" &); exec sleep infinity"#;
     let config = format!("[[worker]]\nname = \"parent\"\ncommand = [\"sh\", \"-c\", '{parent}']\n");
-    let bulkhead = Home::new(&config).start_as_pid_1();
-    bulkhead.log().from_start().wait_for("the orphan's word", |line| line.raw().contains("an orphan speaks"));
+    let bulkhead = Home::new(&config).start_in_container();
+    bulkhead
+        .log()
+        .from_start()
+        .wait_for("the orphan's word", |line| line.raw().contains("an orphan cannot write"));
     assert!(bulkhead.last("worker_started", "parent").pid() < 100, "pids of a namespace of its own");
 
     eventually(bulkhead.log(), "no zombies to be left", || {
@@ -28,4 +33,43 @@ fn as_pid_1_it_reaps_orphans_and_stops_in_order() {
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     assert!(stopped.status.success(), "{:?} after\n{}", stopped.status, stopped.log.dump());
     process::wait_until_gone(&tree, &stopped.log);
+    assert!(stopped.home.path("state/snapshot").is_file(), "saved where BULKHEAD_STATE_DIR says");
+}
+
+#[test]
+fn the_image_is_built_of_files_that_are_there_and_runs_without_root() {
+    let text = std::fs::read_to_string(deploy().join("Containerfile")).unwrap();
+    let instructions = text.replace("\\\n", " ");
+    let of = |name: &str| -> Vec<Vec<&str>> {
+        let lines = instructions.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        lines.map(|line| line.split_whitespace().collect()).collect()
+    };
+    for source in of("COPY").iter().filter(|words| !words[0].starts_with("--from")).map(|words| words[0]) {
+        assert!(deploy().join("..").join(source).exists(), "COPY {source}");
+    }
+    let built = of("COPY").into_iter().find(|words| words[0] == "--from=build").unwrap();
+    for program in ["bulkhead", "bulkhead-api", "bulkhead-analytics"] {
+        assert!(built.contains(&&*format!("/src/target/release/{program}")), "{built:?}");
+    }
+    assert_eq!(of("USER"), [["bulkhead"]]);
+    assert_eq!(of("ENTRYPOINT"), [[r#"["/usr/bin/bulkhead"]"#]]);
+}
+
+#[test]
+fn the_compose_file_names_what_is_there() {
+    let text = std::fs::read_to_string(deploy().join("compose.yaml")).unwrap();
+    let compose: Value = serde_saphyr::from_str(&text).unwrap();
+    let service = &compose["services"]["bulkhead"];
+    let context = deploy().join(service["build"]["context"].as_str().unwrap());
+    assert!(context.join(service["build"]["dockerfile"].as_str().unwrap()).is_file());
+    assert_eq!(service["read_only"], true);
+    for (list, key) in [("secrets", "token"), ("volumes", "state")] {
+        assert!(compose[list].as_object().unwrap().contains_key(key), "{list}");
+        let named = service[list].as_array().unwrap().iter().filter_map(Value::as_str);
+        assert!(named.into_iter().any(|name| name.split(':').next() == Some(key)), "{list}");
+    }
+}
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
 }

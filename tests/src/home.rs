@@ -62,15 +62,25 @@ impl Home {
         Bulkhead::spawn(self, command, Above::Nothing)
     }
 
-    /// Starts it as the first process of a pid namespace of its own, as in a container. Needs root.
+    /// Starts it as in a container: as the first process of a pid namespace of its own, where nothing can be written but
+    /// this place. Needs root.
     ///
     /// # Panics
     /// With its log, when it does not come up.
     #[must_use]
-    pub fn start_as_pid_1(self) -> Bulkhead {
+    pub fn start_in_container(self) -> Bulkhead {
+        const SETUP: &str = r#"mount --bind . . && mount -o remount,bind,ro / && cd "$PWD" && exec "$@""#;
         let mut unshare = self.command("unshare".into());
-        unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-        unshare.arg(binaries::find(binaries::SUPERVISOR));
+        unshare.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ]);
+        unshare.args(["sh", "-c", SETUP, "container"]).arg(binaries::find(binaries::SUPERVISOR));
         Bulkhead::spawn(self, unshare, Above::Unshare)
     }
 

@@ -32,8 +32,10 @@ fn up(rows: &[WorkerRow]) -> String {
     let others = rows.iter().filter(|row| row.state != WorkerState::Running);
     parts.extend(others.map(|row| format!("{} {}", row.name, row.state)));
     let restarts: u64 = rows.iter().map(|row| row.restarts).sum();
-    if restarts > 0 {
-        parts.push(format!("{restarts} restarts"));
+    match restarts {
+        0 => {}
+        1 => parts.push("1 restart".into()),
+        many => parts.push(format!("{many} restarts")),
     }
     let deaths = rows.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     if let Some((row, crash)) = deaths.max_by_key(|(_, crash)| crash.id) {
