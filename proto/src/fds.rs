@@ -51,6 +51,8 @@ names! {
     Events = "events",
     /// The producer's page.
     Producer = "producer",
+    /// The log of keyed requests.
+    Keys = "keys",
     /// The consumer's page.
     Cursor = "cursor",
     /// The state table.

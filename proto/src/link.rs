@@ -6,7 +6,10 @@ use crate::{
     cursor::{self, CURSOR_WORDS, Hand, LastWords},
     fds::{Bequest, FdError, FdName, Inherited},
     ids::Seq,
-    ring::{AppendError, Appended, Batch, PRODUCER_WORDS, Producer, Tail, read_tail, set_tail},
+    ring::{
+        AppendError, Appended, Batch, KEY_WINDOW, KeyedRequest, Outcome, PRODUCER_WORDS, Producer, Tail,
+        key_log_bytes, read_tail, set_tail,
+    },
     segment::{Kind, ReadOnly, ReadWrite, Segment, SegmentError},
     shared::WORD,
     state_memory::StateMemory,
@@ -44,6 +47,7 @@ impl From<rustix::io::Errno> for LinkError {
 pub struct Memory {
     events: Segment,
     producer: Segment,
+    keys: Segment,
     cursor: Segment,
     state: Segment,
     ledger: Segment,
@@ -79,10 +83,25 @@ impl Memory {
     /// # Errors
     /// When the system has no fds or no memory left.
     pub fn create(capacity: u64, max_series: u32, instance: u64) -> Result<Self, LinkError> {
+        Self::with_key_window(capacity, max_series, instance, KEY_WINDOW)
+    }
+
+    /// As [`Self::create`], remembering that many keyed requests, 1 or more: for tests that go around their log.
+    ///
+    /// # Errors
+    /// As for [`Self::create`].
+    pub fn with_key_window(
+        capacity: u64,
+        max_series: u32,
+        instance: u64,
+        key_window: u64,
+    ) -> Result<Self, LinkError> {
         let table = Geometry::new(max_series.saturating_add(1));
         let make = |kind, bytes, prefault| Segment::create(kind, bytes, instance, prefault);
         let events = make(Kind::Events, crate::shared::index(capacity), true)?;
         let producer = make(Kind::Producer, PRODUCER_WORDS * WORD, true)?;
+        // Takes memory when keys are used. The supervisor maps it for its snapshots alone.
+        let keys = make(Kind::Keys, key_log_bytes(key_window), false)?;
         let cursor = make(Kind::Cursor, CURSOR_WORDS * WORD, true)?;
         // Bodies take memory when they are first written: most tables are much smaller than they could be.
         let state = make(Kind::State, table.bytes(), false)?;
@@ -97,6 +116,7 @@ impl Memory {
             bell: Bell::create()?,
             events,
             producer,
+            keys,
             cursor,
             state,
         })
@@ -109,6 +129,7 @@ impl Memory {
     pub fn bequeath_to_api(&self, bequest: &mut Bequest) -> Result<(), LinkError> {
         bequest.add(FdName::Events, self.events.writable()?);
         bequest.add(FdName::Producer, self.producer.writable()?);
+        bequest.add(FdName::Keys, self.keys.writable()?);
         bequest.add(FdName::Cursor, self.cursor.read_only()?);
         bequest.add(FdName::State, self.state.read_only()?);
         bequest.add(FdName::Board, self.board.read_only()?);
@@ -192,6 +213,10 @@ impl Memory {
         (&self.events_view, &self.producer_view, &self.table)
     }
 
+    pub(crate) fn keys(&self) -> Result<ReadWrite, LinkError> {
+        Ok(self.keys.map()?)
+    }
+
     pub(crate) fn writable(&self) -> Result<(ReadWrite, ReadWrite, StateMemory), LinkError> {
         Ok((self.events.map()?, self.producer.map()?, StateMemory::map(self.state.writable()?)?))
     }
@@ -231,12 +256,13 @@ impl ApiLink {
     pub fn open(fds: &mut Inherited) -> Result<Self, LinkError> {
         let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
         let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
+        let keys = ReadWrite::map(fds.take(FdName::Keys)?, Kind::Keys)?;
         let cursor = Arc::new(ReadOnly::map(fds.take(FdName::Cursor)?, Kind::Cursor)?);
         let state = ReadOnly::map(fds.take(FdName::State)?, Kind::State)?;
         let board = ReadOnly::map(fds.take(FdName::Board)?, Kind::Board)?;
         let bell = Bell::from(fds.take(FdName::Bell)?);
         Ok(Self {
-            producer: Producer::attach(events, page, cursor, bell),
+            producer: Producer::attach(events, page, keys, cursor, bell),
             view: View::new(state),
             board: Mutex::new(BoardReader::new(board)),
             plausible: Mutex::default(),
@@ -250,8 +276,9 @@ impl ApiLink {
     pub fn open_within(memory: &Memory) -> Result<Self, LinkError> {
         let cursor = Arc::new(ReadOnly::map(&memory.cursor, Kind::Cursor)?);
         let bell = Bell::from(memory.bell.try_clone()?);
+        let (events, page, keys) = (memory.events.map()?, memory.producer.map()?, memory.keys.map()?);
         Ok(Self {
-            producer: Producer::attach(memory.events.map()?, memory.producer.map()?, cursor, bell),
+            producer: Producer::attach(events, page, keys, cursor, bell),
             view: View::new(ReadOnly::map(&memory.state, Kind::State)?),
             board: Mutex::new(BoardReader::new(ReadOnly::map(&memory.board, Kind::Board)?)),
             plausible: Mutex::default(),
@@ -264,6 +291,28 @@ impl ApiLink {
     /// See [`AppendError`].
     pub fn append(&self, batch: &mut Batch) -> Result<Appended, AppendError> {
         self.producer.append(batch, || self.view.record().position)
+    }
+
+    /// As [`Self::append`], unless the request was carried out before.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append_keyed(&self, batch: &mut Batch, request: KeyedRequest) -> Result<Outcome, AppendError> {
+        self.producer.append_keyed(batch, request, || self.view.record().position)
+    }
+
+    /// What came of this request when it was carried out before. None when it was not, or is forgotten.
+    ///
+    /// # Errors
+    /// When the key was used for another request, or the lock does not work.
+    pub fn find(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
+        self.producer.find(request)
+    }
+
+    /// How many of the remembered requests turned out to be unreadable since this was last asked: their repeats are taken
+    /// for new requests.
+    pub fn take_unreadable_keys(&self) -> u64 {
+        self.producer.take_unreadable_keys()
     }
 
     /// The state, by series.

@@ -10,20 +10,26 @@
 //! then:   payload, zero-padded to a multiple of 8
 //! ```
 //!
-//! An event is accepted by the one release store that flips the producer's page ([`tail`]), a batch by one such store.
+//! An event is accepted by the one release store that flips the producer's page ([`tail`]), a batch by one such store, and
+//! with it the client's key for the request, if it has one ([`keys`]).
 
 mod append;
 mod batch;
 mod consume;
+mod keys;
 mod lock;
 mod producer;
+mod recall;
 mod tail;
 
 pub use append::{AppendError, Appended, Appender};
 pub use batch::Batch;
 pub use consume::{Consumer, RingFault};
+pub(crate) use keys::key_log_bytes;
+pub use keys::{KEY_WINDOW, Key, KeyLog, KeyedBatch, KeyedRequest, MAX_KEY};
 pub(crate) use lock::init as init_lock;
-pub use producer::Producer;
+pub use producer::{Outcome, Producer};
+pub use recall::{KeyReused, Recall};
 pub use tail::{PRODUCER_WORDS, Tail, read_tail, set_tail};
 
 use crate::shared::WORD;
@@ -57,5 +63,7 @@ const fn record_word(length: u32, position: u64) -> u64 {
     (((position >> 3) & 0xffff_ffff) << 32) | length as u64
 }
 
+#[cfg(test)]
+mod keys_tests;
 #[cfg(test)]
 mod tests;

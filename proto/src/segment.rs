@@ -29,7 +29,7 @@ pub const HEADER: usize = 4096;
 const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Raise it with any change of a segment's content.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal),+ $(,)?) => {
@@ -65,6 +65,8 @@ kinds! {
     Ledger = 5 "ledger",
     /// The status board.
     Board = 6 "board",
+    /// The log of keyed requests.
+    Keys = 7 "keys",
 }
 
 /// Why a segment could not be made or mapped.
@@ -444,7 +446,7 @@ mod tests {
         assert!(error.contains("segment events: kind is 0x4, wanted 0x1"), "{error}");
         rustix::io::pwrite(&segment, &99u32.to_ne_bytes(), 8).unwrap();
         let error = ReadOnly::map(&segment, Kind::State).unwrap_err().to_string();
-        assert!(error.contains("layout version is 0x63, wanted 0x1"), "{error}");
+        assert!(error.contains("layout version is 0x63, wanted 0x2"), "{error}");
         let empty = std::fs::File::open("/dev/null").unwrap();
         assert!(matches!(
             ReadOnly::map(&empty, Kind::State),

@@ -1,29 +1,26 @@
 //! The snapshot: state, unreleased events and counters in one file, written at an orderly stop, loaded at the next start.
 //!
 //! It is logical, not an image: a later start may have another capacity or another `max_series`. A file is a magic, then
-//! items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events.
+//! items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events, how many keyed requests, and these.
+
+mod file;
+mod keys;
 
 use crate::{
-    codec::{self, CodecError},
     ids::{Commit, Generation, Position, Seq},
     link::{LinkError, Memory},
-    ring::{Appender, Consumer, RingFault, Tail, set_tail},
+    ring::{Appender, Consumer, KeyLog, RingFault, Tail, set_tail},
     segment::ReadOnly,
     shared::{ReadWords as _, WORD},
-    table::{BODY_BYTES, BodyTooLarge, Checkpoint, Slot, Table, Writer},
+    table::{BodyTooLarge, Checkpoint, Slot, Table, Writer},
     words::OVERFLOW_SERIES,
 };
 use bincode::{Decode, Encode};
+use file::{Sink, Source};
 use std::{
-    fs::{self, File},
-    io::{self, BufReader, BufWriter, Read, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
-
-const MAGIC: &[u8; 16] = b"bulkhead snap 01";
-
-/// The longest item, in bytes: a body and what the codec adds to it.
-const MAX_ITEM: usize = BODY_BYTES + 1024;
 
 /// Why a snapshot could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +86,10 @@ pub struct Summary {
     pub lost: Vec<LostSeries>,
     /// Events that were accepted and not committed.
     pub pending: u64,
+    /// Keyed requests whose repeats are still known.
+    pub keys: u64,
+    /// Keyed requests that could not be read: they are not in the snapshot.
+    pub lost_keys: u64,
     /// What was wrong with the ring, if the pending events could not all be read.
     pub damage: Option<RingFault>,
     /// The seq that the next event gets.
@@ -191,8 +192,9 @@ pub fn save(memory: &Memory, path: &Path) -> Result<Summary, SnapshotError> {
             file.item(&Pending { seq, payload: payload.clone() })?;
         }
     }
+    let (keys, lost_keys) = keys::save(&KeyLog::new(memory.keys()?), &tail, &mut file)?;
     file.finish()?;
-    Ok(Summary { series: head.series, lost, pending, damage, next_seq: tail.next_seq })
+    Ok(Summary { series: head.series, lost, pending, keys, lost_keys, damage, next_seq: tail.next_seq })
 }
 
 /// Keeps the bytes of a slot that does not verify in a file beside the snapshot.
@@ -261,10 +263,14 @@ pub fn load(memory: &Memory, path: &Path) -> Result<Option<Summary>, SnapshotErr
         };
         appender.append_payload(&event.payload, || position).map_err(no_room)?;
     }
-    set_tail(&page, Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() });
+    let tail = Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() };
+    let log = KeyLog::new(memory.keys()?);
+    let keyed = keys::load(&mut file, &log, &tail)?;
+    set_tail(&page, Tail { keyed, ..tail });
     Ok(Some(Summary {
         series: head.series,
         pending: head.events,
+        keys: keyed.min(log.window()),
         next_seq: head.next_seq,
         ..Summary::default()
     }))
@@ -291,111 +297,6 @@ fn restore_series(
     let slot = writer.assign(&series.key).ok_or_else(no_room)?;
     let staged = writer.stage(slot, series.version, &series.key, &series.state, &series.public);
     staged.map_err(|error: BodyTooLarge| file.damaged(error.to_string()))
-}
-
-/// A snapshot that is being written.
-struct Sink {
-    path: PathBuf,
-    new: PathBuf,
-    file: BufWriter<File>,
-    buffer: Vec<u8>,
-}
-
-impl Sink {
-    fn create(path: &Path) -> Result<Self, SnapshotError> {
-        let new = path.with_extension("new");
-        let mut sink = File::create(&new)
-            .map(|file| Self {
-                path: path.to_owned(),
-                new: new.clone(),
-                file: BufWriter::new(file),
-                buffer: vec![0; MAX_ITEM],
-            })
-            .map_err(|source| SnapshotError::File { path: new, source })?;
-        sink.file.write_all(MAGIC).map_err(|source| sink.error(source))?;
-        Ok(sink)
-    }
-
-    fn error(&self, source: io::Error) -> SnapshotError {
-        SnapshotError::File { path: self.new.clone(), source }
-    }
-
-    fn item(&mut self, item: &impl Encode) -> Result<(), SnapshotError> {
-        let length =
-            codec::encode(item, &mut self.buffer).map_err(|error| self.error(io::Error::other(error)))?;
-        let bytes = &self.buffer[..length];
-        let frame =
-            [u32::try_from(length).unwrap_or(u32::MAX), crc32c::crc32c(bytes)].map(u32::to_le_bytes).concat();
-        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(bytes));
-        written.map_err(|source| self.error(source))
-    }
-
-    /// Makes it durable, then the current one.
-    fn finish(mut self) -> Result<(), SnapshotError> {
-        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
-        let renamed = flushed.and_then(|()| fs::rename(&self.new, &self.path));
-        let folder =
-            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let durable = renamed.and_then(|()| File::open(folder)?.sync_all());
-        durable.map_err(|source| self.error(source))
-    }
-}
-
-/// A snapshot that is being read.
-struct Source {
-    path: PathBuf,
-    file: BufReader<File>,
-    at: u64,
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Option<Self>, SnapshotError> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(SnapshotError::File { path: path.to_owned(), source }),
-        };
-        let mut source = Self { path: path.to_owned(), file: BufReader::new(file), at: 0 };
-        let mut magic = [0; MAGIC.len()];
-        source.read(&mut magic)?;
-        if &magic == MAGIC {
-            Ok(Some(source))
-        } else {
-            Err(source.damaged("it does not begin as a snapshot".into()))
-        }
-    }
-
-    fn error(&self, source: io::Error) -> SnapshotError {
-        SnapshotError::File { path: self.path.clone(), source }
-    }
-
-    fn damaged(&self, what: String) -> SnapshotError {
-        SnapshotError::Damaged { path: self.path.clone(), at: self.at, what }
-    }
-
-    fn read(&mut self, into: &mut [u8]) -> Result<(), SnapshotError> {
-        if let Err(error) = self.file.read_exact(into) {
-            let cut = error.kind() == io::ErrorKind::UnexpectedEof;
-            return Err(if cut { self.damaged("it ends too early".into()) } else { self.error(error) });
-        }
-        self.at += into.len() as u64;
-        Ok(())
-    }
-
-    fn item<T: Decode<()>>(&mut self) -> Result<T, SnapshotError> {
-        let mut frame = [[0; 4]; 2];
-        self.read(frame.as_flattened_mut())?;
-        let [length, crc] = frame.map(u32::from_le_bytes);
-        if length as usize > MAX_ITEM {
-            return Err(self.damaged(format!("an item of {length} bytes")));
-        }
-        let mut bytes = vec![0; length as usize];
-        self.read(&mut bytes)?;
-        if crc32c::crc32c(&bytes) != crc {
-            return Err(self.damaged("an item's check sum does not hold".into()));
-        }
-        codec::decode(&bytes).map_err(|error: CodecError| self.damaged(error.to_string()))
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Appending to the ring: place the records, then one release store.
 
 use super::{
-    Batch, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes, record_word,
+    Batch, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes,
+    record_word,
     tail::{Tail, flip_of, publish, tail_of},
 };
 use crate::{
@@ -43,9 +44,18 @@ pub enum AppendError {
     /// There is no event in it.
     #[error("the batch is empty")]
     Empty,
+    /// The key that it came with was used for another request.
+    #[error("this key was used for another request; a new request needs a key of its own")]
+    KeyReused,
     /// The lock of the producer's page does not work any more.
     #[error("the producer's lock failed with error {0}; restart the API worker")]
     Lock(i32),
+}
+
+impl From<KeyReused> for AppendError {
+    fn from(_: KeyReused) -> Self {
+        Self::KeyReused
+    }
 }
 
 /// The writing side of the ring, for whoever holds the producer's lock.
@@ -99,13 +109,9 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         batch: &mut Batch,
         released: impl FnOnce() -> Position,
     ) -> Result<Appended, AppendError> {
-        if batch.is_empty() {
-            return Err(AppendError::Empty);
-        }
-        let end = self.end_of(batch)?;
-        self.reserve(end, released)?;
-        self.place(batch);
-        Ok(self.accept(end, batch.len()))
+        let (appended, tail) = self.prepare(batch, released)?;
+        self.accept(tail);
+        Ok(appended)
     }
 
     /// Appends one record whose payload is at hand: copied once, straight into the ring.
@@ -131,22 +137,59 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.events.store(word, record_word(length, at), Ordering::Relaxed);
         self.events.store(word + 1, self.tail.next_seq.0, Ordering::Relaxed);
         self.copy(payload, at + RECORD_HEAD as u64);
-        Ok(self.accept(at + size, 1))
+        let (appended, tail) = self.behind(at + size, 1);
+        self.accept(tail);
+        Ok(appended)
     }
 
-    /// The records up to `end` are in place: they are accepted now, by one store.
+    /// As [`Self::append`], and with the batch the request that it came with: both or neither, whatever dies. Whether
+    /// the request was carried out before is the caller's question.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub fn append_keyed(
+        &mut self,
+        batch: &mut Batch,
+        request: KeyedRequest,
+        log: &KeyLog<impl WriteWords>,
+        released: impl FnOnce() -> Position,
+    ) -> Result<Appended, AppendError> {
+        let (appended, tail) = self.prepare(batch, released)?;
+        log.write(tail.keyed, &KeyedBatch { request, appended });
+        self.accept(Tail { keyed: tail.keyed + 1, ..tail });
+        Ok(appended)
+    }
+
+    /// Everything but the flip: places the batch, and says where the ring will end.
+    fn prepare(
+        &mut self,
+        batch: &mut Batch,
+        released: impl FnOnce() -> Position,
+    ) -> Result<(Appended, Tail), AppendError> {
+        if batch.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        let end = self.end_of(batch)?;
+        self.reserve(end, released)?;
+        self.place(batch);
+        Ok(self.behind(end, batch.len()))
+    }
+
+    /// The seqs of that many events up to `end`, and where the ring ends then.
     #[inline]
-    fn accept(&mut self, end: u64, count: u64) -> Appended {
-        let first = self.tail.next_seq;
-        let tail = Tail {
-            head: Position(end),
-            next_seq: Seq(first.0 + count),
-            accepted: self.tail.accepted + count,
-        };
+    const fn behind(&self, end: u64, count: u64) -> (Appended, Tail) {
+        let Tail { next_seq: first, accepted, keyed, .. } = self.tail;
+        let (next_seq, accepted) = (Seq(first.0 + count), accepted + count);
+        let tail = Tail { head: Position(end), next_seq, accepted, keyed };
+        (Appended { first, last: tail.last_seq() }, tail)
+    }
+
+    /// The records up to that tail are in place: they are accepted now, by one store.
+    #[inline]
+    fn accept(&mut self, tail: Tail) {
         self.flip = self.flip.wrapping_add(1).max(1);
         publish(&self.page, self.flip, tail);
         self.tail = tail;
-        Appended { first, last: Seq(first.0 + count - 1) }
     }
 
     fn room_to_end(&self, position: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! The API's end of the ring: many threads, one lock, one bell.
 
 use super::{
-    AppendError, Appended, Appender, Batch, Consumer, lock,
+    AppendError, Appended, Appender, Batch, Consumer, KeyLog, KeyedRequest, Recall, lock,
     tail::{Tail, read_tail},
 };
 use crate::{
@@ -12,12 +12,28 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What its owner knows of the ring's end.
+#[derive(Debug)]
+struct End {
+    appender: Appender<Arc<ReadWrite>, Arc<ReadWrite>>,
+    recall: Recall<ReadWrite>,
+}
+
+/// What became of a request with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its batch was appended now.
+    Appended(Appended),
+    /// Its batch was appended before, as this says; nothing was appended now.
+    Replayed(Appended),
+}
+
 /// Appends batches, from any thread. A successor or another generation may do so at the same time.
 #[derive(Debug)]
 pub struct Producer {
     events: Arc<ReadWrite>,
     page: Arc<ReadWrite>,
-    appender: Mutex<Appender<Arc<ReadWrite>, Arc<ReadWrite>>>,
+    end: Mutex<End>,
     capacity: u64,
     waker: Waker<Arc<ReadOnly>>,
     bell: Bell,
@@ -26,11 +42,18 @@ pub struct Producer {
 impl Producer {
     /// Takes over the ring where its last owner left it.
     #[must_use]
-    pub fn attach(events: ReadWrite, page: ReadWrite, cursor: Arc<ReadOnly>, bell: Bell) -> Self {
+    pub fn attach(
+        events: ReadWrite,
+        page: ReadWrite,
+        keys: ReadWrite,
+        cursor: Arc<ReadOnly>,
+        bell: Bell,
+    ) -> Self {
         let (events, page) = (Arc::new(events), Arc::new(page));
         let appender = Appender::attach(Arc::clone(&events), Arc::clone(&page));
         let capacity = appender.capacity();
-        Self { events, page, appender: Mutex::new(appender), capacity, waker: Waker::new(cursor), bell }
+        let end = Mutex::new(End { appender, recall: Recall::new(KeyLog::new(keys)) });
+        Self { events, page, end, capacity, waker: Waker::new(cursor), bell }
     }
 
     /// Appends all of a batch or nothing, and wakes the analysis if it sleeps. `released` says up to where the analysis
@@ -43,21 +66,60 @@ impl Producer {
         batch: &mut Batch,
         released: impl FnOnce() -> Position,
     ) -> Result<Appended, AppendError> {
-        let appended = {
-            let mut appender = self.appender();
-            let _held = lock::hold(&self.page).map_err(AppendError::Lock)?;
-            appender.reload();
-            appender.append(batch, released)?
-        };
+        let appended = self.with_end(|end| end.appender.append(batch, released))?;
         self.waker.wake(&self.bell);
         Ok(appended)
+    }
+
+    /// As [`Self::append`], unless the request was carried out before: by this process, another thread or generation of
+    /// it, or one that died right behind the append.
+    ///
+    /// # Errors
+    /// As for [`Self::append`]; also when the key was used for another request.
+    pub fn append_keyed(
+        &self,
+        batch: &mut Batch,
+        request: KeyedRequest,
+        released: impl FnOnce() -> Position,
+    ) -> Result<Outcome, AppendError> {
+        let outcome = self.with_end(|End { appender, recall }| {
+            if let Some(before) = recall.find(&request, &appender.tail())? {
+                return Ok(Outcome::Replayed(before));
+            }
+            appender.append_keyed(batch, request, recall.log(), released).map(Outcome::Appended)
+        })?;
+        if matches!(outcome, Outcome::Appended(_)) {
+            self.waker.wake(&self.bell);
+        }
+        Ok(outcome)
+    }
+
+    /// What came of this request when it was carried out before. None when it was not, or is forgotten.
+    ///
+    /// # Errors
+    /// When the key was used for another request, or the lock does not work.
+    pub fn find(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
+        self.with_end(|End { appender, recall }| Ok(recall.find(request, &appender.tail())?))
+    }
+
+    /// How many entries of the log of keyed requests were found to be unreadable since this was last asked.
+    pub fn take_unreadable_keys(&self) -> u64 {
+        self.end().recall.take_unreadable()
+    }
+
+    /// Does something at the ring's end while no other thread, process or generation does.
+    fn with_end<T>(&self, work: impl FnOnce(&mut End) -> Result<T, AppendError>) -> Result<T, AppendError> {
+        let mut end = self.end();
+        let _held = lock::hold(&self.page).map_err(AppendError::Lock)?;
+        end.appender.reload();
+        work(&mut end)
     }
 
     /// Where the ring ends; never behind what this process appended before.
     pub fn tail(&self) -> Tail {
         // Without the shared lock, for reads wait for nobody; when others move the tail at every single try, our own
         // view of it, taken under the lock, is recent.
-        read_tail(&*self.page).unwrap_or_else(|| self.appender().tail())
+        read_tail(&*self.page).unwrap_or_else(|| self.end().appender.tail())
     }
 
     /// The ring's capacity, in bytes.
@@ -75,7 +137,7 @@ impl Producer {
     }
 
     /// A panic while the lock was held leaves nothing half-done: the tail moves by one store.
-    fn appender(&self) -> MutexGuard<'_, Appender<Arc<ReadWrite>, Arc<ReadWrite>>> {
-        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

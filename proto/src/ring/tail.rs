@@ -15,9 +15,12 @@ pub(super) const LOCK: usize = 0;
 /// The flip's number; its lowest bit names the slot.
 const FLIP: usize = 8;
 /// The two slots. They share the flip's cache line: a line from the other core is what a look costs, and it is one line.
+/// It is full: so how many events were accepted is no word of a slot, but follows from the next seq and [`GAPS`].
 const SLOTS: usize = 9;
 const SLOT_WORDS: usize = 3;
-const _: () = assert!(FLIP / 8 == (SLOTS + 2 * SLOT_WORDS - 1) / 8, "flip and slots are one cache line");
+/// How many seqs before the next one no event was ever given: set before any worker is started, and never again.
+const GAPS: usize = SLOTS + 2 * SLOT_WORDS;
+const _: () = assert!(FLIP / 8 == GAPS / 8, "flip, slots and gaps are one cache line");
 
 /// The end of the ring, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,13 @@ pub struct Tail {
     pub next_seq: Seq,
     /// How many events were ever accepted.
     pub accepted: u64,
+    /// How many requests with a key were ever accepted.
+    pub keyed: u64,
 }
 
 impl Tail {
     /// Of a ring that never held an event.
-    pub const EMPTY: Self = Self { head: Position(0), next_seq: Seq(1), accepted: 0 };
+    pub const EMPTY: Self = Self { head: Position(0), next_seq: Seq(1), accepted: 0, keyed: 0 };
 
     /// The seq of the last event that was accepted; 0 if none ever was.
     #[must_use]
@@ -55,14 +60,18 @@ pub(super) fn tail_of(page: &impl ReadWords, flip: u64) -> Tail {
         return Tail::EMPTY;
     }
     let slot = slot(flip);
+    let next_seq = page.load(slot + 1, Ordering::Relaxed);
+    let gaps = page.load(GAPS, Ordering::Relaxed);
     Tail {
         head: Position(page.load(slot, Ordering::Relaxed)),
-        next_seq: Seq(page.load(slot + 1, Ordering::Relaxed)),
-        accepted: page.load(slot + 2, Ordering::Relaxed),
+        next_seq: Seq(next_seq),
+        accepted: next_seq.saturating_sub(1).saturating_sub(gaps),
+        keyed: page.load(slot + 2, Ordering::Relaxed),
     }
 }
 
-/// Publishes a tail as flip number `flip`: the only point at which events become accepted.
+/// Publishes a tail as flip number `flip`: the only point at which events become accepted. `accepted` must have moved as
+/// `next_seq` did.
 pub(super) fn publish(page: &impl WriteWords, flip: u64, tail: Tail) {
     let slot = slot(flip);
     // A reader that sees any of the three stores below must also see that the flip before this one was published,
@@ -70,7 +79,7 @@ pub(super) fn publish(page: &impl WriteWords, flip: u64, tail: Tail) {
     fence(Site::TailOverwrite, Ordering::Release);
     page.store(slot, tail.head.0, Ordering::Relaxed);
     page.store(slot + 1, tail.next_seq.0, Ordering::Relaxed);
-    page.store(slot + 2, tail.accepted, Ordering::Relaxed);
+    page.store(slot + 2, tail.keyed, Ordering::Relaxed);
     page.store(FLIP, flip, at(Site::TailPublish, Ordering::Release));
 }
 
@@ -88,8 +97,9 @@ pub fn read_tail(page: &impl ReadWords) -> Option<Tail> {
     None
 }
 
-/// Sets the tail of a ring that nobody uses yet: when a snapshot is restored.
+/// Sets the tail of a ring that nobody uses yet, gaps included: when a snapshot is restored.
 pub fn set_tail(page: &impl WriteWords, tail: Tail) {
     let flip = flip_of(page, Ordering::Relaxed).wrapping_add(1).max(1);
+    page.store(GAPS, tail.last_seq().0.saturating_sub(tail.accepted), Ordering::Relaxed);
     publish(page, flip, tail);
 }

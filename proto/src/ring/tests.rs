@@ -203,7 +203,10 @@ fn a_committed_position_that_cannot_be_one_is_refused() {
 fn a_head_that_cannot_be_one_is_not_believed() {
     let rig = Rig::new();
     let mut consumer = rig.consumer(Position(0), Seq(0));
-    set_tail(&*rig.page, Tail { head: Position(CAPACITY as u64 + 8), next_seq: Seq(5), accepted: 4 });
+    set_tail(
+        &*rig.page,
+        Tail { head: Position(CAPACITY as u64 + 8), next_seq: Seq(5), accepted: 4, keyed: 0 },
+    );
     assert_eq!(consumer.next(&mut Vec::new()), Ok(None));
     assert_eq!(rig.page.load(0, Ordering::Relaxed), 0, "the lock's words are not the tail's");
 }

@@ -3,9 +3,10 @@ use crate::{
     event::Event,
     ids::Seq,
     link::{AnalyticsLink, ApiLink},
-    ring::{Batch, MIN_CAPACITY},
+    ring::{AppendError, Appended, Batch, Key, KeyedRequest, MIN_CAPACITY, Outcome},
     shared::WriteWords as _,
     sync::Ordering,
+    table::BODY_BYTES,
 };
 
 fn event(series: &'static str) -> Event<'static> {
@@ -16,7 +17,11 @@ fn memory() -> Memory {
     Memory::create(MIN_CAPACITY, 4, 1).unwrap()
 }
 
-/// Three events, of which one is committed.
+fn request(key: &str) -> KeyedRequest {
+    KeyedRequest { key: Key::new(key.as_bytes()).unwrap(), digest: 77 }
+}
+
+/// Three events of one keyed request; one of them is committed.
 fn used() -> Memory {
     let memory = memory();
     let api = ApiLink::open_within(&memory).unwrap();
@@ -24,7 +29,7 @@ fn used() -> Memory {
     for series in ["a", "b", "c"] {
         batch.push(&event(series)).unwrap();
     }
-    api.append(&mut batch).unwrap();
+    api.append_keyed(&mut batch, request("once")).unwrap();
     let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_within(&memory).unwrap();
     let mut writer = Writer::attach(state).unwrap();
     writer.activate();
@@ -44,7 +49,8 @@ fn what_was_saved_is_loaded_state_pending_events_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");
     let saved = save(&used(), &path).unwrap();
-    assert_eq!((saved.series, saved.pending, saved.next_seq, saved.damage), (1, 2, Seq(4), None));
+    assert_eq!((saved.series, saved.pending, saved.keys, saved.next_seq), (1, 2, 1, Seq(4)));
+    assert_eq!((saved.damage, saved.lost_keys), (None, 0));
 
     let memory = memory();
     assert_eq!(load(&memory, &path).unwrap(), Some(saved));
@@ -94,6 +100,70 @@ fn numbers_go_on_behind_a_gap_and_pending_events_keep_theirs() {
     let memory = self::memory();
     assert_eq!(load(&memory, &path).unwrap().unwrap().pending, 3);
     assert_eq!(memory.tail().next_seq, Seq(1001));
+}
+
+#[test]
+fn a_keyed_request_is_known_again_behind_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    save(&used(), &path).unwrap();
+    let memory = memory();
+    load(&memory, &path).unwrap();
+    let api = ApiLink::open_within(&memory).unwrap();
+    let mut batch = Batch::new();
+    batch.push(&event("again")).unwrap();
+    let first = Appended { first: Seq(1), last: Seq(3) };
+    assert_eq!(api.append_keyed(&mut batch, request("once")), Ok(Outcome::Replayed(first)));
+    let other = KeyedRequest { digest: 78, ..request("once") };
+    assert_eq!(api.append_keyed(&mut batch, other), Err(AppendError::KeyReused));
+    let next = Appended { first: Seq(4), last: Seq(4) };
+    assert_eq!(api.append_keyed(&mut batch, request("twice")), Ok(Outcome::Appended(next)));
+}
+
+#[test]
+fn of_more_keyed_requests_than_are_remembered_the_last_ones_are_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    let memory = used();
+    let api = ApiLink::open_within(&memory).unwrap();
+    for key in ["two", "three", "four"] {
+        let mut batch = Batch::new();
+        batch.push(&event(key)).unwrap();
+        api.append_keyed(&mut batch, request(key)).unwrap();
+    }
+    assert_eq!(save(&memory, &path).unwrap().keys, 4);
+    let small = Memory::with_key_window(MIN_CAPACITY, 4, 1, 2).unwrap();
+    assert_eq!(load(&small, &path).unwrap().unwrap().keys, 2);
+    let api = ApiLink::open_within(&small).unwrap();
+    let known = ["once", "two", "three", "four"].map(|key| api.find(&request(key)).unwrap().is_some());
+    assert_eq!(known, [false, false, true, true]);
+}
+
+#[test]
+fn a_snapshot_of_the_version_without_keys_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    let memory = memory();
+    let mut batch = Batch::new();
+    batch.push(&event("a")).unwrap();
+    ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
+    save(&memory, &path).unwrap();
+    // As that version wrote it: its own magic, and no item that counts the keys.
+    let mut file = fs::read(&path).unwrap();
+    file[15] = b'1';
+    file.truncate(file.len() - 9);
+    fs::write(&path, file).unwrap();
+    let loaded = load(&self::memory(), &path).unwrap().unwrap();
+    assert_eq!((loaded.pending, loaded.keys), (1, 0));
+}
+
+#[test]
+fn a_keyed_request_that_cannot_be_read_is_not_saved_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = used();
+    memory.keys().unwrap().store(0, 0, Ordering::Relaxed);
+    let saved = save(&memory, &folder.path().join("snapshot")).unwrap();
+    assert_eq!((saved.keys, saved.lost_keys, saved.pending), (0, 1, 2));
 }
 
 #[test]

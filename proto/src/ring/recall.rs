@@ -1,0 +1,75 @@
+//! Finding a keyed request: an index of the log's keys, private to each process.
+
+use super::{
+    Appended, Tail,
+    keys::{Key, KeyLog, KeyedRequest},
+};
+use crate::shared::ReadWords;
+use std::collections::HashMap;
+
+/// A key is known, and was used for another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyReused;
+
+/// The log and its index, for whoever holds the producer's lock.
+///
+/// The index is made when a key is first asked for: who uses no keys pays nothing, and reading the whole log takes a few
+/// milliseconds.
+#[derive(Debug)]
+pub struct Recall<K> {
+    log: KeyLog<K>,
+    /// The number of each key's last entry. Some of them count no more: they are thrown out when room is needed.
+    index: HashMap<Key, u64>,
+    /// The entries before this number are in the index.
+    seen: u64,
+    unreadable: u64,
+}
+
+impl<K: ReadWords> Recall<K> {
+    /// Nothing is read yet.
+    pub fn new(log: KeyLog<K>) -> Self {
+        Self { log, index: HashMap::new(), seen: 0, unreadable: 0 }
+    }
+
+    /// The log.
+    pub const fn log(&self) -> &KeyLog<K> {
+        &self.log
+    }
+
+    /// What came of this request when it was carried out before. None when it was not, or too long ago.
+    ///
+    /// # Errors
+    /// When another request has this key.
+    pub fn find(&mut self, request: &KeyedRequest, tail: &Tail) -> Result<Option<Appended>, KeyReused> {
+        self.catch_up(tail);
+        let number = self.index.get(&request.key).copied();
+        let number = number.filter(|number| self.log.numbers(tail).contains(number));
+        match number.and_then(|number| self.log.read(number, tail)) {
+            Some(found) if found.request == *request => Ok(Some(found.appended)),
+            Some(found) if found.request.key == request.key => Err(KeyReused),
+            // Spoiled since it was seen.
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// How many entries were found to be unreadable since this was last asked.
+    pub const fn take_unreadable(&mut self) -> u64 {
+        std::mem::replace(&mut self.unreadable, 0)
+    }
+
+    /// Reads the entries that were written since, by this process or by another generation.
+    fn catch_up(&mut self, tail: &Tail) {
+        let numbers = self.log.numbers(tail);
+        for number in numbers.start.max(self.seen)..numbers.end {
+            let Some(batch) = self.log.read(number, tail) else {
+                self.unreadable += 1;
+                continue;
+            };
+            if self.index.len() == self.index.capacity() {
+                self.index.retain(|_, number| numbers.contains(number));
+            }
+            self.index.insert(batch.request.key, number);
+        }
+        self.seen = numbers.end;
+    }
+}
