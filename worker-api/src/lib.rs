@@ -23,6 +23,7 @@ mod body;
 mod bulkhead;
 mod desk;
 mod front;
+mod idempotency;
 mod inbox;
 mod limits;
 mod listener;

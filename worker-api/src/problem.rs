@@ -73,6 +73,8 @@ kinds! {
     BatchTooLarge = PAYLOAD_TOO_LARGE "batch-too-large" "The batch could never be accepted",
     /// The body's media type or encoding is not spoken here.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "This kind of body is not understood",
+    /// The `Idempotency-Key` was used for another request.
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The Idempotency-Key is another request's",
     /// A handler panicked.
     Internal = INTERNAL_SERVER_ERROR "internal" "Something is wrong here, not with the request",
     /// The ring is full; nothing of the request was accepted.

@@ -4,7 +4,7 @@ use crate::image::{Image, Window, Windows};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     fds::{Bequest, FdName},
-    link::Memory,
+    link::{LinkError, Memory},
     segment::{Kind, ReadWrite, Segment},
     shared::{ReadWords as _, WORD},
     table::{BODY_BYTES, Geometry},
@@ -19,6 +19,9 @@ pub const CAPACITY: u64 = 2048;
 /// How many slots the state table has, that of the overflow series included.
 pub const SLOTS: u32 = 6;
 
+/// How many keyed requests are remembered: so few that the log is soon gone around.
+pub const KEY_WINDOW: u64 = 3;
+
 /// The board, in bytes.
 const BOARD: usize = 1024;
 
@@ -28,13 +31,22 @@ const LOCK_WORDS: usize = 8;
 /// The producer's page among [`SEGMENTS`].
 const PRODUCER: usize = 1;
 
-const SEGMENTS: [(&str, Kind); 5] = [
+const SEGMENTS: [(&str, Kind); 6] = [
     ("events", Kind::Events),
     ("producer", Kind::Producer),
+    ("keys", Kind::Keys),
     ("cursor", Kind::Cursor),
     ("state", Kind::State),
     ("board", Kind::Board),
 ];
+
+/// Memory of the sizes above.
+///
+/// # Errors
+/// When the system refuses.
+pub fn memory() -> Result<Memory, LinkError> {
+    Memory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
+}
 
 /// A service's memory, made as its supervisor makes it.
 #[derive(Debug)]
@@ -53,11 +65,12 @@ impl World {
     /// # Errors
     /// When the system refuses.
     pub fn new(body: usize) -> Result<Self> {
-        let memory = Memory::create(CAPACITY, SLOTS - 1, 1)?;
+        let memory = memory()?;
         let board = Segment::create(Kind::Board, BOARD, 1, true)?;
         let fds = [
             writable(&memory, "events")?,
             writable(&memory, "producer")?,
+            writable(&memory, "keys")?,
             writable(&memory, "cursor")?,
             writable(&memory, "state")?,
             board.writable()?,
@@ -97,7 +110,7 @@ fn writable(memory: &Memory, name: &str) -> Result<OwnedFd> {
     let (mut api, mut analytics) = (Bequest::default(), Bequest::default());
     memory.bequeath_to_api(&mut api)?;
     memory.bequeath_to_analytics(&mut analytics)?;
-    let bequest = if matches!(name, "events" | "producer") { api } else { analytics };
+    let bequest = if matches!(name, "events" | "producer" | "keys") { api } else { analytics };
     let variable = bequest.variable();
     let names = variable.split(',').filter_map(|item| item.split('=').next());
     let found = names.zip(bequest.into_fds()).find(|(found, _)| *found == name);
@@ -125,7 +138,7 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                     words: body / WORD,
                 }));
             }
-            Kind::Events | Kind::Cursor | Kind::Ledger | Kind::Board => {
+            Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board => {
                 windows.push(Window { name, segment, first: 0, words: whole });
             }
         }
@@ -133,7 +146,7 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
     Windows::new(segments, windows)
 }
 
-/// The views of the memory that another process, which must be stopped, made for itself with [`Memory::create`]. It has
+/// The views of the memory that another process, which must be stopped, made for itself with [`memory`]. It has
 /// no small board: `board` stands for it.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use bulkhead_proto::{
     control::FromWorker,
     event::Event,
     pipe::Sent,
-    ring::{self, Appended, Batch},
+    ring::{self, Appended, Batch, KeyedRequest, Outcome},
     words::RESERVED_PREFIX,
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
@@ -94,12 +94,13 @@ pub enum AppendError {
 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
-        use ring::AppendError::{Empty, Full, Lock, TooLarge};
+        use ring::AppendError::{Empty, Full, KeyReused, Lock, TooLarge};
         let kind = match &error {
             AppendError::Bad { index, why } => return Self::bad_event(*index, why),
             AppendError::Ring(Empty) => Kind::BadEvent,
             AppendError::Ring(Full { .. }) => Kind::Full,
             AppendError::Ring(TooLarge { .. }) => Kind::BatchTooLarge,
+            AppendError::Ring(KeyReused) => Kind::IdempotencyKeyReused,
             AppendError::Ring(Lock(_)) => Kind::Internal,
         };
         Self::new(kind, error.to_string())
@@ -144,18 +145,46 @@ impl Bulkhead {
         &self,
         fill: impl FnOnce(&mut Batch) -> Result<(), E>,
     ) -> Result<Appended, E> {
-        BATCH.with_borrow_mut(|batch| {
-            batch.clear();
-            let appended = fill(batch).and_then(|()| Ok(self.append_batch(batch)?));
-            if batch.bytes() > KEPT_BATCH {
-                *batch = Batch::new();
-            }
-            appended
+        with_batch(|batch| {
+            fill(batch)?;
+            Ok(self.note(self.0.link.append(batch))?)
         })
     }
 
-    fn append_batch(&self, batch: &mut Batch) -> Result<Appended, AppendError> {
-        let outcome = self.0.link.append(batch);
+    /// As [`Self::append_with`], unless this request was carried out before: then nothing is filled in or appended.
+    pub(crate) fn append_once<E: From<AppendError>>(
+        &self,
+        request: KeyedRequest,
+        fill: impl FnOnce(&mut Batch) -> Result<(), E>,
+    ) -> Result<Outcome, E> {
+        if let Some(before) = self.find(&request)? {
+            return Ok(Outcome::Replayed(before));
+        }
+        with_batch(|batch| {
+            fill(batch)?;
+            // The same request may have been carried out meanwhile: the link looks once more.
+            match self.0.link.append_keyed(batch, request) {
+                Ok(Outcome::Replayed(before)) => Ok(Outcome::Replayed(before)),
+                Ok(Outcome::Appended(appended)) => Ok(Outcome::Appended(self.note(Ok(appended))?)),
+                Err(error) => Ok(Outcome::Appended(self.note(Err(error))?)),
+            }
+        })
+    }
+
+    fn find(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
+        let before = self.0.link.find(request)?;
+        let unreadable = self.0.link.take_unreadable_keys();
+        if unreadable > 0 {
+            tracing::error!(
+                unreadable,
+                "{unreadable} of the remembered Idempotency-Keys cannot be read: their repeats are taken for new requests"
+            );
+        }
+        Ok(before)
+    }
+
+    /// Takes note of what became of an append.
+    fn note(&self, outcome: Result<Appended, ring::AppendError>) -> Result<Appended, AppendError> {
         let full = matches!(outcome, Err(ring::AppendError::Full { .. }));
         // Loads are cheap on every core at once; stores would take the line from one to the other.
         if self.0.full.load(Ordering::Relaxed) != full {
@@ -174,4 +203,16 @@ impl Bulkhead {
             self.0.mark_due.store(!matches!(told, Ok(Sent::Done)), Ordering::Relaxed);
         }
     }
+}
+
+/// Lends the thread's batch, emptied.
+fn with_batch<T>(work: impl FnOnce(&mut Batch) -> T) -> T {
+    BATCH.with_borrow_mut(|batch| {
+        batch.clear();
+        let result = work(batch);
+        if batch.bytes() > KEPT_BATCH {
+            *batch = Batch::new();
+        }
+        result
+    })
 }

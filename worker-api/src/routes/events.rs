@@ -3,6 +3,7 @@
 use crate::{
     Bulkhead, RequestId, body,
     bulkhead::arrival_ms,
+    idempotency,
     parse::{self, Form, Rules},
     problem::{Kind, Problem, with_type},
 };
@@ -11,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::ring::{Appended, Batch};
+use bulkhead_proto::ring::{Appended, Batch, KeyedRequest, Outcome};
 
 pub(super) async fn accept(State(bulkhead): State<Bulkhead>, request: Request) -> Result<Response, Problem> {
     // The body first: a client that is refused while it still sends would not see why.
@@ -19,11 +20,22 @@ pub(super) async fn accept(State(bulkhead): State<Bulkhead>, request: Request) -
         body::read(request, bulkhead.settings().max_body, bulkhead.body_memory()).await?;
     let form = body::form_of(&head.headers)?;
     // No await from here on: the batch is the thread's.
-    let appended = append(&bulkhead, &body, form)?;
-    Ok(with_type(StatusCode::ACCEPTED, "application/json", receipt(appended)))
+    let request = idempotency::request(&head.headers, form, &body)?;
+    let outcome = append(&bulkhead, &body, form, request)?;
+    let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome;
+    let mut response = with_type(StatusCode::ACCEPTED, "application/json", receipt(appended));
+    if matches!(outcome, Outcome::Replayed(_)) {
+        response.headers_mut().extend([idempotency::REPLAYED]);
+    }
+    Ok(response)
 }
 
-fn append(bulkhead: &Bulkhead, body: &[u8], form: Form) -> Result<Appended, Problem> {
+fn append(
+    bulkhead: &Bulkhead,
+    body: &[u8],
+    form: Form,
+    request: Option<KeyedRequest>,
+) -> Result<Outcome, Problem> {
     let id = RequestId::current();
     let rules = Rules {
         arrived_ms: arrival_ms(),
@@ -40,7 +52,10 @@ fn append(bulkhead: &Bulkhead, body: &[u8], form: Form) -> Result<Appended, Prob
         // The parser knows the same bounds; this is for the day when it does not.
         refused.map_or(Ok(()), |error| Err(Problem::new(Kind::BadEvent, error.to_string())))
     };
-    bulkhead.append_with(fill)
+    match request {
+        None => bulkhead.append_with(fill).map(Outcome::Appended),
+        Some(request) => bulkhead.append_once(request, fill),
+    }
 }
 
 /// The answer, written by hand: this is the one that counts.

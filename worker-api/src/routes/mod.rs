@@ -52,4 +52,6 @@ async fn method_not_allowed(request: Request) -> Problem {
 }
 
 #[cfg(test)]
+mod keyed_tests;
+#[cfg(test)]
 mod tests;

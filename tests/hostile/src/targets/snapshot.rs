@@ -9,13 +9,13 @@ use bulkhead_proto::{
     codec,
     ids::{Commit, Generation, Seq},
     link::{AnalyticsLink, ApiLink, Memory},
-    ring::{AppendError, Consumer},
+    ring::{AppendError, Consumer, Key, KeyedRequest, Outcome},
     snapshot::{Summary, load, save},
 };
 use bulkhead_steps::{
-    datum::Tally,
+    datum::{Tally, batch},
     service::append,
-    world::{CAPACITY, SLOTS},
+    world::memory,
 };
 use std::{
     fs,
@@ -58,6 +58,14 @@ struct Pending {
     payload: Vec<u8>,
 }
 
+#[derive(Encode)]
+struct Keyed {
+    key: Vec<u8>,
+    digest: u128,
+    first: Seq,
+    last: Seq,
+}
+
 /// A number that is honest mostly, and else any.
 fn number(honest: u64, input: &mut Input<'_>) -> u64 {
     match input.byte() {
@@ -82,7 +90,7 @@ fn item(file: &mut Vec<u8>, item: &impl Encode, input: &mut Input<'_>) {
 /// A file whose check sums hold, mostly, whatever it says.
 fn file(input: &mut Input<'_>) -> Vec<u8> {
     const ANALYSED: u64 = 8;
-    let mut file = b"bulkhead snap 01".to_vec();
+    let mut file = b"bulkhead snap 02".to_vec();
     let (series, events) = (input.below(SERIES.len() + 3), input.below(24));
     let accepted = ANALYSED + events as u64;
     let head = Head {
@@ -111,7 +119,20 @@ fn file(input: &mut Input<'_>) -> Vec<u8> {
             input,
         );
     }
+    keyed_requests(&mut file, accepted, input);
     file
+}
+
+/// More of them than are remembered, mostly honest.
+fn keyed_requests(file: &mut Vec<u8>, accepted: u64, input: &mut Input<'_>) {
+    let keys = input.below(6) as u64;
+    item(file, &(number(keys, input) % 1024), input);
+    for key in 0..keys {
+        let text =
+            if input.byte() == 1 { input.bytes(80).to_vec() } else { format!("key-{key}").into_bytes() };
+        let (first, last) = (number(1, input), number(accepted, input));
+        item(file, &Keyed { key: text, digest: key.into(), first: Seq(first), last: Seq(last) }, input);
+    }
 }
 
 /// Loads what the input makes of a snapshot, or is.
@@ -162,14 +183,14 @@ pub(super) fn beside(bytes: &[u8]) {
 }
 
 fn check(path: &Path) {
-    let memory = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+    let memory = memory().expect("memory");
     let Ok(Some(summary)) = load(&memory, path) else { return };
     usable(&memory, &summary);
     // What was loaded is saved, and loaded, and the same.
     let again = path.with_extension("again");
     let saved = save(&memory, &again).expect("it can be saved");
     assert_eq!((saved.damage, saved.lost.len()), (None, 0));
-    let second = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+    let second = memory().expect("memory");
     let loaded = load(&second, &again).expect("it loads again").expect("it is there");
     assert_eq!(loaded, summary);
     let first = fs::read(&again).expect("the file");
@@ -194,13 +215,22 @@ fn usable(memory: &Memory, summary: &Summary) {
     assert_eq!(consumer.next(&mut payload), Ok(None));
 }
 
-/// New events come behind all that was ever accepted.
+/// New events come behind all that was ever accepted, and those of a keyed request once.
 fn goes_on(memory: &Memory, summary: &Summary) {
     let api = ApiLink::open_within(memory).expect("a link");
     match append(&api, &[event(0)]).expect("an event") {
         Ok(appended) => assert_eq!(appended.first, summary.next_seq),
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
+    let request = KeyedRequest { key: Key::new(b"mine").expect("a key"), digest: 5 };
+    let once = || api.append_keyed(&mut batch(&[event(1)]).expect("an event"), request);
+    match once() {
+        Ok(Outcome::Appended(first)) => assert_eq!(once(), Ok(Outcome::Replayed(first))),
+        // Another request's key, of all keys.
+        Ok(Outcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
+        Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
+    }
+    assert_eq!(api.take_unreadable_keys(), 0, "what was loaded can be read");
 }
 
 #[cfg(test)]
@@ -212,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("snapshot");
         fs::write(&path, file(&mut Input::new(&[4, 0, 3]))).expect("a file");
-        let memory = Memory::create(CAPACITY, SLOTS - 1, 1).expect("memory");
+        let memory = memory().expect("memory");
         let summary = load(&memory, &path).expect("it loads").expect("it is there");
         assert_eq!((summary.series, summary.pending), (4, 3));
     }

@@ -4,6 +4,7 @@ pub mod append;
 mod board;
 mod commit;
 mod consume;
+mod keyed;
 mod plants;
 mod repair;
 pub mod snapshot;
@@ -14,7 +15,7 @@ use crate::scenario::Scenario;
 /// Every scenario that must be right at every step.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Scenario> {
-    [append::ALL, consume::ALL, commit::ALL, take_over::ALL, repair::ALL, board::ALL].concat()
+    [append::ALL, keyed::ALL, consume::ALL, commit::ALL, take_over::ALL, repair::ALL, board::ALL].concat()
 }
 
 /// Every scenario with a fault, each of which must be found.

@@ -2,7 +2,10 @@
 //!
 //! They are made of the real ones, whose stores are noted down and carried out otherwise.
 
-use super::append::THREE;
+use super::{
+    append::THREE,
+    keyed::{AROUND_THE_LOG, request_around_the_log},
+};
 use crate::{
     child::Region,
     datum::batch,
@@ -17,7 +20,7 @@ use bulkhead_proto::{
     fds::{FdName, Inherited},
     ids::Position,
     link::AnalyticsLink,
-    ring::Appender,
+    ring::{Appender, KeyLog},
     segment::{Kind, ReadWrite},
     shared::ReadWords as _,
     state_memory::StateMemory,
@@ -37,6 +40,7 @@ struct Plant {
 pub(super) const ALL: &[&dyn Scenario] = &[
     &Plant { name: "plant_head_before_the_bytes", of: "append", act: head_before_the_bytes },
     &Plant { name: "plant_tail_in_place", of: "append", act: tail_in_place },
+    &Plant { name: "plant_key_behind_the_flip", of: AROUND_THE_LOG, act: key_behind_the_flip },
     &Plant {
         name: "plant_commit_before_the_record",
         of: "commit_known_series",
@@ -130,6 +134,20 @@ fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
             page.carry_out(&Write::Word(word, value));
         }
         flip.into_iter().for_each(|(word, value)| page.carry_out(&Write::Word(word, value + 1)));
+    })
+}
+
+/// A retry of a client whose answer was lost would be counted twice.
+fn key_behind_the_flip(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
+    let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
+    let keys = Deferred::new(ReadWrite::map(fds.take(FdName::Keys)?, Kind::Keys)?);
+    let (mut appender, log) = (Appender::attach(events, page), KeyLog::new(keys.clone()));
+    let mut batch = batch(THREE)?;
+    region.run(|| {
+        appender.append_keyed(&mut batch, request_around_the_log()?, &log, || Position(0))?;
+        keys.take().iter().for_each(|write| keys.carry_out(write));
+        Ok(())
     })
 }
 

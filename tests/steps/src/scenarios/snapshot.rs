@@ -6,12 +6,12 @@ use crate::{
     datum::{Datum, datum},
     scenario::{History, Scenario},
     service::{Analysis, append},
-    world::{CAPACITY, SLOTS, World},
+    world::{World, memory},
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
     fds::Inherited,
-    link::{AnalyticsLink, ApiLink, Memory},
+    link::{AnalyticsLink, ApiLink},
     snapshot::{load, save},
     words::Role,
 };
@@ -57,7 +57,7 @@ impl Scenario for Way {
     }
 
     fn act(&self, _: &mut Inherited, region: &Region) -> Result<()> {
-        let (memory, path) = (Memory::create(CAPACITY, SLOTS - 1, 1)?, path(region)?);
+        let (memory, path) = (memory()?, path(region)?);
         match self {
             Self::Save => {
                 load(&memory, &path)?;

@@ -94,7 +94,8 @@ pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<Sou
     let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
     let bell = Bell::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
-    Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, cursor, bell)), table(state)?))
+    let keys = ReadWrite::map(open("keys", true)?, Kind::Keys)?;
+    Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, bell)), table(state)?))
 }
 
 /// The writing end at work.
