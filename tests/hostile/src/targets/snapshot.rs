@@ -15,7 +15,7 @@ use bulkhead_proto::{
 use bulkhead_steps::{
     datum::{Tally, batch},
     service::append,
-    world::memory,
+    world,
 };
 use std::{
     fs,
@@ -183,14 +183,14 @@ pub(super) fn beside(bytes: &[u8]) {
 }
 
 fn check(path: &Path) {
-    let memory = memory().expect("memory");
+    let memory = world::memory().expect("memory");
     let Ok(Some(summary)) = load(&memory, path) else { return };
     usable(&memory, &summary);
     // What was loaded is saved, and loaded, and the same.
     let again = path.with_extension("again");
     let saved = save(&memory, &again).expect("it can be saved");
     assert_eq!((saved.damage, saved.lost.len()), (None, 0));
-    let second = memory().expect("memory");
+    let second = world::memory().expect("memory");
     let loaded = load(&second, &again).expect("it loads again").expect("it is there");
     assert_eq!(loaded, summary);
     let first = fs::read(&again).expect("the file");
@@ -242,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("snapshot");
         fs::write(&path, file(&mut Input::new(&[4, 0, 3]))).expect("a file");
-        let memory = memory().expect("memory");
+        let memory = world::memory().expect("memory");
         let summary = load(&memory, &path).expect("it loads").expect("it is there");
         assert_eq!((summary.series, summary.pending), (4, 3));
     }

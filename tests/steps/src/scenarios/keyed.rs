@@ -58,9 +58,9 @@ fn request(number: u64) -> Result<KeyedRequest> {
     Ok(KeyedRequest { key, digest: u128::MAX - u128::from(number) })
 }
 
-/// What the request of that number, of those before, was answered.
+/// What the request of that number, of those before, was answered. One event without a key comes first.
 const fn answered(number: u64) -> Appended {
-    Appended { first: Seq(number + 1), last: Seq(number + 1) }
+    Appended { first: Seq(number + 2), last: Seq(number + 2) }
 }
 
 impl Keyed {
@@ -107,6 +107,7 @@ impl Scenario for Keyed {
 
     fn prepare(&self, world: &World) -> Result<History> {
         let mut history = History::default();
+        history.continue_with(world, &[datum("BOS", 7, 64)], 0)?;
         let api = ApiLink::open_within(&world.memory)?;
         for number in 0..self.before {
             let datum = datum("ATL", u32::try_from(number)?, 56);
