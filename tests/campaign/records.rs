@@ -66,8 +66,22 @@ pub(crate) enum Answer {
     Full,
     /// The connection broke: accepted or not.
     Lost(String),
+    /// The same of a request with a key, which was sent again.
+    Retried(String),
     /// What must not be.
     Wrong(String),
+}
+
+impl Answer {
+    /// Whether there was none.
+    pub(crate) const fn is_missing(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Retried(_))
+    }
+
+    /// Whether the request is sent again.
+    pub(crate) const fn goes_on(&self) -> bool {
+        matches!(self, Self::Full | Self::Retried(_))
+    }
 }
 
 impl Request {

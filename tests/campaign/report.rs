@@ -32,6 +32,7 @@ struct Requests {
     accepted: usize,
     full: usize,
     lost: usize,
+    retried: usize,
     wrong: usize,
 }
 
@@ -73,6 +74,7 @@ impl Report {
                 Answer::Accepted(..) => requests.accepted += 1,
                 Answer::Full => requests.full += 1,
                 Answer::Lost(_) => requests.lost += 1,
+                Answer::Retried(_) => requests.retried += 1,
                 Answer::Wrong(_) => requests.wrong += 1,
             }
         }
@@ -136,12 +138,12 @@ fn recoveries(records: &Records, worker: &str) -> Span {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Requests { accepted, full, lost, wrong } = self.requests;
+        let Requests { accepted, full, lost, retried, wrong } = self.requests;
         let ms = |us: u64| us as f64 / 1e3;
         writeln!(f, "\nseed {}, {} events in {:.1} s", self.seed, self.events, self.seconds)?;
         writeln!(
             f,
-            "requests: {accepted} accepted, {full} refused and repeated, {lost} lost, {wrong} wrong\n"
+            "requests: {accepted} accepted, {full} refused and repeated, {lost} lost, {retried} lost and repeated, {wrong} wrong\n"
         )?;
         writeln!(f, "{:>8}  {:>9}  right, and what", "examined", "wrong")?;
         for check in &self.checks {

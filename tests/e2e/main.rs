@@ -13,6 +13,7 @@ mod example;
 mod faults;
 mod flights;
 mod isolation;
+mod keys;
 mod leaks;
 mod outages;
 mod poison;

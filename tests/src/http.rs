@@ -81,6 +81,15 @@ impl Client {
         received(request.send(body))
     }
 
+    /// Posts events under an `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn post_keyed(&self, key: &str, content_type: &str, body: &str) -> Result<Answer, Failure> {
+        let request = self.agent.post(format!("{}/v1/events", self.base)).content_type(content_type);
+        received(request.header("idempotency-key", key).send(body))
+    }
+
     /// Posts JSON to `/v1/events`.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub struct KeyReused;
 #[derive(Debug)]
 pub struct Recall<K> {
     log: KeyLog<K>,
-    /// The number of each key's last entry. Some of them count no more: they are thrown out when room is needed.
+    /// The number of each key's last entry. Some of them count no more: see [`Self::catch_up`].
     index: HashMap<Key, u64>,
     /// The entries before this number are in the index.
     seen: u64,
@@ -59,16 +59,17 @@ impl<K: ReadWords> Recall<K> {
 
     /// Reads the entries that were written since, by this process or by another generation.
     fn catch_up(&mut self, tail: &Tail) {
+        // Who counts no more is not looked for one by one: an index that is a third stale begins anew, in the same memory.
+        if self.index.len() as u64 > self.log.window() * 3 / 2 {
+            self.index.clear();
+            self.seen = 0;
+        }
         let numbers = self.log.numbers(tail);
         for number in numbers.start.max(self.seen)..numbers.end {
-            let Some(batch) = self.log.read(number, tail) else {
-                self.unreadable += 1;
-                continue;
-            };
-            if self.index.len() == self.index.capacity() {
-                self.index.retain(|_, number| numbers.contains(number));
+            match self.log.read(number, tail) {
+                Some(batch) => drop(self.index.insert(batch.request.key, number)),
+                None => self.unreadable += 1,
             }
-            self.index.insert(batch.request.key, number);
         }
         self.seen = numbers.end;
     }

@@ -166,6 +166,14 @@ pub(super) fn end(
     if let Some(damage) = &saved.damage {
         tracing::error!(event_name = "state_lost", "not all pending events could be read: {damage}");
     }
+    if saved.lost_keys > 0 {
+        let keys = saved.lost_keys;
+        tracing::error!(
+            event_name = "state_lost",
+            keys,
+            "{keys} of the remembered Idempotency-Keys cannot be read and are not in the snapshot"
+        );
+    }
     if settled {
         marks.close(Numbers { generation, crash, seq: saved.next_seq }).context("marks")?;
     }

@@ -1,7 +1,7 @@
 //! Each kill and each death belong together, and nothing else went wrong.
 
 use super::Check;
-use crate::records::{Answer, Got, Kill, Records, Told};
+use crate::records::{Got, Kill, Records, Told};
 use std::collections::HashMap;
 
 /// Lines that tell of something that no kill of a worker excuses.
@@ -76,7 +76,7 @@ fn broken_off(records: &Records) -> Check {
     let mut excused = |at: u64, end: u64, finding: &dyn Fn() -> String| {
         check.holds(outages.iter().any(|(from, to)| at <= *to && end >= *from), finding);
     };
-    for request in records.requests.iter().filter(|request| matches!(request.answer, Answer::Lost(_))) {
+    for request in records.requests.iter().filter(|request| request.answer.is_missing()) {
         excused(request.at, request.at + request.took, &|| format!("{request:?}"));
     }
     for read in records.reads.iter().filter(|read| matches!(read.got, Got::Lost(_))) {

@@ -42,11 +42,19 @@ impl Counts {
     pub(super) fn check(&self, records: &Records) -> Vec<Check> {
         let mut accepted = Check::of("events answered 2xx, and counted");
         let mut open = Check::of("requests whose answer was lost, and counted whole or not at all");
+        let mut again = Check::of("requests with a key whose answer was lost, and counted whole");
         let mut fates: Vec<Vec<Fate>> = vec![vec![Fate::Unsent; records.run.events]; WRITERS];
         for request in &records.requests {
             let fate = match &request.answer {
                 Answer::Accepted(..) => Fate::Accepted,
                 Answer::Lost(_) => Fate::Open,
+                Answer::Retried(_) => {
+                    let within = self.within(request);
+                    again.holds(within == request.count, || {
+                        format!("{within} events are counted of {request:?}")
+                    });
+                    continue;
+                }
                 Answer::Full | Answer::Wrong(_) => continue,
             };
             for id in request.ids() {
@@ -61,7 +69,7 @@ impl Counts {
                 open.holds(whole, || format!("{within} events are counted of {request:?}"));
             }
         }
-        vec![accepted, open, self.nothing_else(&fates), sent_as_planned(records)]
+        vec![accepted, open, again, self.nothing_else(&fates), sent_as_planned(records)]
     }
 
     /// Nothing is counted but what was sent; by bits, since what nobody sent has no id that could be asked for.
@@ -91,7 +99,7 @@ fn sent_as_planned(records: &Records) -> Check {
     let mut check = Check::of("requests answered 202 or 503, or broken off");
     let mut sent = 0;
     for request in &records.requests {
-        sent += if request.answer == Answer::Full { 0 } else { request.count };
+        sent += if request.answer.goes_on() { 0 } else { request.count };
         check.holds(!matches!(request.answer, Answer::Wrong(_)), || format!("{request:?}"));
     }
     check.holds(sent == records.run.events, || format!("{sent} of {} events were sent", records.run.events));

@@ -5,7 +5,7 @@ use crate::{
     plan::READERS,
     records::{Answer, Counted, Got, Read, Records, Stats},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What one reader has seen so far.
 #[derive(Default)]
@@ -71,16 +71,16 @@ struct Accepted {
 
 impl Accepted {
     fn of(records: &Records) -> Self {
-        let (mut sure, mut possible) = (Vec::new(), Vec::new());
+        let (mut sure, mut possible, mut begun) = (Vec::new(), Vec::new(), HashSet::new());
         for request in &records.requests {
             let count = request.count as u64;
-            match request.answer {
-                Answer::Accepted(..) => {
-                    sure.push((request.at + request.took, count));
-                    possible.push((request.at, count));
-                }
-                Answer::Lost(_) => possible.push((request.at, count)),
-                Answer::Full | Answer::Wrong(_) => {}
+            if matches!(request.answer, Answer::Accepted(..)) {
+                sure.push((request.at + request.took, count));
+            }
+            let refused = matches!(request.answer, Answer::Full | Answer::Wrong(_));
+            // What was sent several times under a key was possible from the first time on.
+            if !refused && begun.insert((request.writer, request.first)) {
+                possible.push((request.at, count));
             }
         }
         Self { sure: sums(sure), possible: sums(possible) }

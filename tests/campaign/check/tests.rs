@@ -103,6 +103,31 @@ fn a_lost_a_doubled_and_a_torn_event_are_found() {
     finds("requests answered 202", |records| records.requests[0].answer = Answer::Wrong("500".into()));
 }
 
+/// The request whose answer was lost has a key, and was accepted before or behind that.
+fn sent_again(records: &mut Records) {
+    let lost = &mut records.requests[2];
+    let again = Request { at: 125, answer: Answer::Accepted(11, 15), ..lost.clone() };
+    lost.answer = Answer::Retried("broken".into());
+    records.requests.push(again);
+}
+
+#[test]
+fn a_request_that_was_sent_again_and_counted_torn_twice_or_not_at_all_is_found() {
+    assert_eq!(found(sent_again), Vec::<&str>::new());
+    finds("requests with a key", |records| {
+        sent_again(records);
+        records.series.pop();
+    });
+    finds("totals", |records| {
+        sent_again(records);
+        records.run.stats.accepted = 20;
+    });
+    finds("requests answered 202", |records| {
+        sent_again(records);
+        records.requests.pop();
+    });
+}
+
 #[test]
 fn seqs_that_are_given_twice_or_never_are_found() {
     finds("seqs of answers", |records| records.requests[1].answer = Answer::Accepted(1, 9));

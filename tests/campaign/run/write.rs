@@ -20,7 +20,7 @@ use std::{
 /// The sizes of batches: most are small, so that there are many requests, and most events come in large ones.
 const SIZES: [usize; 8] = [1, 1, 2, 3, 5, 8, 20, 60];
 
-/// How long to wait before a refused request is sent again, unless something happens first.
+/// How long to wait before a request is sent again, unless something happens first.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// One writer. Its events are numbered in the order in which it sends them.
@@ -54,22 +54,29 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Sends the next events until they are accepted, or the answer is lost.
+    /// Sends the next events until they are accepted, or the answer is lost; with a key, until they are accepted.
     fn post(&mut self, count: usize) {
         let first = self.next;
         self.next += count;
         self.stage.begun[self.number].store(self.next, Ordering::Relaxed);
         let ids = (first..self.next).map(|number| EventId { writer: self.number, number });
         let (content_type, body) = if self.rng.bool() { array(ids) } else { lines(ids) };
+        let key = self.rng.bool().then(|| format!("{}-{first}", self.number));
         loop {
             self.stage.assert_in_time();
             let sent = Instant::now();
-            let answer = answer(self.client.post("/v1/events", content_type, &body), count);
-            let refused = answer == Answer::Full;
+            let answer = match &key {
+                None => answer(self.client.post("/v1/events", content_type, &body), count),
+                Some(key) => match answer(self.client.post_keyed(key, content_type, &body), count) {
+                    Answer::Lost(why) => Answer::Retried(why),
+                    other => other,
+                },
+            };
+            let goes_on = answer.goes_on();
             let took = super::micros(sent.elapsed());
             let at = self.stage.us(sent);
             self.stage.requests.write(&Request { at, took, writer: self.number, first, count, answer });
-            if !refused {
+            if !goes_on {
                 return;
             }
             self.stage.bulkhead.log().pause(RETRY);

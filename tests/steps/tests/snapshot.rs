@@ -1,6 +1,6 @@
 //! The snapshot of an orderly stop: a supervisor that dies while it saves or loads it.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Error, Result, ensure};
 use bulkhead_proto::{
     fds::Bequest,
     link::{AnalyticsLink, ApiLink},
@@ -13,7 +13,7 @@ use bulkhead_steps::{
     scenario::History,
     scenarios::{
         find,
-        snapshot::{COMMITTED_SINCE, SINCE},
+        snapshot::{COMMITTED_SINCE, KEY_BEFORE, KEY_SINCE, SINCE, request},
     },
     tracee::Tracee,
     world::{World, windows_of_process},
@@ -32,11 +32,15 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
     Ok((child, history))
 }
 
-/// What a supervisor that starts anew finds in the snapshot.
-fn restarted(path: &Path, data: &[Datum]) -> Result<Reached> {
+/// What a supervisor that starts anew finds in the snapshot, and whether the later request is known.
+fn restarted(path: &Path, data: &[Datum]) -> Result<(Reached, bool)> {
     let world = World::new(BODY)?;
     load(&world.memory, path)?.context("no snapshot")?;
-    recovery::check(&world, data)
+    let api = ApiLink::open_within(&world.memory)?;
+    let [before, since] =
+        [KEY_BEFORE, KEY_SINCE].map(|key| Ok::<_, Error>(api.find(&request(key)?)?.is_some()));
+    ensure!(before?, "the former request is forgotten");
+    Ok((recovery::check(&world, data)?, since?))
 }
 
 #[test]
@@ -58,8 +62,9 @@ fn a_supervisor_that_dies_while_it_saves_leaves_the_former_snapshot_or_the_new_o
         }
         seen = look();
         images += 1;
-        let found = restarted(&path, &data)?;
+        let (found, since) = restarted(&path, &data)?;
         ensure!(found == before || found == after, "{found:?} is neither {before:?} nor {after:?}");
+        ensure!(since == (found == after), "{found:?}, and the key of what came since: {since}");
         ensure!(reached <= found, "the former snapshot came back");
         reached = found;
         Ok(())
@@ -102,7 +107,7 @@ fn a_supervisor_that_dies_while_it_loads_can_load_again() -> Result<()> {
         images += 1;
         copy.restore(&image);
         half_loaded(&copy, &history.data, history.before)?;
-        ensure!(restarted(&path, &history.data)? == history.before);
+        ensure!(restarted(&path, &history.data)? == (history.before, false));
         Ok(())
     })?;
     copy.restore(&image);

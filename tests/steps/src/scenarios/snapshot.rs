@@ -3,15 +3,16 @@
 
 use crate::{
     child::Region,
-    datum::{Datum, datum},
+    datum::{Datum, batch, datum},
     scenario::{History, Scenario},
-    service::{Analysis, append},
+    service::Analysis,
     world::{World, memory},
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
     fds::Inherited,
     link::{AnalyticsLink, ApiLink},
+    ring::{Key, KeyedRequest},
     snapshot::{load, save},
     words::Role,
 };
@@ -25,6 +26,20 @@ enum Way {
     /// Over a former snapshot, of which the memory was loaded before [`SINCE`] came.
     Save,
     Load,
+}
+
+/// The key of the last request before the former snapshot.
+pub const KEY_BEFORE: &str = "before";
+
+/// The key of the request that came with [`SINCE`].
+pub const KEY_SINCE: &str = "since";
+
+/// A request with a key.
+///
+/// # Errors
+/// When that is no key.
+pub fn request(key: &str) -> Result<KeyedRequest> {
+    Ok(KeyedRequest { key: Key::new(key.as_bytes()).context("no key")?, digest: 3 })
 }
 
 /// What was accepted between the former snapshot and the one that is saved.
@@ -53,6 +68,10 @@ impl Scenario for Way {
         let mut history = History::default();
         history.continue_with(world, &[datum("ATL", 1, 56), datum("BOS", 2, 64), datum("CLT", 3, 56)], 3)?;
         history.continue_with(world, &[datum("BOS", 4, 56), datum("ATL", 5, 104), datum("ATL", 6, 56)], 1)?;
+        let last = datum("CLT", 7, 64);
+        ApiLink::open_within(&world.memory)?.append_keyed(&mut batch(&[last])?, request(KEY_BEFORE)?)?;
+        history.data.push(last);
+        history.before.accepted += 1;
         Ok(history)
     }
 
@@ -61,7 +80,7 @@ impl Scenario for Way {
         match self {
             Self::Save => {
                 load(&memory, &path)?;
-                append(&ApiLink::open_within(&memory)?, SINCE)??;
+                ApiLink::open_within(&memory)?.append_keyed(&mut batch(SINCE)?, request(KEY_SINCE)?)?;
                 let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&memory)?)?;
                 analysis.apply(COMMITTED_SINCE)?;
                 analysis.commit()?;
