@@ -66,12 +66,10 @@ impl<'a> Writer<'a> {
             self.stage.assert_in_time();
             let sent = Instant::now();
             let answer = match &key {
-                None => answer(self.client.post("/v1/events", content_type, &body), count),
-                Some(key) => match answer(self.client.post_keyed(key, content_type, &body), count) {
-                    Answer::Lost(why) => Answer::Retried(why),
-                    other => other,
-                },
+                Some(key) => self.client.post_keyed(key, content_type, &body),
+                None => self.client.post("/v1/events", content_type, &body),
             };
+            let answer = answer_of(answer, count, key.is_some());
             let goes_on = answer.goes_on();
             let took = super::micros(sent.elapsed());
             let at = self.stage.us(sent);
@@ -84,7 +82,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn answer(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize) -> Answer {
+fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize, keyed: bool) -> Answer {
     match result {
         Ok(answer) if answer.status == 202 => {
             let receipt = answer.json();
@@ -98,6 +96,7 @@ fn answer(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize) -
         }
         Ok(answer) if answer.status == 503 && !answer.header("retry-after").is_empty() => Answer::Full,
         Ok(answer) => Answer::Wrong(format!("{} {}", answer.status, answer.body)),
+        Err(Failure::Broken(why)) if keyed => Answer::Retried(why),
         Err(Failure::Broken(why)) => Answer::Lost(why),
         Err(Failure::Refused) => Answer::Wrong("connection refused".to_owned()),
     }
