@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let socket = cli.socket.as_deref();
     match cli.verb {
         Verb::Run { config } => commands::run(config.as_deref(), socket),
-        Verb::Check { config } => commands::check(config.as_deref()),
+        Verb::Check { config, json } => commands::check(config.as_deref(), json),
         Verb::Status { json } => commands::status(json, socket),
         Verb::Restart { worker } => commands::restart(worker, socket),
         Verb::Stop { worker } => commands::stop(worker, socket),

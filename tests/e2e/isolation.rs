@@ -25,6 +25,29 @@ fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
 }
 
 #[test]
+fn a_worker_sees_its_own_environment_and_what_is_passed_on_and_nothing_else() {
+    let program = "echo seen: $(env | sort); exec sleep infinity";
+    let bulkhead = Home::new(&format!(
+        "[[worker]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"{program}\"]\ncwd = \"/\"\n\
+         env = {{ OWN = \"1\" }}\npass_env = [\"BULKHEAD_STATE_DIR\", \"NOT_SET\"]\n"
+    ))
+    .start();
+    let seen = bulkhead
+        .log()
+        .from_start()
+        .wait_for("what it sees", |line| line.text("message").starts_with("seen: "));
+    let seen = seen.text("message");
+    for present in ["OWN=1", "BULKHEAD_STATE_DIR=", "BULKHEAD_WORKER=idle", "BULKHEAD_API_URL=http", "PWD=/"]
+    {
+        assert!(seen.contains(present), "{present} is not seen: {seen}");
+    }
+    // The tests set it for the supervisor, which does not pass it on.
+    for absent in ["BULKHEAD_API_LISTEN", "NOT_SET"] {
+        assert!(!seen.contains(absent), "{absent} is seen: {seen}");
+    }
+}
+
+#[test]
 fn workers_hold_their_own_pipes_and_no_file_of_the_supervisor() {
     let bulkhead = Home::new("").start();
     for worker in ["api", "analytics"] {

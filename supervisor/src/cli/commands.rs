@@ -11,6 +11,7 @@ use crate::{
 };
 use bulkhead_proto::words::FaultKind;
 use std::{
+    ffi::OsString,
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
@@ -27,6 +28,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// As [`variable`]; a path need not be UTF-8.
+fn any_variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("bulkhead: {error}");
     code.into()
@@ -35,9 +41,9 @@ fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 /// `bulkhead run`.
 #[must_use]
 pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (plan, source) = match config::load(config, &variable) {
+    let (plan, source) = match config::load(config, &any_variable) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(USAGE, &error),
+        Err(diagnosis) => return refuse(&diagnosis),
     };
     let log = match log::start(plan.log) {
         Ok(log) => log,
@@ -55,14 +61,24 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 
 /// `bulkhead check`.
 #[must_use]
-pub fn check(config: Option<&Path>) -> ExitCode {
-    match config::load(config, &variable) {
-        Ok((plan, source)) => {
-            say(&format!("{source}: good; {} workers, the API at {}", plan.workers.len(), plan.listen));
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(USAGE, &error),
+pub fn check(config: Option<&Path>, json: bool) -> ExitCode {
+    let executable = std::env::current_exe().unwrap_or_default();
+    let (plan, diagnosis) = config::check(config, &any_variable, &executable);
+    if json {
+        say(&serde_json::to_string_pretty(&diagnosis.told()).unwrap_or_default());
+        return if plan.is_some() { ExitCode::SUCCESS } else { USAGE.into() };
     }
+    let Some(plan) = plan else { return refuse(&diagnosis) };
+    anstream::eprint!("{}", diagnosis.render(true));
+    let source = diagnosis.source();
+    say(&format!("{source}: good; {} workers, the API at {}", plan.workers.len(), plan.listen));
+    ExitCode::SUCCESS
+}
+
+/// Shows what is wrong with a configuration; in colours where those are wanted.
+fn refuse(diagnosis: &config::Diagnosis) -> ExitCode {
+    anstream::eprint!("{}", diagnosis.render(true));
+    USAGE.into()
 }
 
 /// `bulkhead status`.
@@ -100,8 +116,8 @@ pub fn fault(worker: String, kind: FaultKind, socket: Option<&Path>) -> ExitCode
 
 fn command(command: Command, socket: Option<&Path>, show: impl FnOnce(Reply) -> String) -> ExitCode {
     // A configuration that cannot be read must not keep the operator from a supervisor that runs.
-    let state_dir =
-        config::load(None, &variable).map_or_else(|_| "bulkhead-state".into(), |(plan, _)| plan.state_dir);
+    let state_dir = config::load(None, &any_variable)
+        .map_or_else(|_| "bulkhead-state".into(), |(plan, _)| plan.state_dir);
     let places = control::paths::client(socket, &variable, &state_dir);
     match call(&places, command) {
         Ok(reply) if reply.outcome == Ended::Done => {

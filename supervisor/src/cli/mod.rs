@@ -37,6 +37,10 @@ pub enum Verb {
         /// As for `run`.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// As one JSON object: source (null for the built-in defaults), ok, problems (severity, line, column, message,
+        /// help; line, column and help may be null).
+        #[arg(long)]
+        json: bool,
     },
     /// Show the workers and the link between them.
     Status {

@@ -1,16 +1,26 @@
 //! The configuration: where it is found, how it is read, and the [`Plan`] that comes of it.
 
+mod diagnosis;
+mod file;
 pub mod plan;
+mod problem;
 mod reader;
 mod sections;
+mod survey;
+mod syntax;
 pub mod units;
+mod words;
+mod worker;
 
+pub use diagnosis::Diagnosis;
 pub use plan::{Listen, LogFormat, LogPlan, Plan, WorkerPlan};
-pub use reader::Problem;
+pub use problem::{Fault, Problem, Severity};
 pub use sections::Overrides;
 
-use reader::{Problems, Section};
+use problem::Notes;
+use reader::Section;
 use std::{
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
 };
@@ -18,6 +28,9 @@ use toml::de::DeTable;
 
 /// Where a packaged installation keeps its configuration.
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
+
+/// Looks up the environment.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Where a configuration came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,81 +50,78 @@ impl fmt::Display for Source {
     }
 }
 
-/// Everything that is wrong with a configuration, each with its place.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    source: Source,
-    text: String,
-    problems: Vec<Problem>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            match problem.place(&self.text) {
-                Some((line, column)) => {
-                    write!(f, "{newline}{}:{line}:{column}: {}", self.source, problem.message)?;
-                }
-                None => write!(f, "{newline}{}: {}", self.source, problem.message)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// Finds and reads the configuration: `--config`, else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it is there, else the
-/// built-in defaults. `variable` looks up the environment.
+/// built-in defaults. A variable that is set to nothing counts as not set.
 ///
 /// # Errors
 /// All that is wrong, at once.
-pub fn load(
-    option: Option<&Path>,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Plan, Source), ConfigError> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let overrides = Overrides {
-        listen: set("BULKHEAD_API_LISTEN"),
-        state_dir: set("BULKHEAD_STATE_DIR").map(PathBuf::from),
-        // systemd may name several, separated by colons: the first is ours.
-        default_state_dir: set("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from)),
-        default_token: set("CREDENTIALS_DIRECTORY")
-            .map(|folder| Path::new(&folder).join("token"))
-            .filter(|path| path.exists()),
-    };
-    let named = option.map(Path::to_owned).or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
-    let system = || Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists());
-    let Some(path) = named.or_else(system) else {
-        return parse("", Source::Defaults, &overrides).map(|plan| (plan, Source::Defaults));
-    };
-    let source = Source::File(path.clone());
-    let text = std::fs::read_to_string(&path).map_err(|error| ConfigError {
-        source: source.clone(),
-        text: String::new(),
-        problems: vec![Problem::general(format!("cannot read the configuration: {error}"))],
-    })?;
-    parse(&text, source.clone(), &overrides).map(|plan| (plan, source))
+pub fn load(option: Option<&Path>, variable: Variable<'_>) -> Result<(Plan, Source), Diagnosis> {
+    let (plan, diagnosis, _) = read(option, variable);
+    plan.map(|plan| (plan, diagnosis.source.clone())).ok_or(diagnosis)
+}
+
+/// As [`load`]; looks also at what can be looked at without running: programs, directories, the token. There is a plan
+/// unless there is an error. `executable` is the supervisor's own.
+#[must_use]
+pub fn check(option: Option<&Path>, variable: Variable<'_>, executable: &Path) -> (Option<Plan>, Diagnosis) {
+    let (plan, mut diagnosis, notes) = read(option, variable);
+    if let Some(plan) = &plan {
+        survey::survey(plan, &notes, variable, executable);
+        diagnosis.problems.extend(notes.problems());
+    }
+    (plan.filter(|_| diagnosis.ok()), diagnosis)
 }
 
 /// Reads a configuration's text.
 ///
 /// # Errors
 /// All that is wrong, in the order of the text.
-pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Plan, ConfigError> {
-    let problems = Problems::default();
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        problems.borrow_mut().push(Problem { span: error.span(), message: error.message().to_owned() });
+pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Plan, Diagnosis> {
+    let (plan, diagnosis, _) = understand(text.to_owned(), source, overrides);
+    plan.ok_or(diagnosis)
+}
+
+fn read(option: Option<&Path>, variable: Variable<'_>) -> (Option<Plan>, Diagnosis, Notes) {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let overrides = overrides(&set);
+    let named = option.map(Path::to_owned).or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
+    let system = || Some(PathBuf::from(SYSTEM_FILE)).filter(|path| path.exists());
+    let Some(path) = named.or_else(system) else {
+        return understand(String::new(), Source::Defaults, &overrides);
+    };
+    let by_variable = option.is_none() && set("BULKHEAD_CONFIG").is_some();
+    match file::read(&path) {
+        Ok(text) => understand(text, Source::File(path), &overrides),
+        Err(mut refusal) => {
+            if by_variable {
+                refusal.fault.help = Some("the environment variable BULKHEAD_CONFIG names this file".into());
+            }
+            let problems = vec![Problem::new(refusal.fault, refusal.span)];
+            (None, Diagnosis { source: Source::File(path), text: refusal.text, problems }, Notes::default())
+        }
     }
-    let plan = sections::plan(Section::root(table.get_ref(), &problems), overrides, &problems);
-    let mut problems = problems.into_inner();
-    if problems.is_empty() {
-        return Ok(plan);
+}
+
+/// What the environment adds to the file. systemd may name several directories, separated by colons: the first is ours.
+fn overrides(set: &dyn Fn(&str) -> Option<OsString>) -> Overrides {
+    Overrides {
+        listen: set("BULKHEAD_API_LISTEN").map(|listen| listen.to_string_lossy().into_owned()),
+        state_dir: set("BULKHEAD_STATE_DIR").map(PathBuf::from),
+        default_state_dir: set("STATE_DIRECTORY").and_then(|list| std::env::split_paths(&list).next()),
+        default_token: set("CREDENTIALS_DIRECTORY")
+            .map(|folder| Path::new(&folder).join("token"))
+            .filter(|path| path.exists()),
     }
-    problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-    Err(ConfigError { source, text: text.to_owned(), problems })
+}
+
+fn understand(text: String, source: Source, overrides: &Overrides) -> (Option<Plan>, Diagnosis, Notes) {
+    let notes = Notes::default();
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let plan = sections::plan(Section::root(table.get_ref(), &notes), overrides, &notes);
+    syntax::note(&text, &errors, &notes);
+    let problems = notes.problems();
+    let plan = Some(plan).filter(|_| problems.is_empty());
+    (plan, Diagnosis { source, text, problems }, notes)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a configuration comes to: a value that can only be executed.
 
+use super::problem::Fault;
 use crate::step::Policy;
 use bulkhead_proto::{settings::Limits, words::Role};
 use std::{
@@ -76,25 +77,21 @@ impl Listen {
     /// Reads `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/bulkhead/api.sock`.
     ///
     /// # Errors
-    /// Text for a person.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wanted = |why: &str| {
-            Err(format!(
-                "wanted an address such as \"127.0.0.1:8080\" or \"unix:/run/bulkhead/api.sock\", found {text:?}{why}"
-            ))
-        };
+    /// When it is neither.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let fault = |wanted: &str| Err(Fault::new(format!("{text:?} is not an address"), wanted));
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
-                _ if !path.starts_with('/') => wanted(" (the path must begin with /)"),
+                _ if !path.starts_with('/') => fault("wanted unix: and a path that begins with /"),
                 _ if path.len() > MAX_SOCKET_PATH => {
-                    wanted(&format!(" (the path is longer than {MAX_SOCKET_PATH} bytes)"))
+                    fault(&format!("wanted a path of at most {MAX_SOCKET_PATH} bytes"))
                 }
                 _ => Ok(Self::Unix(path.into())),
             };
         }
         match text.replace("localhost:", "127.0.0.1:").parse() {
             Ok(address) => Ok(Self::Tcp(address)),
-            Err(_) => wanted(""),
+            Err(_) => fault("wanted one such as \"127.0.0.1:8080\" or \"unix:/run/bulkhead/api.sock\""),
         }
     }
 
@@ -202,7 +199,7 @@ mod tests {
         assert_eq!(Listen::parse("[::1]:1").unwrap().to_string(), "[::1]:1");
         assert_eq!(Listen::parse("unix:/run/x").unwrap(), Listen::Unix("/run/x".into()));
         for text in ["", "8080", "127.0.0.1", "example.org:80", "unix:run/x", "127.0.0.1:70000"] {
-            assert!(Listen::parse(text).unwrap_err().contains(&format!("{text:?}")), "{text}");
+            assert!(Listen::parse(text).unwrap_err().found.contains(&format!("{text:?}")), "{text}");
         }
     }
 

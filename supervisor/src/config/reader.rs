@@ -3,44 +3,16 @@
 //! serde would stop at the first wrong value; asking for each key by hand also makes the list of known keys, from which
 //! the nearest one is offered, the same list as the keys that have an effect.
 
-use super::units;
-use std::{cell::RefCell, collections::BTreeMap, ops::Range, time::Duration};
+use super::{
+    problem::{Fault, Notes, Problem, Stray},
+    units,
+    words::{listed, nearest},
+};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
-
-/// Something wrong in a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where in the text, in bytes; none when it did not come from a text.
-    pub span: Option<Range<usize>>,
-    /// What was wanted, what was found, what to do.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem that has no place in the text.
-    #[must_use]
-    pub fn general(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into() }
-    }
-
-    /// The place as line and column, both from 1; columns count characters.
-    #[must_use]
-    pub fn place(&self, text: &str) -> Option<(usize, usize)> {
-        let start = self.span.as_ref()?.start.min(text.len());
-        let before = text.get(..start)?;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
-    }
-}
-
-/// Where problems are gathered.
-pub(super) type Problems = RefCell<Vec<Problem>>;
-
-/// How alike two names must be (Jaro-Winkler, 0 to 1) to be offered as a likely slip.
-const ALIKE: f64 = 0.8;
 
 /// One table of the configuration, asked key by key; what was never asked for is unknown.
 pub(super) struct Section<'a> {
@@ -48,16 +20,25 @@ pub(super) struct Section<'a> {
     table: Option<&'a DeTable<'a>>,
     span: Option<Range<usize>>,
     known: Vec<&'static str>,
-    problems: &'a Problems,
+    reserved: Vec<&'static str>,
+    notes: &'a Notes,
 }
 
 impl<'a> Section<'a> {
     /// The table at the top.
-    pub(super) fn root(table: &'a DeTable<'a>, problems: &'a Problems) -> Self {
-        Self { path: String::new(), table: Some(table), span: None, known: Vec::new(), problems }
+    pub(super) fn root(table: &'a DeTable<'a>, notes: &'a Notes) -> Self {
+        Self {
+            path: String::new(),
+            table: Some(table),
+            span: None,
+            known: Vec::new(),
+            reserved: Vec::new(),
+            notes,
+        }
     }
 
-    fn name(&self, key: &str) -> String {
+    /// The key's name in full.
+    pub(super) fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
@@ -67,40 +48,74 @@ impl<'a> Section<'a> {
     }
 
     /// Notes a problem with this key's value, or with its absence.
-    pub(super) fn report(&self, key: &str, message: &str) {
-        let span =
-            self.table.and_then(|table| table.get(key)).map(Spanned::span).or_else(|| self.span.clone());
-        let message = format!("{}: {message}", self.name(key));
-        self.problems.borrow_mut().push(Problem { span, message });
+    pub(super) fn report(&self, key: &str, fault: Fault) {
+        self.report_beside(key, fault, "", "");
+    }
+
+    /// As [`report`](Self::report); points at another key of this section, too, and says what that has to do with it.
+    pub(super) fn report_with(&self, key: &str, fault: Fault, other: &str, label: &str) {
+        self.report_beside(key, fault, &self.name(other), label);
+    }
+
+    /// As [`report_with`](Self::report_with), the other one being anywhere.
+    pub(super) fn report_beside(&self, key: &str, fault: Fault, other: &str, label: &str) {
+        let name = self.name(key);
+        let span = self.notes.find(&name).or_else(|| self.span.clone());
+        let fault = Fault { found: format!("{name}: {}", fault.found), ..fault };
+        let also = self.notes.find(other).map(|span| (span, label.to_owned()));
+        self.notes.push(Problem { also, ..Problem::new(fault, span) });
     }
 
     fn get(&mut self, key: &'static str) -> Option<&'a DeValue<'a>> {
         self.known.push(key);
-        self.table?.get(key).map(Spanned::get_ref)
+        // The index says which one of several it is: they all know the same keys.
+        self.notes.know(self.name(key).replace(|c: char| c.is_ascii_digit() || "[]".contains(c), ""));
+        let value = self.table?.get(key)?;
+        self.notes.place(self.name(key), value.span());
+        Some(value.get_ref())
     }
 
     /// The key's value as `parse` understands it; a problem, and none, when it does not.
-    pub(super) fn value<T>(
+    fn value<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&'a DeValue<'a>) -> Result<T, String>,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Result<T, Fault>,
     ) -> Option<T> {
         let value = self.get(key)?;
-        parse(value).map_err(|message| self.report(key, &message)).ok()
+        parse(value).map_err(|fault| self.report(key, fault)).ok()
     }
 
     /// A string that `parse` understands.
     pub(super) fn text<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<T> {
         self.value(key, |value| parse(string(value)?))
     }
 
+    /// One of these words, with what it stands for.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        self.text(key, |text| {
+            let known = || words.iter().map(|(word, _)| *word);
+            words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+                Fault::new(format!("{text:?} is not known"), format!("wanted {}", listed(known())))
+                    .offer(nearest(text, known()).map(|word| format!("{word:?}")))
+            })
+        })
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.value(key, |value| value.as_bool().ok_or_else(|| wanted("true or false", value)))
+        self.value(key, |value| {
+            value.as_bool().ok_or_else(|| {
+                let fault = Fault::new(format!("found {}", show(value)), "wanted true or false");
+                match value.as_str() {
+                    Some(word @ ("true" | "false")) => fault.help(format!("write {word}, without quotes")),
+                    _ => fault,
+                }
+            })
+        })
     }
 
     /// A whole number within `range`.
@@ -108,67 +123,99 @@ impl<'a> Section<'a> {
         self.value(key, |value| {
             let number = value.as_integer().and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
             number.filter(|number| range.contains(number)).ok_or_else(|| {
-                wanted(&format!("a whole number from {} to {}", range.start, range.end - 1), value)
+                let wanted = format!("wanted a whole number from {} to {}", range.start, range.end - 1);
+                let fault = Fault::new(format!("found {}", show(value)), wanted);
+                match value.as_str().and_then(|text| text.parse::<u32>().ok()) {
+                    Some(number) => fault.help(format!("write {number}, without quotes")),
+                    None => fault,
+                }
             })
         })
     }
 
-    /// A duration of at most `max`.
-    pub(super) fn duration(&mut self, key: &'static str, max: Duration) -> Option<Duration> {
-        self.text(key, |text| {
-            let found = units::duration(text)?;
-            if found > max {
-                return Err(format!("wanted at most {:?}, found {text:?}", units::show_duration(max)));
-            }
-            Ok(found)
+    /// A duration from `min` to `max`.
+    pub(super) fn duration(&mut self, key: &'static str, min: Duration, max: Duration) -> Option<Duration> {
+        self.value(key, |value| {
+            let text = value.as_str().ok_or_else(|| units::bare_duration(&show(value)))?;
+            within(text, units::duration(text)?, [min, max], units::show_duration)
         })
     }
 
-    /// A size in bytes within `range`, ends included.
+    /// A size in bytes from `min` to `max`.
     pub(super) fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
-        self.text(key, |text| {
-            let found = units::size(text)?;
-            if (min..=max).contains(&found) {
-                return Ok(found);
-            }
-            let (min, max) = (units::show_size(min), units::show_size(max));
-            Err(format!("wanted a size from {min:?} to {max:?}, found {text:?}"))
+        self.value(key, |value| {
+            let text = value.as_str().ok_or_else(|| units::bare_size(&show(value)))?;
+            within(text, units::size(text)?, [min, max], units::show_size)
         })
     }
 
-    /// A list of strings.
+    /// A list of strings. An item that is none is a problem of its own.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        self.value(key, |value| {
-            let list = value.as_array().ok_or_else(|| wanted("a list of strings", value))?;
-            list.iter().map(|item| string(item.get_ref()).map(str::to_owned)).collect()
-        })
+        let list = self.value(key, |value| {
+            value.as_array().ok_or_else(|| {
+                let fault = Fault::new(format!("{} is not a list", show(value)), "wanted a list of strings");
+                match value.as_str() {
+                    Some(text) => fault.help(format!("write {:?}", Vec::from_iter(text.split_whitespace()))),
+                    None => fault,
+                }
+            })
+        })?;
+        let item = |(index, item): (usize, &'a Spanned<DeValue<'a>>)| {
+            self.item(&format!("{key}[{index}]"), item.span(), item.get_ref())
+        };
+        // All of them are looked at before any is missed.
+        let texts: Vec<Option<String>> = list.iter().enumerate().map(item).collect();
+        texts.into_iter().collect()
     }
 
-    /// A table of strings.
+    /// A table of strings. A value that is none is a problem of its own.
     pub(super) fn pairs(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
-        self.value(key, |value| {
-            let table = value.as_table().ok_or_else(|| wanted("a table of strings", value))?;
-            let pair = |(name, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
-                let name: &std::borrow::Cow<'_, str> = name.get_ref();
-                let value = string(value.get_ref()).map_err(|error| format!("{name}: {error}"))?;
-                Ok((name.clone().into_owned(), value.to_owned()))
-            };
-            table.iter().map(pair).collect()
-        })
+        let table = self.value(key, |value| {
+            let wanted =
+                || Fault::new(format!("{} is not a table", show(value)), "wanted { NAME = \"value\" }");
+            value.as_table().ok_or_else(wanted)
+        })?;
+        let pair = |(name, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let text: &std::borrow::Cow<'_, str> = name.get_ref();
+            let value = self.item(&format!("{key}.{text}"), value.span(), value.get_ref());
+            self.notes.place(self.name(&format!("{key}.{text}")), name.span());
+            Some((text.clone().into_owned(), value?))
+        };
+        let pairs: Vec<Option<(String, String)>> = table.iter().map(pair).collect();
+        pairs.into_iter().collect()
+    }
+
+    fn item(&self, name: &str, span: Range<usize>, value: &DeValue<'_>) -> Option<String> {
+        self.notes.place(self.name(name), span);
+        string(value).map(str::to_owned).map_err(|fault| self.report(name, fault)).ok()
     }
 
     /// The table under that key, empty when it is absent.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let path = self.name(key);
-        let table = self.value(key, |value| value.as_table().ok_or_else(|| wanted("a table", value)));
-        let span = self.table.and_then(|table| table.get(key)).map(Spanned::span);
-        Self { path, table, span, known: Vec::new(), problems: self.problems }
+        let table = self.value(key, |value| {
+            let wanted =
+                || Fault::new(format!("{} is not a section", show(value)), format!("wanted [{key}]"));
+            value.as_table().ok_or_else(wanted)
+        });
+        Self {
+            span: self.notes.find(&path),
+            path,
+            table,
+            known: Vec::new(),
+            reserved: Vec::new(),
+            notes: self.notes,
+        }
     }
 
     /// The tables of an array of tables (`[[worker]]`).
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
         let path = self.name(key);
-        let list = self.value(key, |value| value.as_array().ok_or_else(|| wanted("tables, [[…]]", value)));
+        let fault = |value: &DeValue<'_>| {
+            Fault::new(format!("{} is not a list of sections", show(value)), format!("wanted [[{key}]]"))
+                .help(format!("write [[{key}]] before the keys of each"))
+        };
+        let list = self.value(key, |value| value.as_array().ok_or_else(|| fault(value)));
         let mut sections = Vec::new();
         for (index, item) in list.into_iter().flat_map(|list| list.iter()).enumerate() {
             match item.get_ref().as_table() {
@@ -177,9 +224,10 @@ impl<'a> Section<'a> {
                     table: Some(table),
                     span: Some(item.span()),
                     known: Vec::new(),
-                    problems: self.problems,
+                    reserved: Vec::new(),
+                    notes: self.notes,
                 }),
-                None => self.report(key, &wanted("tables, [[…]]", item.get_ref())),
+                None => self.report(key, fault(item.get_ref())),
             }
         }
         sections
@@ -187,8 +235,11 @@ impl<'a> Section<'a> {
 
     /// A key of the contract that has no effect yet: refused rather than ignored.
     pub(super) fn later(&mut self, key: &'static str) {
-        if self.get(key).is_some() {
-            self.report(key, "not in this version; remove this key");
+        self.reserved.push(key);
+        if let Some((key, _)) = self.table.and_then(|table| table.get_key_value(key)) {
+            let found = format!("{}: not in this version", self.name(key.get_ref()));
+            self.notes
+                .push(Problem::new(Fault::new(found, "reserved").help("remove this key"), Some(key.span())));
         }
     }
 
@@ -196,34 +247,58 @@ impl<'a> Section<'a> {
     pub(super) fn end(self) {
         for key in self.table.into_iter().flat_map(DeTable::keys) {
             let name = key.get_ref().as_ref();
-            if !self.known.contains(&name) {
-                let message = format!("{}: unknown key; {}", self.name(name), self.offer(name));
-                self.problems.borrow_mut().push(Problem { span: Some(key.span()), message });
+            if !self.known.contains(&name) && !self.reserved.contains(&name) {
+                self.notes.stray(Stray {
+                    section: self.path.clone(),
+                    key: name.to_owned(),
+                    span: key.span(),
+                    known: self.known.clone(),
+                });
             }
         }
     }
+}
 
-    fn offer(&self, name: &str) -> String {
-        let alike = |known: &&&str| strsim::jaro_winkler(known, name);
-        match self.known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))) {
-            Some(known) if alike(&known) >= ALIKE => format!("did you mean {known:?}?"),
-            _ => format!("known keys are: {}", self.known.join(", ")),
+/// A string that may also be a path, an argument or the value of a variable, none of which can hold a NUL.
+fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Fault> {
+    match value.as_str() {
+        Some(text) if text.contains('\0') => {
+            Err(Fault::new("found a NUL character", "no path, argument or variable can hold one"))
+        }
+        Some(text) => Ok(text),
+        None => {
+            let fault = Fault::new(format!("{} is not a string", show(value)), "wanted a string");
+            match value {
+                DeValue::Array(_) | DeValue::Table(_) | DeValue::String(_) => Err(fault),
+                DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+                    Err(fault.help(format!("write \"{}\", in quotes", show(value))))
+                }
+            }
         }
     }
 }
 
-fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| wanted("a string", value))
+fn within<T: PartialOrd + Copy>(
+    text: &str,
+    found: T,
+    [min, max]: [T; 2],
+    show: fn(T) -> String,
+) -> Result<T, Fault> {
+    if (min..=max).contains(&found) {
+        return Ok(found);
+    }
+    let wanted = format!("wanted {:?} to {:?}", show(min), show(max));
+    Err(Fault::new(format!("{text:?} is out of range"), wanted))
 }
 
-fn wanted(wanted: &str, found: &DeValue<'_>) -> String {
-    let found = match found {
+fn show(value: &DeValue<'_>) -> String {
+    match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(flag) => flag.to_string(),
         DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(_) | DeValue::Table(_) => format!("a {}", found.type_str()),
-    };
-    format!("wanted {wanted}, found {found}")
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
 }

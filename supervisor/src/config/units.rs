@@ -1,51 +1,114 @@
 //! Quantities as people write them: durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`).
 
+use super::problem::Fault;
 use std::time::Duration;
 
-/// The units of a duration, with their length in milliseconds.
-const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+/// One kind of quantity.
+struct Kind {
+    noun: &'static str,
+    wanted: &'static str,
+    /// The units with their scale, from the smallest.
+    units: &'static [(&'static str, u64)],
+    /// What people write instead, in lower case. Only ever offered, never taken.
+    slips: &'static [(&'static str, u64)],
+}
 
-/// The units of a size, with their length in bytes.
-const SIZES: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const DURATION: Kind = Kind {
+    noun: "a duration",
+    wanted: "wanted a number directly followed by ms, s, m or h",
+    units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
+    slips: &[
+        ("", 1_000),
+        ("ms msec msecs millis millisecond milliseconds", 1),
+        ("s sec secs second seconds", 1_000),
+        ("m min mins minute minutes", 60_000),
+        ("h hr hrs hour hours", 3_600_000),
+        ("d day days", 24 * 3_600_000),
+    ],
+};
+
+const SIZE: Kind = Kind {
+    noun: "a size",
+    wanted: "wanted a number directly followed by B, KiB, MiB or GiB",
+    units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
+    slips: &[
+        ("b byte bytes", 1),
+        ("k kb ki kib", 1 << 10),
+        ("m mb mi mib", 1 << 20),
+        ("g gb gi gib", 1 << 30),
+        ("t tb ti tib", 1 << 40),
+    ],
+};
 
 /// Reads a duration such as `"5s"`.
 ///
 /// # Errors
-/// Text for a person, when it is not a whole number directly followed by `ms`, `s`, `m` or `h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    quantity(text, DURATIONS, "a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"")
-        .map(Duration::from_millis)
+/// When it is not a whole number directly followed by `ms`, `s`, `m` or `h`.
+pub fn duration(text: &str) -> Result<Duration, Fault> {
+    DURATION.read(text).map(Duration::from_millis)
 }
 
 /// Reads a size in bytes such as `"64MiB"`.
 ///
 /// # Errors
-/// Text for a person, when it is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`.
-pub fn size(text: &str) -> Result<u64, String> {
-    quantity(text, SIZES, "a size such as \"512KiB\", \"64MiB\" or \"1GiB\" (powers of 1024)")
+/// When it is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`.
+pub fn size(text: &str) -> Result<u64, Fault> {
+    SIZE.read(text)
 }
 
-fn quantity(text: &str, units: &[(&str, u64)], wanted: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale = units.iter().find(|(name, _)| *name == unit).map(|&(_, scale)| scale);
-    let number: Option<u64> = number.parse().ok();
-    number
-        .zip(scale)
-        .and_then(|(number, scale)| number.checked_mul(scale))
-        .ok_or_else(|| format!("wanted {wanted}, found {text:?}"))
+/// What is wrong with something that is not even a string, such as the number 5.
+pub(super) fn bare_duration(shown: &str) -> Fault {
+    DURATION.fault(shown, shown)
+}
+
+/// As [`bare_duration`].
+pub(super) fn bare_size(shown: &str) -> Fault {
+    SIZE.fault(shown, shown)
+}
+
+impl Kind {
+    fn read(&self, text: &str) -> Result<u64, Fault> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let scale = self.units.iter().find(|(name, _)| *name == unit).map(|&(_, scale)| scale);
+        let number: Option<u64> = number.parse().ok();
+        number
+            .zip(scale)
+            .and_then(|(number, scale)| number.checked_mul(scale))
+            .ok_or_else(|| self.fault(&format!("{text:?}"), text))
+    }
+
+    fn fault(&self, shown: &str, text: &str) -> Fault {
+        let fault = Fault::new(format!("{shown} is not {}", self.noun), self.wanted);
+        fault.offer(self.likely(text).map(|amount| format!("{:?}", show(amount, self.units))))
+    }
+
+    /// What was probably meant, in the smallest unit.
+    fn likely(&self, text: &str) -> Option<u64> {
+        let text = text.trim().to_lowercase();
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let unit = unit.trim();
+        let is_it = |names: &str| names == unit || names.split(' ').any(|name| name == unit);
+        let (_, scale) = *self.slips.iter().find(|(names, _)| is_it(names))?;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let parts = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+        let part = fraction.parse::<u64>().ok()?.checked_mul(scale)?;
+        let rest = part.checked_div(parts).filter(|_| part.is_multiple_of(parts))?;
+        whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(rest)
+    }
 }
 
 /// Writes a duration in the largest unit that needs no fraction.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATIONS)
+    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
 }
 
 /// Writes a size in the largest unit that needs no fraction.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
-    show(bytes, SIZES)
+    show(bytes, SIZE.units)
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
@@ -79,11 +142,28 @@ mod tests {
             ["", "5", "s", "5 s", "-5s", "5.5s", "5sec", "99999999999999999999s", "18446744073709551615h"]
         {
             let error = duration(text).unwrap_err();
-            assert!(error.contains(&format!("found {text:?}")), "{error}");
+            assert_eq!(error.found, format!("{text:?} is not a duration"));
         }
         for text in ["64", "64MB", "64mib", "MiB", "64 MiB"] {
             assert!(size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_offered() {
+        for (text, likely) in
+            [("5", "5s"), ("5 sec", "5s"), ("1.5s", "1500ms"), ("2 Minutes", "2m"), ("1d", "24h")]
+        {
+            assert_eq!(duration(text).unwrap_err().help, Some(format!("did you mean {likely:?}?")), "{text}");
+        }
+        for (text, likely) in [("64MB", "64MiB"), ("64m", "64MiB"), ("1.5 GB", "1536MiB"), ("2TB", "2048GiB")]
+        {
+            assert_eq!(size(text).unwrap_err().help, Some(format!("did you mean {likely:?}?")), "{text}");
+        }
+        for text in ["", "s", "5 apples", "-5s", "1.0001s", "1..5s", ".5s", "99999999999999999999s"] {
+            assert_eq!(duration(text).unwrap_err().help, None, "{text}");
+        }
+        assert_eq!(size("64").unwrap_err().help, None, "it could be anything");
     }
 
     #[test]
