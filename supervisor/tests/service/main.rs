@@ -203,19 +203,3 @@ fn without_a_supervisor_the_commands_say_where_they_looked() {
         assert!(text.contains(place), "{text}");
     }
 }
-
-#[test]
-fn a_wrong_configuration_ends_check_and_run_with_two() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("c.toml");
-    fs::write(&file, "[api]\nlissten = 1\n").unwrap();
-    for verb in ["check", "run"] {
-        let output = bulkhead(folder.path()).args([verb, "--config"]).arg(&file).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{verb}");
-        assert!(String::from_utf8(output.stderr).unwrap().contains("c.toml:2:1"), "{verb}");
-    }
-    fs::write(&file, "").unwrap();
-    assert!(
-        bulkhead(folder.path()).args(["check", "--config"]).arg(&file).output().unwrap().status.success()
-    );
-}
