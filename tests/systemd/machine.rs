@@ -18,13 +18,15 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Mounts the overlay, in a mount namespace that ends with this process, and becomes the container. `$1` is an empty
-/// directory, `$2` has the packages.
-const SETUP: &str = r#"set -e
+/// Mounts the overlay on `$1`, an empty directory, in a mount namespace that ends with this process.
+const MOUNT: &str = r#"set -e
 mount -t tmpfs -o size=1g tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-# Images of build machines let no package start anything.
+"#;
+
+/// Then becomes the container. `$2` has the packages.
+const BOOT: &str = r#"# Images of build machines let no package start anything.
 rm -f "$1/root/usr/sbin/policy-rc.d"
 exec systemd-nspawn --quiet --directory="$1/root" --boot --register=no --keep-unit --console=pipe --private-network \
     --bind-ro="$2:/packages" systemd.unit=basic.target"#;
@@ -42,8 +44,18 @@ pub(crate) fn obstacle() -> Option<String> {
     if !missing.is_empty() {
         return Some(format!("{} missing: tests/setup.sh installs what is needed", missing.join(", ")));
     }
-    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    (!filesystems.contains("\toverlay\n")).then(|| "the kernel has no overlayfs".into())
+    let folder = tempfile::tempdir().ok()?;
+    let output = in_namespace(MOUNT, folder.path()).output().ok()?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    (!output.status.success()).then(|| format!("no overlay can be mounted: {}", error.trim()))
+}
+
+/// A script in a mount namespace of its own, with this directory as `$1`.
+fn in_namespace(script: &str, folder: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "machine"]).arg(folder);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
 }
 
 fn find(tool: &str) -> Option<std::path::PathBuf> {
@@ -71,11 +83,8 @@ impl Machine {
     /// Boots one that finds this directory as `/packages`.
     pub(crate) fn boot(packages: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-machine-").tempdir().unwrap();
-        let mut nspawn = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", SETUP, "machine"])
-            .args([folder.path(), packages])
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        let mut nspawn = in_namespace(&format!("{MOUNT}{BOOT}"), folder.path())
+            .arg(packages)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -135,6 +135,7 @@ impl Shell {
             Some(listener) => listener,
             None => Listener::open(&plan.listen)?,
         };
+        notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
@@ -146,7 +147,6 @@ impl Shell {
             filter,
         };
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
-        notifier.restoring(state_dir.snapshot_bytes());
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
         let (next, marks) = resume::begin(&state_dir, &memory)?;
         tracing::info!(

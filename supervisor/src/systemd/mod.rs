@@ -30,6 +30,9 @@ pub struct Notifier {
 /// What any step may take beyond its own limits: a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
+/// The slowest machine that makes the shared memory, in bytes a second.
+const SLOWEST_MEMORY: u64 = 256 << 20;
+
 /// The slowest disk from which a state is restored, in bytes a second.
 const SLOWEST_DISK: u64 = 10 << 20;
 
@@ -49,10 +52,10 @@ impl Notifier {
         }
     }
 
-    /// Before a state of that many bytes is restored: nothing else can be told meanwhile.
-    pub fn restoring(&self, bytes: u64) {
-        let patience = SLACK + Duration::from_secs(bytes / SLOWEST_DISK);
-        self.send(&format!("STATUS=restoring the state ({bytes} bytes)\n{}", extend(patience)));
+    /// Before so many bytes of memory are made, and so many restored from disk: nothing else can be told meanwhile.
+    pub fn preparing(&self, memory: u64, saved: u64) {
+        let patience = SLACK + Duration::from_secs(memory / SLOWEST_MEMORY + saved / SLOWEST_DISK);
+        self.send(&format!("STATUS=restoring the state ({saved} bytes)\n{}", extend(patience)));
     }
 
     /// Tells what is new since the last time: that the service is ready, its status, that it stops.
@@ -80,12 +83,14 @@ impl Notifier {
 
     /// The configuration is read again. `now` is of the monotonic clock: systemd tells by it which request is meant.
     pub fn reloading(&self, now: Millis) {
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000));
+        if self.ready {
+            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000));
+        }
     }
 
-    /// It was read again, and is in force, or was refused.
-    pub fn reloaded(&self) {
-        self.send("READY=1\n");
+    /// It was read again, and is in force, or was refused. That is told with the status if systemd does not take it now.
+    pub fn reloaded(&mut self) {
+        self.ready = self.ready && self.send("READY=1\n");
     }
 
     /// Waits until systemd wants to hear that the service lives; for ever, if it does not watch.

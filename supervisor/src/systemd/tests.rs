@@ -1,5 +1,5 @@
 use super::*;
-use crate::step::{Identity, Now, Policy, Spec};
+use crate::step::{Identity, Is, Now, Policy, Process, Spec};
 use bulkhead_proto::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
@@ -41,6 +41,23 @@ fn state(course: Course) -> State {
     State { course, ..State::new(Policy::default(), specs, identity, now) }
 }
 
+/// A state whose API is at work.
+fn serving() -> State {
+    let mut state = state(Course::Up);
+    let process = Process {
+        generation: Generation(1),
+        pid: Some(2),
+        started: Millis(0),
+        started_ms: 0,
+        greeted: true,
+        activated: Some(Millis(0)),
+        panic: None,
+        fault: None,
+    };
+    state.workers[0].main = Is::Running { process };
+    state
+}
+
 #[test]
 fn a_status_is_told_once_until_it_changes() {
     let manager = Manager::new();
@@ -78,8 +95,41 @@ fn what_systemd_does_not_take_now_is_told_again() {
 #[test]
 fn the_beginning_of_a_reload_carries_its_time() {
     let manager = Manager::new();
-    manager.notifier().reloading(Millis(1234));
-    assert_eq!(manager.heard(), ["RELOADING=1\nMONOTONIC_USEC=1234000\n"]);
+    let mut notifier = Notifier { ready: true, ..manager.notifier() };
+    notifier.reloading(Millis(1234));
+    notifier.reloaded();
+    assert_eq!(manager.heard(), ["RELOADING=1\nMONOTONIC_USEC=1234000\n", "READY=1\n"]);
+}
+
+#[test]
+fn a_reload_does_not_make_ready_what_does_not_serve_yet() {
+    let manager = Manager::new();
+    let mut notifier = manager.notifier();
+    notifier.reloading(Millis(1));
+    notifier.reloaded();
+    assert!(manager.heard().is_empty());
+}
+
+#[test]
+fn the_end_of_a_reload_is_told_again_if_systemd_does_not_take_it() {
+    let manager = Manager::new();
+    let mut notifier = Notifier { ready: true, ..manager.notifier() };
+    while notifier.send("X=1") {}
+    notifier.reloaded();
+    manager.heard();
+    notifier.tell(&serving());
+    assert!(manager.heard()[0].ends_with("\nREADY=1\n"));
+}
+
+#[test]
+fn it_is_ready_once_the_api_serves() {
+    let manager = Manager::new();
+    let mut notifier = manager.notifier();
+    notifier.tell(&state(Course::Up));
+    notifier.tell(&serving());
+    let heard = manager.heard();
+    assert!(!heard[0].contains("READY"), "{heard:?}");
+    assert_eq!(heard[1], "STATUS=1 of 2 workers running; analytics stopped\nREADY=1\n");
 }
 
 #[test]
