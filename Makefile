@@ -4,13 +4,14 @@
 # make loom     the models of the shared memory: every interleaving, every ordering
 # make campaign  SEED=… EVENTS=… KILLS=…: a million events, hundreds of kills, reconciled by id
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
-# make install  PREFIX=/usr/local DESTDIR=
+# make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions and units
 # make deb      the Debian package (needs cargo-deb)
 # make clean    remove what was built and the demonstration's state
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+SHARE := $(DESTDIR)$(PREFIX)/share
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(DESTDIR)$(PREFIX)/lib
 BINARIES := bulkhead bulkhead-api bulkhead-analytics
@@ -52,6 +53,11 @@ install:
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml README.md '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+	install -d '$(SHARE)/man/man1' '$(SHARE)/bash-completion/completions' '$(SHARE)/zsh/site-functions' '$(SHARE)/fish/vendor_completions.d'
+	$(TARGET)/release/bulkhead man '$(SHARE)/man/man1'
+	$(TARGET)/release/bulkhead completions bash > '$(SHARE)/bash-completion/completions/bulkhead'
+	$(TARGET)/release/bulkhead completions zsh > '$(SHARE)/zsh/site-functions/_bulkhead'
+	$(TARGET)/release/bulkhead completions fish > '$(SHARE)/fish/vendor_completions.d/bulkhead.fish'
 	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
 	for unit in service socket; do \
 		sed 's:/usr/bin/:$(PREFIX)/bin/:; s:/usr/share/:$(PREFIX)/share/:' deploy/bulkhead.$$unit >'$(LIBRARY)/systemd/system/'bulkhead.$$unit \

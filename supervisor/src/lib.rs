@@ -12,3 +12,4 @@ pub mod shell;
 pub mod state_dir;
 pub mod step;
 pub mod systemd;
+mod told;

@@ -1,7 +1,10 @@
 //! `bulkhead`: the supervisor and the operator's commands. See `bulkhead --help`.
 #![forbid(unsafe_code)]
 
-use bulkhead_supervisor::cli::{Cli, Verb, commands};
+use bulkhead_supervisor::{
+    cli::{Cli, Verb, commands},
+    control::protocol::{Command, Logs},
+};
 use clap::Parser as _;
 use std::process::ExitCode;
 
@@ -11,10 +14,15 @@ fn main() -> ExitCode {
     match cli.verb {
         Verb::Run { config } => commands::run(config.as_deref(), socket),
         Verb::Check { config, json } => commands::check(config.as_deref(), json),
-        Verb::Status { json } => commands::status(json, socket),
-        Verb::Restart { worker } => commands::restart(worker, socket),
-        Verb::Stop { worker } => commands::stop(worker, socket),
-        Verb::Start { worker } => commands::start(worker, socket),
-        Verb::Fault { worker, kind } => commands::fault(worker, kind, socket),
+        Verb::Status { json, watch } => commands::status(json, watch, socket),
+        Verb::Logs { worker, follow, lines, json } => {
+            commands::logs(Logs { of: worker, last: lines, follow }, json, socket)
+        }
+        Verb::Restart(target) => commands::act(Command::Restart, target, socket),
+        Verb::Stop(target) => commands::act(Command::Stop, target, socket),
+        Verb::Start(target) => commands::act(Command::Start, target, socket),
+        Verb::Fault { target, kind } => commands::act(|worker| Command::Fault(worker, kind), target, socket),
+        Verb::Completions { shell } => commands::completions(shell),
+        Verb::Man { directory } => commands::man(&directory),
     }
 }

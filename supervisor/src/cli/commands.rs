@@ -1,28 +1,26 @@
 //! Each command, from its arguments to its exit code.
 
-use super::table;
+use super::{
+    Target,
+    failure::Failure,
+    logs,
+    output::{self, Answer, FAILED, USAGE, end_with_ctrl_c, fail, say},
+    pages,
+    table::{self, Look},
+    watch::{PACE, Watch},
+};
 use crate::{
     config, control,
     control::{
-        client::{ClientError, call},
-        protocol::{Command, Ended, Reply},
+        client::Connection,
+        protocol::{Command, Ended, Logs, Reply, Report},
     },
-    log, shell,
+    log::{self, visible},
+    shell,
+    told::told,
 };
-use bulkhead_proto::words::FaultKind;
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    path::Path,
-    process::ExitCode,
-};
-
-/// The command was not carried out.
-const FAILED: u8 = 1;
-/// The command line or the configuration is wrong.
-const USAGE: u8 = 2;
-/// There is no supervisor to carry it out.
-const UNREACHABLE: u8 = 3;
+use clap_complete::Shell;
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -31,11 +29,6 @@ fn variable(name: &str) -> Option<String> {
 /// As [`variable`]; a path need not be UTF-8.
 fn any_variable(name: &str) -> Option<OsString> {
     std::env::var_os(name)
-}
-
-fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("bulkhead: {error}");
-    code.into()
 }
 
 /// `bulkhead run`.
@@ -50,10 +43,16 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let socket = control::paths::daemon(socket, &variable, &plan.state_dir);
-    match shell::run(shell::Start { plan, source, socket, filter: log.filter.clone() }) {
+    match shell::run(shell::Start {
+        plan,
+        source,
+        socket,
+        filter: log.filter.clone(),
+        recent: log.recent.clone(),
+    }) {
         Ok(code) => code.into(),
         Err(error) => {
-            tracing::error!(event_name = "supervisor_failed", "{error:#}");
+            tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
             FAILED.into()
         }
     }
@@ -83,54 +82,83 @@ fn refuse(diagnosis: &config::Diagnosis) -> ExitCode {
 
 /// `bulkhead status`.
 #[must_use]
-pub fn status(json: bool, socket: Option<&Path>) -> ExitCode {
-    command(Command::Status, socket, |reply| {
-        let Some(report) = reply.report else { return "the supervisor tells nothing of itself".into() };
-        if json { serde_json::to_string_pretty(&report).unwrap_or_default() } else { table::render(&report) }
-    })
+pub fn status(json: bool, watch: bool, socket: Option<&Path>) -> ExitCode {
+    if watch {
+        return watching(json, socket);
+    }
+    match report(json, socket) {
+        Ok(report) if json => say(&serde_json::to_string_pretty(&report).unwrap_or_default()),
+        Ok(report) => say(&table::render(&report, Look::of_stdout())),
+        Err(failure) => return failure,
+    }
+    ExitCode::SUCCESS
 }
 
-/// `bulkhead restart`.
+fn watching(json: bool, socket: Option<&Path>) -> ExitCode {
+    if let Err(error) = end_with_ctrl_c() {
+        return fail(FAILED, &error);
+    }
+    let mut watch = Watch::new(json);
+    loop {
+        match report(json, socket) {
+            Ok(report) if watch.show(&report) => std::thread::sleep(PACE),
+            Ok(_) => return ExitCode::SUCCESS,
+            Err(failure) => return failure,
+        }
+    }
+}
+
+fn report(json: bool, socket: Option<&Path>) -> Result<Report, ExitCode> {
+    let (reply, _) = ask(Command::Status, socket).map_err(|failure| failure.tell(json))?;
+    reply.report.ok_or_else(|| fail(FAILED, &"the supervisor tells nothing of itself"))
+}
+
+/// `bulkhead logs`.
 #[must_use]
-pub fn restart(worker: String, socket: Option<&Path>) -> ExitCode {
-    command(Command::Restart(worker), socket, |reply| reply.text)
+pub fn logs(which: Logs, json: bool, socket: Option<&Path>) -> ExitCode {
+    match ask(Command::Logs(which), socket) {
+        Ok((_, connection)) => logs::print(connection, json),
+        Err(failure) => failure.tell(json),
+    }
 }
 
-/// `bulkhead stop`.
+/// `bulkhead restart`, `stop`, `start` and `fault`.
 #[must_use]
-pub fn stop(worker: String, socket: Option<&Path>) -> ExitCode {
-    command(Command::Stop(worker), socket, |reply| reply.text)
+pub fn act(command: impl FnOnce(String) -> Command, target: Target, socket: Option<&Path>) -> ExitCode {
+    let Target { worker, json } = target;
+    match ask(command(worker.clone()), socket) {
+        Ok((Reply { outcome, text, generation, .. }, _)) if json => {
+            say(&output::json(&Answer { outcome, text: &text, worker: Some(&worker), generation }));
+        }
+        Ok((reply, _)) => say(&visible(&reply.text)),
+        Err(failure) => return failure.about(worker).tell(json),
+    }
+    ExitCode::SUCCESS
 }
 
-/// `bulkhead start`.
+/// `bulkhead completions`.
 #[must_use]
-pub fn start(worker: String, socket: Option<&Path>) -> ExitCode {
-    command(Command::Start(worker), socket, |reply| reply.text)
+pub fn completions(shell: Shell) -> ExitCode {
+    say(&String::from_utf8_lossy(&pages::completions(shell)));
+    ExitCode::SUCCESS
 }
 
-/// `bulkhead fault`.
+/// `bulkhead man`.
 #[must_use]
-pub fn fault(worker: String, kind: FaultKind, socket: Option<&Path>) -> ExitCode {
-    command(Command::Fault(worker, kind), socket, |reply| reply.text)
+pub fn man(directory: &Path) -> ExitCode {
+    match pages::man(directory) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &format!("cannot write man pages to {}: {error}", directory.display())),
+    }
 }
 
-fn command(command: Command, socket: Option<&Path>, show: impl FnOnce(Reply) -> String) -> ExitCode {
+/// The reply to a command that was carried out, and the connection on which more may follow.
+fn ask(command: Command, socket: Option<&Path>) -> Result<(Reply, Connection), Failure> {
     // A configuration that cannot be read must not keep the operator from a supervisor that runs.
     let state_dir = config::load(None, &any_variable)
         .map_or_else(|_| "bulkhead-state".into(), |(plan, _)| plan.state_dir);
     let places = control::paths::client(socket, &variable, &state_dir);
-    match call(&places, command) {
-        Ok(reply) if reply.outcome == Ended::Done => {
-            say(&show(reply));
-            ExitCode::SUCCESS
-        }
-        Ok(reply) => fail(FAILED, &log::visible(&reply.text)),
-        Err(error @ ClientError::Unreachable(_)) => fail(UNREACHABLE, &error),
-        Err(error @ ClientError::Broken(..)) => fail(FAILED, &error),
-    }
-}
-
-/// Prints to stdout; a reader that has left (`| head`) is no failure.
-fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    let mut connection = Connection::open(&places)?;
+    let reply = connection.ask(command)?;
+    if reply.outcome == Ended::Done { Ok((reply, connection)) } else { Err(reply.into()) }
 }

@@ -1,10 +1,16 @@
 //! The command line (DESIGN 7).
 
 pub mod commands;
+mod failure;
+mod logs;
+mod output;
+mod pages;
 mod table;
+mod watch;
 
 use bulkhead_proto::words::FaultKind;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -48,29 +54,59 @@ pub enum Verb {
         /// link (accepted, analysed, quarantined, pending, committed_seq, ring).
         #[arg(long)]
         json: bool,
+        /// Ask once a second, and show what has changed until Ctrl-C: in place on a terminal, else one after the other.
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Show the last lines of the log: the supervisor keeps up to 2,000 of them, or 512 KiB.
+    Logs {
+        /// Only those of and about this worker; `supervisor` for the supervisor's own.
+        worker: Option<String>,
+        /// Go on with the lines to come, until Ctrl-C or the end of the supervisor.
+        #[arg(long, short)]
+        follow: bool,
+        /// Only so many of the last ones.
+        #[arg(long, short = 'n', value_name = "N")]
+        lines: Option<u32>,
+        /// As JSON objects, a line each: what the log is when it is no terminal.
+        #[arg(long)]
+        json: bool,
     },
     /// Replace a worker by a new generation; the old one works until the new one is ready.
-    Restart {
-        /// Its name.
-        worker: String,
-    },
+    Restart(Target),
     /// Stop a worker, until it is started.
-    Stop {
-        /// Its name.
-        worker: String,
-    },
+    Stop(Target),
     /// Start a worker that was stopped, or waits to be restarted.
-    Start {
-        /// Its name.
-        worker: String,
-    },
+    Start(Target),
     /// Let a worker die in some way, for a drill. Only when faults are enabled in the configuration.
     Fault {
-        /// Its name.
-        worker: String,
+        /// Which one, and how to answer.
+        #[command(flatten)]
+        target: Target,
         /// How: panic, abort, segv, exit, or kill.
         kind: FaultKind,
     },
+    /// Print a script by which a shell completes commands and options; `make install` puts it in place.
+    Completions {
+        /// For this shell.
+        shell: Shell,
+    },
+    /// Write the man pages; `make install` puts them in place.
+    Man {
+        /// Into this directory, which must be there.
+        directory: PathBuf,
+    },
+}
+
+/// The worker that a command is about.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Its name.
+    pub worker: String,
+    /// Answer as one JSON object: outcome (done, not_found, conflict, refused, unreachable, failed), text, worker, and
+    /// generation if one runs. So, and on stdout, are failures; the exit code is the same.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[cfg(test)]

@@ -1,54 +1,104 @@
 //! `bulkhead status` for people: a table that fits 80 columns, a line for each last crash, and one about the link.
 
+use super::output::terminal;
 use crate::{
     config::units::show_size,
     control::protocol::{Crash, Report, Row},
-    log::{lifecycle::span, visible},
+    log::{colours, lifecycle::span, visible},
 };
+use bulkhead_proto::words::WorkerState;
 use std::{fmt::Write as _, time::Duration};
 
-/// The width of an ordinary terminal.
-const WIDTH: usize = 80;
-
-/// The longest that a name is shown.
+/// The longest that a name is shown, unless the terminal is wider than an ordinary one.
 const NAME_WIDTH: usize = 20;
 
 const HEAD: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
 
+/// The column of states.
+const STATE: usize = 2;
+
 /// The columns that are aligned as numbers are.
 const NUMBERS: std::ops::Range<usize> = 3..7;
 
-/// Renders it; several lines, without a final newline.
-pub(super) fn render(report: &Report) -> String {
-    let now = jiff::Timestamp::now();
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(report.workers.iter().map(|row| cells(row, now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            // Writing to a String cannot fail.
-            let _ = match NUMBERS.contains(&column) {
-                true => write!(line, "{cell:>width$}  "),
-                false => write!(line, "{cell:<width$}  "),
-            };
-        }
-        let _ = writeln!(text, "{}", cut(line.trim_end(), WIDTH));
-    }
-    for (row, crash) in
-        report.workers.iter().filter_map(|row| row.last_crash.as_ref().map(|crash| (row, crash)))
-    {
-        let _ = writeln!(text, "{}", cut(&told(row, crash), WIDTH));
-    }
-    text + &link(report)
+/// How a table may look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// The longest line, in characters.
+    pub(super) width: usize,
+    /// Whether states are coloured.
+    pub(super) colour: bool,
 }
 
-fn cells(row: &Row, now: jiff::Timestamp) -> [String; 8] {
+impl Look {
+    /// For what is no terminal: as on an ordinary one, without colours.
+    pub(super) const PLAIN: Self = Self { width: 80, colour: false };
+
+    /// For stdout.
+    pub(super) fn of_stdout() -> Self {
+        terminal().map_or(Self::PLAIN, |(width, _)| Self { width, colour: colours(true) })
+    }
+
+    fn name_width(self) -> usize {
+        NAME_WIDTH.max((NAME_WIDTH + self.width).saturating_sub(Self::PLAIN.width))
+    }
+}
+
+/// Renders it; several lines, without a final newline.
+pub(super) fn render(report: &Report, look: Look) -> String {
+    render_at(report, look, jiff::Timestamp::now())
+}
+
+fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> String {
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(report.workers.iter().map(|row| cells(row, now, look)));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let states = std::iter::once(None).chain(report.workers.iter().map(|row| Some(row.state)));
+    let mut text: String =
+        rows.iter().zip(states).map(|(row, state)| line(row, widths, state, look) + "\n").collect();
+    for row in &report.workers {
+        if let Some(crash) = &row.last_crash {
+            text = text + &cut(&told(row, crash), look.width) + "\n";
+        }
+    }
+    text + &cut(&link(report), look.width)
+}
+
+/// One row. Only the state is coloured, behind the cut: escapes take no room.
+fn line(row: &[String; 8], widths: [usize; 8], state: Option<WorkerState>, look: Look) -> String {
+    let (mut before, mut behind) = (String::new(), String::new());
+    for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let part = if column < STATE { &mut before } else { &mut behind };
+        // Writing to a String cannot fail.
+        let _ = match NUMBERS.contains(&column) {
+            true => write!(part, "{cell:>width$}  "),
+            false => write!(part, "{cell:<width$}  "),
+        };
+    }
+    let line = cut((before.clone() + &behind).trim_end(), look.width);
+    let Some(state) = state.filter(|_| look.colour) else { return line };
+    match line.strip_prefix(&before).and_then(|rest| rest.strip_prefix(state.as_str())) {
+        Some(rest) => format!("{before}{}{state}\x1b[0m{rest}", colour(state)),
+        None => line,
+    }
+}
+
+/// Green is well, yellow will pass, red needs somebody.
+fn colour(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Running => "\x1b[32m",
+        WorkerState::Starting | WorkerState::Standby | WorkerState::Stopping | WorkerState::Backoff => {
+            "\x1b[33m"
+        }
+        WorkerState::Parked => "\x1b[1;31m",
+        WorkerState::Stopped => "\x1b[2m",
+    }
+}
+
+fn cells(row: &Row, now: jiff::Timestamp, look: Look) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
-        cut(&visible(&row.name), NAME_WIDTH),
+        cut(&visible(&row.name), look.name_width()),
         row.role.to_string(),
         row.state.to_string(),
         row.generation.to_string(),
@@ -107,15 +157,15 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::control::protocol::{Link, Ring};
     use bulkhead_proto::{
         ids::{CrashId, Generation, Seq},
-        words::{Cause, Role, WorkerState},
+        words::{Cause, Role},
     };
 
-    fn report() -> Report {
+    pub(in crate::cli) fn report() -> Report {
         let row = |name: &str, role, crash| Row {
             name: name.to_owned(),
             role,
@@ -132,7 +182,7 @@ mod tests {
             cause: Cause::Panic,
             detail: "\"a long message\u{1b}[2J\" at src/some/file.rs:1:2".into(),
             seq: Some(Seq(4711)),
-            at: jiff::Timestamp::now(),
+            at: jiff::Timestamp::UNIX_EPOCH,
         };
         Report {
             version: "0".into(),
@@ -159,21 +209,39 @@ mod tests {
 
     #[test]
     fn the_table_fits_an_ordinary_terminal_whatever_it_has_to_show() {
-        let text = render(&report());
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        let text = render(&report(), Look::PLAIN);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 
     #[test]
+    fn a_wider_terminal_shows_more_and_a_narrow_one_is_not_overrun() {
+        for width in [40, 80, 120, 200] {
+            let text = render(&report(), Look { width, colour: false });
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width, "{text}");
+            assert_eq!(text.contains(&"x".repeat(64)), width >= 200, "{text}");
+        }
+    }
+
+    #[test]
+    fn on_a_terminal_states_are_coloured_and_nothing_else() {
+        let coloured = render(&report(), Look { width: 80, colour: true });
+        assert_eq!(coloured.matches("\x1b[32mrunning\x1b[0m  ").count(), 3, "{coloured}");
+        let plain = coloured.replace("\x1b[32m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, render(&report(), Look::PLAIN));
+    }
+
+    #[test]
     fn a_last_crash_is_told_on_a_line_of_its_own() {
-        let text = render(&report());
+        let text = render(&report(), Look::PLAIN);
         let crash = text.lines().nth(4).unwrap();
         assert!(crash.starts_with("crash 1 of analytics, event 4711 in hand: \"a long message"), "{text}");
     }
 
     #[test]
     fn the_last_line_tells_of_the_link() {
-        let text = render(&report());
+        let text = render(&report(), Look::PLAIN);
         assert_eq!(
             text.lines().last().unwrap(),
             "link: 1,234,567 accepted, 1,234,500 analysed, 67 pending; ring 1 % of 64MiB"
@@ -186,7 +254,7 @@ mod tests {
         report.workers.truncate(1);
         report.workers[0].pid = None;
         report.workers[0].uptime_ms = None;
-        let text = render(&report);
+        let text = render(&report, Look::PLAIN);
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["api", "api", "running", "3", "-", "12", "-", "-"]);
     }

@@ -4,6 +4,9 @@
 //! slow or silent client can make anybody else wait for.
 
 pub mod client;
+mod explain;
 pub mod paths;
+mod peer;
 pub mod protocol;
+mod readers;
 pub mod server;

@@ -1,6 +1,5 @@
 //! What is said on the control socket: one [`Ask`] a line from the client, one [`Reply`] a line back.
 
-use crate::step;
 use bulkhead_proto::{
     control::Outcome,
     ids::{CrashId, Generation, Seq},
@@ -41,21 +40,47 @@ pub enum Command {
     Restart(String),
     /// Let that worker die in that way.
     Fault(String, FaultKind),
+    /// The last lines of the log: they follow the reply, one JSON object a line, until the supervisor closes the
+    /// connection.
+    Logs(Logs),
 }
 
 impl Command {
-    /// The command for the heart, unless the shell answers it by itself.
+    /// The worker that it is about, if it changes one.
     #[must_use]
-    pub fn for_step(self) -> Option<step::Command> {
+    pub fn worker(&self) -> Option<&str> {
         match self {
-            Self::Status => None,
-            Self::Start(worker) => Some(step::Command::Start(worker)),
-            Self::Stop(worker) => Some(step::Command::Stop(worker)),
-            Self::Restart(worker) => Some(step::Command::Restart(worker)),
-            Self::Fault(worker, kind) => Some(step::Command::Fault(worker, kind)),
+            Self::Start(worker) | Self::Stop(worker) | Self::Restart(worker) | Self::Fault(worker, _) => {
+                Some(worker)
+            }
+            Self::Status | Self::Logs(_) => None,
+        }
+    }
+
+    /// Whether the reply comes only when something is done, and not at once.
+    #[must_use]
+    pub const fn takes_time(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Stop(_) | Self::Restart(_) => true,
+            Self::Status | Self::Fault(..) | Self::Logs(_) => false,
         }
     }
 }
+
+/// Which lines of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Those of and about this worker, or of [`SUPERVISOR`]; without it, all.
+    pub of: Option<String>,
+    /// So many of the last ones; without it, all that are kept.
+    pub last: Option<u32>,
+    /// Those to come, too.
+    pub follow: bool,
+}
+
+/// The name by which the supervisor's own lines are asked for. No worker may have it.
+pub const SUPERVISOR: &str = "supervisor";
 
 /// The supervisor's line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +91,9 @@ pub struct Reply {
     pub outcome: Ended,
     /// One line for people.
     pub text: String,
+    /// The generation at work, when the command was about a worker that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
     /// How things are, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -174,7 +202,7 @@ impl Reply {
     /// A reply without a report.
     #[must_use]
     pub fn new(outcome: Ended, text: impl Into<String>) -> Self {
-        Self { protocol: PROTOCOL, outcome, text: text.into(), report: None }
+        Self { protocol: PROTOCOL, outcome, text: text.into(), generation: None, report: None }
     }
 
     /// What the heart has decided.
@@ -219,6 +247,10 @@ mod tests {
         assert_eq!(
             parse(br#"{"protocol":1,"command":{"restart":"api"}}"#),
             Ok(Command::Restart("api".into()))
+        );
+        assert_eq!(
+            parse(br#"{"protocol":1,"command":{"logs":{"of":"api","follow":true}}}"#),
+            Ok(Command::Logs(Logs { of: Some("api".into()), last: None, follow: true }))
         );
         assert_eq!(
             parse(br#"{"protocol":1,"command":{"fault":["analytics","segv"]}}"#),

@@ -1,6 +1,11 @@
 //! The daemon's side of the control socket.
 
-use super::protocol::{Command, Ended, MAX_ASK, Reply, parse};
+use super::{
+    peer::may_command,
+    protocol::{Command, Ended, MAX_ASK, Reply, parse},
+    readers::{Admitted, Readers},
+};
+use crate::log::Recent;
 use anyhow::Context as _;
 use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
@@ -40,6 +45,14 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    readers: Readers,
+}
+
+impl Server {
+    /// Lets those that follow the log have its last lines, and waits a little for them.
+    pub async fn finish(&self) {
+        self.readers.finish().await;
+    }
 }
 
 impl Drop for Server {
@@ -48,17 +61,27 @@ impl Drop for Server {
     }
 }
 
+/// What every client is served with.
+#[derive(Clone)]
+struct Desk {
+    /// The socket's.
+    group: u32,
+    calls: mpsc::Sender<Call>,
+    readers: Readers,
+}
+
 /// Begins to serve.
 ///
 /// # Errors
 /// When somebody else listens there, or the socket cannot be made.
-pub fn serve(path: &Path, calls: mpsc::Sender<Call>) -> anyhow::Result<Server> {
+pub fn serve(path: &Path, calls: mpsc::Sender<Call>, recent: Recent) -> anyhow::Result<Server> {
     let listener = listen(path).with_context(|| {
         format!("cannot listen on the control socket {}; choose another by --socket", path.display())
     })?;
     let group = std::fs::metadata(path)?.gid();
-    tokio::spawn(accept(listener, group, calls));
-    Ok(Server { path: path.to_owned() })
+    let readers = Readers::new(recent);
+    tokio::spawn(accept(listener, Desk { group, calls, readers: readers.clone() }));
+    Ok(Server { path: path.to_owned(), readers })
 }
 
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {
@@ -72,14 +95,14 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, group: u32, calls: mpsc::Sender<Call>) {
+async fn accept(listener: UnixListener, desk: Desk) {
     let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let calls = calls.clone();
+                let desk = desk.clone();
                 tokio::spawn(async move {
-                    converse(stream, group, calls).await;
+                    desk.converse(stream).await;
                     drop(slot);
                 });
             }
@@ -92,32 +115,54 @@ async fn accept(listener: UnixListener, group: u32, calls: mpsc::Sender<Call>) {
     }
 }
 
-/// Answers one client's lines until it leaves, falls silent, or talks nonsense.
-async fn converse(stream: UnixStream, group: u32, calls: mpsc::Sender<Call>) {
-    let allowed = may_command(&stream, group);
-    let mut stream = BufReader::with_capacity(MAX_ASK, stream);
-    if let Err(refusal) = allowed {
-        let _ = send(&mut stream, &Reply::new(Ended::Refused, refusal)).await;
-        return;
-    }
-    while let Ok(Some(line)) = timeout(PATIENCE, receive(&mut stream)).await {
-        let reply = match parse(&line) {
-            Ok(command) => ask(command, &calls).await,
-            Err(refusal) => Reply::new(Ended::Refused, refusal),
-        };
-        let refused = reply.outcome == Ended::Refused;
-        if send(&mut stream, &reply).await.is_none() || refused {
+impl Desk {
+    /// Answers one client's lines until it leaves, falls silent, or talks nonsense.
+    async fn converse(&self, stream: UnixStream) {
+        let allowed = may_command(&stream, self.group);
+        let mut stream = BufReader::with_capacity(MAX_ASK, stream);
+        if let Err(refusal) = allowed {
+            let _ = send(&mut stream, &Reply::new(Ended::Refused, refusal)).await;
             return;
+        }
+        while let Ok(Some(line)) = timeout(PATIENCE, receive(&mut stream)).await {
+            let (reply, admitted) = match line.and_then(|line| parse(&line)) {
+                Ok(command) => self.answer(command).await,
+                Err(refusal) => (Reply::new(Ended::Refused, refusal), None),
+            };
+            let refused = reply.outcome == Ended::Refused;
+            if send(&mut stream, &reply).await.is_none() || refused {
+                return;
+            }
+            if let Some(admitted) = admitted {
+                return admitted.serve(&mut stream).await;
+            }
+        }
+    }
+
+    /// The reply to a command, and what follows it.
+    async fn answer(&self, command: Command) -> (Reply, Option<Admitted>) {
+        let logs = if let Command::Logs(logs) = &command { Some(logs.clone()) } else { None };
+        let reply = ask(command, &self.calls).await;
+        match logs.filter(|_| reply.outcome == Ended::Done).map(|logs| self.readers.admit(&logs)) {
+            None => (reply, None),
+            Some(Ok(admitted)) => (reply, Some(admitted)),
+            Some(Err(busy)) => (Reply::new(Ended::Conflict, busy), None),
         }
     }
 }
 
-/// One line, without its end; none at the end of the stream, or when it is too long.
-async fn receive(stream: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
+/// One line, without its end; none at the end of the stream.
+async fn receive(stream: &mut BufReader<UnixStream>) -> Option<Result<Vec<u8>, String>> {
     let mut line = Vec::new();
     let limit = u64::try_from(MAX_ASK).unwrap_or(u64::MAX);
     stream.take(limit).read_until(b'\n', &mut line).await.ok()?;
-    (line.pop() == Some(b'\n')).then_some(line)
+    match line.pop() {
+        Some(b'\n') => Some(Ok(line)),
+        Some(_) if line.len() + 1 == MAX_ASK => {
+            Some(Err(format!("not understood: a command is one line of at most {MAX_ASK} bytes")))
+        }
+        Some(_) | None => None,
+    }
 }
 
 async fn ask(command: Command, calls: &mpsc::Sender<Call>) -> Reply {
@@ -139,27 +184,4 @@ async fn send(stream: &mut BufReader<UnixStream>, reply: &Reply) -> Option<()> {
     let mut line = serde_json::to_vec(reply).ok()?;
     line.push(b'\n');
     timeout(PATIENCE, stream.get_mut().write_all(&line)).await.ok()?.ok()
-}
-
-/// Whether the process at the other end is root's, our own user's, or of the socket's group. The socket's mode says the
-/// same; this holds even where the file's permissions were changed.
-///
-/// Through tokio's sockets, for `interprocess` takes a peer outside of our pid namespace, whose pid the kernel gives as 0,
-/// for a broken connection: that is the operator who commands a container from its host.
-fn may_command(stream: &UnixStream, group: u32) -> Result<(), String> {
-    let peer = stream.peer_cred().map_err(|error| format!("cannot tell who you are: {error}"))?;
-    let own = rustix::process::geteuid().as_raw();
-    let in_group =
-        || peer.gid() == group || peer.pid().is_some_and(|pid| supplementary(pid).contains(&group));
-    if peer.uid() == 0 || peer.uid() == own || in_group() {
-        return Ok(());
-    }
-    Err(format!("you must be root, user {own}, or in group {group} to command this supervisor"))
-}
-
-/// The supplementary groups of a process, which Linux does not tell with its other credentials.
-fn supplementary(pid: i32) -> Vec<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
-    line.into_iter().flat_map(str::split_whitespace).filter_map(|group| group.parse().ok()).collect()
 }

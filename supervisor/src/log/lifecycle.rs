@@ -141,7 +141,7 @@ pub fn span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::format::tests::{json, pretty};
+    use crate::log::testing::{json, pretty};
     use bulkhead_proto::ids::Generation;
 
     fn panic() -> LogRecord {

@@ -1,20 +1,31 @@
-//! The supervisor's log: one line an event, for people, for machines, or for systemd's journal.
+//! The supervisor's log: one line an event, for people, for machines, or for systemd's journal; the last ones are kept for
+//! `bulkhead logs`.
 
 mod escape;
 mod format;
 mod journald;
 pub mod lifecycle;
+mod line;
+pub mod recent;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 pub use escape::visible;
+pub use format::{Format, colours};
+pub use line::Line;
+pub use recent::Recent;
 
 use crate::config::{LogFormat, LogPlan};
 use anyhow::Context as _;
-use format::Format;
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
+use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter,
+    layer::{Context, Layer, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
 };
 
 /// How many lines may wait for a slow reader before further ones are dropped: enough for any burst, and at 200 bytes a line
@@ -26,6 +37,8 @@ const WAITING_LINES: usize = 4096;
 pub struct Log {
     /// The filter in force, for the workers to use as well.
     pub filter: String,
+    /// The last lines.
+    pub recent: Recent,
     _guard: WorkerGuard,
 }
 
@@ -40,35 +53,62 @@ pub fn start(plan: LogPlan) -> anyhow::Result<Log> {
     let parsed: EnvFilter = filter.parse().map_err(|error| {
         anyhow::anyhow!("RUST_LOG: wanted a filter such as \"debug\", found {filter:?}: {error}")
     })?;
-    let (layer, guard) = sink(plan.format)?;
-    tracing_subscriber::registry()
-        .with(layer.with_filter(parsed))
+    let (form, (writer, guard)) = outlet(plan.format)?;
+    let recent = Recent::default();
+    let sink = Sink { form, writer, recent: recent.clone() };
+    registry()
+        .with(sink.with_filter(parsed))
         .try_init()
         .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    Ok(Log { filter, _guard: guard })
+    Ok(Log { filter, recent, _guard: guard })
 }
 
-/// Where the lines go, and in which form.
-fn sink(format: LogFormat) -> anyhow::Result<(Box<dyn Layer<Registry> + Send + Sync>, WorkerGuard)> {
-    let terminal = std::io::stderr().is_terminal();
+/// Where every line goes: out, in one form, and to those that are kept.
+struct Sink {
+    form: Form,
+    writer: NonBlocking,
+    recent: Recent,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Text(Format),
+    /// An entry of the journal.
+    Entry,
+}
+
+impl<S: Subscriber> Layer<S> for Sink {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let line = Line::of(event);
+        let bytes = match self.form {
+            Form::Text(format) => format.render(&line).into_bytes(),
+            Form::Entry => journald::encode(&line),
+        };
+        // Lossy: what does not fit into the queue is dropped there.
+        let _ = self.writer.clone().write_all(&bytes);
+        self.recent.keep(&line);
+    }
+}
+
+/// Where the lines go out, and in which form.
+fn outlet(format: LogFormat) -> anyhow::Result<(Form, (NonBlocking, WorkerGuard))> {
+    let terminal = io::stderr().is_terminal();
     let format = match format {
-        LogFormat::Journald => return journal().context("log.format = \"journald\": no journal at hand"),
-        LogFormat::Auto if journald::reads_stderr() => match journal() {
-            Ok(sink) => return Ok(sink),
+        LogFormat::Journald => {
+            let journal =
+                journald::Journal::open().context("log.format = \"journald\": no journal at hand")?;
+            return Ok((Form::Entry, queue(journal)));
+        }
+        LogFormat::Auto if journald::reads_stderr() => match journald::Journal::open() {
+            Ok(journal) => return Ok((Form::Entry, queue(journal))),
             // It reads stderr all the same.
-            Err(_) => Format::json(),
+            Err(_) => Format::Json,
         },
-        LogFormat::Auto if terminal => Format::pretty(true),
-        LogFormat::Pretty => Format::pretty(terminal),
-        LogFormat::Auto | LogFormat::Json => Format::json(),
+        LogFormat::Auto if terminal => Format::Pretty { colour: colours(true) },
+        LogFormat::Pretty => Format::Pretty { colour: colours(terminal) },
+        LogFormat::Auto | LogFormat::Json => Format::Json,
     };
-    let (writer, guard) = queue(std::io::stderr());
-    Ok((tracing_subscriber::fmt::layer().with_writer(writer).event_format(format).boxed(), guard))
-}
-
-fn journal() -> std::io::Result<(Box<dyn Layer<Registry> + Send + Sync>, WorkerGuard)> {
-    let (writer, guard) = queue(journald::Journal::open()?);
-    Ok((journald::Entries::new(writer).boxed(), guard))
+    Ok((Form::Text(format), queue(io::stderr())))
 }
 
 /// A queue with a thread behind it that writes; each write is one line.

@@ -153,7 +153,7 @@ fn write_line(origin: &Origin, line: &[u8], cut: u64) {
 }
 
 /// A line that is a JSON object with a `level`: its level, its message, and its other members as JSON text, to be merged
-/// into the line (see [`super::format::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
+/// into the line (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
 fn structured(text: &str) -> Option<(Level, Cow<'_, str>, Option<String>)> {
     if !text.starts_with('{') {
         return None;
@@ -182,7 +182,7 @@ fn structured(text: &str) -> Option<(Level, Cow<'_, str>, Option<String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::format::tests::{json, logged, pretty};
+    use crate::log::testing::{json, lines as logged, pretty};
 
     fn fed(lines: &mut Lines, bytes: &[u8], now: Instant) -> Vec<Output> {
         let mut all = Vec::new();
@@ -251,8 +251,6 @@ mod tests {
 
     #[test]
     fn empty_lines_are_left_out() {
-        let nothing =
-            logged(crate::log::format::Format::json(), || write(&origin(), &Output::Line(b"  ".to_vec(), 0)));
-        assert_eq!(nothing, "");
+        assert_eq!(logged(|| write(&origin(), &Output::Line(b"  ".to_vec(), 0))), []);
     }
 }

@@ -3,12 +3,13 @@
 use super::{Shell, child::Stir, clock, report, resume};
 use crate::{
     control::{
-        protocol::{Ended, Reply},
+        protocol::{Command, Ended, Reply, SUPERVISOR},
         server::Call,
     },
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, ClientId, Event, Exit, Panic, PostMortem, WorkerId, step},
+    step::{self, Action, ClientId, Event, Exit, Panic, PostMortem, Worker, WorkerId, step},
+    told::told,
 };
 use bulkhead_proto::{control::ToWorker, ids::Generation, pipe::Sent, snapshot::Summary};
 use std::collections::VecDeque;
@@ -47,7 +48,11 @@ impl Shell {
             seq: self.seq_mark.max(self.memory.tail().next_seq),
         };
         if let Err(error) = self.marks.reserve(next) {
-            tracing::error!(event_name = "marks_failed", "numbers cannot be reserved on disk: {error:#}");
+            tracing::error!(
+                event_name = "marks_failed",
+                "numbers cannot be reserved on disk: {}",
+                told(&error)
+            );
         }
     }
 
@@ -165,30 +170,51 @@ impl Shell {
     pub(super) fn saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
         let end = |saved| resume::end(&self.state_dir, &saved, &self.marks, numbers, settled);
-        let result = saved.and_then(end).map_err(|error| format!("{error:#}"));
+        let result = saved.and_then(end).map_err(|error| told(&error));
         self.take(Event::Saved { result });
     }
 
     /// A command from the control socket.
     pub(super) fn call(&mut self, call: Call) {
         let Call { command, reply } = call;
-        let Some(command) = command.for_step() else {
-            let listen = self.spawner.address.to_string();
-            let report = report::report(&self.plan, listen, &self.state, &self.memory);
+        let worker = command.worker().map(str::to_owned);
+        let command = match command {
             // A client that has left needs no reply.
-            let _ = reply.send(Reply { report: Some(report), ..Reply::new(Ended::Done, "") });
-            return;
+            Command::Status => return drop(reply.send(self.status())),
+            Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            Command::Start(worker) => step::Command::Start(worker),
+            Command::Stop(worker) => step::Command::Stop(worker),
+            Command::Restart(worker) => step::Command::Restart(worker),
+            Command::Fault(worker, kind) => step::Command::Fault(worker, kind),
         };
-        self.clients.retain(|_, reply| !reply.is_closed());
+        self.clients.retain(|_, (_, reply)| !reply.is_closed());
         let client = self.next_client;
         self.next_client = ClientId(client.0.saturating_add(1));
-        self.clients.insert(client, reply);
+        self.clients.insert(client, (worker, reply));
         self.take(Event::Command { client, command });
     }
 
+    fn status(&self) -> Reply {
+        let listen = self.spawner.address.to_string();
+        let report = report::report(&self.plan, listen, &self.state, &self.memory);
+        Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
+    }
+
+    /// Whether there may be lines of this one in the log.
+    fn has_logs(&self, of: Option<&str>) -> Reply {
+        match of {
+            Some(name) if name != SUPERVISOR && self.state.named(name).is_none() => {
+                Reply::new(Ended::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown(name)))
+            }
+            Some(_) | None => Reply::new(Ended::Done, ""),
+        }
+    }
+
     fn answer(&mut self, client: ClientId, answer: Reply) {
-        if let Some(reply) = self.clients.remove(&client) {
-            let _ = reply.send(answer);
+        if let Some((worker, reply)) = self.clients.remove(&client) {
+            let known = self.state.workers.iter().find(|known| Some(&known.name) == worker.as_ref());
+            let generation = known.and_then(Worker::running).map(|process| process.generation);
+            let _ = reply.send(Reply { generation, ..answer });
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     config::{Plan, Source},
     control::server::{self, Call},
     listener::{self, Listener},
+    log::Recent,
     state_dir::{Marks, Numbers, StateDir},
     step::{ClientId, Event, Identity, Spec, State, next_deadline},
     systemd::Notifier,
@@ -62,6 +63,8 @@ pub struct Start {
     pub socket: PathBuf,
     /// The log filter in force.
     pub filter: String,
+    /// The last lines of the log.
+    pub recent: Recent,
 }
 
 /// Runs the service until it is stopped. Says the exit code.
@@ -78,7 +81,9 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
         let mut signals = Signals::register().context("cannot handle signals")?;
         let (calls, mut called) = mpsc::channel(WAITING_CALLS);
         let mut shell = Shell::open(start, handed, calls, strangers)?;
-        Ok(shell.work(&mut signals, &mut called).await)
+        let code = shell.work(&mut signals, &mut called).await;
+        shell.server.finish().await;
+        Ok(code)
     })
 }
 
@@ -99,7 +104,8 @@ struct Shell {
     seq_mark: Seq,
     spawner: Spawner,
     children: Children,
-    clients: BTreeMap<ClientId, oneshot::Sender<crate::control::protocol::Reply>>,
+    /// Those who wait for the reply to a command, and the worker that it is about.
+    clients: BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
     next_client: ClientId,
     saving: Option<Saving>,
     exit: Option<u8>,
@@ -107,7 +113,7 @@ struct Shell {
     strangers: Strangers,
     notifier: Notifier,
     // Their files are removed when they are dropped.
-    _server: server::Server,
+    server: server::Server,
     _listener: Listener,
 }
 
@@ -128,7 +134,7 @@ impl Shell {
         calls: mpsc::Sender<Call>,
         strangers: Strangers,
     ) -> anyhow::Result<Self> {
-        let Start { plan, source, socket, filter } = start;
+        let Start { plan, source, socket, filter, recent } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
         let notifier = Notifier::new(&variable);
         let listener = match listener::choose(&plan, handed)? {
@@ -139,7 +145,7 @@ impl Shell {
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, calls)?;
+        let server = server::serve(&socket, calls, recent)?;
         let spawner = Spawner {
             executable: std::env::current_exe().context("where is this program?")?,
             listener: listener.fd.try_clone()?,
@@ -176,7 +182,7 @@ impl Shell {
             plan,
             memory: Arc::new(memory),
             state_dir,
-            _server: server,
+            server,
             _listener: listener,
         })
     }

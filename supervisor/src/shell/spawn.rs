@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::{Listen, Plan, WorkerPlan, plan::program},
     log::worker::Origin,
+    told::told,
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -64,7 +65,7 @@ pub(super) struct SpawnError {
 
 impl From<anyhow::Error> for SpawnError {
     fn from(error: anyhow::Error) -> Self {
-        Self { text: format!("{error:#}"), config: false }
+        Self { text: told(&error), config: false }
     }
 }
 

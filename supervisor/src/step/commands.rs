@@ -8,14 +8,7 @@ use super::{
     policy::START_SPACING,
     turn::{At, Lane},
 };
-use bulkhead_proto::{
-    control::{Outcome, cut},
-    ids::Generation,
-    words::Role,
-};
-
-/// The longest part of an unknown name that is repeated to the client, in bytes.
-const MAX_ECHO: usize = 64;
+use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
 
 impl Turn<'_> {
     pub(super) fn command(&mut self, client: ClientId, command: &Command) {
@@ -24,8 +17,8 @@ impl Turn<'_> {
         }
         let (Command::Start(name) | Command::Stop(name) | Command::Restart(name) | Command::Fault(name, _)) =
             command;
-        let Some(id) = self.named(name) else {
-            let why = self.unknown(name);
+        let Some(id) = self.state.named(name) else {
+            let why = self.state.unknown(name);
             return self.answer(client, Outcome::NotFound(why.clone()), why);
         };
         match command {
@@ -55,15 +48,6 @@ impl Turn<'_> {
             Course::New => Some("the supervisor is only just starting: try again"),
             Course::Stopping(_) | Course::Saving { .. } | Course::Gone => Some("the supervisor is stopping"),
         }
-    }
-
-    pub(super) fn named(&self, name: &str) -> Option<WorkerId> {
-        self.state.ids().find(|id| self.worker(*id).name == name)
-    }
-
-    pub(super) fn unknown(&self, name: &str) -> String {
-        let known: Vec<&str> = self.state.workers.iter().map(|worker| worker.name.as_str()).collect();
-        format!("there is no worker {:?}; there are: {}", cut(name, MAX_ECHO), known.join(", "))
     }
 
     fn start(&mut self, id: WorkerId, client: ClientId) {

@@ -36,9 +36,9 @@ impl Refusal {
 impl Turn<'_> {
     /// What a worker asks for on behalf of somebody else; the answer goes before the effect, which may hit the asker.
     pub(super) fn fault_request(&mut self, asker: Generation, request: u64, name: &str, kind: FaultKind) {
-        let effect = match (self.not_now(), self.named(name)) {
+        let effect = match (self.not_now(), self.state.named(name)) {
             (Some(why), _) => Err(Refusal::Conflict(why.to_owned())),
-            (None, None) => Err(Refusal::NotFound(self.unknown(name))),
+            (None, None) => Err(Refusal::NotFound(self.state.unknown(name))),
             (None, Some(id)) => self.fault(id, kind),
         };
         let (outcome, effect) = match effect {

@@ -15,6 +15,7 @@ mod fault;
 mod frames;
 mod log;
 pub mod mutant;
+mod names;
 pub mod policy;
 mod shutdown;
 mod start;

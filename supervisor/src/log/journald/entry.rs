@@ -1,6 +1,6 @@
 //! One line as the fields of a journal entry.
 
-use crate::log::format::{Line, plain};
+use crate::log::{Line, line::plain};
 use tracing::Level;
 
 /// What `journalctl -t` goes by.
@@ -27,11 +27,11 @@ const CATALOGUE: &[(&str, &str)] = &[
 ];
 
 /// The bytes of an entry.
-pub(super) fn encode(level: Level, line: &Line) -> Vec<u8> {
+pub(in crate::log) fn encode(line: &Line) -> Vec<u8> {
     let (subject, message) = line.story();
     let mut entry = Entry::default();
     entry.put("MESSAGE", &format!("{subject}{message}"));
-    entry.put("PRIORITY", priority(level));
+    entry.put("PRIORITY", priority(line.level));
     entry.put("SYSLOG_IDENTIFIER", IDENTIFIER);
     if let Some(id) = message_id(line) {
         entry.put("MESSAGE_ID", id);
@@ -99,20 +99,20 @@ mod tests {
     use super::*;
     use serde_json::{Map, Value, json};
 
-    fn line(message: &str, fields: Value) -> Line {
+    fn line(level: Level, message: &str, fields: Value) -> Line {
         let fields: Map<String, Value> = serde_json::from_value(fields).unwrap();
-        Line { message: message.into(), fields }
+        Line { fields, ..Line::new(level, message.into()) }
     }
 
-    fn text(level: Level, line: &Line) -> String {
-        String::from_utf8(encode(level, line)).unwrap()
+    fn text(line: &Line) -> String {
+        String::from_utf8(encode(line)).unwrap()
     }
 
     #[test]
     fn a_death_has_the_fields_of_the_contract_and_a_place_in_the_catalogue() {
         let died = json!({ "event_name": "worker_died", "worker": "analytics", "generation": 3, "pid": 7,
             "cause": "panic", "seq": 4711, "crash": 9, "detail": "x", "next": "restart now" });
-        let entry = text(Level::ERROR, &line("panic: x", died));
+        let entry = text(&line(Level::ERROR, "panic: x", died));
         let id = CATALOGUE[0].1;
         assert_eq!(
             entry,
@@ -136,13 +136,13 @@ mod tests {
     #[test]
     fn a_death_that_was_asked_for_needs_no_explanation() {
         let died = json!({ "event_name": "worker_died", "cause": "requested" });
-        assert!(!text(Level::INFO, &line("", died)).contains("MESSAGE_ID"));
+        assert!(!text(&line(Level::INFO, "", died)).contains("MESSAGE_ID"));
     }
 
     #[test]
     fn no_text_can_begin_a_field_of_its_own() {
         let entry =
-            encode(Level::INFO, &line("a\nPRIORITY=0", json!({ "note": "b\nBULKHEAD_EVENT=worker_died" })));
+            encode(&line(Level::INFO, "a\nPRIORITY=0", json!({ "note": "b\nBULKHEAD_EVENT=worker_died" })));
         let note = b"BULKHEAD_NOTE\n\x1c\0\0\0\0\0\0\0b\nBULKHEAD_EVENT=worker_died\n";
         assert!(entry.starts_with(b"MESSAGE=a\\nPRIORITY=0\nPRIORITY=6\n"));
         assert!(entry.ends_with(note));
@@ -150,17 +150,18 @@ mod tests {
 
     #[test]
     fn a_worker_cannot_forge_its_origin_by_another_spelling() {
-        let entry = text(
+        let entry = text(&line(
             Level::INFO,
-            &line("x", json!({ "worker": "api", "WORKER": "analytics", "Event": "worker_died" })),
-        );
+            "x",
+            json!({ "worker": "api", "WORKER": "analytics", "Event": "worker_died" }),
+        ));
         assert!(entry.contains("BULKHEAD_WORKER=api\n"));
         assert!(!entry.contains("analytics") && !entry.contains("BULKHEAD_EVENT"), "{entry}");
     }
 
     #[test]
     fn every_name_is_one_that_the_journal_takes() {
-        let entry = text(Level::INFO, &line("x", json!({ "http.request-id": 1, "ü".repeat(99): 2 })));
+        let entry = text(&line(Level::INFO, "x", json!({ "http.request-id": 1, "ü".repeat(99): 2 })));
         assert!(entry.contains("\nBULKHEAD_HTTP_REQUEST_ID=1\n"));
         assert!(entry.lines().all(|line| line.split('=').next().is_some_and(|name| name.len() <= MAX_NAME)));
     }

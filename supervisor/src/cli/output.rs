@@ -1,0 +1,68 @@
+//! How commands speak, and how they end.
+
+use bulkhead_proto::ids::Generation;
+use rustix::termios::tcgetwinsize;
+use serde::Serialize;
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+/// The command was not carried out.
+pub(super) const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+pub(super) const USAGE: u8 = 2;
+/// There is no supervisor to carry it out.
+pub(super) const UNREACHABLE: u8 = 3;
+
+/// What `--json` prints when a command has nothing to show, or failed.
+#[derive(Serialize)]
+pub(super) struct Answer<'a, Outcome> {
+    pub(super) outcome: Outcome,
+    pub(super) text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) worker: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) generation: Option<Generation>,
+}
+
+/// One line of JSON.
+pub(super) fn json(value: &impl Serialize) -> String {
+    // What is printed is made of text and numbers: it can always be written.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Prints to stdout; a reader that has left (`| head`) is no failure.
+pub(super) fn say(text: &str) {
+    put(&format!("{text}\n"));
+}
+
+/// Prints whole lines to stdout. Says whether somebody still reads them.
+pub(super) fn put(lines: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}
+
+/// Says on stderr what is wrong.
+pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    eprintln!("bulkhead: {error}");
+    code.into()
+}
+
+/// The width and height of the terminal on stdout; none when it is none, or does not tell.
+pub(super) fn terminal() -> Option<(usize, usize)> {
+    let stdout = io::stdout();
+    let size = tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
+    Some((size.ws_col.into(), size.ws_row.into())).filter(|(width, height)| *width > 0 && *height > 0)
+}
+
+/// Lets Ctrl-C be an ordinary end, for commands that have no other.
+///
+/// # Errors
+/// When the signal cannot be handled.
+pub(super) fn end_with_ctrl_c() -> io::Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 0, always).map(drop)
+}

@@ -1,0 +1,196 @@
+//! The control socket: who is served, and who is not.
+
+use crate::harness::{Service, bulkhead};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// Far longer than any answer takes; only a failure waits so long.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn connect(service: &Service) -> BufReader<UnixStream> {
+    let stream = UnixStream::connect(service.socket()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    BufReader::new(stream)
+}
+
+/// The supervisor's reply to a line; and whether it closes the connection then.
+fn say(service: &Service, line: &[u8]) -> (Value, bool) {
+    let mut stream = connect(service);
+    // It may be refused before all of it is written.
+    let _ = stream.get_mut().write_all(line);
+    let mut reply = String::new();
+    stream.read_line(&mut reply).unwrap();
+    let closed = matches!(stream.read(&mut [0]), Ok(0) | Err(_));
+    (serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply:?}")), closed)
+}
+
+fn ready() -> Service {
+    let mut service = Service::start(&["sleep", "60"], "");
+    service.wait_for("worker_ready", "one");
+    service
+}
+
+#[test]
+fn a_client_of_another_version_is_told_both_versions() {
+    let service = ready();
+    let (reply, closed) = say(&service, b"{\"protocol\":2,\"command\":{\"dance\":[]}}\n");
+    assert_eq!((&reply["protocol"], &reply["outcome"], closed), (&json!(1), &json!("refused"), true));
+    let text = reply["text"].as_str().unwrap();
+    assert!(text.contains("protocol 1, not 2"), "{text}");
+}
+
+#[test]
+fn garbage_is_refused_with_a_reason_and_the_connection_closed() {
+    let service = ready();
+    for line in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff\xfe\n", b"{\"protocol\":1}\n", b"[[[[\n", b"\n"] {
+        let (reply, closed) = say(&service, line);
+        assert_eq!((&reply["outcome"], closed), (&json!("refused"), true), "{reply}");
+        assert!(reply["text"].as_str().unwrap().starts_with("not understood"), "{reply}");
+    }
+}
+
+#[test]
+fn an_oversized_line_is_refused_with_the_limit() {
+    let service = ready();
+    let (reply, closed) = say(&service, &vec![b'x'; 1 << 20]);
+    assert_eq!((&reply["outcome"], closed), (&json!("refused"), true));
+    assert!(reply["text"].as_str().unwrap().contains("at most 4096 bytes"), "{reply}");
+}
+
+#[test]
+fn one_connection_carries_many_commands() {
+    let service = ready();
+    let mut stream = connect(&service);
+    for _ in 0..3 {
+        stream.get_mut().write_all(b"{\"protocol\":1,\"command\":\"status\"}\n").unwrap();
+        let mut reply = String::new();
+        stream.read_line(&mut reply).unwrap();
+        assert!(reply.contains("\"outcome\":\"done\""), "{reply}");
+    }
+}
+
+#[test]
+fn clients_that_never_read_keep_nobody_waiting() {
+    let script = "while :; do echo noise noise noise noise; sleep 0.01; done";
+    let mut service = Service::start(&["sh", "-c", script], "");
+    service.wait_for("worker_ready", "one");
+    let follow = "{\"protocol\":1,\"command\":{\"logs\":{\"follow\":true}}}\n";
+    let idle: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = connect(&service);
+            stream.get_mut().write_all(follow.as_bytes()).unwrap();
+            let mut reply = String::new();
+            stream.read_line(&mut reply).unwrap();
+            assert!(reply.contains("done"), "{reply}");
+            stream
+        })
+        .collect();
+    let (reply, _) = say(&service, b"{\"protocol\":1,\"command\":{\"logs\":{\"follow\":false}}}\n\n");
+    assert_eq!(reply["outcome"], "conflict", "only so many may read: {reply}");
+    assert_eq!(service.row("one")["state"], "running");
+    assert!(service.say(&["restart", "one"]).status.success());
+    drop(idle);
+    assert_eq!(service.stop("TERM"), Some(0));
+}
+
+#[test]
+fn a_second_supervisor_on_the_same_control_socket_is_refused() {
+    let service = ready();
+    let other = tempfile::tempdir().unwrap();
+    let output = bulkhead(other.path())
+        .arg("--socket")
+        .arg(service.socket())
+        .arg("run")
+        .env("BULKHEAD_API_LISTEN", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("listens there already") && text.contains("--socket"), "{text}");
+    assert_eq!(service.row("one")["state"], "running", "the first one is left alone");
+}
+
+#[test]
+fn the_log_is_read_by_worker_and_number_and_form() {
+    let mut service = Service::start(&["sh", "-c", "echo one; echo two >&2; exec sleep 60"], "");
+    for said in ["one", "two"] {
+        service.wait_for_line(|line| line["message"] == said);
+    }
+    let logs = |arguments: &[&str]| {
+        let output = service.say(&[&["logs"], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let of_one = logs(&["one"]);
+    assert!(of_one.contains("INFO worker_started one gen"), "{of_one}");
+    assert!(of_one.lines().last().unwrap().ends_with("stderr: two"), "{of_one}");
+    assert!(!of_one.contains("listening"), "{of_one}");
+    assert_eq!(logs(&["one", "-n", "1"]).lines().count(), 1);
+    let own = logs(&["supervisor"]);
+    assert!(own.contains("listening") && own.contains("worker_started one") && !own.contains("two"), "{own}");
+    let last: Value = serde_json::from_str(&logs(&["--json", "-n1", "one"])).unwrap();
+    assert!(service.lines().contains(&last), "the same object as in the log: {last}");
+}
+
+#[test]
+fn logs_of_an_unknown_worker_name_the_known_ones() {
+    let service = ready();
+    let output = service.say(&["logs", "onne"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("did you mean \"one\"?") && text.contains("supervisor"), "{text}");
+}
+
+#[test]
+fn following_ends_with_the_supervisor_after_its_last_line() {
+    let mut service = ready();
+    let mut follower = bulkhead(service.socket().parent().unwrap())
+        .arg("--socket")
+        .arg(service.socket())
+        .args(["logs", "-f", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("listening")).unwrap();
+    assert_eq!(service.stop("TERM"), Some(0));
+    assert!(lines.last().unwrap().contains("supervisor_stopped"));
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn following_ends_cleanly_with_ctrl_c() {
+    let service = ready();
+    let mut follower = bulkhead(service.socket().parent().unwrap())
+        .arg("--socket")
+        .arg(service.socket())
+        .args(["logs", "-f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(follower.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pid = follower.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_command_without_complaint() {
+    let mut service = Service::start(&["sh", "-c", "while echo noise; do sleep 0.01; done"], "");
+    service.wait_for_line(|line| line["message"] == "noise");
+    let program = env!("CARGO_BIN_EXE_bulkhead");
+    let script = format!(
+        "{program} --socket {} logs -f | head -n 2; echo ${{PIPESTATUS[0]}}",
+        service.socket().display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((text.lines().count(), text.lines().last()), (3, Some("0")), "{text}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
