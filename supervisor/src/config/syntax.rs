@@ -4,6 +4,9 @@ use super::problem::{Fault, Notes, Problem};
 use std::{collections::BTreeSet, ops::Range};
 use toml::de::Error;
 
+/// So many errors are looked at: finding an error's line takes time, and a file of garbage has an error in each.
+const MAX_ERRORS: usize = 1_000;
+
 /// What the parser says of a text, in the words of this module, instead of what the rest of each such line looks like
 /// after it: one slip makes many errors there.
 pub(super) fn note(text: &str, errors: &[Error], notes: &Notes) {
@@ -11,7 +14,6 @@ pub(super) fn note(text: &str, errors: &[Error], notes: &Notes) {
     let line = |span: &Range<usize>| {
         text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&b| b == b'\n').count()
     };
-    // Bounded, for counting lines takes time, and a file of garbage has an error in each.
     let problems: Vec<Problem> = errors
         .iter()
         .take(MAX_ERRORS)
@@ -23,9 +25,6 @@ pub(super) fn note(text: &str, errors: &[Error], notes: &Notes) {
         notes.push(problem);
     }
 }
-
-/// So many errors are looked at.
-const MAX_ERRORS: usize = 1_000;
 
 fn problem(text: &str, error: &Error) -> Problem {
     // An error without a place is one of the end.
