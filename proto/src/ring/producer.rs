@@ -12,6 +12,9 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// So many keyed requests are read under one hold of the lock: less than a millisecond.
+const PART: u64 = 1024;
+
 /// What its owner knows of the ring's end.
 #[derive(Debug)]
 struct End {
@@ -99,6 +102,8 @@ impl Producer {
     /// # Errors
     /// When the key was used for another request, or the lock does not work.
     pub fn find(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
+        // What a predecessor left is read in parts, so that no append waits long.
+        while !self.with_end(|End { appender, recall }| Ok(recall.catch_up(&appender.tail(), PART)))? {}
         self.with_end(|End { appender, recall }| Ok(recall.find(request, &appender.tail())?))
     }
 

@@ -13,8 +13,8 @@ pub struct KeyReused;
 
 /// The log and its index, for whoever holds the producer's lock.
 ///
-/// The index is made when a key is first asked for: who uses no keys pays nothing, and reading the whole log takes a few
-/// milliseconds.
+/// The index is made when a key is first asked for: who uses no keys pays nothing. To read the whole log takes tens of
+/// milliseconds, which [`Self::catch_up`] divides.
 #[derive(Debug)]
 pub struct Recall<K> {
     log: KeyLog<K>,
@@ -41,7 +41,7 @@ impl<K: ReadWords> Recall<K> {
     /// # Errors
     /// When another request has this key.
     pub fn find(&mut self, request: &KeyedRequest, tail: &Tail) -> Result<Option<Appended>, KeyReused> {
-        self.catch_up(tail);
+        self.catch_up(tail, u64::MAX);
         let number = self.index.get(&request.key).copied();
         let number = number.filter(|number| self.log.numbers(tail).contains(number));
         match number.and_then(|number| self.log.read(number, tail)) {
@@ -57,20 +57,23 @@ impl<K: ReadWords> Recall<K> {
         std::mem::replace(&mut self.unreadable, 0)
     }
 
-    /// Reads the entries that were written since, by this process or by another generation.
-    fn catch_up(&mut self, tail: &Tail) {
-        // Who counts no more is not looked for one by one: an index that is a third stale begins anew, in the same memory.
-        if self.index.len() as u64 > self.log.window() * 3 / 2 {
-            self.index.clear();
-            self.seen = 0;
-        }
+    /// Reads entries that were written since, by this process or by another generation; so many at most. Whether these
+    /// were all.
+    pub fn catch_up(&mut self, tail: &Tail, most: u64) -> bool {
         let numbers = self.log.numbers(tail);
-        for number in numbers.start.max(self.seen)..numbers.end {
+        // Who counts no more is not looked for one by one. Begun at this size, it stays in the same memory.
+        if self.index.len() as u64 > self.log.window() * 3 / 2 {
+            self.index.retain(|_, number| *number >= numbers.start);
+        }
+        let first = numbers.start.max(self.seen);
+        let end = numbers.end.min(first.saturating_add(most));
+        for number in first..end {
             match self.log.read(number, tail) {
                 Some(batch) => drop(self.index.insert(batch.request.key, number)),
                 None => self.unreadable += 1,
             }
         }
-        self.seen = numbers.end;
+        self.seen = end;
+        end == numbers.end
     }
 }
