@@ -2,6 +2,8 @@
 
 pub mod commands;
 mod failure;
+#[cfg(test)]
+mod golden;
 mod logs;
 mod output;
 mod pages;
@@ -13,16 +15,18 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-const EXIT_CODES: &str = "\
+const AFTERWORD: &str = "\
+The control socket is made by `run` in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/bulkhead, else in state_dir; the \
+other commands look in /run/bulkhead and in those places.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no supervisor can be reached.";
 
 /// Keeps a service's API answering while the analysis behind it crashes.
 #[derive(Debug, Parser)]
-#[command(name = "bulkhead", version, about, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "bulkhead", version, after_help = AFTERWORD, propagate_version = true)]
 pub struct Cli {
-    /// The control socket. Without it, `run` makes it in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/bulkhead, else in
-    /// state_dir; the other commands take $BULKHEAD_SOCKET, else look in /run/bulkhead and in those places.
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The control socket; else $BULKHEAD_SOCKET (not for `run`), else the usual places.
+    #[arg(long, global = true, value_name = "PATH", display_order = 100)]
     pub socket: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]

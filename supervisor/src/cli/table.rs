@@ -48,7 +48,7 @@ pub(super) fn render(report: &Report, look: Look) -> String {
     render_at(report, look, jiff::Timestamp::now())
 }
 
-fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> String {
+pub(super) fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(report.workers.iter().map(|row| cells(row, now, look)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

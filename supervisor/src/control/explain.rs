@@ -17,7 +17,7 @@ pub(super) fn explain(path: &Path, error: &io::Error) -> String {
         }
         (io::ErrorKind::NotFound, _) => "is not there".to_owned(),
         (io::ErrorKind::ConnectionRefused, Ok(_)) => {
-            "nobody listens; a supervisor that did not end in order has left it behind".to_owned()
+            "nobody listens; a supervisor that was killed has left it behind".to_owned()
         }
         (io::ErrorKind::PermissionDenied, found) => {
             // The socket itself, or else the first folder on the way to it that may be looked at.

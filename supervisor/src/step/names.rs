@@ -24,7 +24,10 @@ impl State {
         let alike = |known: &&&str| strsim::jaro_winkler(known, name);
         let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
         let slip = nearest.filter(|nearest| alike(nearest) >= ALIKE);
-        let offer = slip.map(|nearest| format!("; did you mean {nearest:?}?")).unwrap_or_default();
-        format!("there is no worker {name:?}{offer}; there are: {}", known.join(", "))
+        let offer = match slip {
+            Some(nearest) => format!(": did you mean {nearest:?}? There are"),
+            None => "; there are".to_owned(),
+        };
+        format!("there is no worker {name:?}{offer}: {}", known.join(", "))
     }
 }

@@ -1,0 +1,84 @@
+//! What operators see, committed as it is: `cargo insta review` shows a change of it.
+
+use super::{
+    Cli,
+    output::json,
+    table::{Look, render_at, tests::report},
+};
+use crate::{
+    control::{
+        client::Connection,
+        protocol::{Ended, Reply},
+    },
+    step::{Identity, Millis, Now, Policy, Spec, State},
+};
+use bulkhead_proto::{
+    ids::{CrashId, Generation},
+    words::Role,
+};
+use clap::CommandFactory as _;
+use insta::assert_snapshot;
+use nix::{sys::stat::Mode, unistd::mkfifo};
+use std::{os::unix::net::UnixListener, time::Duration};
+
+/// What a command line shows on a terminal of 80 columns.
+fn help(arguments: &[&str]) -> String {
+    let shown = Cli::command().term_width(80).try_get_matches_from(arguments);
+    shown.unwrap_err().to_string()
+}
+
+#[test]
+fn help_of_each_command() {
+    assert_snapshot!("help", help(&["bulkhead", "--help"]));
+    for verb in Cli::command().get_subcommands() {
+        let verb = verb.get_name();
+        assert_snapshot!(format!("help_{verb}"), help(&["bulkhead", verb, "--help"]));
+    }
+}
+
+#[test]
+fn a_slip_in_the_command_line() {
+    assert_snapshot!(help(&["bulkhead", "statsu"]));
+}
+
+#[test]
+fn status_for_people() {
+    let now = jiff::Timestamp::from_second(90).unwrap();
+    let mut report = report();
+    report.workers.truncate(2);
+    assert_snapshot!(render_at(&report, Look::PLAIN, now));
+}
+
+#[test]
+fn status_for_programs() {
+    assert_snapshot!(serde_json::to_string_pretty(&report()).unwrap());
+}
+
+#[test]
+fn no_supervisor_can_be_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("file.sock"), "").unwrap();
+    mkfifo(&path("fifo.sock"), Mode::S_IRWXU).unwrap();
+    drop(UnixListener::bind(path("left.sock")).unwrap());
+    let places = ["none.sock", "file.sock", "fifo.sock", "left.sock"].map(path);
+    let error = Connection::open(&places).unwrap_err().to_string();
+    assert_snapshot!(error.replace(folder.path().to_str().unwrap(), "/run"));
+}
+
+#[test]
+fn an_unknown_worker() {
+    let spec = |name: &str, role| Spec { name: name.into(), role, stop_timeout: Duration::from_secs(10) };
+    let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics), spec("host", Role::Plain)];
+    let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
+    let now = Now { mono: Millis(0), unix_ms: 0 };
+    let state = State::new(Policy::default(), specs, identity, now);
+    assert_snapshot!([state.unknown("analytic"), state.unknown("nobody")].join("\n"));
+}
+
+#[test]
+fn a_reply_on_the_control_socket() {
+    let reply =
+        Reply { generation: Some(Generation(5)), ..Reply::new(Ended::Done, "api is running: generation 5") };
+    assert_snapshot!(json(&reply));
+}
