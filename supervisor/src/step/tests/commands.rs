@@ -112,7 +112,8 @@ fn start_and_stop_of_what_is_so_already_are_done_at_once() {
 fn an_unknown_worker_is_not_found_and_the_known_ones_are_named() {
     let mut bench = Bench::running();
     let client = bench.command(stop("anlytics"));
-    let why = "there is no worker \"anlytics\"; there are: api, analytics, collector";
+    let why =
+        "there is no worker \"anlytics\": did you mean \"analytics\"? There are: api, analytics, collector";
     assert_eq!(bench.answer(client), Some(Outcome::NotFound(why.to_owned())));
 }
 
