@@ -53,11 +53,7 @@ install:
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml README.md '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
-	install -d '$(SHARE)/man/man1' '$(SHARE)/bash-completion/completions' '$(SHARE)/zsh/site-functions' '$(SHARE)/fish/vendor_completions.d'
-	$(TARGET)/release/bulkhead man '$(SHARE)/man/man1'
-	$(TARGET)/release/bulkhead completions bash > '$(SHARE)/bash-completion/completions/bulkhead'
-	$(TARGET)/release/bulkhead completions zsh > '$(SHARE)/zsh/site-functions/_bulkhead'
-	$(TARGET)/release/bulkhead completions fish > '$(SHARE)/fish/vendor_completions.d/bulkhead.fish'
+	deploy/documents $(TARGET)/release/bulkhead '$(SHARE)'
 	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
 	for unit in service socket; do \
 		sed 's:/usr/bin/:$(PREFIX)/bin/:; s:/usr/share/:$(PREFIX)/share/:' deploy/bulkhead.$$unit >'$(LIBRARY)/systemd/system/'bulkhead.$$unit \
@@ -71,7 +67,8 @@ install:
 deb:
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
 	$(CARGO) build --release --locked $(PACKAGES)
-	$(CARGO) deb --no-build -p bulkhead-supervisor
+	deploy/documents $(TARGET)/release/bulkhead $(TARGET)/release/share
+	$(CARGO) deb --no-build --dbgsym -p bulkhead-supervisor
 
 clean:
 	$(CARGO) clean

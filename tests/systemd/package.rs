@@ -39,6 +39,8 @@ fn build(root: &Path, profile: &Path, folder: &Path) {
     // cargo-deb calls the profile by its name, and cargo's directory of the profile "dev" is "debug".
     let name = profile.file_name().unwrap().to_str().unwrap();
     let name = if name == "debug" { "dev" } else { name };
+    let binary = profile.join(binaries::SUPERVISOR);
+    must(Command::new(root.join("deploy/documents")).arg(binary).arg(profile.join("share")));
     let mut deb = Command::new("cargo");
     deb.args([
         "deb",
