@@ -47,6 +47,8 @@ names! {
     ControlOut = "control_out",
     /// The listening socket.
     Listener = "listener",
+    /// The file that holds the token of changing requests.
+    Token = "token",
     /// The events ring.
     Events = "events",
     /// The producer's page.
@@ -156,7 +158,12 @@ impl Inherited {
     /// # Errors
     /// When there is none.
     pub fn take(&mut self, name: FdName) -> Result<OwnedFd, FdError> {
-        self.fds.remove(&name).ok_or(FdError::Absent(name.as_str()))
+        self.take_if_given(name).ok_or(FdError::Absent(name.as_str()))
+    }
+
+    /// Hands out the fd of that name, once, if there is one: for what not every supervisor has to give.
+    pub fn take_if_given(&mut self, name: FdName) -> Option<OwnedFd> {
+        self.fds.remove(&name)
     }
 }
 

@@ -18,6 +18,7 @@ mod leaks;
 mod outages;
 mod poison;
 mod stopping;
+mod token;
 
 /// A configuration for tests that induce faults.
 const FAULTS: &str = "[faults]\nenabled = true\n";

@@ -53,6 +53,7 @@ impl Answer {
 pub struct Client {
     agent: Agent,
     base: String,
+    token: Option<String>,
 }
 
 impl Client {
@@ -61,7 +62,13 @@ impl Client {
     pub fn new(address: SocketAddr) -> Self {
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(DEADLINE)).build();
-        Self { agent: config.new_agent(), base: format!("http://{address}") }
+        Self { agent: config.new_agent(), base: format!("http://{address}"), token: None }
+    }
+
+    /// From now on it bears this token.
+    #[must_use]
+    pub fn bearing(self, token: &str) -> Self {
+        Self { token: Some(format!("Bearer {token}")), ..self }
     }
 
     /// Asks.
@@ -77,7 +84,10 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub fn post(&self, path: &str, content_type: &str, body: &str) -> Result<Answer, Failure> {
-        let request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
+        let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token);
+        }
         received(request.send(body))
     }
 

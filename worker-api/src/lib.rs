@@ -4,9 +4,9 @@
 //!
 //! ```no_run
 //! use axum::{Router, extract::State, http::StatusCode, routing::post};
-//! use bulkhead_worker_api::{AppendError, Bulkhead, NewEvent, serve};
+//! use bulkhead_worker_api::{AppendError, Authorized, Bulkhead, NewEvent, serve};
 //!
-//! async fn tick(State(bulkhead): State<Bulkhead>) -> Result<StatusCode, AppendError> {
+//! async fn tick(_: Authorized, State(bulkhead): State<Bulkhead>) -> Result<StatusCode, AppendError> {
 //!     bulkhead.append(&[NewEvent::new("ticks", 1.0)])?;
 //!     Ok(StatusCode::ACCEPTED)
 //! }
@@ -16,7 +16,8 @@
 //! }
 //! ```
 //!
-//! It is started by the supervisor: `[api] command = ["…"]`.
+//! It is started by the supervisor: `[api] command = ["…"]`. Routes that change things take [`Authorized`], so that they need
+//! the token of `api.token_file` when there is one.
 #![forbid(unsafe_code)]
 
 mod body;
@@ -36,12 +37,14 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod testing;
+mod token;
 mod worker;
 
 pub use axum;
 pub use bulkhead::{AnalyticsRow, AppendError, Appended, Bulkhead, NewEvent, RingUse, Stats};
 pub use problem::{Kind, Problem};
 pub use request_id::RequestId;
+pub use token::Authorized;
 
 use axum::Router;
 use std::process::ExitCode;

@@ -12,6 +12,10 @@ use serde::Serialize;
 /// space many times a second, and one that is down needs longer than a client should hold its breath anyway.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// What a client without the right token is told (RFC 6750, section 3).
+const TOKEN_MISSING: HeaderValue = HeaderValue::from_static("Bearer");
+const TOKEN_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident $name:literal $title:literal),+ $(,)?) => {
         /// The kinds of problem. Their names are a contract: programs tell errors apart by them.
@@ -55,6 +59,10 @@ kinds! {
     BadRequest = BAD_REQUEST "bad-request" "The request is not understood",
     /// The body did not arrive whole.
     BrokenBody = BAD_REQUEST "broken-body" "The body ended early",
+    /// A changing request without a token.
+    TokenMissing = UNAUTHORIZED "token-missing" "A token is wanted",
+    /// A changing request with another token than ours.
+    TokenInvalid = UNAUTHORIZED "token-invalid" "This token is not valid",
     /// No such route, series or worker.
     NotFound = NOT_FOUND "not-found" "There is no such thing",
     /// The route exists, but not for this method.
@@ -145,6 +153,10 @@ impl IntoResponse for Problem {
         let mut response = with_type(status, "application/problem+json", body);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = if self.kind == Kind::TokenInvalid { TOKEN_INVALID } else { TOKEN_MISSING };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

@@ -1,6 +1,6 @@
 //! A whole link within one process: real memory, a supervisor and an analysis played by the test.
 
-use crate::{Bulkhead, desk::Desk, front::Front, limits::Limits, routes};
+use crate::{Bulkhead, desk::Desk, front::Front, limits::Limits, routes, token::Secret};
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
     board::BoardWriter,
@@ -57,6 +57,15 @@ impl Rig {
     }
 
     pub(crate) fn with(faults: bool, own: Router<Bulkhead>) -> Self {
+        Self::build(faults, own, None)
+    }
+
+    /// One whose changing routes need this token.
+    pub(crate) fn with_token(token: Secret, own: Router<Bulkhead>) -> Self {
+        Self::build(true, own, Some(token))
+    }
+
+    fn build(faults: bool, own: Router<Bulkhead>, token: Option<Secret>) -> Self {
         let memory = Memory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
         let settings = Settings {
             worker: "api".into(),
@@ -74,7 +83,7 @@ impl Rig {
         out.set_nonblocking(true).unwrap();
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
         let bulkhead =
-            Bulkhead::new(ApiLink::open_within(&memory).unwrap(), settings, Arc::clone(&desk), out);
+            Bulkhead::new(ApiLink::open_within(&memory).unwrap(), settings, token, Arc::clone(&desk), out);
         let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION, &Limits::default());
         let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
         writer.activate();

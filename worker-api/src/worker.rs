@@ -10,6 +10,7 @@ use crate::{
     log::Log,
     panic, routes,
     server::Server,
+    token::{Secret, TokenError},
 };
 use axum::Router;
 use bulkhead_proto::{
@@ -45,6 +46,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Fds(#[from] FdError),
     #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
     Link(#[from] LinkError),
     #[error(transparent)]
     Pipe(#[from] PipeError),
@@ -60,7 +63,7 @@ impl Failure {
     /// What cannot get better by trying again exits with [`EXIT_CONFIG`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Fds(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Settings(_) | Self::Fds(_) | Self::Token(_) => ExitCode::from(EXIT_CONFIG),
             // A lack of memory or fds may pass.
             Self::Link(_) | Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => {
                 ExitCode::FAILURE
@@ -76,6 +79,7 @@ pub(crate) struct Worker {
     control: OwnedFd,
     out: Arc<Sender<FromWorker>>,
     listener: OwnedFd,
+    token: Option<Secret>,
     link: ApiLink,
 }
 
@@ -91,9 +95,10 @@ impl Worker {
         out.set_nonblocking(true).map_err(io::Error::from)?;
         panic::install(Arc::clone(&out), log.clone());
         let listener = inherited.take(FdName::Listener)?;
+        let token = inherited.take_if_given(FdName::Token).map(Secret::read).transpose()?;
         let link = ApiLink::open(&mut inherited)?;
         allow_many_fds();
-        Ok(Self { settings, log, control, out, listener, link })
+        Ok(Self { settings, log, control, out, listener, token, link })
     }
 
     /// Serves until told to leave.
@@ -111,7 +116,7 @@ impl Worker {
     }
 
     async fn live(self, own: Router<Bulkhead>) -> Result<(), Failure> {
-        let Self { settings, control, out, listener, link, .. } = self;
+        let Self { settings, control, out, listener, token, link, .. } = self;
         let budget = Duration::from_millis(settings.stop_timeout_ms) * DRAIN_SHARE.0 / DRAIN_SHARE.1;
         let mut inbox = Inbox::new(control)?;
         let listener = Listener::new(listener)?;
@@ -119,7 +124,7 @@ impl Worker {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
-        let bulkhead = Bulkhead::new(link, settings, Arc::clone(&desk), Arc::clone(&out));
+        let bulkhead = Bulkhead::new(link, settings, token, Arc::clone(&desk), Arc::clone(&out));
         let front = Front::new(routes::router(own, bulkhead), generation, &limits);
 
         greet(&out)?;

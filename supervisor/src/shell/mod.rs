@@ -12,6 +12,7 @@ mod report;
 mod resume;
 mod signals;
 mod spawn;
+mod token;
 mod watch;
 
 use crate::{

@@ -6,6 +6,7 @@
 use super::{
     child::{Child, Control},
     output::LogPipe,
+    token,
 };
 use crate::{
     config::{Listen, Plan, WorkerPlan, plan::program},
@@ -95,7 +96,7 @@ impl Spawner {
         generation: Generation,
         memory: &Memory,
     ) -> Result<Child, SpawnError> {
-        let (bequest, control) = self.bequest(worker.role, memory)?;
+        let (bequest, control) = self.bequest(plan, worker.role, memory)?;
         let mut command = self.command(plan, worker, generation, &bequest)?;
         command.preserved_fds(bequest.into_fds());
         let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
@@ -129,14 +130,17 @@ impl Spawner {
     }
 
     /// The fds that a worker of this role inherits, and our ends of its pipes.
-    fn bequest(&self, role: Role, memory: &Memory) -> anyhow::Result<(Bequest, Control)> {
+    fn bequest(&self, plan: &Plan, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
         let mut bequest = Bequest::default();
         match role {
             Role::Api => {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
-                memory.bequeath_to_api(&mut bequest)?;
+                if let Some(path) = &plan.token {
+                    bequest.add(FdName::Token, token::open(path)?);
+                }
+                memory.bequeath_to_api(&mut bequest).context("shared memory")?;
             }
-            Role::Analytics => memory.bequeath_to_analytics(&mut bequest)?,
+            Role::Analytics => memory.bequeath_to_analytics(&mut bequest).context("shared memory")?,
             Role::Plain => return Ok((bequest, Control::none())),
         }
         let (control_in, to) = pipe::pair().context("control pipe")?;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_api::{
-    AppendError, Bulkhead, NewEvent,
+    AppendError, Authorized, Bulkhead, NewEvent,
     axum::{Json, Router, extract::State, http::StatusCode, routing::post},
     serve,
 };
@@ -21,6 +21,7 @@ struct Reading {
 
 /// All of the readings are accepted or none; the errors (400, 413, 503) are those of `POST /v1/events`.
 async fn readings(
+    _: Authorized,
     State(bulkhead): State<Bulkhead>,
     Json(readings): Json<Vec<Reading>>,
 ) -> Result<(StatusCode, Json<Value>), AppendError> {

@@ -8,7 +8,7 @@ pub use append::{AppendError, NewEvent};
 pub use bulkhead_proto::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
-use crate::{body::BodyMemory, desk::Desk};
+use crate::{body::BodyMemory, desk::Desk, token::Secret};
 use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
 use series::Checked;
 use std::{
@@ -27,6 +27,7 @@ struct Inner {
     settings: Settings,
     link: ApiLink,
     checked: Checked,
+    token: Option<Secret>,
     body_memory: BodyMemory,
     desk: Arc<Desk>,
     out: Arc<Sender<FromWorker>>,
@@ -40,12 +41,14 @@ impl Bulkhead {
     pub(crate) fn new(
         link: ApiLink,
         settings: Settings,
+        token: Option<Secret>,
         desk: Arc<Desk>,
         out: Arc<Sender<FromWorker>>,
     ) -> Self {
         Self(Arc::new(Inner {
             body_memory: BodyMemory::new(settings.max_body),
             settings,
+            token,
             link,
             checked: Checked::default(),
             desk,
@@ -57,6 +60,10 @@ impl Bulkhead {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    pub(crate) fn token(&self) -> Option<&Secret> {
+        self.0.token.as_ref()
     }
 
     pub(crate) fn body_memory(&self) -> &BodyMemory {

@@ -1,7 +1,7 @@
 //! `POST /v1/events`: the hot path.
 
 use crate::{
-    Bulkhead, RequestId, body,
+    Authorized, Bulkhead, RequestId, body,
     bulkhead::arrival_ms,
     idempotency,
     parse::{self, Form, Rules},
@@ -14,7 +14,11 @@ use axum::{
 };
 use bulkhead_proto::ring::{Appended, Batch, KeyedRequest, Outcome};
 
-pub(super) async fn accept(State(bulkhead): State<Bulkhead>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn accept(
+    _: Authorized,
+    State(bulkhead): State<Bulkhead>,
+    request: Request,
+) -> Result<Response, Problem> {
     // The body first: a client that is refused while it still sends would not see why.
     let (head, body, _room) =
         body::read(request, bulkhead.settings().max_body, bulkhead.body_memory()).await?;

@@ -2,7 +2,7 @@
 
 use super::not_found;
 use crate::{
-    Bulkhead,
+    Authorized, Bulkhead,
     problem::{Kind, Problem, with_type},
 };
 use axum::{
@@ -16,6 +16,7 @@ use bulkhead_proto::{
 };
 
 pub(super) async fn induce(
+    _: Authorized,
     State(bulkhead): State<Bulkhead>,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,

@@ -1,8 +1,9 @@
 //! The routes over real memory.
 
 use crate::{
-    AppendError, Bulkhead, NewEvent,
+    AppendError, Authorized, Bulkhead, NewEvent,
     testing::{Answer, MAX_BODY, Rig},
+    token,
 };
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::post};
 use bulkhead_proto::{
@@ -274,6 +275,36 @@ async fn what_does_not_exist_is_a_problem_too() {
     assert_eq!(wrong.headers["allow"], "POST");
     for path in ["/livez", "/healthz", "/readyz"] {
         assert_eq!(rig.get(path).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_only_who_bears_it_may_change_things_and_all_may_read() {
+    let own = Router::new().route("/mine", post(async |_: Authorized| "changed"));
+    let rig = Rig::with_token(token::tests::secret(token::tests::TOKEN.as_bytes()).unwrap(), own);
+    let send = async |path: &str, authorization: &str| {
+        let request = axum::extract::Request::post(path).header("content-type", "application/json");
+        let request = match authorization {
+            "" => request,
+            some => request.header("authorization", some),
+        };
+        rig.send(request.body(Body::from(r#"{"series":"s","value":1}"#)).unwrap()).await
+    };
+    for path in ["/v1/events", "/v1/faults/analytics/flood", "/mine"] {
+        let missing = send(path, "").await;
+        assert_problem(&missing, 401, "token-missing");
+        assert_eq!(missing.headers["www-authenticate"], "Bearer");
+        let wrong = send(path, "Bearer correct-horse-battery-stable").await;
+        assert_problem(&wrong, 401, "token-invalid");
+        assert_eq!(wrong.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
+    }
+    assert_eq!(rig.pending().0.len(), 0);
+    let right = format!("Bearer {}", token::tests::TOKEN);
+    for (path, status) in [("/v1/events", 202), ("/v1/faults/analytics/flood", 404), ("/mine", 200)] {
+        assert_eq!(send(path, &right).await.status, status, "{path}");
+    }
+    for path in ["/v1/stats", "/v1/series", "/v1/workers", "/readyz"] {
+        assert_eq!(rig.get(path).await.status, 200, "{path}");
     }
 }
 
