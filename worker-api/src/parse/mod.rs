@@ -58,14 +58,9 @@ pub(crate) fn parse(
     sink: &mut impl FnMut(&Event<'_>),
 ) -> Result<usize, BadEvents> {
     // Checked once, over the whole body: the parser then need not look at each text again.
-    let text = str::from_utf8(body).map_err(|error| {
-        whole(format!("the body must be UTF-8; it is not at byte {}", error.valid_up_to()))
-    })?;
+    let text = str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to(), form, rules))?;
     let mut intake = Intake { rules, sink, count: 0, place: Place::default() };
-    match form {
-        Form::Json => intake.json(text)?,
-        Form::Ndjson => intake.lines(text)?,
-    }
+    intake.read(text, form)?;
     match intake.count {
         0 => Err(whole("at least one event is wanted; there is none".into())),
         count => Ok(count),
@@ -87,6 +82,17 @@ pub(crate) fn check_ts(ms: i64) -> Result<(), String> {
 pub(crate) fn check_data(text: &str) -> Result<(), String> {
     scalar::bounded_data(text)?;
     serde_json::from_str::<&RawValue>(text).map(drop).map_err(|error| format!("data is not JSON: {error}"))
+}
+
+/// Why a body that is no text is refused: what can be read of it tells the event and the field.
+fn not_utf8(body: &[u8], valid: usize, form: Form, rules: &Rules<'_>) -> BadEvents {
+    let detail = format!("the body must be UTF-8; it is not behind byte {valid}");
+    let text = body.get(..valid).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default();
+    let mut intake = Intake { rules, sink: &mut |_: &Event<'_>| {}, count: 0, place: Place::default() };
+    match intake.read(text, form) {
+        Err(cut_off) => BadEvents { detail, ..cut_off },
+        Ok(()) => whole(detail),
+    }
 }
 
 fn whole(detail: String) -> BadEvents {
@@ -111,6 +117,13 @@ struct Intake<'r, 's, S> {
 }
 
 impl<S: FnMut(&Event<'_>)> Intake<'_, '_, S> {
+    fn read(&mut self, text: &str, form: Form) -> Result<(), BadEvents> {
+        match form {
+            Form::Json => self.json(text),
+            Form::Ndjson => self.lines(text),
+        }
+    }
+
     fn json(&mut self, text: &str) -> Result<(), BadEvents> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let outcome = match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first() {

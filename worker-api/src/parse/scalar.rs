@@ -147,15 +147,43 @@ impl Visitor<'_> for Timestamp {
     }
 }
 
-/// Passes the JSON text of `data` on if it is short and flat enough.
+/// Passes the JSON text of `data` on if it is short and flat enough, and any parser will read it.
 pub(super) fn bounded_data(text: &str) -> Result<&str, String> {
     if text.len() > MAX_DATA {
         return Err(format!("at most {MAX_DATA} bytes of JSON are wanted; these are {}", text.len()));
+    }
+    if has_lone_surrogate(text) {
+        return Err("a \\u escape is half of a surrogate pair, which is no character".into());
     }
     match depth(text) {
         0..=MAX_DEPTH => Ok(text),
         depth => Err(format!("JSON nested at most {MAX_DEPTH} deep is wanted; this is {depth} deep")),
     }
+}
+
+/// Whether an escape in a JSON text is one half of a surrogate pair without the other. serde_json lets it pass in what it
+/// does not decode, and then an analysis would stumble over it. Valid JSON has backslashes in strings alone.
+fn has_lone_surrogate(json: &str) -> bool {
+    let mut rest = json.as_bytes();
+    while let Some(backslash) = memchr::memchr(b'\\', rest) {
+        rest = rest.get(backslash + 1..).unwrap_or_default();
+        let taken = match utf16_unit(rest) {
+            Some(0xd800..=0xdbff) => match rest.split_at_checked(5) {
+                Some((_, [b'\\', low @ ..])) if matches!(utf16_unit(low), Some(0xdc00..=0xdfff)) => 11,
+                _ => return true,
+            },
+            Some(0xdc00..=0xdfff) => return true,
+            Some(_) | None => 1,
+        };
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    false
+}
+
+/// The number of an escape such as `\u00e9`, behind its backslash.
+fn utf16_unit(escape: &[u8]) -> Option<u16> {
+    let digits = escape.strip_prefix(b"u")?.get(..4)?;
+    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// How deep a valid JSON text is nested.

@@ -101,6 +101,13 @@ fn every_bad_field_is_named() {
         ("data", format!(r#""series":"a","value":1,"data":{large}"#)),
         ("data", r#""series":"a","value":1,"data":nonsense"#.into()),
         ("data", r#""series":"a","value":1,"data":1,"data":1"#.into()),
+        ("data", r#""series":"a","value":1,"data":"\ud800""#.into()),
+        ("data", r#""series":"a","value":1,"data":{"k\udfff":1}"#.into()),
+        ("data", r#""series":"a","value":1,"data":["\ud83d\u0041"]"#.into()),
+        ("data", r#""series":"a","value":1,"data":["\ud83d","\ude00"]"#.into()),
+        ("data", format!(r#""series":"a","value":1,"data":{}{}"#, "[".repeat(100_000), "]".repeat(100_000))),
+        ("label", r#""series":"a","value":1,"label":"\udc00""#.into()),
+        ("label", r#""series":"a","value":1,"label":"\ud800\ud800""#.into()),
         ("colour", r#""series":"a","value":1,"colour":"red""#.into()),
     ] {
         let good = r#"{"series":"good","value":1}"#;
@@ -115,6 +122,31 @@ fn every_bad_field_is_named() {
                 "{body}: {refusal:?}"
             );
         }
+    }
+}
+
+#[test]
+fn escapes_of_characters_are_accepted_in_data_and_kept() {
+    for data in [r#""\ud83d\ude00""#, r#""\\ud800""#, r#"["\u0041\ud83D\uDe00\n\\"]"#, r#""\\\\u""#] {
+        let body = format!(r#"{{"series":"a","value":1,"data":{data}}}"#);
+        assert!(json(&body).unwrap()[0].ends_with(&format!("Some({data:?})")), "{body}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_with_their_event_and_field() {
+    let good = "{\"series\":\"a\",\"value\":1}";
+    let bad = "{\"series\":\"a\",\"label\":\"\u{e9}\",\"value\":1}";
+    let cut = |body: String| body.bytes().filter(|&byte| byte != 0xa9).collect::<Vec<u8>>();
+    for refusal in [json(cut(format!("[{good},{bad}]"))), ndjson(cut(format!("{good}\n{bad}\n")))] {
+        let refusal = refusal.unwrap_err();
+        assert_eq!((refusal.index, refusal.field.as_deref()), (Some(1), Some("label")), "{refusal:?}");
+        assert!(refusal.detail.contains("UTF-8"), "{refusal:?}");
+    }
+    let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mark = format!("\u{feff}{good}");
+    for body in [&utf16, mark.as_bytes(), &[b"\xff\xfe", &*utf16].concat()] {
+        assert!(json(body).is_err() && ndjson(body).is_err(), "{body:?}");
     }
 }
 
