@@ -17,6 +17,7 @@ mod keys;
 mod leaks;
 mod outages;
 mod poison;
+mod properties;
 mod stopping;
 mod token;
 
