@@ -2,6 +2,7 @@
 
 use super::{BODY_BYTES, Body, Geometry, Record, Slot, TRIES, body::HEAD_BYTES, layout::newest};
 use crate::{
+    ids::Commit,
     shared::ReadWords,
     sync::{Ordering, Site, fence},
 };
@@ -148,6 +149,18 @@ impl<M: ReadWords> View<M> {
         }
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         Some((known.good.get(&slot).cloned().unwrap_or_default(), record))
+    }
+
+    /// Whether it cannot be told what a series is, or that there is none: what is in memory does not verify, and there is
+    /// no good copy. To be asked when [`View::public`] had nothing.
+    pub fn is_unreadable(&self, name: &str) -> bool {
+        let nothing_verifies = self.table.record().is_none();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let may_be_it =
+            |slot: &Slot| self.table.body(*slot, &known.record).is_none_or(|body| body.key() == name);
+        known.names.contains_key(name)
+            || known.unreadable.iter().any(may_be_it)
+            || (nothing_verifies && known.record.commit == Commit(0))
     }
 
     fn remember(&self, slot: Slot, public: &Arc<[u8]>) {

@@ -55,6 +55,11 @@ impl Bulkhead {
         extend_object(&object, &record, now_ms(), into)
     }
 
+    /// Whether nothing can be said of a series, not even that there is none: what the analysis left does not verify.
+    pub(crate) fn is_unreadable(&self, name: &str) -> bool {
+        self.0.link.view().is_unreadable(name)
+    }
+
     /// The names of at most `limit` series that begin with `prefix` and come after `after`, in order of their bytes.
     #[must_use]
     pub fn series_names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {

@@ -47,6 +47,13 @@ pub(super) async fn show(
     if bulkhead.write_series(&name, &mut answer) {
         return Ok(with_type(StatusCode::OK, "application/json", answer));
     }
+    if bulkhead.is_unreadable(&name) {
+        let detail = format!(
+            "what the analysis left of {name:?}, or of all series, does not verify, and no good copy is left; \
+             see the supervisor's log"
+        );
+        return Err(Problem::new(Kind::Unavailable, detail));
+    }
     let detail = format!("there is no series {name:?} as of the last commit");
     Err(Problem::new(Kind::NotFound, detail))
 }
