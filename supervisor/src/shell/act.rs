@@ -157,12 +157,13 @@ impl Shell {
     }
 
     fn save(&mut self, settled: bool) -> Option<Event> {
-        match resume::save(&self.state_dir, &self.memory, settled) {
+        let begun = self.state_dir.reclaim();
+        match begun.and_then(|()| Ok(resume::save(&self.state_dir, &self.memory, settled)?)) {
             Ok(saving) => {
                 self.saving = Some(saving);
                 None
             }
-            Err(error) => Some(Event::Saved { result: Err(error.to_string()) }),
+            Err(error) => Some(Event::Saved { result: Err(format!("{error:#}")) }),
         }
     }
 

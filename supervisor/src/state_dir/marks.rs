@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use bulkhead_proto::ids::{CrashId, Generation, Seq};
 use serde::{Deserialize, Serialize};
 use std::{
-    io::Write as _,
+    fs::File,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,12 @@ const BLOCK: u64 = 1_000;
 /// Events are reserved so many at once. The API tells of every half block that it has begun; unless three quarters are left
 /// by then, the next block is reserved, so that no less than a quarter is ever left.
 const SEQ_BLOCK: u64 = 1 << 32;
+
+/// The longest file that can be one of ours, in bytes, several times over.
+const MAX_FILE: u64 = 1 << 10;
+
+/// No number comes near this: some share their word with other things.
+const MAX_NUMBER: u64 = 1 << 62;
 
 /// The first numbers that were never given out; at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,20 +62,27 @@ impl Marks {
     /// # Errors
     /// When they cannot be read or are damaged: to guess might give numbers out twice.
     pub fn read(path: &Path) -> anyhow::Result<Option<(Numbers, bool)>> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let cannot = || format!("cannot read {}", path.display());
+        let file = match File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Err(error) => return Err(error).with_context(cannot),
         };
+        let mut text = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut text).with_context(cannot)?;
         let damaged =
             || format!("{} is damaged; restore it, or begin anew with an empty state_dir", path.display());
-        let written: Written = serde_json::from_str(&text).with_context(damaged)?;
+        let written: Written = serde_json::from_slice(&text).with_context(damaged)?;
         anyhow::ensure!(
             written.version == VERSION,
             "{} is of version {}, this program knows {VERSION}: use the program that wrote it",
             path.display(),
             written.version
         );
+        let Numbers { generation, crash, seq } = written.numbers;
+        for (name, number) in [("generation", generation.0), ("crash", crash.0), ("seq", seq.0)] {
+            anyhow::ensure!((1..MAX_NUMBER).contains(&number), "{}: {name} is {number}", damaged());
+        }
         Ok(Some((written.numbers, written.clean)))
     }
 
@@ -180,6 +194,10 @@ mod tests {
             "{",
             "{\"version\":1}",
             "{\"version\":9,\"clean\":true,\"generation\":1,\"crash\":1,\"seq\":1}",
+            "{\"version\":1,\"clean\":true,\"generation\":0,\"crash\":1,\"seq\":1}",
+            "{\"version\":1,\"clean\":true,\"generation\":1,\"crash\":1,\"seq\":18446744073709551615}",
+            &" ".repeat(1 << 20),
+            "\u{0}\u{1}",
         ] {
             std::fs::write(&path, text).unwrap();
             let error = format!("{:#}", Marks::read(&path).unwrap_err());

@@ -6,55 +6,51 @@ mod marks;
 pub use marks::{Marks, Numbers};
 
 use anyhow::Context as _;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock},
+    process::geteuid,
+};
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
+
+/// So much is read of the lock of another supervisor: a pid, and a line's end.
+const PID_BYTES: u64 = 32;
 
 /// The state directory, locked for this supervisor until it is dropped.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl StateDir {
     /// Opens the directory, making it when it is missing.
     ///
     /// # Errors
-    /// When it cannot be made or written, or another supervisor holds it.
+    /// When it cannot be made or written, belongs to somebody else, or another supervisor holds it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&path)
-            .with_context(|| format!("cannot make the state directory {}; set state_dir", path.display()))?;
-        let lock = Self::lock(&path.join("lock"))?;
-        Ok(Self { path, _lock: lock })
+        let lock = make(&path)?;
+        Ok(Self { path, lock })
     }
 
-    fn lock(path: &Path) -> anyhow::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::from_raw_mode(0o640));
-        let mut file =
-            File::from(opened.with_context(|| format!("cannot open {}; set state_dir", path.display()))?);
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            file.read_to_string(&mut owner).unwrap_or_default();
-            anyhow::bail!(
-                "{} is locked by another supervisor (pid {}): stop it, or give this one another state_dir",
-                path.display(),
-                owner.trim()
-            );
+    /// Makes sure, before the last things are written, that the directory is there and still ours: whoever has deleted it
+    /// while we ran may have let another supervisor begin in its place.
+    ///
+    /// # Errors
+    /// When another supervisor holds it now, or it cannot be made again.
+    pub fn reclaim(&mut self) -> anyhow::Result<()> {
+        let file = |found: Metadata| (found.dev(), found.ino());
+        let ours = self.lock.metadata().map(file).ok();
+        if ours.is_none() || fs::metadata(self.path.join("lock")).map(file).ok() != ours {
+            tracing::warn!("{} was deleted while this supervisor ran: made again", self.path.display());
+            self.lock = make(&self.path)?;
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(file)
+        Ok(())
     }
 
     /// The directory itself.
@@ -82,15 +78,57 @@ impl StateDir {
     }
 }
 
+/// Makes the directory if it is missing, and locks it.
+fn make(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
+    let found = made
+        .and_then(|()| fs::metadata(path))
+        .with_context(|| format!("cannot make the state directory {shown}; set state_dir to another one"))?;
+    // Whoever owns it could put links in the way of our files. Root may own it: container volumes come so.
+    let (owner, own) = (found.uid(), geteuid().as_raw());
+    anyhow::ensure!(
+        owner == own || owner == 0,
+        "the state directory {shown} belongs to uid {owner}, this supervisor runs as uid {own}: \
+         run it as its owner, give it away (chown {own} {shown}), or set state_dir to another one"
+    );
+    lock(&path.join("lock"))
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let cannot = || {
+        let own = geteuid();
+        let shown = path.display();
+        format!(
+            "cannot write {shown}; the state directory must be writable for uid {own}, with room on its disk"
+        )
+    };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file =
+        File::from(rustix::fs::open(path, flags, Mode::from_raw_mode(0o640)).with_context(cannot)?);
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut owner = String::new();
+        (&file).take(PID_BYTES).read_to_string(&mut owner).unwrap_or_default();
+        anyhow::bail!(
+            "{} is locked by another supervisor (pid {}): stop it, or give this one another state_dir",
+            path.display(),
+            owner.trim()
+        );
+    }
+    let write = file.set_len(0).and_then(|()| file.rewind());
+    write.and_then(|()| writeln!(file, "{}", std::process::id())).with_context(cannot)?;
+    Ok(file)
+}
+
 /// Replaces a file as a whole: after a power cut there is the old one or the new one.
 ///
 /// # Errors
 /// When the disk says no; the old file is still there then.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = File::create(&fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
-    write(&mut file).with_context(|| format!("cannot write {}", fresh.display()))?;
-    file.sync_all().with_context(|| format!("cannot write {} to the disk", fresh.display()))?;
+    let cannot = || format!("cannot write {}", fresh.display());
+    let mut file = File::create(&fresh).with_context(cannot)?;
+    write(&mut file).and_then(|()| Ok(file.sync_all()?)).with_context(cannot)?;
     fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))?;
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
@@ -111,6 +149,29 @@ mod tests {
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
         drop(first);
         StateDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_deleted_is_made_and_locked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut state_dir = StateDir::open(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        state_dir.reclaim().unwrap();
+        StateDir::open(&path).unwrap_err();
+        state_dir.reclaim().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_another_supervisor_has_begun_anew_is_not_taken_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut first = StateDir::open(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        let second = StateDir::open(&path).unwrap();
+        assert!(first.reclaim().unwrap_err().to_string().contains("another supervisor"));
+        drop(second);
+        first.reclaim().unwrap();
     }
 
     #[test]
