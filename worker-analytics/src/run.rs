@@ -14,6 +14,7 @@ use bulkhead_proto::{
     fds::{FdError, FdName, Inherited},
     link::{AnalyticsLink, LinkError},
     pipe::{PipeError, Receiver, Sender},
+    segment::SegmentError,
     settings::{Settings, SettingsError},
     table::Table,
     words::EXIT_CONFIG,
@@ -45,8 +46,10 @@ impl Failure {
         match self {
             Self::Fds(_)
             | Self::Settings(_)
+            | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. }))
             | Self::Foreign(_)
             | Self::Broken(Broken::Work(Fatal::Foreign(_))) => EXIT_CONFIG,
+            // A lack of memory or fds may pass.
             Self::Link(_) | Self::Inbox(_) | Self::Pipe(_) | Self::Broken(_) => 1,
         }
     }

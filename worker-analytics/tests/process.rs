@@ -16,8 +16,9 @@ use bulkhead_proto::{
 use command_fds::CommandFdExt;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    fs::File,
     io::Read,
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
 };
@@ -41,6 +42,13 @@ impl Service {
     }
 
     fn start(&self, generation: u64) -> Worker {
+        let mut worker = self.spawn(generation);
+        assert!(matches!(worker.next(), Some(FromWorker::Hello { protocol: PROTOCOL, .. })));
+        assert_eq!(worker.next(), Some(FromWorker::Ready));
+        worker
+    }
+
+    fn spawn(&self, generation: u64) -> Worker {
         let ((their_in, our_out), (our_in, their_out)) = (pipe::pair().unwrap(), pipe::pair().unwrap());
         let mut bequest = Bequest::default();
         bequest.add(FdName::ControlIn, their_in);
@@ -62,10 +70,7 @@ impl Service {
         command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stderr(Stdio::piped());
         let child = command.preserved_fds(bequest.into_fds()).spawn().unwrap();
         drop(command);
-        let mut worker = Worker { child, to: Some(Sender::new(our_out)), from: Receiver::new(our_in) };
-        assert!(matches!(worker.next(), Some(FromWorker::Hello { protocol: PROTOCOL, .. })));
-        assert_eq!(worker.next(), Some(FromWorker::Ready));
-        worker
+        Worker { child, to: Some(Sender::new(our_out)), from: Receiver::new(our_in) }
     }
 
     /// Starts an analysis and makes it the active one.
@@ -230,4 +235,23 @@ fn started_by_hand_it_says_how_it_should_be_started() {
     assert_eq!(output.status.code(), Some(78));
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("this program is started by `bulkhead run`, not by hand"), "{log}");
+}
+
+#[test]
+fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
+    for segment in ["events", "producer", "cursor", "state"] {
+        let service = Service::new();
+        let mut bequest = Bequest::default();
+        service.memory.bequeath_to_analytics(&mut bequest).unwrap();
+        let variable = bequest.variable();
+        let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
+        // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.
+        let memory = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
+        memory.write_all_at(&99_u32.to_ne_bytes(), 8).unwrap();
+        let (status, log) = service.spawn(1).end();
+        assert_eq!(status.code(), Some(78), "{log}");
+        for text in [segment, "layout version is 0x63", "restart the whole service"] {
+            assert!(log.contains(text), "no {text:?} in {log}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use bulkhead_proto::{
     fds::{FdError, FdName, Inherited},
     link::{ApiLink, LinkError},
     pipe::{PipeError, Sender, Sent},
+    segment::SegmentError,
     settings::{Settings, SettingsError},
     words::{EXIT_CONFIG, FaultKind},
 };
@@ -63,7 +64,12 @@ impl Failure {
     /// What cannot get better by trying again exits with [`EXIT_CONFIG`].
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) | Self::Fds(_) | Self::Token(_) => ExitCode::from(EXIT_CONFIG),
+            Self::Settings(_)
+            | Self::Fds(_)
+            | Self::Token(_)
+            | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. })) => {
+                ExitCode::from(EXIT_CONFIG)
+            }
             // A lack of memory or fds may pass.
             Self::Link(_) | Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => {
                 ExitCode::FAILURE

@@ -13,9 +13,10 @@ use bulkhead_proto::{
 };
 use command_fds::CommandFdExt;
 use std::{
+    fs::File,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -55,8 +56,11 @@ impl Worker {
         Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_bulkhead-api")))
     }
 
-    fn spawn_by(mut command: Command) -> Self {
-        let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
+    fn spawn_by(command: Command) -> Self {
+        Self::spawn_with(command, Memory::create(MIN_CAPACITY, 4, 1).unwrap())
+    }
+
+    fn spawn_with(mut command: Command, memory: Memory) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
         let (said, control_out) = pipe::pair().unwrap();
@@ -248,4 +252,24 @@ fn started_by_hand_it_says_what_to_do() {
     assert_eq!(ended.status.code(), Some(78));
     let text = String::from_utf8(ended.stderr).unwrap();
     assert!(text.contains("started by `bulkhead run`"), "{text}");
+}
+
+#[test]
+fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
+    for segment in ["events", "producer", "cursor", "state", "board"] {
+        let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
+        let mut bequest = Bequest::default();
+        memory.bequeath_to_api(&mut bequest).unwrap();
+        let variable = bequest.variable();
+        let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
+        // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.
+        let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
+        file.write_all_at(&99_u32.to_ne_bytes(), 8).unwrap();
+        let (status, log) =
+            Worker::spawn_with(Command::new(env!("CARGO_BIN_EXE_bulkhead-api")), memory).end();
+        assert_eq!(status.code(), Some(78), "{log}");
+        for text in [segment, "layout version is 0x63", "restart the whole service"] {
+            assert!(log.contains(text), "no {text:?} in {log}");
+        }
+    }
 }
