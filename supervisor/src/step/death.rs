@@ -29,7 +29,7 @@ impl Turn<'_> {
         let role = self.state.role(gone.at.id);
         let leaving = gone.leaving.as_ref().map(|(why, stage, _)| Leaving { why, stage: *stage });
         let verdict = verdict(role, &gone.process, leaving.as_ref(), exit, seen, self.now);
-        let progress = self.progressed(gone.at.id, &gone.process, exit, seen);
+        let progress = self.progressed(gone.at.id, &gone.process, gone.leaving.is_some(), exit, seen);
         if gone.process.activated.is_some() {
             let tally = &mut self.worker_mut(gone.at.id).tally;
             (tally.committed, tally.head) = (seen.committed, seen.head);
@@ -100,7 +100,10 @@ impl Turn<'_> {
         self.worker_mut(gone.at.id).last_crash =
             Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
         let lived = self.now.mono.since(gone.process.started);
-        let leaving = gone.leaving.as_ref().map(|(_, _, since)| self.now.mono.since(*since));
+        let leaving = match &gone.leaving {
+            Some((Why::Asked(_), _, since)) => Some(self.now.mono.since(*since)),
+            Some((Why::Condemned { .. }, ..)) | None => None,
+        };
         self.log(LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving });
     }
 

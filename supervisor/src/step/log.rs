@@ -1,5 +1,6 @@
 //! The lines of the log that tell the story of the workers (DESIGN 10).
 
+use super::span;
 use bulkhead_proto::{
     ids::{CrashId, Generation, Seq},
     words::Cause,
@@ -150,10 +151,10 @@ impl fmt::Display for Next {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RestartNow => f.write_str("restart now"),
-            Self::RestartIn(delay) => write!(f, "restart in {} ms", delay.as_millis()),
+            Self::RestartIn(delay) => write!(f, "restart in {}", span(*delay)),
             Self::Successor(generation) => write!(f, "generation {generation} takes over"),
             Self::Predecessor(generation) => write!(f, "generation {generation} works on"),
-            Self::Parked(Some(delay)) => write!(f, "parked, tried again in {} ms", delay.as_millis()),
+            Self::Parked(Some(delay)) => write!(f, "parked, tried again in {}", span(*delay)),
             Self::Parked(None) => f.write_str("parked until it is started by command"),
             Self::Stopped => f.write_str("stopped"),
             Self::Shutdown => f.write_str("the supervisor is stopping"),

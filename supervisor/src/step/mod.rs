@@ -36,7 +36,7 @@ pub use state::{
     Asked, Course, Goal, Identity, Induced, Is, Process, Stage, State, Tally, Waiter, Wanted, Why, Worker,
     WorkerId,
 };
-pub use time::{Millis, Now};
+pub use time::{Millis, Now, span};
 
 use turn::Turn;
 

@@ -24,17 +24,26 @@ impl Tally {
 
 impl Turn<'_> {
     /// Whether this generation has moved something on since its worker's last death, or was well.
-    pub(super) fn progressed(&self, id: WorkerId, process: &Process, exit: Exit, seen: &PostMortem) -> bool {
+    /// `left`: it was asked to leave, or killed for what it did.
+    pub(super) fn progressed(
+        &self,
+        id: WorkerId,
+        process: &Process,
+        left: bool,
+        exit: Exit,
+        seen: &PostMortem,
+    ) -> bool {
         let Some(activated) = process.activated else { return false };
         let ran = self.now.mono.since(activated);
         let worker = self.worker(id);
-        // SIGKILL is nothing that a program does to itself: without work at hand it is an operator's, and no bad sign.
-        let well = was_killed(exit) || ran >= IDLE_HEALTHY_AFTER;
+        // SIGKILL is nothing that a program does to itself: unless it is ours, it is an operator's, and no bad sign.
+        let killed = was_killed(exit) && !left;
+        let well = killed || ran >= IDLE_HEALTHY_AFTER;
         let moved = match worker.role {
             Role::Analytics => {
                 seen.committed > worker.tally.committed || (seen.committed == seen.head && well)
             }
-            Role::Api => seen.head > worker.tally.head || was_killed(exit),
+            Role::Api => seen.head > worker.tally.head || killed,
             Role::Plain => false,
         };
         (moved || ran >= HEALTHY_AFTER) && !mutant::is(Mutant::IgnoreProgress)

@@ -1,7 +1,7 @@
 //! Workers that say or do what they may not.
 
 use super::bench::{Bench, SIGKILL, SIGSEGV};
-use crate::step::{Action, Event, Signal};
+use crate::step::{Action, Event, Next, Policy, Signal};
 use bulkhead_proto::{
     control::{FromWorker, Outcome, Request, ToWorker},
     ids::{Generation, Seq},
@@ -29,6 +29,16 @@ fn bytes_that_are_no_frame_kill_their_sender() {
     assert!(killed(&bench, Generation(1)));
     bench.dies(Generation(1), SIGSEGV);
     assert_eq!(bench.death().1, "sent a frame that cannot be read: unknown tag 9; ended by SIGSEGV");
+}
+
+#[test]
+fn who_is_killed_for_what_it_says_as_soon_as_it_is_at_work_is_parked_in_the_end() {
+    for liar in [Generation(1), Generation(2)] {
+        let mut bench = Bench::with(Policy { limit: 1, ..Policy::default() }).up();
+        bench.feed(Event::BadFrame { generation: liar, why: "unknown tag 9".to_owned() });
+        bench.dies(liar, SIGKILL);
+        assert!(matches!(bench.death().2, Next::Parked(Some(_))), "our own SIGKILL is no operator's");
+    }
 }
 
 #[test]
