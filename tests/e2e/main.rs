@@ -12,13 +12,19 @@ mod containers;
 mod example;
 mod faults;
 mod flights;
+mod golden;
+mod hostile;
 mod isolation;
 mod keys;
 mod leaks;
+mod listening;
 mod outages;
 mod poison;
 mod properties;
+mod readme;
+mod state_dir;
 mod stopping;
+mod supervisor_death;
 mod token;
 
 /// A configuration for tests that induce faults.

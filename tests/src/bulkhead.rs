@@ -34,7 +34,8 @@ pub struct Bulkhead {
     child: Child,
     pid: i32,
     log: Log,
-    address: SocketAddr,
+    /// None when it is a socket in the file system.
+    address: Option<SocketAddr>,
 }
 
 /// What is left of a supervisor that has left.
@@ -48,25 +49,29 @@ pub struct Stopped {
 }
 
 impl Bulkhead {
-    pub(crate) fn spawn(home: Home, mut command: Command, above: Above) -> Self {
-        home.run_here(&mut command);
-        let mut child = command.spawn().unwrap();
-        let log = Log::follow(child.stderr.take().unwrap());
-        let pid = i32::try_from(child.id()).unwrap();
-        let mut bulkhead =
-            Self { home: Some(home), child, pid, log, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let mut story = bulkhead.log.from_start();
-        let listening = story.wait_for("the address that it listens on", |line| line.is("listening"));
-        bulkhead.address = listening.text("address").parse().unwrap_or_else(|error| {
-            panic!("{error}: no address in {}", listening.raw());
-        });
+    pub(crate) fn spawn(home: Home, command: Command, above: Above) -> Self {
+        let mut bulkhead = Self::begin(home, command);
         for worker in ["api", "analytics"] {
             bulkhead.log.from_start().wait_for_worker("worker_activated", worker);
         }
         if let Above::Unshare = above {
-            bulkhead.pid = process::tree(pid).get(1).map_or(pid, |supervisor| supervisor.pid());
+            bulkhead.pid =
+                process::tree(bulkhead.pid).get(1).map_or(bulkhead.pid, |supervisor| supervisor.pid());
         }
         bulkhead
+    }
+
+    pub(crate) fn begin(home: Home, mut command: Command) -> Self {
+        home.run_here(&mut command);
+        let mut child = command.spawn().unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let pid = i32::try_from(child.id()).unwrap();
+        // In either form of the log.
+        let announced = |line: &Line| line.is("listening") || line.raw().contains(" listening: ");
+        let listening = log.from_start().wait_for("the address that it listens on", announced);
+        let address =
+            listening.raw().split_once("http://").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+        Self { home: Some(home), child, pid, log, address }
     }
 
     /// Its log.
@@ -76,15 +81,18 @@ impl Bulkhead {
     }
 
     /// Where it serves HTTP.
+    ///
+    /// # Panics
+    /// When it does so at a socket in the file system.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.address.unwrap()
     }
 
     /// A client with a connection of its own.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(self.address)
+        Client::new(self.address())
     }
 
     /// The place where it runs.

@@ -2,6 +2,8 @@
 
 use crate::{Bulkhead, binaries, bulkhead::Above};
 use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -10,6 +12,8 @@ use tempfile::TempDir;
 /// A temporary directory that outlives the supervisors started in it.
 pub struct Home {
     dir: TempDir,
+    listen: String,
+    user: Option<u32>,
 }
 
 /// What a command of the operator said.
@@ -32,7 +36,25 @@ impl Home {
     pub fn new(config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().unwrap();
         std::fs::write(dir.path().join("bulkhead.toml"), config).unwrap();
-        Self { dir }
+        Self { dir, listen: "127.0.0.1:0".to_owned(), user: None }
+    }
+
+    /// The API listens there, and not at a port that the system chooses.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// Supervisors run as this user, who may enter the directory but owns nothing in it. Needs root.
+    ///
+    /// # Panics
+    /// When the directory's permissions cannot be changed.
+    #[must_use]
+    pub fn run_as(mut self, uid: u32) -> Self {
+        std::fs::set_permissions(self.dir.path(), Permissions::from_mode(0o755)).unwrap();
+        self.user = Some(uid);
+        self
     }
 
     /// A path in it.
@@ -60,6 +82,30 @@ impl Home {
     pub fn start(self) -> Bulkhead {
         let command = self.command(binaries::find(binaries::SUPERVISOR));
         Bulkhead::spawn(self, command, Above::Nothing)
+    }
+
+    /// Starts the supervisor here and waits only until it listens: the workers may never be at work.
+    ///
+    /// # Panics
+    /// With its log, when it does not begin.
+    #[must_use]
+    pub fn begin(self) -> Bulkhead {
+        let command = self.command(binaries::find(binaries::SUPERVISOR));
+        Bulkhead::begin(self, command)
+    }
+
+    /// As [`Home::start`], with a file system of its own and of this size at `state/`. Needs root.
+    ///
+    /// # Panics
+    /// With its log, when it does not come up.
+    #[must_use]
+    pub fn start_on_a_small_disk(self, size: &str) -> Bulkhead {
+        let (state, supervisor) = (self.path("state"), binaries::find(binaries::SUPERVISOR));
+        std::fs::create_dir(&state).unwrap();
+        let mut unshare = self.command("unshare".into());
+        let script = r#"mount -t tmpfs -o size="$0" tmpfs "$1" && shift && exec "$@""#;
+        unshare.args(["--mount", "sh", "-c", script, size]).args([state, supervisor]);
+        Bulkhead::spawn(self, unshare, Above::Nothing)
     }
 
     /// Starts it as in a container: as the first process of a pid namespace of its own, where nothing can be written but
@@ -90,12 +136,15 @@ impl Home {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("BULKHEAD_API_LISTEN", "127.0.0.1:0")
+            .env("BULKHEAD_API_LISTEN", &self.listen)
             .env("BULKHEAD_STATE_DIR", self.path("state"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -113,11 +162,26 @@ impl Home {
     #[must_use]
     pub fn say(&self, arguments: &[&str]) -> Said {
         let mut command = self.command(binaries::find(binaries::SUPERVISOR));
-        let output = command.arg("--socket").arg(self.path("control.sock")).args(arguments).output().unwrap();
-        Said {
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        heard(command.arg("--socket").arg(self.path("control.sock")).args(arguments))
+    }
+
+    /// Starts a supervisor here that is to be refused, and waits for its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn run_in_vain(&self) -> Said {
+        let mut command = self.command(binaries::find(binaries::SUPERVISOR));
+        self.run_here(&mut command);
+        heard(&mut command)
+    }
+}
+
+fn heard(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

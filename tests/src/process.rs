@@ -24,6 +24,16 @@ pub fn parent(pid: i32) -> Option<i32> {
     Some(Process::new(pid).ok()?.stat().ok()?.ppid)
 }
 
+/// How long a process has been on a CPU, in clock ticks.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn cpu_ticks(pid: i32) -> u64 {
+    let stat = Process::new(pid).unwrap().stat().unwrap();
+    stat.utime + stat.stime
+}
+
 /// A process and all below it, as handles that survive the reuse of their numbers.
 #[must_use]
 pub fn tree(pid: i32) -> Vec<Process> {

@@ -104,6 +104,11 @@ impl Service {
         self.run().output().unwrap()
     }
 
+    /// Tries to start one here with this variable set.
+    pub(crate) fn second_with(&self, name: &str, value: &str) -> Output {
+        self.run().env(name, value).output().unwrap()
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("s")
     }

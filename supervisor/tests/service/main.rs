@@ -5,6 +5,7 @@
 
 mod control;
 mod harness;
+mod refusals;
 
 use harness::{Service, bulkhead};
 use std::{

@@ -1,0 +1,102 @@
+//! A worker that misbehaves in the way that its first argument names. It stands in for the API, the analysis or a plain
+//! worker, where a test asks what the supervisor and the other workers make of that.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a stand-in for broken programs; where it fails, its test does"
+)]
+
+mod flood;
+mod scribble;
+
+use bulkhead_proto::{
+    codec,
+    control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
+    fds::{FdName, Inherited},
+    pipe::{Received, Receiver},
+    words::FaultKind,
+};
+use std::{fs::File, io::Write as _, thread};
+
+fn main() {
+    let way = std::env::args().nth(1).unwrap_or_default();
+    if way == "floods-its-output" {
+        flood::flood();
+    }
+    let mut fds = Inherited::from_env().unwrap();
+    let supervisor = Supervisor::take(&mut fds);
+    match way.as_str() {
+        "says-nothing" => {}
+        "says-hello-and-no-more" => supervisor.say(&hello(PROTOCOL)),
+        "speaks-another-version" => supervisor.say(&hello(PROTOCOL + 1)),
+        "is-ready-before-its-hello" => supervisor.say(&FromWorker::Ready),
+        "greets-twice" => [hello(PROTOCOL), hello(PROTOCOL)].iter().for_each(|frame| supervisor.say(frame)),
+        "sends-half-a-frame" => supervisor.send(&[0]),
+        "sends-garbage-at-work" => supervisor.wait_for_activation().send(&[0xff; 700]),
+        // The kernel makes packets of it, of MAX_FRAME bytes each.
+        "sends-too-much-at-work" => supervisor.wait_for_activation().send(&[0; 4 * MAX_FRAME]),
+        "asks-what-it-may-not" => supervisor.wait_for_activation().say(&request()),
+        "closes-all-pipes-at-work" => supervisor.wait_for_activation().leave(),
+        "scribbles" => scribble::for_ever(supervisor.wait_for_activation(), fds),
+        "scribbles-and-dies" => scribble::and_die(supervisor.wait_for_activation(), fds),
+        other => panic!("no such way to misbehave: {other:?}"),
+    }
+    for_ever();
+}
+
+/// Stays until it is killed.
+fn for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+fn hello(protocol: u16) -> FromWorker {
+    FromWorker::Hello { protocol, build: "misbehave 1".to_owned() }
+}
+
+fn request() -> FromWorker {
+    let request = Request::Fault { worker: "api".to_owned(), kind: FaultKind::Kill };
+    FromWorker::Request { id: 1, request }
+}
+
+/// The control pipes, unguarded.
+struct Supervisor {
+    from: Receiver<ToWorker>,
+    to: File,
+}
+
+impl Supervisor {
+    fn take(fds: &mut Inherited) -> Self {
+        let from = Receiver::new(fds.take(FdName::ControlIn).unwrap());
+        Self { from, to: fds.take(FdName::ControlOut).unwrap().into() }
+    }
+
+    fn say(&self, frame: &FromWorker) {
+        let mut packet = [0; MAX_FRAME];
+        let length = codec::encode(frame, &mut packet).unwrap();
+        self.send(&packet[..length]);
+    }
+
+    /// Sends whatever bytes.
+    fn send(&self, bytes: &[u8]) {
+        // The supervisor may have ended this already.
+        let _ = (&self.to).write_all(bytes);
+    }
+
+    /// Behaves until it is at work.
+    fn wait_for_activation(self) -> Self {
+        self.say(&hello(PROTOCOL));
+        self.say(&FromWorker::Ready);
+        while self.from.recv().unwrap() != Received::Frame(ToWorker::Activate) {}
+        self
+    }
+
+    /// Closes all that connects it with the supervisor, and lives on.
+    fn leave(self) {
+        let null = File::options().write(true).open("/dev/null").unwrap();
+        nix::unistd::dup2_stdout(&null).unwrap();
+        nix::unistd::dup2_stderr(&null).unwrap();
+    }
+}
