@@ -18,6 +18,7 @@ mod isolation;
 mod keys;
 mod leaks;
 mod listening;
+mod logs;
 mod outages;
 mod poison;
 mod properties;

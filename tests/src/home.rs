@@ -5,7 +5,7 @@ use std::{
     fs::Permissions,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -153,6 +153,17 @@ impl Home {
         command.stdout(Stdio::null());
         command.arg("--socket").arg(self.path("control.sock"));
         command.arg("run").arg("--config").arg(self.path("bulkhead.toml"));
+    }
+
+    /// Runs a command of the operator that goes on by itself.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn leave_running(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(binaries::find(binaries::SUPERVISOR));
+        command.stderr(Stdio::inherit()).arg("--socket").arg(self.path("control.sock")).args(arguments);
+        command.spawn().unwrap()
     }
 
     /// Runs a command of the operator against the supervisor that runs here.
