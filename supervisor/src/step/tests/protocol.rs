@@ -1,7 +1,7 @@
 //! Workers that say or do what they may not.
 
 use super::bench::{Bench, SIGKILL, SIGSEGV};
-use crate::step::{Action, Event, Next, Policy, Signal};
+use crate::step::{Action, Event, Next, Policy, PostMortem, Signal};
 use bulkhead_proto::{
     control::{FromWorker, Outcome, Request, ToWorker},
     ids::{Generation, Seq},
@@ -36,7 +36,9 @@ fn who_is_killed_for_what_it_says_as_soon_as_it_is_at_work_is_parked_in_the_end(
     for liar in [Generation(1), Generation(2)] {
         let mut bench = Bench::with(Policy { limit: 1, ..Policy::default() }).up();
         bench.feed(Event::BadFrame { generation: liar, why: "unknown tag 9".to_owned() });
-        bench.dies(liar, SIGKILL);
+        // Nothing was ever accepted, so nothing is left undone.
+        let post_mortem = PostMortem::default();
+        bench.feed(Event::Died { generation: liar, exit: SIGKILL, post_mortem });
         assert!(matches!(bench.death().2, Next::Parked(Some(_))), "our own SIGKILL is no operator's");
     }
 }
