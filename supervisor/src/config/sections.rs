@@ -8,7 +8,11 @@ use super::{
     worker::{plain, worker},
 };
 use crate::step::{Policy, policy};
-use bulkhead_proto::{settings::Limits, words::Role};
+use bulkhead_proto::{
+    ring::{MAX_CAPACITY, MIN_CAPACITY},
+    settings::Limits,
+    words::Role,
+};
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
 
@@ -26,12 +30,6 @@ const MAX_BODY: u64 = 1 << 30;
 
 /// More connections than a process of the API could hold fds for.
 const MAX_CONNECTIONS: u32 = 1 << 16;
-
-/// The ring's smallest capacity: below it, throughput falls 3 to 6 times.
-const MIN_CAPACITY: u64 = 4 << 20;
-
-/// The ring's largest capacity: it is held in memory.
-const MAX_CAPACITY: u64 = 64 << 30;
 
 /// The most series that may be kept: the tags that every reader scans grow with it.
 const MAX_SERIES: u32 = 1 << 16;
