@@ -51,7 +51,7 @@ pub(super) fn render(report: &Report, look: Look) -> String {
 
 pub(super) fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(report.workers.iter().map(|row| cells(row, now, look)));
+    rows.extend(report.workers.iter().map(|row| cells(row, look)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 8] = std::array::from_fn(width);
     let states = std::iter::once(None).chain(report.workers.iter().map(|row| Some(row.state)));
@@ -59,7 +59,7 @@ pub(super) fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> St
         rows.iter().zip(states).map(|(row, state)| line(row, widths, state, look) + "\n").collect();
     for row in &report.workers {
         if let Some(crash) = &row.last_crash {
-            text = text + &cut(&told(row, crash), look.width) + "\n";
+            text = text + &cut(&told(row, crash, now), look.width) + "\n";
         }
     }
     text + &cut(&link(report), look.width)
@@ -96,7 +96,7 @@ fn colour(state: WorkerState) -> &'static str {
     }
 }
 
-fn cells(row: &Row, now: jiff::Timestamp, look: Look) -> [String; 8] {
+fn cells(row: &Row, look: Look) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
         cut(&visible(&row.name), look.name_width()),
@@ -106,18 +106,15 @@ fn cells(row: &Row, now: jiff::Timestamp, look: Look) -> [String; 8] {
         or_dash(row.pid.map(|pid| pid.to_string())),
         row.restarts.to_string(),
         or_dash(row.uptime_ms.map(|ms| span(Duration::from_millis(ms)))),
-        or_dash(row.last_crash.as_ref().map(|crash| format!("{} {} ago", crash.cause, since(crash, now)))),
+        or_dash(row.last_crash.as_ref().map(|crash| crash.cause.to_string())),
     ]
 }
 
-fn since(crash: &Crash, now: jiff::Timestamp) -> String {
-    span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default())
-}
-
-/// The column has no room for what matters most.
-fn told(row: &Row, crash: &Crash) -> String {
+/// The column has no room for when it was, and for what matters most.
+fn told(row: &Row, crash: &Crash, now: jiff::Timestamp) -> String {
+    let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
     let seq = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
-    visible(&format!("crash {} of {}{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
+    visible(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
 }
 
 fn link(report: &Report) -> String {
@@ -235,9 +232,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_last_crash_is_told_on_a_line_of_its_own() {
-        let text = render(&report(), Look::PLAIN);
+        let now = jiff::Timestamp::from_second(3).unwrap();
+        let text = render_at(&report(), Look::PLAIN, now);
         let crash = text.lines().nth(4).unwrap();
-        assert!(crash.starts_with("crash 1 of analytics, event 4711 in hand: \"a long message"), "{text}");
+        let told = "crash 1 of analytics 3.0 s ago, event 4711 in hand: \"a long message";
+        assert!(crash.starts_with(told), "{text}");
     }
 
     #[test]
