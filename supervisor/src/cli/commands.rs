@@ -4,7 +4,7 @@ use super::{
     Target,
     failure::Failure,
     logs,
-    output::{self, Answer, FAILED, USAGE, end_with_ctrl_c, fail, say},
+    output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say},
     pages,
     table::{self, Look},
     watch::{PACE, Watch},
@@ -64,19 +64,18 @@ pub fn check(config: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
     let (plan, diagnosis) = config::check(config, &any_variable, &executable);
     if json {
-        say(&serde_json::to_string_pretty(&diagnosis.told()).unwrap_or_default());
-        return if plan.is_some() { ExitCode::SUCCESS } else { USAGE.into() };
+        let said = say(&serde_json::to_string_pretty(&diagnosis.told()).unwrap_or_default());
+        return if plan.is_some() { said } else { USAGE.into() };
     }
     let Some(plan) = plan else { return refuse(&diagnosis) };
-    anstream::eprint!("{}", diagnosis.render(true));
+    complain(&diagnosis.render(true));
     let source = diagnosis.source();
-    say(&format!("{source}: good; {} workers, the API at {}", plan.workers.len(), plan.listen));
-    ExitCode::SUCCESS
+    say(&format!("{source}: good; {} workers, the API at {}", plan.workers.len(), plan.listen))
 }
 
 /// Shows what is wrong with a configuration; in colours where those are wanted.
 fn refuse(diagnosis: &config::Diagnosis) -> ExitCode {
-    anstream::eprint!("{}", diagnosis.render(true));
+    complain(&diagnosis.render(true));
     USAGE.into()
 }
 
@@ -89,9 +88,8 @@ pub fn status(json: bool, watch: bool, socket: Option<&Path>) -> ExitCode {
     match report(json, socket) {
         Ok(report) if json => say(&serde_json::to_string_pretty(&report).unwrap_or_default()),
         Ok(report) => say(&table::render(&report, Look::of_stdout())),
-        Err(failure) => return failure,
+        Err(failure) => failure,
     }
-    ExitCode::SUCCESS
 }
 
 fn watching(json: bool, socket: Option<&Path>) -> ExitCode {
@@ -101,8 +99,10 @@ fn watching(json: bool, socket: Option<&Path>) -> ExitCode {
     let mut watch = Watch::new(json);
     loop {
         match report(json, socket) {
-            Ok(report) if watch.show(&report) => std::thread::sleep(PACE),
-            Ok(_) => return ExitCode::SUCCESS,
+            Ok(report) => match watch.show(&report) {
+                None => std::thread::sleep(PACE),
+                Some(end) => return end,
+            },
             Err(failure) => return failure,
         }
     }
@@ -128,19 +128,17 @@ pub fn act(command: impl FnOnce(String) -> Command, target: Target, socket: Opti
     let Target { worker, json } = target;
     match ask(command(worker.clone()), socket) {
         Ok((Reply { outcome, text, generation, .. }, _)) if json => {
-            say(&output::json(&Answer { outcome, text: &text, worker: Some(&worker), generation }));
+            say(&output::json(&Answer { outcome, text: &text, worker: Some(&worker), generation }))
         }
         Ok((reply, _)) => say(&visible(&reply.text)),
-        Err(failure) => return failure.about(worker).tell(json),
+        Err(failure) => failure.about(worker).tell(json),
     }
-    ExitCode::SUCCESS
 }
 
 /// `bulkhead completions`.
 #[must_use]
 pub fn completions(shell: Shell) -> ExitCode {
-    say(&String::from_utf8_lossy(&pages::completions(shell)));
-    ExitCode::SUCCESS
+    say(&String::from_utf8_lossy(&pages::completions(shell)))
 }
 
 /// `bulkhead man`.

@@ -22,8 +22,12 @@ pub(super) fn print(mut connection: Connection, json: bool) -> ExitCode {
         if json { Format::Json } else { Format::Pretty { colour: colours(io::stdout().is_terminal()) } };
     loop {
         match connection.line() {
-            Ok(Some(line)) if put(&shown(&line, format)) => {}
-            Ok(_) => return ExitCode::SUCCESS,
+            Ok(Some(line)) => {
+                if let Some(end) = put(&shown(&line, format)) {
+                    return end;
+                }
+            }
+            Ok(None) => return ExitCode::SUCCESS,
             Err(error) => return Failure::from(error).tell(json),
         }
     }

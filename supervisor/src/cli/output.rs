@@ -34,21 +34,32 @@ pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Prints to stdout; a reader that has left (`| head`) is no failure.
-pub(super) fn say(text: &str) {
-    put(&format!("{text}\n"));
+/// Prints to stdout, and says how the command ends.
+pub(super) fn say(text: &str) -> ExitCode {
+    put(&format!("{text}\n")).unwrap_or(ExitCode::SUCCESS)
 }
 
-/// Prints whole lines to stdout. Says whether somebody still reads them.
-pub(super) fn put(lines: &str) -> bool {
+/// Prints whole lines to stdout. When no more can be printed, says how the command ends: a reader that has left (`| head`)
+/// is no failure, a full disk is one.
+pub(super) fn put(lines: &str) -> Option<ExitCode> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    match stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => None,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Some(ExitCode::SUCCESS),
+        Err(error) => Some(fail(FAILED, &format!("cannot write to stdout: {error}"))),
+    }
 }
 
 /// Says on stderr what is wrong.
 pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    eprintln!("bulkhead: {error}");
+    complain(&format!("bulkhead: {error}\n"));
     code.into()
+}
+
+/// Writes to stderr, with the colours that stand in the text where those are wanted. `eprint!` would panic when it cannot
+/// be written to; the exit code says enough then.
+pub(super) fn complain(text: &str) {
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
 /// The width and height of the terminal on stdout; none when it is none, or does not tell.

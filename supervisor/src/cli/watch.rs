@@ -5,7 +5,7 @@ use super::{
     table::{self, Look},
 };
 use crate::control::protocol::Report;
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 /// How often the supervisor is asked. Nothing wakes it up for it while nobody watches.
 pub(super) const PACE: Duration = Duration::from_secs(1);
@@ -24,8 +24,8 @@ impl Watch {
         Self { json, ..Self::default() }
     }
 
-    /// Shows a report, unless it says nothing new. Says whether anybody still reads.
-    pub(super) fn show(&mut self, report: &Report) -> bool {
+    /// Shows a report, unless it says nothing new. Says how the command ends when nothing more can be shown.
+    pub(super) fn show(&mut self, report: &Report) -> Option<ExitCode> {
         match terminal() {
             Some((width, height)) if !self.json => {
                 let table = table::render(report, Look { width, colour: crate::log::colours(true) });
@@ -34,7 +34,7 @@ impl Watch {
             Some(_) | None => {
                 let news = timeless(report);
                 if self.shown.as_ref() == Some(&news) {
-                    return true;
+                    return None;
                 }
                 self.shown = Some(news);
                 put(&if self.json {

@@ -7,6 +7,7 @@
 mod files;
 mod json;
 mod mistakes;
+mod streams;
 mod surroundings;
 
 use std::{path::Path, process::Command};
