@@ -173,8 +173,9 @@ fn following_ends_cleanly_with_ctrl_c() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(follower.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // Read on while it is ended: that nobody reads any more would end it, too.
+    let mut output = BufReader::new(follower.stdout.take().unwrap());
+    output.read_line(&mut String::new()).unwrap();
     let pid = follower.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert_eq!(follower.wait().unwrap().code(), Some(0));
