@@ -2,7 +2,10 @@
 //!
 //! A frame may be lost with the process that read it; whatever matters is also in shared memory.
 
-use crate::words::{FaultKind, Role};
+use crate::{
+    ids::Seq,
+    words::{FaultKind, Role},
+};
 use bincode::{Decode, Encode};
 
 /// The version of this protocol. A worker that speaks another is refused.
@@ -14,11 +17,14 @@ pub const MAX_FRAME: usize = 4096;
 /// The longest free text in a frame, in bytes: leaves room for the rest of the frame.
 pub const MAX_TEXT: usize = 1024;
 
+/// The most events in a list of [`Care`]: bounds the frame, and the ledger behind it.
+pub const MAX_CARE: usize = 16;
+
 /// What the supervisor says to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ToWorker {
-    /// You are the active generation of your role from now on: begin to work.
-    Activate,
+    /// You are the active generation of your role from now on: begin to work, with this care.
+    Activate(Care),
     /// Finish what you have in hand, commit, and leave with exit code 0. (So does end of file.)
     Drain,
     /// Die in this way, at once.
@@ -30,6 +36,18 @@ pub enum ToWorker {
         /// Done, or why not.
         outcome: Outcome,
     },
+}
+
+/// How carefully an analysis goes on behind the deaths of its predecessors. Other roles are told of none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Care {
+    /// Events that a predecessor died of, perhaps: commit right before and right after each, so that the next death there
+    /// is told from others, and costs the others nothing. At most [`MAX_CARE`].
+    pub suspects: Vec<Seq>,
+    /// Events that were set aside and stored: they are counted as skipped, never applied. At most [`MAX_CARE`].
+    pub skip: Vec<Seq>,
+    /// A commit of several events ended in a death: up to here, commit after every event.
+    pub cautious_to: Seq,
 }
 
 /// How a request ended.

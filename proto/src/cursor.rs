@@ -18,6 +18,8 @@ pub const CURSOR_WORDS: usize = 512;
 const HAND: usize = 0;
 /// The position up to which the ring was read.
 const READ: usize = 1;
+/// The generation whose hand it is.
+const OWNER: usize = 2;
 /// The park epoch ([`crate::bell`]), on a cache line of its own: the API loads it after every append.
 pub(crate) const EPOCH: usize = 8;
 /// Length and CRC of the last words; 0 when there are none. They are read after their writer's death, by when all its
@@ -72,6 +74,20 @@ pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
 /// Says up to where the ring was read.
 pub fn set_read(page: &impl WriteWords, position: Position) {
     page.store(READ, position.0, Ordering::Relaxed);
+}
+
+/// Takes the page over: nothing is in hand behind `committed`. A death before the last store leaves the predecessor's
+/// hand under the predecessor's name, so that no event is held against two generations.
+pub fn take_over(page: &impl WriteWords, generation: Generation, committed: Seq) {
+    clear_last_words(page);
+    set_hand(page, Doing::Idle, committed);
+    page.store(OWNER, generation.0, Ordering::Release);
+}
+
+/// The generation that took the page over last. Not to be believed unchecked.
+#[must_use]
+pub fn owner(page: &impl ReadWords) -> Generation {
+    Generation(page.load(OWNER, Ordering::Relaxed))
 }
 
 /// What the analysis says that it is doing. Not to be believed unchecked.

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod link;
 pub mod listen_fds;
 pub mod pipe;
+pub mod quarantine;
 pub mod ring;
 pub mod segment;
 pub mod settings;

@@ -5,10 +5,10 @@ use crate::{
     board::BoardReader,
     cursor::{self, CURSOR_WORDS, Hand, LastWords},
     fds::{Bequest, FdError, FdName, Inherited},
-    ids::Seq,
+    ids::{Generation, Seq},
     ring::{
-        AppendError, Appended, Batch, KEY_WINDOW, KeyedRequest, Outcome, PRODUCER_WORDS, Producer, Tail,
-        key_log_bytes, read_tail, set_tail,
+        AppendError, Appended, Batch, Consumer, KEY_WINDOW, KeyedRequest, Outcome, PRODUCER_WORDS, Producer,
+        Tail, key_log_bytes, read_tail, set_tail,
     },
     segment::{Kind, ReadOnly, ReadWrite, Segment, SegmentError},
     shared::WORD,
@@ -64,8 +64,13 @@ pub struct Memory {
 /// own; nothing of it is believed beyond that.
 #[derive(Clone, Debug)]
 pub struct PostMortem {
-    /// The event in hand, if there was one: committed < seq <= the last one accepted.
+    /// Whose hand it is: a generation that died before it took the page over had nothing in hand.
+    pub owner: Generation,
+    /// The event that was being applied, or whose series was being loaded, if there was one: committed < seq <= the last
+    /// one accepted.
     pub in_hand: Option<Seq>,
+    /// The last event of a commit that was under way, if one was: in the same range.
+    pub committing: Option<Seq>,
     /// What it was doing.
     pub hand: Hand,
     /// The last event that is in the state.
@@ -193,9 +198,30 @@ impl Memory {
         let accepted = if settled { record.seq } else { tail.last_seq() };
         let committed = record.seq;
         let hand = cursor::hand(&self.cursor_view);
-        let working = matches!(hand.doing, cursor::Doing::Apply | cursor::Doing::Load);
-        let in_hand = Some(hand.seq).filter(|&seq| working && committed < seq && seq <= accepted);
-        PostMortem { in_hand, hand, committed, accepted, last_words: cursor::last_words(&self.cursor_view) }
+        let possible = Some(hand.seq).filter(|&seq| committed < seq && seq <= accepted);
+        let (in_hand, committing) = match hand.doing {
+            cursor::Doing::Apply | cursor::Doing::Load => (possible, None),
+            cursor::Doing::Commit => (None, possible),
+            cursor::Doing::Idle => (None, None),
+        };
+        let (owner, last_words) = (cursor::owner(&self.cursor_view), cursor::last_words(&self.cursor_view));
+        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words }
+    }
+
+    /// The bytes of an event that was accepted and is not committed. None when it is not found there: the ring is searched
+    /// from the last commit on, and nothing that stands in it is believed.
+    #[must_use]
+    pub fn pending(&self, seq: Seq) -> Option<Vec<u8>> {
+        let record = self.record()?;
+        let mut consumer =
+            Consumer::attach(&self.events_view, &self.producer_view, record.position, record.seq).ok()?;
+        let mut payload = Vec::new();
+        while let Some(found) = consumer.next(&mut payload).ok()? {
+            if found >= seq {
+                return (found == seq).then_some(payload);
+            }
+        }
+        None
     }
 
     /// Continues with a later seq, leaving a gap: after a loss, so that no number is used twice. Only before any worker

@@ -116,6 +116,18 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// What a generation was doing with the event that is charged with its death.
+    During("part of the work") {
+        /// It applied it.
+        Apply = "apply",
+        /// It loaded the state of the event's series.
+        Load = "load",
+        /// It committed that event alone.
+        Commit = "commit",
+    }
+}
+
+vocabulary! {
     /// An induced death (DESIGN 7).
     FaultKind("fault") {
         /// A Rust panic.

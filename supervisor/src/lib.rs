@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod listener;
 pub mod log;
+pub mod quarantine;
 pub mod shell;
 pub mod state_dir;
 pub mod step;

@@ -5,7 +5,7 @@ use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{Bulkhead, Home, log::Line};
 
 /// What a death by this fault is reported as, when nobody has asked for it.
-const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
+pub(crate) const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
     match kind {
         FaultKind::Panic => ("panic", "src/"),
         FaultKind::Abort => ("signal", "SIGABRT"),

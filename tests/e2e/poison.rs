@@ -1,38 +1,185 @@
-//! An event that kills the analysis each time: without a quarantine yet, the analysis is parked and the API works on.
+//! Events that kill the analysis each time: set aside after `max_attempts` deaths, while all others go on.
 
-use bulkhead_tests::{Home, eventually};
+use crate::{FAULTS, all_series};
+use bulkhead_proto::words::FaultKind;
+use bulkhead_tests::{Bulkhead, Home, eventually, http::Client, process::Signal};
+use serde_json::Value;
+use std::{collections::BTreeMap, fs, thread};
+
+/// How many writers there are at once, and how many requests each makes.
+const WRITERS: usize = 4;
+const REQUESTS: u64 = 60;
+
+/// Ordinary events in each request.
+const EVENTS: u64 = 20;
+
+/// Posts one event that kills in this way; its number.
+fn poison(client: &Client, kind: FaultKind) -> u64 {
+    let answer = client.post_events(&format!(r#"{{"series":"__fault.{kind}","value":1}}"#)).unwrap();
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["first_seq"].as_u64().unwrap()
+}
+
+/// What is kept of an event that was set aside.
+fn kept(bulkhead: &Bulkhead, seq: u64) -> Value {
+    let path = bulkhead.home().path(&format!("state/quarantine/{seq}.json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn deaths_of(bulkhead: &Bulkhead, seq: u64) -> usize {
+    let deaths = bulkhead.log().all(|line| line.tells("worker_died", "analytics"));
+    deaths.iter().filter(|death| death.number("seq") == Some(seq)).count()
+}
+
+/// One of several writers: ordinary events of a series of its own, with values that tell if one is counted twice, and
+/// now and then a poison event between them.
+fn write(client: &Client, writer: usize) -> BTreeMap<u64, FaultKind> {
+    let mut poisons = BTreeMap::new();
+    for request in 0..REQUESTS {
+        let event = |at| format!(r#"{{"series":"w{writer}","value":{}}}"#, request * EVENTS + at);
+        let events: Vec<String> = (0..EVENTS).map(event).collect();
+        let answer = client.post_events(&format!("[{}]", events.join(","))).unwrap();
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let kind =
+            FaultKind::ALL.iter().skip(writer).step_by(WRITERS).nth(usize::try_from(request / 20).unwrap());
+        if let Some(kind) = kind.filter(|_| request % 20 == 10) {
+            poisons.insert(poison(client, *kind), *kind);
+        }
+    }
+    poisons
+}
 
 #[test]
-fn a_poison_event_parks_the_analysis_while_the_api_accepts_and_answers() {
-    let bulkhead = Home::new("[faults]\nenabled = true\n[restart]\nlimit = 4\n").start();
+fn poison_of_each_kind_in_a_stream_is_set_aside_and_every_other_event_counts_once() {
+    let bulkhead = Home::new(FAULTS).start();
     let client = bulkhead.client();
-    assert_eq!(client.post_events(r#"{"series":"before","value":1}"#).unwrap().status, 202);
-    let before = bulkhead.settled();
-    assert_eq!(before["analysed"], 1, "{before}");
+    let poisons: BTreeMap<u64, FaultKind> = thread::scope(|scope| {
+        let clients = (0..WRITERS).map(|writer| (writer, bulkhead.client()));
+        let writers: Vec<_> =
+            clients.map(|(writer, client)| scope.spawn(move || write(&client, writer))).collect();
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(poisons.len(), FaultKind::ALL.len());
+
+    let stats = bulkhead.settled();
+
+    let ordinary = WRITERS as u64 * REQUESTS * EVENTS;
+    let set_aside = poisons.len() as u64;
+    assert_eq!((&stats["analysed"], &stats["quarantined"]), (&ordinary.into(), &set_aside.into()), "{stats}");
+    assert_eq!(stats["accepted"], ordinary + set_aside, "{stats}");
+    let last = REQUESTS * EVENTS - 1;
+    let all = all_series(&client);
+    assert_eq!(all.len(), WRITERS, "no series of a fault: {:?}", all.keys());
+    for series in all.values() {
+        let found = (&series["count"], series["sum"].as_f64().unwrap());
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
+        let sum = (last * (last + 1) / 2) as f64;
+        assert_eq!(found.0, last + 1, "{series}");
+        assert!((found.1 - sum).abs() < 0.5, "{series}");
+    }
+    for (&seq, kind) in &poisons {
+        let entry = kept(&bulkhead, seq);
+        assert_eq!(entry["event"]["series"], format!("__fault.{kind}"), "{entry}");
+        assert_eq!((&entry["seq"], &entry["attempts"]), (&seq.into(), &2.into()), "{entry}");
+        let (cause, word) = crate::faults::cause_and_word(*kind);
+        assert_eq!(entry["cause"], cause, "{entry}");
+        assert!(entry["detail"].as_str().unwrap().contains(word), "{word} in {entry}");
+        assert_eq!(deaths_of(&bulkhead, seq), 2, "{}", bulkhead.log().dump());
+    }
+    assert_eq!(bulkhead.log().all(|line| line.is("worker_parked")).len(), 0);
+    let told = bulkhead.log().all(|line| line.tells("event_quarantined", "analytics"));
+    let told: Vec<_> = told.iter().filter_map(|line| line.number("seq")).collect();
+    assert_eq!(told.len(), poisons.len(), "{told:?}");
+    assert!(poisons.keys().all(|seq| told.contains(seq)), "{told:?}");
+}
+
+#[test]
+fn fifty_poison_events_in_a_row_park_nobody() {
+    let bulkhead = Home::new(FAULTS).start();
+    let client = bulkhead.client();
+    let events = [r#"{"series":"__fault.segv","value":1}"#; 50].join(",");
+    let answer = client.post_events(&format!(r#"[{events},{{"series":"behind","value":1}}]"#)).unwrap();
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&50.into(), &1.into()), "{stats}");
+    assert_eq!(bulkhead.log().all(|line| line.is("worker_parked")).len(), 0);
+}
+
+#[test]
+fn an_event_that_cannot_be_stored_is_not_skipped_while_the_api_accepts_and_answers() {
+    let bulkhead = Home::new(&format!("{FAULTS}[restart]\nlimit = 4\n")).start();
+    let client = bulkhead.client();
+    let folder = bulkhead.home().path("state/quarantine");
+    fs::remove_dir(&folder).unwrap();
+    fs::write(&folder, "in the way").unwrap();
     let mut story = bulkhead.log().from_now();
 
-    let poison =
-        client.post_events(r#"[{"series":"good","value":1},{"series":"__fault.abort","value":1}]"#).unwrap();
-    assert_eq!(poison.status, 202, "{poison:?}");
-    let parked = story.wait_for_worker("worker_parked", "analytics");
+    let seq = poison(&client, FaultKind::Abort);
 
-    assert!(parked.raw().contains("4 deaths"), "{}", parked.raw());
-    let deaths = bulkhead.log().all(|line| line.tells("worker_died", "analytics"));
-    for death in &deaths {
-        assert_eq!(death.number("seq"), poison.json()["last_seq"].as_u64(), "{}", death.raw());
-    }
-    let ready = client.get("/readyz").unwrap();
-    assert_eq!(ready.status, 200, "{ready:?}");
-    assert_eq!(ready.json()["analytics"], "parked", "{ready:?}");
-    assert_eq!(client.json("/v1/series/before")["count"], 1);
+    let failed = story.wait_for_worker("quarantine_failed", "analytics");
+    assert_eq!(failed.number("seq"), Some(seq), "{}", failed.raw());
+    story.wait_for_worker("worker_parked", "analytics");
     assert_eq!(client.post_events(r#"{"series":"after","value":1}"#).unwrap().status, 202);
     let stats = client.json("/v1/stats");
-    assert_eq!(stats["accepted"], 4, "{stats}");
-    assert_eq!(stats["analytics"][0]["state"], "parked", "{stats}");
-    assert!(stats["pending"].as_u64() >= Some(2), "the poison and what came after it wait: {stats}");
-    assert!(stats["lag_ms"].as_u64().is_some(), "{stats}");
-    let said = bulkhead.say(&["status"]);
-    assert!(said.out.contains("parked"), "{said:?}");
+    assert_eq!((&stats["quarantined"], &stats["pending"]), (&0.into(), &2.into()), "{stats}");
+    assert_eq!(client.json("/readyz")["analytics"], "parked");
+
+    fs::remove_file(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let said = bulkhead.say(&["start", "analytics"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    story.wait_for_worker("event_quarantined", "analytics");
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&1.into(), &1.into()), "{stats}");
+    assert_eq!(kept(&bulkhead, seq)["seq"], seq);
+}
+
+#[test]
+fn what_is_set_aside_stays_so_across_a_stop_and_a_start() {
+    let bulkhead = Home::new(FAULTS).start();
+    let client = bulkhead.client();
+    poison(&client, FaultKind::Panic);
+    bulkhead.settled();
+    assert_eq!(bulkhead.say(&["stop", "analytics"]).code, Some(0));
+    // Stored, and its skip not committed: as if the stop had come right after the store.
+    let answer =
+        client.post_events(r#"[{"series":"good","value":1},{"series":"stored","value":1}]"#).unwrap();
+    let stored = answer.json()["last_seq"].as_u64().unwrap();
+    fs::write(bulkhead.home().path(&format!("state/quarantine/{stored}.json")), "{}").unwrap();
+
+    let home = bulkhead.stop(Signal::SIGTERM).home;
+    let bulkhead = home.start();
+
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&2.into(), &1.into()), "{stats}");
+    assert_eq!(all_series(&bulkhead.client()).keys().collect::<Vec<_>>(), ["good"]);
+    assert_eq!(bulkhead.log().all(|line| line.tells("worker_died", "analytics")).len(), 0);
+}
+
+#[test]
+fn as_many_deaths_are_allowed_as_the_configuration_says() {
+    let bulkhead = Home::new(&format!("{FAULTS}[analytics]\nmax_attempts = 4\n")).start();
+    let seq = poison(&bulkhead.client(), FaultKind::Exit);
+    let quarantined = bulkhead.log().from_start().wait_for_worker("event_quarantined", "analytics");
+    assert_eq!(quarantined.number("attempts"), Some(4), "{}", quarantined.raw());
+    assert_eq!(deaths_of(&bulkhead, seq), 4);
+}
+
+#[test]
+fn who_is_killed_by_command_in_the_midst_of_events_costs_no_event_its_place() {
+    let bulkhead = Home::new(FAULTS).start();
+    let client = bulkhead.client();
+    for round in 0..10 {
+        let events = vec![format!(r#"{{"series":"s","value":{round}}}"#); 500].join(",");
+        assert_eq!(client.post_events(&format!("[{events}]")).unwrap().status, 202);
+        let mut story = bulkhead.log().from_now();
+        let said = bulkhead.say(&["fault", "analytics", "kill"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        story.wait_for_worker("worker_activated", "analytics");
+    }
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&0.into(), &5000.into()), "{stats}");
 }
 
 #[test]

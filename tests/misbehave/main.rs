@@ -89,7 +89,7 @@ impl Supervisor {
     fn wait_for_activation(self) -> Self {
         self.say(&hello(PROTOCOL));
         self.say(&FromWorker::Ready);
-        while self.from.recv().unwrap() != Received::Frame(ToWorker::Activate) {}
+        while !matches!(self.from.recv().unwrap(), Received::Frame(ToWorker::Activate(_))) {}
         self
     }
 

@@ -2,16 +2,18 @@
 
 use crate::{
     Analysis,
+    caution::Caution,
     pace::Pace,
     series::{Series, SeriesError},
     version::{Foreign, Stamp},
 };
 use bulkhead_proto::{
     bell,
+    control::Care,
     cursor::{self, Doing},
     event::{Event, EventError},
     fault,
-    ids::{Generation, Seq},
+    ids::{Generation, Position, Seq},
     ring::{Consumer, RingFault},
     segment::{ReadOnly, ReadWrite},
     settings::Settings,
@@ -79,14 +81,24 @@ pub(crate) struct Engine<A: Analysis> {
     table: Writer<StateMemory>,
     series: Series<A>,
     pace: Pace,
+    caution: Caution,
+    /// The last event that is done with, and where it ends: so far, a commit comes.
+    done: (Seq, Position),
     /// Events applied since the last commit.
     applied: u64,
+    /// Events skipped since the last commit.
+    skipped: u64,
     payload: Vec<u8>,
 }
 
 impl<A: Analysis> Engine<A> {
     /// Takes over where the predecessor, which must be gone, committed last.
-    pub(crate) fn activate(analysis: A, settings: &Settings, memory: Memory) -> Result<Self, Fatal> {
+    pub(crate) fn activate(
+        analysis: A,
+        settings: &Settings,
+        memory: Memory,
+        care: Care,
+    ) -> Result<Self, Fatal> {
         let mut table = Writer::attach(memory.state).ok_or(Fatal::NoRecord)?;
         check_version::<A>(table.record())?;
         let activated = table.activate();
@@ -99,8 +111,7 @@ impl<A: Analysis> Engine<A> {
         let record = *table.record();
         let capacity = (memory.events.words() * WORD) as u64;
         let consumer = Consumer::attach(memory.events, memory.producer, record.position, record.seq)?;
-        cursor::clear_last_words(&memory.cursor);
-        cursor::set_hand(&memory.cursor, Doing::Idle, record.seq);
+        cursor::take_over(&memory.cursor, settings.generation, record.seq);
         let mut series = Series::new(&table, settings.max_series);
         if Stamp(record.version) != Stamp::own::<A>() {
             series.migrate(&analysis, &table);
@@ -125,7 +136,10 @@ impl<A: Analysis> Engine<A> {
             table,
             series,
             pace: Pace::new(Instant::now()),
+            caution: Caution::new(care),
+            done: (record.seq, record.position),
             applied: 0,
+            skipped: 0,
             payload: Vec::new(),
         })
     }
@@ -134,13 +148,13 @@ impl<A: Analysis> Engine<A> {
     pub(crate) fn advance(&mut self) -> Result<bool, Fatal> {
         let more = self.burst()?;
         // The last event is done with: a death from now on is none of its doing, though no commit covers it yet.
-        cursor::set_hand(&self.cursor, Doing::Idle, self.consumer.seq());
+        cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
         if !more {
             return Ok(false);
         }
         let now = Instant::now();
         self.pace.looks(now);
-        let unreleased = self.consumer.position().0 - self.table.record().position.0;
+        let unreleased = self.done.1.0 - self.table.record().position.0;
         if self.pace.wait(now).is_zero() || unreleased >= self.capacity / RELEASE_SHARE {
             self.commit()?;
         }
@@ -149,13 +163,37 @@ impl<A: Analysis> Engine<A> {
 
     /// Applies events until the clock is to be looked at: false when the ring is empty.
     fn burst(&mut self) -> Result<bool, Fatal> {
-        while let Some(seq) = self.consumer.next(&mut self.payload)? {
-            self.apply(seq)?;
+        while let Some(seq) = self.next()? {
+            if self.caution.concerns(seq) {
+                self.take_care(seq)?;
+            } else {
+                self.apply(seq)?;
+            }
             if self.pace.counts() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn next(&mut self) -> Result<Option<Seq>, Fatal> {
+        self.consumer.next(&mut self.payload).map_err(|fault| {
+            // None of the doing of the event before.
+            cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
+            fault.into()
+        })
+    }
+
+    /// Commits right before an event and right after it: whatever it does to us, it does alone.
+    fn take_care(&mut self, seq: Seq) -> Result<(), Fatal> {
+        self.settle()?;
+        if self.caution.skips(seq) {
+            self.skipped += 1;
+            self.done = (seq, self.consumer.position());
+        } else {
+            self.apply(seq)?;
+        }
+        self.commit()
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {
@@ -179,12 +217,13 @@ impl<A: Analysis> Engine<A> {
         };
         self.analysis.apply(self.series.change(place), &event);
         self.applied += 1;
+        self.done = (seq, self.consumer.position());
         Ok(())
     }
 
     /// What is left to do when the ring is empty: nothing, or a commit in so long.
     pub(crate) fn owes(&self) -> Option<Duration> {
-        let owes = self.applied > 0 || self.series.changed();
+        let owes = self.applied > 0 || self.skipped > 0 || self.series.changed();
         owes.then(|| self.pace.wait(Instant::now()))
     }
 
@@ -199,28 +238,28 @@ impl<A: Analysis> Engine<A> {
         bell::retract_park(&self.cursor);
     }
 
-    /// Commits what was applied, if anything was.
+    /// Commits what was applied or skipped, if anything was.
     pub(crate) fn settle(&mut self) -> Result<(), Fatal> {
         if self.owes().is_some() { self.commit() } else { Ok(()) }
     }
 
-    /// Commits what was applied.
+    /// Commits what was applied or skipped.
     pub(crate) fn commit(&mut self) -> Result<(), Fatal> {
         let start = Instant::now();
-        let (seq, record) = (self.consumer.seq(), *self.table.record());
+        let ((seq, position), record) = (self.done, *self.table.record());
         cursor::set_hand(&self.cursor, Doing::Commit, seq);
         self.series.stage(&self.analysis, &mut self.table)?;
         self.table.commit(Checkpoint {
             generation: self.generation,
             seq,
-            position: self.consumer.position(),
+            position,
             version: Stamp::own::<A>().0,
             analysed: record.analysed + self.applied,
-            skipped: record.skipped,
+            skipped: record.skipped + self.skipped,
             resets: record.resets + self.series.take_resets(),
             at_ms: unix_ms(),
         })?;
-        self.applied = 0;
+        (self.applied, self.skipped) = (0, 0);
         cursor::set_hand(&self.cursor, Doing::Idle, seq);
         self.pace.committed(start, Instant::now());
         Ok(())

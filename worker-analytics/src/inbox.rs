@@ -2,7 +2,7 @@
 
 use bulkhead_proto::{
     bell::Bell,
-    control::ToWorker,
+    control::{Care, ToWorker},
     pipe::{PipeError, Received, Receiver},
     words::FaultKind,
 };
@@ -17,12 +17,12 @@ use signal_hook::{
 use std::{io, os::unix::net::UnixStream, time::Duration};
 
 /// Why an analysis wakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// Nothing special: go on with what there is to do.
     Work,
-    /// It is the active generation from now on.
-    Activate,
+    /// It is the active generation from now on, and takes this care.
+    Activate(Care),
     /// Finish and leave: asked for by a frame, the end of the control pipe, or a signal.
     Drain,
     /// Die in this way.
@@ -93,7 +93,7 @@ impl Inbox {
 
     fn receive(&self) -> Result<Wake, PipeError> {
         Ok(match self.control.recv()? {
-            Received::Frame(ToWorker::Activate) => Wake::Activate,
+            Received::Frame(ToWorker::Activate(care)) => Wake::Activate(care),
             Received::Frame(ToWorker::Drain) | Received::Closed => Wake::Drain,
             Received::Frame(ToWorker::Fault(kind)) => Wake::Fault(kind),
             // We never ask for anything.
@@ -118,9 +118,9 @@ mod tests {
     fn frames_come_one_by_one_and_the_end_of_the_pipe_means_drain() {
         let (inbox, supervisor, _bell) = inbox();
         assert_eq!(inbox.look().unwrap(), Wake::Work);
-        supervisor.send(&ToWorker::Activate).unwrap();
+        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
         supervisor.send(&ToWorker::Fault(FaultKind::Exit)).unwrap();
-        assert_eq!(inbox.stand_by().unwrap(), Wake::Activate);
+        assert_eq!(inbox.stand_by().unwrap(), Wake::Activate(Care::default()));
         assert_eq!(inbox.look().unwrap(), Wake::Fault(FaultKind::Exit));
         drop(supervisor);
         assert_eq!(inbox.look().unwrap(), Wake::Drain);

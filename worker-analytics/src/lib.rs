@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod analysis;
+mod caution;
 mod engine;
 mod inbox;
 mod last_words;

@@ -9,7 +9,7 @@ use crate::{
     work::{self, Broken},
 };
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL},
+    control::{Care, FromWorker, PROTOCOL},
     fault,
     fds::{FdError, FdName, Inherited},
     link::{AnalyticsLink, LinkError},
@@ -83,23 +83,21 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     engine::check_version::<A>(&Table::new(&state).record().unwrap_or_default())?;
     supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build::<A>() })?;
     supervisor.send(&FromWorker::Ready)?;
-    if !stand_by(&inbox)? {
-        return Ok(());
-    }
+    let Some(care) = stand_by(&inbox)? else { return Ok(()) };
 
     last_words::install(settings.generation, Some(Arc::clone(&cursor)), supervisor);
     let memory = Memory { events, producer, cursor, state };
-    let mut engine = Engine::activate(analysis, &settings, memory).map_err(Broken::from)?;
+    let mut engine = Engine::activate(analysis, &settings, memory, care).map_err(Broken::from)?;
     work::work(&mut engine, &inbox, Duration::from_millis(settings.stop_timeout_ms))?;
     Ok(())
 }
 
-/// Waits to become active. False when it shall leave instead.
-fn stand_by(inbox: &Inbox) -> Result<bool, PipeError> {
+/// Waits to become active. None when it shall leave instead.
+fn stand_by(inbox: &Inbox) -> Result<Option<Care>, PipeError> {
     loop {
         match inbox.stand_by()? {
-            Wake::Activate => return Ok(true),
-            Wake::Drain => return Ok(false),
+            Wake::Activate(care) => return Ok(Some(care)),
+            Wake::Drain => return Ok(None),
             Wake::Fault(kind) => fault::carry_out(kind),
             Wake::Work => {}
         }

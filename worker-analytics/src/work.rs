@@ -30,7 +30,7 @@ pub(crate) fn work<A: Analysis>(engine: &mut Engine<A>, inbox: &Inbox, stop: Dur
     loop {
         let wake = if engine.advance()? { inbox.look()? } else { rest(engine, inbox)? };
         match wake {
-            Wake::Work | Wake::Activate => {}
+            Wake::Work | Wake::Activate(_) => {}
             Wake::Fault(kind) => fault::carry_out(kind),
             Wake::Drain => break,
         }

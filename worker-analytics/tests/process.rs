@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
 
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, ToWorker},
+    control::{Care, FromWorker, PROTOCOL, ToWorker},
     event::Event,
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::{Generation, Seq},
@@ -76,7 +76,7 @@ impl Service {
     /// Starts an analysis and makes it the active one.
     fn activate(&self, generation: u64) -> Worker {
         let worker = self.start(generation);
-        worker.say(&ToWorker::Activate);
+        worker.say(&ToWorker::Activate(Care::default()));
         worker
     }
 

@@ -84,15 +84,18 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::pipe::{self, Sender};
+    use bulkhead_proto::{
+        control::Care,
+        pipe::{self, Sender},
+    };
 
     #[tokio::test]
     async fn every_frame_is_seen_and_then_the_end() {
         let (read, write) = pipe::pair().unwrap();
         let (mut inbox, supervisor) = (Inbox::new(read).unwrap(), Sender::new(write));
-        supervisor.send(&ToWorker::Activate).unwrap();
+        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
         supervisor.send(&ToWorker::Drain).unwrap();
-        assert!(matches!(inbox.next().await, Wake::Frame(ToWorker::Activate)));
+        assert!(matches!(inbox.next().await, Wake::Frame(ToWorker::Activate(_))));
         assert!(matches!(inbox.next().await, Wake::Frame(ToWorker::Drain)));
         drop(supervisor);
         assert!(matches!(inbox.next().await, Wake::Closed(_)));

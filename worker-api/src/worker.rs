@@ -142,7 +142,7 @@ impl Worker {
                 error = broken(&mut server) => return Err(error.into()),
             };
             match wake {
-                Wake::Frame(ToWorker::Activate) => {
+                Wake::Frame(ToWorker::Activate(_)) => {
                     let start = |(listener, front)| Server::start(listener, front, limits);
                     server = ready.take().map(start).or(server);
                 }
@@ -197,7 +197,7 @@ async fn pass_answers_on(inbox: &mut Inbox, desk: &Desk) {
         match inbox.next().await {
             Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
             Wake::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
-            Wake::Frame(ToWorker::Activate | ToWorker::Drain) | Wake::Terminate => {}
+            Wake::Frame(ToWorker::Activate(_) | ToWorker::Drain) | Wake::Terminate => {}
             Wake::Closed(_) => pending().await,
         }
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, PROTOCOL, Request, ToWorker},
+    control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::Generation,
     link::Memory,
@@ -87,7 +87,7 @@ impl Worker {
 
     fn activated(self) -> Self {
         self.greeted();
-        self.say(&ToWorker::Activate);
+        self.say(&ToWorker::Activate(Care::default()));
         self
     }
 
@@ -140,7 +140,7 @@ fn it_greets_and_serves_when_it_is_activated() {
     worker.greeted();
     let early = worker.ask();
     assert_eq!(worker.memory.tail().accepted, 0);
-    worker.say(&ToWorker::Activate);
+    worker.say(&ToWorker::Activate(Care::default()));
     let text = answer(early);
     assert!(text.starts_with("HTTP/1.1 202"), "{text}");
     assert!(text.ends_with(r#"{"accepted":1,"first_seq":1,"last_seq":1}"#), "{text}");

@@ -54,10 +54,10 @@ pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, notes: &Notes) 
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = log(root.section("log"));
     let api = api(root.section("api"), overrides, notes);
-    let (max_series, analytics) = analytics(root.section("analytics"));
+    let (max_series, max_attempts, analytics) = analytics(root.section("analytics"));
     let capacity = link(root.section("link"));
     let restart = restart(root.section("restart"));
-    let policy = Policy { faults: faults(root.section("faults")), ..restart };
+    let policy = Policy { faults: faults(root.section("faults")), max_attempts, ..restart };
     let mut workers = vec![api.worker, analytics];
     workers.extend(plain(&mut root));
     root.later("history");
@@ -173,14 +173,16 @@ fn limits(api: &mut Section<'_>) -> Limits {
     }
 }
 
-fn analytics(mut analytics: Section<'_>) -> (u32, WorkerPlan) {
+fn analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerPlan) {
     let max_series = analytics.number("max_series", 1..MAX_SERIES + 1).unwrap_or(4096);
-    for key in ["standby", "instances", "max_attempts", "hang_timeout"] {
+    let attempts = 1..policy::MAX_ATTEMPTS + 1;
+    let max_attempts = analytics.number("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
+    for key in ["standby", "instances", "hang_timeout"] {
         analytics.later(key);
     }
     let worker = worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.end();
-    (max_series, worker)
+    (max_series, max_attempts, worker)
 }
 
 fn link(mut link: Section<'_>) -> u64 {
@@ -214,6 +216,7 @@ fn restart(mut restart: Section<'_>) -> Policy {
         period: restart.duration("period", MIN_TIME, MAX_DELAY).unwrap_or(default.period),
         starts: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         faults: default.faults,
+        max_attempts: default.max_attempts,
     };
     // A key that was misread has been spoken of.
     let misread = restart.has("max") && max.is_none();

@@ -114,6 +114,7 @@ fn every_key_has_its_effect() {
         [analytics]
         command = ["/opt/mine", "--fast"]
         max_series = 10
+        max_attempts = 5
         stop_timeout = "3s"
         [link]
         capacity = "8MiB"
@@ -138,6 +139,7 @@ fn every_key_has_its_effect() {
     assert_eq!(plan.log.level, tracing::level_filters::LevelFilter::DEBUG);
     assert_eq!(plan.listen, Listen::Unix("/run/api.sock".into()));
     assert_eq!((plan.max_body, plan.max_series, plan.capacity), (1 << 20, 10, 8 << 20));
+    assert_eq!(plan.policy.max_attempts, 5);
     assert_eq!(
         plan.limits,
         Limits { max_connections: 7, max_connections_per_address: 0, request_timeout_ms: 5_000 }
@@ -170,7 +172,6 @@ fn what_is_not_in_this_version_says_so() {
         "analytics.standby = true",
         "analytics.instances = 2",
         "analytics.hang_timeout = \"5s\"",
-        "analytics.max_attempts = 2",
         "analytics.memory_limit = \"1GiB\"",
         "link.transport = \"socket\"",
         "link.durability = \"disk\"",
@@ -211,6 +212,8 @@ fn values_out_of_bounds_are_refused() {
         "restart.limit = 65",
         "restart.period = \"25h\"",
         "analytics.max_series = -1",
+        "analytics.max_attempts = 0",
+        "analytics.max_attempts = 101",
         "analytics.command = []",
         "analytics.command = [\"\"]",
         "api.env = { \"A=B\" = \"c\" }",

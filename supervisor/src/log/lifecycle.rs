@@ -1,6 +1,6 @@
 //! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
 
-use crate::step::{LogRecord, Next, Who, span};
+use crate::step::{Charge, LogRecord, Next, Who, span};
 use bulkhead_proto::{
     ids::{CrashId, Seq},
     words::Cause,
@@ -17,6 +17,7 @@ struct Fields<'a> {
     seq: Option<Seq>,
     crash: Option<CrashId>,
     next: Option<Next>,
+    attempts: Option<u32>,
 }
 
 /// Writes one line.
@@ -30,6 +31,7 @@ pub fn write(record: &LogRecord) {
     let (detail, seq, crash) =
         (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
     let next = fields.next.map(|next| next.to_string());
+    let attempts = fields.attempts;
     // The level of a tracing call must be known at compile time.
     macro_rules! line {
         ($level:expr) => {
@@ -44,6 +46,7 @@ pub fn write(record: &LogRecord) {
                 seq,
                 crash,
                 next,
+                attempts,
                 "{message}"
             )
         };
@@ -77,6 +80,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 seq: *seq,
                 crash: Some(*crash),
                 next: Some(*next),
+                ..Fields::default()
             };
             (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
         }
@@ -93,6 +97,14 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
         LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),
         LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), text.clone()),
+        LogRecord::EventQuarantined(charge) => (Level::WARN, charged(charge), quarantined(charge)),
+        LogRecord::QuarantineFailed { charge, why } => {
+            let message = format!(
+                "event {} is to be set aside and cannot be stored: {why}; it is not skipped, and tried again",
+                charge.seq
+            );
+            (Level::ERROR, charged(charge), message)
+        }
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
         LogRecord::SupervisorStopping { why } => (Level::INFO, Fields::default(), format!("stopping: {why}")),
         LogRecord::SupervisorStopped { trouble: None } => {
@@ -102,6 +114,28 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             (Level::ERROR, Fields::default(), format!("not stopped in order: {trouble}"))
         }
     }
+}
+
+fn charged(charge: &Charge) -> Fields<'_> {
+    Fields {
+        who: Some(&charge.who),
+        cause: Some(charge.cause),
+        detail: Some(&charge.detail),
+        seq: Some(charge.seq),
+        crash: Some(charge.crash),
+        attempts: Some(charge.attempts),
+        ..Fields::default()
+    }
+}
+
+fn quarantined(charge: &Charge) -> String {
+    let Charge { seq, attempts, cause, detail, .. } = charge;
+    let generations = if *attempts == 1 { "generation" } else { "generations" };
+    let colon = if detail.is_empty() { "" } else { ": " };
+    format!(
+        "event {seq} is set aside and will be skipped: {attempts} {generations} died of it, \
+         the last of {cause}{colon}{detail}"
+    )
 }
 
 fn death(

@@ -1,6 +1,6 @@
 //! Takes events in, and carries out what the heart decides: the one place that touches processes.
 
-use super::{Shell, child::Stir, clock, report, resume};
+use super::{Shell, child::Stir, clock, errand::Errand, report, resume};
 use crate::{
     control::{
         protocol::{Command, Ended, Reply, SUPERVISOR},
@@ -8,11 +8,11 @@ use crate::{
     },
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, ClientId, Event, Exit, Panic, PostMortem, Worker, WorkerId, step},
+    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Worker, WorkerId, step},
     told::told,
 };
-use bulkhead_proto::{control::ToWorker, ids::Generation, pipe::Sent, snapshot::Summary};
-use std::collections::VecDeque;
+use bulkhead_proto::{control::ToWorker, cursor::Doing, ids::Generation, pipe::Sent, snapshot::Summary};
+use std::{collections::VecDeque, sync::Arc};
 
 impl Shell {
     /// Takes one event in, and all that carrying out its actions brings about.
@@ -77,6 +77,7 @@ impl Shell {
                 self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
             }
+            Action::SetAside(charge) => return self.set_aside(charge),
             Action::KickBells => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),
             Action::Save { settled } => return self.save(settled),
@@ -143,16 +144,39 @@ impl Shell {
                 && process.generation == generation
                 && process.activated.is_some()
         });
+        // One that died before it took the page over left its predecessor's hand there.
+        let its_own = analysis && found.owner == generation;
         let panic = found.last_words.filter(|words| words.generation == generation).map(|words| Panic {
             message: words.message,
             location: words.location,
             thread: words.thread,
         });
         PostMortem {
-            in_hand: found.in_hand.filter(|_| analysis),
+            in_hand: found.in_hand.filter(|_| its_own),
+            loading: found.hand.doing == Doing::Load,
+            committing: found.committing.filter(|_| its_own),
             committed: found.committed.min(found.accepted),
             head: found.accepted,
             panic,
+        }
+    }
+
+    fn set_aside(&mut self, charge: Charge) -> Option<Event> {
+        let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
+        let work = move || {
+            let result = store.keep(&memory, &of).map_err(|error| format!("{error:#}"));
+            Event::SetAside { charge: of, result }
+        };
+        let broken = Event::SetAside {
+            charge: charge.clone(),
+            result: Err("the thread that stores broke off".into()),
+        };
+        match Errand::begin("quarantine", broken, work) {
+            Ok(errand) => {
+                self.setting_aside = Some(errand);
+                None
+            }
+            Err(error) => Some(Event::SetAside { charge, result: Err(error.to_string()) }),
         }
     }
 

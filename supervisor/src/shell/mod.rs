@@ -6,6 +6,7 @@ mod act;
 mod child;
 mod children;
 mod clock;
+mod errand;
 mod orphans;
 mod output;
 mod report;
@@ -20,6 +21,7 @@ use crate::{
     control::server::{self, Call},
     listener::{self, Listener},
     log::Recent,
+    quarantine::Store,
     state_dir::{Marks, Numbers, StateDir},
     step::{ClientId, Event, Identity, Spec, State, next_deadline},
     systemd::Notifier,
@@ -35,6 +37,7 @@ use bulkhead_proto::{
 };
 use child::Stir;
 use children::Children;
+use errand::Errand;
 use orphans::Strangers;
 use resume::Saving;
 use signals::{Signalled, Signals};
@@ -109,6 +112,8 @@ struct Shell {
     clients: BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
     next_client: ClientId,
     saving: Option<Saving>,
+    quarantine: Arc<Store>,
+    setting_aside: Option<Errand<Event>>,
     exit: Option<u8>,
     /// Children of this process that it did not start: of a program that became this one by exec.
     strangers: Strangers,
@@ -124,6 +129,7 @@ enum Wake {
     Call(Call),
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
+    SetAside(Event),
     Deadline,
     Watchdog,
 }
@@ -153,9 +159,12 @@ impl Shell {
             address: listener.address.clone(),
             filter,
         };
+        let quarantine = Arc::new(Store::new(state_dir.quarantine()));
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
         let (next, marks) = resume::begin(&state_dir, &memory)?;
+        let mut state = state(&plan, next);
+        state.remember_set_aside(resume::set_aside(&quarantine, &memory)?);
         tracing::info!(
             event_name = "listening",
             address = %listener.address,
@@ -167,7 +176,7 @@ impl Shell {
             socket.display()
         );
         Ok(Self {
-            state: state(&plan, next),
+            state,
             ledger,
             board,
             marks,
@@ -177,6 +186,8 @@ impl Shell {
             clients: BTreeMap::new(),
             next_client: ClientId(1),
             saving: None,
+            quarantine,
+            setting_aside: None,
             exit: None,
             strangers,
             notifier,
@@ -203,6 +214,7 @@ impl Shell {
                 Some(call) = called.recv() => Wake::Call(call),
                 signal = signals.next() => Wake::Signal(signal),
                 (settled, saved) = resume::saved(&mut self.saving) => Wake::Saved(settled, saved),
+                event = Errand::end(&mut self.setting_aside) => Wake::SetAside(event),
                 () = clock::passed(deadline) => Wake::Deadline,
                 () = self.notifier.watchdog_due() => Wake::Watchdog,
             };
@@ -227,6 +239,7 @@ impl Shell {
             Wake::Signal(Signalled::Stop(origin)) => self.take(Event::StopSignal { origin }),
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
             Wake::Saved(settled, saved) => self.saved(settled, saved),
+            Wake::SetAside(event) => self.take(event),
             Wake::Deadline => self.take(Event::Tick),
             Wake::Watchdog => self.prove_life(),
         }

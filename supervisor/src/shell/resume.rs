@@ -1,6 +1,9 @@
 //! Where a run begins, and how it ends: marks and snapshot (DESIGN 2, P2).
 
-use crate::state_dir::{Marks, Numbers, StateDir};
+use crate::{
+    quarantine::Store,
+    state_dir::{Marks, Numbers, StateDir},
+};
 use anyhow::Context as _;
 use bulkhead_proto::{
     ids::{CrashId, Generation, Seq},
@@ -96,6 +99,17 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
         numbers.seq.0.saturating_sub(1)
     );
     numbers
+}
+
+/// The pending events that were set aside, and whose skip was not committed before the stop: they are skipped now.
+///
+/// # Errors
+/// When it cannot be read what is set aside.
+pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
+    let (committed, next) = (memory.record().unwrap_or_default().seq, memory.tail().next_seq);
+    let mut stored = store.folder()?.seqs().context("cannot read what is set aside")?;
+    stored.retain(|seq| committed < *seq && *seq < next);
+    Ok(stored)
 }
 
 /// A snapshot that is being written, on a thread of its own: a disk may take its time, or for ever, and the supervisor must

@@ -65,6 +65,12 @@ impl StateDir {
         self.path.join("marks")
     }
 
+    /// Where events are kept that were set aside.
+    #[must_use]
+    pub fn quarantine(&self) -> PathBuf {
+        self.path.join("quarantine")
+    }
+
     /// Where memory is saved at an orderly stop.
     #[must_use]
     pub fn snapshot(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
 
-use super::{event::ClientId, log::LogRecord, state::WorkerId};
+use super::{event::ClientId, log::LogRecord, state::WorkerId, suspects::Charge};
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
     ids::{Generation, Seq},
@@ -51,6 +51,8 @@ pub enum Action {
         /// The next number that the API gives out.
         next: Seq,
     },
+    /// Store an event of the ring and what it is charged with. Answered by `SetAside`; until then no analysis is activated.
+    SetAside(Charge),
     /// Wake whoever may be parked on a shared bell: its owner's partner is gone.
     KickBells,
     /// Write one line to the log.

@@ -151,7 +151,7 @@ impl Turn<'_> {
         self.put(at, Is::Backoff { until });
     }
 
-    fn soon(&self, id: WorkerId) -> Millis {
+    pub(super) fn soon(&self, id: WorkerId) -> Millis {
         let worker = self.worker(id);
         if worker.generation == Generation(0) {
             return self.now.mono;

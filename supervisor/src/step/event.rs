@@ -1,5 +1,6 @@
 //! Everything that can wake the supervisor.
 
+use super::suspects::Charge;
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
     ids::{Generation, Seq},
@@ -69,6 +70,13 @@ pub enum Event {
         /// Which one, and who sent it, as far as that is known: for the log.
         origin: String,
     },
+    /// `SetAside` was carried out, or failed for this reason.
+    SetAside {
+        /// What was to be stored.
+        charge: Charge,
+        /// The reason of a failure, for people.
+        result: Result<(), String>,
+    },
     /// `Save` was carried out, or failed for this reason.
     Saved {
         /// The reason of a failure, for people.
@@ -112,11 +120,15 @@ pub enum Exit {
 }
 
 /// What shared memory told about a dead process. Written by it, so only as true as it was;
-/// the shell has checked the ranges: `committed <= head`, `committed < in_hand <= head`.
+/// the shell has checked the ranges: `committed <= head`, `committed < in_hand <= head`, likewise `committing`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostMortem {
-    /// The event that was being applied.
+    /// The event that was being applied, or whose series was being loaded.
     pub in_hand: Option<Seq>,
+    /// Whether its series was being loaded.
+    pub loading: bool,
+    /// The last event of a commit that was under way.
+    pub committing: Option<Seq>,
     /// The last event that is part of the state.
     pub committed: Seq,
     /// The last event that was accepted.

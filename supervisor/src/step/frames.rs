@@ -75,7 +75,7 @@ impl Turn<'_> {
             }
             // End of file says the same, and the stop's deadline is set.
             ToWorker::Drain => {}
-            ToWorker::Activate | ToWorker::Fault(_) => {
+            ToWorker::Activate(_) | ToWorker::Fault(_) => {
                 self.condemn(at, Cause::Protocol, "does not read its control pipe", true);
             }
         }

@@ -1,6 +1,6 @@
 //! The lines of the log that tell the story of the workers (DESIGN 10).
 
-use super::span;
+use super::{span, suspects::Charge};
 use bulkhead_proto::{
     ids::{CrashId, Generation, Seq},
     words::Cause,
@@ -73,6 +73,15 @@ pub enum LogRecord {
         /// What.
         text: String,
     },
+    /// An event is stored, and will be skipped.
+    EventQuarantined(Charge),
+    /// An event ought to be set aside and cannot be stored: it is not skipped.
+    QuarantineFailed {
+        /// Which one, and why.
+        charge: Charge,
+        /// Why it cannot be stored, for people.
+        why: String,
+    },
     /// The supervisor begins its work.
     SupervisorStarted,
     /// It begins an orderly stop.
@@ -103,6 +112,8 @@ impl LogRecord {
             Self::WorkerProbed(_) => "worker_probed",
             Self::WorkerRecovered(_) => "worker_recovered",
             Self::WorkerWarning { .. } => "worker_warning",
+            Self::EventQuarantined(_) => "event_quarantined",
+            Self::QuarantineFailed { .. } => "quarantine_failed",
             Self::SupervisorStarted => "supervisor_started",
             Self::SupervisorStopping { .. } => "supervisor_stopping",
             Self::SupervisorStopped { .. } => "supervisor_stopped",

@@ -21,6 +21,7 @@ mod shutdown;
 mod start;
 mod state;
 mod stop;
+mod suspects;
 mod tally;
 mod time;
 mod turn;
@@ -36,6 +37,7 @@ pub use state::{
     Asked, Course, Goal, Identity, Induced, Is, Process, Stage, State, Tally, Waiter, Wanted, Why, Worker,
     WorkerId,
 };
+pub use suspects::{Charge, Fate, Suspect, Suspicion};
 pub use time::{Millis, Now, span};
 
 use turn::Turn;

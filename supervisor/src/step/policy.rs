@@ -21,6 +21,9 @@ pub const MAX_WAITING: usize = 8;
 /// The largest `limit` of [`Policy`]: so many instants of deaths are kept a worker.
 pub const MAX_LIMIT: u32 = 64;
 
+/// The largest `max_attempts` of [`Policy`]: beyond it, nothing is learnt any more.
+pub const MAX_ATTEMPTS: u32 = 100;
+
 /// How long a worker may take from its spawn to its `Ready`. Slower than any sane start, faster than a person's patience.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,8 @@ pub struct Policy {
     pub limit: u32,
     /// See `limit`.
     pub period: Duration,
+    /// An event that so many generations of the analysis died of is set aside: 1..=[`MAX_ATTEMPTS`]; at least 1, clamped.
+    pub max_attempts: u32,
     /// How many workers may be starting at once: one a core; at least 1, clamped.
     pub starts: u32,
 }
@@ -78,6 +83,7 @@ impl Default for Policy {
             max: Duration::from_secs(10),
             limit: 10,
             period: Duration::from_secs(30),
+            max_attempts: 2,
             starts: 2,
         }
     }

@@ -107,7 +107,9 @@ impl Turn<'_> {
     pub(super) fn hand_over(&mut self, at: At) {
         let main = At { id: at.id, lane: Lane::Main };
         let successor = At { id: at.id, lane: Lane::Successor };
-        if matches!(self.state.is(main), Some(Is::Standby { .. })) {
+        if matches!(self.state.is(main), Some(Is::Standby { .. }))
+            && !self.worker(at.id).suspicion.is_storing()
+        {
             self.activate(main);
         }
         if !matches!(self.state.is(successor), Some(Is::Standby { .. })) {
@@ -131,8 +133,8 @@ impl Turn<'_> {
             Is::Standby { mut process } => {
                 process.activated = Some(self.now.mono);
                 if self.state.role(at.id) != Role::Plain {
-                    self.actions
-                        .push(Action::Send { generation: process.generation, frame: ToWorker::Activate });
+                    let frame = ToWorker::Activate(self.worker(at.id).suspicion.care());
+                    self.actions.push(Action::Send { generation: process.generation, frame });
                     let who = self.who(at.id, &process);
                     self.log(LogRecord::WorkerActivated(who));
                 }

@@ -3,6 +3,7 @@
 use super::{
     event::{ClientId, Panic, Spec},
     policy::{MAX_NAME, MAX_WORKERS, Policy},
+    suspects::Suspicion,
     time::{Millis, Now},
 };
 use bincode::{Decode, Encode};
@@ -94,6 +95,8 @@ pub struct Worker {
     pub restarts: u64,
     /// Its deaths without progress.
     pub tally: Tally,
+    /// What it may have died of; of the analysis alone.
+    pub suspicion: Suspicion,
     /// Its last death.
     pub last_crash: Option<CrashRow>,
     /// Who waits for the end of a command; at most [`super::policy::MAX_WAITING`].
@@ -302,6 +305,7 @@ impl Worker {
             started_ms: 0,
             restarts: 0,
             tally: Tally::default(),
+            suspicion: Suspicion::default(),
             last_crash: None,
             waiting: Vec::new(),
         }

@@ -53,6 +53,7 @@ impl Turn<'_> {
             Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
             Event::Command { client, command } => self.command(client, &command),
             Event::StopSignal { origin } => self.stop_signal(origin),
+            Event::SetAside { charge, result } => self.set_aside(charge, result),
             Event::Saved { result } => self.saved(result),
             Event::Tick => {}
         }

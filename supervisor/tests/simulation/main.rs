@@ -103,7 +103,7 @@ fn nothing_is_left_untried() {
     }
     let lines = [
         "worker_started worker_ready worker_activated worker_stopping worker_signalled worker_given_up worker_died",
-        "worker_parked worker_probed worker_recovered worker_warning",
+        "worker_parked worker_probed worker_recovered worker_warning event_quarantined quarantine_failed",
         "supervisor_started supervisor_stopping supervisor_stopped",
         "panic signal exit handshake protocol config requested",
     ];

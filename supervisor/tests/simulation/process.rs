@@ -5,17 +5,28 @@ use crate::{
     world::{Happening, World},
 };
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, Request, ToWorker},
-    ids::Generation,
+    control::{Care, FromWorker, PROTOCOL, Request, ToWorker},
+    ids::{Generation, Seq},
     words::{FaultKind, Role},
 };
-use bulkhead_supervisor::step::{Event, Exit, Signal, WorkerId};
+use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal, WorkerId};
 
 pub(crate) struct Process {
     pub(crate) role: Role,
     pub(crate) temper: Temper,
     pub(crate) alive: bool,
     pub(crate) active: bool,
+    pub(crate) care: Care,
+    /// What it dies with, if it dies of that.
+    pub(crate) dying: Option<PostMortem>,
+}
+
+/// An event that no analysis survives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Poison {
+    pub(crate) seq: u64,
+    /// It is not the event's application that kills, but the commit of what it leaves.
+    pub(crate) in_commit: bool,
 }
 
 pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
@@ -38,7 +49,9 @@ impl World {
         let birth = self.prng.below(3);
         self.later(birth, Happening::Event(Event::Spawned { generation, pid }));
         self.plan(generation, role, birth, &temper);
-        self.processes.insert(generation, Process { role, temper, alive: true, active: role == Role::Plain });
+        let active = role == Role::Plain;
+        let newborn = Process { role, temper, alive: true, active, care: Care::default(), dying: None };
+        self.processes.insert(generation, newborn);
     }
 
     /// What it will do by itself.
@@ -91,7 +104,8 @@ impl World {
             Role::Api => {
                 self.head += self.prng.below(20);
                 if self.poison.is_none() && !self.calm && self.prng.percent(self.weather.poison / 10) {
-                    self.poison = Some(self.head + 1);
+                    let in_commit = self.prng.percent(30);
+                    self.poison = Some(Poison { seq: self.head + 1, in_commit });
                 }
                 if self.prng.percent(2) && !self.calm {
                     let frame = self.request();
@@ -100,18 +114,63 @@ impl World {
             }
             Role::Analytics => {
                 let reached = self.head.min(self.committed + self.prng.below(60));
-                match self.poison {
-                    Some(poison) if poison <= reached => {
-                        self.committed = self.committed.max(poison - 1);
-                        self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
-                    }
-                    Some(_) | None => self.committed = reached,
-                }
+                self.analyse(generation, reached);
             }
             Role::Plain => return,
         }
         let pause = if self.calm { self.prng.between(2_000, 8_000) } else { self.prng.between(20, 400) };
         self.later(pause, Happening::Works(generation));
+    }
+
+    /// Applies and commits up to there, or dies of poison on the way. What it is told to skip kills nobody.
+    fn analyse(&mut self, generation: Generation, reached: u64) {
+        let Some(care) = self.processes.get(&generation).map(|process| process.care.clone()) else { return };
+        let skipped = |poison: &Poison| care.skip.contains(&Seq(poison.seq));
+        let Some(Poison { seq, in_commit }) = self.poison.filter(|poison| poison.seq <= reached) else {
+            self.committed = reached;
+            return;
+        };
+        if self.poison.as_ref().is_some_and(skipped) || seq <= self.committed {
+            self.poison = None;
+            self.committed = reached;
+            return;
+        }
+        let careful = care.suspects.contains(&Seq(seq)) || Seq(seq) <= care.cautious_to;
+        let before = if careful { seq - 1 } else { self.prng.between(self.committed, seq - 1) };
+        self.committed = self.committed.max(before);
+        let last = if careful { seq } else { self.prng.between(seq, reached) };
+        let dying = if in_commit {
+            PostMortem { committing: Some(Seq(last)), ..PostMortem::default() }
+        } else {
+            PostMortem { in_hand: Some(Seq(seq)), loading: self.prng.percent(10), ..PostMortem::default() }
+        };
+        if let Some(process) = self.processes.get_mut(&generation) {
+            process.dying.get_or_insert(dying);
+        }
+        self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
+    }
+
+    /// What shared memory shows of a process that is gone: what it died of, or whatever it was about.
+    pub(crate) fn found(&mut self, process: &Process) -> PostMortem {
+        if process.role != Role::Analytics || !process.active || self.head == self.committed {
+            return PostMortem::default();
+        }
+        if let Some(dying) = &process.dying {
+            return dying.clone();
+        }
+        let Care { suspects, skip, cautious_to } = &process.care;
+        let careful = |seq: &u64| {
+            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *cautious_to
+        };
+        // No further than the next commit that it must make.
+        let most = self.head.min(self.committed + 10);
+        let stop = (self.committed + 1..=most).find(careful).unwrap_or(most);
+        let seq = Seq(self.prng.between(self.committed + 1, stop));
+        match self.prng.below(3) {
+            0 => PostMortem::default(),
+            1 if !skip.contains(&seq) => PostMortem { in_hand: Some(seq), ..PostMortem::default() },
+            _ => PostMortem { committing: Some(seq), ..PostMortem::default() },
+        }
     }
 
     pub(crate) fn receives(&mut self, generation: Generation, frame: ToWorker) {
@@ -123,8 +182,9 @@ impl World {
         }
         let Some(process) = self.processes.get_mut(&generation) else { return };
         match frame {
-            ToWorker::Activate => {
+            ToWorker::Activate(care) => {
                 process.active = true;
+                process.care = care;
                 let pause = self.prng.below(100);
                 self.later(pause, Happening::Works(generation));
             }

@@ -19,6 +19,8 @@ pub(crate) struct Weather {
     pub(crate) stubborn: u64,
     /// An event that the analysis cannot survive turns up.
     pub(crate) poison: u64,
+    /// An event that is to be set aside cannot be stored, or only slowly.
+    pub(crate) bad_disk: u64,
     /// Milliseconds between an operator's commands, on average.
     pub(crate) commands_every: u64,
     /// Milliseconds between kills from outside, on average.
@@ -38,6 +40,7 @@ impl Weather {
             liar: 0,
             stubborn: 2,
             poison: 0,
+            bad_disk: 5,
             commands_every: 15_000,
             kills_every: NEVER,
             jumps: prng.percent(20),
@@ -48,7 +51,7 @@ impl Weather {
             2 => Self { mortal: 90, commands_every: NEVER, ..calm },
             3 => Self { liar: 40, mortal: 20, ..calm },
             4 => Self { stubborn: 60, commands_every: 1_500, ..calm },
-            5 => Self { poison: 60, kills_every: 3_000, ..calm },
+            5 => Self { poison: 300, bad_disk: 20, kills_every: 3_000, ..calm },
             6 => Self { mortal: 0, commands_every: 60_000, kills_every: 150, ..calm },
             _ => Self {
                 unborn: 5,
@@ -56,7 +59,8 @@ impl Weather {
                 mortal: 30,
                 liar: 10,
                 stubborn: 25,
-                poison: 20,
+                poison: 60,
+                bad_disk: 40,
                 commands_every: 700,
                 kills_every: 2_000,
                 jumps: true,
@@ -73,6 +77,7 @@ pub(crate) fn policy(prng: &mut Prng) -> Policy {
         period: millis(&[5_000, 30_000, 60_000]),
         limit: u32::try_from(prng.between(1, 10)).expect("at most ten"),
         starts: u32::try_from(prng.between(1, 3)).expect("at most three"),
+        max_attempts: u32::try_from(prng.between(1, 4)).expect("at most four"),
         faults: prng.percent(90),
     }
 }

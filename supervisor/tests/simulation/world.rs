@@ -4,7 +4,7 @@ use crate::{
     judge::{Broken, Judge, Moment},
     operator,
     prng::Prng,
-    process::Process,
+    process::{Poison, Process},
     weather::{Weather, policy},
 };
 use bulkhead_proto::{
@@ -64,7 +64,7 @@ pub(crate) struct World {
     pub(crate) head: u64,
     pub(crate) committed: u64,
     /// The event that no analysis survives.
-    pub(crate) poison: Option<u64>,
+    pub(crate) poison: Option<Poison>,
     pub(crate) calm: bool,
     pub(crate) clients: u64,
     pub(crate) turns: u32,
@@ -287,13 +287,8 @@ impl World {
 
     fn reaped(&mut self, generation: Generation, exit: Exit) -> Result<(), Broken> {
         let Some(process) = self.processes.remove(&generation) else { return Ok(()) };
-        let applies = process.role == Role::Analytics && process.active && self.head > self.committed;
-        let post_mortem = PostMortem {
-            in_hand: applies.then(|| Seq(self.committed + 1)),
-            committed: Seq(self.committed),
-            head: Seq(self.head),
-            panic: None,
-        };
+        let found = self.found(&process);
+        let post_mortem = PostMortem { committed: Seq(self.committed), head: Seq(self.head), ..found };
         self.turn(Event::Died { generation, exit, post_mortem: post_mortem.clone() })?;
         // What comes late from a generation that is gone must mean nothing.
         if self.prng.percent(10) {
@@ -313,6 +308,12 @@ impl World {
                 let delay = if self.prng.percent(10) { 60_000 } else { self.prng.below(50) };
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
                 self.later(delay, Happening::Event(Event::Saved { result }));
+            }
+            Action::SetAside(charge) => {
+                let bad = !self.calm && self.prng.percent(self.weather.bad_disk);
+                let delay = if bad && self.prng.percent(20) { 20_000 } else { self.prng.below(50) };
+                let result = if bad { Err("disk full".to_owned()) } else { Ok(()) };
+                self.later(delay, Happening::Event(Event::SetAside { charge, result }));
             }
             Action::Log(record) => self.note(&record),
             Action::Answer { .. } | Action::ReserveSeqs { .. } | Action::KickBells | Action::Exit { .. } => {}

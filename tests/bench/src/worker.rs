@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 use bulkhead_proto::{
-    control::{FromWorker, ToWorker},
+    control::{Care, FromWorker, ToWorker},
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::Generation,
     link::Memory,
@@ -64,7 +64,7 @@ impl Analytics {
 
     /// Lets it begin.
     pub(crate) fn activate(&self) -> anyhow::Result<()> {
-        self.say(&ToWorker::Activate)
+        self.say(&ToWorker::Activate(Care::default()))
     }
 
     /// Fails if it has ended.

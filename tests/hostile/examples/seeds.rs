@@ -5,8 +5,9 @@
 use bulkhead_hostile::targets::ALL;
 use bulkhead_proto::{
     codec,
-    control::{FromWorker, Outcome, PROTOCOL, Request, ToWorker},
+    control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
     event::Event,
+    ids::Seq,
     words::FaultKind,
 };
 use std::{error::Error, fs, path::Path};
@@ -33,7 +34,8 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Seeds::new();
     let mut buffer = [0; 4096];
     let to_worker = [
-        ToWorker::Activate,
+        ToWorker::Activate(Care::default()),
+        ToWorker::Activate(Care { suspects: vec![Seq(7)], skip: vec![Seq(8), Seq(9)], cautious_to: Seq(40) }),
         ToWorker::Drain,
         ToWorker::Fault(FaultKind::Segv),
         ToWorker::Answer { id: 300, outcome: Outcome::Conflict("parked".to_owned()) },

@@ -20,15 +20,23 @@ pub struct Datum {
     pub value: u32,
     /// What it takes up in the ring, in bytes: a multiple of 8, [`SMALLEST`] to [`LARGEST`].
     pub size: usize,
+    /// It is set aside: whoever comes to it skips it.
+    pub skipped: bool,
 }
 
 /// A datum in short.
 #[must_use]
 pub const fn datum(series: &'static str, value: u32, size: usize) -> Datum {
-    Datum { series, value, size }
+    Datum { series, value, size, skipped: false }
 }
 
 impl Datum {
+    /// The same, set aside.
+    #[must_use]
+    pub const fn set_aside(self) -> Self {
+        Self { skipped: true, ..self }
+    }
+
     fn label(&self) -> String {
         // Told from the value, so that bytes of another event's label are noticed.
         let letter = char::from(b'a' + u8::try_from(self.value % 26).unwrap_or_default());
@@ -130,7 +138,7 @@ fn index(count: u64) -> usize {
 #[must_use]
 pub fn fold(data: &[Datum]) -> Tallies {
     let mut tallies = Tallies::new();
-    for datum in data {
+    for datum in data.iter().filter(|datum| !datum.skipped) {
         tallies.entry(datum.series.to_owned()).or_default().apply(datum.value.into());
     }
     tallies

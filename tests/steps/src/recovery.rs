@@ -12,12 +12,12 @@ use bulkhead_proto::{
     ring::{AppendError, Consumer},
 };
 
-/// How many of the events are accepted, and how many of these are in the committed state.
+/// How many of the events are accepted, and how many of these are committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reached {
     /// Accepted.
     pub accepted: usize,
-    /// Committed.
+    /// Committed: in the state, or skipped.
     pub committed: usize,
 }
 
@@ -39,7 +39,7 @@ pub fn check(world: &World, data: &[Datum]) -> Result<Reached> {
 pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
     let api = ApiLink::open_within(&world.memory)?;
     let figures = api.figures();
-    let reached = balanced(&figures, data.len())?;
+    let reached = balanced(&figures, data)?;
     reads(&api, &data[..reached.committed]).context("a reader")?;
     pending(world, data, &figures, reached)?;
     let death = world.memory.post_mortem();
@@ -51,13 +51,17 @@ pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
 }
 
 /// Whether all figures speak of the same events.
-fn balanced(figures: &Figures, most: usize) -> Result<Reached> {
+fn balanced(figures: &Figures, data: &[Datum]) -> Result<Reached> {
     let Figures { record, tail, pending, used_bytes, .. } = figures;
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let reached = Reached { accepted: number(tail.accepted), committed: number(record.analysed) };
-    ensure!(reached.accepted <= most, "{} accepted of {most}", reached.accepted);
+    let reached =
+        Reached { accepted: number(tail.accepted), committed: number(record.analysed + record.skipped) };
+    ensure!(reached.accepted <= data.len(), "{} accepted of {}", reached.accepted, data.len());
     ensure!(reached.committed <= reached.accepted, "{reached:?}");
-    ensure!(tail.last_seq().0 == tail.accepted && record.seq.0 == record.analysed, "a gap: {figures:?}");
+    let counted = record.analysed + record.skipped;
+    ensure!(tail.last_seq().0 == tail.accepted && record.seq.0 == counted, "a gap: {figures:?}");
+    let skipped = data[..reached.committed].iter().filter(|datum| datum.skipped).count();
+    ensure!(number(record.skipped) == skipped, "{skipped} were to be skipped: {figures:?}");
     ensure!(
         tail.accepted == record.analysed + record.skipped + pending,
         "accepted is not the sum: {figures:?}"
@@ -102,6 +106,7 @@ fn go_on(world: &World, accepted: &[Datum]) -> Result<()> {
     let api = ApiLink::open_within(&world.memory)?;
     let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&world.memory)?)?;
     ensure!(!analysis.activated.repaired, "the index did not verify");
+    analysis.care.skip = set_aside(accepted);
     let (mut data, mut committed) = (accepted.to_vec(), 0);
     for round in 0..ROUNDS {
         let more = fresh(round);
@@ -116,7 +121,7 @@ fn go_on(world: &World, accepted: &[Datum]) -> Result<()> {
         }
         analysis.apply(if round % 3 == 0 { 2 } else { usize::MAX })?;
         let record = analysis.commit()?;
-        committed = usize::try_from(record.analysed)?;
+        committed = usize::try_from(record.analysed + record.skipped)?;
         ensure!(*analysis.tallies() == fold(&data[..committed]), "round {round}: {:?}", analysis.tallies());
         reads(&api, &data[..committed]).with_context(|| format!("a reader in round {round}"))?;
     }
@@ -124,6 +129,12 @@ fn go_on(world: &World, accepted: &[Datum]) -> Result<()> {
     let reached = find(world, &data)?;
     ensure!(reached == Reached { accepted: committed, committed }, "{reached:?} of {committed}");
     Ok(())
+}
+
+/// The events that are to be skipped.
+#[must_use]
+pub fn set_aside(data: &[Datum]) -> Vec<Seq> {
+    (1..).map(Seq).zip(data).filter(|(_, datum)| datum.skipped).map(|(seq, _)| seq).collect()
 }
 
 /// Data that no scenario sends; their series take up the slots that an unfinished commit had begun to use.

@@ -3,9 +3,10 @@
 use crate::datum::{Datum, Tallies, Tally, batch};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
+    control::Care,
     cursor::{self, Doing},
     event::Event,
-    ids::Generation,
+    ids::{Generation, Position, Seq},
     link::{AnalyticsLink, ApiLink},
     ring::{AppendError, Appended, Consumer},
     segment::{ReadOnly, ReadWrite},
@@ -33,7 +34,12 @@ pub struct Analysis<M = StateMemory> {
     table: Writer<M>,
     tallies: Tallies,
     dirty: BTreeSet<String>,
+    /// The last event that is done with, and where it ends.
+    done: (Seq, Position),
     applied: u64,
+    skipped: u64,
+    /// Which events to take care with.
+    pub care: Care,
     generation: Generation,
     /// What was found when the table was taken over.
     pub activated: Activated,
@@ -67,7 +73,10 @@ impl<M: TableMemory> Analysis<M> {
             table,
             tallies,
             dirty: BTreeSet::new(),
+            done: (record.seq, record.position),
             applied: 0,
+            skipped: 0,
+            care: Care::default(),
             generation: Generation(record.generation.0 + 1),
             activated,
         })
@@ -91,16 +100,50 @@ impl<M: TableMemory> Analysis<M> {
         let mut payload = Vec::new();
         for done in 0..most {
             let Some(seq) = self.consumer.next(&mut payload)? else { return Ok(done) };
-            cursor::set_hand(&*self.cursor, Doing::Apply, seq);
-            cursor::set_read(&*self.cursor, self.consumer.position());
-            let event = Event::decode(&payload)?;
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a u32")]
-            let value = u64::from(event.value as u32);
-            self.tallies.entry(event.series.to_owned()).or_default().apply(value);
-            self.dirty.insert(event.series.to_owned());
-            self.applied += 1;
+            let skip = self.care.skip.contains(&seq);
+            let careful = skip || self.care.suspects.contains(&seq);
+            if careful {
+                self.commit()?;
+            }
+            if skip {
+                self.skipped += 1;
+            } else {
+                self.take_in(seq, &payload)?;
+            }
+            self.done = (seq, self.consumer.position());
+            if careful {
+                self.commit()?;
+            }
         }
         Ok(most)
+    }
+
+    /// A planted fault: commits each event before it applies it.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn commit_before_apply(&mut self) -> Result<()> {
+        let mut payload = Vec::new();
+        while let Some(seq) = self.consumer.next(&mut payload)? {
+            self.done = (seq, self.consumer.position());
+            self.applied += 1;
+            self.commit()?;
+            self.take_in(seq, &payload)?;
+            self.applied -= 1;
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
+        cursor::set_hand(&*self.cursor, Doing::Apply, seq);
+        cursor::set_read(&*self.cursor, self.consumer.position());
+        let event = Event::decode(payload)?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a u32")]
+        let value = u64::from(event.value as u32);
+        self.tallies.entry(event.series.to_owned()).or_default().apply(value);
+        self.dirty.insert(event.series.to_owned());
+        self.applied += 1;
+        Ok(())
     }
 
     /// Commits what was applied.
@@ -108,7 +151,7 @@ impl<M: TableMemory> Analysis<M> {
     /// # Errors
     /// When the table is full or the system refuses.
     pub fn commit(&mut self) -> Result<Record> {
-        let seq = self.consumer.seq();
+        let (seq, position) = self.done;
         cursor::set_hand(&*self.cursor, Doing::Commit, seq);
         for series in std::mem::take(&mut self.dirty) {
             let slot = self.table.find(&series).or_else(|| self.table.assign(&series));
@@ -120,14 +163,14 @@ impl<M: TableMemory> Analysis<M> {
         let record = self.table.commit(Checkpoint {
             generation: self.generation,
             seq,
-            position: self.consumer.position(),
+            position,
             version: VERSION,
             analysed: last.analysed + self.applied,
-            skipped: last.skipped,
+            skipped: last.skipped + self.skipped,
             resets: last.resets,
             at_ms: last.at_ms + 1,
         })?;
-        self.applied = 0;
+        (self.applied, self.skipped) = (0, 0);
         cursor::set_hand(&*self.cursor, Doing::Idle, seq);
         Ok(record)
     }

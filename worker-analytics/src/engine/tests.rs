@@ -37,9 +37,13 @@ impl Bench {
     }
 
     fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A>, Fatal> {
+        self.careful(analysis, Care::default())
+    }
+
+    fn careful<A: Analysis>(&self, analysis: A, care: Care) -> Result<Engine<A>, Fatal> {
         let AnalyticsLink { events, producer, cursor, state, .. } =
             AnalyticsLink::open_within(&self.service).unwrap();
-        Engine::activate(analysis, &self.settings, Memory { events, producer, cursor, state })
+        Engine::activate(analysis, &self.settings, Memory { events, producer, cursor, state }, care)
     }
 
     fn append(&self, events: &[(&str, f64)]) {
@@ -253,6 +257,109 @@ fn an_event_that_was_applied_and_not_committed_is_in_nobodys_hand() {
     let found = bench.service.post_mortem();
     assert_eq!((found.hand, found.in_hand), (Hand { doing: Doing::Idle, seq: Seq(2) }, None));
     assert!(found.committed < Seq(2));
+}
+
+/// Appends ten events of one series; the values of those that were applied add up to their numbers.
+fn ten() -> Bench {
+    let bench = Bench::new();
+    bench.append(&(1..=10).map(|value| ("s", f64::from(value))).collect::<Vec<_>>());
+    bench
+}
+
+/// Counts, and dies of the events of one value, each time.
+struct DiesOf(f64);
+
+impl Analysis for DiesOf {
+    type State = u64;
+    const NAME: &'static str = "mortal";
+    const VERSION: u32 = 1;
+
+    fn apply(&self, state: &mut u64, event: &Event<'_>) {
+        assert!(event.value.to_bits() != self.0.to_bits(), "the poison");
+        *state += 1;
+    }
+
+    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl serde::Serialize + 'a {
+        json!({ "count": state })
+    }
+}
+
+#[test]
+fn a_suspect_is_alone_when_it_kills() {
+    let bench = ten();
+    let care = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let mut engine = bench.careful(DiesOf(7.0), care).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let found = bench.service.post_mortem();
+    assert_eq!((found.committed, found.in_hand, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
+}
+
+#[test]
+fn a_suspect_that_is_survived_is_committed_at_once() {
+    let bench = ten();
+    let care = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let mut engine = bench.careful(DiesOf(8.0), care).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let found = bench.service.post_mortem();
+    assert_eq!((found.committed, found.in_hand), (Seq(7), Some(Seq(8))));
+}
+
+#[test]
+fn what_was_set_aside_is_counted_as_skipped_and_never_applied() {
+    let bench = ten();
+    let care = Care { skip: vec![Seq(3), Seq(10)], ..Care::default() };
+    let mut engine = bench.careful(DiesOf(3.0), care).unwrap();
+    while engine.advance().unwrap() {}
+    let figures = bench.api.figures();
+    assert_eq!((figures.record.analysed, figures.record.skipped, figures.pending), (8, 2, 0));
+    assert_eq!(figures.record.seq, Seq(10));
+    assert_eq!(bench.shown("s")["count"], json!(8));
+}
+
+#[test]
+fn a_skip_is_committed_before_anything_else_is_applied() {
+    let bench = ten();
+    let care = Care { skip: vec![Seq(3)], ..Care::default() };
+    let mut engine = bench.careful(DiesOf(4.0), care).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let record = bench.api.figures().record;
+    assert_eq!((record.seq, record.analysed, record.skipped), (Seq(3), 2, 1));
+}
+
+#[test]
+fn behind_a_death_in_a_commit_each_event_is_committed_by_itself() {
+    let bench = ten();
+    let care = Care { cautious_to: Seq(5), ..Care::default() };
+    let before = bench.api.figures().record.commit.0;
+    let mut engine = bench.careful(DiesOf(6.0), care).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let record = bench.api.figures().record;
+    assert_eq!((record.seq, record.commit.0 - before), (Seq(5), 5));
+}
+
+#[test]
+fn a_death_in_a_commit_is_told_with_the_last_event_of_it() {
+    let bench = Bench::new();
+    bench.append(&[("fine", 1.0), ("big", 70_000.0), ("late", 1.0)]);
+    let care = Care { cautious_to: Seq(2), ..Care::default() };
+    let mut engine = bench.careful(Hoard, care).unwrap();
+    let failed = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap();
+    assert!(failed.to_string().contains("does not fit"), "{failed}");
+    let found = bench.service.post_mortem();
+    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, Some(Seq(2))));
+}
+
+#[test]
+fn a_generation_that_dies_before_it_takes_over_has_nothing_in_hand() {
+    let mut bench = Bench::new();
+    bench.append(&[("s", 1.0)]);
+    let mut engine = bench.engine(DiesOf(1.0)).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    bench.settings.generation = Generation(4);
+    assert_eq!(bench.service.post_mortem().owner, Generation(3), "and generation 4 is another");
+    drop(bench.engine(DiesOf(2.0)).unwrap());
+    let found = bench.service.post_mortem();
+    assert_eq!((found.owner, found.in_hand), (Generation(4), None));
 }
 
 #[test]

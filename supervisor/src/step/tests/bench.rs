@@ -27,9 +27,9 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Not booted: an API, an analysis and a plain worker, on built-in policy but with faults enabled.
+    /// Not booted: an API, an analysis and a plain worker, on built-in policy but with faults enabled, and nothing is set aside.
     pub(super) fn new() -> Self {
-        Self::with(Policy { faults: true, ..Policy::default() })
+        Self::with(Policy { faults: true, max_attempts: u32::MAX, ..Policy::default() })
     }
 
     pub(super) fn with(policy: Policy) -> Self {
@@ -87,7 +87,8 @@ impl Bench {
     /// Dies with so much committed, and more accepted.
     pub(super) fn dies_at(&mut self, generation: Generation, exit: Exit, committed: Seq) {
         let in_hand = Some(committed.next());
-        let post_mortem = PostMortem { in_hand, committed, head: Seq(committed.0 + 10), panic: None };
+        let post_mortem =
+            PostMortem { in_hand, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
         self.feed(Event::Died { generation, exit, post_mortem });
     }
 

@@ -9,3 +9,4 @@ mod protocol;
 mod restarting;
 mod shutdown;
 mod starting;
+mod suspecting;

@@ -3,7 +3,7 @@
 use super::bench::{Bench, SIGKILL, SIGSEGV};
 use crate::step::{Action, Event, Next, Policy, PostMortem, Signal};
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request, ToWorker},
+    control::{Care, FromWorker, Outcome, Request, ToWorker},
     ids::{Generation, Seq},
     words::{Cause, FaultKind},
 };
@@ -52,7 +52,7 @@ fn a_hello_that_crosses_the_order_to_leave_is_no_crime() {
     bench.hello(Generation(2));
     bench.says(Generation(2), FromWorker::Ready);
     assert!(!killed(&bench, Generation(2)));
-    assert!(!bench.sent(Generation(2), &ToWorker::Activate));
+    assert!(!bench.sent(Generation(2), &ToWorker::Activate(Care::default())));
 }
 
 #[test]

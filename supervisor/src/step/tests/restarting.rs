@@ -3,7 +3,7 @@
 use super::bench::{ANALYTICS, API, Bench, PLAIN, SIGKILL, SIGSEGV};
 use crate::step::{Command, Event, Exit, Is, Next, policy::START_SPACING, status};
 use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+    control::{Care, Outcome, ToWorker},
     ids::{Generation, Seq},
     words::WorkerState,
 };
@@ -21,11 +21,11 @@ fn the_new_analysis_is_ready_before_the_old_one_drains_and_active_only_after_its
     assert_eq!(bench.spawns(), [Generation(4)]);
     bench.comes_up(Generation(4));
     assert!(bench.sent(Generation(2), &ToWorker::Drain));
-    assert!(!bench.sent(Generation(4), &ToWorker::Activate));
+    assert!(!bench.sent(Generation(4), &ToWorker::Activate(Care::default())));
     let states: Vec<_> = status(&bench.state).workers.iter().map(|row| row.state).collect();
     assert!(states.contains(&WorkerState::Standby) && states.contains(&WorkerState::Stopping));
     bench.dies(Generation(2), Exit::Code(0));
-    assert!(bench.sent(Generation(4), &ToWorker::Activate));
+    assert!(bench.sent(Generation(4), &ToWorker::Activate(Care::default())));
     assert_eq!(bench.answer(client), Some(Outcome::Done));
     assert_eq!(bench.death().2, Next::Successor(Generation(4)));
 }
@@ -34,7 +34,10 @@ fn the_new_analysis_is_ready_before_the_old_one_drains_and_active_only_after_its
 fn the_new_api_serves_before_the_old_one_drains() {
     let (mut bench, client) = restarting(API);
     bench.comes_up(Generation(4));
-    assert!(bench.sent(Generation(4), &ToWorker::Activate) && bench.sent(Generation(1), &ToWorker::Drain));
+    assert!(
+        bench.sent(Generation(4), &ToWorker::Activate(Care::default()))
+            && bench.sent(Generation(1), &ToWorker::Drain)
+    );
     assert_eq!(bench.answer(client), Some(Outcome::Done));
     bench.dies(Generation(1), Exit::Code(0));
     assert!(matches!(bench.is(API), Is::Running { .. }));
@@ -60,7 +63,9 @@ fn a_successor_that_is_starting_takes_over_from_a_predecessor_that_dies() {
     bench.dies(Generation(2), SIGSEGV);
     assert_eq!((bench.death().2, bench.spawns()), (Next::Successor(Generation(4)), vec![]));
     bench.comes_up(Generation(4));
-    assert!(bench.sent(Generation(4), &ToWorker::Activate));
+    assert!(
+        bench.sent(Generation(4), &ToWorker::Activate(Care { suspects: vec![Seq(1)], ..Care::default() }))
+    );
     assert_eq!(bench.answer(client), Some(Outcome::Done));
 }
 
@@ -73,7 +78,7 @@ fn a_standby_that_dies_while_the_old_one_drains_is_replaced() {
     assert_eq!(bench.spawns(), [Generation(5)]);
     bench.dies_at(Generation(2), Exit::Code(0), Seq(9));
     bench.comes_up(Generation(5));
-    assert!(bench.sent(Generation(5), &ToWorker::Activate));
+    assert!(bench.sent(Generation(5), &ToWorker::Activate(Care::default())));
 }
 
 #[test]

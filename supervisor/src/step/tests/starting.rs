@@ -3,7 +3,7 @@
 use super::bench::{ANALYTICS, API, Bench, PLAIN};
 use crate::step::{Event, Is, Policy, next_deadline, policy::START_TIMEOUT, status};
 use bulkhead_proto::{
-    control::{FromWorker, ToWorker},
+    control::{Care, FromWorker, ToWorker},
     ids::Generation,
     words::{Cause, WorkerState},
 };
@@ -14,7 +14,7 @@ fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
     bench.feed(Event::Boot);
     assert_eq!(bench.spawns(), [Generation(1), Generation(2)]);
     bench.comes_up(Generation(1));
-    assert!(bench.sent(Generation(1), &ToWorker::Activate));
+    assert!(bench.sent(Generation(1), &ToWorker::Activate(Care::default())));
     assert_eq!(bench.spawns(), [Generation(3)]);
 }
 

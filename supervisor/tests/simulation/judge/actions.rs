@@ -38,6 +38,7 @@ impl Judge {
                 Ok(())
             }
             Action::Log(record) => self.logs(record),
+            Action::SetAside(charge) => self.orders_to_store(charge),
             Action::KickBells => {
                 self.turn.kicked = true;
                 Ok(())
@@ -93,7 +94,10 @@ impl Judge {
         let lived = self.now.lived;
         let record = self.known(generation, "sends to a process")?.clone();
         match frame {
-            ToWorker::Activate => {
+            ToWorker::Activate(care) => {
+                if record.role == Role::Analytics {
+                    self.check_care(care)?;
+                }
                 demand!(
                     record.ready && record.asked.is_none(),
                     "activates generation {generation}, which is not ready"
@@ -166,6 +170,7 @@ impl Judge {
             LogRecord::WorkerDied { who, cause, crash, next, .. } => {
                 demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
+                self.blame_told(who.generation, *cause);
                 self.turn.deaths.push(who.generation);
                 let parked = matches!(next, Next::Parked(Some(_)));
                 demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
@@ -186,6 +191,8 @@ impl Judge {
             | LogRecord::WorkerProbed(_)
             | LogRecord::WorkerRecovered(_)
             | LogRecord::WorkerWarning { .. }
+            | LogRecord::EventQuarantined(_)
+            | LogRecord::QuarantineFailed { .. }
             | LogRecord::SupervisorStarted
             | LogRecord::SupervisorStopping { .. }
             | LogRecord::SupervisorStopped { .. } => {}

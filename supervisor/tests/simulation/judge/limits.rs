@@ -27,8 +27,15 @@ impl Judge {
             );
         }
         demand!(turn.request.is_none(), "leaves a request unanswered: {:?}", turn.request);
+        if let Some(operator) = turn.command.as_ref().filter(|_| turn.refused) {
+            // Nothing was tried again.
+            let worker = &mut self.workers[operator.worker];
+            worker.barred |= turn.before.0;
+            worker.excused |= turn.before.1;
+        }
         self.check_wanted(state, &turn)?;
         self.check_actives()?;
+        self.check_blame()?;
         self.check_overdue()
     }
 

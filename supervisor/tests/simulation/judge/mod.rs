@@ -2,6 +2,7 @@
 //! of the heart's state it reads only what the ledger publishes for others to rely on.
 
 mod actions;
+mod blame;
 mod limits;
 
 use crate::record::{Command, Operator, Record};
@@ -50,6 +51,8 @@ struct Turn {
     request: Option<(Generation, u64)>,
     command: Option<Operator>,
     refused: bool,
+    /// Whether the worker of the command was barred and excused before.
+    before: (bool, bool),
     kicked: bool,
     deaths: Vec<Generation>,
     spawned: Vec<usize>,
@@ -71,6 +74,7 @@ pub(crate) struct Judge {
     crashes: u64,
     /// Asked, not answered.
     clients: BTreeMap<u64, u64>,
+    blame: blame::Blame,
 }
 
 fn ms(span: Duration) -> u64 {
@@ -105,6 +109,7 @@ impl Judge {
             gone: false,
             crashes: 0,
             clients: BTreeMap::new(),
+            blame: blame::Blame::default(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Judge {
     pub(crate) fn event(&mut self, event: &Event, now: Moment) {
         self.now = now;
         self.turn = Turn::default();
+        self.blame_turn_begins();
         match event {
             Event::Boot => self.booted = now.mono,
             Event::Spawned { generation, .. } => self.spawned(*generation),
@@ -149,6 +155,7 @@ impl Judge {
                 self.signals += 1;
                 self.stopping.get_or_insert(now.lived);
             }
+            Event::SetAside { charge, result } => self.store_answered(charge.seq, result.is_ok()),
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
         }
     }
@@ -199,6 +206,9 @@ impl Judge {
         record.died = true;
         let record = record.clone();
         self.turn.died = Some(generation);
+        if record.role == Role::Analytics && record.activated.is_some() {
+            self.blame_death(seen);
+        }
         let alone = self.siblings(record.worker).next().is_none();
         let worker = &mut self.workers[record.worker];
         if let Some(activated) = record.activated {
@@ -226,6 +236,7 @@ impl Judge {
         match &self.turn.command {
             Some(Operator { worker, command: Command::Start | Command::Stop | Command::Restart, .. }) => {
                 let worker = &mut self.workers[*worker];
+                self.turn.before = (worker.barred, worker.excused);
                 worker.unexcused.clear();
                 (worker.barred, worker.excused) = (false, false);
             }

@@ -3,6 +3,7 @@
 use crate::{
     child::Region,
     datum::datum,
+    recovery::Reached,
     scenario::{History, Scenario},
     service::Analysis,
     world::World,
@@ -10,15 +11,16 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
     bell::{Waker, announce_park, retract_park},
+    control::Care,
     cursor::{self, Doing, LastWords, clear_last_words, leave_last_words},
     fds::Inherited,
-    ids::Generation,
+    ids::{Generation, Seq},
     link::AnalyticsLink,
     words::Role,
 };
 
 /// All that the analysis does between commits.
-pub(super) const ALL: &[&dyn Scenario] = &[&Apply, &Park, &Words];
+pub(super) const ALL: &[&dyn Scenario] = &[&Apply, &Careful, &Park, &Words];
 
 /// How many events are pending in these scenarios.
 const PENDING: usize = 5;
@@ -65,6 +67,64 @@ impl Scenario for Apply {
 
     fn last_stage(&self) -> usize {
         PENDING
+    }
+}
+
+/// Takes care: applies around a suspect, and skips what was set aside.
+struct Careful;
+
+/// The suspect; the two before it are committed when it comes.
+const SUSPECT: u64 = 5;
+
+/// What is pending, with the third event suspected and the fourth one set aside.
+pub(super) fn some_care(world: &World) -> Result<History> {
+    let mut history = some_pending(world)?;
+    history.data[5] = history.data[5].set_aside();
+    Ok(history)
+}
+
+/// The care that [`some_care`] asks for.
+pub(super) fn care() -> Care {
+    Care { suspects: vec![Seq(SUSPECT)], skip: vec![Seq(SUSPECT + 1)], ..Care::default() }
+}
+
+impl Scenario for Careful {
+    fn name(&self) -> &'static str {
+        "consume_with_care"
+    }
+
+    fn role(&self) -> Role {
+        Role::Analytics
+    }
+
+    fn prepare(&self, world: &World) -> Result<History> {
+        some_care(world)
+    }
+
+    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+        analysis.care = care();
+        region.run(|| {
+            ensure!(analysis.apply(usize::MAX)? == PENDING);
+            analysis.commit()?;
+            Ok(())
+        })
+    }
+
+    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+        let death = copy.memory.post_mortem();
+        let Reached { accepted, committed } = history.before;
+        // Before the suspect, with it, with the event that is skipped, and at the end.
+        let stages = [0, 2, 3, 4, 5].map(|more| Reached { accepted, committed: committed + more });
+        let stage = history.stage(copy, &stages)?;
+        // Who dies of the suspect takes nobody else along, and nobody dies of what is skipped.
+        let alone = death.in_hand != Some(Seq(SUSPECT)) || death.committed == Seq(SUSPECT - 1);
+        ensure!(alone && death.in_hand != Some(Seq(SUSPECT + 1)), "{death:?}");
+        Ok(stage)
+    }
+
+    fn last_stage(&self) -> usize {
+        4
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::{
     append::THREE,
+    consume::care,
     keyed::{AROUND_THE_LOG, request_around_the_log},
 };
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
     board::BoardWriter,
+    control::Care,
     fds::{FdName, Inherited},
     ids::Position,
     link::AnalyticsLink,
@@ -52,6 +54,9 @@ pub(super) const ALL: &[&dyn Scenario] = &[
         act: bodies_behind_the_commit,
     },
     &Plant { name: "plant_no_scrub", of: "scrub_and_commit", act: no_scrub },
+    &Plant { name: "plant_commit_before_apply", of: "consume_with_care", act: commit_before_apply },
+    &Plant { name: "plant_skip_of_another", of: "consume_with_care", act: skip_of_another },
+    &Plant { name: "plant_suspect_in_company", of: "consume_with_care", act: suspect_in_company },
     &Plant { name: "plant_edition_before_the_value", of: "publish_a_board", act: edition_before_the_value },
 ];
 
@@ -192,6 +197,32 @@ fn no_scrub(fds: &mut Inherited, region: &Region) -> Result<()> {
     commit(fds, region, 1, |memory, writes| {
         writes.iter().try_for_each(|write| memory.carry_out_in_table(write))
     })
+}
+
+/// The position moves on before the state does.
+fn commit_before_apply(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    region.run(|| analysis.commit_before_apply())
+}
+
+fn with_care(fds: &mut Inherited, region: &Region, care: Care) -> Result<()> {
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    analysis.care = care;
+    region.run(|| {
+        analysis.apply(usize::MAX)?;
+        analysis.commit()?;
+        Ok(())
+    })
+}
+
+fn skip_of_another(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let Care { suspects, .. } = care();
+    with_care(fds, region, Care { skip: suspects, ..Care::default() })
+}
+
+/// What is to be skipped is skipped, but nothing is committed around the suspect.
+fn suspect_in_company(fds: &mut Inherited, region: &Region) -> Result<()> {
+    with_care(fds, region, Care { suspects: Vec::new(), ..care() })
 }
 
 fn edition_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> {

@@ -1,0 +1,121 @@
+//! The store on a real folder and a real ring.
+
+use super::*;
+use crate::step::Who;
+use bulkhead_proto::{
+    ids::{CrashId, Generation},
+    link::ApiLink,
+    ring::{Batch, MIN_CAPACITY},
+    words::{Cause, During},
+};
+
+fn charge(seq: u64) -> Charge {
+    Charge {
+        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+        seq: Seq(seq),
+        attempts: 2,
+        during: During::Apply,
+        crash: CrashId(9),
+        cause: Cause::Signal,
+        detail: "SIGSEGV".into(),
+    }
+}
+
+/// A ring with three pending events.
+fn memory() -> Memory {
+    let memory = Memory::create(MIN_CAPACITY, 8, 1).unwrap();
+    let mut batch = Batch::default();
+    for (value, data) in [(1.0, None), (0.1, Some("{\"a\":[1]}")), (3.0, None)] {
+        let event = Event {
+            series: "s",
+            value,
+            ts_ms: 1_700_000_000_123,
+            arrived_ms: 0,
+            label: None,
+            data,
+            request_id: Some("r-1"),
+        };
+        batch.push(&event).unwrap();
+    }
+    ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
+    memory
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().join("quarantine"));
+    (folder, store)
+}
+
+#[test]
+fn an_event_is_kept_with_its_report_and_its_very_bytes() {
+    let (memory, (_folder, store)) = (memory(), store());
+    store.keep(&memory, &charge(2)).unwrap();
+    assert_eq!(store.folder().unwrap().seqs().unwrap(), [Seq(2)]);
+    let entry = store.folder().unwrap().read(Seq(2)).unwrap().unwrap();
+    assert_eq!((entry.attempts, entry.cause, entry.detail.as_str()), (2, Cause::Signal, "SIGSEGV"));
+    let shown = entry.event.as_ref().unwrap();
+    assert_eq!((shown.series.as_str(), shown.ts.as_str()), ("s", "2023-11-14T22:13:20.123Z"));
+    let payload = entry.payload().unwrap();
+    let event = Event::decode(&payload).unwrap();
+    assert_eq!((event.value.to_bits(), event.data), (0.1_f64.to_bits(), Some("{\"a\":[1]}")));
+}
+
+#[test]
+fn the_largest_event_comes_back() {
+    let memory = Memory::create(MIN_CAPACITY, 8, 1).unwrap();
+    let (wild, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(4094)));
+    let mut batch = Batch::default();
+    let event = Event {
+        series: &wild,
+        value: 1.0,
+        ts_ms: 0,
+        arrived_ms: 0,
+        label: Some(&wild),
+        data: Some(&data),
+        request_id: Some(&wild[..64]),
+    };
+    batch.push(&event).unwrap();
+    ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
+    let (_folder, store) = store();
+    let long = Charge { detail: "\u{1}".repeat(256), ..charge(1) };
+    store.keep(&memory, &long).unwrap();
+    let entry = store.folder().unwrap().read(Seq(1)).unwrap().unwrap();
+    assert_eq!(entry.event.unwrap().data.unwrap(), data);
+}
+
+#[test]
+fn an_event_that_is_not_in_the_ring_is_not_kept() {
+    let (memory, (_folder, store)) = (memory(), store());
+    let error = store.keep(&memory, &charge(4)).unwrap_err().to_string();
+    assert!(error.contains("not found"), "{error}");
+    assert_eq!(store.folder().unwrap().seqs().unwrap(), []);
+}
+
+#[test]
+fn a_full_quarantine_takes_nothing_more_but_knows_what_it_has() {
+    let (memory, (_folder, mut store)) = (memory(), store());
+    store.most = 1;
+    store.keep(&memory, &charge(1)).unwrap();
+    let error = store.keep(&memory, &charge(2)).unwrap_err().to_string();
+    assert!(error.contains("replay or drop"), "{error}");
+    store.keep(&memory, &charge(1)).unwrap();
+}
+
+#[test]
+fn what_cannot_be_written_leaves_no_file() {
+    let (memory, (folder, store)) = (memory(), store());
+    // Where the fresh file would be written, a folder is in the way.
+    fs::create_dir_all(folder.path().join("quarantine/2.new")).unwrap();
+    assert!(store.keep(&memory, &charge(2)).is_err());
+    assert_eq!(store.folder().unwrap().seqs().unwrap(), []);
+}
+
+#[test]
+fn what_is_dropped_is_gone_and_an_unknown_one_is_told() {
+    let (memory, (_folder, store)) = (memory(), store());
+    store.keep(&memory, &charge(1)).unwrap();
+    assert!(store.remove(Seq(1)).unwrap());
+    assert!(!store.remove(Seq(1)).unwrap());
+    assert_eq!(store.folder().unwrap().read(Seq(1)).unwrap(), None);
+}

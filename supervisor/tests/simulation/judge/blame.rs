@@ -1,0 +1,118 @@
+//! What an event may be held to account for, and what follows from that: the judge keeps a ledger of its own.
+
+use super::{Broken, Judge};
+use crate::demand::demand;
+use bulkhead_proto::{
+    control::Care,
+    ids::{Generation, Seq},
+    words::{Cause, Role},
+};
+use bulkhead_supervisor::step::{Charge, PostMortem};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who is to blame, and what became of it.
+#[derive(Default)]
+pub(super) struct Blame {
+    /// Deaths, by event.
+    attempts: BTreeMap<Seq, u32>,
+    /// One commit an event, up to here.
+    cautious_to: Seq,
+    /// Stored, and not committed as skipped yet.
+    stored: BTreeSet<Seq>,
+    /// Ordered to be stored, and not answered.
+    storing: Option<Seq>,
+    /// What the death of this turn is, if nobody asked for it.
+    death: Option<PostMortem>,
+    /// The event that this turn has charged.
+    charged: Option<Seq>,
+    ordered: bool,
+}
+
+impl Judge {
+    pub(super) fn blame_turn_begins(&mut self) {
+        (self.blame.death, self.blame.charged, self.blame.ordered) = (None, None, false);
+    }
+
+    /// An analysis that was at work is gone; the log will tell whether anybody asked for it.
+    pub(super) fn blame_death(&mut self, seen: &PostMortem) {
+        let blame = &mut self.blame;
+        blame.attempts.retain(|seq, _| *seq > seen.committed);
+        blame.stored.retain(|seq| *seq > seen.committed);
+        if blame.cautious_to <= seen.committed {
+            blame.cautious_to = Seq(0);
+        }
+        blame.death = Some(seen.clone());
+    }
+
+    pub(super) fn blame_told(&mut self, generation: Generation, cause: Cause) {
+        let analysis = self.records.get(&generation).is_some_and(|record| record.role == Role::Analytics);
+        let blame = &mut self.blame;
+        let Some(seen) = blame.death.take().filter(|_| analysis && cause != Cause::Requested) else { return };
+        let one_of = |seq: &Seq| {
+            let known = blame.attempts.contains_key(seq) || blame.stored.contains(seq);
+            known || *seq <= blame.cautious_to || seen.committed.next() == *seq
+        };
+        match (seen.in_hand, seen.committing) {
+            (Some(seq), _) => blame.charged = Some(seq),
+            (None, Some(seq)) if one_of(&seq) => blame.charged = Some(seq),
+            (None, Some(seq)) => blame.cautious_to = blame.cautious_to.max(seq),
+            (None, None) => {}
+        }
+        if let Some(seq) = blame.charged {
+            *blame.attempts.entry(seq).or_default() += 1;
+        }
+    }
+
+    pub(super) fn orders_to_store(&mut self, charge: &Charge) -> Result<(), Broken> {
+        let blame = &mut self.blame;
+        let Charge { seq, attempts, .. } = charge;
+        let due = blame.attempts.get(seq).copied().unwrap_or(0);
+        demand!(due == *attempts, "event {seq} is charged with {attempts} deaths instead of {due}");
+        demand!(due >= self.policy.max_attempts, "event {seq} is set aside after {due} attempts");
+        demand!(blame.storing.is_none(), "stores {seq} while {:?} is being stored", blame.storing);
+        demand!(!blame.stored.contains(seq), "stores {seq} again");
+        (blame.storing, blame.ordered) = (Some(*seq), true);
+        Ok(())
+    }
+
+    pub(super) fn store_answered(&mut self, seq: Seq, stored: bool) {
+        self.blame.storing = None;
+        if stored {
+            self.blame.stored.insert(seq);
+            let analysis = self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics);
+            analysis.for_each(|worker| worker.unexcused.clear());
+        }
+    }
+
+    /// An analysis begins to work, with this care.
+    pub(super) fn check_care(&self, care: &Care) -> Result<(), Broken> {
+        let blame = &self.blame;
+        demand!(blame.storing.is_none(), "activates an analysis before {:?} is stored", blame.storing);
+        for seq in &care.skip {
+            demand!(blame.stored.contains(seq), "skips event {seq}, which is not stored");
+        }
+        for seq in &blame.stored {
+            demand!(care.skip.contains(seq), "does not skip event {seq}, which is stored");
+        }
+        for seq in blame.attempts.keys() {
+            let careful = care.suspects.contains(seq) || care.skip.contains(seq) || *seq <= care.cautious_to;
+            demand!(careful, "takes no care of event {seq}, a suspect");
+        }
+        demand!(
+            blame.cautious_to <= care.cautious_to,
+            "commits more than one event below {}",
+            blame.cautious_to
+        );
+        Ok(())
+    }
+
+    /// Whoever has killed often enough is stored, unless all is ending.
+    pub(super) fn check_blame(&self) -> Result<(), Broken> {
+        let blame = &self.blame;
+        let Some(seq) = blame.charged.filter(|seq| !blame.stored.contains(seq)) else { return Ok(()) };
+        let due = blame.attempts.get(&seq).copied().unwrap_or(0);
+        let fine = due < self.policy.max_attempts || blame.ordered || self.stopping.is_some();
+        demand!(fine, "event {seq} has killed {due} times and is not set aside");
+        Ok(())
+    }
+}
