@@ -31,6 +31,9 @@ rm -f "$1/root/usr/sbin/policy-rc.d"
 exec systemd-nspawn --quiet --directory="$1/root" --boot --register=no --keep-unit --console=pipe --private-network \
     --bind-ro="$2:/packages" systemd.unit=basic.target"#;
 
+/// No command in a machine takes longer, in seconds, on however busy a host.
+const COMMAND_BOUND: &str = "120";
+
 /// How often something is asked that nobody announces.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -104,7 +107,7 @@ impl Machine {
     /// Runs a command line in it.
     pub(crate) fn run(&self, line: &str) -> Said {
         let output = Command::new("nsenter")
-            .args(["--target", &self.leader.to_string(), "--all", "timeout", "60", "sh", "-c", line])
+            .args(["--target", &self.leader.to_string(), "--all", "timeout", COMMAND_BOUND, "sh", "-c", line])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")

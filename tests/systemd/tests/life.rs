@@ -37,11 +37,11 @@ pub(super) fn upgraded() {
 pub(super) fn frozen() {
     let machine = started();
     machine.must("mkdir /etc/systemd/system/bulkhead.service.d");
-    machine.must("printf '[Service]\\nWatchdogSec=2s\\n' >/etc/systemd/system/bulkhead.service.d/test.conf");
+    machine.must("printf '[Service]\\nWatchdogSec=5s\\n' >/etc/systemd/system/bulkhead.service.d/test.conf");
     machine.must("systemctl daemon-reload && systemctl restart bulkhead.service");
     let before = machine.show("MainPID");
     machine.must(&format!("kill -STOP {before}"));
-    machine.until("systemd to replace it", || machine.show("NRestarts") == "1" && is_active(&machine));
+    machine.until("systemd to replace it", || machine.show("NRestarts") != "0" && is_active(&machine));
     assert_ne!(machine.show("MainPID"), before);
     let journal = machine.must("journalctl -u bulkhead -o cat");
     assert!(journal.contains("Watchdog timeout"), "{journal}");

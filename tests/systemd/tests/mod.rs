@@ -27,10 +27,12 @@ fn installed() -> Machine {
     machine
 }
 
-/// A machine where the service runs, with faults enabled.
+/// A machine where the service runs with both of its workers, and faults are enabled.
 fn started() -> Machine {
     let machine = installed();
     machine.must(r"sed -i '/^\[faults\]/,$ s/^enabled = false/enabled = true/' /etc/bulkhead/bulkhead.toml");
     machine.must("systemctl enable --now bulkhead.socket bulkhead.service");
+    // It is ready as soon as the API serves.
+    machine.until("both workers", || machine.show("StatusText") == "2 of 2 workers running");
     machine
 }
