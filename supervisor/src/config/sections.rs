@@ -156,11 +156,14 @@ fn limits(api: &mut Section<'_>) -> Limits {
     let default = Limits::default();
     let all = api.number("max_connections", 1..MAX_CONNECTIONS + 1);
     let per_address = api.number("max_connections_per_address", 0..MAX_CONNECTIONS + 1);
-    if let (Some(all), Some(per_address)) = (all, per_address)
-        && per_address > all
+    // A key that was misread has been spoken of.
+    let most = all.or_else(|| (!api.has("max_connections")).then_some(default.max_connections));
+    if let (Some(most), Some(per_address)) = (most, per_address)
+        && per_address > most
     {
-        let fault = Fault::new(format!("{per_address} is more than max_connections"), "never reached")
-            .help("set it to 0 if one address may have all connections");
+        let found = format!("{per_address} is more than api.max_connections, which is {most}");
+        let fault = Fault::new(found, "never reached")
+            .help("raise api.max_connections, or set this to 0 if one address may have all connections");
         api.report_with("max_connections_per_address", fault, "max_connections", "the most in all");
     }
     let timeout = api.duration("request_timeout", MIN_TIME, MAX_DELAY).map(|timeout| timeout.as_millis());

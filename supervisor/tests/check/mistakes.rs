@@ -64,6 +64,7 @@ name = "My Collector"
     listening_beyond_loopback_against_another_key: "[api]\ninsecure = false\n\nlisten = \"[::]:8080\"\n";
     more_connections_from_one_address_than_in_all:
         "[api]\nmax_connections = 100\nmax_connections_per_address = 200\n";
+    more_connections_from_one_address_than_the_default_of_all: "api.max_connections_per_address = 5000\n";
     a_first_delay_longer_than_the_longest: "[restart]\ninitial = \"10s\"\nmax = \"1s\"\n";
     a_first_delay_longer_than_the_default_of_the_longest: "restart.initial = \"11s\"\n";
 
