@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Verb::Restart(target) => commands::act(Command::Restart, target, socket),
         Verb::Stop(target) => commands::act(Command::Stop, target, socket),
         Verb::Start(target) => commands::act(Command::Start, target, socket),
+        Verb::Reload { json } => commands::reload(json, socket),
         Verb::Fault { target, kind } => commands::act(|worker| Command::Fault(worker, kind), target, socket),
         Verb::Completions { shell } => commands::completions(shell),
         Verb::Man { directory } => commands::man(&directory),

@@ -23,6 +23,7 @@ mod outages;
 mod poison;
 mod properties;
 mod readme;
+mod reload;
 mod state_dir;
 mod stopping;
 mod supervisor_death;

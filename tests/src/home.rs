@@ -57,6 +57,14 @@ impl Home {
         self
     }
 
+    /// Puts another configuration (TOML) in the place of its own.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure(&self, config: &str) {
+        std::fs::write(self.path("bulkhead.toml"), config).unwrap();
+    }
+
     /// A path in it.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

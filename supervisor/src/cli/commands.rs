@@ -2,7 +2,7 @@
 
 use super::{
     Target,
-    failure::Failure,
+    failure::{Failure, lines},
     logs,
     output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say},
     pages,
@@ -13,7 +13,7 @@ use crate::{
     config, control,
     control::{
         client::Connection,
-        protocol::{Command, Ended, Logs, Reply, Report},
+        protocol::{Command, Ended, How, Logs, Reply, Report},
     },
     log::{self, visible},
     shell,
@@ -43,13 +43,8 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let socket = control::paths::daemon(socket, &variable, &plan.state_dir);
-    match shell::run(shell::Start {
-        plan,
-        source,
-        socket,
-        filter: log.filter.clone(),
-        recent: log.recent.clone(),
-    }) {
+    let option = config.map(Path::to_owned);
+    match shell::run(shell::Start { plan, source, option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
@@ -120,6 +115,22 @@ pub fn logs(which: Logs, json: bool, socket: Option<&Path>) -> ExitCode {
         Ok((_, connection)) => logs::print(connection, json),
         Err(failure) => failure.tell(json),
     }
+}
+
+/// `bulkhead reload`.
+#[must_use]
+pub fn reload(json: bool, socket: Option<&Path>) -> ExitCode {
+    let (reply, _) = match ask(Command::Reload, socket) {
+        Ok(told) => told,
+        Err(failure) => return failure.tell(json),
+    };
+    if json {
+        say(&output::json(&serde_json::json!({ "changes": reply.changes })));
+    } else {
+        say(&lines(&reply.text));
+    }
+    let failed = reply.changes.into_iter().flatten().any(|change| change.how == How::Failed);
+    if failed { FAILED.into() } else { ExitCode::SUCCESS }
 }
 
 /// `bulkhead restart`, `stop`, `start` and `fault`.

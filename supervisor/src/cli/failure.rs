@@ -1,6 +1,6 @@
 //! Why a command was not carried out, for people or for programs.
 
-use super::output::{Answer, FAILED, UNREACHABLE, fail, json, say};
+use super::output::{Answer, FAILED, UNREACHABLE, USAGE, fail, json, say};
 use crate::{
     control::{
         client::ClientError,
@@ -40,8 +40,19 @@ impl From<ClientError> for Failure {
 
 impl From<Reply> for Failure {
     fn from(reply: Reply) -> Self {
-        Self { outcome: Outcome::Told(reply.outcome), text: visible(&reply.text).into_owned(), worker: None }
+        let text = match reply.outcome {
+            Ended::Invalid => lines(&reply.text),
+            Ended::Done | Ended::NotFound | Ended::Conflict | Ended::Refused => {
+                visible(&reply.text).into_owned()
+            }
+        };
+        Self { outcome: Outcome::Told(reply.outcome), text, worker: None }
     }
+}
+
+/// A text that has several lines on purpose.
+pub(super) fn lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
 impl Failure {
@@ -52,7 +63,11 @@ impl Failure {
 
     /// Says it, as JSON on stdout or else on stderr, and how to end.
     pub(super) fn tell(&self, as_json: bool) -> ExitCode {
-        let code = if self.outcome == Outcome::Unreachable { UNREACHABLE } else { FAILED };
+        let code = match self.outcome {
+            Outcome::Unreachable => UNREACHABLE,
+            Outcome::Told(Ended::Invalid) => USAGE,
+            Outcome::Failed | Outcome::Told(_) => FAILED,
+        };
         if !as_json {
             return fail(code, &self.text);
         }

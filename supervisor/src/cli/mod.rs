@@ -82,6 +82,15 @@ pub enum Verb {
     Stop(Target),
     /// Start a worker that was stopped, or waits to be restarted.
     Start(Target),
+    /// Read the configuration again, and apply what has changed. SIGHUP does the same.
+    ///
+    /// Waits until every worker that has changed is replaced, added or removed. A wrong configuration changes nothing.
+    Reload {
+        /// As one JSON object: {"changes":[{"what","how","text"}]}; what: the key or the worker; how: live, next_start,
+        /// replaced, when_started, added, removed, or failed.
+        #[arg(long)]
+        json: bool,
+    },
     /// Let a worker die in some way, for a drill. Only when faults are enabled in the configuration.
     Fault {
         /// Which one, and how to answer.

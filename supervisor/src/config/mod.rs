@@ -2,6 +2,7 @@
 
 mod diagnosis;
 mod file;
+mod in_force;
 pub mod plan;
 mod problem;
 mod reader;
@@ -13,6 +14,7 @@ mod words;
 mod worker;
 
 pub use diagnosis::Diagnosis;
+pub use in_force::{Change, InForce, Setting, WorkerChange};
 pub use plan::{Listen, LogFormat, LogPlan, Plan, WorkerPlan};
 pub use problem::{Fault, Problem, Severity};
 pub use sections::Overrides;

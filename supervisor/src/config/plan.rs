@@ -39,6 +39,14 @@ pub struct Plan {
     pub workers: Vec<WorkerPlan>,
 }
 
+impl Plan {
+    /// The worker of this name, if there is one.
+    #[must_use]
+    pub fn worker(&self, name: &str) -> Option<&WorkerPlan> {
+        self.workers.iter().find(|worker| worker.name == name)
+    }
+}
+
 /// How to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPlan {
@@ -59,6 +67,17 @@ pub enum LogFormat {
     Json,
     /// Entries of systemd's journal, with fields of their own.
     Journald,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+            Self::Journald => "journald",
+        })
+    }
 }
 
 /// Where the API listens.

@@ -40,6 +40,8 @@ pub enum Command {
     Restart(String),
     /// Let that worker die in that way.
     Fault(String, FaultKind),
+    /// Read the configuration again.
+    Reload,
     /// The last lines of the log: they follow the reply, one JSON object a line, until the supervisor closes the
     /// connection.
     Logs(Logs),
@@ -53,7 +55,7 @@ impl Command {
             Self::Start(worker) | Self::Stop(worker) | Self::Restart(worker) | Self::Fault(worker, _) => {
                 Some(worker)
             }
-            Self::Status | Self::Logs(_) => None,
+            Self::Status | Self::Logs(_) | Self::Reload => None,
         }
     }
 
@@ -61,7 +63,7 @@ impl Command {
     #[must_use]
     pub const fn takes_time(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Stop(_) | Self::Restart(_) => true,
+            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Reload => true,
             Self::Status | Self::Fault(..) | Self::Logs(_) => false,
         }
     }
@@ -97,6 +99,9 @@ pub struct Reply {
     /// How things are, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
+    /// What a reload has changed, or could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
 }
 
 /// How a command ended.
@@ -111,6 +116,55 @@ pub enum Ended {
     Conflict,
     /// Not understood, or not allowed.
     Refused,
+    /// The configuration is wrong.
+    Invalid,
+}
+
+/// One thing that a reload has changed, or has not: what `bulkhead reload --json` prints as a list, `{"changes":[…]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The key, or the worker's name.
+    pub what: String,
+    /// What became of it.
+    pub how: How,
+    /// One line for people.
+    pub text: String,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// In force at once.
+    Live,
+    /// In force at the next start of the service.
+    NextStart,
+    /// The worker is replaced by a new generation.
+    Replaced,
+    /// The worker is stopped, and stays so; in force when it is started.
+    WhenStarted,
+    /// The worker is there, and runs.
+    Added,
+    /// The worker is gone.
+    Removed,
+    /// It could not be done; the text says why, and what is now.
+    Failed,
+}
+
+impl How {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::NextStart => "next_start",
+            Self::Replaced => "replaced",
+            Self::WhenStarted => "when_started",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How things are: what `bulkhead status --json` prints.
@@ -202,7 +256,7 @@ impl Reply {
     /// A reply without a report.
     #[must_use]
     pub fn new(outcome: Ended, text: impl Into<String>) -> Self {
-        Self { protocol: PROTOCOL, outcome, text: text.into(), generation: None, report: None }
+        Self { protocol: PROTOCOL, outcome, text: text.into(), generation: None, report: None, changes: None }
     }
 
     /// What the heart has decided.
@@ -256,6 +310,7 @@ mod tests {
             parse(br#"{"protocol":1,"command":{"fault":["analytics","segv"]}}"#),
             Ok(Command::Fault("analytics".into(), FaultKind::Segv))
         );
+        assert_eq!(parse(br#"{"protocol":1,"command":"reload"}"#), Ok(Command::Reload));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::log::Recent;
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc, oneshot},
     time::timeout,
@@ -126,7 +127,10 @@ impl Desk {
         }
         while let Ok(Some(line)) = timeout(PATIENCE, receive(&mut stream)).await {
             let (reply, admitted) = match line.and_then(|line| parse(&line)) {
-                Ok(command) => self.answer(command).await,
+                Ok(command) => match self.answer(command, stream.get_ref()).await {
+                    Some(answer) => answer,
+                    None => return,
+                },
                 Err(refusal) => (Reply::new(Ended::Refused, refusal), None),
             };
             let refused = reply.outcome == Ended::Refused;
@@ -139,15 +143,33 @@ impl Desk {
         }
     }
 
-    /// The reply to a command, and what follows it.
-    async fn answer(&self, command: Command) -> (Reply, Option<Admitted>) {
+    /// The reply to a command, and what follows it; nothing, if the client leaves meanwhile.
+    async fn answer(&self, command: Command, stream: &UnixStream) -> Option<(Reply, Option<Admitted>)> {
         let logs = if let Command::Logs(logs) = &command { Some(logs.clone()) } else { None };
-        let reply = ask(command, &self.calls).await;
-        match logs.filter(|_| reply.outcome == Ended::Done).map(|logs| self.readers.admit(&logs)) {
+        let reply = tokio::select! {
+            reply = ask(command, &self.calls) => reply,
+            () = hung_up(stream) => return None,
+        };
+        let answer = match logs.filter(|_| reply.outcome == Ended::Done).map(|logs| self.readers.admit(&logs))
+        {
             None => (reply, None),
             Some(Ok(admitted)) => (reply, Some(admitted)),
             Some(Err(busy)) => (Reply::new(Ended::Conflict, busy), None),
-        }
+        };
+        Some(answer)
+    }
+}
+
+/// Waits until the client is gone. One that has only ended its side (shutdown(2)), or says more, is still there.
+async fn hung_up(stream: &UnixStream) {
+    let gone = || {
+        let mut looked_at = [PollFd::new(stream, PollFlags::empty())];
+        poll(&mut looked_at, Some(&Timespec::default())).is_ok()
+            && looked_at[0].revents().contains(PollFlags::HUP)
+    };
+    match stream.ready(Interest::READABLE).await {
+        Ok(ready) if ready.is_read_closed() && gone() => {}
+        Ok(_) | Err(_) => std::future::pending().await,
     }
 }
 

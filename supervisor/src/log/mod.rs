@@ -18,13 +18,17 @@ pub use recent::Recent;
 
 use crate::config::{LogFormat, LogPlan};
 use anyhow::Context as _;
-use std::io::{self, IsTerminal as _, Write};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Registry,
+    filter::Filtered,
     layer::{Context, Layer, SubscriberExt as _},
-    registry,
+    registry, reload,
     util::SubscriberInitExt as _,
 };
 
@@ -34,12 +38,19 @@ const WAITING_LINES: usize = 4096;
 
 /// Keeps the log going; dropping it writes what still waits, for at most about a second.
 #[must_use]
+#[derive(Clone)]
 pub struct Log {
-    /// The filter in force, for the workers to use as well.
-    pub filter: String,
     /// The last lines.
     pub recent: Recent,
-    _guard: WorkerGuard,
+    handle: reload::Handle<Filtered<Sink, EnvFilter, Registry>, Registry>,
+    writing: Arc<Mutex<Writing>>,
+}
+
+/// How it is written at present.
+struct Writing {
+    plan: LogPlan,
+    filter: String,
+    guard: WorkerGuard,
 }
 
 /// Starts logging, through a thread of its own: whoever reads slowly, or not at all, must not stop the supervisor.
@@ -48,19 +59,67 @@ pub struct Log {
 /// # Errors
 /// When `RUST_LOG` is not a filter, the journal is asked for and not there, or logging was started before.
 pub fn start(plan: LogPlan) -> anyhow::Result<Log> {
-    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = filter.unwrap_or_else(|| plan.level.to_string().to_lowercase());
-    let parsed: EnvFilter = filter.parse().map_err(|error| {
-        anyhow::anyhow!("RUST_LOG: wanted a filter such as \"debug\", found {filter:?}: {error}")
-    })?;
+    let (filter, parsed) = filter(plan)?;
     let (form, (writer, guard)) = outlet(plan.format)?;
     let recent = Recent::default();
     let sink = Sink { form, writer, recent: recent.clone() };
-    registry()
-        .with(sink.with_filter(parsed))
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    Ok(Log { filter, recent, _guard: guard })
+    let (layer, handle) = reload::Layer::new(sink.with_filter(parsed));
+    registry().with(layer).try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
+    Ok(Log { recent, handle, writing: Arc::new(Mutex::new(Writing { plan, filter, guard })) })
+}
+
+impl Log {
+    /// The filter in force, for the workers to use as well.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.writing().filter.clone()
+    }
+
+    /// Logs by this plan from here on.
+    ///
+    /// # Errors
+    /// When the journal is asked for and not there; then all stays as it is.
+    pub fn change(&self, plan: LogPlan) -> anyhow::Result<()> {
+        let mut writing = self.writing();
+        let (filter, parsed) = filter(plan)?;
+        let other = if plan.format == writing.plan.format { None } else { Some(outlet(plan.format)?) };
+        let (outlet, guard) = other.map(|(form, (writer, guard))| ((form, writer), guard)).unzip();
+        self.handle.modify(|layer| {
+            *layer.filter_mut() = parsed;
+            if let Some((form, writer)) = outlet {
+                (layer.inner_mut().form, layer.inner_mut().writer) = (form, writer);
+            }
+        })?;
+        (writing.plan, writing.filter) = (plan, filter);
+        if let Some(guard) = guard {
+            // What waits in the former queue is written when its guard goes.
+            writing.guard = guard;
+        }
+        Ok(())
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the environment sets the level, whatever the configuration says.
+#[must_use]
+pub fn is_overridden() -> bool {
+    overriding().is_some()
+}
+
+fn overriding() -> Option<String> {
+    std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
+}
+
+/// The filter, as text and parsed.
+fn filter(plan: LogPlan) -> anyhow::Result<(String, EnvFilter)> {
+    let filter = overriding().unwrap_or_else(|| plan.level.to_string().to_lowercase());
+    let parsed = filter.parse().map_err(|error| {
+        anyhow::anyhow!("RUST_LOG: wanted a filter such as \"debug\", found {filter:?}: {error}")
+    })?;
+    Ok((filter, parsed))
 }
 
 /// Where every line goes: out, in one form, and to those that are kept.

@@ -8,7 +8,7 @@ use crate::{
     },
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Worker, WorkerId, step},
+    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Worker, step},
     told::told,
 };
 use bulkhead_proto::{control::ToWorker, cursor::Doing, ids::Generation, pipe::Sent, snapshot::Summary};
@@ -58,7 +58,7 @@ impl Shell {
 
     fn carry_out(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn { worker, generation } => return Some(self.spawn(worker, generation)),
+            Action::Spawn { worker, generation } => return Some(self.spawn(&worker, generation)),
             Action::Send { generation, frame } => return self.send(generation, frame),
             Action::CloseControl { generation } => {
                 if let Some(child) = self.children.get(generation) {
@@ -86,11 +86,11 @@ impl Shell {
         None
     }
 
-    fn spawn(&mut self, worker: WorkerId, generation: Generation) -> Event {
-        let Some(plan) = self.plan.workers.get(usize::from(worker.0)) else {
+    fn spawn(&mut self, worker: &str, generation: Generation) -> Event {
+        let Some((plan, worker)) = self.config.worker(worker) else {
             return Event::SpawnFailed { generation, error: "there is no such worker".into(), config: true };
         };
-        match self.spawner.spawn(&self.plan, plan, generation, &self.memory) {
+        match self.spawner.spawn(plan, worker, generation, &self.memory) {
             Ok(child) => {
                 let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
                 self.children.add(generation, child);
@@ -207,28 +207,44 @@ impl Shell {
             // A client that has left needs no reply.
             Command::Status => return drop(reply.send(self.status())),
             Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
             Command::Start(worker) => step::Command::Start(worker),
             Command::Stop(worker) => step::Command::Stop(worker),
             Command::Restart(worker) => step::Command::Restart(worker),
             Command::Fault(worker, kind) => step::Command::Fault(worker, kind),
         };
-        self.clients.retain(|_, (_, reply)| !reply.is_closed());
-        let client = self.next_client;
-        self.next_client = ClientId(client.0.saturating_add(1));
+        self.dismiss_the_departed();
+        let client = self.new_client();
         self.clients.insert(client, (worker, reply));
         self.take(Event::Command { client, command });
     }
 
+    /// Clients that have left make room for those that come.
+    fn dismiss_the_departed(&mut self) {
+        let departed = self.clients.iter().filter(|(_, (_, reply))| reply.is_closed());
+        let departed: Vec<_> = departed.map(|(client, _)| *client).collect();
+        for client in departed {
+            self.clients.remove(&client);
+            self.take(Event::Left { client });
+        }
+    }
+
+    pub(super) fn new_client(&mut self) -> ClientId {
+        let client = self.next_client;
+        self.next_client = ClientId(client.0.saturating_add(1));
+        client
+    }
+
     fn status(&self) -> Reply {
         let listen = self.spawner.address.to_string();
-        let report = report::report(&self.plan, listen, &self.state, &self.memory);
+        let report = report::report(self.config.plan(), listen, &self.state, &self.memory);
         Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
     }
 
     /// Whether there may be lines of this one in the log.
     fn has_logs(&self, of: Option<&str>) -> Reply {
         match of {
-            Some(name) if name != SUPERVISOR && self.state.named(name).is_none() => {
+            Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => {
                 Reply::new(Ended::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown(name)))
             }
             Some(_) | None => Reply::new(Ended::Done, ""),
@@ -236,6 +252,9 @@ impl Shell {
     }
 
     fn answer(&mut self, client: ClientId, answer: Reply) {
+        if self.reload_takes(client, &answer) {
+            return;
+        }
         if let Some((worker, reply)) = self.clients.remove(&client) {
             let known = self.state.workers.iter().find(|known| Some(&known.name) == worker.as_ref());
             let generation = known.and_then(Worker::running).map(|process| process.generation);

@@ -9,6 +9,7 @@ mod clock;
 mod errand;
 mod orphans;
 mod output;
+mod reload;
 mod report;
 mod resume;
 mod signals;
@@ -17,10 +18,10 @@ mod token;
 mod watch;
 
 use crate::{
-    config::{Plan, Source},
+    config::{InForce, Plan, Source, WorkerPlan},
     control::server::{self, Call},
     listener::{self, Listener},
-    log::Recent,
+    log::Log,
     quarantine::Store,
     state_dir::{Marks, Numbers, StateDir},
     step::{ClientId, Event, Identity, Spec, State, next_deadline},
@@ -39,6 +40,7 @@ use child::Stir;
 use children::Children;
 use errand::Errand;
 use orphans::Strangers;
+use reload::Reload;
 use resume::Saving;
 use signals::{Signalled, Signals};
 use spawn::Spawner;
@@ -63,12 +65,12 @@ pub struct Start {
     pub plan: Plan,
     /// Where that came from.
     pub source: Source,
+    /// Where a reload looks first: `--config`.
+    pub option: Option<PathBuf>,
     /// Where the control socket shall be.
     pub socket: PathBuf,
-    /// The log filter in force.
-    pub filter: String,
-    /// The last lines of the log.
-    pub recent: Recent,
+    /// The log.
+    pub log: Log,
 }
 
 /// Runs the service until it is stopped. Says the exit code.
@@ -97,7 +99,14 @@ fn variable(name: &str) -> Option<String> {
 
 /// All that the shell holds.
 struct Shell {
-    plan: Plan,
+    config: InForce,
+    /// Where a reload looks first.
+    option: Option<PathBuf>,
+    /// The reload that is under way.
+    reload: Option<Reload>,
+    /// A signal has come meanwhile: from whom.
+    reload_again: Option<String>,
+    log: Log,
     state: State,
     memory: Arc<Memory>,
     ledger: BoardWriter<ReadWrite>,
@@ -141,7 +150,7 @@ impl Shell {
         calls: mpsc::Sender<Call>,
         strangers: Strangers,
     ) -> anyhow::Result<Self> {
-        let Start { plan, source, socket, filter, recent } = start;
+        let Start { plan, source, option, socket, log } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
         let notifier = Notifier::new(&variable);
         let listener = match listener::choose(&plan, handed)? {
@@ -152,12 +161,12 @@ impl Shell {
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, calls, recent)?;
+        let server = server::serve(&socket, calls, log.recent.clone())?;
         let spawner = Spawner {
             executable: std::env::current_exe().context("where is this program?")?,
             listener: listener.fd.try_clone()?,
             address: listener.address.clone(),
-            filter,
+            filter: log.filter(),
         };
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
@@ -191,7 +200,11 @@ impl Shell {
             exit: None,
             strangers,
             notifier,
-            plan,
+            config: InForce::new(plan),
+            option,
+            reload: None,
+            reload_again: None,
+            log,
             memory: Arc::new(memory),
             state_dir,
             server,
@@ -219,6 +232,7 @@ impl Shell {
                 () = self.notifier.watchdog_due() => Wake::Watchdog,
             };
             self.handle(wake);
+            self.catch_up_on_reloads();
         }
     }
 
@@ -237,6 +251,7 @@ impl Shell {
             }
             Wake::Call(call) => self.call(call),
             Wake::Signal(Signalled::Stop(origin)) => self.take(Event::StopSignal { origin }),
+            Wake::Signal(Signalled::Reload(origin)) => self.reload(origin, None),
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
             Wake::Saved(settled, saved) => self.saved(settled, saved),
             Wake::SetAside(event) => self.take(event),
@@ -278,11 +293,6 @@ impl Shell {
 
 /// The state before the first event.
 fn state(plan: &Plan, next: Numbers) -> State {
-    let spec = |worker: &crate::config::WorkerPlan| Spec {
-        name: worker.name.clone(),
-        role: worker.role,
-        stop_timeout: worker.stop_timeout,
-    };
     let now = clock::now();
     let identity = Identity {
         pid: std::process::id(),
@@ -290,5 +300,14 @@ fn state(plan: &Plan, next: Numbers) -> State {
         next_crash: next.crash,
         seed: now.unix_ms ^ (u64::from(std::process::id()) << 32),
     };
-    State::new(plan.policy.clone(), plan.workers.iter().map(spec).collect(), identity, now)
+    State::new(plan.policy.clone(), specs(plan), identity, now)
+}
+
+/// What the heart needs to know of the workers.
+fn specs(plan: &Plan) -> Vec<Spec> {
+    plan.workers.iter().map(spec).collect()
+}
+
+fn spec(worker: &WorkerPlan) -> Spec {
+    Spec { name: worker.name.clone(), role: worker.role, stop_timeout: worker.stop_timeout }
 }

@@ -14,6 +14,8 @@ use std::{future::poll_fn, io, pin::Pin};
 pub(super) enum Signalled {
     /// To stop; who asks.
     Stop(String),
+    /// To read the configuration again; who asks.
+    Reload(String),
     /// To look for orphans.
     Child,
 }
@@ -22,8 +24,8 @@ pub(super) enum Signalled {
 pub(super) struct Signals(SignalsInfo<WithOrigin>);
 
 impl Signals {
-    /// Registers for the signals that stop, and for SIGCHLD. A SIGHUP that was ignored when the supervisor was started
-    /// (nohup(1)) stays ignored.
+    /// Registers for the signals that stop, for SIGHUP and for SIGCHLD. A SIGHUP that was ignored when the supervisor was
+    /// started (nohup(1)) stays ignored.
     pub(super) fn register() -> io::Result<Self> {
         let mut signals = vec![SIGTERM, SIGINT, SIGCHLD];
         if !is_ignored(SIGHUP) {
@@ -36,6 +38,10 @@ impl Signals {
     pub(super) async fn next(&mut self) -> Signalled {
         match poll_fn(|cx| Pin::new(&mut self.0).poll_next(cx)).await {
             Some(origin) if origin.signal == SIGCHLD => Signalled::Child,
+            // From the kernel it says that the terminal is gone, on which the service was run.
+            Some(origin) if origin.signal == SIGHUP && origin.process.is_some() => {
+                Signalled::Reload(tell(&origin))
+            }
             Some(origin) => Signalled::Stop(tell(&origin)),
             // The stream ends only when its handle closes it, which nobody does.
             None => std::future::pending().await,

@@ -1,6 +1,6 @@
 //! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
 
-use super::{event::ClientId, log::LogRecord, state::WorkerId, suspects::Charge};
+use super::{event::ClientId, log::LogRecord, suspects::Charge};
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
     ids::{Generation, Seq},
@@ -11,8 +11,8 @@ use bulkhead_proto::{
 pub enum Action {
     /// Start a process. Answered by `Spawned` or `SpawnFailed`.
     Spawn {
-        /// Which worker.
-        worker: WorkerId,
+        /// Which worker, by name.
+        worker: String,
         /// Its new generation.
         generation: Generation,
     },

@@ -1,37 +1,51 @@
 //! What operators ask for. A command is checked against what is the case now; whatever crosses it later is settled
-//! by `wanted`, which commands alone change.
+//! by `wanted`, which commands and reloads alone change.
 
 use super::{
-    Asked, Command, Course, Goal, Is, Millis, Stage, Turn, Wanted, Why, WorkerId,
+    Asked, Command, Course, Goal, Is, Millis, Stage, State, Turn, Wanted, WorkerId,
     event::ClientId,
-    mutant::{self, Mutant},
     policy::START_SPACING,
     turn::{At, Lane},
 };
-use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
+use bulkhead_proto::{control::Outcome, ids::Generation};
+
+impl State {
+    /// Why no command is carried out at this time, if so.
+    #[must_use]
+    pub const fn not_now(&self) -> Option<&'static str> {
+        match self.course {
+            Course::Up => None,
+            Course::New => Some("the supervisor is only just starting: try again"),
+            Course::Stopping(_) | Course::Saving { .. } | Course::Gone => Some("the supervisor is stopping"),
+        }
+    }
+}
 
 impl Turn<'_> {
     pub(super) fn command(&mut self, client: ClientId, command: &Command) {
         if let Some(why) = self.not_now() {
             return self.refuse(client, why.to_owned());
         }
-        let (Command::Start(name) | Command::Stop(name) | Command::Restart(name) | Command::Fault(name, _)) =
-            command;
-        let Some(id) = self.state.named(name) else {
-            let why = self.state.unknown(name);
-            return self.answer(client, Outcome::NotFound(why.clone()), why);
-        };
-        match command {
-            Command::Fault(_, kind) => match self.fault(id, *kind) {
+        let name = command.worker();
+        match (self.state.named(name), command) {
+            (_, Command::Add(spec)) => self.add(client, spec),
+            (None, _) => {
+                let why = self.state.unknown(name);
+                self.answer(client, Outcome::NotFound(why.clone()), why);
+            }
+            (Some(id), Command::Fault(_, kind)) => match self.fault(id, *kind) {
                 Ok((text, effect)) => {
                     self.answer(client, Outcome::Done, text);
                     self.actions.push(effect);
                 }
                 Err(refusal) => self.answer(client, refusal.outcome(), refusal.text().to_owned()),
             },
-            Command::Start(_) => self.if_may_wait(id, client, Self::start),
-            Command::Stop(_) => self.if_may_wait(id, client, Self::stop),
-            Command::Restart(_) => self.if_may_wait(id, client, Self::restart),
+            (Some(id), Command::Start(_)) => self.if_may_wait(id, client, Self::start),
+            (Some(id), Command::Stop(_)) => self.if_may_wait(id, client, Self::stop),
+            (Some(id), Command::Restart(_)) => self.if_may_wait(id, client, Self::restart),
+            // There is one reload at a time: it is no crowd.
+            (Some(id), Command::Replace(_)) => self.replace(id, client),
+            (Some(id), Command::Remove(_)) => self.remove(id, client),
         }
     }
 
@@ -43,14 +57,10 @@ impl Turn<'_> {
 
     /// Why no command is carried out at this time, if so.
     pub(super) const fn not_now(&self) -> Option<&'static str> {
-        match self.state.course {
-            Course::Up => None,
-            Course::New => Some("the supervisor is only just starting: try again"),
-            Course::Stopping(_) | Course::Saving { .. } | Course::Gone => Some("the supervisor is stopping"),
-        }
+        self.state.not_now()
     }
 
-    fn start(&mut self, id: WorkerId, client: ClientId) {
+    pub(super) fn start(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
         let (name, newest) = (worker.name.clone(), worker.generation);
         if let Some(process) = worker.running() {
@@ -101,8 +111,7 @@ impl Turn<'_> {
 
     fn restart(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
-        let (name, newest, role) = (worker.name.clone(), worker.generation, worker.role);
-        let main = At { id, lane: Lane::Main };
+        let (name, newest) = (worker.name.clone(), worker.generation);
         let under_way = match (&worker.successor, &worker.main) {
             (None, _) => false,
             (Some(Is::Backoff { .. } | Is::Parked { .. }), Is::Stopping { .. }) => false,
@@ -112,40 +121,35 @@ impl Turn<'_> {
             return self
                 .refuse(client, format!("{name} is being replaced already: wait for the end of that"));
         }
-        let planned = worker.successor.as_ref().is_some_and(|is| is.process().is_none());
-        match &worker.main {
-            Is::Stopping { stage: Stage::GivenUp, .. } => {
-                self.want(id, Wanted::Running, "restart");
-                return self.refuse(client, stuck(&name));
-            }
-            Is::Stopped | Is::Backoff { .. } | Is::Parked { .. } => self.start_afresh(main),
-            Is::Running { .. } if role != Role::Plain && !mutant::is(Mutant::DrainTooEarly) => {
-                let until = self.soon(id);
-                self.worker_mut(id).successor = Some(Is::Backoff { until });
-            }
-            // Nothing works that could be kept working meanwhile.
-            Is::Running { .. } | Is::Starting { .. } | Is::Standby { .. } => {
-                self.begin_stop(main, Asked::Restart);
-            }
-            Is::Stopping { .. } if planned => self.start_afresh(At { id, lane: Lane::Successor }),
-            Is::Stopping { why: Why::Asked(_) | Why::Condemned { .. }, .. } => {}
+        if matches!(worker.main, Is::Stopping { stage: Stage::GivenUp, .. }) {
+            self.want(id, Wanted::Running, "restart");
+            return self.refuse(client, stuck(&name));
         }
         self.want(id, Wanted::Running, "restart");
         self.disappoint_if(id, "overtaken by `restart`", |_| true);
+        self.begin_renewal(id, Asked::Restart);
         self.wait(id, client, Goal::Running { after: newest });
     }
 
     /// Changes what is wanted. Who waits for the contrary waits in vain from here on.
-    fn want(&mut self, id: WorkerId, wanted: Wanted, by: &str) {
-        self.worker_mut(id).wanted = wanted;
+    pub(super) fn want(&mut self, id: WorkerId, wanted: Wanted, by: &str) {
+        let worker = self.worker_mut(id);
+        worker.wanted = wanted;
+        if wanted != Wanted::Running {
+            worker.renewal = None;
+        }
         self.disappoint_if(id, &format!("overtaken by `{by}`"), |goal| match (goal, wanted) {
-            (Goal::Stopped, Wanted::Running) | (Goal::Running { .. }, Wanted::Stopped) => true,
-            (Goal::Stopped, Wanted::Stopped) | (Goal::Running { .. }, Wanted::Running) => false,
+            (Goal::Stopped, Wanted::Running) | (Goal::Running { .. }, Wanted::Stopped | Wanted::Removed) => {
+                true
+            }
+            (Goal::Stopped, Wanted::Stopped | Wanted::Removed) | (Goal::Running { .. }, Wanted::Running) => {
+                false
+            }
         });
     }
 
     /// A new generation as soon as there is room. An operator who asks for it has seen the deaths before.
-    fn start_afresh(&mut self, at: At) {
+    pub(super) fn start_afresh(&mut self, at: At) {
         self.worker_mut(at.id).tally.clear();
         let until = self.soon(at.id);
         self.put(at, Is::Backoff { until });
@@ -164,7 +168,7 @@ const fn before(generation: Generation) -> Generation {
     Generation(generation.0.saturating_sub(1))
 }
 
-fn stuck(name: &str) -> String {
+pub(super) fn stuck(name: &str) -> String {
     format!(
         "the last process of {name} cannot be killed: it is stuck in the kernel; nothing can be done before it dies"
     )

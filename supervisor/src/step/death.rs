@@ -74,6 +74,7 @@ impl Turn<'_> {
             who.generation, who.worker, verdict.cause, verdict.detail
         );
         self.record(gone, who.clone(), verdict, next);
+        self.renewal_failed(id, gone.process.generation);
         if recovers {
             self.log(LogRecord::WorkerRecovered(who.clone()));
         }
@@ -169,7 +170,7 @@ impl Turn<'_> {
         }
         let wanted = match self.worker(id).wanted {
             Wanted::Running => true,
-            Wanted::Stopped => mutant::is(Mutant::ForgetWanted),
+            Wanted::Stopped | Wanted::Removed => mutant::is(Mutant::ForgetWanted),
         };
         if !wanted {
             return (Is::Stopped, Next::Stopped);
@@ -178,6 +179,10 @@ impl Turn<'_> {
             // It was on its way out anyhow, and is wanted again.
             Some((Why::Asked(_), ..)) => return self.retry_after(id, Duration::ZERO),
             Some((Why::Condemned { .. }, ..)) | None => {}
+        }
+        // How it died says nothing about the one that was to replace it.
+        if self.worker(id).is_outdated(gone.process.generation) {
+            return self.retry_after(id, Duration::ZERO);
         }
         if !verdict.retry && !mutant::is(Mutant::RetryConfig) {
             return (Is::Parked { probe: None }, Next::Parked(None));

@@ -65,6 +65,18 @@ pub enum Event {
         /// What for.
         command: Command,
     },
+    /// A client has left without waiting for its answer. Its command is carried out all the same.
+    Left {
+        /// Who.
+        client: ClientId,
+    },
+    /// The configuration was read again: this is in force from here on. What needs another process comes as commands.
+    Configured {
+        /// Delays and limits, and whether faults may be induced.
+        policy: super::Policy,
+        /// The workers that there shall be; what their processes were started with does not matter here.
+        specs: Vec<Spec>,
+    },
     /// SIGTERM or SIGINT to the supervisor.
     StopSignal {
         /// Which one, and who sent it, as far as that is known: for the log.
@@ -101,6 +113,29 @@ pub enum Command {
     Restart(String),
     /// Let it die in this way.
     Fault(String, FaultKind),
+    /// A reload: what it was started with has changed. As `Restart`, but one that shall not run stays as it is, and one
+    /// that is being replaced is replaced once more.
+    Replace(String),
+    /// A reload: have this worker too, and start it.
+    Add(Spec),
+    /// A reload: let it leave, then forget it.
+    Remove(String),
+}
+
+impl Command {
+    /// The name of the worker that it is about.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        match self {
+            Self::Start(name)
+            | Self::Stop(name)
+            | Self::Restart(name)
+            | Self::Fault(name, _)
+            | Self::Replace(name)
+            | Self::Remove(name)
+            | Self::Add(Spec { name, .. }) => name,
+        }
+    }
 }
 
 /// How a process ended, from `waitid`.
@@ -148,7 +183,7 @@ pub struct Panic {
     pub thread: String,
 }
 
-/// What [`super::State::new`] needs to know of a worker.
+/// What the heart needs to know of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Its name, unique.

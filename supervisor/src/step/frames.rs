@@ -140,6 +140,8 @@ impl Asked {
         match self {
             Self::Stop => "stop by command",
             Self::Restart => "restart by command",
+            Self::Reload => "what it was started with has changed",
+            Self::Remove => "it is no longer in the configuration",
             Self::Shutdown => "the supervisor is stopping",
         }
     }

@@ -17,6 +17,8 @@ mod log;
 pub mod mutant;
 mod names;
 pub mod policy;
+mod reload;
+mod renewal;
 mod shutdown;
 mod start;
 mod state;
@@ -33,13 +35,14 @@ pub use deadline::next_deadline;
 pub use event::{ClientId, Command, Event, Exit, Panic, PostMortem, Spec};
 pub use log::{LogRecord, Next, Who};
 pub use policy::Policy;
+pub use renewal::Renewal;
 pub use state::{
     Asked, Course, Goal, Identity, Induced, Is, Process, Stage, State, Tally, Waiter, Wanted, Why, Worker,
-    WorkerId,
 };
 pub use suspects::{Charge, Fate, Suspect, Suspicion};
 pub use time::{Millis, Now, span};
 
+use state::WorkerId;
 use turn::Turn;
 
 /// Takes one event in and says what to do, in order. The shell publishes `state` before it does any of it.

@@ -1,6 +1,6 @@
 //! Workers by name.
 
-use super::{State, WorkerId};
+use super::{State, Wanted, Worker, WorkerId};
 use bulkhead_proto::control::cut;
 
 /// The longest part of an unknown name that is repeated to whoever asked, in bytes.
@@ -10,16 +10,23 @@ const MAX_ECHO: usize = 64;
 const ALIKE: f64 = 0.8;
 
 impl State {
-    /// The worker of this name.
+    /// The worker of this name, if there is one; also one that was removed, until it is forgotten.
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<WorkerId> {
-        self.ids().find(|id| self.workers.get(usize::from(id.0)).is_some_and(|worker| worker.name == name))
+    pub fn worker(&self, name: &str) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.name == name)
+    }
+
+    /// The place of the worker of this name. One that was removed is none any more, though its process may still be leaving.
+    pub(super) fn named(&self, name: &str) -> Option<WorkerId> {
+        let place = self.workers.iter().position(|worker| worker.name == name && worker.is_there())?;
+        u8::try_from(place).ok().map(WorkerId)
     }
 
     /// Tells whoever asked for a worker that is not there which ones there are.
     #[must_use]
     pub fn unknown(&self, name: &str) -> String {
-        let known: Vec<&str> = self.workers.iter().map(|worker| worker.name.as_str()).collect();
+        let there = self.workers.iter().filter(|worker| worker.is_there());
+        let known: Vec<&str> = there.map(|worker| worker.name.as_str()).collect();
         let name = cut(name, MAX_ECHO);
         let alike = |known: &&&str| strsim::jaro_winkler(known, name);
         let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
@@ -29,5 +36,11 @@ impl State {
             None => "; there are".to_owned(),
         };
         format!("there is no worker {name:?}{offer}: {}", known.join(", "))
+    }
+}
+
+impl Worker {
+    fn is_there(&self) -> bool {
+        self.wanted != Wanted::Removed
     }
 }

@@ -63,7 +63,8 @@ impl Turn<'_> {
             self.log(LogRecord::WorkerProbed(who));
         }
         self.put(at, Is::Starting { process, deadline: now.mono.after(START_TIMEOUT) });
-        self.actions.push(Action::Spawn { worker: at.id, generation });
+        let worker = self.worker(at.id).name.clone();
+        self.actions.push(Action::Spawn { worker, generation });
     }
 
     /// There is a process. A plain worker is at work from here on: nothing else will be heard of it.
@@ -124,7 +125,8 @@ impl Turn<'_> {
             self.activate(successor);
         }
         if matches!(self.state.is(main), Some(Is::Running { .. })) {
-            self.begin_stop(main, Asked::Restart);
+            let asked = self.worker(at.id).renewal.map_or(Asked::Restart, |renewal| renewal.asked);
+            self.begin_stop(main, asked);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     event::{ClientId, Panic, Spec},
     policy::{MAX_NAME, MAX_WORKERS, Policy},
+    renewal::Renewal,
     suspects::Suspicion,
     time::{Millis, Now},
 };
@@ -28,7 +29,7 @@ pub struct State {
     pub course: Course,
     /// Plain workers wait for the API until then, but no longer; `None` once they need not wait.
     pub plain_wait: Option<Millis>,
-    /// The workers, in the order of the configuration; at most [`MAX_WORKERS`].
+    /// The workers, in the order of the configuration, those that were added later last; at most [`MAX_WORKERS`].
     pub workers: Vec<Worker>,
     /// The next generation to be given out.
     /// The shell reserves numbers on disk before it carries out a `Spawn`.
@@ -57,17 +58,19 @@ pub enum Course {
     Gone,
 }
 
-/// A worker's place in [`State::workers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct WorkerId(pub u8);
+/// A worker's place in [`State::workers`]. Holds for one turn: at its end, removed workers are forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WorkerId(pub(super) u8);
 
-/// What the operator wants of a worker. Changed by commands alone.
+/// What the operator wants of a worker. Changed by commands and reloads alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Wanted {
     /// It shall run.
     Running,
     /// It shall not.
     Stopped,
+    /// It is no longer in the configuration: forgotten once its last process is gone.
+    Removed,
 }
 
 /// One worker.
@@ -85,6 +88,8 @@ pub struct Worker {
     pub main: Is,
     /// The generation that shall replace it, during a restart; takes the main place when the old one is gone.
     pub successor: Option<Is>,
+    /// It shall be replaced: set until a newer generation runs, or has died in the attempt.
+    pub renewal: Option<Renewal>,
     /// Its last generation; 0 before the first.
     pub generation: Generation,
     /// When that one was spawned.
@@ -203,6 +208,10 @@ pub enum Asked {
     Stop,
     /// `restart`.
     Restart,
+    /// What it was started with has changed.
+    Reload,
+    /// It is no longer in the configuration.
+    Remove,
     /// The supervisor is stopping.
     Shutdown,
 }
@@ -292,7 +301,7 @@ pub struct Identity {
 }
 
 impl Worker {
-    fn new(spec: &Spec) -> Self {
+    pub(super) fn new(spec: &Spec) -> Self {
         Self {
             name: cut(&spec.name, MAX_NAME).to_owned(),
             role: spec.role,
@@ -300,6 +309,7 @@ impl Worker {
             wanted: Wanted::Running,
             main: Is::Stopped,
             successor: None,
+            renewal: None,
             generation: Generation(0),
             started: Millis(0),
             started_ms: 0,

@@ -38,8 +38,10 @@ impl Turn<'_> {
         self.take_in(event);
         self.expire();
         self.advance_shutdown();
+        self.renew();
         self.launch();
         self.answer_the_content();
+        self.forget();
     }
 
     fn take_in(&mut self, event: Event) {
@@ -52,6 +54,8 @@ impl Turn<'_> {
             Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
             Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
             Event::Command { client, command } => self.command(client, &command),
+            Event::Left { client } => self.left(client),
+            Event::Configured { policy, specs } => self.configured(policy, &specs),
             Event::StopSignal { origin } => self.stop_signal(origin),
             Event::SetAside { charge, result } => self.set_aside(charge, result),
             Event::Saved { result } => self.saved(result),

@@ -25,6 +25,13 @@ impl Turn<'_> {
         self.worker_mut(id).waiting.push(Waiter { client, goal });
     }
 
+    /// It waits no more, and makes room for others.
+    pub(super) fn left(&mut self, client: ClientId) {
+        for worker in &mut self.state.workers {
+            worker.waiting.retain(|waiter| waiter.client != client);
+        }
+    }
+
     /// Answers those who have got what they wanted.
     pub(super) fn answer_the_content(&mut self) {
         for id in self.state.ids() {

@@ -81,10 +81,11 @@ impl Notifier {
         }
     }
 
-    /// The configuration is read again. `now` is of the monotonic clock: systemd tells by it which request is meant.
+    /// The configuration is read again. `now` is of the monotonic clock: systemd tells by it which request is meant, and would
+    /// take one that was rounded down for an answer to an earlier one.
     pub fn reloading(&self, now: Millis) {
         if self.ready {
-            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000));
+            self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000 + 999));
         }
     }
 

@@ -98,7 +98,7 @@ fn the_beginning_of_a_reload_carries_its_time() {
     let mut notifier = Notifier { ready: true, ..manager.notifier() };
     notifier.reloading(Millis(1234));
     notifier.reloaded();
-    assert_eq!(manager.heard(), ["RELOADING=1\nMONOTONIC_USEC=1234000\n", "READY=1\n"]);
+    assert_eq!(manager.heard(), ["RELOADING=1\nMONOTONIC_USEC=1234999\n", "READY=1\n"]);
 }
 
 #[test]

@@ -3,10 +3,17 @@
 use crate::{
     judge::Broken,
     process::SIGKILL,
-    world::{Happening, World},
+    weather::policy,
+    world::{Happening, World, spec},
 };
-use bulkhead_proto::{ids::Generation, words::FaultKind};
-use bulkhead_supervisor::step::{ClientId, Command, Event};
+use bulkhead_proto::{
+    ids::Generation,
+    words::{FaultKind, Role},
+};
+use bulkhead_supervisor::step::{ClientId, Command, Event, Policy};
+
+/// Plain workers that a reload may add: few, so that names come again.
+const NAMES: u64 = 6;
 
 pub(crate) fn types(world: &mut World) -> Result<(), Broken> {
     if world.calm {
@@ -15,6 +22,9 @@ pub(crate) fn types(world: &mut World) -> Result<(), Broken> {
     let every = world.weather.commands_every;
     let pause = world.prng.between(every / 2, every * 3 / 2);
     world.later(pause, Happening::Operator);
+    if world.prng.percent(30) {
+        return reloads(world);
+    }
     let name =
         if world.prng.percent(2) { "nobody".to_owned() } else { world.prng.pick(&world.names).clone() };
     let command = match world.prng.below(6) {
@@ -26,11 +36,42 @@ pub(crate) fn types(world: &mut World) -> Result<(), Broken> {
     command_of_a_new_client(world, command)
 }
 
+/// A configuration that differs in one thing, or in several.
+fn reloads(world: &mut World) -> Result<(), Broken> {
+    for _ in 0..world.prng.between(1, 3) {
+        let plain = format!("plain-{}", world.prng.below(NAMES));
+        let command = match world.prng.below(6) {
+            0 => {
+                is_configured(world)?;
+                continue;
+            }
+            1 => Command::Remove(plain),
+            2 => {
+                if !world.names.contains(&plain) {
+                    world.names.push(plain.clone());
+                }
+                Command::Add(spec(&mut world.prng, plain, Role::Plain))
+            }
+            _ => Command::Replace(world.prng.pick(&world.names).clone()),
+        };
+        command_of_a_new_client(world, command)?;
+    }
+    Ok(())
+}
+
+fn is_configured(world: &mut World) -> Result<(), Broken> {
+    // The number of cores stays.
+    let policy = Policy { starts: world.state.policy.starts, ..policy(&mut world.prng) };
+    let workers: Vec<_> =
+        world.state.workers.iter().map(|worker| (worker.name.clone(), worker.role)).collect();
+    let specs = workers.into_iter().map(|(name, role)| spec(&mut world.prng, name, role)).collect();
+    world.turn(Event::Configured { policy, specs })
+}
+
 /// In the calm after the storm: what was barred is started, once.
 fn put_right(world: &mut World) -> Result<(), Broken> {
-    for index in 0..world.names.len() {
-        if world.judge.is_excused(index) && world.prng.percent(50) {
-            let name = world.names[index].clone();
+    for name in world.judge.excused() {
+        if world.prng.percent(50) {
             command_of_a_new_client(world, Command::Start(name))?;
         }
     }
@@ -40,6 +81,10 @@ fn put_right(world: &mut World) -> Result<(), Broken> {
 fn command_of_a_new_client(world: &mut World, command: Command) -> Result<(), Broken> {
     world.clients += 1;
     let client = ClientId(world.clients);
+    if world.prng.percent(10) {
+        let patience = world.prng.below(500);
+        world.later(patience, Happening::Event(Event::Left { client }));
+    }
     world.turn(Event::Command { client, command })
 }
 

@@ -9,7 +9,7 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
     words::{FaultKind, Role},
 };
-use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal, WorkerId};
+use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal};
 
 pub(crate) struct Process {
     pub(crate) role: Role,
@@ -32,8 +32,9 @@ pub(crate) struct Poison {
 pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
 
 impl World {
-    pub(crate) fn spawn(&mut self, worker: WorkerId, generation: Generation) {
-        let role = self.state.workers[usize::from(worker.0)].role;
+    pub(crate) fn spawn(&mut self, worker: &str, generation: Generation) {
+        let known = self.state.workers.iter().find(|known| known.name == worker);
+        let role = known.expect("the heart knows whom it spawns").role;
         if !self.calm && self.prng.percent(self.weather.unborn) {
             let config = self.prng.percent(10);
             let delay = self.prng.below(3);

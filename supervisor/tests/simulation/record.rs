@@ -69,15 +69,27 @@ pub(crate) enum Command {
     Stop,
     Restart,
     Fault,
+    Replace,
+    Add,
+    Remove,
 }
 
 impl Command {
     /// What it makes wanted.
     pub(crate) fn target(self) -> Option<Wanted> {
         match self {
-            Self::Start | Self::Restart => Some(Wanted::Running),
+            Self::Start | Self::Restart | Self::Add => Some(Wanted::Running),
             Self::Stop => Some(Wanted::Stopped),
-            Self::Fault => None,
+            Self::Remove => Some(Wanted::Removed),
+            Self::Fault | Self::Replace => None,
+        }
+    }
+
+    /// Whether it asks the generations so far to leave.
+    pub(crate) fn dismisses(self) -> bool {
+        match self {
+            Self::Stop | Self::Restart | Self::Replace | Self::Remove => true,
+            Self::Start | Self::Fault | Self::Add => false,
         }
     }
 }
@@ -92,13 +104,16 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) fn new(client: u64, command: &step::Command, names: &[String]) -> Option<Self> {
-        let (name, command) = match command {
-            step::Command::Start(name) => (name, Command::Start),
-            step::Command::Stop(name) => (name, Command::Stop),
-            step::Command::Restart(name) => (name, Command::Restart),
-            step::Command::Fault(name, _) => (name, Command::Fault),
+        let worker = names.iter().position(|known| known == command.worker())?;
+        let command = match command {
+            step::Command::Start(_) => Command::Start,
+            step::Command::Stop(_) => Command::Stop,
+            step::Command::Restart(_) => Command::Restart,
+            step::Command::Fault(..) => Command::Fault,
+            step::Command::Replace(_) => Command::Replace,
+            step::Command::Add(_) => Command::Add,
+            step::Command::Remove(_) => Command::Remove,
         };
-        let worker = names.iter().position(|known| known == name)?;
         Some(Self { client, worker, command })
     }
 }

@@ -56,6 +56,7 @@ pub(crate) enum Happening {
 pub(crate) struct World {
     pub(crate) prng: Prng,
     pub(crate) weather: Weather,
+    /// Of the workers that there are, or were.
     pub(crate) names: Vec<String>,
     pub(crate) state: State,
     pub(crate) judge: Judge,
@@ -212,7 +213,7 @@ impl World {
         let (back, _): (State, usize) =
             bincode::decode_from_slice(&bytes, configuration).map_err(|error| error.to_string())?;
         let rows = status(&self.state).workers.len();
-        if back != self.state || bytes.len() > State::MAX_BYTES || rows < self.names.len() {
+        if back != self.state || bytes.len() > State::MAX_BYTES || rows < self.state.workers.len() {
             return Err("the ledger does not hold the state".to_owned());
         }
         Ok(())
@@ -300,7 +301,7 @@ impl World {
 
     pub(crate) fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, generation } => self.spawn(worker, generation),
+            Action::Spawn { worker, generation } => self.spawn(&worker, generation),
             Action::Send { generation, frame } => self.receives(generation, frame),
             Action::CloseControl { generation } => self.loses_control(generation),
             Action::Signal { generation, signal, .. } => self.is_signalled(generation, signal),
@@ -342,12 +343,10 @@ fn specs(prng: &mut Prng) -> Vec<Spec> {
     let plain = prng.below(4);
     let names = [("api".to_owned(), Role::Api), ("analytics".to_owned(), Role::Analytics)];
     let others = (0..plain).map(|number| (format!("plain-{number}"), Role::Plain));
-    names
-        .into_iter()
-        .chain(others)
-        .map(|(name, role)| {
-            let stop_timeout = Duration::from_millis(*prng.pick(&[0, 100, 1_000, 5_000]));
-            Spec { name, role, stop_timeout }
-        })
-        .collect()
+    names.into_iter().chain(others).map(|(name, role)| spec(prng, name, role)).collect()
+}
+
+pub(crate) fn spec(prng: &mut Prng, name: String, role: Role) -> Spec {
+    let stop_timeout = Duration::from_millis(*prng.pick(&[0, 100, 1_000, 5_000]));
+    Spec { name, role, stop_timeout }
 }

@@ -2,7 +2,7 @@
 
 use super::bench::{ANALYTICS, API, Bench, PLAIN, SIGKILL, SIGSEGV};
 use crate::step::{
-    Action, Command, Exit, Is, Next, Policy, Signal, Wanted,
+    Action, Command, Event, Exit, Is, Next, Policy, Signal, Wanted,
     policy::{FAULT_EFFECT, MAX_WAITING, START_SPACING},
 };
 use bulkhead_proto::{
@@ -127,6 +127,17 @@ fn more_waiting_clients_than_there_is_room_for_are_refused() {
     let client = bench.command(stop(API));
     assert!(matches!(bench.answer(client), Some(Outcome::Conflict(_))));
     assert_eq!(bench.worker(API).wanted, Wanted::Stopped);
+}
+
+#[test]
+fn a_client_that_has_left_makes_room_and_its_command_is_carried_out() {
+    let mut bench = Bench::running();
+    let clients: Vec<_> = (0..MAX_WAITING).map(|_| bench.command(stop(API))).collect();
+    bench.feed(Event::Left { client: clients[0] });
+    let late = bench.command(stop(API));
+    assert_eq!(bench.answer(late), None, "it may wait");
+    bench.dies(Generation(1), Exit::Code(0));
+    assert_eq!((bench.answer(clients[0]), bench.answer(late)), (None, Some(Outcome::Done)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bench;
 mod commands;
 mod dying;
 mod protocol;
+mod reloading;
 mod restarting;
 mod shutdown;
 mod starting;

@@ -11,7 +11,7 @@ use bulkhead_proto::{
     words::{Cause, Role},
 };
 use bulkhead_supervisor::step::{
-    Action, LogRecord, Next, Signal, WorkerId,
+    Action, LogRecord, Next, Signal,
     policy::{KILL_GRACE, PROBE_EVERY, START_SPACING, START_TIMEOUT},
 };
 
@@ -20,7 +20,7 @@ impl Judge {
     pub(crate) fn action(&mut self, action: &Action) -> Result<(), Broken> {
         demand!(!self.gone, "it goes on after its exit: {action:?}");
         match action {
-            Action::Spawn { worker, generation } => self.spawns(*worker, *generation),
+            Action::Spawn { worker, generation } => self.spawns(worker, *generation),
             Action::Send { generation, frame } => self.sends(*generation, frame),
             Action::CloseControl { generation } => {
                 self.known(*generation, "closes the control pipe").map(drop)
@@ -65,8 +65,9 @@ impl Judge {
         }
     }
 
-    fn spawns(&mut self, id: WorkerId, generation: Generation) -> Result<(), Broken> {
-        let index = usize::from(id.0);
+    fn spawns(&mut self, name: &str, generation: Generation) -> Result<(), Broken> {
+        let index = self.names.iter().position(|known| known == name);
+        let Some(index) = index else { return Err(format!("spawns {name}, which nobody knows")) };
         let (now, policy) = (self.now.mono, self.policy.clone());
         let last = self.records.keys().next_back().copied().unwrap_or_default();
         demand!(generation > last, "generation {generation} was given out before");
@@ -110,6 +111,7 @@ impl Judge {
             ToWorker::Drain => {
                 self.check_order(&record)?;
                 self.check_replacement(generation, &record)?;
+                self.check_dismissal(generation, &record)?;
                 self.known(generation, "")?.ask(lived);
             }
             ToWorker::Answer { id, .. } => {
@@ -120,6 +122,14 @@ impl Judge {
             }
             ToWorker::Fault(_) => self.turn.requested = true,
         }
+        Ok(())
+    }
+
+    /// Nobody is asked to leave whom no operator wanted to: what a reload does not touch keeps its generation.
+    fn check_dismissal(&self, generation: Generation, record: &Record) -> Result<(), Broken> {
+        let dismissed = generation <= self.workers[record.worker].dismissed;
+        let fine = dismissed || record.asked.is_some() || self.stopping.is_some();
+        demand!(fine, "asks generation {generation} to leave, which nobody wanted");
         Ok(())
     }
 
@@ -156,7 +166,11 @@ impl Judge {
 
     fn signals(&mut self, generation: Generation, signal: Signal, group: bool) -> Result<(), Broken> {
         let now = self.now;
-        let record = self.known(generation, "signals a process")?;
+        let record = self.known(generation, "signals a process")?.clone();
+        if signal == Signal::Term {
+            self.check_dismissal(generation, &record)?;
+        }
+        let record = self.known(generation, "")?;
         match signal {
             Signal::Term => record.ask(now.lived),
             Signal::Kill if group => record.kill(now),

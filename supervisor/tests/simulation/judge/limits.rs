@@ -34,25 +34,29 @@ impl Judge {
             worker.excused |= turn.before.1;
         }
         self.check_wanted(state, &turn)?;
+        self.check_removed(state)?;
         self.check_actives()?;
         self.check_blame()?;
         self.check_overdue()
     }
 
     fn check_wanted(&mut self, state: &State, turn: &Turn) -> Result<(), Broken> {
-        for (index, (known, worker)) in self.workers.iter_mut().zip(&state.workers).enumerate() {
+        for (index, (known, name)) in self.workers.iter_mut().zip(&self.names).enumerate() {
             let order = turn.command.as_ref().filter(|operator| operator.worker == index);
             let target = order.and_then(|operator| operator.command.target());
             let carried_out = target.is_some() && !turn.refused;
-            let may_be = worker.wanted == known.wanted && !carried_out || Some(worker.wanted) == target;
+            let worker = state.workers.iter().find(|worker| worker.name == *name);
+            let wanted = worker.map_or(Wanted::Removed, |worker| worker.wanted);
             demand!(
-                may_be,
-                "{} is wanted {:?} but was to be {:?}",
-                worker.name,
-                worker.wanted,
+                wanted == known.wanted && !carried_out || Some(wanted) == target,
+                "{name} is wanted {wanted:?} but was to be {:?}",
                 target.unwrap_or(known.wanted)
             );
-            known.wanted = worker.wanted;
+            known.wanted = wanted;
+            if worker.is_none() {
+                // Should it come again, it comes as a new one.
+                known.last_spawn = None;
+            }
         }
         for index in &turn.spawned {
             demand!(
@@ -60,6 +64,21 @@ impl Judge {
                 "spawns {}, which is not wanted",
                 self.names[*index]
             );
+        }
+        Ok(())
+    }
+
+    /// Who was removed leaves, is shown until then, and is forgotten then.
+    fn check_removed(&self, state: &State) -> Result<(), Broken> {
+        for (index, name) in self.names.iter().enumerate() {
+            if self.workers[index].wanted != Wanted::Removed {
+                continue;
+            }
+            let stays = self.siblings(index).find(|(_, record)| record.asked.is_none());
+            demand!(stays.is_none() || self.gone, "{name} was removed, but nobody has told {stays:?}");
+            let shown = state.workers.iter().any(|worker| worker.name == *name);
+            let lives = self.siblings(index).next().is_some();
+            demand!(shown == lives || self.gone, "{name} was removed; lives: {lives}, shown: {shown}");
         }
         Ok(())
     }
@@ -105,17 +124,14 @@ impl Judge {
 
     /// Once all has been calm for long enough for everything to recover.
     pub(crate) fn all_is_well(&self, state: &State) -> Result<(), Broken> {
-        for (index, (known, worker)) in self.workers.iter().zip(&state.workers).enumerate() {
-            let running = worker.running().is_some();
+        for (index, (known, name)) in self.workers.iter().zip(&self.names).enumerate() {
+            let worker = state.workers.iter().find(|worker| worker.name == *name);
+            let main = worker.map(|worker| &worker.main);
+            let running = worker.is_some_and(|worker| worker.running().is_some());
             let ought = known.wanted == Wanted::Running && !known.excused;
-            demand!(running || !ought, "{} does not come back: {:?}", worker.name, worker.main);
+            demand!(running || !ought, "{name} does not come back: {main:?}");
             let left = self.siblings(index).count();
-            demand!(
-                known.wanted == Wanted::Running || left == 0,
-                "{} does not go: {:?}",
-                worker.name,
-                worker.main
-            );
+            demand!(known.wanted == Wanted::Running || left == 0, "{name} does not go: {main:?}");
         }
         self.nobody_waits()
     }

@@ -11,7 +11,9 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
     words::Role,
 };
-use bulkhead_supervisor::step::{Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER};
+use bulkhead_supervisor::step::{
+    self, Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What is broken.
@@ -35,6 +37,8 @@ struct Known {
     excused: bool,
     /// Parked, and not spawned since.
     parked: bool,
+    /// The last generation that an operator wanted to leave.
+    dismissed: Generation,
     last_spawn: Option<u64>,
     /// Spawns for which nothing speaks but persistence.
     unexcused: Vec<u64>,
@@ -81,23 +85,29 @@ fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Judge {
-    pub(crate) fn new(policy: Policy, specs: &[Spec]) -> Self {
-        let known = |spec: &Spec| Known {
+impl Known {
+    fn new(spec: &Spec, wanted: Wanted) -> Self {
+        Self {
             role: spec.role,
             stop_timeout: ms(spec.stop_timeout),
-            wanted: Wanted::Running,
+            wanted,
             barred: false,
             excused: false,
             parked: false,
+            dismissed: Generation(0),
             last_spawn: None,
             unexcused: Vec::new(),
             committed: Seq(0),
             head: Seq(0),
-        };
+        }
+    }
+}
+
+impl Judge {
+    pub(crate) fn new(policy: Policy, specs: &[Spec]) -> Self {
         Self {
             policy,
-            workers: specs.iter().map(known).collect(),
+            workers: specs.iter().map(|spec| Known::new(spec, Wanted::Running)).collect(),
             names: specs.iter().map(|spec| spec.name.clone()).collect(),
             records: BTreeMap::new(),
             turn: Turn::default(),
@@ -117,8 +127,10 @@ impl Judge {
         self.gone
     }
 
-    pub(crate) fn is_excused(&self, worker: usize) -> bool {
-        self.workers[worker].excused
+    /// The workers that nobody can expect to run.
+    pub(crate) fn excused(&self) -> Vec<String> {
+        let named = self.names.iter().zip(&self.workers);
+        named.filter(|(_, worker)| worker.excused).map(|(name, _)| name.clone()).collect()
     }
 
     fn living(&self) -> impl Iterator<Item = (Generation, &Record)> {
@@ -151,6 +163,8 @@ impl Judge {
             Event::BadFrame { generation, .. } => self.offends(*generation),
             Event::Died { generation, exit, post_mortem } => self.died(*generation, *exit, post_mortem),
             Event::Command { client, command } => self.command(client.0, command),
+            Event::Left { client } => drop(self.clients.remove(&client.0)),
+            Event::Configured { policy, specs } => self.configured(policy, specs),
             Event::StopSignal { .. } => {
                 self.signals += 1;
                 self.stopping.get_or_insert(now.lived);
@@ -227,20 +241,51 @@ impl Judge {
         let hopeless = record.foreign || exit == Exit::Code(78);
         let wanted = self.stopping.is_none() && worker.wanted == Wanted::Running;
         worker.excused |= hopeless;
-        worker.barred |= hopeless && wanted && alone && (record.foreign || !asked);
+        // How one died that was to be replaced says nothing about the next.
+        let counts = generation > worker.dismissed;
+        worker.barred |= hopeless && wanted && alone && counts && (record.foreign || !asked);
     }
 
-    fn command(&mut self, client: u64, command: &bulkhead_supervisor::step::Command) {
+    /// What began under the former configuration may end so.
+    fn configured(&mut self, policy: &Policy, specs: &[Spec]) {
+        self.policy = policy.clone();
+        for worker in &mut self.workers {
+            worker.unexcused.clear();
+        }
+        for spec in specs {
+            self.allow(spec);
+        }
+    }
+
+    fn allow(&mut self, spec: &Spec) {
+        if let Some(index) = self.names.iter().position(|name| *name == spec.name) {
+            let worker = &mut self.workers[index];
+            worker.stop_timeout = worker.stop_timeout.max(ms(spec.stop_timeout));
+        }
+    }
+
+    fn command(&mut self, client: u64, command: &step::Command) {
         self.clients.insert(client, self.now.lived);
-        self.turn.command = Operator::new(client, command, &self.names);
-        match &self.turn.command {
-            Some(Operator { worker, command: Command::Start | Command::Stop | Command::Restart, .. }) => {
-                let worker = &mut self.workers[*worker];
-                self.turn.before = (worker.barred, worker.excused);
-                worker.unexcused.clear();
-                (worker.barred, worker.excused) = (false, false);
+        if let step::Command::Add(spec) = command {
+            if !self.names.contains(&spec.name) {
+                self.names.push(spec.name.clone());
+                self.workers.push(Known::new(spec, Wanted::Removed));
             }
-            Some(Operator { command: Command::Fault, .. }) | None => {}
+            self.allow(spec);
+        }
+        let last = self.records.keys().next_back().copied().unwrap_or_default();
+        self.turn.command = Operator::new(client, command, &self.names);
+        let Some(Operator { worker, command, .. }) = self.turn.command else { return };
+        let worker = &mut self.workers[worker];
+        // To add one that is there changes nothing, nor does a command to one that is not.
+        let meets = (command == Command::Add) == (worker.wanted == Wanted::Removed);
+        if command != Command::Fault && meets {
+            self.turn.before = (worker.barred, worker.excused);
+            worker.unexcused.clear();
+            (worker.barred, worker.excused) = (false, false);
+        }
+        if command.dismisses() {
+            worker.dismissed = last;
         }
     }
 }
