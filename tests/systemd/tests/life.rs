@@ -21,6 +21,22 @@ pub(super) fn stopped_and_started() {
     load.end(&machine);
 }
 
+pub(super) fn reloaded() {
+    let machine = started();
+    let before = machine.show("MainPID");
+    let load = Load::on(&machine);
+    machine.must("sed -i 's/^limit = 10/limit = 5/' /etc/bulkhead/bulkhead.toml");
+    machine.must("systemctl reload bulkhead.service");
+    assert!(machine.must("journalctl -o cat BULKHEAD_EVENT=reloaded").contains("restart.limit"));
+
+    machine.must("echo 'nonsense = 1' >>/etc/bulkhead/bulkhead.toml");
+    assert_ne!(machine.run("systemctl reload bulkhead.service").code, Some(0), "a bad file is refused");
+    assert!(machine.must("journalctl -o cat BULKHEAD_EVENT=reload_failed").contains("nonsense"));
+    assert!(is_active(&machine) && machine.show("MainPID") == before, "the running configuration stays");
+    load.goes_on(&machine);
+    load.end(&machine);
+}
+
 pub(super) fn upgraded() {
     let machine = started();
     let load = Load::on(&machine);

@@ -10,6 +10,7 @@ use crate::{machine::Machine, package};
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("journal_and_status_tell_of_a_segfault_and_of_a_panic", story::of_a_segfault_and_of_a_panic),
     ("stopped_and_started_under_load_it_refuses_nobody_and_loses_nothing", life::stopped_and_started),
+    ("reloaded_with_a_good_and_a_bad_file_it_goes_on", life::reloaded),
     ("upgraded_under_load_it_refuses_nobody_and_loses_nothing", life::upgraded),
     ("a_supervisor_that_does_not_answer_is_replaced", life::frozen),
     ("a_configuration_that_cannot_work_is_not_tried_again", life::misconfigured),
