@@ -124,13 +124,13 @@ pub fn reload(json: bool, socket: Option<&Path>) -> ExitCode {
         Ok(told) => told,
         Err(failure) => return failure.tell(json),
     };
-    if json {
-        say(&output::json(&serde_json::json!({ "changes": reply.changes })));
+    let said = if json {
+        say(&output::json(&serde_json::json!({ "changes": reply.changes })))
     } else {
-        say(&lines(&reply.text));
-    }
+        say(&lines(&reply.text))
+    };
     let failed = reply.changes.into_iter().flatten().any(|change| change.how == How::Failed);
-    if failed { FAILED.into() } else { ExitCode::SUCCESS }
+    if failed { FAILED.into() } else { said }
 }
 
 /// `bulkhead restart`, `stop`, `start` and `fault`.
