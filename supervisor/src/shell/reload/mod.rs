@@ -74,7 +74,9 @@ impl Shell {
     fn end(&mut self, reply: Option<ReplyTo>, answer: Reply) {
         self.notifier.reloaded();
         // A client that has left needs no reply.
-        let _ = reply.map(|reply| reply.send(answer));
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
     }
 
     /// A plan that is safe for where it wants to listen may be unsafe for where the service does listen until it is started
@@ -104,7 +106,7 @@ impl Shell {
             match change {
                 Change::Setting(setting) => reload.done.push(row::of_setting(setting, &log)),
                 Change::Worker(name, change) => {
-                    drop(reload.waiting.insert(self.new_client(), (name, change)))
+                    reload.waiting.insert(self.new_client(), (name, change));
                 }
             }
         }
