@@ -1,7 +1,8 @@
-//! Where in its client's bytes a connection is, and the one thing in them that hyper would let pass: a head with both
+//! Where in its client's bytes a connection is, and what in them hyper should not let pass: above all a head with both
 //! `Content-Length` and `Transfer-Encoding`, by which proxies have been led to see other requests than the server behind
 //! them (RFC 9112, 6.1 and 11.2). hyper drops the length silently, so that no handler could tell; here the head is
-//! spoilt, so that hyper itself refuses it with 400 and ends the connection.
+//! spoilt, so that hyper itself refuses it with 400 and ends the connection. So are trailers whose lines end in a line
+//! feed alone, about whose end opinions differ.
 //!
 //! Only as much is read as is needed to know where the next head begins. It need agree with hyper on what hyper accepts
 //! alone: at anything else the connection ends.
@@ -17,7 +18,12 @@ enum Next {
     ChunkSize,
     /// To a chunk and its line end; so many bytes are left.
     Chunk(u64),
-    Trailer,
+    /// To a trailer, or to the blank line that ends them if none has begun.
+    Trailer {
+        begun: bool,
+    },
+    /// To a head that was refused.
+    Refused,
 }
 
 /// Follows the messages of one connection.
@@ -43,12 +49,16 @@ impl Framing {
 
     /// Whether the next byte belongs to a head that has begun.
     pub(super) const fn in_head(&self) -> bool {
-        matches!(self.next, Next::Header) || matches!(self.next, Next::Request) && !self.line.is_empty()
+        match self.next {
+            Next::Request => !self.line.is_empty(),
+            Next::Header | Next::Refused => true,
+            Next::Fixed(_) | Next::ChunkSize | Next::Chunk(_) | Next::Trailer { .. } => false,
+        }
     }
 
     /// Whether the next byte belongs to a body.
     pub(super) const fn in_body(&self) -> bool {
-        !matches!(self.next, Next::Request | Next::Header)
+        !matches!(self.next, Next::Request | Next::Header | Next::Refused)
     }
 
     /// Follows the bytes that came.
@@ -57,7 +67,8 @@ impl Framing {
             let taken = match self.next {
                 Next::Fixed(left) => self.skip(left, bytes.len(), Next::Fixed),
                 Next::Chunk(left) => self.skip(left, bytes.len(), Next::Chunk),
-                Next::Request | Next::Header | Next::ChunkSize | Next::Trailer => self.line(bytes),
+                Next::Request | Next::Header | Next::ChunkSize | Next::Trailer { .. } => self.line(bytes),
+                Next::Refused => end_at_once(bytes),
             };
             bytes = bytes.get_mut(taken..).unwrap_or_default();
         }
@@ -100,29 +111,47 @@ impl Framing {
     /// # Errors
     /// When the head must be refused.
     fn understand(&mut self, line: &[u8]) -> Result<(), Refused> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (line, whole) = line.strip_suffix(b"\r").map_or((line, false), |line| (line, true));
         match self.next {
             Next::Request if line.is_empty() => {}
             Next::Request => self.next = Next::Header,
             Next::Header if line.is_empty() => self.end_head(),
             Next::Header => return self.header(line),
             Next::ChunkSize => match hexadecimal(line) {
-                0 => self.next = Next::Trailer,
+                0 => self.next = Next::Trailer { begun: false },
                 size => self.next = Next::Chunk(size.saturating_add(2)),
             },
-            Next::Trailer if line.is_empty() => self.end_message(),
-            Next::Trailer | Next::Fixed(_) | Next::Chunk(_) => {}
+            // hyper first takes a line feed alone for a part of the trailer, and then, at the end, for the end of a line:
+            // who goes by the latter sees a message's end where hyper sees none.
+            Next::Trailer { .. } if !whole => {
+                self.next = Next::Trailer { begun: true };
+                return Err(Refused);
+            }
+            Next::Trailer { begun: false } if line.is_empty() => self.end_message(),
+            Next::Trailer { .. } => self.next = Next::Trailer { begun: false },
+            Next::Fixed(_) | Next::Chunk(_) | Next::Refused => {}
         }
         Ok(())
     }
 
     fn header(&mut self, line: &[u8]) -> Result<(), Refused> {
         if let Some(value) = value_of(line, b"content-length:") {
-            self.length = Some(decimal(value).ok_or(Refused)?);
+            self.length = decimal(value);
+            self.refuse_if(self.length.is_none() || self.chunked)
         } else if value_of(line, b"transfer-encoding:").is_some() {
             self.chunked = true;
+            self.refuse_if(self.length.is_some())
+        } else {
+            Ok(())
         }
-        if self.chunked && self.length.is_some() { Err(Refused) } else { Ok(()) }
+    }
+
+    fn refuse_if(&mut self, wrong: bool) -> Result<(), Refused> {
+        if !wrong {
+            return Ok(());
+        }
+        self.next = Next::Refused;
+        Err(Refused)
     }
 
     fn end_head(&mut self) {
@@ -139,8 +168,14 @@ impl Framing {
     }
 }
 
-/// A head that hyper must not see as it is.
+/// A line that hyper must not see as it is.
 struct Refused;
+
+/// What follows a line that was spoilt: hyper looks at a head that comes in pieces again only at its end.
+fn end_at_once(bytes: &mut [u8]) -> usize {
+    bytes.fill(b'\n');
+    bytes.len()
+}
 
 fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (found, value) = line.split_at_checked(name.len())?;
@@ -203,6 +238,22 @@ mod tests {
             assert_follows(&format!("{good}{POST}{both}"), (1, 1));
         }
         assert_follows(&format!("{good}{POST}x-{length}{chunked}\r\n0\r\n\r\n"), (2, 0));
+    }
+
+    #[test]
+    fn nothing_behind_a_spoilt_head_is_seen() {
+        let mut bytes = format!("{POST}content-length: x\r\n\r\nGET / HTTP/1.1\r\n\r\n").into_bytes();
+        Framing::new().follow(&mut bytes);
+        assert!(bytes.ends_with(&[b"\0".as_slice(), &[b'\n'; 20]].concat()));
+    }
+
+    #[test]
+    fn trailers_with_bare_line_feeds_are_spoilt_and_end_where_hyper_ends_them() {
+        let chunked = format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n");
+        for (trailers, spoilt) in [("\n\r\n", 1), ("a: b\n\n\r\n", 2), ("a: b\r\n\nGET / HTTP/1.1\r\n", 1)] {
+            assert_follows(&format!("{chunked}{trailers}"), (0, spoilt));
+            assert_follows(&format!("{chunked}{trailers}\r\n"), (1, spoilt));
+        }
     }
 
     #[test]

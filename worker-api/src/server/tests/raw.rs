@@ -101,6 +101,33 @@ async fn a_request_with_both_lengths_is_refused_and_what_it_might_smuggle_is_not
 }
 
 #[tokio::test]
+async fn a_head_that_is_found_wrong_when_its_last_piece_comes_is_answered_at_once() {
+    let peer = Peer::new();
+    let mut client = connect(&peer.socket).await;
+    let whole = NEXT.replace("connection: close\r\n", "");
+    let begun = post("content-length: 2\r\n", "");
+    client.write_all(format!("{whole}{}", begun.trim_end()).as_bytes()).await.unwrap();
+    // Once the first is answered, the second is looked at.
+    let mut status = [0; 12];
+    client.read_exact(&mut status).await.unwrap();
+    client.write_all(b"\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert!(text.contains("HTTP/1.1 400"), "{text}");
+}
+
+#[tokio::test]
+async fn trailers_with_bare_line_feeds_are_refused_and_hide_no_request() {
+    let peer = Peer::new();
+    for trailers in ["\n", "a: b\n\n", "a: b\n\r\n"] {
+        let chunked =
+            post("transfer-encoding: chunked\r\n", &format!("18\r\n{EVENT}\r\n0\r\n{trailers}{NEXT}"));
+        assert_eq!(peer.statuses(chunked.as_bytes()).await, [400], "{trailers:?}");
+    }
+    assert_eq!(peer.rig.pending().0.len(), 0);
+}
+
+#[tokio::test]
 async fn a_body_with_bad_chunks_is_refused_and_ends_the_connection() {
     let peer = Peer::new();
     for body in
