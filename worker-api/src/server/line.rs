@@ -110,7 +110,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
                 self.pulse.unblock();
                 taken
             }
-            (Poll::Ready(_), _) => taken,
+            // What no longer speaks HTTP has its own patience, and nothing of it is to be understood.
+            (Poll::Ready(_), _) | (Poll::Pending, Phase::Upgraded) => taken,
             (Poll::Pending, Phase::Blocked) => self.lose_patience(cx),
             (Poll::Pending, _) => {
                 self.pulse.enter(Phase::Blocked);
