@@ -36,7 +36,8 @@ pub struct Settings {
 pub struct Limits {
     /// The most connections at once, from 1.
     pub max_connections: u32,
-    /// The most connections at once from one IP address; 0 stands for no such limit. Unix sockets have no addresses.
+    /// The most connections at once from one IP address, this machine's own excepted; 0 stands for no such limit. Unix
+    /// sockets have no addresses.
     pub max_connections_per_address: u32,
     /// How long a request may take, its body's arrival included, in milliseconds.
     pub request_timeout_ms: u64,

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub(crate) struct Limits {
     /// The most connections at once. Each costs an fd, and some 20 KiB at least.
     pub(crate) connections: usize,
-    /// The most connections of one address; of Unix sockets' clients, which have none, as many as there are places.
+    /// The most connections of one address; of this machine's own clients, and of Unix sockets', as many as there are
+    /// places.
     pub(crate) per_address: usize,
     /// How long a connection may be idle between requests.
     pub(crate) idle: Duration,

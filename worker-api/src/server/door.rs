@@ -93,7 +93,7 @@ impl Door {
                 }
             };
             self.in_trouble = false;
-            let origin = address.map(Origin::new);
+            let origin = address.and_then(Origin::of);
             let place = tokio::select! {
                 biased;
                 place = self.places.find(origin) => place,

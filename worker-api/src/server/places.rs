@@ -1,4 +1,5 @@
-//! Places for connections: so many in all, so many an address.
+//! Places for connections: so many in all, so many an address. This machine's own clients have no limit of their own: a
+//! reverse proxy among them speaks for many.
 //!
 //! When there is none left for a newcomer, the connection whose client has kept us waiting longest makes room: idle ones
 //! first, then those that crawl. So neither forgotten connections nor thousands of slow uploads keep a reader out.
@@ -27,10 +28,12 @@ const GRACE: Duration = Duration::from_millis(100);
 pub(super) struct Origin(IpAddr);
 
 impl Origin {
-    pub(super) fn new(address: IpAddr) -> Self {
+    /// None for this machine itself.
+    pub(super) fn of(address: IpAddr) -> Option<Self> {
         match address.to_canonical() {
-            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
-            v4 @ IpAddr::V4(_) => Self(v4),
+            local if local.is_loopback() => None,
+            IpAddr::V6(v6) => Some(Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())),
+            v4 @ IpAddr::V4(_) => Some(Self(v4)),
         }
     }
 }

@@ -177,7 +177,7 @@ async fn who_waits_for_us_is_never_closed_for_it() {
 }
 
 fn address(last: u8) -> Option<Origin> {
-    Some(Origin::new([192, 0, 2, last].into()))
+    Origin::of([192, 0, 2, last].into())
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,10 +240,17 @@ async fn an_address_has_its_own_limit_within_which_its_connections_make_room_for
 
 #[test]
 fn an_ipv6_host_is_its_network_and_a_mapped_address_is_an_ipv4_one() {
-    let origin = |text: &str| Origin::new(text.parse().unwrap());
+    let origin = |text: &str| Origin::of(text.parse().unwrap());
     assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:0:0:1"));
     assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
     assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
+}
+
+#[test]
+fn this_machine_has_no_limit_of_its_own_for_a_proxy_on_it_speaks_for_many() {
+    for local in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(Origin::of(local.parse().unwrap()), None, "{local}");
+    }
 }
 
 #[tokio::test]
