@@ -64,6 +64,24 @@ fn a_bad_token_file_fails_the_start_of_a_generation_with_a_clear_error() {
 }
 
 #[test]
+fn an_api_that_finds_no_token_at_its_start_is_tried_again_until_the_file_is_mended() {
+    let bulkhead = home(TOKEN).start();
+    let path = bulkhead.home().path("token");
+    let mut story = bulkhead.log().from_now();
+    for content in [None, Some("short")] {
+        let _ = std::fs::remove_file(&path);
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        bulkhead.signal_worker(bulkhead.pid_of("api"), process::Signal::SIGKILL);
+        story.wait_for("a line that says why", |line| line.raw().contains("token file"));
+        std::fs::write(&path, TOKEN).unwrap();
+        story.wait_for_worker("worker_activated", "api");
+        assert_eq!(status(&bulkhead, TOKEN), 202);
+    }
+}
+
+#[test]
 fn the_token_is_in_no_environment_argument_log_or_report() {
     let bulkhead = home(TOKEN).start();
     assert_eq!((status(&bulkhead, TOKEN), status(&bulkhead, &TOKEN.replace('-', "_"))), (202, 401));

@@ -66,14 +66,16 @@ impl Failure {
         match self {
             Self::Settings(_)
             | Self::Fds(_)
-            | Self::Token(_)
             | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. })) => {
                 ExitCode::from(EXIT_CONFIG)
             }
-            // A lack of memory or fds may pass.
-            Self::Link(_) | Self::Pipe(_) | Self::Ungreeted | Self::Io(_) | Self::Broken(_) => {
-                ExitCode::FAILURE
-            }
+            // A lack of memory or fds may pass, and each generation reads the token file anew.
+            Self::Link(_)
+            | Self::Token(_)
+            | Self::Pipe(_)
+            | Self::Ungreeted
+            | Self::Io(_)
+            | Self::Broken(_) => ExitCode::FAILURE,
         }
     }
 }

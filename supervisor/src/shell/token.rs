@@ -7,14 +7,14 @@ use std::{io, os::fd::OwnedFd, path::Path};
 /// Opens the file, which must be a regular one: a pipe would be empty for the next generation.
 ///
 /// # Errors
-/// When it cannot be read, which is a matter of configuration.
+/// When it cannot be read. No matter of configuration alone: a file that is being replaced is there again soon.
 pub(super) fn open(path: &Path) -> Result<OwnedFd, SpawnError> {
     let wrong = |why: &dyn std::fmt::Display| SpawnError {
         text: format!(
             "the token file {} {why}; it is named by api.token_file or is systemd's credential",
             path.display()
         ),
-        config: true,
+        config: false,
     };
     let unreadable = |error| wrong(&format_args!("cannot be read: {}", io::Error::from(error)));
     // What is no file must not be waited for.
@@ -33,12 +33,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         let absent = open(&file).unwrap_err();
-        assert!(absent.config && absent.text.contains(&file.display().to_string()), "{absent:?}");
+        assert!(!absent.config && absent.text.contains(&file.display().to_string()), "{absent:?}");
         std::fs::write(&file, "secret").unwrap();
         open(&file).unwrap();
         for path in [folder.path(), Path::new("/dev/null")] {
             let error = open(path).unwrap_err();
-            assert!(error.config && error.text.contains("no regular file"), "{error:?}");
+            assert!(!error.config && error.text.contains("no regular file"), "{error:?}");
         }
     }
 }
