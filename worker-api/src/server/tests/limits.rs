@@ -10,7 +10,8 @@ use crate::{
     },
     testing::Rig,
 };
-use axum::extract::Request;
+use axum::{extract::Request, http::StatusCode, response::IntoResponse};
+use hyper_util::rt::TokioIo;
 use tokio::io::{DuplexStream, duplex};
 
 /// What a socket's own buffers would hold, in bytes.
@@ -40,7 +41,8 @@ impl Hall {
         let rig = Rig::new();
         let own = Router::new()
             .route("/large", get(async || vec![b'x'; 1 << 20]))
-            .route("/hang", get(std::future::pending::<()>));
+            .route("/hang", get(std::future::pending::<()>))
+            .route("/echo", get(echo));
         let router = crate::routes::router(own, rig.bulkhead.clone());
         let front = Front::new(router, Generation(1), &LIMITS);
         let listener = Listener::new(OwnedFd::from(socket())).unwrap();
@@ -57,6 +59,17 @@ impl Hall {
     fn connect(&self) -> DuplexStream {
         self.serve(self.door.places.take(None))
     }
+}
+
+/// Ends HTTP: sends more than a client takes that does not read, and then whatever it hears.
+async fn echo(request: Request) -> impl IntoResponse {
+    tokio::spawn(async {
+        let mut stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+        stream.write_all(&[b'x'; 64 * BUFFER]).await.unwrap();
+        let (mut heard, mut said) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut heard, &mut said).await;
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "echo")])
 }
 
 async fn say(client: &mut DuplexStream, text: &str) {
@@ -174,6 +187,23 @@ async fn who_waits_for_us_is_never_closed_for_it() {
     say(&mut client, "GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let (text, second) = ending(client, start).await;
     assert!(text.starts_with("HTTP/1.1 408") && second == 30, "{second}: {text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_no_longer_speaks_http_is_neither_timed_nor_understood() {
+    let hall = Hall::new();
+    let mut client = hall.connect();
+    say(&mut client, "GET /echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    sleep(Duration::from_secs(100)).await;
+    let mut piece = vec![0; 64 * BUFFER];
+    client.read_exact(&mut piece).await.unwrap();
+    let spoilt_in_http = "POST / HTTP/1.1\r\ncontent-length: x\r\n";
+    say(&mut client, spoilt_in_http).await;
+    sleep(Duration::from_secs(100)).await;
+    let mut text = String::new();
+    while !text.ends_with(spoilt_in_http) {
+        text.push(client.read_u8().await.unwrap().into());
+    }
 }
 
 fn address(last: u8) -> Option<Origin> {
