@@ -163,10 +163,7 @@ pub fn man(directory: &Path) -> ExitCode {
 
 /// The reply to a command that was carried out, and the connection on which more may follow.
 fn ask(command: Command, socket: Option<&Path>) -> Result<(Reply, Connection), Failure> {
-    // A configuration that cannot be read must not keep the operator from a supervisor that runs.
-    let state_dir = config::load(None, &any_variable)
-        .map_or_else(|_| "bulkhead-state".into(), |(plan, _)| plan.state_dir);
-    let places = control::paths::client(socket, &variable, &state_dir);
+    let places = control::paths::client(socket, &variable, &config::state_dir(&any_variable));
     let mut connection = Connection::open(&places)?;
     let reply = connection.ask(command)?;
     if reply.outcome == Ended::Done { Ok((reply, connection)) } else { Err(reply.into()) }

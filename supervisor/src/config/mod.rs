@@ -59,7 +59,14 @@ impl fmt::Display for Source {
 /// All that is wrong, at once.
 pub fn load(option: Option<&Path>, variable: Variable<'_>) -> Result<(Plan, Source), Diagnosis> {
     let (plan, diagnosis, _) = read(option, variable);
-    plan.map(|plan| (plan, diagnosis.source.clone())).ok_or(diagnosis)
+    if diagnosis.ok() { Ok((plan, diagnosis.source)) } else { Err(diagnosis) }
+}
+
+/// Where state is kept by the configuration that [`load`] finds, as far as it is understood: an operator whose file has a
+/// mistake must still reach the supervisor that runs.
+#[must_use]
+pub fn state_dir(variable: Variable<'_>) -> PathBuf {
+    read(None, variable).0.state_dir
 }
 
 /// As [`load`]; looks also at what can be looked at without running: programs, directories, the token. There is a plan
@@ -67,11 +74,11 @@ pub fn load(option: Option<&Path>, variable: Variable<'_>) -> Result<(Plan, Sour
 #[must_use]
 pub fn check(option: Option<&Path>, variable: Variable<'_>, executable: &Path) -> (Option<Plan>, Diagnosis) {
     let (plan, mut diagnosis, notes) = read(option, variable);
-    if let Some(plan) = &plan {
-        survey::survey(plan, &notes, variable, executable);
+    if diagnosis.ok() {
+        survey::survey(&plan, &notes, variable, executable);
         diagnosis.problems.extend(notes.problems());
     }
-    (plan.filter(|_| diagnosis.ok()), diagnosis)
+    (Some(plan).filter(|_| diagnosis.ok()), diagnosis)
 }
 
 /// Reads a configuration's text.
@@ -80,10 +87,11 @@ pub fn check(option: Option<&Path>, variable: Variable<'_>, executable: &Path) -
 /// All that is wrong, in the order of the text.
 pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Plan, Diagnosis> {
     let (plan, diagnosis, _) = understand(text.to_owned(), source, overrides);
-    plan.ok_or(diagnosis)
+    if diagnosis.ok() { Ok(plan) } else { Err(diagnosis) }
 }
 
-fn read(option: Option<&Path>, variable: Variable<'_>) -> (Option<Plan>, Diagnosis, Notes) {
+/// The plan, not to be carried out unless the diagnosis allows it.
+fn read(option: Option<&Path>, variable: Variable<'_>) -> (Plan, Diagnosis, Notes) {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let overrides = overrides(&set);
     let named = option.map(Path::to_owned).or_else(|| set("BULKHEAD_CONFIG").map(PathBuf::from));
@@ -99,7 +107,8 @@ fn read(option: Option<&Path>, variable: Variable<'_>) -> (Option<Plan>, Diagnos
                 refusal.fault.help = Some("the environment variable BULKHEAD_CONFIG names this file".into());
             }
             let problems = vec![Problem::new(refusal.fault, refusal.span)];
-            (None, Diagnosis { source: Source::File(path), text: refusal.text, problems }, Notes::default())
+            let (plan, _, notes) = understand(String::new(), Source::Defaults, &overrides);
+            (plan, Diagnosis { source: Source::File(path), text: refusal.text, problems }, notes)
         }
     }
 }
@@ -116,13 +125,12 @@ fn overrides(set: &dyn Fn(&str) -> Option<OsString>) -> Overrides {
     }
 }
 
-fn understand(text: String, source: Source, overrides: &Overrides) -> (Option<Plan>, Diagnosis, Notes) {
+fn understand(text: String, source: Source, overrides: &Overrides) -> (Plan, Diagnosis, Notes) {
     let notes = Notes::default();
     let (table, errors) = DeTable::parse_recoverable(&text);
     let plan = sections::plan(Section::root(table.get_ref(), &notes), overrides, &notes);
     syntax::note(&text, &errors, &notes);
     let problems = notes.problems();
-    let plan = Some(plan).filter(|_| problems.is_empty());
     (plan, Diagnosis { source, text, problems }, notes)
 }
 

@@ -50,7 +50,7 @@ fn the_commented_default_configuration_says_what_the_defaults_are() {
         })
         .collect();
     let (plan, diagnosis, notes) = understand(shown, Source::Defaults, &Overrides::default());
-    assert_eq!(plan.map(|plan| plan.workers.len()), Some(3), "the example of a further worker: {diagnosis}");
+    assert!(diagnosis.ok() && plan.workers.len() == 3, "the example of a further worker: {diagnosis}");
     // The reader knows which keys it asked for, and where those stand that it found.
     let missing =
         |name: &String| notes.find(name).or(notes.find(&name.replace("worker.", "worker[0]."))).is_none();
@@ -221,6 +221,23 @@ fn values_out_of_bounds_are_refused() {
     ] {
         assert!(read(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_mistake_does_not_hide_where_state_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.toml");
+    let dir = |data: Option<&str>| {
+        state_dir(&|name| match name {
+            "BULKHEAD_CONFIG" => Some(file.clone().into_os_string()),
+            "BULKHEAD_STATE_DIR" => data.map(OsString::from),
+            _ => None,
+        })
+    };
+    assert_eq!(dir(Some("/data")), Path::new("/data"), "there is no such file");
+    std::fs::write(&file, "state_dir = \"/one\"\n[api]\nlisten = 5\n[lnk").unwrap();
+    assert_eq!(dir(None), Path::new("/one"));
+    assert_eq!(dir(Some("/data")), Path::new("/data"));
 }
 
 #[test]
