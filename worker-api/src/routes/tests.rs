@@ -157,7 +157,7 @@ async fn what_the_analysis_writes_is_not_trusted() {
     assert_eq!(rig.get("/v1/series/good").await.json()["count"], 1);
     rig.commit(&[("good", r#"{"count":2"#)]);
     assert_eq!(rig.get("/v1/series/good").await.json()["count"], 1, "the last good copy");
-    assert_problem(&rig.get("/v1/series/never").await, 404, "not-found");
+    assert_problem(&rig.get("/v1/series/never").await, 503, "unavailable");
     let list = rig.get("/v1/series").await.json();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
 }
