@@ -96,11 +96,7 @@ impl Framing {
         } else {
             let mut line = std::mem::take(&mut self.line);
             line.extend_from_slice(&bytes[..end]);
-            let refused = self.understand(&line);
-            line.clear();
-            // Its memory is kept for the next head that comes in pieces.
-            self.line = line;
-            refused
+            self.understand(&line)
         };
         if refused.is_err() {
             bytes[end] = 0;
