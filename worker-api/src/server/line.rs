@@ -55,10 +55,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         let (messages, was_in_body) = (self.framing.messages(), self.framing.in_body());
         let length = bytes.len();
         self.framing.follow(bytes);
+        self.pulse.came(self.framing.messages());
         let entered = if self.framing.in_body() {
             let progress = self.progress.saturating_add(length);
             self.progress = if progress < PIECE { progress } else { 0 };
-            was_in_body && progress < PIECE || self.pulse.enter(Phase::Body)
+            was_in_body && progress < PIECE || self.pulse.owes() || self.pulse.enter(Phase::Body)
         } else if self.framing.messages() != messages {
             self.progress = 0;
             self.pulse.enter(Phase::Answering)

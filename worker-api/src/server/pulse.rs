@@ -70,12 +70,17 @@ pub(super) struct Pulse {
     word: AtomicU64,
     /// Whether a request is being answered, whatever the phase.
     turn: AtomicBool,
+    /// How many requests were begun to be answered.
+    begun: AtomicU64,
+    /// How many requests have come whole. A client need not wait for one's answer to send the next.
+    whole: AtomicU64,
 }
 
 impl Pulse {
     /// The pulse of a new connection: idle from now on.
     pub(super) fn new(zero: Instant) -> Self {
-        let pulse = Self { zero, word: AtomicU64::new(0), turn: AtomicBool::new(false) };
+        let (word, begun, whole) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let pulse = Self { zero, word, turn: AtomicBool::new(false), begun, whole };
         pulse.enter(Phase::Idle);
         pulse
     }
@@ -102,9 +107,25 @@ impl Pulse {
         false
     }
 
+    /// So many requests have come whole.
+    pub(super) fn came(&self, requests: u64) {
+        self.whole.store(requests, Ordering::Relaxed);
+    }
+
+    /// Whether a request that has come whole is being answered, so that nobody waits for the client.
+    pub(super) fn owes(&self) -> bool {
+        self.turn.load(Ordering::Relaxed) && self.phase_of_turn() == Phase::Answering
+    }
+
+    /// Whom the request waits for that is being answered.
+    fn phase_of_turn(&self) -> Phase {
+        let has_come = self.begun.load(Ordering::Relaxed) <= self.whole.load(Ordering::Relaxed);
+        if has_come { Phase::Answering } else { Phase::Body }
+    }
+
     /// The client took what was stuck.
     pub(super) fn unblock(&self) {
-        self.enter(if self.turn.load(Ordering::Relaxed) { Phase::Answering } else { Phase::Idle });
+        self.enter(if self.turn.load(Ordering::Relaxed) { self.phase_of_turn() } else { Phase::Idle });
     }
 
     /// Ends the connection, unless something happened on it since that beat.
@@ -125,9 +146,11 @@ pub(super) struct Turn(Arc<Pulse>);
 impl Turn {
     pub(super) fn begin(pulse: &Arc<Pulse>) -> Self {
         pulse.turn.store(true, Ordering::Relaxed);
-        // Otherwise its bytes have told. These came together with a former request's.
-        if pulse.phase() == Phase::Idle {
-            pulse.enter(Phase::Answering);
+        pulse.begun.fetch_add(1, Ordering::Relaxed);
+        // As a rule its bytes have told already. These came together with a former request's, or a later one's.
+        let next = pulse.phase_of_turn();
+        if matches!(pulse.phase(), Phase::Idle | Phase::Head | Phase::Body) && pulse.phase() != next {
+            pulse.enter(next);
         }
         Self(Arc::clone(pulse))
     }

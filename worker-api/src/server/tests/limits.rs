@@ -137,6 +137,28 @@ async fn a_body_that_crawls_is_answered_408_and_ends_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_crawls_behind_another_request_is_no_better_off() {
+    let (hall, start) = (Hall::new(), Instant::now());
+    let mut client = hall.connect();
+    say(&mut client, &format!("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n{UPLOAD}")).await;
+    let (text, second) = ending(client, start).await;
+    assert_eq!((text.matches("HTTP/1.1 408").count(), second), (1, 10), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_crawls_behind_another_request_does_not_cost_that_ones_place() {
+    let hall = Hall::new();
+    let place = hall.door.places.take(None);
+    let pulse = Arc::clone(place.pulse());
+    let mut client = hall.serve(place);
+    say(&mut client, &format!("GET /hang HTTP/1.1\r\nhost: x\r\n\r\n{UPLOAD}")).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(pulse.phase(), Pulsing::Answering);
+    let (text, second) = ending(client, Instant::now()).await;
+    assert!(text.starts_with("HTTP/1.1 408") && second == 29, "{second}: {text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_moves_on_is_waited_for_until_the_request_takes_too_long() {
     let (hall, start) = (Hall::new(), Instant::now());
     let client = hall.connect();
