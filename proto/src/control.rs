@@ -29,6 +29,8 @@ pub enum ToWorker {
     Drain,
     /// Die in this way, at once.
     Fault(FaultKind),
+    /// Append that event, which was set aside, once more, and ask for [`Request::Drop`]; or say why not.
+    Replay(Seq),
     /// The answer to [`FromWorker::Request`] of the same id.
     Answer {
         /// The id that the worker chose.
@@ -89,6 +91,13 @@ pub enum FromWorker {
         /// What to do.
         request: Request,
     },
+    /// The answer to [`ToWorker::Replay`] when nothing was appended.
+    NotReplayed {
+        /// Which event.
+        seq: Seq,
+        /// Why, cut to [`MAX_TEXT`].
+        why: String,
+    },
     /// The next seq to be given out passed a mark: reserve further numbers (see `Marks` in the supervisor).
     SeqMark(u64),
 }
@@ -102,6 +111,13 @@ pub enum Request {
         worker: String,
         /// The kind of fault.
         kind: FaultKind,
+    },
+    /// Remove an event that was set aside.
+    Drop {
+        /// Which one.
+        seq: Seq,
+        /// The number under which it was appended once more, if it was.
+        replayed_as: Option<Seq>,
     },
 }
 
@@ -127,7 +143,7 @@ pub fn allowed(role: Role, phase: Phase, frame: &FromWorker) -> bool {
         FromWorker::Hello { .. } => phase == Phase::Spawned,
         FromWorker::Ready => matches!(phase, Phase::Greeted | Phase::Draining),
         FromWorker::Panicked { .. } => true,
-        FromWorker::Request { .. } | FromWorker::SeqMark(_) => {
+        FromWorker::Request { .. } | FromWorker::NotReplayed { .. } | FromWorker::SeqMark(_) => {
             role == Role::Api && matches!(phase, Phase::Active | Phase::Draining)
         }
     }

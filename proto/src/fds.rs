@@ -61,6 +61,8 @@ names! {
     State = "state",
     /// The status board.
     Board = "board",
+    /// The folder of the events that were set aside, for reading.
+    Quarantine = "quarantine",
     /// The eventfd that wakes a parked analysis.
     Bell = "bell",
 }

@@ -50,7 +50,8 @@ pub struct Entry {
     pub attempts: u32,
     /// The event as it was sent; none if its bytes are no event.
     pub event: Option<Shown>,
-    /// The event's bytes in the ring, in hexadecimal: what a replay appends again.
+    /// The event's bytes in the ring, in hexadecimal: what a replay appends again. Lists leave them out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub bytes: String,
 }
 
@@ -77,6 +78,12 @@ pub struct Shown {
 }
 
 impl Entry {
+    /// The entry as lists show it: without the bytes.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        Self { bytes: String::new(), ..self }
+    }
+
     /// The event's bytes, as they were in the ring. None when the file was tampered with.
     #[must_use]
     pub fn payload(&self) -> Option<Vec<u8>> {
@@ -110,6 +117,12 @@ impl From<OwnedFd> for Folder {
     }
 }
 
+impl From<Folder> for OwnedFd {
+    fn from(folder: Folder) -> Self {
+        folder.0
+    }
+}
+
 impl Folder {
     /// Opens it.
     ///
@@ -118,14 +131,6 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(path, flags, Mode::empty())?))
-    }
-
-    /// Another fd of it, to be handed on.
-    ///
-    /// # Errors
-    /// When there are no fds left.
-    pub fn try_clone(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
     }
 
     /// The events that are set aside, by number. Other files are passed over.
@@ -141,6 +146,21 @@ impl Folder {
         }
         seqs.sort_unstable();
         Ok(seqs)
+    }
+
+    /// The first ones behind `after`, at most so many, without their bytes, and whether there are more. What was removed
+    /// meanwhile or cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn page(&self, after: Seq, most: usize) -> io::Result<(Vec<Entry>, Option<Seq>)> {
+        let mut seqs = self.seqs()?;
+        seqs.retain(|seq| *seq > after);
+        let more = seqs.len() > most;
+        seqs.truncate(most);
+        let next = seqs.last().copied().filter(|_| more);
+        let entries = seqs.into_iter().filter_map(|seq| self.read(seq).ok().flatten()).map(Entry::brief);
+        Ok((entries.collect(), next))
     }
 
     /// One of them; none when it is not (or no longer) there.

@@ -22,6 +22,7 @@ mod logs;
 mod outages;
 mod poison;
 mod properties;
+mod quarantine;
 mod readme;
 mod reload;
 mod state_dir;

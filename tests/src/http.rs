@@ -91,6 +91,14 @@ impl Client {
         received(request.send(body))
     }
 
+    /// Deletes.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        received(self.agent.delete(format!("{}{path}", self.base)).call())
+    }
+
     /// Posts events under an `Idempotency-Key`.
     ///
     /// # Errors

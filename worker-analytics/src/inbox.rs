@@ -96,8 +96,8 @@ impl Inbox {
             Received::Frame(ToWorker::Activate(care)) => Wake::Activate(care),
             Received::Frame(ToWorker::Drain) | Received::Closed => Wake::Drain,
             Received::Frame(ToWorker::Fault(kind)) => Wake::Fault(kind),
-            // We never ask for anything.
-            Received::Frame(ToWorker::Answer { .. }) | Received::Empty => Wake::Work,
+            // We never ask for anything, and append nothing.
+            Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_)) | Received::Empty => Wake::Work,
         })
     }
 }

@@ -13,6 +13,9 @@ use std::hash::Hasher;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Keys that begin so are our own, and no client's.
+pub(crate) const OWN: &str = "__";
+
 /// Says that an answer is that of the first request with this key, and that nothing was done now.
 pub(crate) const REPLAYED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
@@ -27,14 +30,17 @@ pub(crate) fn request(headers: &HeaderMap, form: Form, body: &[u8]) -> Result<Op
     if values.next().is_some() {
         return Err(bad_key("found the header more than once"));
     }
-    let Some(key) = Key::new(value.as_bytes()) else {
+    let Some(key) = Key::new(value.as_bytes()).filter(|key| !key.as_bytes().starts_with(OWN.as_bytes()))
+    else {
         return Err(bad_key(&format!("found {} bytes: {value:?}", value.len())));
     };
     Ok(Some(KeyedRequest { key, digest: digest(form, body) }))
 }
 
 fn bad_key(found: &str) -> Problem {
-    let detail = format!("one Idempotency-Key of 1 to {MAX_KEY} visible ASCII characters is wanted; {found}");
+    let detail = format!(
+        "one Idempotency-Key of 1 to {MAX_KEY} visible ASCII characters is wanted, not beginning with {OWN}; {found}"
+    );
     Problem::new(Kind::BadRequest, detail)
 }
 

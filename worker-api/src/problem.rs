@@ -111,6 +111,11 @@ impl Problem {
         Self { index: Some(index), ..Self::new(Kind::BadEvent, detail) }
     }
 
+    /// What it says to a person.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// Which kind it is.
     #[must_use]
     pub const fn kind(&self) -> Kind {

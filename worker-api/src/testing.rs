@@ -9,6 +9,7 @@ use bulkhead_proto::{
     ids::{Generation, Position, Seq},
     link::{AnalyticsLink, ApiLink, Memory},
     pipe::{self, Receiver, Sender},
+    quarantine::Folder,
     ring::{Consumer, MIN_CAPACITY},
     settings::{self, Settings},
     state_memory::StateMemory,
@@ -34,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) desk: Arc<Desk>,
     /// What the worker says to its supervisor.
     pub(crate) said: Receiver<FromWorker>,
+    /// Where events are that were set aside.
+    pub(crate) folder: tempfile::TempDir,
     front: Front,
     writer: Writer<StateMemory>,
 }
@@ -82,14 +85,22 @@ impl Rig {
         let out = Arc::new(Sender::new(write));
         out.set_nonblocking(true).unwrap();
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
-        let bulkhead =
-            Bulkhead::new(ApiLink::open_within(&memory).unwrap(), settings, token, Arc::clone(&desk), out);
+        let folder = tempfile::tempdir().unwrap();
+        let set_aside = Some(Folder::open(folder.path()).unwrap());
+        let bulkhead = Bulkhead::new(
+            ApiLink::open_within(&memory).unwrap(),
+            settings,
+            token,
+            set_aside,
+            Arc::clone(&desk),
+            out,
+        );
         let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION, &Limits::default());
         let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
         writer.activate();
         let said = Receiver::new(read);
         said.set_nonblocking(true).unwrap();
-        Self { memory, bulkhead, desk, said, front, writer }
+        Self { memory, folder, bulkhead, desk, said, front, writer }
     }
 
     /// Whatever the client does with this, it goes the way of a real request.

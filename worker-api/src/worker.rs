@@ -19,6 +19,7 @@ use bulkhead_proto::{
     fds::{FdError, FdName, Inherited},
     link::{ApiLink, LinkError},
     pipe::{PipeError, Sender, Sent},
+    quarantine::Folder,
     segment::SegmentError,
     settings::{Settings, SettingsError},
     words::{EXIT_CONFIG, FaultKind},
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     out: Arc<Sender<FromWorker>>,
     listener: OwnedFd,
     token: Option<Secret>,
+    set_aside: Option<Folder>,
     link: ApiLink,
 }
 
@@ -104,9 +106,10 @@ impl Worker {
         panic::install(Arc::clone(&out), log.clone());
         let listener = inherited.take(FdName::Listener)?;
         let token = inherited.take_if_given(FdName::Token).map(Secret::read).transpose()?;
+        let set_aside = inherited.take_if_given(FdName::Quarantine).map(Folder::from);
         let link = ApiLink::open(&mut inherited)?;
         allow_many_fds();
-        Ok(Self { settings, log, control, out, listener, token, link })
+        Ok(Self { settings, log, control, out, listener, token, set_aside, link })
     }
 
     /// Serves until told to leave.
@@ -124,7 +127,7 @@ impl Worker {
     }
 
     async fn live(self, own: Router<Bulkhead>) -> Result<(), Failure> {
-        let Self { settings, control, out, listener, token, link, .. } = self;
+        let Self { settings, control, out, listener, token, set_aside, link, .. } = self;
         let budget = Duration::from_millis(settings.stop_timeout_ms) * DRAIN_SHARE.0 / DRAIN_SHARE.1;
         let mut inbox = Inbox::new(control)?;
         let listener = Listener::new(listener)?;
@@ -132,8 +135,8 @@ impl Worker {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
-        let bulkhead = Bulkhead::new(link, settings, token, Arc::clone(&desk), Arc::clone(&out));
-        let front = Front::new(routes::router(own, bulkhead), generation, &limits);
+        let bulkhead = Bulkhead::new(link, settings, token, set_aside, Arc::clone(&desk), Arc::clone(&out));
+        let front = Front::new(routes::router(own, bulkhead.clone()), generation, &limits);
 
         greet(&out)?;
         let mut ready = Some((listener, front));
@@ -149,6 +152,9 @@ impl Worker {
                     server = ready.take().map(start).or(server);
                 }
                 Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
+                Wake::Frame(ToWorker::Replay(seq)) => {
+                    drop(tokio::spawn(bulkhead.clone().replay_for_the_operator(seq)));
+                }
                 Wake::Frame(ToWorker::Fault(kind)) => die(kind, &mut inbox, &desk).await,
                 Wake::Frame(ToWorker::Drain) => break "the supervisor asks for it",
                 Wake::Terminate => break "SIGTERM",
@@ -199,7 +205,7 @@ async fn pass_answers_on(inbox: &mut Inbox, desk: &Desk) {
         match inbox.next().await {
             Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
             Wake::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
-            Wake::Frame(ToWorker::Activate(_) | ToWorker::Drain) | Wake::Terminate => {}
+            Wake::Frame(ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Drain) | Wake::Terminate => {}
             Wake::Closed(_) => pending().await,
         }
     }

@@ -1,11 +1,11 @@
 //! Each command, from its arguments to its exit code.
 
 use super::{
-    Target,
+    Numbered, SetAside, Target,
     failure::{Failure, lines},
     logs,
     output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say},
-    pages,
+    pages, quarantine,
     table::{self, Look},
     watch::{PACE, Watch},
 };
@@ -13,12 +13,13 @@ use crate::{
     config, control,
     control::{
         client::Connection,
-        protocol::{Command, Ended, How, Logs, Reply, Report},
+        protocol::{Command, Ended, How, Logs, Page, Quarantine, Reply, Report},
     },
     log::{self, visible},
     shell,
     told::told,
 };
+use bulkhead_proto::ids::Seq;
 use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -144,6 +145,51 @@ pub fn act(command: impl FnOnce(String) -> Command, target: Target, socket: Opti
         Ok((reply, _)) => say(&visible(&reply.text)),
         Err(failure) => failure.about(worker).tell(json),
     }
+}
+
+/// `bulkhead quarantine`.
+#[must_use]
+pub fn quarantine(what: SetAside, socket: Option<&Path>) -> ExitCode {
+    let (command, json) = match what {
+        SetAside::List { json } => return list_set_aside(json, socket),
+        SetAside::Show(Numbered { seq, json }) => (Quarantine::Show(Seq(seq)), json),
+        SetAside::Replay(Numbered { seq, json }) => (Quarantine::Replay(Seq(seq)), json),
+        SetAside::Drop(Numbered { seq, json }) => (Quarantine::Drop(Seq(seq)), json),
+    };
+    match ask(Command::Quarantine(command), socket) {
+        Ok((Reply { outcome, text, quarantine, .. }, _)) => {
+            match (quarantine.and_then(|page| page.items.into_iter().next()), json) {
+                (Some(entry), true) => say(&serde_json::to_string_pretty(&entry).unwrap_or_default()),
+                (Some(entry), false) => say(&quarantine::show(&entry)),
+                (None, true) => {
+                    say(&output::json(&Answer { outcome, text: &text, worker: None, generation: None }))
+                }
+                (None, false) => say(&visible(&text)),
+            }
+        }
+        Err(failure) => failure.tell(json),
+    }
+}
+
+/// Page by page.
+fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
+    let (mut items, mut after) = (Vec::new(), Seq(0));
+    loop {
+        let page = match ask(Command::Quarantine(Quarantine::List(after)), socket) {
+            Ok((reply, _)) => reply.quarantine,
+            Err(failure) => return failure.tell(json),
+        };
+        let Some(page) = page else { return fail(FAILED, &"the supervisor shows nothing") };
+        items.extend(page.items);
+        match page.next.filter(|next| *next > after) {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    if json {
+        return say(&serde_json::to_string_pretty(&Page { items, next: None }).unwrap_or_default());
+    }
+    say(&quarantine::list(&items))
 }
 
 /// `bulkhead completions`.

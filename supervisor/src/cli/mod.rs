@@ -7,6 +7,7 @@ mod golden;
 mod logs;
 mod output;
 mod pages;
+mod quarantine;
 mod table;
 mod watch;
 
@@ -99,6 +100,13 @@ pub enum Verb {
         /// How: panic, abort, segv, exit, or kill.
         kind: FaultKind,
     },
+    /// Look at events that killed the analysis and were set aside; let them in again, or drop them.
+    #[command(disable_help_subcommand = true)]
+    Quarantine {
+        /// What to do with them.
+        #[command(subcommand)]
+        what: SetAside,
+    },
     /// Print a script by which a shell completes commands and options; `make install` puts it in place.
     Completions {
         /// For this shell.
@@ -109,6 +117,34 @@ pub enum Verb {
         /// Into this directory, which must be there.
         directory: PathBuf,
     },
+}
+
+/// What to do with events that were set aside.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum SetAside {
+    /// List them all, a line each.
+    List {
+        /// As one JSON object: items (as `show --json`, without bytes), next (null).
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one, with its report.
+    Show(Numbered),
+    /// Append it once more as a new event, and forget the old one. Never twice, whoever dies meanwhile.
+    Replay(Numbered),
+    /// Forget it for good.
+    Drop(Numbered),
+}
+
+/// The event that a command is about.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Numbered {
+    /// Its number.
+    pub seq: u64,
+    /// Answer as one JSON object: the event and its report, or outcome and text. So, and on stdout, are failures; the exit
+    /// code is the same.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The worker that a command is about.

@@ -34,7 +34,12 @@ mod tests {
         pages.sort();
         let mut wanted: Vec<std::ffi::OsString> = Cli::command()
             .get_subcommands()
-            .map(|verb| format!("bulkhead-{}.1", verb.get_name()).into())
+            .flat_map(|verb| {
+                let page = format!("bulkhead-{}", verb.get_name());
+                let below = verb.get_subcommands().map(|sub| format!("{page}-{}", sub.get_name()));
+                below.chain([page.clone()]).collect::<Vec<_>>()
+            })
+            .map(|page| format!("{page}.1").into())
             .collect();
         wanted.push("bulkhead.1".into());
         wanted.sort();

@@ -3,6 +3,7 @@
 use bulkhead_proto::{
     control::Outcome,
     ids::{CrashId, Generation, Seq},
+    quarantine::Entry,
     words::{Cause, FaultKind, Role, WorkerState},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,22 @@ pub enum Command {
     /// The last lines of the log: they follow the reply, one JSON object a line, until the supervisor closes the
     /// connection.
     Logs(Logs),
+    /// About events that were set aside.
+    Quarantine(Quarantine),
+}
+
+/// What may be asked about events that were set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Quarantine {
+    /// Those behind this one, a page of them.
+    List(Seq),
+    /// One, with its bytes.
+    Show(Seq),
+    /// Append it once more as a new event, and remove it.
+    Replay(Seq),
+    /// Remove it.
+    Drop(Seq),
 }
 
 impl Command {
@@ -55,7 +72,7 @@ impl Command {
             Self::Start(worker) | Self::Stop(worker) | Self::Restart(worker) | Self::Fault(worker, _) => {
                 Some(worker)
             }
-            Self::Status | Self::Logs(_) | Self::Reload => None,
+            Self::Status | Self::Logs(_) | Self::Quarantine(_) | Self::Reload => None,
         }
     }
 
@@ -63,7 +80,7 @@ impl Command {
     #[must_use]
     pub const fn takes_time(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Reload => true,
+            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Quarantine(_) | Self::Reload => true,
             Self::Status | Self::Fault(..) | Self::Logs(_) => false,
         }
     }
@@ -96,6 +113,9 @@ pub struct Reply {
     /// The generation at work, when the command was about a worker that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
+    /// Events that were set aside, when those were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Box<Page>>,
     /// How things are, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -103,6 +123,18 @@ pub struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<Change>>,
 }
+
+/// A page of events that were set aside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The events.
+    pub items: Vec<Entry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Seq>,
+}
+
+// Its numbers come from JSON, which has no others than finite ones.
+impl Eq for Page {}
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,7 +288,15 @@ impl Reply {
     /// A reply without a report.
     #[must_use]
     pub fn new(outcome: Ended, text: impl Into<String>) -> Self {
-        Self { protocol: PROTOCOL, outcome, text: text.into(), generation: None, report: None, changes: None }
+        Self {
+            protocol: PROTOCOL,
+            outcome,
+            text: text.into(),
+            generation: None,
+            report: None,
+            changes: None,
+            quarantine: None,
+        }
     }
 
     /// What the heart has decided.

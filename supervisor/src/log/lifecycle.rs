@@ -134,7 +134,7 @@ fn quarantined(charge: &Charge) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
         "event {seq} is set aside and will be skipped: {attempts} {generations} died of it, \
-         the last of {cause}{colon}{detail}"
+         the last of {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
     )
 }
 

@@ -11,7 +11,13 @@ use crate::{
     step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Worker, step},
     told::told,
 };
-use bulkhead_proto::{control::ToWorker, cursor::Doing, ids::Generation, pipe::Sent, snapshot::Summary};
+use bulkhead_proto::{
+    control::{Outcome, ToWorker},
+    cursor::Doing,
+    ids::Generation,
+    pipe::Sent,
+    snapshot::Summary,
+};
 use std::{collections::VecDeque, sync::Arc};
 
 impl Shell {
@@ -77,6 +83,10 @@ impl Shell {
                 self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
             }
+            Action::Drop { asker, id, seq, replayed_as } => self.drop_for(asker, id, seq, replayed_as),
+            Action::NotReplayed { seq, why } => {
+                self.answer_replays(seq, &Outcome::Conflict(why.clone()), &why);
+            }
             Action::SetAside(charge) => return self.set_aside(charge),
             Action::KickBells => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),
@@ -125,6 +135,7 @@ impl Shell {
         // Before it is reaped: until then nobody else works in its memory.
         let post_mortem = self.post_mortem(generation);
         let exit: Exit = child.bury();
+        self.abandon_replays(generation);
         self.take(Event::Died { generation, exit, post_mortem });
     }
 
@@ -208,6 +219,7 @@ impl Shell {
             Command::Status => return drop(reply.send(self.status())),
             Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
             Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
+            Command::Quarantine(what) => return self.quarantine(what, reply),
             Command::Start(worker) => step::Command::Start(worker),
             Command::Stop(worker) => step::Command::Stop(worker),
             Command::Restart(worker) => step::Command::Restart(worker),

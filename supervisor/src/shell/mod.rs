@@ -12,6 +12,7 @@ mod output;
 mod reload;
 mod report;
 mod resume;
+mod set_aside;
 mod signals;
 mod spawn;
 mod token;
@@ -123,6 +124,8 @@ struct Shell {
     saving: Option<Saving>,
     quarantine: Arc<Store>,
     setting_aside: Option<Errand<Event>>,
+    /// Those who wait for the replay of an event that was set aside.
+    replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     exit: Option<u8>,
     /// Children of this process that it did not start: of a program that became this one by exec.
     strangers: Strangers,
@@ -162,13 +165,14 @@ impl Shell {
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
+        let quarantine = Arc::new(Store::new(state_dir.quarantine()));
         let spawner = Spawner {
+            quarantine: Arc::clone(&quarantine),
             executable: std::env::current_exe().context("where is this program?")?,
             listener: listener.fd.try_clone()?,
             address: listener.address.clone(),
             filter: log.filter(),
         };
-        let quarantine = Arc::new(Store::new(state_dir.quarantine()));
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
         let (next, marks) = resume::begin(&state_dir, &memory)?;
@@ -197,6 +201,7 @@ impl Shell {
             saving: None,
             quarantine,
             setting_aside: None,
+            replays: Vec::new(),
             exit: None,
             strangers,
             notifier,

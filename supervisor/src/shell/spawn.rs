@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{Listen, Plan, WorkerPlan, plan::program},
     log::worker::Origin,
+    quarantine::Store,
     told::told,
 };
 use anyhow::Context as _;
@@ -30,6 +31,7 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::PathBuf,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 /// Variables that every worker may see: none of them carries a secret.
@@ -51,6 +53,8 @@ pub(super) struct Spawner {
     pub(super) listener: OwnedFd,
     /// Where it listens.
     pub(super) address: Listen,
+    /// What the API may read of the events that were set aside.
+    pub(super) quarantine: Arc<Store>,
     /// The log filter in force.
     pub(super) filter: String,
 }
@@ -137,6 +141,11 @@ impl Spawner {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
                 if let Some(path) = &plan.token {
                     bequest.add(FdName::Token, token::open(path)?);
+                }
+                // Without it, the API works but for this.
+                match self.quarantine.folder() {
+                    Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
+                    Err(error) => tracing::error!("the API cannot show what is set aside: {error:#}"),
                 }
                 memory.bequeath_to_api(&mut bequest).context("shared memory")?;
             }

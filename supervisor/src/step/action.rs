@@ -53,6 +53,24 @@ pub enum Action {
     },
     /// Store an event of the ring and what it is charged with. Answered by `SetAside`; until then no analysis is activated.
     SetAside(Charge),
+    /// Remove an event that was set aside, and answer the worker that asks for it.
+    Drop {
+        /// Who asks.
+        asker: Generation,
+        /// Its request.
+        id: u64,
+        /// Which event.
+        seq: Seq,
+        /// The number under which it was appended once more, if it was.
+        replayed_as: Option<Seq>,
+    },
+    /// Tell those who wait for the replay of that event that it was not.
+    NotReplayed {
+        /// Which event.
+        seq: Seq,
+        /// Why, for people.
+        why: String,
+    },
     /// Wake whoever may be parked on a shared bell: its owner's partner is gone.
     KickBells,
     /// Write one line to the log.

@@ -28,6 +28,10 @@ pub fn next_deadline(state: &State) -> Option<Millis> {
 impl Turn<'_> {
     /// Does what is overdue, apart from launching. One stage a turn: after a jump of time the next stage gets its own span.
     pub(super) fn expire(&mut self) {
+        // A second signal may have ended all in this very turn.
+        if self.state.course == Course::Gone {
+            return;
+        }
         let now = self.now.mono;
         for at in self.state.places() {
             if self.state.expiry(at).is_some_and(|expiry| expiry <= now) {

@@ -36,6 +36,10 @@ impl Turn<'_> {
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
             }
+            FromWorker::Request { id, request: Request::Drop { seq, replayed_as } } => {
+                self.actions.push(Action::Drop { asker: generation, id, seq, replayed_as });
+            }
+            FromWorker::NotReplayed { seq, why } => self.actions.push(Action::NotReplayed { seq, why }),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
         }
     }
@@ -72,6 +76,10 @@ impl Turn<'_> {
                     let text = format!("does not read its answers: the one to its request {id} was dropped");
                     self.log(LogRecord::WorkerWarning { who, text });
                 }
+            }
+            ToWorker::Replay(seq) => {
+                let why = "the API does not read its control pipe: try again".to_owned();
+                self.actions.push(Action::NotReplayed { seq: *seq, why });
             }
             // End of file says the same, and the stop's deadline is set.
             ToWorker::Drain => {}
@@ -110,6 +118,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Ready => "Ready",
         FromWorker::Panicked { .. } => "Panicked",
         FromWorker::Request { .. } => "Request",
+        FromWorker::NotReplayed { .. } => "NotReplayed",
         FromWorker::SeqMark(_) => "SeqMark",
     }
 }

@@ -93,6 +93,10 @@ impl World {
     }
 
     fn request(&mut self) -> FromWorker {
+        if self.prng.percent(20) {
+            let request = Request::Drop { seq: Seq(self.prng.below(100)), replayed_as: None };
+            return FromWorker::Request { id: self.prng.next(), request };
+        }
         let worker = self.prng.pick(&self.names).clone();
         let kind = *self.prng.pick(FaultKind::ALL);
         FromWorker::Request { id: self.prng.next(), request: Request::Fault { worker, kind } }
@@ -201,7 +205,7 @@ impl World {
                 let delay = self.prng.below(30);
                 self.later(delay, Happening::Dies(generation, exit));
             }
-            ToWorker::Fault(_) | ToWorker::Answer { .. } => {}
+            ToWorker::Fault(_) | ToWorker::Answer { .. } | ToWorker::Replay(_) => {}
         }
     }
 

@@ -317,6 +317,7 @@ impl World {
                 self.later(delay, Happening::Event(Event::SetAside { charge, result }));
             }
             Action::Log(record) => self.note(&record),
+            Action::Drop { .. } | Action::NotReplayed { .. } => {}
             Action::Answer { .. } | Action::ReserveSeqs { .. } | Action::KickBells | Action::Exit { .. } => {}
         }
     }

@@ -1,6 +1,7 @@
 //! The handle through which routes, ours and a user's, append events and read state.
 
 mod append;
+mod quarantine;
 mod series;
 mod stats;
 
@@ -9,7 +10,9 @@ pub use bulkhead_proto::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
 use crate::{body::BodyMemory, desk::Desk, token::Secret};
-use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
+use bulkhead_proto::{
+    control::FromWorker, link::ApiLink, pipe::Sender, quarantine::Folder, settings::Settings, status::Status,
+};
 use series::Checked;
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -28,6 +31,7 @@ struct Inner {
     link: ApiLink,
     checked: Checked,
     token: Option<Secret>,
+    set_aside: Option<Folder>,
     body_memory: BodyMemory,
     desk: Arc<Desk>,
     out: Arc<Sender<FromWorker>>,
@@ -42,6 +46,7 @@ impl Bulkhead {
         link: ApiLink,
         settings: Settings,
         token: Option<Secret>,
+        set_aside: Option<Folder>,
         desk: Arc<Desk>,
         out: Arc<Sender<FromWorker>>,
     ) -> Self {
@@ -49,6 +54,7 @@ impl Bulkhead {
             body_memory: BodyMemory::new(settings.max_body),
             settings,
             token,
+            set_aside,
             link,
             checked: Checked::default(),
             desk,

@@ -3,6 +3,7 @@
 mod events;
 mod faults;
 mod health;
+mod quarantine;
 mod series;
 mod stats;
 mod workers;
@@ -28,6 +29,9 @@ pub(crate) fn router(own: Router<Bulkhead>, bulkhead: Bulkhead) -> Router {
         .route("/v1/series/{name}", get(series::show))
         .route("/v1/workers", get(workers::list))
         .route("/v1/faults/{worker}/{kind}", post(faults::induce))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/quarantine/{seq}", get(quarantine::show).delete(quarantine::discard))
+        .route("/v1/quarantine/{seq}/replay", post(quarantine::replay))
         .route("/livez", get(health::live))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
@@ -53,5 +57,7 @@ async fn method_not_allowed(request: Request) -> Problem {
 
 #[cfg(test)]
 mod keyed_tests;
+#[cfg(test)]
+mod quarantine_tests;
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,10 @@ impl Judge {
                 Ok(())
             }
             Action::Log(record) => self.logs(record),
+            Action::Drop { asker, id, .. } => {
+                demand!(self.turn.request.take() == Some((*asker, *id)), "drops what nobody asked for");
+                Ok(())
+            }
             Action::SetAside(charge) => self.orders_to_store(charge),
             Action::KickBells => {
                 self.turn.kicked = true;
@@ -54,7 +58,7 @@ impl Judge {
                 self.gone = true;
                 Ok(())
             }
-            Action::ReserveSeqs { .. } => Ok(()),
+            Action::ReserveSeqs { .. } | Action::NotReplayed { .. } => Ok(()),
         }
     }
 
@@ -121,6 +125,7 @@ impl Judge {
                 );
             }
             ToWorker::Fault(_) => self.turn.requested = true,
+            ToWorker::Replay(_) => {}
         }
         Ok(())
     }

@@ -1,0 +1,94 @@
+//! Events that were set aside, for people.
+
+use crate::log::visible;
+use bulkhead_proto::quarantine::{Entry, Shown};
+
+/// The longest detail in a list, in characters.
+const MAX_DETAIL: usize = 60;
+
+/// A line for each.
+pub(super) fn list(entries: &[Entry]) -> String {
+    if entries.is_empty() {
+        return "no event is set aside".to_owned();
+    }
+    entries.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn line(entry: &Entry) -> String {
+    let Entry { seq, at, attempts, cause, detail, .. } = entry;
+    let series = entry.event.as_ref().map_or("(not an event)", |event| &event.series);
+    let short: String = detail.chars().take(MAX_DETAIL).collect();
+    let dots = if short.len() < detail.len() { "…" } else { "" };
+    visible(&format!("{seq}  {at}  {series}  {attempts} deaths, {cause}: {short}{dots}")).into_owned()
+}
+
+/// All of one.
+pub(super) fn show(entry: &Entry) -> String {
+    let Entry { seq, at, worker, generation, crash, cause, detail, during, attempts, .. } = entry;
+    let mut lines = vec![
+        format!("event {seq}, set aside {at} after {attempts} deaths of {worker}"),
+        format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
+    ];
+    match &entry.event {
+        None => lines.push("its bytes are no event".to_owned()),
+        Some(Shown { series, value, ts, arrived, label, data, request_id }) => {
+            lines.push(format!("series {series}, value {value}, ts {ts}, arrived {arrived}"));
+            let texts = [("label", label), ("data", data), ("request", request_id)];
+            lines.extend(
+                texts.into_iter().filter_map(|(name, text)| Some(format!("{name} {}", text.as_ref()?))),
+            );
+        }
+    }
+    lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_proto::{
+        ids::{CrashId, Generation, Seq},
+        words::{Cause, During},
+    };
+
+    fn entry() -> Entry {
+        Entry {
+            seq: Seq(4711),
+            at: "2026-11-22T20:00:00Z".into(),
+            worker: "analytics".into(),
+            generation: Generation(7),
+            crash: CrashId(3),
+            cause: Cause::Signal,
+            detail: "SIGSEGV".into(),
+            during: During::Apply,
+            attempts: 2,
+            event: Some(Shown {
+                series: "orders\u{1b}[2J".into(),
+                value: 1.5,
+                ts: "2026-11-22T19:59:59Z".into(),
+                arrived: "2026-11-22T19:59:59Z".into(),
+                label: Some("tea".into()),
+                data: None,
+                request_id: Some("r-1".into()),
+            }),
+            bytes: "00".into(),
+        }
+    }
+
+    #[test]
+    fn a_list_has_a_line_for_each_without_control_characters() {
+        assert_eq!(list(&[]), "no event is set aside");
+        let list = list(&[entry(), entry()]);
+        assert_eq!(list.lines().count(), 2);
+        assert!(!list.contains('\u{1b}') && list.contains("2 deaths, signal: SIGSEGV"), "{list}");
+    }
+
+    #[test]
+    fn one_is_shown_with_all_that_is_known_of_it() {
+        let shown = show(&entry());
+        for part in
+            ["event 4711", "crash 3, generation 7, during apply: signal: SIGSEGV", "label tea", "request r-1"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+}

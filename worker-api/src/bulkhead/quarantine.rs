@@ -1,0 +1,79 @@
+//! Events that were set aside: read from the supervisor's files, appended once more, dropped by the supervisor.
+
+use super::{AppendError, Bulkhead, arrival_ms};
+use crate::{
+    idempotency::OWN,
+    problem::{Kind, Problem},
+};
+use bulkhead_proto::{
+    control::{FromWorker, MAX_TEXT, Request, cut},
+    event::{Event, EventError},
+    ids::Seq,
+    quarantine::{Entry, Folder},
+    ring::{Key, KeyedRequest, Outcome},
+};
+use std::io;
+use tokio::task::spawn_blocking;
+
+impl Bulkhead {
+    /// Reads what is set aside, away from the threads that answer others.
+    pub(crate) async fn read_set_aside<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Folder) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let bulkhead = self.clone();
+        let read = spawn_blocking(move || match &bulkhead.0.set_aside {
+            Some(folder) => read(folder).map_err(|error| error.to_string()),
+            None => Err("the supervisor could not open its folder".to_owned()),
+        });
+        let unreadable =
+            |why: String| Problem::new(Kind::Unavailable, format!("what is set aside cannot be read: {why}"));
+        read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)
+    }
+
+    /// One event that was set aside.
+    pub(crate) async fn set_aside(&self, seq: Seq) -> Result<Entry, Problem> {
+        let entry = self.read_set_aside(move |folder| folder.read(seq)).await?;
+        entry.ok_or_else(|| Problem::new(Kind::NotFound, format!("event {seq} is not set aside")))
+    }
+
+    /// Appends an event once more, and has the supervisor remove it from those that are set aside. Its new number. Whoever
+    /// dies meanwhile: done again, it is not appended again.
+    pub(crate) async fn replay(&self, seq: Seq) -> Result<Seq, Problem> {
+        let entry = self.set_aside(seq).await?;
+        let new = self.append_again(&entry)?;
+        self.desk().ask(Request::Drop { seq, replayed_as: Some(new) }).await?;
+        Ok(new)
+    }
+
+    /// As [`Self::replay`]; the supervisor is told when nothing comes of it.
+    pub(crate) async fn replay_for_the_operator(self, seq: Seq) {
+        if let Err(problem) = self.replay(seq).await {
+            let why = cut(problem.detail(), MAX_TEXT).to_owned();
+            let _ = self.0.out.send(&FromWorker::NotReplayed { seq, why });
+        }
+    }
+
+    fn append_again(&self, entry: &Entry) -> Result<Seq, Problem> {
+        let Entry { seq, .. } = entry;
+        let conflict = |why: &str| Problem::new(Kind::Conflict, format!("event {seq} {why}"));
+        if self.0.link.figures().record.seq < *seq {
+            return Err(conflict("is not skipped yet: try again when it is"));
+        }
+        let payload = entry.payload().unwrap_or_default();
+        let event =
+            Event::decode(&payload).map_err(|_| conflict("cannot be read: it can only be dropped"))?;
+        let name = format!("{OWN}replay-of-{seq}");
+        let own = || conflict("has a number that no key holds");
+        let key = Key::new(name.as_bytes()).ok_or_else(own)?;
+        let request_id = format!("replay-of-{seq}");
+        let again = Event { request_id: Some(&request_id), arrived_ms: arrival_ms(), ..event };
+        let request = KeyedRequest { key, digest: seq.0.into() };
+        let outcome = self.append_once(request, |batch| {
+            let bad = |error: EventError| AppendError::Bad { index: 0, why: error.to_string() };
+            batch.push(&again).map_err(bad)
+        });
+        let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome.map_err(Problem::from)?;
+        Ok(appended.first)
+    }
+}
