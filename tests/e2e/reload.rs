@@ -197,10 +197,17 @@ fn faults_are_enabled_and_disabled_while_events_go_on() {
         assert!(said.out.contains(&format!("{worker}: faults.enabled changed: replaced")), "{said:?}");
     }
     let mut story = bulkhead.log().from_now();
+    let mut comes_back = || {
+        // Lines of the reload may still be on their way: those of the death come behind them.
+        story.wait_for("its death", |line| {
+            line.tells("worker_died", "analytics") && line.raw().contains("fault kill")
+        });
+        story.wait_for_worker("worker_activated", "analytics");
+    };
     assert_eq!(induce(), 202);
-    story.wait_for_worker("worker_activated", "analytics");
+    comes_back();
     assert_eq!(bulkhead.say(&["fault", "analytics", "kill"]).code, Some(0));
-    story.wait_for_worker("worker_activated", "analytics");
+    comes_back();
 
     assert_eq!(reload(&bulkhead, "").code, Some(0));
     assert_eq!((induce(), poison(), bulkhead.say(&["fault", "api", "kill"]).code), (404, 400, Some(1)));

@@ -139,12 +139,10 @@ impl Turn<'_> {
             worker.renewal = None;
         }
         self.disappoint_if(id, &format!("overtaken by `{by}`"), |goal| match (goal, wanted) {
-            (Goal::Stopped, Wanted::Running) | (Goal::Running { .. }, Wanted::Stopped | Wanted::Removed) => {
-                true
-            }
-            (Goal::Stopped, Wanted::Stopped | Wanted::Removed) | (Goal::Running { .. }, Wanted::Running) => {
-                false
-            }
+            (Goal::Stopped, Wanted::Running)
+            | (Goal::Running { .. } | Goal::Replaced { .. }, Wanted::Stopped | Wanted::Removed) => true,
+            (Goal::Stopped, Wanted::Stopped | Wanted::Removed)
+            | (Goal::Running { .. } | Goal::Replaced { .. }, Wanted::Running) => false,
         });
     }
 

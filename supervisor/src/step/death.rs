@@ -84,7 +84,9 @@ impl Turn<'_> {
                 self.log(LogRecord::WorkerParked { who, deaths, probe_in });
             }
             // Those whose new generation was not spawned yet as well: a parked worker plans none.
-            self.disappoint_if(id, &text, |goal| matches!(goal, Goal::Running { .. }));
+            self.disappoint_if(id, &text, |goal| {
+                matches!(goal, Goal::Running { .. } | Goal::Replaced { .. })
+            });
         }
         self.disappoint(id, gone.process.generation, &text);
     }

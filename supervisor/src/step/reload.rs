@@ -86,7 +86,7 @@ impl Turn<'_> {
         if given_up {
             self.refuse(client, stuck(&name));
         } else {
-            self.wait(id, client, Goal::Running { after: newest });
+            self.wait(id, client, Goal::Replaced { after: newest });
         }
     }
 

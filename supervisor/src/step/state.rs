@@ -263,6 +263,11 @@ pub enum Goal {
         /// The last generation that does not count.
         after: Generation,
     },
+    /// Likewise, and this one and all before it are gone: nobody goes by what they were started with any more.
+    Replaced {
+        /// The last generation that is out of date.
+        after: Generation,
+    },
 }
 
 impl State {

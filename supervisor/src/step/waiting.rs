@@ -48,7 +48,7 @@ impl Turn<'_> {
     /// Refuses those who wait for a generation to run, when this one has died.
     pub(super) fn disappoint(&mut self, id: WorkerId, died: Generation, why: &str) {
         self.disappoint_if(id, why, |goal| match goal {
-            Goal::Running { after } => died > after,
+            Goal::Running { after } | Goal::Replaced { after } => died > after,
             Goal::Stopped => false,
         });
     }
@@ -84,7 +84,9 @@ fn content(worker: &super::Worker, goal: Goal) -> Option<String> {
             let stopped = worker.main == Is::Stopped && worker.successor.is_none();
             stopped.then(|| format!("{name} is stopped"))
         }
-        Goal::Running { after } => worker
+        // Its predecessor may still be leaving.
+        Goal::Replaced { .. } if worker.successor.is_some() => None,
+        Goal::Running { after } | Goal::Replaced { after } => worker
             .running()
             .filter(|process| process.generation > after)
             .map(|process| format!("{name} is running: generation {}", process.generation)),
