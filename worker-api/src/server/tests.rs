@@ -1,5 +1,6 @@
 //! The server over real sockets: what its end costs its clients.
 
+mod agreement;
 mod limits;
 mod raw;
 
