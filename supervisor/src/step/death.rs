@@ -34,7 +34,7 @@ impl Turn<'_> {
             let tally = &mut self.worker_mut(gone.at.id).tally;
             (tally.committed, tally.head) = (seen.committed, seen.head);
         }
-        let charge = self.accuse(gone.at.id, &gone.process, &verdict, seen);
+        let charge = self.accuse(gone.at.id, &gone.process, &verdict, exit, seen);
         self.bury(&gone, verdict, progress);
         self.actions.extend(charge.map(Action::SetAside));
         if !mutant::is(Mutant::ForgetKick) {

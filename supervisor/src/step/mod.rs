@@ -39,7 +39,7 @@ pub use renewal::Renewal;
 pub use state::{
     Asked, Course, Goal, Identity, Induced, Is, Process, Stage, State, Tally, Waiter, Wanted, Why, Worker,
 };
-pub use suspects::{Charge, Fate, Suspect, Suspicion};
+pub use suspects::{Charge, Fate, MAX_KILLS, Suspect, Suspicion};
 pub use time::{Millis, Now, span};
 
 use state::WorkerId;

@@ -5,8 +5,8 @@
 //! several, the successor commits one by one, so that the next such death has one to blame.
 
 use super::{
-    Is, LogRecord, Process, State, Turn, Who, WorkerId,
-    diagnosis::Verdict,
+    Exit, Is, LogRecord, Process, State, Turn, Who, WorkerId,
+    diagnosis::{Verdict, was_killed},
     event::PostMortem,
     mutant::{self, Mutant},
     turn::{At, Lane},
@@ -17,6 +17,10 @@ use bulkhead_proto::{
     ids::{CrashId, Seq},
     words::{Cause, During, Role},
 };
+
+/// SIGKILL comes from outside as a rule, and says little about the event in hand: so many of them set it aside, if
+/// `max_attempts` is not more. Fewer than park a worker by default, and more than chance, or an operator, brings together.
+pub const MAX_KILLS: u32 = 8;
 
 /// What an analysis is suspected to die of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -34,6 +38,8 @@ pub struct Suspect {
     pub seq: Seq,
     /// So many generations died of it.
     pub attempts: u32,
+    /// So many more were killed with it in hand: see [`MAX_KILLS`].
+    pub kills: u32,
     /// What became of it.
     pub fate: Fate,
 }
@@ -56,7 +62,7 @@ pub struct Charge {
     pub who: Who,
     /// The event.
     pub seq: Seq,
-    /// Generations that died of it, this one included.
+    /// Generations that died of it, or were killed with it in hand, this one included.
     pub attempts: u32,
     /// What that one was doing with it.
     pub during: During,
@@ -107,22 +113,22 @@ impl Suspicion {
         None
     }
 
-    /// One more attempt. Where there is no room for a further suspect, caution up to it must do.
-    fn charge(&mut self, seq: Seq) -> u32 {
+    /// One more attempt, or kill. Where there is no room for a further suspect, caution up to it must do.
+    fn charge(&mut self, seq: Seq, killed: bool) -> Option<Suspect> {
         if mutant::is(Mutant::ForgetCharge) {
-            return 0;
+            return None;
         }
-        let more = if mutant::is(Mutant::ChargeTwice) { 2 } else { 1 };
-        if let Some(suspect) = self.find(seq) {
-            suspect.attempts = suspect.attempts.saturating_add(more);
-            return suspect.attempts;
+        if self.find(seq).is_none() {
+            if self.suspects.len() >= MAX_CARE {
+                self.cautious_to = self.cautious_to.max(seq);
+                return None;
+            }
+            self.suspects.push(Suspect { seq, attempts: 0, kills: 0, fate: Fate::Tried });
         }
-        if self.suspects.len() < MAX_CARE {
-            self.suspects.push(Suspect { seq, attempts: more, fate: Fate::Tried });
-        } else {
-            self.cautious_to = self.cautious_to.max(seq);
-        }
-        more
+        let suspect = self.find(seq)?;
+        let count = if killed { &mut suspect.kills } else { &mut suspect.attempts };
+        *count = count.saturating_add(if mutant::is(Mutant::ChargeTwice) { 2 } else { 1 });
+        Some(*suspect)
     }
 
     fn stores(&self, seq: Seq) -> bool {
@@ -144,6 +150,7 @@ impl Turn<'_> {
         id: WorkerId,
         dead: &Process,
         verdict: &Verdict,
+        exit: Exit,
         seen: &PostMortem,
     ) -> Option<Charge> {
         if self.worker(id).role != Role::Analytics || dead.activated.is_none() {
@@ -156,9 +163,13 @@ impl Turn<'_> {
             return None;
         }
         let (seq, during) = suspicion.blame(seen)?;
-        let attempts = suspicion.charge(seq);
+        let killed =
+            verdict.cause == Cause::Signal && was_killed(exit) && !mutant::is(Mutant::ChargeTheKilled);
+        let Suspect { attempts, kills, .. } = suspicion.charge(seq, killed)?;
+        let most = self.state.policy.max_attempts.max(1);
+        let often = attempts >= most || kills >= most.max(MAX_KILLS);
         // What is not stored before the supervisor's end is tried again behind it.
-        if attempts < self.state.policy.max_attempts.max(1) || self.not_now().is_some() {
+        if !often || self.not_now().is_some() {
             return None;
         }
         let suspect =
@@ -166,6 +177,7 @@ impl Turn<'_> {
         suspect.fate = if mutant::is(Mutant::SkipUnstored) { Fate::Stored } else { Fate::Storing };
         let (who, crash) = (self.who(id, dead), self.state.next_crash);
         let Verdict { cause, ref detail, .. } = *verdict;
+        let attempts = attempts.saturating_add(kills);
         Some(Charge { who, seq, attempts, during, crash, cause, detail: detail.clone() })
     }
 
@@ -212,7 +224,7 @@ impl State {
     /// Before [`super::Event::Boot`]: these pending events were set aside by an earlier run, and are skipped. No run leaves
     /// more than one behind; what is beyond [`MAX_CARE`] is left out.
     pub fn remember_set_aside(&mut self, stored: impl IntoIterator<Item = Seq>) {
-        let suspect = |seq| Suspect { seq, attempts: 0, fate: Fate::Stored };
+        let suspect = |seq| Suspect { seq, attempts: 0, kills: 0, fate: Fate::Stored };
         let suspects: Vec<_> = stored.into_iter().take(MAX_CARE).map(suspect).collect();
         for worker in self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics) {
             worker.suspicion.suspects.clone_from(&suspects);

@@ -92,14 +92,18 @@ impl Shell {
         ))
     }
 
-    fn apply(&mut self, plan: Plan, reply: Option<ReplyTo>) {
+    fn apply(&mut self, mut plan: Plan, reply: Option<ReplyTo>) {
         let changes = self.config.changes(&plan);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
+        let log = self.log.change(plan.log).map_err(|error| format!("{error:#}"));
+        if log.is_err() {
+            // What is not in force is tried, and told of, by the next reload again.
+            plan.log = self.config.plan().log;
+        }
         self.config.adopt(plan);
         let plan = self.config.plan();
         let configured = Event::Configured { policy: plan.policy.clone(), specs: specs(plan) };
-        let log = self.log.change(plan.log).map_err(|error| format!("{error:#}"));
         self.spawner.filter = self.log.filter();
         self.take(configured);
         for change in changes {

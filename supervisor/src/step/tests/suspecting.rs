@@ -2,7 +2,7 @@
 
 use super::bench::{ANALYTICS, Bench, SIGKILL, SIGSEGV};
 use crate::step::{
-    Action, Charge, Command, Event, Exit, Fate, Is, LogRecord, Next, Policy, PostMortem,
+    Action, Charge, Command, Event, Exit, Fate, Is, LogRecord, MAX_KILLS, Next, Policy, PostMortem,
     policy::START_SPACING,
 };
 use bulkhead_proto::{
@@ -72,14 +72,25 @@ fn an_event_that_kills_twice_is_stored_before_anybody_works_on_and_then_skipped(
     let mut bench = service();
     bench.ends(SIGSEGV, applying(7, 4));
     bench.next();
-    let charge = bench.ends(SIGKILL, applying(7, 6)).expect("it is set aside");
+    let charge = bench.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
     assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, During::Apply));
-    assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGKILL", 2));
+    assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(bench.next(), None, "it stands by");
     assert!(matches!(bench.is(ANALYTICS), Is::Standby { .. }));
     bench.answers(charge, Ok(()));
     assert_eq!(bench.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
     assert!(bench.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
+}
+
+#[test]
+fn kills_from_outside_must_be_many_to_be_held_against_an_event() {
+    let mut bench = service();
+    for _ in 1..MAX_KILLS {
+        assert_eq!(bench.ends(SIGKILL, applying(7, 6)), None);
+        assert_eq!(bench.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    }
+    let charge = bench.ends(SIGKILL, applying(7, 6)).expect("it is set aside");
+    assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
 }
 
 #[test]

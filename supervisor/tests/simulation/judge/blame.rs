@@ -1,20 +1,20 @@
 //! What an event may be held to account for, and what follows from that: the judge keeps a ledger of its own.
 
 use super::{Broken, Judge};
-use crate::demand::demand;
+use crate::{demand::demand, process::SIGKILL};
 use bulkhead_proto::{
     control::Care,
     ids::{Generation, Seq},
     words::{Cause, Role},
 };
-use bulkhead_supervisor::step::{Charge, PostMortem};
+use bulkhead_supervisor::step::{Charge, Exit, MAX_KILLS, PostMortem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is to blame, and what became of it.
 #[derive(Default)]
 pub(super) struct Blame {
-    /// Deaths, by event.
-    attempts: BTreeMap<Seq, u32>,
+    /// Deaths, by event, and kills.
+    attempts: BTreeMap<Seq, (u32, u32)>,
     /// One commit an event, up to here.
     cautious_to: Seq,
     /// Stored, and not committed as skipped yet.
@@ -22,7 +22,7 @@ pub(super) struct Blame {
     /// Ordered to be stored, and not answered.
     storing: Option<Seq>,
     /// What the death of this turn is, if nobody asked for it.
-    death: Option<PostMortem>,
+    death: Option<(Exit, PostMortem)>,
     /// The event that this turn has charged.
     charged: Option<Seq>,
     ordered: bool,
@@ -34,20 +34,21 @@ impl Judge {
     }
 
     /// An analysis that was at work is gone; the log will tell whether anybody asked for it.
-    pub(super) fn blame_death(&mut self, seen: &PostMortem) {
+    pub(super) fn blame_death(&mut self, exit: Exit, seen: &PostMortem) {
         let blame = &mut self.blame;
         blame.attempts.retain(|seq, _| *seq > seen.committed);
         blame.stored.retain(|seq| *seq > seen.committed);
         if blame.cautious_to <= seen.committed {
             blame.cautious_to = Seq(0);
         }
-        blame.death = Some(seen.clone());
+        blame.death = Some((exit, seen.clone()));
     }
 
     pub(super) fn blame_told(&mut self, generation: Generation, cause: Cause) {
         let analysis = self.records.get(&generation).is_some_and(|record| record.role == Role::Analytics);
         let blame = &mut self.blame;
-        let Some(seen) = blame.death.take().filter(|_| analysis && cause != Cause::Requested) else { return };
+        let death = blame.death.take().filter(|_| analysis && cause != Cause::Requested);
+        let Some((exit, seen)) = death else { return };
         let one_of = |seq: &Seq| {
             let known = blame.attempts.contains_key(seq) || blame.stored.contains(seq);
             known || *seq <= blame.cautious_to || seen.committed.next() == *seq
@@ -59,16 +60,23 @@ impl Judge {
             (None, None) => {}
         }
         if let Some(seq) = blame.charged {
-            *blame.attempts.entry(seq).or_default() += 1;
+            let (died, killed) = blame.attempts.entry(seq).or_default();
+            *if cause == Cause::Signal && exit == SIGKILL { killed } else { died } += 1;
         }
     }
 
     pub(super) fn orders_to_store(&mut self, charge: &Charge) -> Result<(), Broken> {
-        let blame = &mut self.blame;
         let Charge { seq, attempts, .. } = charge;
-        let due = blame.attempts.get(seq).copied().unwrap_or(0);
-        demand!(due == *attempts, "event {seq} is charged with {attempts} deaths instead of {due}");
-        demand!(due >= self.policy.max_attempts, "event {seq} is set aside after {due} attempts");
+        let (died, killed) = self.blame.attempts.get(seq).copied().unwrap_or_default();
+        demand!(
+            died + killed == *attempts,
+            "event {seq} is charged with {attempts} deaths, not {died} + {killed}"
+        );
+        demand!(
+            self.is_due((died, killed)),
+            "event {seq} is set aside after {died} deaths and {killed} kills"
+        );
+        let blame = &mut self.blame;
         demand!(blame.storing.is_none(), "stores {seq} while {:?} is being stored", blame.storing);
         demand!(!blame.stored.contains(seq), "stores {seq} again");
         (blame.storing, blame.ordered) = (Some(*seq), true);
@@ -110,9 +118,15 @@ impl Judge {
     pub(super) fn check_blame(&self) -> Result<(), Broken> {
         let blame = &self.blame;
         let Some(seq) = blame.charged.filter(|seq| !blame.stored.contains(seq)) else { return Ok(()) };
-        let due = blame.attempts.get(&seq).copied().unwrap_or(0);
-        let fine = due < self.policy.max_attempts || blame.ordered || self.stopping.is_some();
-        demand!(fine, "event {seq} has killed {due} times and is not set aside");
+        let due = blame.attempts.get(&seq).copied().unwrap_or_default();
+        let fine = !self.is_due(due) || blame.ordered || self.stopping.is_some();
+        demand!(fine, "event {seq} has so many deaths and kills, {due:?}, and is not set aside");
         Ok(())
+    }
+
+    /// A kill may have come from outside: it takes many.
+    fn is_due(&self, (died, killed): (u32, u32)) -> bool {
+        let most = self.policy.max_attempts;
+        died >= most || killed >= most.max(MAX_KILLS)
     }
 }

@@ -221,7 +221,7 @@ impl Judge {
         let record = record.clone();
         self.turn.died = Some(generation);
         if record.role == Role::Analytics && record.activated.is_some() {
-            self.blame_death(seen);
+            self.blame_death(exit, seen);
         }
         let alone = self.siblings(record.worker).next().is_none();
         let worker = &mut self.workers[record.worker];
