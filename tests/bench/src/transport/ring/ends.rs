@@ -52,10 +52,15 @@ impl SourceEnd {
     pub(super) fn bare(memory: &Memory) -> anyhow::Result<Self> {
         let mut bequest = Bequest::default();
         memory.bequeath_to_api(&mut bequest)?;
+        let variable = bequest.variable();
+        // They come in the order of their names.
         let fds = bequest.into_fds();
-        let [events, producer, _cursor, state, ..] = &fds[..] else {
-            bail!("the API inherits other memory now")
+        let mut named = variable.split(',').filter_map(|entry| entry.split_once('=')).zip(&fds);
+        let mut next = |name: &str| {
+            let (_, fd) = named.find(|((found, _), _)| *found == name).context("an fd is missing")?;
+            anyhow::Ok(fd)
         };
+        let (events, producer, state) = (next("events")?, next("producer")?, next("state")?);
         Ok(Self::Bare(Box::new(appender(events, producer)?), table(state)?))
     }
 }
