@@ -42,6 +42,8 @@ fn each_generation_reads_the_file_anew() {
     let mut story = bulkhead.log().from_now();
     assert_eq!(bulkhead.say(&["restart", "api"]).code, Some(0));
     story.wait_for_worker("worker_activated", "api");
+    // Until it is gone, the one before may still answer by what it read.
+    story.wait_for_worker("worker_died", "api");
     assert_eq!((status(&bulkhead, TOKEN), status(&bulkhead, next)), (401, 202));
 }
 
