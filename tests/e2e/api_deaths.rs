@@ -38,11 +38,7 @@ fn when_the_api_is_killed_its_successor_serves_the_same_socket_and_every_2xx_is_
             })
             .collect();
         let mut killer = Killer::new(&bulkhead, "api", rng.fork());
-        for _ in 0..KILLS {
-            gate.due();
-            killer.strike();
-            gate.struck();
-        }
+        gate.each_due(0..KILLS, |_| killer.strike());
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
     assert_seqs_are_disjoint(&sent);

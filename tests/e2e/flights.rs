@@ -60,11 +60,7 @@ fn storm(bulkhead: &Bulkhead, flights: &Flights, part: Range<usize>, kills: usiz
             (0..WRITERS).map(|_| scope.spawn(|| write(bulkhead, &gate, &batches))).collect();
         let killer = scope.spawn(|| {
             let mut killer = Killer::new(bulkhead, "analytics", rng.fork());
-            for _ in 0..kills {
-                gate.due();
-                killer.strike();
-                gate.struck();
-            }
+            gate.each_due(0..kills, |_| killer.strike());
         });
         let all_well =
             writers.into_iter().chain([killer]).map(thread::ScopedJoinHandle::join).all(|end| end.is_ok());

@@ -66,11 +66,7 @@ fn requests_that_are_sent_again_until_they_are_answered_are_counted_once_while_t
             })
             .collect();
         let mut killer = Killer::new(&bulkhead, "api", rng.fork());
-        for _ in 0..KILLS {
-            gate.due();
-            killer.strike();
-            gate.struck();
-        }
+        gate.each_due(0..KILLS, |_| killer.strike());
         writers.into_iter().map(|writer| writer.join().unwrap()).sum()
     });
     let stats = bulkhead.settled();

@@ -44,13 +44,22 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Strikes so many blows, each when it is due.
+    pub fn each_due<B>(&self, blows: impl IntoIterator<Item = B>, mut strike: impl FnMut(B)) {
+        for blow in blows {
+            self.due();
+            strike(blow);
+            self.struck();
+        }
+    }
+
     /// Waits until it is time for the next blow.
-    pub fn due(&self) {
+    fn due(&self) {
         drop(self.wait(|progress| self.marks.get(progress.blows).is_none_or(|mark| progress.done >= *mark)));
     }
 
     /// A blow was struck.
-    pub fn struck(&self) {
+    fn struck(&self) {
         self.progress.lock().unwrap().blows += 1;
         self.changed.notify_all();
     }

@@ -175,7 +175,7 @@ impl Shell {
     fn set_aside(&mut self, charge: Charge) -> Option<Event> {
         let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
         let work = move || {
-            let result = store.keep(&memory, &of).map_err(|error| format!("{error:#}"));
+            let result = store.keep(&memory, &of).map_err(|error| told(&error));
             Event::SetAside { charge: of, result }
         };
         let broken = Event::SetAside {
@@ -198,7 +198,7 @@ impl Shell {
                 self.saving = Some(saving);
                 None
             }
-            Err(error) => Some(Event::Saved { result: Err(format!("{error:#}")) }),
+            Err(error) => Some(Event::Saved { result: Err(told(&error)) }),
         }
     }
 

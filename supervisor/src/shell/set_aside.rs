@@ -4,6 +4,7 @@ use super::Shell;
 use crate::{
     control::protocol::{Ended, Page, Quarantine, Reply},
     quarantine::Store,
+    told::told,
 };
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
@@ -76,7 +77,7 @@ impl Shell {
         }
         match (self.quarantine.remove(seq), replayed_as) {
             (Ok(false), _) => Outcome::NotFound(unknown(seq)),
-            (Err(error), _) => Outcome::Conflict(format!("{error:#}")),
+            (Err(error), _) => Outcome::Conflict(told(&error)),
             (Ok(true), Some(new)) => {
                 tracing::info!(
                     event_name = "event_replayed",
@@ -142,6 +143,6 @@ fn read(store: &Store, what: Quarantine) -> Reply {
         Ok((items, next)) => {
             Reply { quarantine: Some(Box::new(Page { items, next })), ..Reply::new(Ended::Done, "") }
         }
-        Err(error) => Reply::new(Ended::Conflict, format!("it cannot be read: {error:#}")),
+        Err(error) => Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(&error))),
     }
 }

@@ -145,7 +145,7 @@ impl Spawner {
                 // Without it, the API works but for this.
                 match self.quarantine.folder() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show what is set aside: {error:#}"),
+                    Err(error) => tracing::error!("the API cannot show what is set aside: {}", told(&error)),
                 }
                 memory.bequeath_to_api(&mut bequest).context("shared memory")?;
             }

@@ -143,11 +143,7 @@ fn play(
         for (writer, quota) in writers.iter_mut().zip(&window.quotas) {
             scope.spawn(|| writer.write(*quota, interval, &gate));
         }
-        for blow in &window.blows {
-            gate.due();
-            striker.strike(*blow);
-            gate.struck();
-        }
+        gate.each_due(&window.blows, |blow| striker.strike(*blow));
         striker.calm();
     });
 }

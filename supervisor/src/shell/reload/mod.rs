@@ -11,6 +11,7 @@ use crate::{
     config::{self, Change, InForce, Plan, WorkerChange},
     control::protocol::{self, Ended, How, Reply},
     step::{ClientId, Command, Event},
+    told::told,
 };
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
@@ -96,7 +97,7 @@ impl Shell {
         let changes = self.config.changes(&plan);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
-        let log = self.log.change(plan.log).map_err(|error| format!("{error:#}"));
+        let log = self.log.change(plan.log).map_err(|error| told(&error));
         if log.is_err() {
             // What is not in force is tried, and told of, by the next reload again.
             plan.log = self.config.plan().log;
