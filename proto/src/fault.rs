@@ -1,8 +1,8 @@
 //! Induced deaths, carried out by the process that is to die.
 
-use crate::words::FaultKind;
+use crate::words::{EXIT_PANIC, FaultKind};
 use rustix::process::{Signal, getpid, kill_process};
-use std::process;
+use std::{hint::black_box, process, thread};
 
 /// The exit code of [`FaultKind::Exit`].
 pub const FAULT_EXIT: i32 = 3;
@@ -13,6 +13,37 @@ pub const FAULT_PANIC: &str = "a fault was asked for: panic";
 /// An address that is never mapped: `vm.mmap_min_addr` keeps the lowest pages free.
 const NOWHERE: usize = 8;
 
+/// [`FaultKind::Oom`] takes so much at once, in bytes, and never touches it: no machine has less memory for it.
+const BITE: usize = 64 << 20;
+
+/// It takes so many bites before it asks for what no machine has: more than any sensible limit allows.
+const BITES: usize = 1 << 10;
+
+/// The stack that [`FaultKind::StackOverflow`] uses up, in bytes. A stack of its own, for that of the main thread may be
+/// without a limit.
+const STACK: usize = 256 << 10;
+
+/// How a process that has carried a fault out ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By this exit code.
+    Code(i32),
+    /// By the signal of this number.
+    Signal(i32),
+}
+
+/// How a worker of ours that carries this fault out ends.
+#[must_use]
+pub const fn ending(kind: FaultKind) -> Ending {
+    match kind {
+        FaultKind::Panic => Ending::Code(EXIT_PANIC as i32),
+        FaultKind::Exit => Ending::Code(FAULT_EXIT),
+        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => Ending::Signal(libc::SIGABRT),
+        FaultKind::Segv => Ending::Signal(libc::SIGSEGV),
+        FaultKind::Kill => Ending::Signal(libc::SIGKILL),
+    }
+}
+
 /// Dies in this way, at once.
 #[expect(clippy::panic, reason = "it is what was asked for")]
 pub fn carry_out(kind: FaultKind) -> ! {
@@ -21,6 +52,8 @@ pub fn carry_out(kind: FaultKind) -> ! {
         FaultKind::Abort => process::abort(),
         FaultKind::Segv => write_nowhere(),
         FaultKind::Exit => process::exit(FAULT_EXIT),
+        FaultKind::Oom => exhaust_memory(),
+        FaultKind::StackOverflow => overflow_a_stack(),
         FaultKind::Kill => {
             // Cannot fail: a process may signal itself, and this signal cannot be blocked.
             let _ = kill_process(getpid(), Signal::KILL);
@@ -36,6 +69,29 @@ fn write_nowhere() {
     // SAFETY: it is sound in no way, and meant so: the write is volatile, so the compiler emits it, and the page is
     // never mapped, so the kernel ends the process here. Nothing runs afterwards that could see a broken promise.
     unsafe { nowhere.write_volatile(0) };
+}
+
+/// Asks for more and more until it is refused, as a leak does; the refusal is fatal by way of `handle_alloc_error`.
+fn exhaust_memory() {
+    for _ in 0..BITES {
+        black_box(Vec::<u8>::with_capacity(BITE)).leak();
+    }
+    // Nobody has set a limit: what follows is more than any address space.
+    black_box(Vec::<u8>::with_capacity(isize::MAX.unsigned_abs()));
+}
+
+/// Recurses until the guard page is met; std says so, and aborts.
+fn overflow_a_stack() {
+    let name = thread::current().name().unwrap_or("fault").to_owned();
+    let deep = thread::Builder::new().name(name).stack_size(STACK).spawn(|| descend(0));
+    // Without a thread there is nothing to overflow, and the caller aborts.
+    let _ = deep.map(thread::JoinHandle::join);
+}
+
+/// Without an end, though the compiler must not know.
+fn descend(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if black_box(true) { black_box(descend(depth + 1)) ^ frame[0] } else { depth }
 }
 
 #[cfg(test)]
@@ -63,14 +119,13 @@ mod tests {
     #[test]
     fn each_kind_ends_the_process_in_its_way() {
         if let Ok(kind) = env::var(KIND) {
-            std::panic::set_hook(Box::new(|_| process::exit(101)));
+            std::panic::set_hook(Box::new(|_| process::exit(EXIT_PANIC.into())));
             carry_out(kind.parse().unwrap());
         }
-        let signal = |kind| death(kind).signal();
-        assert_eq!(signal(FaultKind::Segv), Some(11));
-        assert_eq!(signal(FaultKind::Abort), Some(6));
-        assert_eq!(signal(FaultKind::Kill), Some(9));
-        assert_eq!(death(FaultKind::Exit).code(), Some(FAULT_EXIT));
-        assert_eq!(death(FaultKind::Panic).code(), Some(101));
+        for &kind in FaultKind::ALL {
+            let death = death(kind);
+            let found = death.code().map(Ending::Code).or(death.signal().map(Ending::Signal));
+            assert_eq!(found, Some(ending(kind)), "{kind}");
+        }
     }
 }

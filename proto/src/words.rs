@@ -138,6 +138,10 @@ vocabulary! {
         Segv = "segv",
         /// `exit(3)` without a word.
         Exit = "exit",
+        /// Memory that is refused.
+        Oom = "oom",
+        /// Recursion without an end.
+        StackOverflow = "stack-overflow",
         /// SIGKILL.
         Kill = "kill",
     }

@@ -8,7 +8,7 @@ use bulkhead_tests::{Bulkhead, Home, log::Line};
 pub(crate) const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
     match kind {
         FaultKind::Panic => ("panic", "src/"),
-        FaultKind::Abort => ("signal", "SIGABRT"),
+        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => ("signal", "SIGABRT"),
         FaultKind::Segv => ("signal", "SIGSEGV"),
         FaultKind::Exit => ("exit", "3"),
         FaultKind::Kill => ("signal", "SIGKILL"),

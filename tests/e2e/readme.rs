@@ -1,5 +1,6 @@
 //! The table "What happens when" of the README: each line is backed by a test, which is there.
 
+use bulkhead_proto::words::FaultKind;
 use std::{fs, path::Path};
 
 const TITLE: &str = "\n## What happens when";
@@ -30,6 +31,15 @@ fn every_line_of_the_table_in_the_readme_is_backed_by_a_test_that_exists() {
             fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}: {row}"));
         assert!(has_test(&text, name), "{file} has no test {name}: {row}");
     }
+}
+
+#[test]
+fn the_readme_names_every_fault_in_the_order_of_the_contract() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let row = readme.lines().find(|line| line.starts_with("| `bulkhead fault ")).unwrap();
+    let kinds: Vec<_> = FaultKind::ALL.iter().map(|kind| format!("`{kind}`")).collect();
+    assert!(row.contains(&format!("| {}; only", kinds.join(" "))), "{row}");
 }
 
 #[test]

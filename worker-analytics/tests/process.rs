@@ -5,6 +5,7 @@
 use bulkhead_proto::{
     control::{Care, FromWorker, PROTOCOL, ToWorker},
     event::Event,
+    fault::{self, Ending},
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::{Generation, Seq},
     link::{ApiLink, Memory},
@@ -189,16 +190,14 @@ fn a_panic_is_told_in_a_frame_on_the_page_and_in_the_log() {
 
 #[test]
 fn faults_by_frame_end_it_in_their_way() {
-    let death = |kind| {
+    for &kind in FaultKind::ALL {
         let service = Service::new();
         let worker = service.activate(1);
         worker.say(&ToWorker::Fault(kind));
-        worker.end().0
-    };
-    assert_eq!(death(FaultKind::Segv).signal(), Some(11));
-    assert_eq!(death(FaultKind::Abort).signal(), Some(6));
-    assert_eq!(death(FaultKind::Exit).code(), Some(3));
-    assert_eq!(death(FaultKind::Panic).code(), Some(101));
+        let (status, log) = worker.end();
+        let found = status.code().map(Ending::Code).or(status.signal().map(Ending::Signal));
+        assert_eq!(found, Some(fault::ending(kind)), "{kind}: {log}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use bulkhead_proto::{
     control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
+    fault::{self, Ending},
     fds::{Bequest, FDS_VARIABLE, FdName},
     ids::Generation,
     link::Memory,
@@ -179,16 +180,12 @@ fn it_leaves_at_once_when_it_was_never_activated() {
 
 #[test]
 fn it_dies_as_it_is_told_to() {
-    for (kind, code, signal) in [
-        (FaultKind::Exit, Some(3), None),
-        (FaultKind::Abort, None, Some(6)),
-        (FaultKind::Segv, None, Some(11)),
-        (FaultKind::Kill, None, Some(9)),
-    ] {
+    for &kind in FaultKind::ALL {
         let mut worker = Worker::start();
         worker.say(&ToWorker::Fault(kind));
         let (status, log) = worker.end();
-        assert_eq!((status.code(), status.signal()), (code, signal), "{kind}: {log}");
+        let found = status.code().map(Ending::Code).or(status.signal().map(Ending::Signal));
+        assert_eq!(found, Some(fault::ending(kind)), "{kind}: {log}");
     }
 }
 
@@ -222,7 +219,7 @@ fn a_panic_is_reported_before_the_end() {
     else {
         panic!("a report is expected")
     };
-    assert_eq!((message.as_str(), thread.as_str()), (bulkhead_proto::fault::FAULT_PANIC, "main"));
+    assert_eq!((message.as_str(), thread.as_str()), (fault::FAULT_PANIC, "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     let (status, log) = worker.end();
     assert_eq!(status.code(), Some(101));

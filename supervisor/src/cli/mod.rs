@@ -12,7 +12,10 @@ mod table;
 mod watch;
 
 use bulkhead_proto::words::FaultKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -97,7 +100,8 @@ pub enum Verb {
         /// Which one, and how to answer.
         #[command(flatten)]
         target: Target,
-        /// How: panic, abort, segv, exit, or kill.
+        /// How.
+        #[arg(value_parser = fault_kind())]
         kind: FaultKind,
     },
     /// Look at events that killed the analysis and were set aside; let them in again, or drop them.
@@ -117,6 +121,12 @@ pub enum Verb {
         /// Into this directory, which must be there.
         directory: PathBuf,
     },
+}
+
+/// Knows every kind, so that help, completions and errors name them all.
+fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
+    PossibleValuesParser::new(FaultKind::ALL.iter().map(|kind| kind.as_str()))
+        .try_map(|word| word.parse::<FaultKind>())
 }
 
 /// What to do with events that were set aside.
@@ -172,7 +182,8 @@ mod tests {
     fn an_unknown_fault_is_a_matter_of_usage() {
         let error = Cli::try_parse_from(["bulkhead", "fault", "api", "nap"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("panic, abort, segv, exit, kill"), "{error}");
+        let kinds: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert!(error.to_string().contains(&kinds.join(", ")), "{error}");
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn leaves_so(role: Role, stage: Stage, exit: Exit) -> bool {
 fn looks_like(kind: FaultKind, exit: Exit, panicked: bool) -> bool {
     match kind {
         FaultKind::Panic => panicked || exit == Exit::Code(i32::from(EXIT_PANIC)) || is_signal(exit, SIGABRT),
-        FaultKind::Abort => is_signal(exit, SIGABRT),
+        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => is_signal(exit, SIGABRT),
         FaultKind::Segv => is_signal(exit, SIGSEGV) || is_signal(exit, SIGBUS),
         FaultKind::Exit => matches!(exit, Exit::Code(_)) && !panicked,
         FaultKind::Kill => is_signal(exit, SIGKILL),

@@ -62,9 +62,12 @@ impl Turn<'_> {
         let generation = process.generation;
         let effect = match kind {
             FaultKind::Kill => Action::Signal { generation, signal: Signal::Kill, group: false },
-            FaultKind::Panic | FaultKind::Abort | FaultKind::Segv | FaultKind::Exit => {
-                Action::Send { generation, frame: ToWorker::Fault(kind) }
-            }
+            FaultKind::Panic
+            | FaultKind::Abort
+            | FaultKind::Segv
+            | FaultKind::Exit
+            | FaultKind::Oom
+            | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
         };
         Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))
     }

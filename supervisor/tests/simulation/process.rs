@@ -6,6 +6,7 @@ use crate::{
 };
 use bulkhead_proto::{
     control::{Care, FromWorker, PROTOCOL, Request, ToWorker},
+    fault::{self, Ending},
     ids::{Generation, Seq},
     words::{FaultKind, Role},
 };
@@ -195,12 +196,9 @@ impl World {
             }
             ToWorker::Drain => self.loses_control(generation),
             ToWorker::Fault(kind) if process.temper.obeys_faults => {
-                let exit = match kind {
-                    FaultKind::Panic => Exit::Code(101),
-                    FaultKind::Abort => Exit::Signal { number: 6, core: false },
-                    FaultKind::Segv => Exit::Signal { number: 11, core: false },
-                    FaultKind::Exit => Exit::Code(3),
-                    FaultKind::Kill => SIGKILL,
+                let exit = match fault::ending(kind) {
+                    Ending::Code(code) => Exit::Code(code),
+                    Ending::Signal(number) => Exit::Signal { number, core: false },
                 };
                 let delay = self.prng.below(30);
                 self.later(delay, Happening::Dies(generation, exit));
