@@ -74,9 +74,11 @@ clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
 
-# Faults planted in the supervisor's heart: the simulator must find each of them.
+# Faults planted in the supervisor's heart, its store, the analysis' engine and the API's replay: the simulator, or the
+# tests of that part, must find each of them.
 mutants:
-	$(CARGO) test --locked -p bulkhead-supervisor --features mutants --test simulation
+	$(CARGO) test --locked $(PACKAGES) --lib --test simulation \
+		--features bulkhead-supervisor/mutants,bulkhead-worker-analytics/mutants,bulkhead-worker-api/mutants every_planted_fault
 
 # The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
 loom:

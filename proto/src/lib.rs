@@ -16,6 +16,7 @@ pub mod fds;
 pub mod ids;
 pub mod link;
 pub mod listen_fds;
+mod mutant;
 pub mod pipe;
 pub mod quarantine;
 pub mod ring;

@@ -3,6 +3,7 @@
 use crate::{
     Analysis,
     caution::Caution,
+    mutant::{self, Mutant},
     pace::Pace,
     series::{Series, SeriesError},
     version::{Foreign, Stamp},
@@ -148,7 +149,9 @@ impl<A: Analysis> Engine<A> {
     pub(crate) fn advance(&mut self) -> Result<bool, Fatal> {
         let more = self.burst()?;
         // The last event is done with: a death from now on is none of its doing, though no commit covers it yet.
-        cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
+        if !mutant::is(Mutant::LeaveInHand) {
+            cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
+        }
         if !more {
             return Ok(false);
         }
@@ -186,14 +189,19 @@ impl<A: Analysis> Engine<A> {
 
     /// Commits right before an event and right after it: whatever it does to us, it does alone.
     fn take_care(&mut self, seq: Seq) -> Result<(), Fatal> {
-        self.settle()?;
-        if self.caution.skips(seq) {
-            self.skipped += 1;
+        if mutant::is(Mutant::CommitBeforeApply) {
+            self.done = (seq, self.consumer.position());
+        }
+        if !mutant::is(Mutant::NoCommitBefore) {
+            self.settle()?;
+        }
+        if self.caution.skips(seq) && !mutant::is(Mutant::ApplySkipped) {
+            self.skipped += u64::from(!mutant::is(Mutant::SkipUncounted));
             self.done = (seq, self.consumer.position());
         } else {
             self.apply(seq)?;
         }
-        self.commit()
+        if mutant::is(Mutant::NoCommitBehind) { Ok(()) } else { self.commit() }
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {

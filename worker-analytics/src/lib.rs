@@ -8,6 +8,7 @@ mod inbox;
 mod last_words;
 mod log;
 mod lost;
+mod mutant;
 mod pace;
 mod run;
 mod series;

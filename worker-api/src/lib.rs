@@ -29,6 +29,7 @@ mod inbox;
 mod limits;
 mod listener;
 mod log;
+mod mutant;
 mod panic;
 mod parse;
 mod problem;

@@ -1,6 +1,8 @@
 //! The store of events that were set aside: files in `state_dir/quarantine`. All of it may wait for the disk, so the shell
 //! calls it on a thread of its own.
 
+mod mutant;
+
 use crate::{state_dir, step::Charge};
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -10,6 +12,7 @@ use bulkhead_proto::{
     quarantine::{Entry, Folder, MAX_ENTRIES, Shown, file_name},
 };
 use jiff::Timestamp;
+use mutant::Mutant;
 use std::{fs, io::Write as _, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 /// The folder, and its one writer. It is opened for each thing that is done: whoever deletes it while we run must not have
@@ -46,11 +49,14 @@ impl Store {
     pub fn keep(&self, memory: &Memory, charge: &Charge) -> anyhow::Result<()> {
         let kept = self.folder()?.seqs().context("cannot read what is set aside already")?;
         anyhow::ensure!(
-            kept.len() < self.most || kept.contains(&charge.seq),
+            kept.len() < self.most || kept.contains(&charge.seq) || mutant::is(Mutant::KeepTooMany),
             "{} events are set aside already: replay or drop some",
             kept.len()
         );
         let payload = memory.pending(charge.seq).context("its bytes are not found in the ring")?;
+        if mutant::is(Mutant::KeepNothing) {
+            return Ok(());
+        }
         let path = self.path.join(file_name(charge.seq));
         let text = serde_json::to_string_pretty(&entry(charge, &payload))?;
         let written = state_dir::replace(&path, |file| Ok(writeln!(file, "{text}")?));
@@ -67,6 +73,9 @@ impl Store {
     /// # Errors
     /// When the disk says no.
     pub fn remove(&self, seq: Seq) -> anyhow::Result<bool> {
+        if mutant::is(Mutant::ForgetRemoval) {
+            return Ok(true);
+        }
         let path = self.path.join(file_name(seq));
         let removed = match fs::remove_file(&path) {
             Ok(()) => true,

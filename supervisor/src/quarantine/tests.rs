@@ -119,3 +119,14 @@ fn what_is_dropped_is_gone_and_an_unknown_one_is_told() {
     assert!(!store.remove(Seq(1)).unwrap());
     assert_eq!(store.folder().unwrap().read(Seq(1)).unwrap(), None);
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_planted_fault_is_found_by_a_test() {
+    let tests: &[fn()] = &[
+        an_event_is_kept_with_its_report_and_its_very_bytes,
+        a_full_quarantine_takes_nothing_more_but_knows_what_it_has,
+        what_is_dropped_is_gone_and_an_unknown_one_is_told,
+    ];
+    assert_eq!(Mutant::survivors(tests), []);
+}

@@ -397,3 +397,15 @@ impl Analysis for Liar {
         json!({})
     }
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_planted_fault_is_found_by_a_test() {
+    let tests: &[fn()] = &[
+        an_event_that_was_applied_and_not_committed_is_in_nobodys_hand,
+        a_suspect_is_alone_when_it_kills,
+        a_suspect_that_is_survived_is_committed_at_once,
+        what_was_set_aside_is_counted_as_skipped_and_never_applied,
+    ];
+    assert_eq!(Mutant::survivors(tests), []);
+}

@@ -3,6 +3,7 @@
 use super::{AppendError, Bulkhead, arrival_ms};
 use crate::{
     idempotency::OWN,
+    mutant::{self, Mutant},
     problem::{Kind, Problem},
 };
 use bulkhead_proto::{
@@ -10,7 +11,7 @@ use bulkhead_proto::{
     event::{Event, EventError},
     ids::Seq,
     quarantine::{Entry, Folder},
-    ring::{Key, KeyedRequest, Outcome},
+    ring::{Batch, Key, KeyedRequest, Outcome},
 };
 use std::io;
 use tokio::task::spawn_blocking;
@@ -57,7 +58,7 @@ impl Bulkhead {
     fn append_again(&self, entry: &Entry) -> Result<Seq, Problem> {
         let Entry { seq, .. } = entry;
         let conflict = |why: &str| Problem::new(Kind::Conflict, format!("event {seq} {why}"));
-        if self.0.link.figures().record.seq < *seq {
+        if self.0.link.figures().record.seq < *seq && !mutant::is(Mutant::ReplayUnskipped) {
             return Err(conflict("is not skipped yet: try again when it is"));
         }
         let payload = entry.payload().unwrap_or_default();
@@ -67,12 +68,18 @@ impl Bulkhead {
         let own = || conflict("has a number that no key holds");
         let key = Key::new(name.as_bytes()).ok_or_else(own)?;
         let request_id = format!("replay-of-{seq}");
-        let again = Event { request_id: Some(&request_id), arrived_ms: arrival_ms(), ..event };
+        let request_id = Some(&*request_id).filter(|_| !mutant::is(Mutant::ReplayNameless));
+        let again = Event { request_id, arrived_ms: arrival_ms(), ..event };
         let request = KeyedRequest { key, digest: seq.0.into() };
-        let outcome = self.append_once(request, |batch| {
+        let fill = |batch: &mut Batch| {
             let bad = |error: EventError| AppendError::Bad { index: 0, why: error.to_string() };
             batch.push(&again).map_err(bad)
-        });
+        };
+        let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
+            self.append_with(fill).map(Outcome::Appended)
+        } else {
+            self.append_once(request, fill)
+        };
         let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome.map_err(Problem::from)?;
         Ok(appended.first)
     }

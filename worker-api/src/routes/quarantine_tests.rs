@@ -134,3 +134,14 @@ async fn a_file_that_cannot_be_read_costs_its_own_place_alone() {
     assert_eq!(rig.get("/v1/quarantine").await.json()["items"].as_array().unwrap().len(), 1);
     assert_eq!(rig.get("/v1/quarantine/5").await.status, 503);
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn every_planted_fault_is_found_by_a_test() {
+    let tests: &[fn()] = &[
+        a_replay_is_a_new_event_that_names_the_old_one,
+        a_replay_that_was_interrupted_and_is_done_again_appends_nothing_more,
+        an_event_whose_skip_is_not_committed_is_not_replayed_yet,
+    ];
+    assert_eq!(crate::mutant::Mutant::survivors(tests), []);
+}

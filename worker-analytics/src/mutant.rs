@@ -1,0 +1,10 @@
+//! Faults planted in the engine, one at a time, to show that its tests find them.
+
+bulkhead_proto::mutants! {
+    ApplySkipped,
+    CommitBeforeApply,
+    LeaveInHand,
+    NoCommitBefore,
+    NoCommitBehind,
+    SkipUncounted,
+}
