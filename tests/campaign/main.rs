@@ -2,12 +2,11 @@
 //!
 //! Never: trusts a total where ids can be compared, judges while it runs, or signals a process that it did not start.
 //! The run (`run`) only writes records, the checker (`check`) only reads them: it can be run again on those of any run.
-//! Where to start reading: `ids`, then `plan`, then `check::events`.
+//! Where to start reading: `bulkhead_tests::ids`, then `plan`, then `check::events`.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a harness that cannot go on reports by panicking")]
 
 mod check;
-mod ids;
 mod options;
 mod plan;
 mod records;

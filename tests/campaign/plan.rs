@@ -1,6 +1,7 @@
 //! What is done when: follows from the seed alone.
 
-use crate::{ids, options::Options};
+use crate::options::Options;
+use bulkhead_tests::ids;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, iter, time::Duration};

@@ -1,7 +1,8 @@
 //! What is written down while the campaign runs: one JSON object a line, a file for each kind. Times are microseconds
 //! since the run began.
 
-use crate::{ids::EventId, plan::Kind};
+use crate::plan::Kind;
+use bulkhead_tests::ids::{Counted, EventId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -116,31 +117,6 @@ pub(crate) enum Got {
     Absent(String),
     Lost(String),
     Wrong(String),
-}
-
-/// What a series has counted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Counted {
-    pub series: String,
-    pub count: u64,
-    /// Its events' bits; none if the sum is no whole number that could be such.
-    pub sum: Option<u64>,
-}
-
-impl Counted {
-    /// From the answer about a series.
-    pub(crate) fn of(answer: &Value) -> Self {
-        Self {
-            series: answer["series"].as_str().unwrap_or_default().to_owned(),
-            count: answer["count"].as_u64().unwrap_or_default(),
-            sum: answer["sum"].as_u64(),
-        }
-    }
-
-    /// Whether it has counted each of its events once: see [`crate::ids`].
-    pub(crate) fn is_set(&self) -> bool {
-        self.sum.is_some_and(|sum| u64::from(sum.count_ones()) == self.count)
-    }
 }
 
 /// A SIGKILL that was sent.

@@ -1,6 +1,5 @@
 //! The API itself dies under load: nobody is refused, and what was answered 2xx is there exactly once (P1, P2).
 
-use crate::all_series;
 use bulkhead_tests::{
     Bulkhead, Home,
     gate::Gate,
@@ -90,7 +89,7 @@ fn assert_seqs_are_disjoint(sent: &[Sent]) {
 
 fn assert_counted_once(bulkhead: &Bulkhead, sent: &[Sent]) {
     let stats = bulkhead.settled();
-    let mut found: BTreeMap<String, Value> = all_series(&bulkhead.client());
+    let mut found: BTreeMap<String, Value> = bulkhead.client().all_series();
     let mut counted = 0;
     for sent in sent {
         let Some(series) = found.remove(&sent.series) else {

@@ -2,18 +2,7 @@
 
 use crate::FAULTS;
 use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::{Bulkhead, Home, log::Line};
-
-/// What a death by this fault is reported as, when nobody has asked for it.
-pub(crate) const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
-    match kind {
-        FaultKind::Panic => ("panic", "src/"),
-        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => ("signal", "SIGABRT"),
-        FaultKind::Segv => ("signal", "SIGSEGV"),
-        FaultKind::Exit => ("exit", "3"),
-        FaultKind::Kill => ("signal", "SIGKILL"),
-    }
-}
+use bulkhead_tests::{Bulkhead, Home, faults::cause_and_word, log::Line};
 
 /// The next death of this worker, and the activation of its successor.
 fn death_and_return(bulkhead: &Bulkhead, worker: &str, induce: impl FnOnce()) -> Line {

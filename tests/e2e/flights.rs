@@ -1,6 +1,5 @@
 //! Real events, many kills, and answers that were computed independently (P1, P2, P3).
 
-use crate::all_series;
 use bulkhead_tests::{
     Bulkhead, Home,
     flights::{Batch, Flights},
@@ -121,5 +120,5 @@ fn verify(bulkhead: &Bulkhead, flights: &Flights) {
     let stats = bulkhead.settled();
     assert_eq!(stats["accepted"], flights.len(), "{stats}");
     assert_eq!(stats["analysed"], flights.len(), "{stats}");
-    flights.compare(&all_series(&bulkhead.client()));
+    flights.compare(&bulkhead.client().all_series());
 }

@@ -32,21 +32,3 @@ mod token;
 
 /// A configuration for tests that induce faults.
 const FAULTS: &str = "[faults]\nenabled = true\n";
-
-/// All series of a server, by name, read page by page.
-fn all_series(
-    client: &bulkhead_tests::http::Client,
-) -> std::collections::BTreeMap<String, serde_json::Value> {
-    let mut all = std::collections::BTreeMap::new();
-    let mut after = String::new();
-    loop {
-        let page = client.json(&format!("/v1/series?limit=100&after={after}"));
-        for item in page["items"].as_array().unwrap() {
-            all.insert(item["series"].as_str().unwrap().to_owned(), item.clone());
-        }
-        match page["next"].as_str() {
-            Some(next) => next.clone_into(&mut after),
-            None => return all,
-        }
-    }
-}

@@ -1,20 +1,24 @@
 //! Events that kill the analysis each time: set aside after `max_attempts` deaths, while all others go on.
 
-use crate::{FAULTS, all_series};
+use crate::FAULTS;
 use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::{Bulkhead, Home, eventually, http::Client, process::Signal};
+use bulkhead_tests::{
+    Bulkhead, Home, eventually,
+    faults::cause_and_word,
+    http::Client,
+    ids::{Counted, EventId},
+    process::Signal,
+};
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, thread};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
-/// How many writers there are at once, and how many requests each makes.
+/// How many writers there are at once, how many requests each makes, and how many ordinary events each of these has.
 const WRITERS: usize = 4;
-const REQUESTS: u64 = 60;
+const REQUESTS: usize = 250;
+const EVENTS: usize = 100;
 
 /// A SIGKILL may have come from outside: it takes so many to set an event aside.
 const KILLS: usize = 8;
-
-/// Ordinary events in each request.
-const EVENTS: u64 = 20;
 
 /// Posts one event that kills in this way; its number.
 fn poison(client: &Client, kind: FaultKind) -> u64 {
@@ -35,62 +39,95 @@ fn deaths_of(bulkhead: &Bulkhead, seq: u64) -> usize {
     deaths.iter().filter(|death| death.number("seq") == Some(seq)).count()
 }
 
-/// One of several writers: ordinary events of a series of its own, with values that tell if one is counted twice, and
-/// now and then a poison event between them.
-fn write(client: &Client, writer: usize) -> BTreeMap<u64, FaultKind> {
-    let mut poisons = BTreeMap::new();
+/// How a poison event of that place among all kinds gets into the stream: by which writer, in which of its requests.
+fn place(kind: usize) -> (usize, usize) {
+    (kind % WRITERS, (kind / WRITERS + 1) * REQUESTS / (FaultKind::ALL.len() / WRITERS + 2))
+}
+
+/// One of several writers, whose events tell which of them are counted; in the midst of a request here and there, a
+/// poison event. The numbers that these got.
+fn write(bulkhead: &Bulkhead, writer: usize) -> Vec<(u64, FaultKind)> {
+    let (client, mut poisons) = (bulkhead.client(), Vec::new());
     for request in 0..REQUESTS {
-        let event = |at| format!(r#"{{"series":"w{writer}","value":{}}}"#, request * EVENTS + at);
-        let events: Vec<String> = (0..EVENTS).map(event).collect();
-        let answer = client.post_events(&format!("[{}]", events.join(","))).unwrap();
-        assert_eq!(answer.status, 202, "{answer:?}");
-        let kind =
-            FaultKind::ALL.iter().skip(writer).step_by(WRITERS).nth(usize::try_from(request / 20).unwrap());
-        if let Some(kind) = kind.filter(|_| request % 20 == 10) {
-            poisons.insert(poison(client, *kind), *kind);
+        let ids = (request * EVENTS..).map(|number| EventId { writer, number });
+        let mut events: Vec<String> = ids
+            .take(EVENTS)
+            .map(|id| format!(r#"{{"series":"{}","value":{}}}"#, id.series(), id.value()))
+            .collect();
+        let kind = FaultKind::ALL.iter().enumerate().find(|(number, _)| place(*number) == (writer, request));
+        if let Some((_, kind)) = kind {
+            events.insert(EVENTS / 2, format!(r#"{{"series":"__fault.{kind}","value":1}}"#));
         }
+        let first = post(bulkhead, &client, &format!("[{}]", events.join(",")));
+        poisons.extend(kind.map(|(_, kind)| (first + EVENTS as u64 / 2, *kind)));
     }
     poisons
 }
 
+/// Posts these events until there is room for them; the number of the first one.
+fn post(bulkhead: &Bulkhead, client: &Client, events: &str) -> u64 {
+    loop {
+        let answer = client.post_events(events).unwrap();
+        match answer.status {
+            202 => return answer.json()["first_seq"].as_u64().unwrap(),
+            503 => bulkhead.log().pause(Duration::from_millis(10)),
+            _ => panic!("{answer:?}"),
+        }
+    }
+}
+
+/// Every ordinary event is counted once, by id, and nothing else is.
+fn assert_each_counted_once(client: &Client) {
+    let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
+    for writer in 0..WRITERS {
+        for id in (0..REQUESTS * EVENTS).map(|number| EventId { writer, number }) {
+            *wanted.entry(id.series()).or_default() |= id.value();
+        }
+    }
+    let found: Vec<Counted> = client.all_series().values().map(Counted::of).collect();
+    for counted in &found {
+        assert!(counted.is_set(), "one was counted twice: {counted:?}");
+    }
+    let found = found.into_iter().map(|counted| (counted.series, counted.sum.unwrap()));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), wanted);
+}
+
+/// An event of this kind was set aside, for the right cause and after so many deaths as it takes.
+fn assert_set_aside(bulkhead: &Bulkhead, seq: u64, kind: FaultKind) {
+    let entry = kept(bulkhead, seq);
+    assert_eq!(entry["event"]["series"], format!("__fault.{kind}"), "{entry}");
+    let deaths = if kind == FaultKind::Kill { KILLS } else { 2 };
+    assert_eq!((&entry["seq"], &entry["attempts"]), (&seq.into(), &deaths.into()), "{entry}");
+    let (cause, word) = cause_and_word(kind);
+    assert_eq!(entry["cause"], cause, "{entry}");
+    assert!(entry["detail"].as_str().unwrap().contains(word), "{word} in {entry}");
+    assert_eq!(deaths_of(bulkhead, seq), deaths, "{}", bulkhead.log().dump());
+}
+
 #[test]
-fn poison_of_each_kind_in_a_stream_is_set_aside_and_every_other_event_counts_once() {
+fn poison_of_each_kind_in_a_stream_of_100_000_is_set_aside_and_every_other_event_counts_once() {
     let bulkhead = Home::new(FAULTS).start();
-    let client = bulkhead.client();
     let poisons: BTreeMap<u64, FaultKind> = thread::scope(|scope| {
-        let clients = (0..WRITERS).map(|writer| (writer, bulkhead.client()));
-        let writers: Vec<_> =
-            clients.map(|(writer, client)| scope.spawn(move || write(&client, writer))).collect();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let bulkhead = &bulkhead;
+                scope.spawn(move || write(bulkhead, writer))
+            })
+            .collect();
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
     assert_eq!(poisons.len(), FaultKind::ALL.len());
 
     let stats = bulkhead.settled();
 
-    let ordinary = WRITERS as u64 * REQUESTS * EVENTS;
-    let set_aside = poisons.len() as u64;
+    let (ordinary, set_aside) = (WRITERS * REQUESTS * EVENTS, poisons.len());
     assert_eq!((&stats["analysed"], &stats["quarantined"]), (&ordinary.into(), &set_aside.into()), "{stats}");
     assert_eq!(stats["accepted"], ordinary + set_aside, "{stats}");
-    let last = REQUESTS * EVENTS - 1;
-    let all = all_series(&client);
-    assert_eq!(all.len(), WRITERS, "no series of a fault: {:?}", all.keys());
-    for series in all.values() {
-        let found = (&series["count"], series["sum"].as_f64().unwrap());
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let sum = (last * (last + 1) / 2) as f64;
-        assert_eq!(found.0, last + 1, "{series}");
-        assert!((found.1 - sum).abs() < 0.5, "{series}");
-    }
-    for (&seq, kind) in &poisons {
-        let entry = kept(&bulkhead, seq);
-        assert_eq!(entry["event"]["series"], format!("__fault.{kind}"), "{entry}");
-        let deaths = if *kind == FaultKind::Kill { KILLS } else { 2 };
-        assert_eq!((&entry["seq"], &entry["attempts"]), (&seq.into(), &deaths.into()), "{entry}");
-        let (cause, word) = crate::faults::cause_and_word(*kind);
-        assert_eq!(entry["cause"], cause, "{entry}");
-        assert!(entry["detail"].as_str().unwrap().contains(word), "{word} in {entry}");
-        assert_eq!(deaths_of(&bulkhead, seq), deaths, "{}", bulkhead.log().dump());
-    }
+    assert_each_counted_once(&bulkhead.client());
+    poisons.iter().for_each(|(seq, kind)| assert_set_aside(&bulkhead, *seq, *kind));
+    let listed = bulkhead.client().items("/v1/quarantine?limit=100");
+    let listed: Vec<u64> = listed.iter().filter_map(|entry| entry["seq"].as_u64()).collect();
+    assert_eq!(listed, poisons.keys().copied().collect::<Vec<_>>());
     assert_eq!(bulkhead.log().all(|line| line.is("worker_parked")).len(), 0);
     let told = bulkhead.log().all(|line| line.tells("event_quarantined", "analytics"));
     let told: Vec<_> = told.iter().filter_map(|line| line.number("seq")).collect();
@@ -157,7 +194,7 @@ fn what_is_set_aside_stays_so_across_a_stop_and_a_start() {
 
     let stats = bulkhead.settled();
     assert_eq!((&stats["quarantined"], &stats["analysed"]), (&2.into(), &1.into()), "{stats}");
-    assert_eq!(all_series(&bulkhead.client()).keys().collect::<Vec<_>>(), ["good"]);
+    assert_eq!(bulkhead.client().all_series().keys().collect::<Vec<_>>(), ["good"]);
     assert_eq!(bulkhead.log().all(|line| line.tells("worker_died", "analytics")).len(), 0);
 }
 

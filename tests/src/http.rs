@@ -1,7 +1,7 @@
 //! A keep-alive HTTP client that tells apart what the tests must tell apart: answered, refused, broken off.
 
 use serde_json::Value;
-use std::{io, net::SocketAddr};
+use std::{collections::BTreeMap, io, net::SocketAddr};
 use ureq::{Agent, Body, http::Response};
 
 use crate::log::DEADLINE;
@@ -126,6 +126,34 @@ impl Client {
             Ok(answer) if answer.is_success() => answer.json(),
             other => panic!("GET {path}: {other:?}"),
         }
+    }
+
+    /// The items of a list, read page by page; its path has a query.
+    ///
+    /// # Panics
+    /// As [`Self::json`].
+    #[must_use]
+    pub fn items(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut after) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.json(&format!("{path}{after}"));
+            items.append(page["items"].as_array_mut().unwrap());
+            let (name, number) = (page["next"].as_str().map(str::to_owned), page["next"].as_u64());
+            match name.or(number.map(|number| number.to_string())) {
+                Some(next) => after = format!("&after={next}"),
+                None => return items,
+            }
+        }
+    }
+
+    /// All series, by name.
+    ///
+    /// # Panics
+    /// As [`Self::json`].
+    #[must_use]
+    pub fn all_series(&self) -> BTreeMap<String, Value> {
+        let items = self.items("/v1/series?limit=100");
+        items.into_iter().map(|item| (item["series"].as_str().unwrap().to_owned(), item)).collect()
     }
 }
 

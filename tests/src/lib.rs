@@ -8,11 +8,13 @@
 
 pub mod binaries;
 mod bulkhead;
+pub mod faults;
 pub mod flights;
 pub mod footprint;
 pub mod gate;
 mod home;
 pub mod http;
+pub mod ids;
 pub mod killer;
 pub mod log;
 pub mod process;

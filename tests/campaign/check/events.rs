@@ -2,10 +2,10 @@
 
 use super::Check;
 use crate::{
-    ids::EventId,
     plan::WRITERS,
     records::{Answer, Records, Request},
 };
+use bulkhead_tests::ids::EventId;
 use std::collections::HashMap;
 
 /// What is known of one event.

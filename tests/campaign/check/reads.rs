@@ -3,8 +3,9 @@
 use super::Check;
 use crate::{
     plan::READERS,
-    records::{Answer, Counted, Got, Read, Records, Stats},
+    records::{Answer, Got, Read, Records, Stats},
 };
+use bulkhead_tests::ids::Counted;
 use std::collections::{HashMap, HashSet};
 
 /// What one reader has seen so far.

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    ids::EventId,
     plan::Kind,
-    records::{Answer, Counted, Got, Kill, Read, Request, Run, Stats, Told},
+    records::{Answer, Got, Kill, Read, Request, Run, Stats, Told},
 };
+use bulkhead_tests::ids::{Counted, EventId};
 use serde_json::json;
 use std::collections::BTreeMap;
 

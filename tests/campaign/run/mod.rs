@@ -7,9 +7,9 @@ mod write;
 use crate::{
     options::Options,
     plan::{Plan, READERS, WRITERS, Window},
-    records::{self, Counted, Journal, Run, Stats, Told},
+    records::{self, Journal, Run, Stats, Told},
 };
-use bulkhead_tests::{Bulkhead, Home, gate::Gate, http::Client, process};
+use bulkhead_tests::{Bulkhead, Home, gate::Gate, http::Client, ids::Counted, process};
 use fastrand::Rng;
 use serde::Deserialize;
 use std::{
@@ -150,17 +150,7 @@ fn play(
 
 fn save_series(client: &Client, directory: &Path) {
     let journal = Journal::create(directory, records::FINAL);
-    let mut after = String::new();
-    loop {
-        let page = client.json(&format!("/v1/series?limit=1000&after={after}"));
-        for item in page["items"].as_array().unwrap() {
-            journal.write(&Counted::of(item));
-        }
-        match page["next"].as_str() {
-            Some(next) => next.clone_into(&mut after),
-            None => return,
-        }
-    }
+    client.items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&Counted::of(item)));
 }
 
 /// The figures of an answer of `/v1/stats`.

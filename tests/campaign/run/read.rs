@@ -2,11 +2,13 @@
 
 use super::{Stage, stats_of};
 use crate::{
-    ids::EventId,
     plan::WRITERS,
-    records::{Counted, Got, Read},
+    records::{Got, Read},
 };
-use bulkhead_tests::http::{Client, Failure};
+use bulkhead_tests::{
+    http::{Client, Failure},
+    ids::{Counted, EventId},
+};
 use fastrand::Rng;
 use serde_json::Value;
 use std::{

@@ -1,13 +1,11 @@
 //! A client that posts.
 
 use super::Stage;
-use crate::{
-    ids::EventId,
-    records::{Answer, Request},
-};
+use crate::records::{Answer, Request};
 use bulkhead_tests::{
     gate::Gate,
     http::{Client, Failure},
+    ids::EventId,
 };
 use fastrand::Rng;
 use std::{

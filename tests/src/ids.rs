@@ -7,34 +7,69 @@
 //! Neighbouring events go to neighbouring series, so that nearly every batch, and every commit, changes many at once.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The events of a series.
 const BITS: usize = 50;
 /// The series over which a writer's events go round.
 const ROUND: usize = 50;
 
-/// An event, by whom it was sent and its place among all that this writer sends, from 0.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct EventId {
+pub struct EventId {
+    /// Who sends it.
     pub writer: usize,
+    /// Its place among all that this writer sends, from 0.
     pub number: usize,
 }
 
 impl EventId {
     /// The series that counts it.
-    pub(crate) fn series(self) -> String {
+    #[must_use]
+    pub fn series(self) -> String {
         let block = self.number / (BITS * ROUND);
         format!("w{}-{block:03}-{:02}", self.writer, self.number % ROUND)
     }
 
     /// Its value, and its bit in the series' sum.
-    pub(crate) const fn value(self) -> u64 {
+    #[must_use]
+    pub const fn value(self) -> u64 {
         1 << (self.number % (BITS * ROUND) / ROUND)
     }
 }
 
+/// What a series has counted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counted {
+    /// Its name.
+    pub series: String,
+    /// How many events.
+    pub count: u64,
+    /// Its events' bits; none if the sum is no whole number that could be such.
+    pub sum: Option<u64>,
+}
+
+impl Counted {
+    /// From the answer about a series.
+    #[must_use]
+    pub fn of(answer: &Value) -> Self {
+        Self {
+            series: answer["series"].as_str().unwrap_or_default().to_owned(),
+            count: answer["count"].as_u64().unwrap_or_default(),
+            sum: answer["sum"].as_u64(),
+        }
+    }
+
+    /// Whether it has counted each of its events once.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.sum.is_some_and(|sum| u64::from(sum.count_ones()) == self.count)
+    }
+}
+
 /// How many series so many events of one writer need.
-pub(crate) const fn series_for(events: usize) -> usize {
+#[must_use]
+pub const fn series_for(events: usize) -> usize {
     events.div_ceil(BITS * ROUND) * ROUND
 }
 

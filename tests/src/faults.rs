@@ -1,0 +1,15 @@
+//! What the faults look like from outside.
+
+use bulkhead_proto::words::FaultKind;
+
+/// What a death by this fault is reported as, when nobody has asked for it.
+#[must_use]
+pub const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
+    match kind {
+        FaultKind::Panic => ("panic", "src/"),
+        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => ("signal", "SIGABRT"),
+        FaultKind::Segv => ("signal", "SIGSEGV"),
+        FaultKind::Exit => ("exit", "3"),
+        FaultKind::Kill => ("signal", "SIGKILL"),
+    }
+}
