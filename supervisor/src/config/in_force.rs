@@ -160,7 +160,7 @@ fn live(key: &str, from: impl Display, to: impl Display) -> Option<Change> {
 
 /// A worker is replaced when anything has changed that its process was started with.
 fn of_worker((plan, worker): (&Plan, &WorkerPlan), (file, new): (&Plan, &WorkerPlan)) -> Option<Change> {
-    let WorkerPlan { name, role, command, env, pass_env, cwd, stop_timeout } = new;
+    let WorkerPlan { name, role, command, env, pass_env, cwd, stop_timeout, memory_limit } = new;
     let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &file.limits;
     let (ours, api) = (*role != Role::Plain, *role == Role::Api);
     let slower = worker.stop_timeout != *stop_timeout;
@@ -169,6 +169,7 @@ fn of_worker((plan, worker): (&Plan, &WorkerPlan), (file, new): (&Plan, &WorkerP
         ("env", worker.env != *env),
         ("pass_env", worker.pass_env != *pass_env),
         ("cwd", worker.cwd != *cwd),
+        ("memory_limit", worker.memory_limit != *memory_limit),
         // Workers of ours are told it, lest they take longer.
         ("stop_timeout", ours && slower),
         ("faults.enabled", ours && plan.policy.faults != file.policy.faults),
@@ -244,6 +245,17 @@ mod tests {
         assert_eq!(
             changes("", "[api]\nmax_body = \"1MiB\"\nenv = { A = \"1\" }\nstop_timeout = \"1s\""),
             [replaced("api", &["env", "stop_timeout", "max_body"])]
+        );
+    }
+
+    #[test]
+    fn a_changed_memory_limit_needs_another_process_of_whatever_role() {
+        let limited = |of: &str| of.replace("[\"a\"]", "[\"a\"]\nmemory_limit = \"64MiB\"");
+        assert_eq!(changes(TWO, &limited(TWO)), [replaced("a", &["memory_limit"])]);
+        assert_eq!(changes("", "analytics.memory_limit = \"1GiB\""), [], "the default");
+        assert_eq!(
+            changes("", "analytics.memory_limit = \"2GiB\""),
+            [replaced("analytics", &["memory_limit"])]
         );
     }
 

@@ -165,14 +165,20 @@ pub struct WorkerPlan {
     pub cwd: Option<PathBuf>,
     /// How long it may take to leave when asked to.
     pub stop_timeout: Duration,
+    /// How much private memory it may take, in bytes (`RLIMIT_DATA` in getrlimit(2)); none stands for no limit.
+    pub memory_limit: Option<u64>,
 }
+
+/// What the analysis may take, unless configured: far more than the built-in one ever needs, and less than would bring a
+/// machine down.
+pub const ANALYTICS_MEMORY: u64 = 1 << 30;
 
 /// How long a worker may take to leave when asked to, unless configured: longer than any healthy drain, shorter than the
 /// 90 s after which service managers kill the whole service.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl WorkerPlan {
-    /// A worker of that name and role with this command and nothing else.
+    /// A worker of that name and role with this command, and defaults.
     #[must_use]
     pub fn new(name: &str, role: Role, command: Vec<String>) -> Self {
         Self {
@@ -183,6 +189,7 @@ impl WorkerPlan {
             pass_env: Vec::new(),
             cwd: None,
             stop_timeout: STOP_TIMEOUT,
+            memory_limit: (role == Role::Analytics).then_some(ANALYTICS_MEMORY),
         }
     }
 }

@@ -172,13 +172,28 @@ fn what_is_not_in_this_version_says_so() {
         "analytics.standby = true",
         "analytics.instances = 2",
         "analytics.hang_timeout = \"5s\"",
-        "analytics.memory_limit = \"1GiB\"",
         "link.transport = \"socket\"",
         "link.durability = \"disk\"",
         "[history]\nkeep = 3",
     ] {
         assert!(errors(text).contains("not in this version"), "{text}: {}", errors(text));
     }
+}
+
+#[test]
+fn the_analysis_alone_has_a_memory_limit_of_its_own_accord() {
+    let limits = |text: &str| -> Vec<Option<u64>> {
+        let plan = read(text).unwrap();
+        plan.workers.iter().map(|worker| worker.memory_limit).collect()
+    };
+    let worker = "[[worker]]\nname = \"w\"\ncommand = [\"x\"]\n";
+    assert_eq!(limits(worker), [None, Some(1 << 30), None]);
+    let all = format!(
+        "api.memory_limit = \"2GiB\"\nanalytics.memory_limit = \"64MiB\"\n{worker}memory_limit = \"16MiB\""
+    );
+    assert_eq!(limits(&all), [Some(2 << 30), Some(64 << 20), Some(16 << 20)]);
+    let little = errors("analytics.memory_limit = \"15MiB\"");
+    assert!(little.contains("wanted \"16MiB\" to \"16384GiB\""), "{little}");
 }
 
 #[test]

@@ -13,6 +13,12 @@ use std::{collections::BTreeMap, time::Duration};
 /// The most plain workers: the two fixed roles take the rest of what the ledger holds.
 const MAX_PLAIN: usize = policy::MAX_WORKERS - 2;
 
+/// The smallest `memory_limit`: with less, a worker of ours does not even start.
+const MIN_MEMORY: u64 = 16 << 20;
+
+/// More memory than machines have.
+const MAX_MEMORY: u64 = 1 << 44;
+
 /// Names that commands and logs use for something else.
 const TAKEN: [&str; 3] = ["api", "analytics", "supervisor"];
 
@@ -64,7 +70,7 @@ pub(super) fn worker(section: &mut Section<'_>, name: &str, role: Role, default:
     worker.pass_env = section.texts("pass_env").unwrap_or_default();
     variables(section, &worker);
     worker.cwd = section.text("cwd", path);
-    section.later("memory_limit");
+    worker.memory_limit = section.size("memory_limit", MIN_MEMORY, MAX_MEMORY).or(worker.memory_limit);
     if let Some(timeout) = section.duration("stop_timeout", Duration::ZERO, MAX_DELAY) {
         worker.stop_timeout = timeout;
     }

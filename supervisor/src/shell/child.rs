@@ -36,6 +36,7 @@ pub(super) struct Child {
     pidfd: AsyncFd<OwnedFd>,
     control: Control,
     output: Vec<LogPipe>,
+    memory_limit: Option<u64>,
 }
 
 /// What a process has to tell.
@@ -101,14 +102,24 @@ impl Control {
 
 impl Child {
     /// Takes over a process that was just spawned by this one and is not reaped yet.
-    pub(super) fn new(pid: Pid, control: Control, output: Vec<LogPipe>) -> io::Result<Self> {
+    pub(super) fn new(
+        pid: Pid,
+        control: Control,
+        output: Vec<LogPipe>,
+        memory_limit: Option<u64>,
+    ) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Self { pid, pidfd: watch(pidfd)?, control, output })
+        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit })
     }
 
     /// Its pid.
     pub(super) const fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// How much private memory it may take, in bytes, if that is limited.
+    pub(super) const fn memory_limit(&self) -> Option<u64> {
+        self.memory_limit
     }
 
     /// What it has to tell; once it is gone, that alone: whoever buries it hears the rest.

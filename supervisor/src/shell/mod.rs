@@ -7,6 +7,7 @@ mod child;
 mod children;
 mod clock;
 mod errand;
+mod memory;
 mod orphans;
 mod output;
 mod reload;

@@ -5,6 +5,7 @@
 
 use super::{
     child::{Child, Control},
+    memory,
     output::LogPipe,
     token,
 };
@@ -130,7 +131,8 @@ impl Spawner {
             output.extend(fd.map(|fd| LogPipe::new(fd, origin(stream))).transpose().context("log pipe")?);
         }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its pid")?;
-        Child::new(pid, control, output).context("pidfd")
+        let memory_limit = memory::bound(pid, worker, generation);
+        Child::new(pid, control, output, memory_limit).context("pidfd")
     }
 
     /// The fds that a worker of this role inherits, and our ends of its pipes.
