@@ -20,6 +20,10 @@ const HAND: usize = 0;
 const READ: usize = 1;
 /// The generation whose hand it is.
 const OWNER: usize = 2;
+/// The bytes that the system refused last, to which generation, and what that one had in hand ([`HAND`]).
+const REFUSED: usize = 5;
+const REFUSED_TO: usize = 6;
+const REFUSED_WITH: usize = 7;
 /// The park epoch ([`crate::bell`]), on a cache line of its own: the API loads it after every append.
 pub(crate) const EPOCH: usize = 8;
 /// Length and CRC of the last words; 0 when there are none. They are read after their writer's death, by when all its
@@ -66,6 +70,15 @@ pub struct LastWords {
     pub thread: String,
 }
 
+/// Memory that the system refused, and what it was wanted for is still in hand. Not to be believed unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Who wanted it.
+    pub generation: Generation,
+    /// How much more, in bytes.
+    pub bytes: u64,
+}
+
 /// Says what the analysis is doing, with which event.
 pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
     page.store(HAND, (seq.0 << 2) | u64::from(doing as u8), Ordering::Relaxed);
@@ -109,6 +122,22 @@ pub fn read(page: &impl ReadWords) -> Position {
     Position(page.load(READ, Ordering::Relaxed))
 }
 
+/// Notes that the system refused so many bytes. Neither allocates nor panics: it is called by an allocator.
+pub fn note_refusal(page: &impl WriteWords, generation: Generation, bytes: u64) {
+    page.store(REFUSED, bytes, Ordering::Relaxed);
+    page.store(REFUSED_TO, generation.0, Ordering::Relaxed);
+    page.store(REFUSED_WITH, page.load(HAND, Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// What the system refused last, unless the analysis got over it: then it has something else in hand by now.
+#[must_use]
+pub fn refused(page: &impl ReadWords) -> Option<Refused> {
+    let [bytes, to, with, hand] =
+        [REFUSED, REFUSED_TO, REFUSED_WITH, HAND].map(|word| page.load(word, Ordering::Relaxed));
+    // There is no generation 0.
+    (to != 0 && with == hand).then_some(Refused { generation: Generation(to), bytes })
+}
+
 /// Leaves last words: to be called from a panic hook.
 pub fn leave_last_words(page: &impl WriteWords, words: &LastWords) {
     let words = LastWords {
@@ -145,4 +174,23 @@ pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
 
 fn seal(bytes: &[u8]) -> u64 {
     ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{AnalyticsLink, Memory};
+
+    #[test]
+    fn a_refusal_is_forgotten_when_something_else_is_in_hand() {
+        let memory = Memory::create(crate::ring::MIN_CAPACITY, 1, 1).unwrap();
+        let page = AnalyticsLink::open_within(&memory).unwrap().cursor;
+        take_over(&page, Generation(7), Seq(0));
+        assert_eq!(refused(&page), None);
+        set_hand(&page, Doing::Apply, Seq(1));
+        note_refusal(&page, Generation(7), 4096);
+        assert_eq!(refused(&page), Some(Refused { generation: Generation(7), bytes: 4096 }));
+        set_hand(&page, Doing::Apply, Seq(2));
+        assert_eq!(refused(&page), None);
+    }
 }

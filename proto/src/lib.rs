@@ -17,6 +17,7 @@ pub mod ids;
 pub mod link;
 pub mod listen_fds;
 mod mutant;
+pub mod noting;
 pub mod pipe;
 pub mod quarantine;
 pub mod ring;

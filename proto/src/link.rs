@@ -3,7 +3,7 @@
 use crate::{
     bell::Bell,
     board::BoardReader,
-    cursor::{self, CURSOR_WORDS, Hand, LastWords},
+    cursor::{self, CURSOR_WORDS, Hand, LastWords, Refused},
     fds::{Bequest, FdError, FdName, Inherited},
     ids::{Generation, Seq},
     ring::{
@@ -79,6 +79,8 @@ pub struct PostMortem {
     pub accepted: Seq,
     /// A panic's text.
     pub last_words: Option<LastWords>,
+    /// Memory that it was refused, with what it had in hand at its death.
+    pub refused: Option<Refused>,
 }
 
 impl Memory {
@@ -205,7 +207,8 @@ impl Memory {
             cursor::Doing::Idle => (None, None),
         };
         let (owner, last_words) = (cursor::owner(&self.cursor_view), cursor::last_words(&self.cursor_view));
-        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words }
+        let refused = cursor::refused(&self.cursor_view);
+        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words, refused }
     }
 
     /// The bytes of an event that was accepted and is not committed. None when it is not found there: the ring is searched

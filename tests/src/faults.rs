@@ -7,7 +7,8 @@ use bulkhead_proto::words::FaultKind;
 pub const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
     match kind {
         FaultKind::Panic => ("panic", "src/"),
-        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => ("signal", "SIGABRT"),
+        FaultKind::Abort | FaultKind::StackOverflow => ("signal", "SIGABRT"),
+        FaultKind::Oom => ("oom", "64MiB more were refused: memory_limit is 1GiB"),
         FaultKind::Segv => ("signal", "SIGSEGV"),
         FaultKind::Exit => ("exit", "3"),
         FaultKind::Kill => ("signal", "SIGKILL"),

@@ -13,6 +13,7 @@ use bulkhead_proto::{
     fault,
     fds::{FdError, FdName, Inherited},
     link::{AnalyticsLink, LinkError},
+    noting,
     pipe::{PipeError, Receiver, Sender},
     segment::SegmentError,
     settings::{Settings, SettingsError},
@@ -86,6 +87,7 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     let Some(care) = stand_by(&inbox)? else { return Ok(()) };
 
     last_words::install(settings.generation, Some(Arc::clone(&cursor)), supervisor);
+    noting::note_refusals(Arc::clone(&cursor), settings.generation);
     let memory = Memory { events, producer, cursor, state };
     let mut engine = Engine::activate(analysis, &settings, memory, care).map_err(Broken::from)?;
     work::work(&mut engine, &inbox, Duration::from_millis(settings.stop_timeout_ms))?;

@@ -8,7 +8,7 @@ use crate::{
     },
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Worker, step},
+    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Refusal, Worker, step},
     told::told,
 };
 use bulkhead_proto::{
@@ -133,14 +133,15 @@ impl Shell {
             }
         }
         // Before it is reaped: until then nobody else works in its memory.
-        let post_mortem = self.post_mortem(generation);
+        let mut post_mortem = self.post_mortem(generation, child.memory_limit());
         let exit: Exit = child.bury();
+        post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.rose();
         self.abandon_replays(generation);
         self.take(Event::Died { generation, exit, post_mortem });
     }
 
     /// What shared memory tells. Only the generation that was activated may have written to the cursor's page.
-    fn post_mortem(&self, generation: Generation) -> PostMortem {
+    fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> PostMortem {
         let found = self.memory.post_mortem();
         let process = self.state.workers.iter().flat_map(|worker| {
             worker
@@ -162,6 +163,7 @@ impl Shell {
             location: words.location,
             thread: words.thread,
         });
+        let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
         PostMortem {
             in_hand: found.in_hand.filter(|_| its_own),
             loading: found.hand.doing == Doing::Load,
@@ -169,6 +171,8 @@ impl Shell {
             committed: found.committed.min(found.accepted),
             head: found.accepted,
             panic,
+            refused: refused.map(|refused| Refusal { bytes: refused.bytes, limit }),
+            out_of_memory: false,
         }
     }
 

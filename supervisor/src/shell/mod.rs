@@ -8,6 +8,7 @@ mod children;
 mod clock;
 mod errand;
 mod memory;
+mod oom;
 mod orphans;
 mod output;
 mod reload;
@@ -41,12 +42,19 @@ use bulkhead_proto::{
 use child::Stir;
 use children::Children;
 use errand::Errand;
+use oom::OomKills;
 use orphans::Strangers;
 use reload::Reload;
 use resume::Saving;
 use signals::{Signalled, Signals};
 use spawn::Spawner;
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -128,6 +136,7 @@ struct Shell {
     /// Those who wait for the replay of an event that was set aside.
     replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     exit: Option<u8>,
+    oom_kills: OomKills,
     /// Children of this process that it did not start: of a program that became this one by exec.
     strangers: Strangers,
     notifier: Notifier,
@@ -204,6 +213,7 @@ impl Shell {
             setting_aside: None,
             replays: Vec::new(),
             exit: None,
+            oom_kills: OomKills::find(Path::new("/")),
             strangers,
             notifier,
             config: InForce::new(plan),

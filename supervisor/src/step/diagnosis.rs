@@ -2,6 +2,7 @@
 
 use super::{
     Exit, Now, Panic, PostMortem, Process, Stage, Why,
+    oom::want_of_memory,
     policy::{MAX_DETAIL, MAX_PANIC},
 };
 use bulkhead_proto::{
@@ -11,9 +12,9 @@ use bulkhead_proto::{
 };
 
 /// From signal(7), for every architecture that Linux runs on and this was written for.
-const SIGABRT: i32 = 6;
+pub(super) const SIGABRT: i32 = 6;
 const SIGBUS: i32 = 7;
-const SIGKILL: i32 = 9;
+pub(super) const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
 const SIGTERM: i32 = 15;
 
@@ -71,7 +72,7 @@ pub(super) fn verdict(
         }
         Some(_) | None => {}
     }
-    let (cause, mut detail) = by_itself(process, exit, panic.as_ref());
+    let (cause, mut detail) = by_itself(process, exit, panic.as_ref(), post_mortem);
     if leaving.is_some() {
         detail.push_str(", while it was leaving");
     }
@@ -85,7 +86,7 @@ pub(super) fn verdict(
 }
 
 /// Nobody had asked for it.
-fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>) -> (Cause, String) {
+fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>, seen: &PostMortem) -> (Cause, String) {
     let early = match process.activated {
         Some(_) => "",
         None => ", before it was activated",
@@ -100,7 +101,10 @@ fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>) -> (Cause, St
             format!("says that its configuration is wrong ({}): see its last lines", exit.text()),
         ),
         (Exit::Code(_), _) => (Cause::Exit, format!("{}{early}", exit.text())),
-        (Exit::Signal { .. }, _) => (Cause::Signal, format!("{}{early}", exit.text())),
+        (Exit::Signal { .. }, _) => match want_of_memory(exit, seen) {
+            Some(text) => (Cause::Oom, format!("{text}{early}")),
+            None => (Cause::Signal, format!("{}{early}", exit.text())),
+        },
         (Exit::Unknown, _) => (Cause::Unknown, format!("{}{early}", exit.text())),
     }
 }
@@ -139,11 +143,7 @@ fn looks_like(kind: FaultKind, exit: Exit, panicked: bool) -> bool {
     }
 }
 
-pub(super) fn was_killed(exit: Exit) -> bool {
-    is_signal(exit, SIGKILL)
-}
-
-const fn is_signal(exit: Exit, wanted: i32) -> bool {
+pub(super) const fn is_signal(exit: Exit, wanted: i32) -> bool {
     match exit {
         Exit::Signal { number, .. } => number == wanted,
         Exit::Code(_) | Exit::Unknown => false,

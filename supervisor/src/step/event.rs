@@ -170,6 +170,19 @@ pub struct PostMortem {
     pub head: Seq,
     /// Its last words.
     pub panic: Option<Panic>,
+    /// The memory that it was refused and, as far as can be told, did not get over.
+    pub refused: Option<Refusal>,
+    /// Whether the kernel has killed for want of memory meanwhile.
+    pub out_of_memory: bool,
+}
+
+/// Memory that a process was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// So much more was wanted, in bytes: the process's own word.
+    pub bytes: u64,
+    /// Its `memory_limit`, in bytes.
+    pub limit: Option<u64>,
 }
 
 /// A panic, as the worker told it. Texts of any length; cut where they are kept.

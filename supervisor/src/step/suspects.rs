@@ -6,7 +6,7 @@
 
 use super::{
     Exit, Is, LogRecord, Process, State, Turn, Who, WorkerId,
-    diagnosis::{Verdict, was_killed},
+    diagnosis::Verdict,
     event::PostMortem,
     mutant::{self, Mutant},
     turn::{At, Lane},
@@ -163,8 +163,9 @@ impl Turn<'_> {
             return None;
         }
         let (seq, during) = suspicion.blame(seen)?;
-        let killed =
-            verdict.cause == Cause::Signal && was_killed(exit) && !mutant::is(Mutant::ChargeTheKilled);
+        // By its signal alone, a kill for want of memory is one like any other.
+        let by_signal = verdict.cause == Cause::Signal || mutant::is(Mutant::TakeOomForKill);
+        let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
         let Suspect { attempts, kills, .. } = suspicion.charge(seq, killed)?;
         let most = self.state.policy.max_attempts.max(1);
         let often = attempts >= most || kills >= most.max(MAX_KILLS);

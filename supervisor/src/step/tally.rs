@@ -2,7 +2,6 @@
 
 use super::{
     Exit, Is, LogRecord, Millis, Next, PostMortem, Process, Turn, WorkerId,
-    diagnosis::was_killed,
     mutant::{self, Mutant},
     policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PROBE_EVERY, START_SPACING},
 };
@@ -36,8 +35,9 @@ impl Turn<'_> {
         let Some(activated) = process.activated else { return false };
         let ran = self.now.mono.since(activated);
         let worker = self.worker(id);
-        // SIGKILL is nothing that a program does to itself: unless it is ours, it is an operator's, and no bad sign.
-        let killed = was_killed(exit) && !left;
+        // SIGKILL is nothing that a program does to itself: unless it is ours, or the kernel's, it is an operator's, and no
+        // bad sign.
+        let killed = exit.is_kill() && !seen.out_of_memory && !left;
         let well = killed || ran >= IDLE_HEALTHY_AFTER;
         let moved = match worker.role {
             Role::Analytics => {

@@ -30,6 +30,8 @@ pub(crate) struct Poison {
     pub(crate) in_commit: bool,
 }
 
+pub(crate) const SIGABRT: Exit = Exit::Signal { number: 6, core: false };
+pub(crate) const SIGSEGV: Exit = Exit::Signal { number: 11, core: false };
 pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
 
 impl World {
@@ -150,10 +152,13 @@ impl World {
         } else {
             PostMortem { in_hand: Some(Seq(seq)), loading: self.prng.percent(10), ..PostMortem::default() }
         };
+        // Of a crash, of a refusal of memory, or of the kernel's want of it.
+        let exit = *self.prng.pick(&[SIGSEGV, SIGSEGV, SIGABRT, SIGKILL]);
+        let dying = PostMortem { out_of_memory: exit == SIGKILL, ..dying };
         if let Some(process) = self.processes.get_mut(&generation) {
             process.dying.get_or_insert(dying);
         }
-        self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
+        self.later(0, Happening::Dies(generation, exit));
     }
 
     /// What shared memory shows of a process that is gone: what it died of, or whatever it was about.

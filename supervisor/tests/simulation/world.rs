@@ -4,7 +4,7 @@ use crate::{
     judge::{Broken, Judge, Moment},
     operator,
     prng::Prng,
-    process::{Poison, Process},
+    process::{Poison, Process, SIGKILL},
     weather::{Weather, policy},
 };
 use bulkhead_proto::{
@@ -13,8 +13,8 @@ use bulkhead_proto::{
     words::Role,
 };
 use bulkhead_supervisor::step::{
-    Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Spec, State, next_deadline,
-    status, step,
+    Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Refusal, Spec, State,
+    next_deadline, status, step,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -289,7 +289,11 @@ impl World {
     fn reaped(&mut self, generation: Generation, exit: Exit) -> Result<(), Broken> {
         let Some(process) = self.processes.remove(&generation) else { return Ok(()) };
         let found = self.found(&process);
-        let post_mortem = PostMortem { committed: Seq(self.committed), head: Seq(self.head), ..found };
+        // A refusal that most get over.
+        let refused = self.prng.percent(20).then_some(Refusal { bytes: 64 << 20, limit: None });
+        let out_of_memory = found.out_of_memory || (exit == SIGKILL && self.prng.percent(5));
+        let (committed, head) = (Seq(self.committed), Seq(self.head));
+        let post_mortem = PostMortem { committed, head, refused, out_of_memory, ..found };
         self.turn(Event::Died { generation, exit, post_mortem: post_mortem.clone() })?;
         // What comes late from a generation that is gone must mean nothing.
         if self.prng.percent(10) {

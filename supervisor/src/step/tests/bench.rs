@@ -16,6 +16,7 @@ pub(super) const ANALYTICS: &str = "analytics";
 pub(super) const PLAIN: &str = "collector";
 
 pub(super) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
+pub(super) const SIGABRT: Exit = Exit::Signal { number: 6, core: false };
 pub(super) const SIGSEGV: Exit = Exit::Signal { number: 11, core: false };
 
 pub(super) struct Bench {

@@ -5,6 +5,7 @@
 mod bench;
 mod commands;
 mod dying;
+mod memory;
 mod protocol;
 mod reloading;
 mod restarting;

@@ -189,6 +189,7 @@ impl Judge {
             LogRecord::WorkerDied { who, cause, crash, next, .. } => {
                 demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
+                self.check_cause(*cause)?;
                 self.blame_told(who.generation, *cause);
                 self.turn.deaths.push(who.generation);
                 let parked = matches!(next, Next::Parked(Some(_)));

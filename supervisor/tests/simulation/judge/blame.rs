@@ -1,7 +1,10 @@
 //! What an event may be held to account for, and what follows from that: the judge keeps a ledger of its own.
 
 use super::{Broken, Judge};
-use crate::{demand::demand, process::SIGKILL};
+use crate::{
+    demand::demand,
+    process::{SIGABRT, SIGKILL},
+};
 use bulkhead_proto::{
     control::Care,
     ids::{Generation, Seq},
@@ -44,6 +47,17 @@ impl Judge {
         blame.death = Some((exit, seen.clone()));
     }
 
+    /// A death for want of memory is one, and no other is. What it was told to do, or told itself, goes before.
+    pub(super) fn check_cause(&self, cause: Cause) -> Result<(), Broken> {
+        let Some((exit, seen)) = &self.blame.death else { return Ok(()) };
+        let starved =
+            (*exit == SIGABRT && seen.refused.is_some()) || (*exit == SIGKILL && seen.out_of_memory);
+        demand!(cause != Cause::Oom || starved, "takes {exit:?} for a want of memory: {seen:?}");
+        let mistaken = starved && matches!(cause, Cause::Signal | Cause::Exit | Cause::Unknown);
+        demand!(!mistaken, "takes a want of memory for {cause}: {exit:?}, {seen:?}");
+        Ok(())
+    }
+
     pub(super) fn blame_told(&mut self, generation: Generation, cause: Cause) {
         let analysis = self.records.get(&generation).is_some_and(|record| record.role == Role::Analytics);
         let blame = &mut self.blame;
@@ -61,7 +75,8 @@ impl Judge {
         }
         if let Some(seq) = blame.charged {
             let (died, killed) = blame.attempts.entry(seq).or_default();
-            *if cause == Cause::Signal && exit == SIGKILL { killed } else { died } += 1;
+            let from_outside = exit == SIGKILL && !seen.out_of_memory && cause == Cause::Signal;
+            *if from_outside { killed } else { died } += 1;
         }
     }
 
