@@ -2,7 +2,7 @@
 # make check    the contributor's quick loop: format, lints, unit tests
 # make test     everything, on the real binaries
 # make loom     the models of the shared memory: every interleaving, every ordering
-# make campaign  SEED=… EVENTS=… KILLS=…: a million events, hundreds of kills, reconciled by id
+# make campaign  SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
 # make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions and units
 # make deb      the Debian package (needs cargo-deb)
@@ -91,12 +91,13 @@ bench:
 	$(CARGO) bench --locked -p bulkhead-bench --features peers
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
+# FAULTS=panic,segv,…: of each kind also poison events and commands.
 # Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it.
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)
 	$(CARGO) build --release --locked -p bulkhead-tests --bin bulkhead-campaign
-	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%)
+	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%) $(FAULTS:%=--faults=%)
 	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture
 
 # Hostile bytes for every reader, each target for TIME=60 seconds: ONLY='state consumer'. Needs nightly Rust and cargo-fuzz.

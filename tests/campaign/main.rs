@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a harness that cannot go on reports by panicking")]
 
 mod check;
+mod mix;
 mod options;
 mod plan;
 mod records;

@@ -1,5 +1,6 @@
 //! What is asked for on the command line.
 
+use bulkhead_proto::words::FaultKind;
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -27,6 +28,9 @@ pub(crate) struct Options {
     /// How often the API is killed; a tenth of the kills of the analysis unless it is said.
     #[arg(long)]
     pub api_kills: Option<usize>,
+    /// Kinds of faults to mix in: poison events within what is posted, and the same by command.
+    #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
+    pub faults: Vec<FaultKind>,
     /// Where the records go, in a directory `campaign-SEED`.
     #[arg(long, default_value = "results")]
     pub results: PathBuf,
@@ -39,6 +43,11 @@ impl Options {
     /// How often the API is killed.
     pub(crate) fn api_kills(&self) -> usize {
         self.api_kills.unwrap_or(self.kills / 10)
+    }
+
+    /// How many poison events there are of each kind, and as many commands.
+    pub(crate) fn of_each_fault(&self) -> usize {
+        (self.kills / 20).max(1)
     }
 
     /// Where the records are.

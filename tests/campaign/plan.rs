@@ -1,6 +1,10 @@
 //! What is done when: follows from the seed alone.
 
-use crate::options::Options;
+use crate::{
+    mix::{self, Poisons},
+    options::Options,
+};
+use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::ids;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -14,7 +18,7 @@ pub(crate) const READERS: usize = 2;
 /// Quiet, storm and outage follow each other so often at most, so that a drift of the machine meets all of them.
 const MOST_ROUNDS: usize = 10;
 /// The time that a window has for each kill of the analysis: to come back, and to get something done.
-const KILL_SPAN: Duration = Duration::from_millis(70);
+pub(crate) const KILL_SPAN: Duration = Duration::from_millis(70);
 /// The same for the API.
 const API_KILL_SPAN: Duration = Duration::from_millis(200);
 /// The most events a second that are posted: what leaves two cores some air.
@@ -39,6 +43,8 @@ pub(crate) enum Target {
     Api,
     /// In the same moment.
     Both,
+    /// The analysis, by a command.
+    Order(FaultKind),
 }
 
 /// When a generation is killed, counted from the blow's mark.
@@ -70,6 +76,7 @@ pub(crate) struct Plan {
     pub windows: Vec<Window>,
     /// Events a second, of all writers together.
     pub rate: f64,
+    pub poisons: Poisons,
     /// What draws the marks of the blows and the sizes of the batches.
     pub rng: Rng,
 }
@@ -96,10 +103,11 @@ impl Plan {
             let events = part(options.events, place, count);
             window.quotas = (0..WRITERS).map(|writer| part(events, writer, WRITERS)).collect();
         }
+        let poisons = mix::mix(options, &mut windows, &mut rng);
         let longest = windows.iter().map(|window| span(&window.blows)).max().unwrap_or_default();
         let a_window = options.events as f64 / count as f64;
         let rate = (a_window / longest.as_secs_f64()).min(MOST_RATE);
-        Self { windows, rate, rng }
+        Self { windows, rate, poisons, rng }
     }
 
     /// How long it takes if the machine keeps up.
@@ -114,10 +122,17 @@ impl Plan {
     pub(crate) fn configuration(&self) -> String {
         let events = |writer: usize| self.windows.iter().map(|window| window.quotas[writer]).sum();
         let series: usize = (0..WRITERS).map(|writer| ids::series_for(events(writer))).sum();
+        let (analytics, besides) = mix::configuration(&self.poisons);
         format!(
-            "[analytics]\nmax_series = {series}\n[link]\ncapacity = \"4MiB\"\n\
-             [restart]\nlimit = 64\nmax = \"1s\"\n"
+            "[analytics]\nmax_series = {series}\n{analytics}[link]\ncapacity = \"4MiB\"\n\
+             [restart]\nlimit = 64\nmax = \"1s\"\n{besides}"
         )
+    }
+
+    /// How many faults are commanded.
+    pub(crate) fn orders(&self) -> usize {
+        let blows = self.windows.iter().flat_map(|window| &window.blows);
+        blows.filter(|blow| matches!(blow.target, Target::Order(_))).count()
     }
 
     fn events(&self) -> usize {
@@ -129,7 +144,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (events, windows, rate) = (self.events(), self.windows.len(), self.rate);
         let seconds = self.duration().as_secs_f64();
-        write!(f, "{events} events in {windows} windows, {rate:.0} a second: {seconds:.0} s or more")
+        let poisons = self.poisons.len();
+        write!(
+            f,
+            "{events} events and {poisons} poison events in {windows} windows, {rate:.0} a second: {seconds:.0} s or more"
+        )
     }
 }
 
@@ -153,7 +172,11 @@ fn blows(mut analytics: usize, api: usize, rng: &mut Rng) -> Vec<Blow> {
 }
 
 fn span(blows: &[Blow]) -> Duration {
-    let span = |blow: &Blow| if blow.target == Target::Analytics { KILL_SPAN } else { API_KILL_SPAN };
+    let span = |blow: &Blow| match blow.target {
+        Target::Analytics => KILL_SPAN,
+        Target::Api | Target::Both => API_KILL_SPAN,
+        Target::Order(kind) => mix::span(kind),
+    };
     blows.iter().map(span).sum()
 }
 
@@ -170,8 +193,11 @@ mod tests {
             let [events_text, kills_text, api_text] =
                 [events, kills, api_kills].map(|n: usize| n.to_string());
             let arguments = ["", "--seed", "7", "--events", &events_text, "--kills", &kills_text];
-            let options = Options::parse_from(arguments.into_iter().chain(["--api-kills", &api_text]));
+            let more = ["--api-kills", &api_text, "--faults", "segv,kill"];
+            let options = Options::parse_from(arguments.into_iter().chain(more));
             let plan = Plan::new(&options);
+            let faults = 2 * (kills / 20).max(1);
+            assert_eq!((plan.poisons.len(), plan.orders()), (faults, faults));
             let hit = |wanted| {
                 let all = plan.windows.iter().flat_map(|window| &window.blows);
                 all.filter(|blow| blow.target == wanted || blow.target == Target::Both).count()

@@ -2,6 +2,10 @@
 //! since the run began.
 
 use crate::plan::Kind;
+use bulkhead_proto::{
+    quarantine::Entry,
+    words::{FAULT_PREFIX, FaultKind},
+};
 use bulkhead_tests::ids::{Counted, EventId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -18,6 +22,8 @@ pub(crate) const REQUESTS: &str = "requests.ndjson";
 pub(crate) const READS: &str = "reads.ndjson";
 pub(crate) const KILLS: &str = "kills.ndjson";
 pub(crate) const STORY: &str = "log.ndjson";
+pub(crate) const ORDERS: &str = "orders.ndjson";
+pub(crate) const SET_ASIDE: &str = "quarantine.ndjson";
 pub(crate) const FINAL: &str = "series.ndjson";
 
 /// What the run was, and how it ended.
@@ -27,6 +33,11 @@ pub(crate) struct Run {
     pub events: usize,
     pub kills: usize,
     pub api_kills: usize,
+    /// How many poison events were to be posted, and how many faults commanded.
+    #[serde(default)]
+    pub poisons: usize,
+    #[serde(default)]
+    pub orders: usize,
     /// The windows' kinds, in their order.
     pub windows: Vec<Kind>,
     pub took_us: u64,
@@ -47,7 +58,30 @@ pub(crate) struct Stats {
     pub pending: u64,
 }
 
-/// A request with events, and its answer: events `first..first + count` of this writer.
+/// An event that kills whoever applies it; its label tells which one it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Poison {
+    /// The ordinary event that comes next.
+    pub before: EventId,
+    pub kind: FaultKind,
+}
+
+impl Poison {
+    pub(crate) fn label(&self) -> String {
+        format!("w{}-{}", self.before.writer, self.before.number)
+    }
+
+    /// The one that was set aside so, if it can be one.
+    pub(crate) fn of(entry: &Entry) -> Option<Self> {
+        let event = entry.event.as_ref()?;
+        let kind = event.series.strip_prefix(FAULT_PREFIX)?.parse().ok()?;
+        let (writer, number) = event.label.as_ref()?.strip_prefix('w')?.split_once('-')?;
+        let before = EventId { writer: writer.parse().ok()?, number: number.parse().ok()? };
+        Some(Self { before, kind })
+    }
+}
+
+/// A request with events, and its answer: events `first..first + count` of this writer, and poison events among them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub at: u64,
@@ -55,6 +89,8 @@ pub(crate) struct Request {
     pub writer: usize,
     pub first: usize,
     pub count: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poisons: Vec<Poison>,
     pub answer: Answer,
 }
 
@@ -86,7 +122,12 @@ impl Answer {
 }
 
 impl Request {
-    /// Its events.
+    /// How many events it has in all.
+    pub(crate) const fn size(&self) -> usize {
+        self.count + self.poisons.len()
+    }
+
+    /// Its events that poison nobody.
     pub(crate) fn ids(&self) -> impl Iterator<Item = EventId> {
         let writer = self.writer;
         (self.first..self.first + self.count).map(move |number| EventId { writer, number })
@@ -128,6 +169,15 @@ pub(crate) struct Kill {
     pub pid: i32,
 }
 
+/// A fault of the analysis that was commanded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub at: u64,
+    pub kind: FaultKind,
+    /// Whether it was carried out, and not refused since nobody was there.
+    pub obeyed: bool,
+}
+
 /// A line of the supervisor's log, when it was read, and as it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Told {
@@ -158,6 +208,8 @@ pub(crate) struct Records {
     pub requests: Vec<Request>,
     pub reads: Vec<Read>,
     pub kills: Vec<Kill>,
+    pub orders: Vec<Order>,
+    pub set_aside: Vec<Entry>,
     pub story: Vec<Told>,
     pub series: Vec<Counted>,
 }
@@ -169,6 +221,8 @@ pub(crate) fn load(directory: &Path) -> Records {
         requests: lines(directory, REQUESTS),
         reads: lines(directory, READS),
         kills: lines(directory, KILLS),
+        orders: lines(directory, ORDERS),
+        set_aside: lines(directory, SET_ASIDE),
         story: lines(directory, STORY),
         series: lines(directory, FINAL),
     }

@@ -19,6 +19,11 @@ pub(crate) struct Report {
     events: usize,
     seconds: f64,
     requests: Requests,
+    /// Poison events that were set aside, and faults that were commanded and carried out.
+    set_aside: usize,
+    orders: usize,
+    /// Deaths by what the log says is their cause.
+    deaths: BTreeMap<String, usize>,
     reads: BTreeMap<Kind, Reads>,
     /// The p99 of reads in the storm, as a multiple of that in quiet windows.
     storm_to_quiet: Option<f64>,
@@ -87,6 +92,9 @@ impl Report {
             events: run.events,
             seconds: run.took_us as f64 / 1e6,
             requests,
+            set_aside: records.set_aside.len(),
+            orders: records.orders.iter().filter(|order| order.obeyed).count(),
+            deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,
             recoveries: ["analytics", "api"]
@@ -123,6 +131,14 @@ impl Reads {
     }
 }
 
+fn deaths(records: &Records) -> BTreeMap<String, usize> {
+    let mut deaths = BTreeMap::new();
+    for told in records.story.iter().filter(|told| told.line["event_name"] == "worker_died") {
+        *deaths.entry(told.line["cause"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    deaths
+}
+
 /// From each kill to the activation of the next generation, as the log tells it.
 fn recoveries(records: &Records, worker: &str) -> Span {
     let activations: Vec<(u64, u64)> = records
@@ -143,8 +159,12 @@ impl fmt::Display for Report {
         writeln!(f, "\nseed {}, {} events in {:.1} s", self.seed, self.events, self.seconds)?;
         writeln!(
             f,
-            "requests: {accepted} accepted, {full} refused and repeated, {lost} lost, {retried} lost and repeated, {wrong} wrong\n"
+            "requests: {accepted} accepted, {full} refused and repeated, {lost} lost, {retried} lost and repeated, {wrong} wrong"
         )?;
+        let deaths: Vec<String> =
+            self.deaths.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+        let (set_aside, orders, deaths) = (self.set_aside, self.orders, deaths.join(", "));
+        writeln!(f, "faults: {set_aside} poison events set aside, {orders} by command; deaths: {deaths}\n")?;
         writeln!(f, "{:>8}  {:>9}  right, and what", "examined", "wrong")?;
         for check in &self.checks {
             writeln!(f, "{:>8}  {:>9}  {}", check.examined, check.wrong, check.what)?;

@@ -3,10 +3,10 @@
 use super::Check;
 use crate::{
     plan::WRITERS,
-    records::{Answer, Records, Request},
+    records::{Answer, Poison, Records, Request},
 };
 use bulkhead_tests::ids::EventId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is known of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +19,27 @@ enum Fate {
     Open,
 }
 
-/// Which events are counted, and which batches of unknown fate turned out to be.
+/// Which events are counted, or set aside, and which batches of unknown fate turned out to be.
 pub(crate) struct Counts {
     series: HashMap<String, u64>,
+    set_aside: HashSet<Poison>,
 }
 
 impl Counts {
     pub(super) fn of(records: &Records) -> Self {
         let series = records.series.iter().map(|found| (found.series.clone(), found.sum.unwrap_or_default()));
-        Self { series: series.collect() }
+        let set_aside = records.set_aside.iter().filter_map(Poison::of);
+        Self { series: series.collect(), set_aside: set_aside.collect() }
     }
 
     fn has(&self, id: EventId) -> bool {
         self.series.get(&id.series()).is_some_and(|sum| sum & id.value() != 0)
     }
 
-    /// How many events of a request are counted.
+    /// How many events of a request are counted, or set aside.
     pub(super) fn within(&self, request: &Request) -> usize {
-        request.ids().filter(|id| self.has(*id)).count()
+        let set_aside = request.poisons.iter().filter(|poison| self.set_aside.contains(poison));
+        request.ids().filter(|id| self.has(*id)).count() + set_aside.count()
     }
 
     pub(super) fn check(&self, records: &Records) -> Vec<Check> {
@@ -50,7 +53,7 @@ impl Counts {
                 Answer::Lost(_) => Fate::Open,
                 Answer::Retried(_) => {
                     let within = self.within(request);
-                    again.holds(within == request.count, || {
+                    again.holds(within == request.size(), || {
                         format!("{within} events are counted of {request:?}")
                     });
                     continue;
@@ -65,7 +68,7 @@ impl Counts {
             }
             if fate == Fate::Open {
                 let within = self.within(request);
-                let whole = within == 0 || within == request.count;
+                let whole = within == 0 || within == request.size();
                 open.holds(whole, || format!("{within} events are counted of {request:?}"));
             }
         }

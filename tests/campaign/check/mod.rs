@@ -2,6 +2,7 @@
 
 mod deaths;
 mod events;
+mod poison;
 mod reads;
 mod seqs;
 
@@ -45,6 +46,7 @@ pub(crate) fn all(records: &Records) -> Vec<Check> {
     let mut checks = vec![counts_are_sets(records)];
     checks.extend(counted.check(records));
     checks.extend(seqs::check(records, &counted));
+    checks.extend(poison::check(records));
     checks.extend(deaths::check(records));
     checks.extend(reads::check(records));
     checks

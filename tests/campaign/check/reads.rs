@@ -74,7 +74,7 @@ impl Accepted {
     fn of(records: &Records) -> Self {
         let (mut sure, mut possible, mut begun) = (Vec::new(), Vec::new(), HashSet::new());
         for request in &records.requests {
-            let count = request.count as u64;
+            let count = request.size() as u64;
             if matches!(request.answer, Answer::Accepted(..)) {
                 sure.push((request.at + request.took, count));
             }

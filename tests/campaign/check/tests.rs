@@ -3,15 +3,24 @@
 use super::*;
 use crate::{
     plan::Kind,
-    records::{Answer, Got, Kill, Read, Request, Run, Stats, Told},
+    records::{Answer, Got, Kill, Order, Poison, Read, Request, Run, Stats, Told},
 };
+use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::ids::{Counted, EventId};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Ten events accepted, five of unknown fate that are counted, one read of each kind, one kill of each worker.
 fn sound() -> Records {
-    let request = |at, first, count, answer| Request { at, took: 10, writer: 0, first, count, answer };
+    let request = |at, first, count, answer| Request {
+        at,
+        took: 10,
+        writer: 0,
+        first,
+        count,
+        poisons: Vec::new(),
+        answer,
+    };
     let stats = Stats { accepted: 15, analysed: 15, quarantined: 0, pending: 0 };
     let early = Stats { accepted: 10, analysed: 4, quarantined: 0, pending: 6 };
     let read = |at, got| Read { at, late: 0, took: 10, reader: 0, window: Some(0), got };
@@ -37,6 +46,8 @@ fn sound() -> Records {
             events: 15,
             kills: 1,
             api_kills: 1,
+            poisons: 0,
+            orders: 0,
             windows: vec![Kind::Quiet],
             took_us: 1_000,
             stats,
@@ -55,6 +66,8 @@ fn sound() -> Records {
             read(100, Got::Lost("broken".into())),
         ],
         kills: vec![kill(105, "api", 1), kill(105, "analytics", 2)],
+        orders: Vec::new(),
+        set_aside: Vec::new(),
         story: vec![
             told(106, "worker_died", "api", 1),
             told(107, "worker_died", "analytics", 2),
@@ -147,6 +160,55 @@ fn deaths_that_nobody_caused_and_kills_without_a_death_are_found() {
     finds("broken connections", |records| records.requests[2].at = 500);
     finds("broken connections", |records| records.reads[3].at = 10);
     finds("an orderly end", |records| records.run.left.push("1".into()));
+}
+
+/// A poison event comes behind the others of the request that was answered; it took a life, and another was commanded.
+fn poisoned(records: &mut Records) {
+    let poison = Poison { before: EventId { writer: 0, number: 10 }, kind: FaultKind::Segv };
+    let entry = json!({
+        "seq": 11, "at": "", "worker": "analytics", "generation": 5, "crash": 3, "cause": "signal", "detail": "SIGSEGV",
+        "during": "apply", "attempts": 2,
+        "event": { "series": "__fault.segv", "value": 1.0, "ts": "", "arrived": "", "label": poison.label() },
+    });
+    records.set_aside.push(serde_json::from_value(entry).unwrap());
+    (records.run.poisons, records.run.orders) = (1, 1);
+    (records.run.stats.accepted, records.run.stats.quarantined) = (16, 1);
+    records.requests[1].poisons.push(poison);
+    records.requests[1].answer = Answer::Accepted(1, 11);
+    records.reads[1].got = Got::Stats(Stats { accepted: 11, analysed: 4, quarantined: 0, pending: 7 });
+    records.orders.push(Order { at: 300, kind: FaultKind::Abort, obeyed: true });
+    for (generation, cause, detail) in
+        [(5, "signal", "SIGSEGV"), (6, "signal", "SIGSEGV"), (7, "requested", "fault abort: SIGABRT")]
+    {
+        let line = json!({
+            "event_name": "worker_died", "worker": "analytics", "generation": generation, "seq": 11,
+            "cause": cause, "detail": detail,
+        });
+        records.story.push(Told { at: 300, line });
+    }
+}
+
+#[test]
+fn poison_that_is_not_set_aside_and_others_that_are_are_found() {
+    assert_eq!(found(poisoned), Vec::<&str>::new());
+    let finds = |what: &str, plant: fn(&mut Records)| {
+        finds(what, |records| {
+            poisoned(records);
+            plant(records);
+        });
+    };
+    finds("poison events answered 2xx", |records| records.set_aside.clear());
+    finds("poison events answered 2xx", |records| records.run.poisons = 2);
+    finds("events set aside", |records| records.set_aside.push(records.set_aside[0].clone()));
+    finds("events set aside", |records| records.set_aside[0].detail = "SIGBUS".into());
+    finds("events set aside", |records| records.set_aside[0].event.as_mut().unwrap().label = None);
+    finds("events set aside", |records| records.requests[1].poisons.clear());
+    finds("totals", |records| records.run.stats.quarantined = 0);
+    finds("poison events that took", |records| records.story.push(records.story[3].clone()));
+    finds("kills", |records| records.story[3].line["seq"] = 10.into());
+    finds("kills", |records| records.story[3].line["cause"] = "exit".into());
+    finds("kills", |records| records.story[5].line["detail"] = "fault segv: SIGSEGV".into());
+    finds("kills", |records| records.orders.clear());
 }
 
 #[test]

@@ -37,6 +37,7 @@ struct Stage<'a> {
     requests: Journal,
     reads: Journal,
     kills: Journal,
+    orders: Journal,
     /// The window that is on.
     window: AtomicUsize,
     /// How many events each writer has begun to post.
@@ -81,6 +82,7 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
         requests: Journal::create(directory, records::REQUESTS),
         reads: Journal::create(directory, records::READS),
         kills: Journal::create(directory, records::KILLS),
+        orders: Journal::create(directory, records::ORDERS),
         window: AtomicUsize::new(NOWHERE),
         begun: Default::default(),
         over: AtomicBool::new(false),
@@ -89,7 +91,7 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     drop(stage);
     let took = began.elapsed();
     let stats = bulkhead.settled();
-    save_series(&bulkhead.client(), directory);
+    save(&bulkhead.client(), directory);
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     let story = Journal::create(directory, records::STORY);
@@ -102,6 +104,8 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
         events: options.events,
         kills: options.kills,
         api_kills: options.api_kills(),
+        poisons: plan.poisons.len(),
+        orders: plan.orders(),
         windows: plan.windows.iter().map(|window| window.kind).collect(),
         took_us: micros(took),
         stats: stats_of(&stats),
@@ -113,7 +117,7 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
 fn perform(stage: &Stage<'_>, plan: &Plan) {
     let mut rng = plan.rng.clone();
     let mut writers: Vec<Writer> =
-        (0..WRITERS).map(|number| Writer::new(number, stage, rng.fork())).collect();
+        (0..WRITERS).map(|number| Writer::new(number, stage, &plan.poisons, rng.fork())).collect();
     let mut striker = Striker::new(stage, rng.fork());
     thread::scope(|scope| {
         let _over = Over(&stage.over);
@@ -146,11 +150,15 @@ fn play(
         gate.each_due(&window.blows, |blow| striker.strike(*blow));
         striker.calm();
     });
+    striker.settle();
 }
 
-fn save_series(client: &Client, directory: &Path) {
+/// What was counted and what was set aside, at the end.
+fn save(client: &Client, directory: &Path) {
     let journal = Journal::create(directory, records::FINAL);
     client.items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&Counted::of(item)));
+    let journal = Journal::create(directory, records::SET_ASIDE);
+    client.items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
 }
 
 /// The figures of an answer of `/v1/stats`.

@@ -3,8 +3,9 @@
 use super::Stage;
 use crate::{
     plan::{Blow, Moment, Target},
-    records::Kill,
+    records::{Kill, Order},
 };
+use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{
     log::{Line, Reading},
     process::Signal,
@@ -40,14 +41,22 @@ impl Victim {
         Self { worker, story: log.from_start(), recovery: log.from_start(), killed: None }
     }
 
-    /// Waits for a generation that was not killed yet, at this moment of its life.
-    fn await_moment(&mut self, moment: Moment) -> Line {
-        let started = self.story.wait_for_worker("worker_started", self.worker);
-        match moment {
-            Moment::AtOnce => {}
-            Moment::Active => drop(self.story.wait_for_worker("worker_activated", self.worker)),
+    /// Waits for a generation that was not killed yet, at this moment of its life. What dies before of something else is
+    /// left alone.
+    fn await_moment(&mut self, moment: Moment, stage: &Stage<'_>) -> Line {
+        loop {
+            let started = self.story.wait_for_worker("worker_started", self.worker);
+            let its = |line: &Line, event: &str| {
+                line.tells(event, self.worker) && line.number("generation") == started.number("generation")
+            };
+            if moment == Moment::Active {
+                let moment = |line: &Line| its(line, "worker_activated") || its(line, "worker_died");
+                self.story.wait_for("its activation or death", moment);
+            }
+            if stage.bulkhead.log().all(|line| its(line, "worker_died")).is_empty() {
+                return started;
+            }
         }
-        started
     }
 
     fn kill(&mut self, started: &Line, stage: &Stage<'_>) {
@@ -81,8 +90,11 @@ impl<'a> Striker<'a> {
             Target::Analytics => vec![&mut self.analytics],
             Target::Api => vec![&mut self.api],
             Target::Both => vec![&mut self.analytics, &mut self.api],
+            Target::Order(kind) => return self.order(kind),
         };
-        let started: Vec<Line> = victims.iter_mut().map(|victim| victim.await_moment(moment)).collect();
+        let stage = self.stage;
+        let started: Vec<Line> =
+            victims.iter_mut().map(|victim| victim.await_moment(moment, stage)).collect();
         for _ in 0..self.rng.u32(..MOST_PAUSES) {
             std::hint::spin_loop();
         }
@@ -91,9 +103,22 @@ impl<'a> Striker<'a> {
         }
     }
 
+    /// Commands a fault of the analysis. Where nobody is who could carry it out, it is refused.
+    fn order(&self, kind: FaultKind) {
+        let at = self.stage.us(Instant::now());
+        let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
+        assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
+        self.stage.orders.write(&Order { at, kind, obeyed: said.code == Some(0) });
+    }
+
     /// Waits until both workers are well.
     pub(super) fn calm(&mut self) {
         self.analytics.recover();
         self.api.recover();
+    }
+
+    /// Waits until all is committed that was posted, and what is poison among it is set aside.
+    pub(super) fn settle(&self) {
+        self.stage.bulkhead.settled();
     }
 }

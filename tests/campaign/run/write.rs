@@ -1,7 +1,11 @@
 //! A client that posts.
 
 use super::Stage;
-use crate::records::{Answer, Request};
+use crate::{
+    mix::Poisons,
+    records::{Answer, Poison, Request},
+};
+use bulkhead_proto::words::FAULT_PREFIX;
 use bulkhead_tests::{
     gate::Gate,
     http::{Client, Failure},
@@ -9,7 +13,6 @@ use bulkhead_tests::{
 };
 use fastrand::Rng;
 use std::{
-    fmt::Write as _,
     sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
@@ -28,12 +31,13 @@ pub(super) struct Writer<'a> {
     due: Instant,
     client: Client,
     rng: Rng,
+    poisons: &'a Poisons,
     stage: &'a Stage<'a>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(number: usize, stage: &'a Stage<'a>, rng: Rng) -> Self {
-        Self { number, next: 0, due: Instant::now(), client: stage.bulkhead.client(), rng, stage }
+    pub(super) fn new(number: usize, stage: &'a Stage<'a>, poisons: &'a Poisons, rng: Rng) -> Self {
+        Self { number, next: 0, due: Instant::now(), client: stage.bulkhead.client(), rng, poisons, stage }
     }
 
     /// Posts so many events, one in each interval on the average.
@@ -58,7 +62,10 @@ impl<'a> Writer<'a> {
         self.next += count;
         self.stage.begun[self.number].store(self.next, Ordering::Relaxed);
         let ids = (first..self.next).map(|number| EventId { writer: self.number, number });
-        let (content_type, body) = if self.rng.bool() { array(ids) } else { lines(ids) };
+        let poison = |before: EventId| Some(Poison { before, kind: *self.poisons.get(&before)? });
+        let poisons: Vec<Poison> = ids.clone().filter_map(poison).collect();
+        let events = ids.flat_map(|id| poison(id).as_ref().map(poison_event).into_iter().chain([event(id)]));
+        let (content_type, body) = body(&events.collect::<Vec<_>>(), self.rng.bool());
         let key = self.rng.bool().then(|| format!("{}-{first}", self.number));
         loop {
             self.stage.assert_in_time();
@@ -67,12 +74,12 @@ impl<'a> Writer<'a> {
                 Some(key) => self.client.post_keyed(key, content_type, &body),
                 None => self.client.post("/v1/events", content_type, &body),
             };
-            let answer = answer_of(answer, count, key.is_some());
-            let goes_on = answer.goes_on();
             let took = super::micros(sent.elapsed());
-            let at = self.stage.us(sent);
-            self.stage.requests.write(&Request { at, took, writer: self.number, first, count, answer });
-            if !goes_on {
+            let answer = answer_of(answer, count + poisons.len(), key.is_some());
+            let (at, writer, poisons) = (self.stage.us(sent), self.number, poisons.clone());
+            let request = Request { at, took, writer, first, count, poisons, answer };
+            self.stage.requests.write(&request);
+            if !request.answer.goes_on() {
                 return;
             }
             self.stage.bulkhead.log().pause(RETRY);
@@ -100,19 +107,19 @@ fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize
     }
 }
 
-fn array(ids: impl Iterator<Item = EventId>) -> (&'static str, String) {
-    let events: Vec<String> = ids.map(event).collect();
-    ("application/json", format!("[{}]", events.join(",")))
-}
-
-fn lines(ids: impl Iterator<Item = EventId>) -> (&'static str, String) {
-    let text = ids.fold(String::new(), |mut text, id| {
-        let _ = writeln!(text, "{}", event(id));
-        text
-    });
-    ("application/x-ndjson", text)
+/// One of the two forms of a body.
+fn body(events: &[String], array: bool) -> (&'static str, String) {
+    if array {
+        ("application/json", format!("[{}]", events.join(",")))
+    } else {
+        ("application/x-ndjson", events.join("\n"))
+    }
 }
 
 fn event(id: EventId) -> String {
     format!(r#"{{"series":"{}","value":{}}}"#, id.series(), id.value())
+}
+
+fn poison_event(poison: &Poison) -> String {
+    format!(r#"{{"series":"{FAULT_PREFIX}{}","value":1,"label":"{}"}}"#, poison.kind, poison.label())
 }
