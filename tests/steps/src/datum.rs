@@ -48,17 +48,29 @@ impl Datum {
     /// # Errors
     /// When it is no event.
     pub fn push(&self, batch: &mut Batch) -> Result<()> {
-        let label = self.label();
-        let event = Event {
+        batch.push(&self.event(&self.label())).context("a datum is no event")
+    }
+
+    /// Its bytes, as they stand in the ring.
+    ///
+    /// # Errors
+    /// When it is no event.
+    pub fn payload(&self) -> Result<Vec<u8>> {
+        let mut payload = Vec::new();
+        self.event(&self.label()).encode(&mut payload).context("a datum is no event")?;
+        Ok(payload)
+    }
+
+    fn event<'a>(&self, label: &'a str) -> Event<'a> {
+        Event {
             series: self.series,
             value: self.value.into(),
             ts_ms: 1,
             arrived_ms: i64::from(self.value),
-            label: Some(&label),
+            label: Some(label),
             data: None,
             request_id: None,
-        };
-        batch.push(&event).context("a datum is no event")
+        }
     }
 
     /// Whether a payload that was read from the ring is this datum, to the last byte.

@@ -101,7 +101,7 @@ impl<M: TableMemory> Analysis<M> {
         for done in 0..most {
             let Some(seq) = self.consumer.next(&mut payload)? else { return Ok(done) };
             let skip = self.care.skip.contains(&seq);
-            let careful = skip || self.care.suspects.contains(&seq);
+            let careful = skip || self.care.suspects.contains(&seq) || seq <= self.care.cautious_to;
             if careful {
                 self.commit()?;
             }

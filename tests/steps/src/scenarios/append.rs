@@ -9,22 +9,33 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::Inherited,
-    ids::Seq,
+    fds::{FdName, Inherited},
+    ids::{Position, Seq},
     link::{AnalyticsLink, ApiLink},
-    ring::{AppendError, Consumer},
+    ring::{AppendError, Appended, Appender, Consumer},
+    segment::{Kind, ReadWrite},
     shared::index,
     words::Role,
 };
 
-/// An append of [`THREE`] to a ring that ends at a given position.
+/// An append to a ring that ends at a given position.
 struct Append {
     name: &'static str,
     /// Where the ring ends before, in bytes.
     end: usize,
     released: Released,
-    /// Whether the child also opens the link in its stepped part.
-    attach: bool,
+    how: How,
+}
+
+/// What is appended, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// [`THREE`], in a batch.
+    Batch,
+    /// The same, and the child also opens the link in its stepped part.
+    Attach,
+    /// The first of [`THREE`], as a payload at hand.
+    Payload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +49,11 @@ enum Released {
 }
 
 const fn append(name: &'static str, end: usize, released: Released) -> Append {
-    Append { name, end, released, attach: false }
+    Append { name, end, released, how: How::Batch }
+}
+
+const fn payload(name: &'static str, end: usize) -> Append {
+    Append { how: How::Payload, ..append(name, end, Released::Nearly) }
 }
 
 const ROUND: usize = index(CAPACITY);
@@ -47,13 +62,18 @@ const ROUND: usize = index(CAPACITY);
 pub(super) const ALL: &[&dyn Scenario] = &[
     &append(FIRST_ROUND, 600, Released::Nearly),
     &append("append", ROUND + 600, Released::Nearly),
-    &Append { attach: true, ..append("append_with_attach", ROUND + 600, Released::Nearly) },
+    &Append { how: How::Attach, ..append("append_with_attach", ROUND + 600, Released::Nearly) },
     &append("append_with_a_pad_first", 2 * ROUND - 32, Released::Nearly),
     &append("append_with_a_pad_within", 2 * ROUND - 128, Released::Nearly),
     &append("append_exactly_to_the_end", 2 * ROUND - 192, Released::Nearly),
     &append("append_from_the_beginning", 2 * ROUND, Released::Nearly),
     &append("append_in_freed_space", ROUND + 1400, Released::Behind),
     &append("append_to_a_full_ring", ROUND + 1400, Released::Little),
+    &payload("append_payload_in_the_first_round", 600),
+    &payload("append_payload", ROUND + 600),
+    &payload("append_payload_with_a_pad", 2 * ROUND - 48),
+    &payload("append_payload_exactly_to_the_end", 2 * ROUND - 56),
+    &payload("append_payload_from_the_beginning", 2 * ROUND),
 ];
 
 /// The append that never asks what was released, and takes the same steps in every run.
@@ -61,6 +81,24 @@ pub const FIRST_ROUND: &str = "append_in_the_first_round";
 
 /// What is appended: 192 bytes; no record is like another.
 pub const THREE: &[Datum] = &[datum("ATL", 31, 56), datum("BOS", 32, 72), datum("DTW", 33, 64)];
+
+impl Append {
+    fn data(&self) -> &'static [Datum] {
+        if self.how == How::Payload { &THREE[..1] } else { THREE }
+    }
+}
+
+/// As a supervisor restores a snapshot, or a bench feeds a ring.
+fn append_payload(fds: &mut Inherited, region: &Region) -> Result<Result<Appended, AppendError>> {
+    let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
+    let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
+    let mut appender = Appender::attach(events, page);
+    let head = appender.tail().head;
+    // Of a ring that is nearly released, at most this much is pending.
+    let released = || Position(head.0.saturating_sub(CAPACITY / 4));
+    let payload = THREE[0].payload()?;
+    region.run(|| Ok(appender.append_payload(&payload, released)))
+}
 
 impl Scenario for Append {
     fn name(&self) -> &'static str {
@@ -74,17 +112,19 @@ impl Scenario for Append {
     fn prepare(&self, world: &World) -> Result<History> {
         let mut history = History::default();
         lead_to(world, &mut history, self.end, self.released)?;
-        history.data.extend(THREE);
+        history.data.extend(self.data());
         Ok(history)
     }
 
     fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
         let mut batch = batch(THREE)?;
-        let answer = if self.attach {
-            region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch)))
-        } else {
-            let link = ApiLink::open(fds)?;
-            region.run(|| Ok(link.append(&mut batch)))
+        let answer = match self.how {
+            How::Batch => {
+                let link = ApiLink::open(fds)?;
+                region.run(|| Ok(link.append(&mut batch)))
+            }
+            How::Attach => region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch))),
+            How::Payload => append_payload(fds, region),
         }?;
         let full = matches!(answer, Err(AppendError::Full { .. }));
         ensure!(full == (self.released == Released::Little), "{answer:?}");
@@ -93,7 +133,7 @@ impl Scenario for Append {
 
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
         let Reached { accepted, committed } = history.before;
-        let after = Reached { accepted: accepted + THREE.len(), committed };
+        let after = Reached { accepted: accepted + self.data().len(), committed };
         history.stage(copy, &[history.before, after][..=self.last_stage()])
     }
 

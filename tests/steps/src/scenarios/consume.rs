@@ -20,7 +20,7 @@ use bulkhead_proto::{
 };
 
 /// All that the analysis does between commits.
-pub(super) const ALL: &[&dyn Scenario] = &[&Apply, &Careful, &Park, &Words];
+pub(super) const ALL: &[&dyn Scenario] = &[&Apply, &CARE, &SKIPS, &ONE_BY_ONE, &Park, &Words];
 
 /// How many events are pending in these scenarios.
 const PENDING: usize = 5;
@@ -70,27 +70,56 @@ impl Scenario for Apply {
     }
 }
 
-/// Takes care: applies around a suspect, and skips what was set aside.
-struct Careful;
-
-/// The suspect; the two before it are committed when it comes.
-const SUSPECT: u64 = 5;
-
-/// What is pending, with the third event suspected and the fourth one set aside.
-pub(super) fn some_care(world: &World) -> Result<History> {
-    let mut history = some_pending(world)?;
-    history.data[5] = history.data[5].set_aside();
-    Ok(history)
+/// Takes care: commits around suspects, skips what was set aside, and goes one by one behind a death in a commit.
+struct Careful {
+    name: &'static str,
+    suspects: &'static [u64],
+    skip: &'static [u64],
+    cautious_to: u64,
+    /// How many of the pending events are committed in turn.
+    commits: &'static [usize],
 }
 
-/// The care that [`some_care`] asks for.
+/// The suspect is in the midst, and the event behind it is set aside.
+const CARE: Careful =
+    Careful { name: WITH_CARE, suspects: &[5], skip: &[6], cautious_to: 0, commits: &[0, 2, 3, 4, 5] };
+
+/// At the beginning, at the end, and two in a row.
+const SKIPS: Careful = Careful {
+    name: "consume_with_skips",
+    suspects: &[],
+    skip: &[3, 4, 7],
+    cautious_to: 0,
+    commits: &[0, 1, 2, 4, 5],
+};
+
+/// The first three.
+const ONE_BY_ONE: Careful = Careful {
+    name: "consume_one_by_one",
+    suspects: &[],
+    skip: &[],
+    cautious_to: 5,
+    commits: &[0, 1, 2, 3, 5],
+};
+
+/// The one whose beginning and judgement planted faults share.
+pub(super) const WITH_CARE: &str = "consume_with_care";
+
+/// The care that it asks for.
 pub(super) fn care() -> Care {
-    Care { suspects: vec![Seq(SUSPECT)], skip: vec![Seq(SUSPECT + 1)], ..Care::default() }
+    CARE.care()
+}
+
+impl Careful {
+    fn care(&self) -> Care {
+        let seqs = |seqs: &[u64]| seqs.iter().copied().map(Seq).collect();
+        Care { suspects: seqs(self.suspects), skip: seqs(self.skip), cautious_to: Seq(self.cautious_to) }
+    }
 }
 
 impl Scenario for Careful {
     fn name(&self) -> &'static str {
-        "consume_with_care"
+        self.name
     }
 
     fn role(&self) -> Role {
@@ -98,12 +127,16 @@ impl Scenario for Careful {
     }
 
     fn prepare(&self, world: &World) -> Result<History> {
-        some_care(world)
+        let mut history = some_pending(world)?;
+        for (seq, datum) in (1..).zip(&mut history.data) {
+            datum.skipped = self.skip.contains(&seq);
+        }
+        Ok(history)
     }
 
     fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
-        analysis.care = care();
+        analysis.care = self.care();
         region.run(|| {
             ensure!(analysis.apply(usize::MAX)? == PENDING);
             analysis.commit()?;
@@ -114,17 +147,19 @@ impl Scenario for Careful {
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
         let death = copy.memory.post_mortem();
         let Reached { accepted, committed } = history.before;
-        // Before the suspect, with it, with the event that is skipped, and at the end.
-        let stages = [0, 2, 3, 4, 5].map(|more| Reached { accepted, committed: committed + more });
-        let stage = history.stage(copy, &stages)?;
-        // Who dies of the suspect takes nobody else along, and nobody dies of what is skipped.
-        let alone = death.in_hand != Some(Seq(SUSPECT)) || death.committed == Seq(SUSPECT - 1);
-        ensure!(alone && death.in_hand != Some(Seq(SUSPECT + 1)), "{death:?}");
+        let reached = |more: &usize| Reached { accepted, committed: committed + more };
+        let stage = history.stage(copy, &self.commits.iter().map(reached).collect::<Vec<_>>())?;
+        // Who dies of a suspect takes nobody else along, and nobody dies of what is skipped.
+        if let Some(Seq(seq)) = death.in_hand {
+            let alone = seq == death.committed.0 + 1;
+            ensure!(alone || !self.suspects.contains(&seq) && seq > self.cautious_to, "{death:?}");
+            ensure!(!self.skip.contains(&seq), "{death:?}");
+        }
         Ok(stage)
     }
 
     fn last_stage(&self) -> usize {
-        4
+        self.commits.len() - 1
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     append::THREE,
-    consume::care,
+    consume::{WITH_CARE, care},
     keyed::{AROUND_THE_LOG, request_around_the_log},
 };
 use crate::{
@@ -54,9 +54,9 @@ pub(super) const ALL: &[&dyn Scenario] = &[
         act: bodies_behind_the_commit,
     },
     &Plant { name: "plant_no_scrub", of: "scrub_and_commit", act: no_scrub },
-    &Plant { name: "plant_commit_before_apply", of: "consume_with_care", act: commit_before_apply },
-    &Plant { name: "plant_skip_of_another", of: "consume_with_care", act: skip_of_another },
-    &Plant { name: "plant_suspect_in_company", of: "consume_with_care", act: suspect_in_company },
+    &Plant { name: "plant_commit_before_apply", of: WITH_CARE, act: commit_before_apply },
+    &Plant { name: "plant_skip_of_another", of: WITH_CARE, act: skip_of_another },
+    &Plant { name: "plant_suspect_in_company", of: WITH_CARE, act: suspect_in_company },
     &Plant { name: "plant_edition_before_the_value", of: "publish_a_board", act: edition_before_the_value },
 ];
 
