@@ -19,6 +19,7 @@ mod keys;
 mod leaks;
 mod listening;
 mod logs;
+mod memory;
 mod outages;
 mod poison;
 mod properties;

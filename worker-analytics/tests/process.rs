@@ -189,6 +189,21 @@ fn a_panic_is_told_in_a_frame_on_the_page_and_in_the_log() {
 }
 
 #[test]
+fn a_refusal_of_memory_is_noted_with_the_event_in_hand() {
+    let service = Service::new();
+    let worker = service.activate(7);
+    service.append("fine");
+    service.append("__fault.oom");
+    let (status, log) = worker.end();
+    assert_eq!(status.signal(), Some(6), "{log}");
+    let found = service.memory.post_mortem();
+    assert_eq!(
+        (found.in_hand, found.refused.map(|refused| refused.generation)),
+        (Some(Seq(2)), Some(Generation(7)))
+    );
+}
+
+#[test]
 fn faults_by_frame_end_it_in_their_way() {
     for &kind in FaultKind::ALL {
         let service = Service::new();
