@@ -85,8 +85,10 @@ fn a_memory_limit_is_the_workers_own_and_a_changed_one_takes_another_process() {
     let api = limit(&bulkhead, "api");
     assert_ne!(api, limit(&bulkhead, "analytics"));
 
+    let mut story = bulkhead.log().from_now();
     let said = reload(&bulkhead, "[analytics]\nmemory_limit = \"128MiB\"\n");
 
+    story.wait_for_worker("worker_activated", "analytics");
     assert!(said.contains("analytics: memory_limit changed: replaced"), "{said}");
     assert_eq!(limit(&bulkhead, "analytics"), ["134217728", "134217728"]);
     assert_eq!(limit(&bulkhead, "api"), api);
@@ -95,7 +97,9 @@ fn a_memory_limit_is_the_workers_own_and_a_changed_one_takes_another_process() {
 #[test]
 fn the_analysis_is_the_kernels_first_choice_and_the_api_is_not() {
     let bulkhead = Home::new("").start();
-    let adjusted = |worker| of_process(&bulkhead, worker, "oom_score_adj").trim().to_owned();
-    let own = fs::read_to_string(format!("/proc/{}/oom_score_adj", bulkhead.pid())).unwrap();
-    assert_eq!((adjusted("analytics").as_str(), adjusted("api")), ("500", own.trim().to_owned()));
+    let number = |text: String| text.trim().parse::<i32>().unwrap();
+    let adjusted = |worker| number(of_process(&bulkhead, worker, "oom_score_adj"));
+    let own = number(fs::read_to_string(format!("/proc/{}/oom_score_adj", bulkhead.pid())).unwrap());
+    // Whoever runs the tests may have said more for all that it starts, and may not take it back.
+    assert_eq!((adjusted("analytics"), adjusted("api")), (own.max(500), own));
 }
