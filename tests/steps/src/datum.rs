@@ -31,12 +31,6 @@ pub const fn datum(series: &'static str, value: u32, size: usize) -> Datum {
 }
 
 impl Datum {
-    /// The same, set aside.
-    #[must_use]
-    pub const fn set_aside(self) -> Self {
-        Self { skipped: true, ..self }
-    }
-
     fn label(&self) -> String {
         // Told from the value, so that bytes of another event's label are noticed.
         let letter = char::from(b'a' + u8::try_from(self.value % 26).unwrap_or_default());

@@ -58,7 +58,7 @@ pub trait Scenario: Sync {
     /// Its name: the child is told by it what to do.
     fn name(&self) -> &'static str;
 
-    /// Whose part of the memory the child inherits. `Plain` stands for the supervisor.
+    /// Whose part of the memory the child inherits. `Plain` stands for the supervisor (see [`World::bequeath`]).
     fn role(&self) -> Role;
 
     /// How much of each body of the state table is looked at after each step, in bytes.

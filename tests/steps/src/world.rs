@@ -22,8 +22,8 @@ pub const SLOTS: u32 = 6;
 /// How many keyed requests are remembered: so few that the log is soon gone around.
 pub const KEY_WINDOW: u64 = 3;
 
-/// The board, in bytes.
-const BOARD: usize = 1024;
+/// The board, in bytes: room for two small ledgers.
+const BOARD: usize = 4096;
 
 /// The words of the producer's page that are its lock. A copy of a lock is none: it is not looked at, not restored.
 const LOCK_WORDS: usize = 8;
@@ -79,7 +79,8 @@ impl World {
         Ok(Self { memory, board, windows })
     }
 
-    /// The fds that a worker of this role inherits; its board is the small one, and writable.
+    /// The fds that a worker of this role inherits. `Plain` stands for the supervisor: its board is the small one, and the
+    /// cursor shows whom it has activated.
     ///
     /// # Errors
     /// When there are no fds left.
@@ -88,7 +89,10 @@ impl World {
         match role {
             Role::Api => self.memory.bequeath_to_api(&mut bequest)?,
             Role::Analytics => self.memory.bequeath_to_analytics(&mut bequest)?,
-            Role::Plain => bequest.add(FdName::Board, self.board.writable()?),
+            Role::Plain => {
+                bequest.add(FdName::Board, self.board.writable()?);
+                bequest.add(FdName::Cursor, writable(&self.memory, "cursor")?);
+            }
         }
         Ok(bequest)
     }

@@ -64,6 +64,11 @@ fn a_supervisor_that_dies_while_it_publishes_leaves_one_whole_board() {
 }
 
 #[test]
+fn a_supervisor_that_dies_while_it_takes_in_deaths_has_charged_them_before_a_successor_works() {
+    every("charge");
+}
+
+#[test]
 fn each_planted_fault_is_found_at_a_step() {
     for plant in scenarios::planted() {
         let wrong = rig::run(Path::new(CHILD), plant).expect_err(plant.name());

@@ -1,0 +1,159 @@
+//! The supervisor dies while it takes in deaths by one event: whoever is activated next, the ledger has charged the death
+//! before, and has the event stored before its skip is ordered.
+
+use crate::{
+    child::Region,
+    scenario::{History, Scenario},
+    world::World,
+};
+use anyhow::{Context as _, Result, ensure};
+use bulkhead_proto::{
+    board::{BoardReader, BoardWriter},
+    control::{FromWorker, PROTOCOL, ToWorker},
+    cursor,
+    fds::{FdName, Inherited},
+    ids::{CrashId, Generation, Seq},
+    segment::{Kind, ReadWrite},
+    words::Role,
+};
+use bulkhead_supervisor::step::{
+    Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec, State,
+    step,
+};
+use std::{collections::VecDeque, time::Duration};
+
+/// Two deaths by the same event, and what follows until the third generation works.
+struct Charge;
+
+/// All of them.
+pub(super) const ALL: &[&dyn Scenario] = &[&Charge];
+
+/// The one whose beginning and judgement a planted fault shares.
+pub(super) const CHARGE: &str = "charge_two_deaths";
+
+/// The event that is died of.
+const POISON: Seq = Seq(3);
+
+/// What the ledger says of the event: nothing, tried once, being stored, stored.
+const STAGES: usize = 4;
+
+/// A supervisor of an analysis alone, and what it does to the shared memory. All else that it does is done by answering
+/// for the workers at once.
+pub(super) struct Supervisor {
+    state: State,
+    ledger: BoardWriter<ReadWrite>,
+    /// Whoever is activated takes it over: so it is seen.
+    cursor: ReadWrite,
+    now: Now,
+    /// A planted fault: it acts, and shows the ledger then.
+    pub(super) acts_first: bool,
+}
+
+impl Supervisor {
+    fn new(board: ReadWrite, cursor: ReadWrite) -> Self {
+        let now = Now { mono: Millis(1_000), unix_ms: 1_700_000_000_000 };
+        let spec =
+            Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout: Duration::from_secs(1) };
+        let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
+        let state = State::new(Policy::default(), vec![spec], identity, now);
+        Self { state, ledger: BoardWriter::new(board), cursor, now, acts_first: false }
+    }
+
+    /// In the child.
+    pub(super) fn open(fds: &mut Inherited) -> Result<Self> {
+        let board = ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?;
+        Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
+    }
+
+    /// As the shell does it: the new state is shown before anything is done about it.
+    fn take(&mut self, event: Event) -> Result<()> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let actions = step(&mut self.state, event, self.now);
+            if !self.acts_first {
+                self.ledger.publish(&self.state)?;
+            }
+            events.extend(actions.into_iter().flat_map(|action| self.carry_out(action)));
+            if self.acts_first {
+                self.ledger.publish(&self.state)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, action: Action) -> Vec<Event> {
+        if let Action::Spawn { generation, .. } = action {
+            let says = |frame| Event::Frame { generation, frame };
+            let hello = FromWorker::Hello { protocol: PROTOCOL, build: String::new() };
+            return vec![Event::Spawned { generation, pid: 1 }, says(hello), says(FromWorker::Ready)];
+        }
+        if let Action::SetAside(charge) = action {
+            return vec![Event::SetAside { charge, result: Ok(()) }];
+        }
+        if let Action::Send { generation, frame: ToWorker::Activate(_) } = action {
+            cursor::take_over(&self.cursor, generation, Seq(0));
+        }
+        Vec::new()
+    }
+
+    pub(super) fn boot(&mut self) -> Result<()> {
+        self.take(Event::Boot)
+    }
+
+    /// The generation that was activated last dies of the event while its successor stands by, which is activated at once.
+    pub(super) fn loses_one(&mut self) -> Result<()> {
+        let restart = Command::Restart("analytics".into());
+        self.take(Event::Command { client: ClientId(1), command: restart })?;
+        // Starts have a distance.
+        self.now.mono = Millis(self.now.mono.0 + 100_000);
+        self.take(Event::Tick)?;
+        let generation = cursor::owner(&self.cursor);
+        let seen =
+            PostMortem { in_hand: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
+        let exit = Exit::Signal { number: 11, core: false };
+        self.take(Event::Died { generation, exit, post_mortem: seen })
+    }
+}
+
+impl Scenario for Charge {
+    fn name(&self) -> &'static str {
+        CHARGE
+    }
+
+    fn role(&self) -> Role {
+        Role::Plain
+    }
+
+    fn prepare(&self, _: &World) -> Result<History> {
+        Ok(History::default())
+    }
+
+    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+        let mut supervisor = Supervisor::open(fds)?;
+        supervisor.boot()?;
+        region.run(|| (0..2).try_for_each(|_| supervisor.loses_one()))
+    }
+
+    fn judge(&self, copy: &World, _: &History) -> Result<usize> {
+        let mut ledger: BoardReader<ReadWrite, State> = BoardReader::new(copy.board.map()?);
+        let state = ledger.read().context("there is no ledger")?;
+        let analysis = state.workers.first().context("there is no analysis")?;
+        let charged = analysis.suspicion.suspects.iter().find(|suspect| suspect.seq == POISON);
+        let stage = match charged.map(|suspect| (suspect.attempts, suspect.fate)) {
+            None => 0,
+            Some((1, Fate::Tried)) => 1,
+            Some((2, Fate::Storing)) => 2,
+            Some((2, Fate::Stored)) => 3,
+            Some(other) => anyhow::bail!("charged with {other:?}"),
+        };
+        // The first generation works uncharged, the second one behind the first charge, the third one behind the store.
+        let Generation(active) = copy.memory.post_mortem().owner;
+        let least = [0, 0, 1, 3].get(usize::try_from(active)?).context("a generation too many")?;
+        ensure!(*least <= stage, "generation {active} works, and the ledger is at stage {stage}");
+        Ok(stage)
+    }
+
+    fn last_stage(&self) -> usize {
+        STAGES - 1
+    }
+}
