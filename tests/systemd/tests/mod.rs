@@ -17,6 +17,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("a_purge_leaves_the_user_and_nothing_else", surroundings::purged),
     ("who_is_in_the_group_may_command", surroundings::commanded),
     ("workers_hear_nothing_of_systemd", surroundings::environment),
+    ("the_analysis_is_limited_and_the_kernels_first_choice", surroundings::limited),
     ("the_units_are_sound_and_give_little_away", surroundings::units),
     ("the_package_is_as_debian_wants_it", surroundings::linted),
 ];

@@ -38,6 +38,15 @@ pub(super) fn environment() {
     }
 }
 
+pub(super) fn limited() {
+    let machine = started();
+    // What the unit forbids does not keep the supervisor from it.
+    let limits = machine.must("cat /proc/$(pgrep '^bulkhead-analyt')/limits");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max data size")).unwrap();
+    assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["1073741824"; 2], "{limits}");
+    assert_eq!(machine.must("cat /proc/$(pgrep '^bulkhead-analyt')/oom_score_adj").trim(), "500");
+}
+
 pub(super) fn units() {
     let machine = installed();
     let said = machine.must("systemd-analyze --man=no verify bulkhead.service bulkhead.socket");
