@@ -1,7 +1,7 @@
 //! Limits of memory, and what is said of those who die of them.
 
-use crate::FAULTS;
-use bulkhead_tests::{Bulkhead, Home};
+use crate::{FAULTS, state_dir::is_root};
+use bulkhead_tests::{Bulkhead, Home, process::Signal};
 use std::fs;
 
 /// This file of a worker's process.
@@ -92,6 +92,29 @@ fn a_memory_limit_is_the_workers_own_and_a_changed_one_takes_another_process() {
     assert!(said.contains("analytics: memory_limit changed: replaced"), "{said}");
     assert_eq!(limit(&bulkhead, "analytics"), ["134217728", "134217728"]);
     assert_eq!(limit(&bulkhead, "api"), api);
+}
+
+#[test]
+fn a_kill_is_taken_for_the_kernels_only_if_the_kernel_has_counted_one() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new("");
+    let vmstat = home.path("vmstat");
+    fs::write(&vmstat, "oom_kill 3\n").unwrap();
+    let bulkhead = home.start_with_a_vmstat_of_its_own();
+    let kill = || {
+        let mut story = bulkhead.log().from_now();
+        bulkhead.signal_worker(bulkhead.pid_of("analytics"), Signal::SIGKILL);
+        let died = story.wait_for_worker("worker_died", "analytics");
+        story.wait_for_worker("worker_activated", "analytics");
+        (died.text("cause").to_owned(), died.text("detail").to_owned())
+    };
+    let by_somebody = ("signal".to_owned(), "SIGKILL".to_owned());
+    assert_eq!(kill(), by_somebody);
+    fs::write(&vmstat, "oom_kill 4\n").unwrap();
+    assert_eq!(kill(), ("oom".to_owned(), "killed by the kernel for want of memory".to_owned()));
+    assert_eq!(kill(), by_somebody);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{fs, os::unix::fs::chown, path::Path};
 /// Somebody who owns nothing here.
 const NOBODY: u32 = 65_534;
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         eprintln!("SKIPPED: it takes root to be somebody else, or to make a file system");

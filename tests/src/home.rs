@@ -116,6 +116,19 @@ impl Home {
         Bulkhead::spawn(self, unshare, Above::Nothing)
     }
 
+    /// As [`Home::start`], where `/proc/vmstat` is the file `vmstat` of this place, and no cgroup tells anything. Needs root.
+    ///
+    /// # Panics
+    /// With its log, when it does not come up.
+    #[must_use]
+    pub fn start_with_a_vmstat_of_its_own(self) -> Bulkhead {
+        let mut unshare = self.command("unshare".into());
+        let script = r#"mount -t tmpfs tmpfs /sys/fs/cgroup && mount --bind "$0" /proc/vmstat && exec "$@""#;
+        unshare.args(["--mount", "sh", "-c", script]).arg(self.path("vmstat"));
+        unshare.arg(binaries::find(binaries::SUPERVISOR));
+        Bulkhead::spawn(self, unshare, Above::Nothing)
+    }
+
     /// Starts it as in a container: as the first process of a pid namespace of its own, where nothing can be written but
     /// this place. Needs root.
     ///
