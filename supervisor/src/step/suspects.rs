@@ -163,7 +163,7 @@ impl Turn<'_> {
             return None;
         }
         let (seq, during) = suspicion.blame(seen)?;
-        // By its signal alone, a kill for want of memory is one like any other.
+        // The kernel's own kill, for want of memory, has another cause, and counts in full.
         let by_signal = verdict.cause == Cause::Signal || mutant::is(Mutant::TakeOomForKill);
         let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
         let Suspect { attempts, kills, .. } = suspicion.charge(seq, killed)?;
