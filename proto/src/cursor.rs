@@ -16,7 +16,7 @@ pub const CURSOR_WORDS: usize = 512;
 
 /// Seq in hand and phase, in one word so that no death tears them.
 const HAND: usize = 0;
-/// The position up to which the ring was read.
+/// The position up to which the ring was read before the event in hand: where its record begins.
 const READ: usize = 1;
 /// The generation whose hand it is.
 const OWNER: usize = 2;
@@ -84,7 +84,8 @@ pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
     page.store(HAND, (seq.0 << 2) | u64::from(doing as u8), Ordering::Relaxed);
 }
 
-/// Says up to where the ring was read.
+/// Says up to where the ring was read before the event in hand. To be said before [`set_hand`], so that the two agree at every
+/// death with an event in hand.
 pub fn set_read(page: &impl WriteWords, position: Position) {
     page.store(READ, position.0, Ordering::Relaxed);
 }
@@ -116,7 +117,7 @@ pub fn hand(page: &impl ReadWords) -> Hand {
     Hand { doing, seq: Seq(word >> 2) }
 }
 
-/// Up to where the analysis says that it read. Not to be believed unchecked.
+/// Where the analysis says that the record of the event in hand begins. Not to be believed unchecked.
 #[must_use]
 pub fn read(page: &impl ReadWords) -> Position {
     Position(page.load(READ, Ordering::Relaxed))

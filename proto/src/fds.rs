@@ -63,6 +63,8 @@ names! {
     Board = "board",
     /// The folder of the events that were set aside, for reading.
     Quarantine = "quarantine",
+    /// The folder of the crash reports, for reading.
+    Crashes = "crashes",
     /// The eventfd that wakes a parked analysis.
     Bell = "bell",
 }

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -18,6 +18,14 @@ macro_rules! number {
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIntError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIntError> {
+                text.parse().map(Self)
             }
         }
 

@@ -81,6 +81,9 @@ pub struct PostMortem {
     pub last_words: Option<LastWords>,
     /// Memory that it was refused, with what it had in hand at its death.
     pub refused: Option<Refused>,
+    /// The bytes of the event in hand, or of the last one of the commit: none when there is no such record where the
+    /// analysis says that it is.
+    pub payload: Option<Vec<u8>>,
 }
 
 impl Memory {
@@ -208,7 +211,22 @@ impl Memory {
         };
         let (owner, last_words) = (cursor::owner(&self.cursor_view), cursor::last_words(&self.cursor_view));
         let refused = cursor::refused(&self.cursor_view);
-        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words, refused }
+        let payload = in_hand.or(committing).and_then(|seq| self.in_hand(&record, seq));
+        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words, refused, payload }
+    }
+
+    /// The bytes of the event in hand. The place is looked up where the analysis says, and nothing that stands there is
+    /// believed.
+    fn in_hand(&self, record: &Record, seq: Seq) -> Option<Vec<u8>> {
+        let place = cursor::read(&self.cursor_view);
+        let before = Seq(seq.0.checked_sub(1)?);
+        if place < record.position {
+            return None;
+        }
+        let mut consumer = Consumer::attach(&self.events_view, &self.producer_view, place, before).ok()?;
+        let mut payload = Vec::new();
+        let found = consumer.next(&mut payload).ok()??;
+        (found == seq).then_some(payload)
     }
 
     /// The bytes of an event that was accepted and is not committed. None when it is not found there: the ring is searched

@@ -6,10 +6,12 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod crashes;
 pub mod listener;
 pub mod log;
 pub mod quarantine;
 pub mod shell;
+mod shown;
 pub mod state_dir;
 pub mod step;
 pub mod systemd;

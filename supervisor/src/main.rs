@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Verb::Start(target) => commands::act(Command::Start, target, socket),
         Verb::Reload { json } => commands::reload(json, socket),
         Verb::Fault { target, kind } => commands::act(|worker| Command::Fault(worker, kind), target, socket),
+        Verb::Crashes { id, json } => commands::show_crashes(id, json, socket),
         Verb::Quarantine { what } => commands::quarantine(what, socket),
         Verb::Completions { shell } => commands::completions(shell),
         Verb::Man { directory } => commands::man(&directory),

@@ -205,9 +205,9 @@ impl<A: Analysis> Engine<A> {
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {
-        // Before the bytes are looked at: whatever they do to us, it is known which event did it.
+        // Before the bytes are looked at: whatever they do to us, it is known which event did it, and where it is found.
+        cursor::set_read(&self.cursor, self.done.1);
         cursor::set_hand(&self.cursor, Doing::Apply, seq);
-        cursor::set_read(&self.cursor, self.consumer.position());
         let event = Event::decode(&self.payload).map_err(|source| Fatal::Event { seq, source })?;
         if self.faults
             && let Some(kind) = fault_of(event.series)

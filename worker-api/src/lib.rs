@@ -23,6 +23,7 @@
 mod body;
 mod bulkhead;
 mod desk;
+mod folders;
 mod front;
 mod idempotency;
 mod inbox;

@@ -1,15 +1,15 @@
 //! A whole link within one process: real memory, a supervisor and an analysis played by the test.
 
-use crate::{Bulkhead, desk::Desk, front::Front, limits::Limits, routes, token::Secret};
+use crate::{Bulkhead, desk::Desk, folders::Folders, front::Front, limits::Limits, routes, token::Secret};
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
     board::BoardWriter,
     control::FromWorker,
     event::Event,
+    folder::Folder,
     ids::{Generation, Position, Seq},
     link::{AnalyticsLink, ApiLink, Memory},
     pipe::{self, Receiver, Sender},
-    quarantine::Folder,
     ring::{Consumer, MIN_CAPACITY},
     settings::{self, Settings},
     state_memory::StateMemory,
@@ -37,6 +37,8 @@ pub(crate) struct Rig {
     pub(crate) said: Receiver<FromWorker>,
     /// Where events are that were set aside.
     pub(crate) folder: tempfile::TempDir,
+    /// Where crash reports are.
+    pub(crate) crashes: tempfile::TempDir,
     front: Front,
     writer: Writer<StateMemory>,
 }
@@ -85,13 +87,16 @@ impl Rig {
         let out = Arc::new(Sender::new(write));
         out.set_nonblocking(true).unwrap();
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
-        let folder = tempfile::tempdir().unwrap();
-        let set_aside = Some(Folder::open(folder.path()).unwrap());
+        let (folder, crashes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folders = Folders {
+            quarantine: Some(Folder::open(folder.path()).unwrap()),
+            crashes: Some(Folder::open(crashes.path()).unwrap()),
+        };
         let bulkhead = Bulkhead::new(
             ApiLink::open_within(&memory).unwrap(),
             settings,
             token,
-            set_aside,
+            folders,
             Arc::clone(&desk),
             out,
         );
@@ -100,7 +105,7 @@ impl Rig {
         writer.activate();
         let said = Receiver::new(read);
         said.set_nonblocking(true).unwrap();
-        Self { memory, folder, bulkhead, desk, said, front, writer }
+        Self { memory, folder, crashes, bulkhead, desk, said, front, writer }
     }
 
     /// Whatever the client does with this, it goes the way of a real request.

@@ -3,6 +3,7 @@
 use crate::{
     bulkhead::Bulkhead,
     desk::Desk,
+    folders::Folders,
     front::Front,
     inbox::{Inbox, Wake},
     limits::Limits,
@@ -19,7 +20,6 @@ use bulkhead_proto::{
     fds::{FdError, FdName, Inherited},
     link::{ApiLink, LinkError},
     pipe::{PipeError, Sender, Sent},
-    quarantine::Folder,
     segment::SegmentError,
     settings::{Settings, SettingsError},
     words::{EXIT_CONFIG, FaultKind},
@@ -89,7 +89,7 @@ pub(crate) struct Worker {
     out: Arc<Sender<FromWorker>>,
     listener: OwnedFd,
     token: Option<Secret>,
-    set_aside: Option<Folder>,
+    folders: Folders,
     link: ApiLink,
 }
 
@@ -106,10 +106,10 @@ impl Worker {
         panic::install(Arc::clone(&out), log.clone());
         let listener = inherited.take(FdName::Listener)?;
         let token = inherited.take_if_given(FdName::Token).map(Secret::read).transpose()?;
-        let set_aside = inherited.take_if_given(FdName::Quarantine).map(Folder::from);
+        let folders = Folders::take(&mut inherited);
         let link = ApiLink::open(&mut inherited)?;
         allow_many_fds();
-        Ok(Self { settings, log, control, out, listener, token, set_aside, link })
+        Ok(Self { settings, log, control, out, listener, token, folders, link })
     }
 
     /// Serves until told to leave.
@@ -127,7 +127,7 @@ impl Worker {
     }
 
     async fn live(self, own: Router<Bulkhead>) -> Result<(), Failure> {
-        let Self { settings, control, out, listener, token, set_aside, link, .. } = self;
+        let Self { settings, control, out, listener, token, folders, link, .. } = self;
         let budget = Duration::from_millis(settings.stop_timeout_ms) * DRAIN_SHARE.0 / DRAIN_SHARE.1;
         let mut inbox = Inbox::new(control)?;
         let listener = Listener::new(listener)?;
@@ -135,7 +135,7 @@ impl Worker {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
-        let bulkhead = Bulkhead::new(link, settings, token, set_aside, Arc::clone(&desk), Arc::clone(&out));
+        let bulkhead = Bulkhead::new(link, settings, token, folders, Arc::clone(&desk), Arc::clone(&out));
         let front = Front::new(routes::router(own, bulkhead.clone()), generation, &limits);
 
         greet(&out)?;

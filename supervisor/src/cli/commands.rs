@@ -1,7 +1,7 @@
 //! Each command, from its arguments to its exit code.
 
 use super::{
-    Numbered, SetAside, Target,
+    Numbered, SetAside, Target, crashes,
     failure::{Failure, lines},
     logs,
     output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say},
@@ -13,13 +13,16 @@ use crate::{
     config, control,
     control::{
         client::Connection,
-        protocol::{Command, Ended, How, Logs, Page, Quarantine, Reply, Report},
+        protocol::{Command, Crashes, Ended, How, Logs, Quarantine, Reply, Report},
     },
     log::{self, visible},
     shell,
     told::told,
 };
-use bulkhead_proto::ids::Seq;
+use bulkhead_proto::{
+    folder::Page,
+    ids::{CrashId, Seq},
+};
 use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -190,6 +193,26 @@ fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
         return say(&serde_json::to_string_pretty(&Page { items, next: None }).unwrap_or_default());
     }
     say(&quarantine::list(&items))
+}
+
+/// `bulkhead crashes`.
+#[must_use]
+pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitCode {
+    let what = id.map_or(Crashes::List, |id| Crashes::Show(CrashId(id)));
+    let page = match ask(Command::Crashes(what), socket) {
+        Ok((reply, _)) => reply.crashes,
+        Err(failure) => return failure.tell(json),
+    };
+    match (page.map(|page| *page), id) {
+        (Some(page), None) if json => say(&serde_json::to_string_pretty(&page).unwrap_or_default()),
+        (Some(page), None) => say(&crashes::list(&page, Look::of_stdout())),
+        (Some(Page { items, .. }), Some(_)) => match items.first() {
+            Some(report) if json => say(&serde_json::to_string_pretty(report).unwrap_or_default()),
+            Some(report) => say(&crashes::show(report)),
+            None => fail(FAILED, &"the supervisor shows nothing"),
+        },
+        (None, _) => fail(FAILED, &"the supervisor shows nothing"),
+    }
 }
 
 /// `bulkhead completions`.

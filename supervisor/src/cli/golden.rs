@@ -1,7 +1,7 @@
 //! What operators see, committed as it is: `cargo insta review` shows a change of it.
 
 use super::{
-    Cli,
+    Cli, crashes,
     output::json,
     table::{Look, render_at, tests::report},
 };
@@ -13,6 +13,7 @@ use crate::{
     step::{Identity, Millis, Now, Policy, Spec, State},
 };
 use bulkhead_proto::{
+    folder::Page,
     ids::{CrashId, Generation},
     words::Role,
 };
@@ -52,6 +53,17 @@ fn status_for_people() {
 #[test]
 fn status_for_programs() {
     assert_snapshot!(serde_json::to_string_pretty(&report()).unwrap());
+}
+
+#[test]
+fn a_crash_for_people() {
+    assert_snapshot!(crashes::show(&crashes::tests::report(9)));
+}
+
+#[test]
+fn crashes_for_people() {
+    let page = Page { items: vec![crashes::tests::report(9), crashes::tests::report(8)], next: None };
+    assert_snapshot!(crashes::list(&page, Look::PLAIN));
 }
 
 #[test]

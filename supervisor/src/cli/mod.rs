@@ -1,6 +1,7 @@
 //! The command line (DESIGN 7).
 
 pub mod commands;
+mod crashes;
 mod failure;
 #[cfg(test)]
 mod golden;
@@ -103,6 +104,15 @@ pub enum Verb {
         /// How.
         #[arg(value_parser = fault_kind())]
         kind: FaultKind,
+    },
+    /// Show the newest crash reports, or all of one: what died of what, when, and what was decided.
+    Crashes {
+        /// Its number.
+        id: Option<u64>,
+        /// As one JSON object: the report, or items (in brief: without output, living and backtrace) and next. GET /v1/crashes
+        /// lists older ones.
+        #[arg(long)]
+        json: bool,
     },
     /// Look at events that killed the analysis and were set aside; let them in again, or drop them.
     #[command(disable_help_subcommand = true)]

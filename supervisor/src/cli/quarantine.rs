@@ -1,7 +1,8 @@
 //! Events that were set aside, for people.
 
+use super::crashes::told;
 use crate::log::visible;
-use bulkhead_proto::quarantine::{Entry, Shown};
+use bulkhead_proto::quarantine::Entry;
 
 /// The longest detail in a list, in characters.
 const MAX_DETAIL: usize = 60;
@@ -31,13 +32,7 @@ pub(super) fn show(entry: &Entry) -> String {
     ];
     match &entry.event {
         None => lines.push("its bytes are no event".to_owned()),
-        Some(Shown { series, value, ts, arrived, label, data, request_id }) => {
-            lines.push(format!("series {series}, value {value}, ts {ts}, arrived {arrived}"));
-            let texts = [("label", label), ("data", data), ("request", request_id)];
-            lines.extend(
-                texts.into_iter().filter_map(|(name, text)| Some(format!("{name} {}", text.as_ref()?))),
-            );
-        }
+        Some(event) => lines.push(told(event)),
     }
     lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
@@ -47,6 +42,7 @@ mod tests {
     use super::*;
     use bulkhead_proto::{
         ids::{CrashId, Generation, Seq},
+        quarantine::Shown,
         words::{Cause, During},
     };
 

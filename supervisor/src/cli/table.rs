@@ -147,7 +147,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

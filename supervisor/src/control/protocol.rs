@@ -2,6 +2,8 @@
 
 use bulkhead_proto::{
     control::Outcome,
+    crash,
+    folder::Page,
     ids::{CrashId, Generation, Seq},
     quarantine::Entry,
     words::{Cause, FaultKind, Role, WorkerState},
@@ -48,6 +50,18 @@ pub enum Command {
     Logs(Logs),
     /// About events that were set aside.
     Quarantine(Quarantine),
+    /// Crash reports.
+    Crashes(Crashes),
+}
+
+/// Which crash reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crashes {
+    /// The newest, in brief.
+    List,
+    /// All of one.
+    Show(CrashId),
 }
 
 /// What may be asked about events that were set aside.
@@ -72,7 +86,7 @@ impl Command {
             Self::Start(worker) | Self::Stop(worker) | Self::Restart(worker) | Self::Fault(worker, _) => {
                 Some(worker)
             }
-            Self::Status | Self::Logs(_) | Self::Quarantine(_) | Self::Reload => None,
+            Self::Status | Self::Logs(_) | Self::Quarantine(_) | Self::Crashes(_) | Self::Reload => None,
         }
     }
 
@@ -80,7 +94,12 @@ impl Command {
     #[must_use]
     pub const fn takes_time(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Stop(_) | Self::Restart(_) | Self::Quarantine(_) | Self::Reload => true,
+            Self::Start(_)
+            | Self::Stop(_)
+            | Self::Restart(_)
+            | Self::Quarantine(_)
+            | Self::Crashes(_)
+            | Self::Reload => true,
             Self::Status | Self::Fault(..) | Self::Logs(_) => false,
         }
     }
@@ -102,7 +121,7 @@ pub struct Logs {
 pub const SUPERVISOR: &str = "supervisor";
 
 /// The supervisor's line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// [`PROTOCOL`].
     pub protocol: u32,
@@ -115,7 +134,10 @@ pub struct Reply {
     pub generation: Option<Generation>,
     /// Events that were set aside, when those were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quarantine: Option<Box<Page>>,
+    pub quarantine: Option<Box<Page<Entry>>>,
+    /// Crash reports, when those were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crashes: Option<Box<Page<crash::Report>>>,
     /// How things are, when that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
@@ -123,18 +145,6 @@ pub struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<Change>>,
 }
-
-/// A page of events that were set aside.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Page {
-    /// The events.
-    pub items: Vec<Entry>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<Seq>,
-}
-
-// Its numbers come from JSON, which has no others than finite ones.
-impl Eq for Page {}
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +306,7 @@ impl Reply {
             report: None,
             changes: None,
             quarantine: None,
+            crashes: None,
         }
     }
 

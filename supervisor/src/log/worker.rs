@@ -1,7 +1,10 @@
 //! Workers' own output, passed on line by line with its origin. Everything in it is hostile: bounded in length and
 //! rate, and shown so that it can forge nothing.
 
-use super::escape::{decode, visible};
+use super::{
+    escape::{decode, visible},
+    line::plain,
+};
 use bulkhead_proto::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
@@ -131,7 +134,10 @@ pub fn write(origin: &Origin, output: &Output) {
 
 fn write_line(origin: &Origin, line: &[u8], cut: u64) {
     let text = decode(line);
-    let (level, message, merged) = structured(&text).unwrap_or((Level::INFO, visible(text.trim_end()), None));
+    let (level, message, merged) = structured(&text)
+        .map(|(level, message, fields)| (level, Cow::Owned(message), fields))
+        .unwrap_or((Level::INFO, visible(text.trim_end()), None));
+    let merged = merged.map(|fields| Value::Object(fields).to_string());
     if message.is_empty() && merged.is_none() {
         return;
     }
@@ -152,9 +158,23 @@ fn write_line(origin: &Origin, line: &[u8], cut: u64) {
     }
 }
 
-/// A line that is a JSON object with a `level`: its level, its message, and its other members as JSON text, to be merged
-/// into the line (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
-fn structured(text: &str) -> Option<(Level, Cow<'_, str>, Option<String>)> {
+/// A worker's line for people, without its origin: as the log shows it. Empty when there is nothing to see.
+#[must_use]
+pub fn text(line: &[u8]) -> String {
+    let text = decode(line);
+    let Some((level, message, fields)) = structured(&text) else {
+        return visible(text.trim_end()).into_owned();
+    };
+    let mut shown = format!("{level} {message}");
+    for (name, value) in fields.iter().flatten().filter(|(name, _)| *name != "target") {
+        shown = shown + " " + name + "=" + &plain(value);
+    }
+    visible(&shown).into_owned()
+}
+
+/// A line that is a JSON object with a `level`: its level, its message, and its other members, to be merged into the line
+/// (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
+fn structured(text: &str) -> Option<(Level, String, Option<Map<String, Value>>)> {
     if !text.starts_with('{') {
         return None;
     }
@@ -175,8 +195,7 @@ fn structured(text: &str) -> Option<(Level, Cow<'_, str>, Option<String>)> {
     if object.get("event_name").and_then(Value::as_str).is_none_or(lifecycle) {
         object.remove("event_name");
     }
-    let merged = (!object.is_empty()).then(|| Value::Object(object).to_string());
-    Some((level, Cow::Owned(message), merged))
+    Some((level, message, Some(object).filter(|object| !object.is_empty())))
 }
 
 #[cfg(test)]
@@ -247,6 +266,14 @@ mod tests {
         );
         assert_eq!(line["worker"], "analytics", "its origin cannot be forged");
         assert_eq!(line.get("event_name"), None, "lifecycle lines are the supervisor's alone");
+    }
+
+    #[test]
+    fn a_line_of_its_own_is_text_without_its_origin() {
+        let line = br#"{"timestamp":"x","level":"ERROR","fields":{"message":"lost\u001b[2J","series":"a"},"target":"t"}"#;
+        assert_eq!(text(line), "ERROR lost\\u{1b}[2J series=a");
+        assert_eq!(text(b"plain \xff "), "plain \\xff");
+        assert_eq!(text(b" "), "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::*;
 use crate::step::Who;
 use bulkhead_proto::{
+    event::Event,
     ids::{CrashId, Generation},
     link::ApiLink,
     ring::{Batch, MIN_CAPACITY},
@@ -51,7 +52,7 @@ fn store() -> (tempfile::TempDir, Store) {
 fn an_event_is_kept_with_its_report_and_its_very_bytes() {
     let (memory, (_folder, store)) = (memory(), store());
     store.keep(&memory, &charge(2)).unwrap();
-    assert_eq!(store.folder().unwrap().seqs().unwrap(), [Seq(2)]);
+    assert_eq!(store.folder().unwrap().numbers().unwrap(), [Seq(2)]);
     let entry = store.folder().unwrap().read(Seq(2)).unwrap().unwrap();
     assert_eq!((entry.attempts, entry.cause, entry.detail.as_str()), (2, Cause::Signal, "SIGSEGV"));
     let shown = entry.event.as_ref().unwrap();
@@ -89,7 +90,7 @@ fn an_event_that_is_not_in_the_ring_is_not_kept() {
     let (memory, (_folder, store)) = (memory(), store());
     let error = store.keep(&memory, &charge(4)).unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");
-    assert_eq!(store.folder().unwrap().seqs().unwrap(), []);
+    assert_eq!(store.folder().unwrap().numbers().unwrap(), []);
 }
 
 #[test]
@@ -106,9 +107,9 @@ fn a_full_quarantine_takes_nothing_more_but_knows_what_it_has() {
 fn what_cannot_be_written_leaves_no_file() {
     let (memory, (folder, store)) = (memory(), store());
     // Where the fresh file would be written, a folder is in the way.
-    fs::create_dir_all(folder.path().join("quarantine/2.new")).unwrap();
+    std::fs::create_dir_all(folder.path().join("quarantine/2.new")).unwrap();
     assert!(store.keep(&memory, &charge(2)).is_err());
-    assert_eq!(store.folder().unwrap().seqs().unwrap(), []);
+    assert_eq!(store.folder().unwrap().numbers().unwrap(), []);
 }
 
 #[test]

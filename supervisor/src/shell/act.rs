@@ -6,9 +6,10 @@ use crate::{
         protocol::{Command, Ended, Reply, SUPERVISOR},
         server::Call,
     },
+    crashes::Remains,
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, Charge, ClientId, Event, Exit, Panic, PostMortem, Refusal, Worker, step},
+    step::{self, Action, Charge, ClientId, Event, Panic, PostMortem, Refusal, Worker, step},
     told::told,
 };
 use bulkhead_proto::{
@@ -90,6 +91,7 @@ impl Shell {
             Action::SetAside(charge) => return self.set_aside(charge),
             Action::KickBells => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),
+            Action::Report(facts) => self.report(facts),
             Action::Save { settled } => return self.save(settled),
             Action::Exit { code } => self.exit = Some(code),
         }
@@ -133,15 +135,17 @@ impl Shell {
             }
         }
         // Before it is reaped: until then nobody else works in its memory.
-        let mut post_mortem = self.post_mortem(generation, child.memory_limit());
-        let exit: Exit = child.bury();
+        let (mut post_mortem, event) = self.post_mortem(generation, child.memory_limit());
+        let (exit, remains) = child.bury();
         post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.rose();
         self.abandon_replays(generation);
+        self.remains = Some((generation, Remains { event, ..remains }));
         self.take(Event::Died { generation, exit, post_mortem });
     }
 
-    /// What shared memory tells. Only the generation that was activated may have written to the cursor's page.
-    fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> PostMortem {
+    /// What shared memory tells, and the bytes of the event in hand. Only the generation that was activated may have written
+    /// to the cursor's page.
+    fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> (PostMortem, Option<Vec<u8>>) {
         let found = self.memory.post_mortem();
         let process = self.state.workers.iter().flat_map(|worker| {
             worker
@@ -164,7 +168,7 @@ impl Shell {
             thread: words.thread,
         });
         let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
-        PostMortem {
+        let seen = PostMortem {
             in_hand: found.in_hand.filter(|_| its_own),
             loading: found.hand.doing == Doing::Load,
             committing: found.committing.filter(|_| its_own),
@@ -173,7 +177,8 @@ impl Shell {
             panic,
             refused: refused.map(|refused| Refusal { bytes: refused.bytes, limit }),
             out_of_memory: false,
-        }
+        };
+        (seen, found.payload.filter(|_| its_own))
     }
 
     fn set_aside(&mut self, charge: Charge) -> Option<Event> {
@@ -224,6 +229,7 @@ impl Shell {
             Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
             Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
             Command::Quarantine(what) => return self.quarantine(what, reply),
+            Command::Crashes(what) => return self.show_crashes(what, reply),
             Command::Start(worker) => step::Command::Start(worker),
             Command::Stop(worker) => step::Command::Stop(worker),
             Command::Restart(worker) => step::Command::Restart(worker),

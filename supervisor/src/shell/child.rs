@@ -2,12 +2,17 @@
 
 use super::{
     output::LogPipe,
+    tail::Tail,
     watch::{drained, watch},
 };
-use crate::step::{Exit, Signal};
+use crate::{
+    crashes::Remains,
+    step::{Exit, Signal},
+};
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
     pipe::{PipeError, Received, Receiver, Sender, Sent},
+    reap::reap,
 };
 use rustix::{
     io::Errno,
@@ -37,6 +42,8 @@ pub(super) struct Child {
     control: Control,
     output: Vec<LogPipe>,
     memory_limit: Option<u64>,
+    /// Its last lines.
+    tail: Tail,
 }
 
 /// What a process has to tell.
@@ -109,7 +116,7 @@ impl Child {
         memory_limit: Option<u64>,
     ) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit })
+        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit, tail: Tail::default() })
     }
 
     /// Its pid.
@@ -140,7 +147,7 @@ impl Child {
     /// Passes on what it wrote to that log pipe.
     pub(super) fn pass_on(&mut self, index: usize) {
         if let Some(pipe) = self.output.get_mut(index) {
-            pipe.pass_on();
+            pipe.pass_on(&mut self.tail);
         }
     }
 
@@ -180,22 +187,24 @@ impl Child {
     }
 
     /// Buries a process that is gone: ends what is left of its group, passes on its last output, reaps it. Its pid may
-    /// belong to another process afterwards.
-    pub(super) fn bury(self) -> Exit {
+    /// belong to another process afterwards. How it ended, and what is left of it.
+    pub(super) fn bury(mut self) -> (Exit, Remains) {
         // Looked at, but not reaped yet: the group's number must stay ours while it is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
         for pipe in self.output {
-            pipe.end();
+            pipe.end(&mut self.tail);
         }
-        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-        match seen {
+        let usage = reap(self.pid).ok().flatten();
+        let (output, output_dropped) = self.tail.into_lines();
+        let exit = match seen {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Exit::Code(code),
                 (None, Some(number)) => Exit::Signal { number, core: status.dumped() },
                 (None, None) => Exit::Unknown,
             },
             Ok(None) | Err(_) => Exit::Unknown,
-        }
+        };
+        (exit, Remains { usage, output, output_dropped, ..Remains::default() })
     }
 }

@@ -6,6 +6,7 @@ mod act;
 mod child;
 mod children;
 mod clock;
+mod crashes;
 mod errand;
 mod memory;
 mod oom;
@@ -17,12 +18,14 @@ mod resume;
 mod set_aside;
 mod signals;
 mod spawn;
+mod tail;
 mod token;
 mod watch;
 
 use crate::{
     config::{InForce, Plan, Source, WorkerPlan},
     control::server::{self, Call},
+    crashes::{Desk, Remains, Store as CrashStore},
     listener::{self, Listener},
     log::Log,
     quarantine::Store,
@@ -133,6 +136,11 @@ struct Shell {
     saving: Option<Saving>,
     quarantine: Arc<Store>,
     setting_aside: Option<Errand<Event>>,
+    crashes: Arc<CrashStore>,
+    /// Where crash reports are handed in.
+    crash_desk: Option<Desk>,
+    /// What is left of the process that is being buried.
+    remains: Option<(Generation, Remains)>,
     /// Those who wait for the replay of an event that was set aside.
     replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     exit: Option<u8>,
@@ -176,8 +184,11 @@ impl Shell {
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
+        let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
+        let crash_desk = Some(Desk::open(Arc::clone(&crashes)).context("no thread for crash reports")?);
         let spawner = Spawner {
             quarantine: Arc::clone(&quarantine),
+            crashes: Arc::clone(&crashes),
             executable: std::env::current_exe().context("where is this program?")?,
             listener: listener.fd.try_clone()?,
             address: listener.address.clone(),
@@ -211,6 +222,9 @@ impl Shell {
             saving: None,
             quarantine,
             setting_aside: None,
+            crashes,
+            crash_desk,
+            remains: None,
             replays: Vec::new(),
             exit: None,
             oom_kills: OomKills::find(Path::new("/")),
@@ -235,6 +249,9 @@ impl Shell {
             self.notifier.tell(&self.state);
             if let Some(code) = self.exit {
                 self.last_look().await;
+                if let Some(desk) = self.crash_desk.take() {
+                    desk.close().await;
+                }
                 return code;
             }
             let deadline = next_deadline(&self.state);
@@ -297,7 +314,7 @@ impl Shell {
                 if let (generation, Stir::Gone) = self.children.stir().await
                     && let Some(child) = self.children.remove(generation)
                 {
-                    child.bury();
+                    let _ = child.bury();
                 }
             }
         };

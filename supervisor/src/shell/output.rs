@@ -1,6 +1,9 @@
 //! One log pipe of one worker.
 
-use super::watch::{drained, watch};
+use super::{
+    tail::Tail,
+    watch::{drained, watch},
+};
 use crate::log::worker::{Lines, Origin, write};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
@@ -75,7 +78,7 @@ impl LogPipe {
     }
 
     /// Reads what there is, up to a bound, and passes it on. Says how much it was.
-    pub(super) fn pass_on(&mut self) -> usize {
+    pub(super) fn pass_on(&mut self, tail: &mut Tail) -> usize {
         let mut chunk = [0; CHUNK];
         match retry_on_intr(|| read(&self.fd, &mut chunk)) {
             Ok(0) => {
@@ -85,7 +88,10 @@ impl LogPipe {
             Ok(length) => {
                 let origin = &self.origin;
                 let now = Instant::now();
-                self.lines.feed(&chunk[..length], now, |output| write(origin, &output));
+                self.lines.feed(&chunk[..length], now, |output| {
+                    write(origin, &output);
+                    tail.keep(origin.stream, &output);
+                });
                 self.spend(length, now);
                 length
             }
@@ -118,14 +124,17 @@ impl LogPipe {
 
     /// Passes on what the worker said before it was gone. Descendants that have escaped it may hold the pipe open still:
     /// they are not waited for.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(mut self, tail: &mut Tail) {
         let mut left = LAST;
         while self.open && left > 0 {
-            match self.pass_on() {
+            match self.pass_on(tail) {
                 0 => break,
                 length => left = left.saturating_sub(length),
             }
         }
-        self.lines.end(|output| write(&self.origin, &output));
+        self.lines.end(|output| {
+            write(&self.origin, &output);
+            tail.keep(self.origin.stream, &output);
+        });
     }
 }

@@ -107,7 +107,7 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
 /// When it cannot be read what is set aside.
 pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
     let (committed, next) = (memory.record().unwrap_or_default().seq, memory.tail().next_seq);
-    let mut stored = store.folder()?.seqs().context("cannot read what is set aside")?;
+    let mut stored = store.folder()?.numbers().context("cannot read what is set aside")?;
     stored.retain(|seq| committed < *seq && *seq < next);
     Ok(stored)
 }

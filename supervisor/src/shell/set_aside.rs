@@ -2,12 +2,13 @@
 
 use super::Shell;
 use crate::{
-    control::protocol::{Ended, Page, Quarantine, Reply},
+    control::protocol::{Ended, Quarantine, Reply},
     quarantine::Store,
     told::told,
 };
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
+    folder::Page,
     ids::{Generation, Seq},
     pipe::Sent,
     words::Role,
@@ -131,18 +132,16 @@ fn read(store: &Store, what: Quarantine) -> Reply {
             let entry = store.folder().and_then(|folder| Ok(folder.read(seq)?));
             match entry {
                 Ok(None) => return Reply::new(Ended::NotFound, unknown(seq)),
-                Ok(Some(entry)) => Ok((vec![entry], None)),
+                Ok(Some(entry)) => Ok(Page { items: vec![entry], next: None }),
                 Err(error) => Err(error),
             }
         }
         Quarantine::List(after) | Quarantine::Replay(after) | Quarantine::Drop(after) => {
-            store.folder().and_then(|folder| Ok(folder.page(after, PAGE)?))
+            store.folder().and_then(|folder| Ok(folder.page(Some(after), PAGE)?))
         }
     };
     match found {
-        Ok((items, next)) => {
-            Reply { quarantine: Some(Box::new(Page { items, next })), ..Reply::new(Ended::Done, "") }
-        }
+        Ok(page) => Reply { quarantine: Some(Box::new(page)), ..Reply::new(Ended::Done, "") },
         Err(error) => Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(&error))),
     }
 }

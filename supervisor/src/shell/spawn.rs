@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::{Listen, Plan, WorkerPlan, plan::program},
+    crashes,
     log::worker::Origin,
     quarantine::Store,
     told::told,
@@ -56,6 +57,8 @@ pub(super) struct Spawner {
     pub(super) address: Listen,
     /// What the API may read of the events that were set aside.
     pub(super) quarantine: Arc<Store>,
+    /// Likewise of the crash reports.
+    pub(super) crashes: Arc<crashes::Store>,
     /// The log filter in force.
     pub(super) filter: String,
 }
@@ -148,6 +151,10 @@ impl Spawner {
                 match self.quarantine.folder() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
                     Err(error) => tracing::error!("the API cannot show what is set aside: {}", told(&error)),
+                }
+                match self.crashes.folder() {
+                    Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
+                    Err(error) => tracing::error!("the API cannot show crash reports: {}", told(&error)),
                 }
                 memory.bequeath_to_api(&mut bequest).context("shared memory")?;
             }

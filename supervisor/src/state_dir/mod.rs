@@ -1,8 +1,10 @@
 //! The directory that outlives the supervisor: a lock, the marks below which no number is ever given out again, and the
 //! memory that was saved at the last orderly stop.
 
+mod files;
 mod marks;
 
+pub use files::Files;
 pub use marks::{Marks, Numbers};
 
 use anyhow::Context as _;
@@ -69,6 +71,12 @@ impl StateDir {
     #[must_use]
     pub fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
+    }
+
+    /// Where crash reports are kept.
+    #[must_use]
+    pub fn crashes(&self) -> PathBuf {
+        self.path.join("crashes")
     }
 
     /// Where memory is saved at an orderly stop.

@@ -1,6 +1,6 @@
 //! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
 
-use super::{event::ClientId, log::LogRecord, suspects::Charge};
+use super::{event::ClientId, facts::Facts, log::LogRecord, suspects::Charge};
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
     ids::{Generation, Seq},
@@ -75,6 +75,8 @@ pub enum Action {
     KickBells,
     /// Write one line to the log.
     Log(LogRecord),
+    /// Store a crash report. Nobody waits for it.
+    Report(Box<Facts>),
     /// Save state, unreleased events and marks. Answered by `Saved`.
     Save {
         /// Every worker is gone. If not, one that cannot be killed may still write to shared memory.

@@ -2,16 +2,18 @@
 //! Every generation that was begun gets exactly one crash number and one line of log.
 
 use super::{
-    Action, Course, Exit, Goal, Is, LogRecord, Millis, Next, PostMortem, Process, Stage, Turn, Wanted, Who,
-    Why,
+    Action, Course, Exit, Facts, Goal, Is, LogRecord, Millis, Next, Panic, PostMortem, Process, Stage, Turn,
+    Wanted, Who, Why,
     diagnosis::{Leaving, Verdict, verdict},
+    facts::during,
     mutant::{self, Mutant},
+    suspects::Blame,
     turn::{At, Lane},
 };
 use bulkhead_proto::{
     ids::{CrashId, Generation},
     status::CrashRow,
-    words::Cause,
+    words::{Cause, During},
 };
 use std::time::Duration;
 
@@ -21,6 +23,30 @@ struct Gone {
     process: Process,
     /// Why, how far, since when it was leaving, if it was.
     leaving: Option<(Why, Stage, Millis)>,
+}
+
+/// What is known of its death.
+struct Death {
+    verdict: Verdict,
+    /// It has moved something on.
+    progress: bool,
+    exit: Option<Exit>,
+    panic: Option<Panic>,
+    during: Option<During>,
+    blame: Option<Blame>,
+}
+
+/// What its place is from now on, and why.
+pub(super) struct Decision {
+    pub(super) is: Is,
+    pub(super) next: Next,
+    pub(super) why: String,
+}
+
+impl Decision {
+    pub(super) fn new((is, next): (Is, Next), why: impl Into<String>) -> Self {
+        Self { is, next, why: why.into() }
+    }
 }
 
 impl Turn<'_> {
@@ -34,8 +60,11 @@ impl Turn<'_> {
             let tally = &mut self.worker_mut(gone.at.id).tally;
             (tally.committed, tally.head) = (seen.committed, seen.head);
         }
-        let charge = self.accuse(gone.at.id, &gone.process, &verdict, exit, seen);
-        self.bury(&gone, verdict, progress);
+        let blame = self.accuse(gone.at.id, &gone.process, &verdict, exit, seen);
+        let charge = blame.as_ref().and_then(|blame| blame.charge.clone());
+        let panic = seen.panic.clone().or_else(|| gone.process.panic.clone());
+        let death = Death { verdict, progress, exit: Some(exit), panic, during: during(seen), blame };
+        self.bury(&gone, death);
         self.actions.extend(charge.map(Action::SetAside));
         if !mutant::is(Mutant::ForgetKick) {
             self.actions.push(Action::KickBells);
@@ -45,7 +74,9 @@ impl Turn<'_> {
 
     pub(super) fn spawn_failed(&mut self, generation: Generation, error: &str, config: bool) {
         let Some(gone) = self.take_process(generation) else { return };
-        self.bury(&gone, Verdict::unborn(error, config), false);
+        let verdict = Verdict::unborn(error, config);
+        let death = Death { verdict, progress: false, exit: None, panic: None, during: None, blame: None };
+        self.bury(&gone, death);
         self.hand_over(gone.at);
     }
 
@@ -63,17 +94,18 @@ impl Turn<'_> {
     }
 
     /// Decides, and tells.
-    fn bury(&mut self, gone: &Gone, verdict: Verdict, progress: bool) {
+    fn bury(&mut self, gone: &Gone, death: Death) {
         let id = gone.at.id;
-        let recovers = progress && self.worker(id).tally.probing;
+        let verdict = &death.verdict;
+        let recovers = death.progress && self.worker(id).tally.probing;
         let parked_before = matches!(self.worker(id).successor, Some(Is::Parked { .. }));
-        let next = self.decide(gone, &verdict, progress);
+        let (next, why) = self.decide(gone, verdict, death.progress);
         let who = self.who(id, &gone.process);
         let text = format!(
             "generation {} of {} died: {}: {}; {next}",
             who.generation, who.worker, verdict.cause, verdict.detail
         );
-        self.record(gone, who.clone(), verdict, next);
+        self.record(gone, who.clone(), death, next, why);
         self.renewal_failed(id, gone.process.generation);
         if recovers {
             self.log(LogRecord::WorkerRecovered(who.clone()));
@@ -91,7 +123,7 @@ impl Turn<'_> {
         self.disappoint(id, gone.process.generation, &text);
     }
 
-    fn record(&mut self, gone: &Gone, who: Who, verdict: Verdict, next: Next) {
+    fn record(&mut self, gone: &Gone, who: Who, death: Death, next: Next, why: String) {
         if mutant::is(Mutant::ForgetDeath) && gone.leaving.is_some() {
             return;
         }
@@ -100,7 +132,7 @@ impl Turn<'_> {
         }
         let crash = self.state.next_crash;
         self.state.next_crash = CrashId(crash.0.saturating_add(1));
-        let Verdict { cause, detail, seq, .. } = verdict;
+        let Death { verdict: Verdict { cause, detail, seq, .. }, exit, panic, during, blame, .. } = death;
         let at_ms = self.now.unix_ms;
         self.worker_mut(gone.at.id).last_crash =
             Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
@@ -109,88 +141,116 @@ impl Turn<'_> {
             Some((Why::Asked(_), _, since)) => Some(self.now.mono.since(*since)),
             Some((Why::Condemned { .. }, ..)) | None => None,
         };
+        let facts = Facts {
+            who: who.clone(),
+            role: self.state.role(gone.at.id),
+            crash,
+            at_ms,
+            lived,
+            cause,
+            detail: detail.clone(),
+            panic,
+            exit,
+            seq: blame.as_ref().map(|blame| blame.seq).or(seq),
+            during: blame.as_ref().map(|blame| blame.during).or(during),
+            attempts: blame.as_ref().map(|blame| (blame.tried, blame.most)),
+            next,
+            why: blame.map(|blame| blame.text() + "; ").unwrap_or_default() + &why,
+        };
         self.log(LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving });
-    }
-
-    /// What becomes of the place that has become free.
-    fn decide(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Next {
-        match gone.at.lane {
-            Lane::Main => self.decide_main(gone, verdict, progress),
-            Lane::Successor => self.decide_successor(gone, verdict, progress),
+        if !mutant::is(Mutant::ForgetReport) {
+            self.actions.push(Action::Report(Box::new(facts)));
         }
     }
 
-    fn decide_main(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Next {
-        let (is, next) = self.after(gone, verdict, progress);
+    /// What becomes of the place that has become free, and why.
+    fn decide(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> (Next, String) {
+        let Decision { is, next, why } = match gone.at.lane {
+            Lane::Main => self.decide_main(gone, verdict, progress),
+            Lane::Successor => self.decide_successor(gone, verdict, progress),
+        };
+        self.put(gone.at, is);
+        (next, why)
+    }
+
+    fn decide_main(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Decision {
+        let alone = self.after(gone, verdict, progress);
         let asked = matches!(gone.leaving, Some((Why::Asked(_), ..)));
         let successor = self.worker_mut(gone.at.id).successor.take();
-        let (is, next) = match successor {
+        match successor {
             Some(
                 living
                 @ (Is::Starting { .. } | Is::Standby { .. } | Is::Running { .. } | Is::Stopping { .. }),
             ) => {
                 // Where the tally would have parked the worker, this one is its probe.
-                self.worker_mut(gone.at.id).tally.probing |= matches!(is, Is::Parked { .. });
-                let next = after_that(&living, next);
-                (living, next)
+                self.worker_mut(gone.at.id).tally.probing |= matches!(alone.is, Is::Parked { .. });
+                let next = after_that(&living, alone.next);
+                Decision::new((living, next), "its successor is there already")
             }
             // It has died while its predecessor was leaving, and its own next try is planned.
             Some(Is::Backoff { until }) if asked => {
-                (Is::Backoff { until }, Next::restart_in(until.since(self.now.mono)))
+                let next = Next::restart_in(until.since(self.now.mono));
+                Decision::new((Is::Backoff { until }, next), "its successor has died, and is tried again")
             }
             // The service has moved on meanwhile, so it is not hopeless.
             Some(Is::Parked { probe: Some(_) }) if asked && progress => {
                 self.worker_mut(gone.at.id).tally.clear();
-                (is, next)
+                alone
             }
             Some(Is::Parked { probe }) if asked => {
-                (Is::Parked { probe }, Next::Parked(probe.map(|probe| probe.since(self.now.mono))))
+                let next = Next::Parked(probe.map(|probe| probe.since(self.now.mono)));
+                Decision::new((Is::Parked { probe }, next), "its successor is parked")
             }
             // Not spawned yet, and its place is not needed any more.
-            Some(Is::Stopped | Is::Backoff { .. } | Is::Parked { .. }) | None => (is, next),
-        };
-        self.put(gone.at, is);
-        next
+            Some(Is::Stopped | Is::Backoff { .. } | Is::Parked { .. }) | None => alone,
+        }
     }
 
     /// A new generation that cannot start leaves the old one working. One that dies while the old one is leaving
     /// already is its worker's only hope, and treated so.
-    fn decide_successor(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Next {
+    fn decide_successor(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Decision {
         if let Is::Running { process } = &self.worker(gone.at.id).main {
-            return Next::Predecessor(process.generation);
+            let next = Next::Predecessor(process.generation);
+            // The place of a successor is empty when it is stopped.
+            return Decision::new((Is::Stopped, next), "it was to replace one that still works");
         }
-        let (is, next) = self.after(gone, verdict, progress);
-        self.put(gone.at, is);
-        next
+        self.after(gone, verdict, progress)
     }
 
     /// What a worker does after a death if it is alone.
-    fn after(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> (Is, Next) {
+    fn after(&mut self, gone: &Gone, verdict: &Verdict, progress: bool) -> Decision {
         let id = gone.at.id;
         if self.state.course != Course::Up && !mutant::is(Mutant::LaunchInShutdown) {
-            return (Is::Stopped, Next::Shutdown);
+            return Decision::new((Is::Stopped, Next::Shutdown), "the supervisor is stopping");
         }
-        let wanted = match self.worker(id).wanted {
-            Wanted::Running => true,
-            Wanted::Stopped | Wanted::Removed => mutant::is(Mutant::ForgetWanted),
+        let unwanted = match self.worker(id).wanted {
+            Wanted::Running => None,
+            Wanted::Stopped => Some("it was stopped by command"),
+            Wanted::Removed => Some("it is no longer in the configuration"),
         };
-        if !wanted {
-            return (Is::Stopped, Next::Stopped);
+        if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::ForgetWanted)) {
+            return Decision::new((Is::Stopped, Next::Stopped), why);
         }
         match &gone.leaving {
             // It was on its way out anyhow, and is wanted again.
-            Some((Why::Asked(_), ..)) => return self.retry_after(id, Duration::ZERO),
+            Some((Why::Asked(asked), ..)) => {
+                let why = format!("it was asked to leave ({}), and its worker shall run", asked.text());
+                return Decision::new(self.retry_after(id, Duration::ZERO), why);
+            }
             Some((Why::Condemned { .. }, ..)) | None => {}
         }
         // How it died says nothing about the one that was to replace it.
         if self.worker(id).is_outdated(gone.process.generation) {
-            return self.retry_after(id, Duration::ZERO);
+            let why = "it was to be replaced anyhow";
+            return Decision::new(self.retry_after(id, Duration::ZERO), why);
         }
         if !verdict.retry && !mutant::is(Mutant::RetryConfig) {
-            return (Is::Parked { probe: None }, Next::Parked(None));
+            let parked = (Is::Parked { probe: None }, Next::Parked(None));
+            return Decision::new(parked, "trying again cannot help");
         }
         if verdict.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheOperator) {
-            return self.retry_after(id, self.state.policy.initial);
+            let again = self.retry_after(id, self.state.policy.initial);
+            return Decision::new(again, "it was asked for, and is held against nobody");
         }
         self.charge(id, progress)
     }

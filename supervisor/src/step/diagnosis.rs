@@ -150,6 +150,12 @@ pub(super) const fn is_signal(exit: Exit, wanted: i32) -> bool {
     }
 }
 
+/// The name of a signal in signal(7).
+#[must_use]
+pub fn signal_name(number: i32) -> Option<&'static str> {
+    signal_hook::low_level::signal_name(number)
+}
+
 impl Exit {
     /// For people.
     #[must_use]
@@ -158,7 +164,7 @@ impl Exit {
             Self::Code(code) => format!("exit code {code}"),
             Self::Signal { number, core } => {
                 let dumped = if core { " (core dumped)" } else { "" };
-                match signal_hook::low_level::signal_name(number) {
+                match signal_name(number) {
                     Some(name) => format!("{name}{dumped}"),
                     None => format!("signal {number}{dumped}"),
                 }

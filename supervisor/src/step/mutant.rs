@@ -16,6 +16,7 @@ bulkhead_proto::mutants! {
     ForgetDeath,
     ForgetKick,
     ForgetRefusals,
+    ForgetReport,
     ForgetSkip,
     ForgetSuspects,
     ForgetTooEarly,

@@ -74,6 +74,20 @@ pub struct Charge {
     pub detail: String,
 }
 
+/// An event that is charged with a death.
+pub(super) struct Blame {
+    /// Which one.
+    pub(super) seq: Seq,
+    /// What the dead one was doing with it.
+    pub(super) during: During,
+    /// It was tried so many times…
+    pub(super) tried: u32,
+    /// …of so many.
+    pub(super) most: u32,
+    /// It is to be stored: that was often enough.
+    pub(super) charge: Option<Charge>,
+}
+
 impl Suspicion {
     /// What the next generation is told.
     pub(super) fn care(&self) -> Care {
@@ -143,8 +157,7 @@ impl Suspicion {
 }
 
 impl Turn<'_> {
-    /// Charges a death to the event that caused it, if it is known which one. What is returned is to be stored: it was
-    /// tried often enough.
+    /// Charges a death to the event that caused it, if it is known which one.
     pub(super) fn accuse(
         &mut self,
         id: WorkerId,
@@ -152,7 +165,7 @@ impl Turn<'_> {
         verdict: &Verdict,
         exit: Exit,
         seen: &PostMortem,
-    ) -> Option<Charge> {
+    ) -> Option<Blame> {
         if self.worker(id).role != Role::Analytics || dead.activated.is_none() {
             return None;
         }
@@ -168,9 +181,26 @@ impl Turn<'_> {
         let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
         let Suspect { attempts, kills, .. } = suspicion.charge(seq, killed)?;
         let most = self.state.policy.max_attempts.max(1);
-        let often = attempts >= most || kills >= most.max(MAX_KILLS);
-        // What is not stored before the supervisor's end is tried again behind it.
-        if !often || self.not_now().is_some() {
+        let most_kills = most.max(MAX_KILLS);
+        let (tried, of) = if killed { (kills, most_kills) } else { (attempts, most) };
+        let mut blame = Blame { seq, during, tried, most: of, charge: None };
+        if attempts >= most || kills >= most_kills {
+            blame.charge = self.sentence(id, dead, verdict, &blame, attempts.saturating_add(kills));
+        }
+        Some(blame)
+    }
+
+    /// An event was tried often enough, and is to be stored; unless it is already, or the supervisor's end is near: what is
+    /// not stored before it is tried again behind it.
+    fn sentence(
+        &mut self,
+        id: WorkerId,
+        dead: &Process,
+        verdict: &Verdict,
+        &Blame { seq, during, .. }: &Blame,
+        attempts: u32,
+    ) -> Option<Charge> {
+        if self.not_now().is_some() {
             return None;
         }
         let suspect =
@@ -178,7 +208,6 @@ impl Turn<'_> {
         suspect.fate = if mutant::is(Mutant::SkipUnstored) { Fate::Stored } else { Fate::Storing };
         let (who, crash) = (self.who(id, dead), self.state.next_crash);
         let Verdict { cause, ref detail, .. } = *verdict;
-        let attempts = attempts.saturating_add(kills);
         Some(Charge { who, seq, attempts, during, crash, cause, detail: detail.clone() })
     }
 

@@ -2,8 +2,10 @@
 
 use super::{
     Exit, Is, LogRecord, Millis, Next, PostMortem, Process, Turn, WorkerId,
+    death::Decision,
     mutant::{self, Mutant},
     policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PROBE_EVERY, START_SPACING},
+    span,
 };
 use crate::step::Tally;
 use bulkhead_proto::words::Role;
@@ -50,10 +52,11 @@ impl Turn<'_> {
     }
 
     /// The next try after a death that is to be counted.
-    pub(super) fn charge(&mut self, id: WorkerId, progress: bool) -> (Is, Next) {
+    pub(super) fn charge(&mut self, id: WorkerId, progress: bool) -> Decision {
         if progress {
             self.worker_mut(id).tally.clear();
-            return self.retry_after(id, self.state.policy.initial);
+            let again = self.retry_after(id, self.state.policy.initial);
+            return Decision::new(again, "there was progress since the last death");
         }
         let now = self.now.mono;
         let (period, limit) = (self.state.policy.period, self.state.policy.limit.clamp(1, MAX_LIMIT));
@@ -64,11 +67,21 @@ impl Turn<'_> {
         let deaths = u32::try_from(tally.recent.len()).unwrap_or(u32::MAX);
         if (tally.probing || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
             tally.recent.clear();
-            return (Is::Parked { probe: Some(now.after(PROBE_EVERY)) }, Next::Parked(Some(PROBE_EVERY)));
+            let why = if tally.probing {
+                "it was tried while parked, and died without progress".to_owned()
+            } else {
+                format!("{deaths} deaths without progress within {}", span(period))
+            };
+            let parked = Is::Parked { probe: Some(now.after(PROBE_EVERY)) };
+            return Decision::new((parked, Next::Parked(Some(PROBE_EVERY))), why);
         }
         let streak = tally.streak;
         let delay = self.backoff(streak);
-        self.retry_after(id, delay)
+        let why = match streak {
+            1 => "first death without progress".to_owned(),
+            _ => format!("{streak} deaths in a row without progress"),
+        };
+        Decision::new(self.retry_after(id, delay), why)
     }
 
     /// A new generation after this delay, but not before the spacing of starts allows it.

@@ -322,7 +322,11 @@ impl World {
             }
             Action::Log(record) => self.note(&record),
             Action::Drop { .. } | Action::NotReplayed { .. } => {}
-            Action::Answer { .. } | Action::ReserveSeqs { .. } | Action::KickBells | Action::Exit { .. } => {}
+            Action::Report(_)
+            | Action::Answer { .. }
+            | Action::ReserveSeqs { .. }
+            | Action::KickBells
+            | Action::Exit { .. } => {}
         }
     }
 

@@ -135,8 +135,8 @@ impl<M: TableMemory> Analysis<M> {
     }
 
     fn take_in(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
+        cursor::set_read(&*self.cursor, self.done.1);
         cursor::set_hand(&*self.cursor, Doing::Apply, seq);
-        cursor::set_read(&*self.cursor, self.consumer.position());
         let event = Event::decode(payload)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a u32")]
         let value = u64::from(event.value as u32);

@@ -9,10 +9,8 @@ pub use append::{AppendError, NewEvent};
 pub use bulkhead_proto::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
-use crate::{body::BodyMemory, desk::Desk, token::Secret};
-use bulkhead_proto::{
-    control::FromWorker, link::ApiLink, pipe::Sender, quarantine::Folder, settings::Settings, status::Status,
-};
+use crate::{body::BodyMemory, desk::Desk, folders::Folders, token::Secret};
+use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
 use series::Checked;
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -31,7 +29,7 @@ struct Inner {
     link: ApiLink,
     checked: Checked,
     token: Option<Secret>,
-    set_aside: Option<Folder>,
+    folders: Folders,
     body_memory: BodyMemory,
     desk: Arc<Desk>,
     out: Arc<Sender<FromWorker>>,
@@ -46,7 +44,7 @@ impl Bulkhead {
         link: ApiLink,
         settings: Settings,
         token: Option<Secret>,
-        set_aside: Option<Folder>,
+        folders: Folders,
         desk: Arc<Desk>,
         out: Arc<Sender<FromWorker>>,
     ) -> Self {
@@ -54,7 +52,7 @@ impl Bulkhead {
             body_memory: BodyMemory::new(settings.max_body),
             settings,
             token,
-            set_aside,
+            folders,
             link,
             checked: Checked::default(),
             desk,
@@ -70,6 +68,10 @@ impl Bulkhead {
 
     pub(crate) fn token(&self) -> Option<&Secret> {
         self.0.token.as_ref()
+    }
+
+    pub(crate) fn folders(&self) -> &Folders {
+        &self.0.folders
     }
 
     pub(crate) fn body_memory(&self) -> &BodyMemory {

@@ -10,31 +10,14 @@ use bulkhead_proto::{
     control::{FromWorker, MAX_TEXT, Request, cut},
     event::{Event, EventError},
     ids::Seq,
-    quarantine::{Entry, Folder},
+    quarantine::Entry,
     ring::{Batch, Key, KeyedRequest, Outcome},
 };
-use std::io;
-use tokio::task::spawn_blocking;
 
 impl Bulkhead {
-    /// Reads what is set aside, away from the threads that answer others.
-    pub(crate) async fn read_set_aside<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Folder) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let bulkhead = self.clone();
-        let read = spawn_blocking(move || match &bulkhead.0.set_aside {
-            Some(folder) => read(folder).map_err(|error| error.to_string()),
-            None => Err("the supervisor could not open its folder".to_owned()),
-        });
-        let unreadable =
-            |why: String| Problem::new(Kind::Unavailable, format!("what is set aside cannot be read: {why}"));
-        read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)
-    }
-
     /// One event that was set aside.
     pub(crate) async fn set_aside(&self, seq: Seq) -> Result<Entry, Problem> {
-        let entry = self.read_set_aside(move |folder| folder.read(seq)).await?;
+        let entry = self.read(|folders| &folders.quarantine, move |folder| folder.read(seq)).await?;
         entry.ok_or_else(|| Problem::new(Kind::NotFound, format!("event {seq} is not set aside")))
     }
 

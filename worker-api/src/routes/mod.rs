@@ -1,5 +1,6 @@
 //! The routes of DESIGN 9, a file each.
 
+mod crashes;
 mod events;
 mod faults;
 mod health;
@@ -28,6 +29,8 @@ pub(crate) fn router(own: Router<Bulkhead>, bulkhead: Bulkhead) -> Router {
         .route("/v1/series", get(series::list))
         .route("/v1/series/{name}", get(series::show))
         .route("/v1/workers", get(workers::list))
+        .route("/v1/crashes", get(crashes::list))
+        .route("/v1/crashes/{id}", get(crashes::show))
         .route("/v1/faults/{worker}/{kind}", post(faults::induce))
         .route("/v1/quarantine", get(quarantine::list))
         .route("/v1/quarantine/{seq}", get(quarantine::show).delete(quarantine::discard))
@@ -55,6 +58,8 @@ async fn method_not_allowed(request: Request) -> Problem {
     Problem::new(Kind::MethodNotAllowed, detail)
 }
 
+#[cfg(test)]
+mod crashes_tests;
 #[cfg(test)]
 mod keyed_tests;
 #[cfg(test)]

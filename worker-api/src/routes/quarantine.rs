@@ -2,6 +2,7 @@
 
 use crate::{
     Authorized, Bulkhead,
+    folders::Wanted,
     problem::{Kind, Problem, json, with_type},
 };
 use axum::{
@@ -13,44 +14,15 @@ use axum::{
     response::Response,
 };
 use bulkhead_proto::{control::Request, ids::Seq, quarantine::Entry};
-use serde::{Deserialize, Serialize};
-
-/// How many events a page has unless the client says otherwise, and the most.
-const PAGE: usize = 100;
-
-/// The query of a list.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Page {
-    limit: usize,
-    after: Seq,
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Self { limit: PAGE, after: Seq(0) }
-    }
-}
-
-#[derive(Serialize)]
-struct List {
-    items: Vec<Entry>,
-    next: Option<Seq>,
-}
 
 type Number = Result<Path<u64>, PathRejection>;
 
 pub(super) async fn list(
     State(bulkhead): State<Bulkhead>,
-    page: Result<Query<Page>, QueryRejection>,
+    wanted: Result<Query<Wanted<Entry>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(Page { limit, after }) = page.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
-    if !(1..=PAGE).contains(&limit) {
-        let detail = format!("a limit of 1 to {PAGE} is wanted; found {limit}");
-        return Err(Problem::new(Kind::BadRequest, detail));
-    }
-    let (items, next) = bulkhead.read_set_aside(move |folder| folder.page(after, limit)).await?;
-    json(&List { items, next })
+    let Query(wanted) = wanted.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    json(&bulkhead.page(|folders| &folders.quarantine, wanted).await?)
 }
 
 pub(super) async fn show(State(bulkhead): State<Bulkhead>, seq: Number) -> Result<Response, Problem> {

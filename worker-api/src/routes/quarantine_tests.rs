@@ -5,9 +5,10 @@ use axum::body::Body;
 use bulkhead_proto::{
     control::{FromWorker, Outcome, Request},
     event::Event,
+    folder::file_name,
     ids::{CrashId, Generation, Seq},
     pipe::Received,
-    quarantine::{Entry, file_name},
+    quarantine::Entry,
     words::{Cause, During},
 };
 use serde_json::json;

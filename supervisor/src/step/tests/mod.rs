@@ -8,6 +8,7 @@ mod dying;
 mod memory;
 mod protocol;
 mod reloading;
+mod reporting;
 mod restarting;
 mod shutdown;
 mod starting;

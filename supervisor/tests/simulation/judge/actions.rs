@@ -38,6 +38,16 @@ impl Judge {
                 Ok(())
             }
             Action::Log(record) => self.logs(record),
+            Action::Report(facts) => {
+                let told = self.turn.unreported.pop();
+                demand!(
+                    told == Some((facts.crash, facts.who.generation)),
+                    "reports crash {}, where {told:?} was told of",
+                    facts.crash
+                );
+                demand!(!facts.why.is_empty(), "decides, and does not say why");
+                Ok(())
+            }
             Action::Drop { asker, id, .. } => {
                 demand!(self.turn.request.take() == Some((*asker, *id)), "drops what nobody asked for");
                 Ok(())
@@ -192,6 +202,7 @@ impl Judge {
                 self.check_cause(*cause)?;
                 self.blame_told(who.generation, *cause);
                 self.turn.deaths.push(who.generation);
+                self.turn.unreported.push((*crash, who.generation));
                 let parked = matches!(next, Next::Parked(Some(_)));
                 demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
                 let worker = self.records.get(&who.generation).map(|record| record.worker);

@@ -20,6 +20,7 @@ impl Judge {
             demand!(turn.deaths == deaths, "the deaths of {deaths:?} are told as {:?}", turn.deaths);
             demand!(!process_died || turn.died.is_none() || turn.kicked, "kicks no bell after a death");
         }
+        demand!(turn.unreported.is_empty(), "reports {:?} not at all", turn.unreported);
         if let Some(offender) = turn.offender {
             demand!(
                 self.gone || self.records[&offender].killed.is_some(),

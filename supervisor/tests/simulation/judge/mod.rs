@@ -8,7 +8,7 @@ mod limits;
 use crate::record::{Command, Operator, Record};
 use bulkhead_proto::{
     control::{FromWorker, PROTOCOL, Phase, allowed},
-    ids::{Generation, Seq},
+    ids::{CrashId, Generation, Seq},
     words::Role,
 };
 use bulkhead_supervisor::step::{
@@ -58,6 +58,8 @@ struct Turn {
     /// Whether the worker of the command was barred and excused before.
     before: (bool, bool),
     kicked: bool,
+    /// Deaths that were told, and have no report yet.
+    unreported: Vec<(CrashId, Generation)>,
     deaths: Vec<Generation>,
     spawned: Vec<usize>,
     requested: bool,

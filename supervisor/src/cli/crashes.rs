@@ -1,0 +1,186 @@
+//! Crash reports for people: a line for each, or the whole story of one.
+
+use super::table::{Look, cut};
+use crate::{config::units::show_size, log::visible, step::span};
+use bulkhead_proto::{
+    crash::{Report, Signal},
+    folder::Page,
+    quarantine::Shown,
+};
+use std::time::Duration;
+
+/// The newest ones, a line each.
+pub(super) fn list(page: &Page<Report>, look: Look) -> String {
+    if page.items.is_empty() {
+        return "nobody has died".to_owned();
+    }
+    let mut lines: Vec<_> =
+        page.items.iter().map(|report| cut(&visible(&line(report)), look.width)).collect();
+    if let Some(next) = page.next {
+        lines.push(format!("older ones: GET /v1/crashes?after={next}"));
+    }
+    lines.join("\n")
+}
+
+fn line(report: &Report) -> String {
+    let Report { id, at, worker, generation, cause, detail, seq, .. } = report;
+    let seq = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    format!("{id}  {at}  {worker} gen {generation}  {cause}{seq}: {detail}")
+}
+
+/// The whole story of one.
+pub(super) fn show(report: &Report) -> String {
+    let Report { id, at, worker, role, generation, cause, detail, decision, why, .. } = report;
+    let pid = report.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
+    let mut story = vec![
+        format!("crash {id}: {worker} ({role}) gen {generation}{pid}"),
+        format!("when:      {at}, {} after its start", ms(report.uptime_ms)),
+        format!("cause:     {cause}: {detail}"),
+    ];
+    story.extend(end(report).map(|end| format!("end:       {end}")));
+    if let Some(panic) = &report.panic {
+        story.push(format!("panic:     {} at {}, thread {}", panic.message, panic.location, panic.thread));
+    }
+    story.extend(hand(report).map(|hand| format!("in hand:   {hand}")));
+    story.extend(report.event.as_ref().map(|event| format!("event:     {}", told(event))));
+    story.push(format!("decision:  {decision}: {why}"));
+    story.extend(report.resources.map(|used| {
+        let (resident, user, system) = (show_size(used.peak_rss_bytes), ms(used.user_ms), ms(used.system_ms));
+        format!("resources: {resident} resident at most, CPU time {user} user, {system} system")
+    }));
+    part(&mut story, "its threads, while it lived", &report.living);
+    part(&mut story, "backtrace", &report.backtrace);
+    let output: Vec<_> = report.output.iter().map(|line| format!("{}: {}", line.stream, line.text)).collect();
+    part(&mut story, "last lines", &output);
+    if report.output_dropped > 0 {
+        story.push(format!("  ({} lines came too fast and were dropped)", report.output_dropped));
+    }
+    story.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn part(story: &mut Vec<String>, name: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        story.push(format!("{name}:"));
+        story.extend(lines.iter().map(|line| format!("  {line}")));
+    }
+}
+
+/// How its process ended.
+fn end(report: &Report) -> Option<String> {
+    let code = report.exit_code.map(|code| format!("exit code {code}"));
+    code.or_else(|| {
+        let Signal { number, name, code, address, core } = report.signal.as_ref()?;
+        let name = name.clone().unwrap_or_else(|| format!("signal {number}"));
+        let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
+        let address = address.as_ref().map(|address| format!(", address {address}")).unwrap_or_default();
+        Some(format!("{name}{code}{address}{}", if *core { ", core dumped" } else { "" }))
+    })
+}
+
+/// Which event it had in hand, and how often that was tried.
+fn hand(report: &Report) -> Option<String> {
+    let during = report.during?;
+    let Some(seq) = report.seq else { return Some(format!("several events, during {during}")) };
+    let tried = match (report.attempts, report.max_attempts) {
+        (Some(attempts), Some(most)) => format!(", tried {attempts} of {most} times"),
+        _ => ", not charged with this death".to_owned(),
+    };
+    Some(format!("event {seq}, during {during}{tried}"))
+}
+
+/// An event, on one line.
+pub(super) fn told(event: &Shown) -> String {
+    let Shown { series, value, ts, arrived, label, data, request_id } = event;
+    let mut text = format!("series {series}, value {value}, ts {ts}, arrived {arrived}");
+    for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
+        text.extend(part.as_ref().map(|part| format!(", {name} {part}")));
+    }
+    text
+}
+
+fn ms(ms: u64) -> String {
+    span(Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use bulkhead_proto::{
+        crash::{Line, Panic, Resources},
+        ids::{CrashId, Generation, Seq},
+        words::{Cause, During, Role},
+    };
+
+    pub(in crate::cli) fn report(id: u64) -> Report {
+        Report {
+            id: CrashId(id),
+            at: "2026-11-22T20:00:00Z".into(),
+            worker: "analytics".into(),
+            role: Role::Analytics,
+            generation: Generation(7),
+            pid: Some(4711),
+            uptime_ms: 1234,
+            cause: Cause::Panic,
+            detail: "\"no\\u{1b}[2J\" at src/x.rs:1:2, thread main".into(),
+            panic: Some(Panic {
+                message: "no\u{1b}[2J".into(),
+                location: "src/x.rs:1:2".into(),
+                thread: "main".into(),
+            }),
+            exit_code: Some(101),
+            signal: None,
+            seq: Some(Seq(42)),
+            during: Some(During::Apply),
+            event: Some(Shown {
+                series: "orders".into(),
+                value: 1.5,
+                ts: "2026-11-22T19:59:59Z".into(),
+                arrived: "2026-11-22T19:59:59Z".into(),
+                label: Some("tea".into()),
+                data: None,
+                request_id: Some("r-1".into()),
+            }),
+            request_id: Some("r-1".into()),
+            attempts: Some(1),
+            max_attempts: Some(2),
+            decision: "restart now".into(),
+            why: "event 42 was tried 1 of 2 times: to be tried again; first death without progress".into(),
+            resources: Some(Resources { peak_rss_bytes: 5 << 20, user_ms: 12, system_ms: 3 }),
+            output: vec![Line { stream: "stderr".into(), text: "ERROR panicked at src/x.rs:1:2: no".into() }],
+            output_dropped: 3,
+            living: Vec::new(),
+            backtrace: vec!["analysis::apply at src/x.rs:1".into(), "0x1234".into()],
+        }
+    }
+
+    #[test]
+    fn a_list_has_a_line_for_each_that_fits_and_says_where_older_ones_are() {
+        assert_eq!(list(&Page { items: vec![], next: None }, Look::PLAIN), "nobody has died");
+        let page = Page { items: vec![report(9), report(8)], next: Some(CrashId(8)) };
+        let list = list(&page, Look::PLAIN);
+        assert_eq!(list.lines().count(), 3, "{list}");
+        assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
+        assert!(
+            list.starts_with("9  2026-11-22T20:00:00Z  analytics gen 7  panic, event 42 in hand"),
+            "{list}"
+        );
+        assert!(list.ends_with("/v1/crashes?after=8"), "{list}");
+    }
+
+    #[test]
+    fn what_a_worker_said_cannot_trouble_a_terminal() {
+        assert!(!show(&report(9)).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_signal_is_told_with_its_reason_and_address() {
+        let (name, code, address) = (Some("SIGSEGV".into()), Some("SEGV_MAPERR".into()), Some("0x8".into()));
+        let signal = Some(Signal { number: 11, name, code, address, core: false });
+        let report = Report { exit_code: None, signal, ..report(9) };
+        assert!(
+            show(&report).contains("end:       SIGSEGV, SEGV_MAPERR, address 0x8\n"),
+            "{}",
+            show(&report)
+        );
+    }
+}

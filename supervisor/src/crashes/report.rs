@@ -1,0 +1,90 @@
+//! A report, from what the heart and the shell know of a death.
+
+use crate::{
+    shown,
+    step::{Exit, Facts, Panic, signal_name},
+};
+use bulkhead_proto::{
+    control::cut,
+    crash::{self, Line, Report, Resources, Signal},
+    reap::Usage,
+};
+use std::time::Duration;
+
+/// The longest text of a panic, in bytes: what a worker may say of it.
+const MAX_PANIC: usize = 1 << 10;
+
+/// What the shell alone has seen of a process that is gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// The bytes of the event in hand.
+    pub event: Option<Vec<u8>>,
+    /// What it had used.
+    pub usage: Option<Usage>,
+    /// Its last lines.
+    pub output: Vec<Line>,
+    /// So many more came too fast.
+    pub output_dropped: u64,
+    /// What its threads did while it lived, of one that hung.
+    pub living: Vec<String>,
+}
+
+pub(super) fn report(facts: Facts, remains: Remains) -> Report {
+    let event = remains.event.as_deref().and_then(shown::event);
+    let (attempts, max_attempts) = facts.attempts.unzip();
+    let (exit_code, signal) = match facts.exit {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core))),
+        Some(Exit::Unknown) | None => (None, None),
+    };
+    Report {
+        id: facts.crash,
+        at: shown::time(i64::try_from(facts.at_ms).unwrap_or(i64::MAX)),
+        worker: facts.who.worker,
+        role: facts.role,
+        generation: facts.who.generation,
+        pid: facts.who.pid,
+        uptime_ms: ms(facts.lived),
+        cause: facts.cause,
+        detail: facts.detail,
+        panic: facts.panic.map(panic),
+        exit_code,
+        signal,
+        seq: facts.seq,
+        during: facts.during,
+        request_id: event.as_ref().and_then(|event| event.request_id.clone()),
+        event,
+        attempts,
+        max_attempts,
+        decision: facts.next.to_string(),
+        why: facts.why,
+        resources: remains.usage.map(resources),
+        output: remains.output,
+        output_dropped: remains.output_dropped,
+        living: remains.living,
+        backtrace: Vec::new(),
+    }
+}
+
+fn signal(number: i32, core: bool) -> Signal {
+    let name = signal_name(number).map(str::to_owned);
+    Signal { number, name, code: None, address: None, core }
+}
+
+fn panic(panic: Panic) -> crash::Panic {
+    let bounded = |text: &str| cut(text, MAX_PANIC).to_owned();
+    crash::Panic {
+        message: bounded(&panic.message),
+        location: bounded(&panic.location),
+        thread: bounded(&panic.thread),
+    }
+}
+
+fn resources(usage: Usage) -> Resources {
+    let Usage { peak_rss, user, system } = usage;
+    Resources { peak_rss_bytes: peak_rss, user_ms: ms(user), system_ms: ms(system) }
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
