@@ -15,6 +15,9 @@ const VARIES: &[(&str, &str)] = &[
     // A worker that dies young waits for the spacing of starts.
     (r"\brestart (now|in [\d.]+ (ms|s))", "restart [soon]"),
     (r"\.rs:\d+:\d+", ".rs:[line]"),
+    (r#""(arrived|ts)": "[^"]+""#, r#""$1": "[time]""#),
+    (r#""request_id": "[^"]+""#, r#""request_id": "[request]""#),
+    (r"thread 'main' \(\d+\)", "thread 'main' ([tid])"),
 ];
 
 /// What the analysis itself says first.
@@ -63,7 +66,7 @@ fn story(bulkhead: &Bulkhead, act: impl FnOnce(), last: &str) -> String {
     }
 }
 
-fn assert_golden(name: &str, story: &str) {
+pub(crate) fn assert_golden(name: &str, story: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);

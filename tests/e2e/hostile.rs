@@ -1,6 +1,7 @@
 //! Workers that misbehave: they are ended or borne, the rest goes on, and the log says what they did (P5, P6).
 //! The stand-in is `tests/misbehave`.
 
+use bulkhead_proto::crash::MAX_LINE;
 use bulkhead_tests::{Bulkhead, Home, binaries, eventually, footprint::Footprint, log::Line, process};
 use std::path::PathBuf;
 
@@ -212,4 +213,51 @@ fn a_flood_of_hostile_output_is_cut_counted_and_keeps_nobody_waiting() {
     assert!(hidden.is_empty(), "it reaches the terminal: {:?}", hidden[0].raw());
     let resident = Footprint::of(bulkhead.pid()).resident;
     assert!(resident < MOST_RESIDENT, "the supervisor has grown to {resident} KiB");
+}
+
+/// An analysis that dies of an event of this series, with a report that can be read; what it says.
+fn loud_death(series: &str) -> serde_json::Value {
+    let bulkhead = service("analytics", "dies-loudly", "");
+    bulkhead.log().from_start().wait_for_worker("worker_activated", "api");
+    let report = crate::crashes::next_report(&bulkhead, "analytics", || {
+        let body = format!(r#"{{"series":{series:?},"value":1}}"#);
+        assert_eq!(bulkhead.client().post_events(&body).unwrap().status, 202);
+    });
+    assert_accepts_and_answers(&bulkhead);
+    assert_eq!((&report["cause"], &report["event"]["series"]), (&"panic".into(), &series.into()), "{report}");
+    let shown = bulkhead.say(&["crashes", "1"]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let hidden = |character: char| character.is_control() && character != '\n';
+    assert!(!shown.out.contains(hidden), "it reaches the terminal: {shown:?}");
+    for line in report["output"].as_array().unwrap() {
+        let text = line["text"].as_str().unwrap();
+        assert!(text.len() <= MAX_LINE && !text.contains(char::is_control), "{text:?}");
+    }
+    let resident = Footprint::of(bulkhead.pid()).resident;
+    assert!(resident < MOST_RESIDENT, "the supervisor has grown to {resident} KiB");
+    report
+}
+
+#[test]
+fn a_panic_with_10_mb_of_terminal_escapes_is_cut_and_shown_harmlessly() {
+    let report = loud_death("s");
+    let message = report["panic"]["message"].as_str().unwrap();
+    assert!(message.len() > 1000 && message.len() <= 1024, "{}", message.len());
+    assert!(message.starts_with("\u{1b}[31m"), "the very text, in JSON: {message:?}");
+    let output = report["output"].to_string();
+    assert!(output.contains("xff\\\\xfe\\\\u{1b}[2J no text"), "{output}");
+}
+
+#[test]
+fn a_panic_whose_payload_is_no_text_is_explained_as_one() {
+    let report = loud_death("bytes");
+    assert_eq!(report["panic"]["message"], "a payload that is no text", "{report}");
+}
+
+#[test]
+fn a_flood_before_a_death_is_dropped_and_counted_and_the_report_still_tells_why() {
+    let report = loud_death("flood");
+    assert_eq!(report["panic"]["message"], "after a flood", "{report}");
+    assert!(report["output_dropped"].as_u64().unwrap() > 100_000, "{}", report["output_dropped"]);
+    assert_eq!(report["output"].as_array().unwrap().len(), 50);
 }

@@ -9,6 +9,7 @@ mod at_rest;
 mod campaign;
 mod commands;
 mod containers;
+mod crashes;
 mod example;
 mod faults;
 mod flights;

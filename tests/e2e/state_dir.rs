@@ -1,7 +1,8 @@
 //! What stands on the disk: whatever happens to `state_dir`, nothing is dropped silently (P2).
 
 use bulkhead_tests::{
-    Home, Said, Stopped, eventually,
+    Bulkhead, Home, Said, Stopped, eventually,
+    log::Line,
     process::{self, Signal},
 };
 use std::{fs, os::unix::fs::chown, path::Path};
@@ -178,4 +179,54 @@ fn a_disk_that_has_room_again_before_the_stop_loses_nothing() {
     eventually(bulkhead.log(), "room on the disk", || !filler.exists());
     let stopped = in_order(bulkhead.stop(Signal::SIGTERM));
     assert_eq!(stopped.log.all(|line| line.is("state_saved")).len(), 1);
+}
+
+/// The next death of the analysis, and its return.
+fn killed(bulkhead: &Bulkhead) -> u64 {
+    let mut story = bulkhead.log().from_now();
+    process::signal(bulkhead.pid_of("analytics"), Signal::SIGKILL);
+    let died = story.wait_for_worker("worker_died", "analytics");
+    story.wait_for_worker("worker_activated", "analytics");
+    died.number("crash").unwrap()
+}
+
+#[test]
+fn reports_that_a_full_disk_cannot_take_are_told_of_once_and_the_next_ones_are_stored() {
+    if !is_root() {
+        return;
+    }
+    let bulkhead = Home::new("").start_on_a_small_disk("128k");
+    let filler = fill(bulkhead.pid(), &bulkhead.home().path("state"));
+    for _ in 0..3 {
+        killed(&bulkhead);
+    }
+    assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
+    assert_eq!(bulkhead.settled()["analysed"], 1);
+    fs::remove_file(&filler).unwrap();
+    let mut story = bulkhead.log().from_start();
+    let refused = story.wait_for("word of it", |line| line.is("crash_report_failed"));
+    assert!(refused.raw().contains("No space left on device"), "{}", refused.raw());
+    let crash = killed(&bulkhead);
+    story.wait_for("word that it is over", |line| line.raw().contains("crash reports are stored again"));
+    assert_eq!(bulkhead.log().all(|line| line.is("crash_report_failed")).len(), 1);
+    let listed = bulkhead.client().json("/v1/crashes");
+    assert!(listed["items"].as_array().unwrap().iter().any(|item| item["id"] == crash), "{listed}");
+}
+
+#[test]
+fn a_folder_of_reports_that_cannot_be_used_is_told_of_and_costs_nobody_anything() {
+    let home = Home::new("");
+    fs::create_dir(home.path("state")).unwrap();
+    fs::write(home.path("state/crashes"), "not a folder").unwrap();
+    let bulkhead = home.start();
+    killed(&bulkhead);
+    let told = |line: &Line| line.is("crash_report_failed") && line.raw().contains("state/crashes");
+    bulkhead.log().from_start().wait_for("word of it", told);
+    assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
+    assert_eq!(bulkhead.settled()["analysed"], 1);
+    let answer = bulkhead.client().get("/v1/crashes").unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(bulkhead.say(&["crashes"]).code, Some(1));
+    assert_eq!(fs::read(bulkhead.home().path("state/crashes")).unwrap(), b"not a folder");
+    in_order(bulkhead.stop(Signal::SIGTERM));
 }

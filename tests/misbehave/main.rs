@@ -8,6 +8,7 @@
 )]
 
 mod flood;
+mod loud;
 mod scribble;
 
 use bulkhead_proto::{
@@ -17,12 +18,15 @@ use bulkhead_proto::{
     pipe::{Received, Receiver},
     words::FaultKind,
 };
-use std::{fs::File, io::Write as _, thread};
+use std::{fs::File, io::Write as _, process::ExitCode, thread};
 
-fn main() {
+fn main() -> ExitCode {
     let way = std::env::args().nth(1).unwrap_or_default();
     if way == "floods-its-output" {
         flood::flood();
+    }
+    if way == "dies-loudly" {
+        return loud::die_loudly();
     }
     let mut fds = Inherited::from_env().unwrap();
     let supervisor = Supervisor::take(&mut fds);

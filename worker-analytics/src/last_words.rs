@@ -30,7 +30,7 @@ pub(crate) fn install(
         }
         // The pipe is non-blocking: when nobody reads, the words on the page must do.
         let _ = supervisor.send(&FromWorker::Panicked {
-            message: cut(&words.message, MAX_TEXT).to_owned(),
+            message: words.message.clone(),
             location: cut(&words.location, MAX_TEXT).to_owned(),
             thread: cut(&words.thread, MAX_TEXT).to_owned(),
         });
@@ -43,7 +43,8 @@ pub(crate) fn install(
 fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
     LastWords {
         generation,
-        message: info.payload_as_str().unwrap_or("a payload that is no text").to_owned(),
+        // Cut before anything is done with it: there may be megabytes, and nobody reads more.
+        message: cut(info.payload_as_str().unwrap_or("a payload that is no text"), MAX_TEXT).to_owned(),
         location: info.location().map(ToString::to_string).unwrap_or_default(),
         thread: thread::current().name().unwrap_or("unnamed").to_owned(),
     }

@@ -12,7 +12,8 @@ use std::{panic::PanicHookInfo, process, sync::Arc, thread};
 pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
     let main = thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
-        let message = message(panic);
+        // Cut before anything is done with it: there may be megabytes, and nobody reads more.
+        let message = cut(message(panic), MAX_TEXT);
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         if thread::current().id() != main {
             tracing::error!(location, "a request or task panicked: {message}");
@@ -20,7 +21,7 @@ pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
         }
         // The supervisor first: what follows may be slow, or never come to its end.
         let last_words = FromWorker::Panicked {
-            message: cut(message, MAX_TEXT).to_owned(),
+            message: message.to_owned(),
             location: cut(&location, MAX_TEXT).to_owned(),
             thread: "main".to_owned(),
         };

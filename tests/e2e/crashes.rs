@@ -1,0 +1,174 @@
+//! Crash reports: each death has one, by command and by HTTP, and it tells the whole story (P5).
+//!
+//! What differs from run to run is replaced, as in `golden.rs`: times, pids, figures, and places in source files.
+
+use crate::{FAULTS, golden::assert_golden};
+use bulkhead_proto::words::FaultKind;
+use bulkhead_tests::{Bulkhead, Home, eventually, process::Signal};
+use serde_json::{Value, json};
+use std::fs;
+
+/// The report of that death, once it is stored.
+pub(crate) fn report(bulkhead: &Bulkhead, id: u64) -> Value {
+    let (client, path) = (bulkhead.client(), format!("/v1/crashes/{id}"));
+    eventually(bulkhead.log(), "the crash report", || {
+        client.get(&path).is_ok_and(|answer| answer.is_success())
+    });
+    client.json(&path)
+}
+
+/// The report of the next death of this worker.
+pub(crate) fn next_report(bulkhead: &Bulkhead, worker: &str, induce: impl FnOnce()) -> Value {
+    let mut story = bulkhead.log().from_now();
+    induce();
+    let died = story.wait_for_worker("worker_died", worker);
+    report(bulkhead, died.number("crash").unwrap())
+}
+
+/// Without what differs from run to run and is no text.
+fn tamed(mut report: Value) -> String {
+    let output = report["output"].as_array().cloned().unwrap_or_default();
+    // The analysis's own first line may or may not have got out before it died.
+    let told = output.into_iter().filter(|line| !line["text"].as_str().unwrap().contains("goes on behind"));
+    report["output"] = told.collect();
+    for (key, shown) in [("at", "[time]"), ("pid", "[pid]"), ("uptime_ms", "[span]")] {
+        assert!(report[key].is_string() || report[key].is_u64(), "no {key} in {report}");
+        report[key] = json!(shown);
+    }
+    for figure in ["peak_rss_bytes", "user_ms", "system_ms"] {
+        assert!(report["resources"][figure].is_u64(), "no {figure} in {report}");
+        report["resources"][figure] = json!("[figure]");
+    }
+    serde_json::to_string_pretty(&report).unwrap()
+}
+
+#[test]
+fn a_report_tells_of_each_fault_by_event() {
+    for kind in FaultKind::ALL {
+        let bulkhead = Home::new(FAULTS).start();
+        let report = next_report(&bulkhead, "analytics", || {
+            let body = format!(r#"{{"series":"__fault.{kind}","value":1.5,"label":"tea"}}"#);
+            let answer = bulkhead.client().post_events(&body).unwrap();
+            assert_eq!(answer.status, 202, "{answer:?}");
+            assert!(!answer.header("x-request-id").is_empty(), "{answer:?}");
+        });
+        assert_eq!(report["event"]["request_id"], report["request_id"], "{report}");
+        assert_golden(&format!("crash-{kind}-by-event"), &tamed(report));
+    }
+}
+
+/// By command and by HTTP it is the same death.
+#[test]
+fn a_report_tells_of_each_fault_that_was_asked_for() {
+    for kind in FaultKind::ALL {
+        let bulkhead = Home::new(FAULTS).start();
+        let by_command = next_report(&bulkhead, "analytics", || {
+            assert_eq!(bulkhead.say(&["fault", "analytics", kind.as_str()]).code, Some(0));
+        });
+        let mut story = bulkhead.log().from_start();
+        story.wait_for_worker("worker_died", "analytics");
+        story.wait_for_worker("worker_activated", "analytics");
+        let by_http = next_report(&bulkhead, "analytics", || {
+            let path = format!("/v1/faults/analytics/{kind}");
+            let answer = bulkhead.client().post(&path, "application/json", "").unwrap();
+            assert_eq!(answer.status, 202, "{answer:?}");
+        });
+        for mut report in [by_command, by_http] {
+            (report["id"], report["generation"]) = (json!("[id]"), json!("[generation]"));
+            assert_golden(&format!("crash-{kind}-asked-for"), &tamed(report));
+        }
+    }
+}
+
+#[test]
+fn a_report_tells_of_the_death_of_an_api() {
+    let bulkhead = Home::new(FAULTS).start();
+    let report = next_report(&bulkhead, "api", || {
+        assert_eq!(bulkhead.say(&["fault", "api", "panic"]).code, Some(0));
+    });
+    assert_golden("crash-of-an-api", &tamed(report));
+}
+
+#[test]
+fn reports_are_the_same_by_command_and_by_http() {
+    let bulkhead = Home::new(FAULTS).start();
+    let said = |arguments: &[&str], code| {
+        let said = bulkhead.say(&[&["crashes"], arguments].concat());
+        assert_eq!(said.code, Some(code), "{said:?}");
+        said.out + &said.err
+    };
+    assert_eq!(said(&[], 0).trim(), "nobody has died");
+    assert!(said(&["1"], 1).contains("no report of crash 1"));
+    assert_eq!(bulkhead.client().get("/v1/crashes/1").unwrap().status, 404);
+
+    next_report(&bulkhead, "analytics", || {
+        assert_eq!(bulkhead.say(&["fault", "analytics", "abort"]).code, Some(0));
+    });
+    let parsed = |text: String| -> Value { serde_json::from_str(&text).unwrap() };
+    assert_eq!(parsed(said(&["--json"], 0)), bulkhead.client().json("/v1/crashes"));
+    assert_eq!(parsed(said(&["1", "--json"], 0)), bulkhead.client().json("/v1/crashes/1"));
+    let list = said(&[], 0);
+    assert!(list.starts_with("1  2") && list.contains("fault abort: SIGABRT"), "{list}");
+    let shown = said(&["1"], 0);
+    for part in ["crash 1: analytics (analytics) gen 2 pid ", "decision:  restart", "resident at most"] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+}
+
+#[test]
+fn an_event_that_was_set_aside_leads_to_the_report_of_its_last_death() {
+    let bulkhead = Home::new(FAULTS).start();
+    let body = r#"{"series":"__fault.segv","value":1}"#;
+    assert_eq!(bulkhead.client().post_events(body).unwrap().status, 202);
+    bulkhead.settled();
+    let entry = bulkhead.client().json("/v1/quarantine/1");
+    let report = report(&bulkhead, entry["crash"].as_u64().unwrap());
+    assert_eq!(report["event"], entry["event"], "{report}");
+    assert_eq!((&report["attempts"], &report["max_attempts"]), (&json!(2), &json!(2)), "{report}");
+    assert!(report["why"].as_str().unwrap().contains("tried 2 of 2 times: set aside"), "{report}");
+}
+
+#[test]
+fn a_worker_that_cannot_be_started_has_a_report_as_well() {
+    let bulkhead = Home::new("[[worker]]\nname = \"x\"\ncommand = [\"/nonexistent/program\"]\n").start();
+    let died = bulkhead.log().from_start().wait_for_worker("worker_died", "x");
+    let report = report(&bulkhead, died.number("crash").unwrap());
+    assert_eq!((&report["cause"], &report["pid"]), (&json!("config"), &Value::Null), "{report}");
+    assert!(report["detail"].as_str().unwrap().contains("/nonexistent/program"), "{report}");
+}
+
+#[test]
+fn a_plain_worker_is_reported_with_its_last_lines_in_order() {
+    let script = "echo one; echo two >&2; sleep 0.1; echo three; exit 3";
+    let config = format!("[[worker]]\nname = \"x\"\ncommand = [\"sh\", \"-c\", {script:?}]\n");
+    let bulkhead = Home::new(&config).start();
+    let died = bulkhead.log().from_start().wait_for_worker("worker_died", "x");
+    let report = report(&bulkhead, died.number("crash").unwrap());
+    assert_eq!(report["exit_code"], 3, "{report}");
+    let output = report["output"].as_array().unwrap();
+    let line = |stream: &str, text: &str| json!({ "stream": stream, "text": text });
+    assert!(output.contains(&line("stdout", "one")) && output.contains(&line("stderr", "two")), "{report}");
+    assert_eq!(output[2], line("stdout", "three"), "{report}");
+}
+
+#[test]
+fn an_orderly_stop_leaves_a_report_of_every_death_on_the_disk() {
+    let bulkhead = Home::new(FAULTS).start();
+    assert_eq!(bulkhead.say(&["fault", "analytics", "kill"]).code, Some(0));
+    bulkhead.log().from_start().wait_for_worker("worker_died", "analytics");
+    let stopped = bulkhead.stop(Signal::SIGTERM);
+    let told = stopped.log.all(|line| line.is("worker_died"));
+    assert!(told.len() >= 3, "{}", stopped.log.dump());
+    for (line, id) in told.iter().zip(1..) {
+        let text = fs::read(stopped.home.path("state/crashes").join(format!("{id}.json"))).unwrap();
+        let report: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((line.number("crash"), &report["id"]), (Some(id), &json!(id)));
+        assert_eq!(report["detail"], line.text("detail"), "{report}");
+    }
+    let files = fs::read_dir(stopped.home.path("state/crashes")).unwrap().count();
+    assert_eq!(files, told.len());
+
+    let bulkhead = stopped.home.start();
+    let newest = bulkhead.client().json("/v1/crashes?limit=1");
+    assert_eq!(newest["items"][0]["id"], told.len(), "they are there at the next start");
+}
