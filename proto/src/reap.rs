@@ -51,12 +51,13 @@ mod tests {
 
     #[test]
     fn one_that_has_ended_is_reaped_once_with_what_it_used() {
-        let child = Command::new("true").spawn().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
         let pid = pid(&child);
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
         let usage = reap(pid).unwrap().unwrap();
         assert!(usage.peak_rss > 0, "{usage:?}");
         assert_eq!(reap(pid), Err(Errno::CHILD));
+        assert!(child.wait().is_err(), "nobody reaps it again");
     }
 
     #[test]

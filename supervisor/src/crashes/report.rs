@@ -47,7 +47,7 @@ pub(super) fn report(facts: Facts, remains: Remains) -> Report {
         uptime_ms: ms(facts.lived),
         cause: facts.cause,
         detail: facts.detail,
-        panic: facts.panic.map(panic),
+        panic: facts.panic.as_ref().map(panic),
         exit_code,
         signal,
         seq: facts.seq,
@@ -71,7 +71,7 @@ fn signal(number: i32, core: bool) -> Signal {
     Signal { number, name, code: None, address: None, core }
 }
 
-fn panic(panic: Panic) -> crash::Panic {
+fn panic(panic: &Panic) -> crash::Panic {
     let bounded = |text: &str| cut(text, MAX_PANIC).to_owned();
     crash::Panic {
         message: bounded(&panic.message),

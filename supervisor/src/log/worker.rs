@@ -134,10 +134,11 @@ pub fn write(origin: &Origin, output: &Output) {
 
 fn write_line(origin: &Origin, line: &[u8], cut: u64) {
     let text = decode(line);
-    let (level, message, merged) = structured(&text)
-        .map(|(level, message, fields)| (level, Cow::Owned(message), fields))
-        .unwrap_or((Level::INFO, visible(text.trim_end()), None));
-    let merged = merged.map(|fields| Value::Object(fields).to_string());
+    let (level, message, fields) = match structured(&text) {
+        Some((level, message, fields)) => (level, Cow::Owned(message), fields),
+        None => (Level::INFO, visible(text.trim_end()), Map::new()),
+    };
+    let merged = (!fields.is_empty()).then(|| Value::Object(fields).to_string());
     if message.is_empty() && merged.is_none() {
         return;
     }
@@ -166,7 +167,7 @@ pub fn text(line: &[u8]) -> String {
         return visible(text.trim_end()).into_owned();
     };
     let mut shown = format!("{level} {message}");
-    for (name, value) in fields.iter().flatten().filter(|(name, _)| *name != "target") {
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "target") {
         shown = shown + " " + name + "=" + &plain(value);
     }
     visible(&shown).into_owned()
@@ -174,7 +175,7 @@ pub fn text(line: &[u8]) -> String {
 
 /// A line that is a JSON object with a `level`: its level, its message, and its other members, to be merged into the line
 /// (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
-fn structured(text: &str) -> Option<(Level, String, Option<Map<String, Value>>)> {
+fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
     if !text.starts_with('{') {
         return None;
     }
@@ -195,7 +196,7 @@ fn structured(text: &str) -> Option<(Level, String, Option<Map<String, Value>>)>
     if object.get("event_name").and_then(Value::as_str).is_none_or(lifecycle) {
         object.remove("event_name");
     }
-    Some((level, message, Some(object).filter(|object| !object.is_empty())))
+    Some((level, message, object))
 }
 
 #[cfg(test)]

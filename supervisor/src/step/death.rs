@@ -105,7 +105,7 @@ impl Turn<'_> {
             "generation {} of {} died: {}: {}; {next}",
             who.generation, who.worker, verdict.cause, verdict.detail
         );
-        self.record(gone, who.clone(), death, next, why);
+        self.record(gone, who.clone(), death, next, &why);
         self.renewal_failed(id, gone.process.generation);
         if recovers {
             self.log(LogRecord::WorkerRecovered(who.clone()));
@@ -123,7 +123,7 @@ impl Turn<'_> {
         self.disappoint(id, gone.process.generation, &text);
     }
 
-    fn record(&mut self, gone: &Gone, who: Who, death: Death, next: Next, why: String) {
+    fn record(&mut self, gone: &Gone, who: Who, death: Death, next: Next, why: &str) {
         if mutant::is(Mutant::ForgetDeath) && gone.leaving.is_some() {
             return;
         }
@@ -155,7 +155,7 @@ impl Turn<'_> {
             during: blame.as_ref().map(|blame| blame.during).or(during),
             attempts: blame.as_ref().map(|blame| (blame.tried, blame.most)),
             next,
-            why: blame.map(|blame| blame.text() + "; ").unwrap_or_default() + &why,
+            why: blame.map(|blame| blame.text() + "; ").unwrap_or_default() + why,
         };
         self.log(LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving });
         if !mutant::is(Mutant::ForgetReport) {
