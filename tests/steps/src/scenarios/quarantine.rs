@@ -11,9 +11,9 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
     fds::Inherited,
+    folder::file_name,
     ids::{CrashId, Generation, Seq},
     link::{AnalyticsLink, ApiLink, Memory},
-    quarantine::file_name,
     ring::{Key, KeyedRequest},
     words::{Cause, During, Role},
 };
