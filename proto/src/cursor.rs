@@ -31,6 +31,11 @@ pub(crate) const EPOCH: usize = 8;
 const SEAL: usize = 16;
 const WORDS: usize = 17;
 
+/// The signal of a fault and its code, its address, and whose it was; the last words end before it.
+const SIGNAL: usize = CURSOR_WORDS - 3;
+const ADDRESS: usize = CURSOR_WORDS - 2;
+const SIGNALLED: usize = CURSOR_WORDS - 1;
+
 /// The longest text of the last words, in bytes; with the other two, it fits the page.
 const MAX_LAST_WORD: usize = 1024;
 
@@ -77,6 +82,17 @@ pub struct Refused {
     pub generation: Generation,
     /// How much more, in bytes.
     pub bytes: u64,
+}
+
+/// The signal of a fault, as its handler saw it. Not to be believed unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signalled {
+    /// Its number.
+    pub number: i32,
+    /// Why it was sent: `si_code` of sigaction(2).
+    pub code: i32,
+    /// The address that was meant, if the code says that the kernel has sent it.
+    pub address: u64,
 }
 
 /// Says what the analysis is doing, with which event.
@@ -139,6 +155,27 @@ pub fn refused(page: &impl ReadWords) -> Option<Refused> {
     (to != 0 && with == hand).then_some(Refused { generation: Generation(to), bytes })
 }
 
+/// Notes the signal of a fault. Called by a signal handler: it stores, and does nothing else.
+pub fn note_signal(page: &impl WriteWords, generation: Generation, signal: Signalled) {
+    let Signalled { number, code, address } = signal;
+    let packed = u64::from(number.cast_unsigned()) << 32 | u64::from(code.cast_unsigned());
+    page.store(SIGNAL, packed, Ordering::Relaxed);
+    page.store(ADDRESS, address, Ordering::Relaxed);
+    page.store(SIGNALLED, generation.0, Ordering::Relaxed);
+}
+
+/// The signal of a fault that was noted last, and whose it was.
+#[must_use]
+pub fn signalled(page: &impl ReadWords) -> Option<(Generation, Signalled)> {
+    let [packed, address, generation] =
+        [SIGNAL, ADDRESS, SIGNALLED].map(|word| page.load(word, Ordering::Relaxed));
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+    let (number, code) = ((packed >> 32) as u32, packed as u32);
+    let signal = Signalled { number: number.cast_signed(), code: code.cast_signed(), address };
+    // There is no generation 0.
+    (generation != 0).then_some((Generation(generation), signal))
+}
+
 /// Leaves last words: to be called from a panic hook.
 pub fn leave_last_words(page: &impl WriteWords, words: &LastWords) {
     let words = LastWords {
@@ -147,7 +184,7 @@ pub fn leave_last_words(page: &impl WriteWords, words: &LastWords) {
         location: cut(&words.location, MAX_LAST_WORD).to_owned(),
         thread: cut(&words.thread, MAX_LAST_WORD).to_owned(),
     };
-    let mut bytes = [0; (CURSOR_WORDS - WORDS) * WORD];
+    let mut bytes = [0; (SIGNAL - WORDS) * WORD];
     if let Ok(length) = codec::encode(&words, &mut bytes) {
         page.write_bytes(WORDS, &bytes[..length]);
         page.store(SEAL, seal(&bytes[..length]), Ordering::Relaxed);
@@ -164,7 +201,7 @@ pub fn clear_last_words(page: &impl WriteWords) {
 pub fn last_words(page: &impl ReadWords) -> Option<LastWords> {
     let sealed = page.load(SEAL, Ordering::Relaxed);
     let length = index(sealed >> 32);
-    if sealed == 0 || length > (CURSOR_WORDS - WORDS) * WORD {
+    if sealed == 0 || length > (SIGNAL - WORDS) * WORD {
         return None;
     }
     let mut bytes = vec![0; words_for(length) * WORD];
@@ -181,6 +218,25 @@ fn seal(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
     use crate::link::{AnalyticsLink, Memory};
+
+    #[test]
+    fn the_longest_last_words_and_a_signal_stand_side_by_side() {
+        let memory = Memory::create(crate::ring::MIN_CAPACITY, 1, 1).unwrap();
+        let page = AnalyticsLink::open_within(&memory).unwrap().cursor;
+        assert_eq!(signalled(&page), None);
+        let text = "x".repeat(MAX_LAST_WORD);
+        let words = LastWords {
+            generation: Generation(u64::MAX),
+            message: text.clone(),
+            location: text.clone(),
+            thread: text,
+        };
+        let signal = Signalled { number: 11, code: -6, address: u64::MAX };
+        note_signal(&page, Generation(7), signal);
+        leave_last_words(&page, &words);
+        assert_eq!(last_words(&page), Some(words));
+        assert_eq!(signalled(&page), Some((Generation(7), signal)));
+    }
 
     #[test]
     fn a_refusal_is_forgotten_when_something_else_is_in_hand() {

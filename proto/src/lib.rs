@@ -27,6 +27,7 @@ pub mod ring;
 pub mod segment;
 pub mod settings;
 pub mod shared;
+pub mod signals;
 pub mod snapshot;
 pub mod state_memory;
 pub mod status;

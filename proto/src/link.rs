@@ -3,7 +3,7 @@
 use crate::{
     bell::Bell,
     board::BoardReader,
-    cursor::{self, CURSOR_WORDS, Hand, LastWords, Refused},
+    cursor::{self, CURSOR_WORDS, Hand, LastWords, Refused, Signalled},
     fds::{Bequest, FdError, FdName, Inherited},
     ids::{Generation, Seq},
     ring::{
@@ -81,6 +81,8 @@ pub struct PostMortem {
     pub last_words: Option<LastWords>,
     /// Memory that it was refused, with what it had in hand at its death.
     pub refused: Option<Refused>,
+    /// The signal of the last fault, and which generation's that was.
+    pub signalled: Option<(Generation, Signalled)>,
     /// The bytes of the event in hand, or of the last one of the commit: none when there is no such record where the
     /// analysis says that it is.
     pub payload: Option<Vec<u8>>,
@@ -212,7 +214,19 @@ impl Memory {
         let (owner, last_words) = (cursor::owner(&self.cursor_view), cursor::last_words(&self.cursor_view));
         let refused = cursor::refused(&self.cursor_view);
         let payload = in_hand.or(committing).and_then(|seq| self.in_hand(&record, seq));
-        PostMortem { owner, in_hand, committing, hand, committed, accepted, last_words, refused, payload }
+        let signalled = cursor::signalled(&self.cursor_view);
+        PostMortem {
+            owner,
+            in_hand,
+            committing,
+            hand,
+            committed,
+            accepted,
+            last_words,
+            refused,
+            signalled,
+            payload,
+        }
     }
 
     /// The bytes of the event in hand. The place is looked up where the analysis says, and nothing that stands there is

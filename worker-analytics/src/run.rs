@@ -17,6 +17,7 @@ use bulkhead_proto::{
     pipe::{PipeError, Receiver, Sender},
     segment::SegmentError,
     settings::{Settings, SettingsError},
+    signals,
     table::Table,
     words::EXIT_CONFIG,
 };
@@ -88,6 +89,9 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
 
     last_words::install(settings.generation, Some(Arc::clone(&cursor)), supervisor);
     noting::note_refusals(Arc::clone(&cursor), settings.generation);
+    if let Err(error) = signals::note_faults(Arc::clone(&cursor), settings.generation) {
+        tracing::warn!("the code and address of a signal will not be known: {error}");
+    }
     let memory = Memory { events, producer, cursor, state };
     let mut engine = Engine::activate(analysis, &settings, memory, care).map_err(Broken::from)?;
     work::work(&mut engine, &inbox, Duration::from_millis(settings.stop_timeout_ms))?;

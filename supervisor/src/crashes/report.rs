@@ -7,8 +7,10 @@ use crate::{
 use bulkhead_proto::{
     control::cut,
     crash::{self, Line, Report, Resources, Signal},
+    cursor::Signalled,
     reap::Usage,
 };
+use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
 use std::time::Duration;
 
 /// The longest text of a panic, in bytes: what a worker may say of it.
@@ -34,7 +36,7 @@ pub(super) fn report(facts: Facts, remains: Remains) -> Report {
     let (attempts, max_attempts) = facts.attempts.unzip();
     let (exit_code, signal) = match facts.exit {
         Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core))),
+        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core, facts.signalled))),
         Some(Exit::Unknown) | None => (None, None),
     };
     Report {
@@ -66,9 +68,34 @@ pub(super) fn report(facts: Facts, remains: Remains) -> Report {
     }
 }
 
-fn signal(number: i32, core: bool) -> Signal {
-    let name = signal_name(number).map(str::to_owned);
-    Signal { number, name, code: None, address: None, core }
+/// What its handler noted is told of that signal alone; only the kernel's have an address.
+fn signal(number: i32, core: bool, noted: Option<Signalled>) -> Signal {
+    let noted = noted.filter(|noted| noted.number == number);
+    let kernels = noted.filter(|noted| noted.code > 0);
+    Signal {
+        number,
+        name: signal_name(number).map(str::to_owned),
+        code: noted.map(|noted| code(number, noted.code)),
+        address: kernels.map(|noted| format!("{:#x}", noted.address)),
+        core,
+    }
+}
+
+/// From sigaction(2).
+fn code(number: i32, code: i32) -> String {
+    let name = match (number, code) {
+        (SIGSEGV, 1) => "SEGV_MAPERR",
+        (SIGSEGV, 2) => "SEGV_ACCERR",
+        (SIGBUS, 1) => "BUS_ADRALN",
+        (SIGBUS, 2) => "BUS_ADRERR",
+        (SIGFPE, 1) => "FPE_INTDIV",
+        (SIGILL, 2) => "ILL_ILLOPN",
+        (_, 0) => "SI_USER",
+        (_, -6) => "SI_TKILL",
+        (_, 128) => "SI_KERNEL",
+        _ => return format!("si_code {code}"),
+    };
+    name.to_owned()
 }
 
 fn panic(panic: &Panic) -> crash::Panic {

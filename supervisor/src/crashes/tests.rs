@@ -3,6 +3,7 @@
 use super::*;
 use crate::step::{Exit, Next, Panic, Who};
 use bulkhead_proto::{
+    cursor::Signalled,
     event::Event,
     ids::{CrashId, Generation, Seq},
     reap::Usage,
@@ -20,6 +21,7 @@ fn facts(crash: u64) -> Facts {
         cause: Cause::Panic,
         detail: "no".into(),
         panic: Some(Panic { message: "no".into(), location: "x.rs:1:2".into(), thread: "main".into() }),
+        signalled: None,
         exit: Some(Exit::Code(101)),
         seq: Some(Seq(5)),
         during: Some(During::Apply),
@@ -80,6 +82,21 @@ fn a_signal_is_named_if_it_has_a_name() {
         let signal = report::report(facts, Remains::default()).signal.unwrap();
         assert_eq!((signal.number, signal.name.as_deref(), signal.core), (number, name, true));
     }
+}
+
+#[test]
+fn code_and_address_are_told_of_the_signal_that_ended_it_and_of_the_kernels_alone() {
+    let exit = Some(Exit::Signal { number: 11, core: false });
+    let told = |number, code| {
+        let signalled = Some(Signalled { number, code, address: 8 });
+        let report = report::report(Facts { exit, signalled, ..facts(9) }, Remains::default());
+        let signal = report.signal.unwrap();
+        (signal.code, signal.address)
+    };
+    assert_eq!(told(11, 1), (Some("SEGV_MAPERR".into()), Some("0x8".into())));
+    assert_eq!(told(11, 0), (Some("SI_USER".into()), None));
+    assert_eq!(told(11, 77), (Some("si_code 77".into()), Some("0x8".into())));
+    assert_eq!(told(7, 1), (None, None), "that one was another's");
 }
 
 #[test]

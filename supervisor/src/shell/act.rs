@@ -168,6 +168,7 @@ impl Shell {
             thread: words.thread,
         });
         let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
+        let signalled = found.signalled.filter(|(of, _)| analysis && *of == generation);
         let seen = PostMortem {
             in_hand: found.in_hand.filter(|_| its_own),
             loading: found.hand.doing == Doing::Load,
@@ -175,6 +176,7 @@ impl Shell {
             committed: found.committed.min(found.accepted),
             head: found.accepted,
             panic,
+            signalled: signalled.map(|(_, signal)| signal),
             refused: refused.map(|refused| Refusal { bytes: refused.bytes, limit }),
             out_of_memory: false,
         };

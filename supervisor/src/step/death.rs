@@ -11,6 +11,7 @@ use super::{
     turn::{At, Lane},
 };
 use bulkhead_proto::{
+    cursor::Signalled,
     ids::{CrashId, Generation},
     status::CrashRow,
     words::{Cause, During},
@@ -32,6 +33,7 @@ struct Death {
     progress: bool,
     exit: Option<Exit>,
     panic: Option<Panic>,
+    signalled: Option<Signalled>,
     during: Option<During>,
     blame: Option<Blame>,
 }
@@ -63,7 +65,8 @@ impl Turn<'_> {
         let blame = self.accuse(gone.at.id, &gone.process, &verdict, exit, seen);
         let charge = blame.as_ref().and_then(|blame| blame.charge.clone());
         let panic = seen.panic.clone().or_else(|| gone.process.panic.clone());
-        let death = Death { verdict, progress, exit: Some(exit), panic, during: during(seen), blame };
+        let (signalled, during) = (seen.signalled, during(seen));
+        let death = Death { verdict, progress, exit: Some(exit), panic, signalled, during, blame };
         self.bury(&gone, death);
         self.actions.extend(charge.map(Action::SetAside));
         if !mutant::is(Mutant::ForgetKick) {
@@ -75,7 +78,15 @@ impl Turn<'_> {
     pub(super) fn spawn_failed(&mut self, generation: Generation, error: &str, config: bool) {
         let Some(gone) = self.take_process(generation) else { return };
         let verdict = Verdict::unborn(error, config);
-        let death = Death { verdict, progress: false, exit: None, panic: None, during: None, blame: None };
+        let death = Death {
+            verdict,
+            progress: false,
+            exit: None,
+            panic: None,
+            signalled: None,
+            during: None,
+            blame: None,
+        };
         self.bury(&gone, death);
         self.hand_over(gone.at);
     }
@@ -132,7 +143,9 @@ impl Turn<'_> {
         }
         let crash = self.state.next_crash;
         self.state.next_crash = CrashId(crash.0.saturating_add(1));
-        let Death { verdict: Verdict { cause, detail, seq, .. }, exit, panic, during, blame, .. } = death;
+        let Death {
+            verdict: Verdict { cause, detail, seq, .. }, exit, panic, signalled, during, blame, ..
+        } = death;
         let at_ms = self.now.unix_ms;
         self.worker_mut(gone.at.id).last_crash =
             Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
@@ -150,6 +163,7 @@ impl Turn<'_> {
             cause,
             detail: detail.clone(),
             panic,
+            signalled,
             exit,
             seq: blame.as_ref().map(|blame| blame.seq).or(seq),
             during: blame.as_ref().map(|blame| blame.during).or(during),

@@ -103,10 +103,16 @@ fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>, seen: &PostMo
         (Exit::Code(_), _) => (Cause::Exit, format!("{}{early}", exit.text())),
         (Exit::Signal { .. }, _) => match want_of_memory(exit, seen) {
             Some(text) => (Cause::Oom, format!("{text}{early}")),
-            None => (Cause::Signal, format!("{}{early}", exit.text())),
+            None => (Cause::Signal, format!("{}{}{early}", exit.text(), overflow(exit, seen))),
         },
         (Exit::Unknown, _) => (Cause::Unknown, format!("{}{early}", exit.text())),
     }
+}
+
+/// std answers a fault beyond the end of a stack by an abort.
+fn overflow(exit: Exit, seen: &PostMortem) -> &'static str {
+    let faulted = seen.signalled.is_some_and(|signal| matches!(signal.number, SIGSEGV | SIGBUS));
+    if faulted && is_signal(exit, SIGABRT) { " behind a fault: a stack overflow" } else { "" }
 }
 
 /// A process that has told of a panic may still leave in another way: orderly, or killed by someone else.

@@ -3,6 +3,7 @@
 use super::suspects::Charge;
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
+    cursor::Signalled,
     ids::{Generation, Seq},
     words::FaultKind,
 };
@@ -164,6 +165,8 @@ pub struct PostMortem {
     pub loading: bool,
     /// The last event of a commit that was under way.
     pub committing: Option<Seq>,
+    /// The signal of a fault, as its handler noted it.
+    pub signalled: Option<Signalled>,
     /// The last event that is part of the state.
     pub committed: Seq,
     /// The last event that was accepted.

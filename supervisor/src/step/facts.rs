@@ -2,6 +2,7 @@
 
 use super::{Exit, Next, Panic, PostMortem, Who, suspects::Blame};
 use bulkhead_proto::{
+    cursor::Signalled,
     ids::{CrashId, Seq},
     words::{Cause, During, Role},
 };
@@ -26,6 +27,8 @@ pub struct Facts {
     pub detail: String,
     /// The panic that it told of.
     pub panic: Option<Panic>,
+    /// The signal of a fault, as its handler noted it.
+    pub signalled: Option<Signalled>,
     /// How it ended; none if there never was a process.
     pub exit: Option<Exit>,
     /// The event in hand, or that of a commit of one.
