@@ -1,8 +1,22 @@
 //! What operators may do with events that were set aside: by command and by HTTP.
 
 use crate::FAULTS;
-use bulkhead_tests::{Bulkhead, Home, http::Answer, log::Line, process::Signal};
+use bulkhead_tests::{
+    Bulkhead, Home,
+    gate::Gate,
+    http::{Answer, Failure},
+    ids::Counted,
+    killer::Killer,
+    log::Line,
+    process::Signal,
+};
+use fastrand::Rng;
 use serde_json::Value;
+use std::{thread, time::Duration};
+
+/// How many events are replayed while the API is killed, and how often it is.
+const REPLAYS: usize = 24;
+const KILLS: usize = 8;
 
 /// Posts an event that panics each time, and waits until it is set aside and skipped; its number.
 fn set_aside(bulkhead: &Bulkhead) -> u64 {
@@ -135,4 +149,52 @@ fn a_replay_while_no_api_works_is_refused_and_changes_nothing() {
     assert!(said(&bulkhead, &["replay", &seq.to_string()], 1).contains("no API"));
     assert_eq!(bulkhead.say(&["start", "api"]).code, Some(0));
     assert_eq!(listed(&bulkhead), [seq]);
+}
+
+/// Replays an event until that is done, whoever dies meanwhile.
+fn replay_in_the_end(bulkhead: &Bulkhead, seq: u64) {
+    let path = format!("/v1/quarantine/{seq}/replay");
+    loop {
+        match bulkhead.client().post(&path, "application/json", "") {
+            // Done, or it had been done, and the answer was lost.
+            Ok(Answer { status: 202 | 404, .. }) => return,
+            Ok(Answer { status: 409 | 503, .. }) | Err(Failure::Broken(_)) => {
+                bulkhead.log().pause(Duration::from_millis(10));
+            }
+            other => panic!("replay of {seq}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn events_that_are_replayed_while_the_api_is_killed_are_appended_once_each() {
+    let bulkhead = Home::new(FAULTS).start();
+    let event = |at| format!(r#"{{"series":"__fault.panic","value":{}}}"#, 1_u64 << at);
+    let events: Vec<String> = (0..REPLAYS).map(event).collect();
+    assert_eq!(bulkhead.client().post_events(&format!("[{}]", events.join(","))).unwrap().status, 202);
+    assert_eq!(bulkhead.settled()["quarantined"], REPLAYS);
+    // From now on they are ordinary events, of which a series tells which ones it has counted.
+    bulkhead.home().configure("");
+    let said = bulkhead.say(&["reload"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let mut rng = Rng::with_seed(6);
+    let (seqs, gate) = (listed(&bulkhead), Gate::new(REPLAYS, KILLS, &mut rng));
+    thread::scope(|scope| {
+        let (bulkhead, gate) = (&bulkhead, &gate);
+        scope.spawn(move || {
+            for seq in seqs {
+                gate.begin(1);
+                replay_in_the_end(bulkhead, seq);
+                gate.done(1);
+            }
+        });
+        let mut killer = Killer::new(bulkhead, "api", rng.fork());
+        gate.each_due(0..KILLS, |_| killer.strike());
+    });
+
+    bulkhead.settled();
+    assert_eq!(listed(&bulkhead), [0; 0]);
+    let counted = Counted::of(&bulkhead.client().json("/v1/series/__fault.panic"));
+    assert!(counted.is_set() && counted.sum == Some((1 << REPLAYS) - 1), "{counted:?}");
 }

@@ -7,6 +7,13 @@ use fastrand::Rng;
 /// what applying or committing a batch takes.
 const MOST_PAUSES: u32 = 30_000;
 
+/// Lets a random time pass, up to about a millisecond, on the CPU.
+pub fn pause(rng: &mut Rng) {
+    for _ in 0..rng.u32(..MOST_PAUSES) {
+        std::hint::spin_loop();
+    }
+}
+
 /// The moments of a life that a blow may follow.
 #[derive(Clone, Copy)]
 enum Moment {
@@ -36,8 +43,7 @@ impl<'a> Killer<'a> {
     /// Kills the next generation at a random moment of its life, and waits for the report of its death.
     pub fn strike(&mut self) {
         let moment = *self.rng.choice(&[Moment::Started, Moment::Activated, Moment::Progressed]).unwrap();
-        let started = self.story.wait_for_worker("worker_started", self.worker);
-        let generation = started.number("generation");
+        let started = self.story.wait_for_living(self.worker);
         let analysed = self.analysed();
         match moment {
             Moment::Started => {}
@@ -47,12 +53,10 @@ impl<'a> Killer<'a> {
                 self.progressed(analysed);
             }
         }
-        for _ in 0..self.rng.u32(..MOST_PAUSES) {
-            std::hint::spin_loop();
-        }
+        pause(&mut self.rng);
         self.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
         self.story.wait_for("the death of the generation that was killed", |line| {
-            line.tells("worker_died", self.worker) && line.number("generation") == generation
+            line.tells_of("worker_died", &started)
         });
     }
 

@@ -78,6 +78,13 @@ impl Line {
     pub fn tells(&self, event_name: &str, worker: &str) -> bool {
         self.is(event_name) && self.text("worker") == worker
     }
+
+    /// Whether it tells this event of the generation of which the other line speaks.
+    #[must_use]
+    pub fn tells_of(&self, event_name: &str, other: &Self) -> bool {
+        self.tells(event_name, other.text("worker"))
+            && self.number("generation") == other.number("generation")
+    }
 }
 
 #[derive(Default)]
@@ -200,5 +207,18 @@ impl Reading {
     /// As [`Reading::wait_for`].
     pub fn wait_for_worker(&mut self, event_name: &str, worker: &str) -> Line {
         self.wait_for(&format!("{event_name} of {worker}"), |line| line.tells(event_name, worker))
+    }
+
+    /// Waits for the next start of a generation of this worker of whose death nothing is told yet.
+    ///
+    /// # Panics
+    /// As [`Reading::wait_for`].
+    pub fn wait_for_living(&mut self, worker: &str) -> Line {
+        loop {
+            let started = self.wait_for_worker("worker_started", worker);
+            if self.log.all(|line| line.tells_of("worker_died", &started)).is_empty() {
+                return started;
+            }
+        }
     }
 }

@@ -7,15 +7,12 @@ use crate::{
 };
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{
+    killer,
     log::{Line, Reading},
     process::Signal,
 };
 use fastrand::Rng;
 use std::time::Instant;
-
-/// The most pauses of the CPU between the moment that was waited for and the blow: about a millisecond, several times
-/// what applying or committing a batch takes.
-const MOST_PAUSES: u32 = 30_000;
 
 /// One worker as its killer knows it.
 struct Victim {
@@ -43,17 +40,16 @@ impl Victim {
 
     /// Waits for a generation that was not killed yet, at this moment of its life. What dies before of something else is
     /// left alone.
-    fn await_moment(&mut self, moment: Moment, stage: &Stage<'_>) -> Line {
+    fn await_moment(&mut self, moment: Moment) -> Line {
         loop {
-            let started = self.story.wait_for_worker("worker_started", self.worker);
-            let its = |line: &Line, event: &str| {
-                line.tells(event, self.worker) && line.number("generation") == started.number("generation")
-            };
-            if moment == Moment::Active {
-                let moment = |line: &Line| its(line, "worker_activated") || its(line, "worker_died");
-                self.story.wait_for("its activation or death", moment);
+            let started = self.story.wait_for_living(self.worker);
+            if moment == Moment::AtOnce {
+                return started;
             }
-            if stage.bulkhead.log().all(|line| its(line, "worker_died")).is_empty() {
+            let told = |line: &Line| {
+                ["worker_activated", "worker_died"].iter().any(|event| line.tells_of(event, &started))
+            };
+            if self.story.wait_for("its activation or death", told).is("worker_activated") {
                 return started;
             }
         }
@@ -92,12 +88,8 @@ impl<'a> Striker<'a> {
             Target::Both => vec![&mut self.analytics, &mut self.api],
             Target::Order(kind) => return self.order(kind),
         };
-        let stage = self.stage;
-        let started: Vec<Line> =
-            victims.iter_mut().map(|victim| victim.await_moment(moment, stage)).collect();
-        for _ in 0..self.rng.u32(..MOST_PAUSES) {
-            std::hint::spin_loop();
-        }
+        let started: Vec<Line> = victims.iter_mut().map(|victim| victim.await_moment(moment)).collect();
+        killer::pause(&mut self.rng);
         for (victim, started) in victims.into_iter().zip(&started) {
             victim.kill(started, self.stage);
         }
