@@ -84,6 +84,12 @@ pub enum FromWorker {
         /// The thread's name.
         thread: String,
     },
+    /// Where it panicked; sent right behind [`FromWorker::Panicked`], when it is known.
+    Backtrace {
+        /// Return addresses as offsets in the worker's program, the innermost first, at most
+        /// [`crate::trace::MAX_FRAMES`].
+        frames: Vec<u64>,
+    },
     /// Please do this, and answer under this id.
     Request {
         /// Chosen by the worker, unique within its generation.
@@ -142,7 +148,7 @@ pub fn allowed(role: Role, phase: Phase, frame: &FromWorker) -> bool {
     match frame {
         FromWorker::Hello { .. } => phase == Phase::Spawned,
         FromWorker::Ready => matches!(phase, Phase::Greeted | Phase::Draining),
-        FromWorker::Panicked { .. } => true,
+        FromWorker::Panicked { .. } | FromWorker::Backtrace { .. } => true,
         FromWorker::Request { .. } | FromWorker::NotReplayed { .. } | FromWorker::SeqMark(_) => {
             role == Role::Api && matches!(phase, Phase::Active | Phase::Draining)
         }

@@ -17,9 +17,6 @@ pub const MAX_LINES: usize = 50;
 /// The longest of those lines, in bytes.
 pub const MAX_LINE: usize = 1 << 10;
 
-/// The most frames of a backtrace.
-pub const MAX_FRAMES: usize = 64;
-
 /// The longest file, in bytes: a line may take six times its length, an event likewise, and there is room to spare.
 const MAX_FILE: u64 = 1 << 20;
 

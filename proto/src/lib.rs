@@ -34,6 +34,7 @@ pub mod status;
 
 pub mod sync;
 pub mod table;
+pub mod trace;
 pub mod words;
 
 // Positions and lengths in shared memory are 64 bits wide, as indices are.

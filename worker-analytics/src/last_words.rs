@@ -6,6 +6,7 @@ use bulkhead_proto::{
     ids::Generation,
     pipe::Sender,
     segment::ReadWrite,
+    trace,
     words::EXIT_PANIC,
 };
 use std::{
@@ -34,6 +35,10 @@ pub(crate) fn install(
             location: cut(&words.location, MAX_TEXT).to_owned(),
             thread: cut(&words.thread, MAX_TEXT).to_owned(),
         });
+        let frames = trace::frames();
+        if !frames.is_empty() {
+            let _ = supervisor.send(&FromWorker::Backtrace { frames });
+        }
         log(&words);
         crate::log::flush();
         process::exit(EXIT_PANIC.into());

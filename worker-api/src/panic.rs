@@ -4,6 +4,7 @@ use crate::log::Log;
 use bulkhead_proto::{
     control::{FromWorker, MAX_TEXT, cut},
     pipe::Sender,
+    trace,
     words::EXIT_PANIC,
 };
 use std::{panic::PanicHookInfo, process, sync::Arc, thread};
@@ -26,6 +27,10 @@ pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
             thread: "main".to_owned(),
         };
         let _ = out.send(&last_words);
+        let frames = trace::frames();
+        if !frames.is_empty() {
+            let _ = out.send(&FromWorker::Backtrace { frames });
+        }
         tracing::error!(location, "panicked: {message}");
         log.flush();
         process::exit(EXIT_PANIC.into());

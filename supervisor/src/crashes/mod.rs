@@ -2,6 +2,7 @@
 //! for a disk may hang: then reports are dropped, said loudly and counted, and nobody waits.
 
 mod report;
+mod symbols;
 
 pub use report::Remains;
 
@@ -18,6 +19,7 @@ use std::{
     thread,
     time::Duration,
 };
+use symbols::Symbols;
 use tokio::{sync::oneshot, time::timeout};
 
 /// So many reports wait for the disk at most: more deaths than a burst of all workers, in at most 64 x 60 KiB.
@@ -124,10 +126,10 @@ impl Desk {
 
 /// Stores what comes, to the end of the queue. A disk that refuses is told of once, until it takes one again.
 fn work(store: &Store, reports: &Receiver<(Box<Facts>, Remains)>) {
-    let mut refused = 0_u64;
+    let (mut refused, mut symbols) = (0_u64, Symbols::default());
     while let Ok((facts, remains)) = reports.recv() {
         let crash = facts.crash.0;
-        match store.keep(&report::report(*facts, remains)) {
+        match store.keep(&report::report(*facts, remains, &mut symbols)) {
             Ok(()) if refused > 0 => {
                 tracing::warn!(refused, "crash reports are stored again; {refused} could not be");
                 refused = 0;

@@ -1,5 +1,6 @@
 //! A report, from what the heart and the shell know of a death.
 
+use super::symbols::Symbols;
 use crate::{
     shown,
     step::{Exit, Facts, Panic, signal_name},
@@ -11,13 +12,13 @@ use bulkhead_proto::{
     reap::Usage,
 };
 use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
-use std::time::Duration;
+use std::{fs::File, time::Duration};
 
 /// The longest text of a panic, in bytes: what a worker may say of it.
 const MAX_PANIC: usize = 1 << 10;
 
 /// What the shell alone has seen of a process that is gone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Remains {
     /// The bytes of the event in hand.
     pub event: Option<Vec<u8>>,
@@ -29,9 +30,13 @@ pub struct Remains {
     pub output_dropped: u64,
     /// What its threads did while it lived, of one that hung.
     pub living: Vec<String>,
+    /// Its program, as it was when it was started.
+    pub program: Option<File>,
+    /// Where it panicked: return addresses as offsets in the program.
+    pub backtrace: Vec<u64>,
 }
 
-pub(super) fn report(facts: Facts, remains: Remains) -> Report {
+pub(super) fn report(facts: Facts, remains: Remains, symbols: &mut Symbols) -> Report {
     let event = remains.event.as_deref().and_then(shown::event);
     let (attempts, max_attempts) = facts.attempts.unzip();
     let (exit_code, signal) = match facts.exit {
@@ -64,7 +69,7 @@ pub(super) fn report(facts: Facts, remains: Remains) -> Report {
         output: remains.output,
         output_dropped: remains.output_dropped,
         living: remains.living,
-        backtrace: Vec::new(),
+        backtrace: symbols.name(remains.program.as_ref(), &remains.backtrace),
     }
 }
 

@@ -47,6 +47,10 @@ fn remains() -> Remains {
     Remains { event: Some(event), usage: Some(usage), ..Remains::default() }
 }
 
+fn report(facts: Facts, remains: Remains) -> Report {
+    report::report(facts, remains, &mut Symbols::default())
+}
+
 fn store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().join("crashes"));
@@ -56,7 +60,7 @@ fn store() -> (tempfile::TempDir, Store) {
 #[test]
 fn a_report_holds_what_heart_and_shell_have_seen_and_comes_back() {
     let (_folder, store) = store();
-    let report = report::report(facts(9), remains());
+    let report = report(facts(9), remains());
     store.keep(&report).unwrap();
     assert_eq!(store.folder().unwrap().read(CrashId(9)).unwrap(), Some(report.clone()));
     assert_eq!((report.at.as_str(), report.uptime_ms), ("2023-11-14T22:13:20.123Z", 17));
@@ -71,7 +75,7 @@ fn a_report_holds_what_heart_and_shell_have_seen_and_comes_back() {
 #[test]
 fn bytes_that_are_no_event_leave_it_out() {
     let remains = Remains { event: Some(vec![0xff; 9]), ..Remains::default() };
-    let report = report::report(facts(9), remains);
+    let report = report(facts(9), remains);
     assert_eq!((report.event, report.request_id), (None, None));
 }
 
@@ -79,7 +83,7 @@ fn bytes_that_are_no_event_leave_it_out() {
 fn a_signal_is_named_if_it_has_a_name() {
     for (number, name) in [(11, Some("SIGSEGV")), (63, None)] {
         let facts = Facts { exit: Some(Exit::Signal { number, core: true }), ..facts(9) };
-        let signal = report::report(facts, Remains::default()).signal.unwrap();
+        let signal = report(facts, Remains::default()).signal.unwrap();
         assert_eq!((signal.number, signal.name.as_deref(), signal.core), (number, name, true));
     }
 }
@@ -89,7 +93,7 @@ fn code_and_address_are_told_of_the_signal_that_ended_it_and_of_the_kernels_alon
     let exit = Some(Exit::Signal { number: 11, core: false });
     let told = |number, code| {
         let signalled = Some(Signalled { number, code, address: 8 });
-        let report = report::report(Facts { exit, signalled, ..facts(9) }, Remains::default());
+        let report = report(Facts { exit, signalled, ..facts(9) }, Remains::default());
         let signal = report.signal.unwrap();
         (signal.code, signal.address)
     };
@@ -104,7 +108,7 @@ fn the_newest_reports_are_kept() {
     let (_folder, mut store) = store();
     store.most = 3;
     for crash in [9, 10, 11, 100, 101] {
-        store.keep(&report::report(facts(crash), Remains::default())).unwrap();
+        store.keep(&report(facts(crash), Remains::default())).unwrap();
     }
     assert_eq!(store.folder().unwrap().numbers().unwrap(), [CrashId(101), CrashId(100), CrashId(11)]);
 }
@@ -127,7 +131,7 @@ fn the_longest_report_can_be_read_back() {
     sent.encode(&mut event).unwrap();
     let remains = Remains { event: Some(event), output: vec![line; 50], ..Remains::default() };
     let panic = Some(Panic { message: wild.clone(), location: wild.clone(), thread: wild });
-    let report = report::report(Facts { panic, ..facts(9) }, remains);
+    let report = report(Facts { panic, ..facts(9) }, remains);
     store.keep(&report).unwrap();
     let read = store.folder().unwrap().read(CrashId(9)).unwrap().unwrap();
     assert_eq!(read, report);

@@ -13,6 +13,7 @@ use bulkhead_proto::{
     control::{FromWorker, ToWorker},
     pipe::{PipeError, Received, Receiver, Sender, Sent},
     reap::reap,
+    trace::MAX_FRAMES,
 };
 use rustix::{
     io::Errno,
@@ -21,6 +22,7 @@ use rustix::{
     },
 };
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd as _, OwnedFd},
     task::{Context, Poll, ready},
@@ -44,6 +46,10 @@ pub(super) struct Child {
     memory_limit: Option<u64>,
     /// Its last lines.
     tail: Tail,
+    /// Its program, as it was when it was started.
+    program: Option<File>,
+    /// Where it panicked.
+    backtrace: Vec<u64>,
 }
 
 /// What a process has to tell.
@@ -116,7 +122,10 @@ impl Child {
         memory_limit: Option<u64>,
     ) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit, tail: Tail::default() })
+        // Without it, a backtrace has no names.
+        let program = File::open(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
+        let (tail, backtrace) = (Tail::default(), Vec::new());
+        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit, tail, program, backtrace })
     }
 
     /// Its pid.
@@ -135,6 +144,7 @@ impl Child {
             return Poll::Ready(Stir::Gone);
         }
         if let Poll::Ready(stir) = self.control.poll(cx) {
+            self.listen(&stir);
             return Poll::Ready(stir);
         }
         let readable = |pipe: &mut LogPipe| pipe.poll_readable(cx).is_ready();
@@ -183,7 +193,16 @@ impl Child {
     /// Frames that are still in the pipe: at most as many as it holds, since nobody writes any more.
     pub(super) fn last_frames(&mut self) -> Vec<Stir> {
         const PIPE_HOLDS: usize = 16;
-        std::iter::from_fn(|| self.control.receive()).take(PIPE_HOLDS).collect()
+        let stirs: Vec<_> = std::iter::from_fn(|| self.control.receive()).take(PIPE_HOLDS).collect();
+        stirs.iter().for_each(|stir| self.listen(stir));
+        stirs
+    }
+
+    /// Keeps what is wanted for the crash report alone.
+    fn listen(&mut self, stir: &Stir) {
+        if let Stir::Frame(FromWorker::Backtrace { frames }) = stir {
+            self.backtrace = frames.iter().copied().take(MAX_FRAMES).collect();
+        }
     }
 
     /// Buries a process that is gone: ends what is left of its group, passes on its last output, reaps it. Its pid may
@@ -205,6 +224,7 @@ impl Child {
             },
             Ok(None) | Err(_) => Exit::Unknown,
         };
-        (exit, Remains { usage, output, output_dropped, ..Remains::default() })
+        let (program, backtrace) = (self.program, self.backtrace);
+        (exit, Remains { usage, output, output_dropped, program, backtrace, ..Remains::default() })
     }
 }

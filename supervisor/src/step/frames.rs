@@ -33,6 +33,8 @@ impl Turn<'_> {
                     process.panic = Some(panic);
                 }
             }
+            // Kept by the shell, for the crash report.
+            FromWorker::Backtrace { .. } => {}
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
             }
@@ -117,6 +119,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Hello { .. } => "Hello",
         FromWorker::Ready => "Ready",
         FromWorker::Panicked { .. } => "Panicked",
+        FromWorker::Backtrace { .. } => "Backtrace",
         FromWorker::Request { .. } => "Request",
         FromWorker::NotReplayed { .. } => "NotReplayed",
         FromWorker::SeqMark(_) => "SeqMark",

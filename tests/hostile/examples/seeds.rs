@@ -49,6 +49,7 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
         FromWorker::Hello { protocol: PROTOCOL, build: text() },
         FromWorker::Ready,
         FromWorker::Panicked { message: text(), location: text(), thread: text() },
+        FromWorker::Backtrace { frames: vec![1, 1 << 20] },
         FromWorker::Request { id: 1, request: Request::Fault { worker: text(), kind: FaultKind::Kill } },
         FromWorker::SeqMark(1 << 40),
     ];

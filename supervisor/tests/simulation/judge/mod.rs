@@ -212,7 +212,10 @@ impl Judge {
                 record.phase = if record.phase == Phase::Greeted { Phase::Ready } else { record.phase };
             }
             FromWorker::Request { id, .. } => self.turn.request = Some((generation, *id)),
-            FromWorker::Panicked { .. } | FromWorker::NotReplayed { .. } | FromWorker::SeqMark(_) => {}
+            FromWorker::Panicked { .. }
+            | FromWorker::Backtrace { .. }
+            | FromWorker::NotReplayed { .. }
+            | FromWorker::SeqMark(_) => {}
         }
     }
 
