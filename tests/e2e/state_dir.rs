@@ -202,10 +202,10 @@ fn reports_that_a_full_disk_cannot_take_are_told_of_once_and_the_next_ones_are_s
     }
     assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
     assert_eq!(bulkhead.settled()["analysed"], 1);
-    fs::remove_file(&filler).unwrap();
     let mut story = bulkhead.log().from_start();
     let refused = story.wait_for("word of it", |line| line.is("crash_report_failed"));
     assert!(refused.raw().contains("No space left on device"), "{}", refused.raw());
+    fs::remove_file(&filler).unwrap();
     let crash = killed(&bulkhead);
     story.wait_for("word that it is over", |line| line.raw().contains("crash reports are stored again"));
     assert_eq!(bulkhead.log().all(|line| line.is("crash_report_failed")).len(), 1);
