@@ -139,7 +139,17 @@ fn service_with_a_past(way: &str) -> Bulkhead {
 /// Whatever the memory says, nobody is left without an answer, and none of them is a failure of the API's own.
 fn assert_all_routes_answer(bulkhead: &Bulkhead) {
     let client = bulkhead.client();
-    for path in ["/v1/stats", "/v1/series", "/v1/series/s", "/v1/workers", "/livez", "/healthz", "/readyz"] {
+    for path in [
+        "/v1/stats",
+        "/v1/series",
+        "/v1/series/s",
+        "/v1/workers",
+        "/v1/crashes",
+        "/v1/quarantine",
+        "/livez",
+        "/healthz",
+        "/readyz",
+    ] {
         let answer = client.get(path).unwrap();
         assert!(matches!(answer.status, 200 | 503), "GET {path}: {answer:?}");
     }
