@@ -2,7 +2,8 @@
 //!
 //! The parker continues the epoch to the next odd number, fences, looks once more, and polls the eventfd. The publisher
 //! stores, fences, loads the epoch, and writes the eventfd only if the epoch is odd and not the one that it notified
-//! last. What it notified is remembered privately: a death between the check and the write loses nothing, for a
+//! last. The supervisor parks in the same way, on a page and a bell of its own, while no event waits for the analysis.
+//! What it notified is remembered privately: a death between the check and the write loses nothing, for a
 //! successor starts without that memory, and the supervisor rings after every death.
 
 use crate::{
@@ -71,30 +72,30 @@ impl AsRawFd for Bell {
 }
 
 /// Says that this consumer is about to sleep. It must then look for work once more, and only then wait for the bell.
-pub fn announce_park(cursor: &impl WriteWords) {
-    let epoch = cursor.load(EPOCH, Ordering::Relaxed);
-    cursor.store(EPOCH, epoch.wrapping_add(1) | 1, Ordering::Relaxed);
+pub fn announce_park(page: &impl WriteWords) {
+    let epoch = page.load(EPOCH, Ordering::Relaxed);
+    page.store(EPOCH, epoch.wrapping_add(1) | 1, Ordering::Relaxed);
     // Pairs with the fence in `Waker::due`: either we see what was published, or the publisher sees us parked.
     fence(Site::Park, Ordering::SeqCst);
 }
 
 /// Says that this consumer is awake.
-pub fn retract_park(cursor: &impl WriteWords) {
-    let epoch = cursor.load(EPOCH, Ordering::Relaxed);
-    cursor.store(EPOCH, epoch.wrapping_add(epoch & 1), Ordering::Relaxed);
+pub fn retract_park(page: &impl WriteWords) {
+    let epoch = page.load(EPOCH, Ordering::Relaxed);
+    page.store(EPOCH, epoch.wrapping_add(epoch & 1), Ordering::Relaxed);
 }
 
 /// The publisher's side: rings once for each time that the consumer parks.
 #[derive(Debug)]
 pub struct Waker<C> {
-    cursor: C,
+    page: C,
     notified: AtomicU64,
 }
 
 impl<C: ReadWords> Waker<C> {
-    /// Watches the epoch on that cursor page.
-    pub const fn new(cursor: C) -> Self {
-        Self { cursor, notified: AtomicU64::new(0) }
+    /// Watches the epoch on that page.
+    pub const fn new(page: C) -> Self {
+        Self { page, notified: AtomicU64::new(0) }
     }
 
     /// To be called after every publishing.
@@ -105,11 +106,23 @@ impl<C: ReadWords> Waker<C> {
         }
     }
 
+    /// As [`Self::wake`], right behind another waker's: its fence serves for both.
+    pub fn wake_too(&self, bell: &Bell) {
+        if let Some(epoch) = self.parked() {
+            bell.kick();
+            self.rung(epoch);
+        }
+    }
+
     /// The epoch of a parked consumer that we did not ring for yet.
     pub fn due(&self) -> Option<u64> {
         // Pairs with the fence in `announce_park`.
         fence(Site::Wake, Ordering::SeqCst);
-        let epoch = self.cursor.load(EPOCH, Ordering::Relaxed);
+        self.parked()
+    }
+
+    fn parked(&self) -> Option<u64> {
+        let epoch = self.page.load(EPOCH, Ordering::Relaxed);
         let parked = epoch & 1 == 1;
         // A private memory of this process, never shared: relaxed, and std's also under loom.
         (parked && epoch != self.notified.load(Ordering::Relaxed)).then_some(epoch)

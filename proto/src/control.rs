@@ -31,6 +31,8 @@ pub enum ToWorker {
     Fault(FaultKind),
     /// Append that event, which was set aside, once more, and ask for [`Request::Drop`]; or say why not.
     Replay(Seq),
+    /// Answer with [`FromWorker::Pong`] of the same number, by way of whatever serves requests.
+    Ping(u64),
     /// The answer to [`FromWorker::Request`] of the same id.
     Answer {
         /// The id that the worker chose.
@@ -104,6 +106,15 @@ pub enum FromWorker {
         /// Why, cut to [`MAX_TEXT`].
         why: String,
     },
+    /// The answer to [`ToWorker::Ping`].
+    Pong {
+        /// Which one is answered. One that was never asked is a breach of this protocol; an old one is ignored.
+        number: u64,
+        /// Whether there are connections. If not, it is not pinged again until [`Self::Busy`], or until one waits.
+        busy: bool,
+    },
+    /// There is a connection again, after a pong that said there was none.
+    Busy,
     /// The next seq to be given out passed a mark: reserve further numbers (see `Marks` in the supervisor).
     SeqMark(u64),
 }
@@ -149,9 +160,11 @@ pub fn allowed(role: Role, phase: Phase, frame: &FromWorker) -> bool {
         FromWorker::Hello { .. } => phase == Phase::Spawned,
         FromWorker::Ready => matches!(phase, Phase::Greeted | Phase::Draining),
         FromWorker::Panicked { .. } | FromWorker::Backtrace { .. } => true,
-        FromWorker::Request { .. } | FromWorker::NotReplayed { .. } | FromWorker::SeqMark(_) => {
-            role == Role::Api && matches!(phase, Phase::Active | Phase::Draining)
-        }
+        FromWorker::Request { .. }
+        | FromWorker::NotReplayed { .. }
+        | FromWorker::SeqMark(_)
+        | FromWorker::Pong { .. }
+        | FromWorker::Busy => role == Role::Api && matches!(phase, Phase::Active | Phase::Draining),
     }
 }
 

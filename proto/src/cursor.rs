@@ -24,6 +24,8 @@ const OWNER: usize = 2;
 const REFUSED: usize = 5;
 const REFUSED_TO: usize = 6;
 const REFUSED_WITH: usize = 7;
+/// What its owner has done where an event takes many steps.
+const STEPS: usize = 3;
 /// The park epoch ([`crate::bell`]), on a cache line of its own: the API loads it after every append.
 pub(crate) const EPOCH: usize = 8;
 /// Length and CRC of the last words; 0 when there are none. They are read after their writer's death, by when all its
@@ -100,6 +102,17 @@ pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
     page.store(HAND, (seq.0 << 2) | u64::from(doing as u8), Ordering::Relaxed);
 }
 
+/// Counts a step: a series that was loaded, migrated, or made ready for a commit.
+pub fn step(page: &impl WriteWords) {
+    page.store(STEPS, page.load(STEPS, Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+/// So many steps were counted. Not to be believed unchecked.
+#[must_use]
+pub fn steps(page: &impl ReadWords) -> u64 {
+    page.load(STEPS, Ordering::Relaxed)
+}
+
 /// Says up to where the ring was read before the event in hand. To be said before [`set_hand`], so that the two agree at every
 /// death with an event in hand.
 pub fn set_read(page: &impl WriteWords, position: Position) {
@@ -111,6 +124,7 @@ pub fn set_read(page: &impl WriteWords, position: Position) {
 pub fn take_over(page: &impl WriteWords, generation: Generation, committed: Seq) {
     clear_last_words(page);
     set_hand(page, Doing::Idle, committed);
+    page.store(STEPS, 0, Ordering::Relaxed);
     page.store(OWNER, generation.0, Ordering::Release);
 }
 

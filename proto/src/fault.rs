@@ -30,6 +30,8 @@ pub enum Ending {
     Code(i32),
     /// By the signal of this number.
     Signal(i32),
+    /// Not by itself: the supervisor finds it hanging.
+    Never,
 }
 
 /// How a worker of ours that carries this fault out ends.
@@ -40,11 +42,12 @@ pub const fn ending(kind: FaultKind) -> Ending {
         FaultKind::Exit => Ending::Code(FAULT_EXIT),
         FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => Ending::Signal(libc::SIGABRT),
         FaultKind::Segv => Ending::Signal(libc::SIGSEGV),
+        FaultKind::Hang | FaultKind::Freeze => Ending::Never,
         FaultKind::Kill => Ending::Signal(libc::SIGKILL),
     }
 }
 
-/// Dies in this way, at once.
+/// Dies in this way, at once; or does nothing any more, until somebody ends it.
 #[expect(clippy::panic, reason = "it is what was asked for")]
 pub fn carry_out(kind: FaultKind) -> ! {
     match kind {
@@ -53,6 +56,12 @@ pub fn carry_out(kind: FaultKind) -> ! {
         FaultKind::Segv => write_nowhere(),
         FaultKind::Exit => process::exit(FAULT_EXIT),
         FaultKind::Oom => exhaust_memory(),
+        FaultKind::Hang => hang(),
+        FaultKind::Freeze => {
+            // As for SIGKILL below. Whoever lets it go on finds it hanging.
+            let _ = kill_process(getpid(), Signal::STOP);
+            hang()
+        }
         FaultKind::StackOverflow => overflow_a_stack(),
         FaultKind::Kill => {
             // Cannot fail: a process may signal itself, and this signal cannot be blocked.
@@ -61,6 +70,12 @@ pub fn carry_out(kind: FaultKind) -> ! {
     }
     // Reached by none of them; a process that was to die must not go on.
     process::abort()
+}
+
+fn hang() -> ! {
+    loop {
+        thread::park();
+    }
 }
 
 /// A real invalid write: a SIGSEGV that is merely raised is swallowed once by std's handler of stack overflows.
@@ -122,7 +137,7 @@ mod tests {
             std::panic::set_hook(Box::new(|_| process::exit(EXIT_PANIC.into())));
             carry_out(kind.parse().unwrap());
         }
-        for &kind in FaultKind::ALL {
+        for &kind in FaultKind::ALL.iter().filter(|kind| !kind.is_lasting()) {
             let death = death(kind);
             let found = death.code().map(Ending::Code).or(death.signal().map(Ending::Signal));
             assert_eq!(found, Some(ending(kind)), "{kind}");

@@ -67,6 +67,10 @@ names! {
     Crashes = "crashes",
     /// The eventfd that wakes a parked analysis.
     Bell = "bell",
+    /// The supervisor's page.
+    Watch = "watch",
+    /// The eventfd that wakes a supervisor which waits for an event to be accepted.
+    Alarm = "alarm",
 }
 
 /// Why the inherited fds could not be taken.

@@ -1,7 +1,7 @@
 //! The link as each process holds it: the supervisor makes the memory, the API and the analysis open their parts.
 
 use crate::{
-    bell::Bell,
+    bell::{Bell, Waker},
     board::BoardReader,
     cursor::{self, CURSOR_WORDS, Hand, LastWords, Refused, Signalled},
     fds::{Bequest, FdError, FdName, Inherited},
@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The ledger and the status board, in bytes: two slots of nearly half of this each. 64 workers with their last
 /// crashes take up less than a quarter of a slot.
 const BOARD_BYTES: usize = 512 << 10;
+
+/// The supervisor's page, in words: room for the epoch.
+const WATCH_WORDS: usize = 512;
 
 /// Why a link could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,8 @@ pub struct Memory {
     ledger: Segment,
     board: Segment,
     bell: Bell,
+    watch: Segment,
+    alarm: Bell,
     // The supervisor's own views, read-only: for post-mortems and the snapshot.
     events_view: ReadOnly,
     producer_view: ReadOnly,
@@ -86,6 +91,21 @@ pub struct PostMortem {
     /// The bytes of the event in hand, or of the last one of the commit: none when there is no such record where the
     /// analysis says that it is.
     pub payload: Option<Vec<u8>>,
+}
+
+/// How far the analysis says that it is. Nothing here is beyond what was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whose words the next two are.
+    pub owner: Generation,
+    /// The event in hand, or the last one; 0 when it names one that was never accepted.
+    pub seq: Seq,
+    /// The steps that it counted: see [`cursor::step`].
+    pub steps: u64,
+    /// The last event that is in the state; likewise.
+    pub committed: Seq,
+    /// Whether events wait for it.
+    pub pending: bool,
 }
 
 impl Memory {
@@ -126,6 +146,8 @@ impl Memory {
             ledger: make(Kind::Ledger, BOARD_BYTES, true)?,
             board: make(Kind::Board, BOARD_BYTES, true)?,
             bell: Bell::create()?,
+            watch: make(Kind::Watch, WATCH_WORDS * WORD, true)?,
+            alarm: Bell::create()?,
             events,
             producer,
             keys,
@@ -146,6 +168,8 @@ impl Memory {
         bequest.add(FdName::State, self.state.read_only()?);
         bequest.add(FdName::Board, self.board.read_only()?);
         bequest.add(FdName::Bell, self.bell.try_clone()?);
+        bequest.add(FdName::Watch, self.watch.read_only()?);
+        bequest.add(FdName::Alarm, self.alarm.try_clone()?);
         Ok(())
     }
 
@@ -177,6 +201,22 @@ impl Memory {
     /// When the system refuses the mapping.
     pub fn board(&self) -> Result<ReadWrite, LinkError> {
         Ok(self.board.map()?)
+    }
+
+    /// The page on which the supervisor parks ([`crate::bell`]), for its one writer.
+    ///
+    /// # Errors
+    /// When the system refuses the mapping.
+    pub fn watch(&self) -> Result<ReadWrite, LinkError> {
+        Ok(self.watch.map()?)
+    }
+
+    /// What wakes a parked supervisor.
+    ///
+    /// # Errors
+    /// When there are no fds left.
+    pub fn alarm(&self) -> Result<Bell, LinkError> {
+        Ok(Bell::from(self.alarm.try_clone()?))
     }
 
     /// Rings the bell of the analysis: after every death, for the publisher may have died between publishing and ringing.
@@ -243,6 +283,22 @@ impl Memory {
         (found == seq).then_some(payload)
     }
 
+    /// How far the analysis is. Checked like a post-mortem.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        // The record first: what it counts was accepted before the tail was read.
+        let (record, tail) = (self.record().unwrap_or_default(), self.tail());
+        let page = &self.cursor_view;
+        let possible = |seq: Seq| if seq <= tail.last_seq() { seq } else { Seq(0) };
+        Progress {
+            owner: cursor::owner(page),
+            seq: possible(cursor::hand(page).seq),
+            steps: cursor::steps(page),
+            committed: possible(record.seq),
+            pending: record.analysed.checked_add(record.skipped) != Some(tail.accepted),
+        }
+    }
+
     /// The bytes of an event that was accepted and is not committed. None when it is not found there: the ring is searched
     /// from the last commit on, and nothing that stands in it is believed.
     #[must_use]
@@ -287,6 +343,8 @@ impl Memory {
 #[derive(Debug)]
 pub struct ApiLink {
     producer: Producer,
+    watch: Waker<ReadOnly>,
+    alarm: Bell,
     view: View<ReadOnly>,
     board: Mutex<BoardReader<ReadOnly, Status>>,
     plausible: Mutex<Record>,
@@ -324,6 +382,8 @@ impl ApiLink {
         let bell = Bell::from(fds.take(FdName::Bell)?);
         Ok(Self {
             producer: Producer::attach(events, page, keys, cursor, bell),
+            watch: Waker::new(ReadOnly::map(fds.take(FdName::Watch)?, Kind::Watch)?),
+            alarm: Bell::from(fds.take(FdName::Alarm)?),
             view: View::new(state),
             board: Mutex::new(BoardReader::new(board)),
             plausible: Mutex::default(),
@@ -340,18 +400,22 @@ impl ApiLink {
         let (events, page, keys) = (memory.events.map()?, memory.producer.map()?, memory.keys.map()?);
         Ok(Self {
             producer: Producer::attach(events, page, keys, cursor, bell),
+            watch: Waker::new(ReadOnly::map(&memory.watch, Kind::Watch)?),
+            alarm: Bell::from(memory.alarm.try_clone()?),
             view: View::new(ReadOnly::map(&memory.state, Kind::State)?),
             board: Mutex::new(BoardReader::new(ReadOnly::map(&memory.board, Kind::Board)?)),
             plausible: Mutex::default(),
         })
     }
 
-    /// Appends all of a batch or nothing, and wakes the analysis if it sleeps.
+    /// Appends all of a batch or nothing, and wakes the analysis, and the supervisor, if they sleep.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&self, batch: &mut Batch) -> Result<Appended, AppendError> {
-        self.producer.append(batch, || self.view.record().position)
+        let appended = self.producer.append(batch, || self.view.record().position)?;
+        self.watch.wake_too(&self.alarm);
+        Ok(appended)
     }
 
     /// As [`Self::append`], unless the request was carried out before.
@@ -359,7 +423,11 @@ impl ApiLink {
     /// # Errors
     /// See [`AppendError`].
     pub fn append_keyed(&self, batch: &mut Batch, request: KeyedRequest) -> Result<Outcome, AppendError> {
-        self.producer.append_keyed(batch, request, || self.view.record().position)
+        let outcome = self.producer.append_keyed(batch, request, || self.view.record().position)?;
+        if matches!(outcome, Outcome::Appended(_)) {
+            self.watch.wake_too(&self.alarm);
+        }
+        Ok(outcome)
     }
 
     /// What came of this request when it was carried out before. None when it was not, or is forgotten.

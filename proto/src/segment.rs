@@ -67,6 +67,8 @@ kinds! {
     Board = 6 "board",
     /// The log of keyed requests.
     Keys = 7 "keys",
+    /// The supervisor's page: whether it sleeps.
+    Watch = 8 "watch",
 }
 
 /// Why a segment could not be made or mapped.

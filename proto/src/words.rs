@@ -140,10 +140,22 @@ vocabulary! {
         Exit = "exit",
         /// Memory that is refused.
         Oom = "oom",
+        /// Does nothing any more.
+        Hang = "hang",
+        /// SIGSTOP.
+        Freeze = "freeze",
         /// Recursion without an end.
         StackOverflow = "stack-overflow",
         /// SIGKILL.
         Kill = "kill",
+    }
+}
+
+impl FaultKind {
+    /// Whether it ends nothing by itself: the supervisor finds the process hanging, and ends it.
+    #[must_use]
+    pub const fn is_lasting(self) -> bool {
+        matches!(self, Self::Hang | Self::Freeze)
     }
 }
 

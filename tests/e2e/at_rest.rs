@@ -8,17 +8,24 @@ use std::time::Duration;
 
 /// How long nothing must happen.
 const REST: Duration = Duration::from_secs(10);
+/// The supervisor looks at those that have work often enough for a pause of half a second to be rest.
+const WATCHFUL: &str = "[api]\nhang_timeout = \"400ms\"\n[analytics]\nhang_timeout = \"400ms\"\n";
+
 /// The most memory that the supervisor may have in use, in KiB.
 const MOST_RESIDENT: u64 = 8 << 10;
 
 #[test]
 fn at_rest_nobody_wakes_up_and_the_supervisor_is_small() {
-    let bulkhead = Home::new("").start();
-    let client = bulkhead.client();
-    assert!(client.post_events(r#"{"series":"s","value":1}"#).is_ok_and(|answer| answer.is_success()));
-    let _ = bulkhead.settled();
-    drop(client);
-    // What is still to be done after the start (threads that go to sleep, the last lines) is over when nobody runs any
+    let bulkhead = Home::new(WATCHFUL).start();
+    for _ in 0..10 {
+        let client = bulkhead.client();
+        for _ in 0..20 {
+            let answer = client.post_events(r#"{"series":"s","value":1}"#);
+            assert!(answer.is_ok_and(|answer| answer.is_success()));
+        }
+        let _ = bulkhead.settled();
+    }
+    // What is still to be done after the start and the traffic (the last looks of the supervisor at its workers, threads that go to sleep, the last lines) is over when nobody runs any
     // more for a moment.
     let workers = [bulkhead.pid(), bulkhead.pid_of("api"), bulkhead.pid_of("analytics")];
     let mut before = workers.map(switches);

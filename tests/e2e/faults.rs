@@ -1,6 +1,6 @@
 //! Induced deaths, by the three ways in, and refused unless enabled.
 
-use crate::FAULTS;
+use crate::{FAULTS, HANGS};
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{Bulkhead, Home, faults::cause_and_word, log::Line};
 
@@ -15,7 +15,7 @@ fn death_and_return(bulkhead: &Bulkhead, worker: &str, induce: impl FnOnce()) ->
 
 #[test]
 fn every_fault_by_command_ends_the_worker_that_was_named_and_it_comes_back() {
-    let bulkhead = Home::new(FAULTS).start();
+    let bulkhead = Home::new(HANGS).start();
     for worker in ["analytics", "api"] {
         for kind in FaultKind::ALL {
             let died = death_and_return(&bulkhead, worker, || {
@@ -30,7 +30,7 @@ fn every_fault_by_command_ends_the_worker_that_was_named_and_it_comes_back() {
 
 #[test]
 fn every_fault_by_http_ends_the_analysis_and_it_comes_back() {
-    let bulkhead = Home::new(FAULTS).start();
+    let bulkhead = Home::new(HANGS).start();
     let client = bulkhead.client();
     for kind in FaultKind::ALL {
         let died = death_and_return(&bulkhead, "analytics", || {
@@ -49,7 +49,7 @@ fn every_fault_by_http_ends_the_analysis_and_it_comes_back() {
 #[test]
 fn every_fault_by_event_ends_the_analysis_which_is_explained_with_the_event() {
     for kind in FaultKind::ALL {
-        let bulkhead = Home::new(FAULTS).start();
+        let bulkhead = Home::new(HANGS).start();
         let mut story = bulkhead.log().from_now();
         let body = format!(r#"{{"series":"__fault.{kind}","value":1}}"#);
         let answer = bulkhead.client().post_events(&body).unwrap();

@@ -98,7 +98,8 @@ fn workers_that_never_become_ready_are_ended_and_said_to_have_been_silent() {
 
 #[test]
 fn a_worker_that_closes_all_its_pipes_is_left_alone_and_wakes_nobody() {
-    let bulkhead = service("analytics", "closes-all-pipes-at-work", "stop_timeout = \"50ms\"\n");
+    let bulkhead =
+        service("analytics", "closes-all-pipes-at-work", "stop_timeout = \"50ms\"\nhang_timeout = \"1h\"\n");
     bulkhead.log().from_start().wait_for_worker("worker_activated", "analytics");
     let pid = bulkhead.pid_of("analytics");
     eventually(bulkhead.log(), "its pipes to be closed", || {

@@ -14,6 +14,7 @@ mod example;
 mod faults;
 mod flights;
 mod golden;
+mod hanging;
 mod hostile;
 mod isolation;
 mod keys;
@@ -34,3 +35,7 @@ mod token;
 
 /// A configuration for tests that induce faults.
 const FAULTS: &str = "[faults]\nenabled = true\n";
+
+/// Likewise, for those that let workers hang.
+const HANGS: &str =
+    "[faults]\nenabled = true\n[api]\nhang_timeout = \"300ms\"\n[analytics]\nhang_timeout = \"300ms\"\n";

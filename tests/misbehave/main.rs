@@ -8,6 +8,7 @@
 )]
 
 mod flood;
+mod hang;
 mod loud;
 mod scribble;
 
@@ -28,10 +29,20 @@ fn main() -> ExitCode {
     if way == "dies-loudly" {
         return loud::die_loudly();
     }
+    if way == "applies-slowly" {
+        return bulkhead_worker_analytics::run(hang::Slow);
+    }
     let mut fds = Inherited::from_env().unwrap();
     let supervisor = Supervisor::take(&mut fds);
     match way.as_str() {
         "says-nothing" => {}
+        "is-deaf" => {
+            let _open = supervisor.wait_for_activation();
+            for_ever()
+        }
+        "spins" | "deadlocks" | "freezes" | "drips" | "runs-backwards" | "stays-parked" => {
+            hang::for_ever(&way, supervisor.wait_for_activation(), &mut fds)
+        }
         "says-hello-and-no-more" => supervisor.say(&hello(PROTOCOL)),
         "speaks-another-version" => supervisor.say(&hello(PROTOCOL + 1)),
         "is-ready-before-its-hello" => supervisor.say(&FromWorker::Ready),
@@ -46,7 +57,7 @@ fn main() -> ExitCode {
         "scribbles-and-dies" => scribble::and_die(supervisor.wait_for_activation(), fds),
         other => panic!("no such way to misbehave: {other:?}"),
     }
-    for_ever();
+    for_ever()
 }
 
 /// Stays until it is killed.

@@ -11,6 +11,7 @@ pub const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
         FaultKind::Oom => ("oom", "64MiB more were refused: memory_limit is 1GiB"),
         FaultKind::Segv => ("signal", "SIGSEGV"),
         FaultKind::Exit => ("exit", "3"),
+        FaultKind::Hang | FaultKind::Freeze => ("hang", "no progress"),
         FaultKind::Kill => ("signal", "SIGKILL"),
     }
 }

@@ -23,6 +23,7 @@ use bulkhead_proto::{
     table::{Checkpoint, Record, Writer},
     words::{FAULT_PREFIX, FaultKind},
 };
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     io,
     sync::Arc,
@@ -115,7 +116,7 @@ impl<A: Analysis> Engine<A> {
         cursor::take_over(&memory.cursor, settings.generation, record.seq);
         let mut series = Series::new(&table, settings.max_series);
         if Stamp(record.version) != Stamp::own::<A>() {
-            series.migrate(&analysis, &table);
+            series.migrate(&analysis, &table, || cursor::step(&memory.cursor));
         }
         tracing::info!(
             commit = record.commit.0,
@@ -156,7 +157,7 @@ impl<A: Analysis> Engine<A> {
             return Ok(false);
         }
         let now = Instant::now();
-        self.pace.looks(now);
+        self.pace.looks(now, coarse());
         let unreleased = self.done.1.0 - self.table.record().position.0;
         if self.pace.wait(now).is_zero() || unreleased >= self.capacity / RELEASE_SHARE {
             self.commit()?;
@@ -172,7 +173,7 @@ impl<A: Analysis> Engine<A> {
             } else {
                 self.apply(seq)?;
             }
-            if self.pace.counts() {
+            if self.pace.counts(coarse) {
                 return Ok(true);
             }
         }
@@ -219,6 +220,7 @@ impl<A: Analysis> Engine<A> {
             None => {
                 cursor::set_hand(&self.cursor, Doing::Load, seq);
                 let place = self.series.open(&self.analysis, &mut self.table, event.series)?;
+                cursor::step(&self.cursor);
                 cursor::set_hand(&self.cursor, Doing::Apply, seq);
                 place
             }
@@ -256,7 +258,7 @@ impl<A: Analysis> Engine<A> {
         let start = Instant::now();
         let ((seq, position), record) = (self.done, *self.table.record());
         cursor::set_hand(&self.cursor, Doing::Commit, seq);
-        self.series.stage(&self.analysis, &mut self.table)?;
+        self.series.stage(&self.analysis, &mut self.table, || cursor::step(&self.cursor))?;
         self.table.commit(Checkpoint {
             generation: self.generation,
             seq,
@@ -282,6 +284,12 @@ pub(crate) fn check_version<A: Analysis>(record: &Record) -> Result<(), Foreign>
 
 fn fault_of(series: &str) -> Option<FaultKind> {
     series.strip_prefix(FAULT_PREFIX)?.parse().ok()
+}
+
+/// The kernel's clock of its own ticks: a few milliseconds coarse, and several times as quick to read as the exact one.
+fn coarse() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 fn unix_ms() -> u64 {

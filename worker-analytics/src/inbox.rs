@@ -96,8 +96,9 @@ impl Inbox {
             Received::Frame(ToWorker::Activate(care)) => Wake::Activate(care),
             Received::Frame(ToWorker::Drain) | Received::Closed => Wake::Drain,
             Received::Frame(ToWorker::Fault(kind)) => Wake::Fault(kind),
-            // We never ask for anything, and append nothing.
-            Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_)) | Received::Empty => Wake::Work,
+            // We never ask for anything, append nothing, and show by our work that we live.
+            Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_) | ToWorker::Ping(_))
+            | Received::Empty => Wake::Work,
         })
     }
 }

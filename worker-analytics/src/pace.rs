@@ -8,9 +8,16 @@ const CHEAP: u32 = 24;
 /// …unless what is shown would become older than this. 100 ms is what a person notices; the rest is for the commit itself.
 const FRESH: Duration = Duration::from_millis(80);
 
-/// The events that may pass between two looks at the clock, which takes as long as a quick `apply` does. Few enough that an
-/// analysis which suddenly takes 100 ms an event is not deaf for longer than it may take to drain.
+/// The events that may pass between two looks at the clock, which takes as long as a quick `apply` does.
 const MOST_EVENTS: u32 = 16;
+
+/// Every other event there is a glance at the kernel's coarse clock, which costs next to nothing: events that are suddenly
+/// slow are noticed behind the second. So however slow they are, short of a hang, commits come as often as the supervisor
+/// asks for: twice `hang_timeout` apart at most, and a second.
+const GLANCE: u32 = 2;
+
+/// By that clock, time for a look: longer than one of its ticks on any kernel.
+const LATE: Duration = Duration::from_millis(20);
 
 /// When that many events took longer than this, the clock is looked at more often.
 const SLOW: Duration = Duration::from_millis(1);
@@ -20,6 +27,8 @@ const SLOW: Duration = Duration::from_millis(1);
 pub(crate) struct Pace {
     due: Instant,
     looked: Instant,
+    /// The coarse clock at the last look.
+    glanced: Duration,
     stride: u32,
     left: u32,
 }
@@ -27,7 +36,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// The first commit is due at once: a successor shows as soon as possible that it moves on.
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { due: now, looked: now, stride: 1, left: 1 }
+        Self { due: now, looked: now, glanced: Duration::ZERO, stride: 1, left: 1 }
     }
 
     /// How long until a commit is due; zero when it is.
@@ -36,13 +45,14 @@ impl Pace {
     }
 
     /// To be called after each event: true when it is time to look at the clock, and around.
-    pub(crate) const fn counts(&mut self) -> bool {
+    pub(crate) fn counts(&mut self, coarse: impl FnOnce() -> Duration) -> bool {
         self.left = self.left.saturating_sub(1);
-        self.left == 0
+        self.left == 0 || self.left.is_multiple_of(GLANCE) && coarse().saturating_sub(self.glanced) > LATE
     }
 
-    /// Says what the clock shows. The stride to the next look follows the speed of the events.
-    pub(crate) fn looks(&mut self, now: Instant) {
+    /// Says what the clocks show. The stride to the next look follows the speed of the events.
+    pub(crate) fn looks(&mut self, now: Instant, coarse: Duration) {
+        self.glanced = coarse;
         let slow = now.saturating_duration_since(self.looked) > SLOW;
         self.stride = if slow { (self.stride / 2).max(1) } else { (self.stride * 2).min(MOST_EVENTS) };
         (self.left, self.looked) = (self.stride, now);
@@ -78,17 +88,25 @@ mod tests {
 
     #[test]
     fn the_clock_is_looked_at_seldom_when_events_are_quick_and_after_each_one_when_they_are_slow() {
-        let mut now = Instant::now();
+        let zero = Instant::now();
+        let mut now = zero;
         let mut pace = Pace::new(now);
         let mut events_until_a_look = |pace: &mut Pace, cost| {
-            let events = (1..).find(|_| pace.counts()).unwrap();
-            now += cost * events;
-            pace.looks(now);
-            events
+            let mut events = 0;
+            loop {
+                (events, now) = (events + 1, now + cost);
+                if pace.counts(|| now - zero) {
+                    pace.looks(now, now - zero);
+                    return events;
+                }
+            }
         };
         let quick = [0; 10].map(|_| events_until_a_look(&mut pace, Duration::from_nanos(100)));
         assert_eq!(quick, [1, 2, 4, 8, 16, 16, 16, 16, 16, 16]);
         let slow = [0; 6].map(|_| events_until_a_look(&mut pace, Duration::from_millis(2)));
-        assert_eq!(slow, [16, 8, 4, 2, 1, 1]);
+        assert_eq!(slow, [12, 8, 4, 2, 1, 1]);
+        let quick = [0; 5].map(|_| events_until_a_look(&mut pace, Duration::from_nanos(100)));
+        assert_eq!(quick, [1, 2, 4, 8, 16]);
+        assert_eq!(events_until_a_look(&mut pace, Duration::from_secs(4)), 2);
     }
 }

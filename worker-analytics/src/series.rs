@@ -149,22 +149,25 @@ impl<A: Analysis> Series<A> {
     }
 
     /// Brings every series of another version to this one, so that the table is of one version after the next commit.
-    pub(crate) fn migrate(&mut self, analysis: &A, table: &Writer<impl TableMemory>) {
+    /// `done` is told of each.
+    pub(crate) fn migrate(&mut self, analysis: &A, table: &Writer<impl TableMemory>, done: impl Fn()) {
         for slot in (0..table.record().slots).map(Slot) {
             let Some(body) = table.load(slot) else { continue };
             let key = body.key().to_owned();
             if Stamp(body.version) != Stamp::own::<A>() && self.find(&key).is_none() {
                 let place = self.load(analysis, table, &key, slot, Some(body));
                 self.change(place);
+                done();
             }
         }
     }
 
-    /// Stages what changed for the next commit.
+    /// Stages what changed for the next commit. `done` is told of each series.
     pub(crate) fn stage(
         &mut self,
         analysis: &A,
         table: &mut Writer<impl TableMemory>,
+        done: impl Fn(),
     ) -> Result<(), SeriesError> {
         for place in self.dirty.drain(..) {
             let entry = &mut self.entries[place.0];
@@ -175,6 +178,7 @@ impl<A: Analysis> Series<A> {
             };
             let state = &self.encoded[..length];
             table.stage(entry.slot, Stamp::own::<A>().0, &entry.key, state, &self.rendered)?;
+            done();
         }
         Ok(())
     }

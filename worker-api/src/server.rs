@@ -14,7 +14,9 @@ mod places;
 mod pulse;
 
 use crate::{front::Front, limits::Limits, listener::Listener};
+use bulkhead_proto::{control::FromWorker, pipe::Sender};
 use door::Door;
+use places::Places;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -40,6 +42,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Server {
     front: Arc<Front>,
+    places: Arc<Places>,
     /// Every connection, and the door, holds a receiver: when there are none left, all is over.
     phase: watch::Sender<Phase>,
     accepting: JoinHandle<()>,
@@ -51,7 +54,14 @@ impl Server {
         let front = Arc::new(front);
         let (phase, watched) = watch::channel(Phase::Serving);
         let door = Door::new(listener, Arc::clone(&front), limits, watched);
-        Self { front, phase, accepting: tokio::spawn(door.run()) }
+        let places = Arc::clone(&door.places);
+        Self { front, places, phase, accepting: tokio::spawn(door.run()) }
+    }
+
+    /// Answers a ping of the supervisor on the threads that answer requests: if these are stuck, it is not answered.
+    pub(crate) fn pong(&self, number: u64, out: Arc<Sender<FromWorker>>) {
+        let places = Arc::clone(&self.places);
+        drop(tokio::spawn(async move { places.pong(number, out) }));
     }
 
     /// Resolves if accepting ends, which it does only by a panic.

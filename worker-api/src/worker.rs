@@ -151,6 +151,11 @@ impl Worker {
                     let start = |(listener, front)| Server::start(listener, front, limits);
                     server = ready.take().map(start).or(server);
                 }
+                Wake::Frame(ToWorker::Ping(number)) => {
+                    if let Some(server) = &server {
+                        server.pong(number, Arc::clone(&out));
+                    }
+                }
                 Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
                 Wake::Frame(ToWorker::Replay(seq)) => {
                     drop(tokio::spawn(bulkhead.clone().replay_for_the_operator(seq)));
@@ -205,7 +210,11 @@ async fn pass_answers_on(inbox: &mut Inbox, desk: &Desk) {
         match inbox.next().await {
             Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
             Wake::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
-            Wake::Frame(ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Drain) | Wake::Terminate => {}
+            // Who leaves is not watched: it has its time.
+            Wake::Frame(
+                ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Ping(_) | ToWorker::Drain,
+            )
+            | Wake::Terminate => {}
             Wake::Closed(_) => pending().await,
         }
     }

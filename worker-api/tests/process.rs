@@ -180,7 +180,7 @@ fn it_leaves_at_once_when_it_was_never_activated() {
 
 #[test]
 fn it_dies_as_it_is_told_to() {
-    for &kind in FaultKind::ALL {
+    for &kind in FaultKind::ALL.iter().filter(|kind| !kind.is_lasting()) {
         let mut worker = Worker::start();
         worker.say(&ToWorker::Fault(kind));
         let (status, log) = worker.end();

@@ -80,7 +80,9 @@ fn no_supervisor_can_be_reached() {
 
 #[test]
 fn an_unknown_worker() {
-    let spec = |name: &str, role| Spec { name: name.into(), role, stop_timeout: Duration::from_secs(10) };
+    let patience = Duration::from_secs(10);
+    let spec =
+        |name: &str, role| Spec { name: name.into(), role, stop_timeout: patience, hang_timeout: patience };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics), spec("host", Role::Plain)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
     let now = Now { mono: Millis(0), unix_ms: 0 };

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::step::Policy;
 use bulkhead_proto::{settings::Limits, words::Role};
-use std::{collections::BTreeMap, fmt::Display, sync::Arc};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 /// What the service and each of its workers go by.
 #[derive(Clone, Debug)]
@@ -135,6 +135,8 @@ fn service(now: &Plan, file: &Plan) -> Vec<Change> {
         later("analytics.max_series", now.max_series, max_series),
         later("link.capacity", show_size(now.capacity), show_size(*capacity)),
         live("analytics.max_attempts", policy.max_attempts, max_attempts),
+        patience(now, file, "api"),
+        patience(now, file, "analytics"),
         live("log.format", now.log.format, log.format),
         live("log.level", now.log.level, log.level),
         live("restart.initial", show_duration(policy.initial), show_duration(*initial)),
@@ -158,9 +160,16 @@ fn live(key: &str, from: impl Display, to: impl Display) -> Option<Change> {
     (from != to).then(|| Change::Setting(Setting::Live { key: key.to_owned(), from, to }))
 }
 
+/// How long one may hang is no matter of its process.
+fn patience(now: &Plan, file: &Plan, name: &str) -> Option<Change> {
+    let timeout = |plan: &Plan| plan.worker(name).map_or(Duration::ZERO, |worker| worker.hang_timeout);
+    live(&format!("{name}.hang_timeout"), show_duration(timeout(now)), show_duration(timeout(file)))
+}
+
 /// A worker is replaced when anything has changed that its process was started with.
 fn of_worker((plan, worker): (&Plan, &WorkerPlan), (file, new): (&Plan, &WorkerPlan)) -> Option<Change> {
-    let WorkerPlan { name, role, command, env, pass_env, cwd, stop_timeout, memory_limit } = new;
+    let WorkerPlan { name, role, command, env, pass_env, cwd, stop_timeout, memory_limit, hang_timeout: _ } =
+        new;
     let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &file.limits;
     let (ours, api) = (*role != Role::Plain, *role == Role::Api);
     let slower = worker.stop_timeout != *stop_timeout;
@@ -267,6 +276,11 @@ mod tests {
             changes(TWO, &format!("faults.enabled = true\n{TWO}")),
             [live, replaced("api", &keys), replaced("analytics", &keys)]
         );
+    }
+
+    #[test]
+    fn how_long_one_may_hang_needs_no_other_process() {
+        assert_eq!(changes("", "api.hang_timeout = \"1s\""), [now("api.hang_timeout", "10s", "1s")]);
     }
 
     #[test]

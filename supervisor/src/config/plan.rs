@@ -167,6 +167,8 @@ pub struct WorkerPlan {
     pub stop_timeout: Duration,
     /// How much private memory it may take, in bytes (`RLIMIT_DATA` in getrlimit(2)); none stands for no limit.
     pub memory_limit: Option<u64>,
+    /// So long without progress while there is work is a hang; plain workers are not watched.
+    pub hang_timeout: Duration,
 }
 
 /// What the analysis may take, unless configured: far more than the built-in one ever needs, and less than would bring a
@@ -176,6 +178,12 @@ pub const ANALYTICS_MEMORY: u64 = 1 << 30;
 /// How long a worker may take to leave when asked to, unless configured: longer than any healthy drain, shorter than the
 /// 90 s after which service managers kill the whole service.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an event may take, unless configured.
+const HANG_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the API may take to answer the supervisor, unless configured: requests share its threads.
+const API_HANG_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl WorkerPlan {
     /// A worker of that name and role with this command, and defaults.
@@ -190,6 +198,7 @@ impl WorkerPlan {
             cwd: None,
             stop_timeout: STOP_TIMEOUT,
             memory_limit: (role == Role::Analytics).then_some(ANALYTICS_MEMORY),
+            hang_timeout: if role == Role::Api { API_HANG_TIMEOUT } else { HANG_TIMEOUT },
         }
     }
 }

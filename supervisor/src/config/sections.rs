@@ -180,7 +180,7 @@ fn analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerPlan) {
     let max_series = analytics.number("max_series", 1..MAX_SERIES + 1).unwrap_or(4096);
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.number("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
-    for key in ["standby", "instances", "hang_timeout"] {
+    for key in ["standby", "instances"] {
         analytics.later(key);
     }
     let worker = worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));

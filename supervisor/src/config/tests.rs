@@ -171,7 +171,6 @@ fn what_is_not_in_this_version_says_so() {
     for text in [
         "analytics.standby = true",
         "analytics.instances = 2",
-        "analytics.hang_timeout = \"5s\"",
         "link.transport = \"socket\"",
         "link.durability = \"disk\"",
         "[history]\nkeep = 3",

@@ -18,6 +18,9 @@ const MIN_MEMORY: u64 = 16 << 20;
 
 /// More memory than machines have.
 const MAX_MEMORY: u64 = 1 << 44;
+/// Less would condemn who merely had a page to wait for; and a person wants to hear of a hang within the hour.
+const MIN_HANG: Duration = Duration::from_millis(100);
+const MAX_HANG: Duration = Duration::from_secs(3600);
 
 /// Names that commands and logs use for something else.
 const TAKEN: [&str; 3] = ["api", "analytics", "supervisor"];
@@ -71,6 +74,11 @@ pub(super) fn worker(section: &mut Section<'_>, name: &str, role: Role, default:
     variables(section, &worker);
     worker.cwd = section.text("cwd", path);
     worker.memory_limit = section.size("memory_limit", MIN_MEMORY, MAX_MEMORY).or(worker.memory_limit);
+    if role != Role::Plain
+        && let Some(timeout) = section.duration("hang_timeout", MIN_HANG, MAX_HANG)
+    {
+        worker.hang_timeout = timeout;
+    }
     if let Some(timeout) = section.duration("stop_timeout", Duration::ZERO, MAX_DELAY) {
         worker.stop_timeout = timeout;
     }

@@ -68,6 +68,9 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::WorkerSignalled { who, signal, why } => {
             (Level::WARN, about(who), format!("sent {signal}: {why}"))
         }
+        LogRecord::WorkerExamined { who, threads } => {
+            (Level::WARN, about(who), format!("hangs; its threads: {threads}"))
+        }
         LogRecord::WorkerGivenUp(who) => {
             (Level::ERROR, about(who), "SIGKILL did not end it; nobody waits for it any more".into())
         }

@@ -9,13 +9,17 @@ use crate::{
     crashes::Remains,
     log::lifecycle,
     state_dir::Numbers,
-    step::{self, Action, Charge, ClientId, Event, Panic, PostMortem, Refusal, Worker, step},
+    step::{
+        self, Action, Charge, ClientId, Event, LogRecord, Look, Mark, Panic, PostMortem, Refusal, Worker,
+        step,
+    },
     told::told,
 };
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
     cursor::Doing,
     ids::Generation,
+    link::Progress,
     pipe::Sent,
     snapshot::Summary,
 };
@@ -79,6 +83,13 @@ impl Shell {
                     tracing::error!(generation = generation.0, "it cannot be sent a signal: {error}");
                 }
             }
+            Action::Look { generation } => return self.look(generation),
+            Action::Examine(who) => {
+                if let Some(child) = self.children.get(who.generation) {
+                    let threads = child.examine();
+                    lifecycle::write(&LogRecord::WorkerExamined { who, threads });
+                }
+            }
             Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
             Action::ReserveSeqs { next } => {
                 self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
@@ -110,6 +121,15 @@ impl Shell {
             }
             Err(error) => Event::SpawnFailed { generation, error: error.text, config: error.config },
         }
+    }
+
+    /// A process that is gone meanwhile has nothing to show.
+    fn look(&mut self, generation: Generation) -> Option<Event> {
+        let had = self.children.get(generation)?.had();
+        let Progress { owner, seq, steps, committed, pending } = self.memory.progress();
+        let look =
+            Look { had, pending, took_over: owner == generation, mark: Mark { seq, steps, committed } };
+        Some(Event::Looked { generation, look })
     }
 
     fn send(&mut self, generation: Generation, frame: ToWorker) -> Option<Event> {

@@ -3,6 +3,7 @@
 use super::{
     output::LogPipe,
     tail::Tail,
+    threads::{self, Sample},
     watch::{drained, watch},
 };
 use crate::{
@@ -26,6 +27,7 @@ use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::io::unix::AsyncFd;
 
@@ -50,6 +52,10 @@ pub(super) struct Child {
     program: Option<File>,
     /// Where it panicked.
     backtrace: Vec<u64>,
+    /// When it was last looked at.
+    seen: Option<Sample>,
+    /// What its threads were doing when it was found hanging.
+    living: Vec<String>,
 }
 
 /// What a process has to tell.
@@ -124,8 +130,18 @@ impl Child {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         // Without it, a backtrace has no names.
         let program = File::open(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
-        let (tail, backtrace) = (Tail::default(), Vec::new());
-        Ok(Self { pid, pidfd: watch(pidfd)?, control, output, memory_limit, tail, program, backtrace })
+        Ok(Self {
+            pid,
+            pidfd: watch(pidfd)?,
+            control,
+            output,
+            memory_limit,
+            tail: Tail::default(),
+            program,
+            backtrace: Vec::new(),
+            seen: None,
+            living: Vec::new(),
+        })
     }
 
     /// Its pid.
@@ -171,12 +187,34 @@ impl Child {
         self.control.to = None;
     }
 
+    /// How long it could have worked since this was last asked; nothing at first.
+    pub(super) fn had(&mut self) -> Duration {
+        let now = threads::sample(self.pid);
+        let had = self.seen.as_ref().map(|before| now.had_since(before));
+        self.seen = Some(now);
+        had.unwrap_or_default()
+    }
+
+    /// Notes what its threads are doing, and says it.
+    pub(super) fn examine(&mut self) -> String {
+        self.living = threads::describe(self.pid);
+        self.living.join("; ")
+    }
+
     /// Sends it a signal. Never reaches another process: it is not reaped before it is buried.
     pub(super) fn signal(&self, signal: Signal, group: bool) -> Result<(), Errno> {
-        let signal = match signal {
-            Signal::Term => rustix::process::Signal::TERM,
-            Signal::Kill => rustix::process::Signal::KILL,
-        };
+        match signal {
+            Signal::Stop => self.deliver(rustix::process::Signal::STOP, group),
+            Signal::Abort => {
+                self.deliver(rustix::process::Signal::ABORT, group)?;
+                self.deliver(rustix::process::Signal::CONT, group)
+            }
+            Signal::Term => self.deliver(rustix::process::Signal::TERM, group),
+            Signal::Kill => self.deliver(rustix::process::Signal::KILL, group),
+        }
+    }
+
+    fn deliver(&self, signal: rustix::process::Signal, group: bool) -> Result<(), Errno> {
         if group {
             // The leader's pid is the group's number, which lives at least until the leader is reaped.
             match kill_process_group(self.pid, signal) {

@@ -7,6 +7,7 @@ mod child;
 mod children;
 mod clock;
 mod crashes;
+mod doze;
 mod errand;
 mod memory;
 mod oom;
@@ -19,6 +20,7 @@ mod set_aside;
 mod signals;
 mod spawn;
 mod tail;
+mod threads;
 mod token;
 mod watch;
 
@@ -44,6 +46,7 @@ use bulkhead_proto::{
 };
 use child::Stir;
 use children::Children;
+use doze::Doze;
 use errand::Errand;
 use oom::OomKills;
 use orphans::Strangers;
@@ -53,7 +56,7 @@ use signals::{Signalled, Signals};
 use spawn::Spawner;
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -122,6 +125,7 @@ struct Shell {
     log: Log,
     state: State,
     memory: Arc<Memory>,
+    doze: Doze,
     ledger: BoardWriter<ReadWrite>,
     board: BoardWriter<ReadWrite>,
     state_dir: StateDir,
@@ -160,6 +164,7 @@ enum Wake {
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
+    Rung(Event),
     Deadline,
     Watchdog,
 }
@@ -235,6 +240,7 @@ impl Shell {
             reload: None,
             reload_again: None,
             log,
+            doze: Doze::new(&memory)?,
             memory: Arc::new(memory),
             state_dir,
             server,
@@ -254,6 +260,10 @@ impl Shell {
                 }
                 return code;
             }
+            while let Some(event) = self.doze.settle(&self.state, &self.memory, self.spawner.listener.as_fd())
+            {
+                self.take(event);
+            }
             let deadline = next_deadline(&self.state);
             let wake = tokio::select! {
                 (generation, stir) = self.children.stir() => Wake::Child(generation, stir),
@@ -261,6 +271,7 @@ impl Shell {
                 signal = signals.next() => Wake::Signal(signal),
                 (settled, saved) = resume::saved(&mut self.saving) => Wake::Saved(settled, saved),
                 event = Errand::end(&mut self.setting_aside) => Wake::SetAside(event),
+                event = self.doze.rung() => Wake::Rung(event),
                 () = clock::passed(deadline) => Wake::Deadline,
                 () = self.notifier.watchdog_due() => Wake::Watchdog,
             };
@@ -287,7 +298,7 @@ impl Shell {
             Wake::Signal(Signalled::Reload(origin)) => self.reload(origin, None),
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
             Wake::Saved(settled, saved) => self.saved(settled, saved),
-            Wake::SetAside(event) => self.take(event),
+            Wake::SetAside(event) | Wake::Rung(event) => self.take(event),
             Wake::Deadline => self.take(Event::Tick),
             Wake::Watchdog => self.prove_life(),
         }
@@ -342,5 +353,6 @@ fn specs(plan: &Plan) -> Vec<Spec> {
 }
 
 fn spec(worker: &WorkerPlan) -> Spec {
-    Spec { name: worker.name.clone(), role: worker.role, stop_timeout: worker.stop_timeout }
+    let WorkerPlan { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
+    Spec { name: name.clone(), role, stop_timeout, hang_timeout }
 }

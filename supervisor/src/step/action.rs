@@ -1,6 +1,11 @@
 //! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
 
-use super::{event::ClientId, facts::Facts, log::LogRecord, suspects::Charge};
+use super::{
+    event::ClientId,
+    facts::Facts,
+    log::{LogRecord, Who},
+    suspects::Charge,
+};
 use bulkhead_proto::{
     control::{Outcome, ToWorker},
     ids::{Generation, Seq},
@@ -37,6 +42,13 @@ pub enum Action {
         /// To its whole process group.
         group: bool,
     },
+    /// Look at a process at work. Answered by `Looked`.
+    Look {
+        /// Which one.
+        generation: Generation,
+    },
+    /// Note what its threads are doing, while it still lives: it is about to be ended for a hang.
+    Examine(Who),
     /// Answer a command.
     Answer {
         /// To whom; it may be gone.
@@ -92,6 +104,10 @@ pub enum Action {
 /// The signals that the supervisor sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGSTOP: a fault, never a step of a stop.
+    Stop,
+    /// SIGABRT, and SIGCONT behind it, so that one that is stopped gets it.
+    Abort,
     /// SIGTERM.
     Term,
     /// SIGKILL.

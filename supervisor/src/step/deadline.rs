@@ -1,9 +1,9 @@
 //! Everything that happens because time has passed: in one place, so that what is waited for is also done.
 
 use super::{
-    Course, Is, Millis, State, Turn,
+    Course, Is, Millis, Process, State, Turn,
     mutant::{self, Mutant},
-    tally::proof,
+    policy::HEALTHY_AFTER,
     turn::{At, Lane},
 };
 
@@ -51,29 +51,45 @@ impl Turn<'_> {
         match self.state.is(at) {
             Some(Is::Starting { .. }) => self.start_timed_out(at),
             Some(Is::Stopping { .. }) => self.escalate(at),
-            Some(Is::Running { .. }) => self.recovered(at.id),
+            Some(Is::Running { .. }) => self.ripened(at),
             Some(Is::Stopped | Is::Standby { .. } | Is::Backoff { .. } | Is::Parked { .. }) | None => {}
         }
     }
 }
 
 impl State {
+    /// When a running probe will have proved itself.
+    fn proof(&self, at: At, process: &Process) -> Option<Millis> {
+        let probing = at.lane == Lane::Main && self.workers[usize::from(at.id.0)].tally.probing;
+        process.activated.filter(|_| probing).map(|activated| activated.after(HEALTHY_AFTER))
+    }
+
     /// When the state at that place ends by itself, launching apart.
     fn expiry(&self, at: At) -> Option<Millis> {
         match self.is(at)? {
             Is::Starting { .. } if mutant::is(Mutant::NeverTimeOut) => None,
             Is::Starting { deadline, .. } => Some(*deadline),
             Is::Stopping { deadline, .. } => *deadline,
-            Is::Running { process }
-                if at.lane == Lane::Main && self.workers[usize::from(at.id.0)].tally.probing =>
-            {
-                proof(process)
+            Is::Running { process } => {
+                [self.proof(at, process), process.vigil.due()].into_iter().flatten().min()
             }
-            Is::Running { .. }
-            | Is::Stopped
-            | Is::Standby { .. }
-            | Is::Backoff { .. }
-            | Is::Parked { .. } => None,
+            Is::Stopped | Is::Standby { .. } | Is::Backoff { .. } | Is::Parked { .. } => None,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// A probe has proved itself, or a look is due.
+    fn ripened(&mut self, at: At) {
+        let now = self.now.mono;
+        let Some(Is::Running { process }) = self.state.is(at) else { return };
+        let proved = self.state.proof(at, process).is_some_and(|proof| proof <= now);
+        let look = process.vigil.due().is_some_and(|due| due <= now);
+        if proved {
+            self.recovered(at.id);
+        }
+        if look {
+            self.look(at);
         }
     }
 }

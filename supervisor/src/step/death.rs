@@ -14,7 +14,7 @@ use bulkhead_proto::{
     cursor::Signalled,
     ids::{CrashId, Generation},
     status::CrashRow,
-    words::{Cause, During},
+    words::{Cause, During, Role},
 };
 use std::time::Duration;
 
@@ -71,6 +71,10 @@ impl Turn<'_> {
         self.actions.extend(charge.map(Action::SetAside));
         if !mutant::is(Mutant::ForgetKick) {
             self.actions.push(Action::KickBells);
+        }
+        if role == Role::Api {
+            // It may have died between accepting an event and telling us.
+            self.rung(Role::Analytics);
         }
         self.hand_over(gone.at);
     }

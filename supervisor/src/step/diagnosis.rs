@@ -1,7 +1,7 @@
 //! Why a process died: from its exit, what it said, and what it was told.
 
 use super::{
-    Exit, Now, Panic, PostMortem, Process, Stage, Why,
+    Exit, Induced, Now, Panic, PostMortem, Process, Stage, Why,
     oom::want_of_memory,
     policy::{MAX_DETAIL, MAX_PANIC},
 };
@@ -63,9 +63,15 @@ pub(super) fn verdict(
         .or_else(|| process.panic.clone());
     match leaving {
         Some(Leaving { why: Why::Condemned { cause, detail, retry }, .. }) => {
-            let met =
-                if is_signal(exit, SIGKILL) { String::new() } else { format!("; ended by {}", exit.text()) };
-            return Verdict { retry: *retry, ..Verdict::new(*cause, format!("{detail}{met}"), seq) };
+            let ours = is_signal(exit, SIGKILL) || *cause == Cause::Hang && is_signal(exit, SIGABRT);
+            let met = if ours { String::new() } else { format!("; ended by {}", exit.text()) };
+            let verdict = match process.fault {
+                Some(Induced { kind, .. }) if *cause == Cause::Hang && kind.is_lasting() => {
+                    Verdict::new(Cause::Requested, format!("fault {kind}: {detail}{met}"), seq)
+                }
+                Some(_) | None => Verdict::new(*cause, format!("{detail}{met}"), seq),
+            };
+            return Verdict { retry: *retry, ..verdict };
         }
         Some(Leaving { why: Why::Asked(asked), stage }) if leaves_so(role, *stage, exit) => {
             return Verdict::new(Cause::Requested, format!("{}; {}", asked.text(), exit.text()), seq);
@@ -76,7 +82,7 @@ pub(super) fn verdict(
     if leaving.is_some() {
         detail.push_str(", while it was leaving");
     }
-    let fault = process.fault.filter(|fault| now.mono <= fault.until);
+    let fault = process.fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));
     match fault {
         Some(fault) if looks_like(fault.kind, exit, panic.is_some()) => {
             Verdict::new(Cause::Requested, format!("fault {}: {detail}", fault.kind), seq)
@@ -130,7 +136,7 @@ fn leaves_so(role: Role, stage: Stage, exit: Exit) -> bool {
     match exit {
         Exit::Code(code) => code == 0 || role == Role::Plain,
         Exit::Signal { number, .. } => match stage {
-            Stage::Drain => false,
+            Stage::Drain | Stage::Abort => false,
             Stage::Term => number == SIGTERM,
             Stage::Kill | Stage::GivenUp => number == SIGTERM || number == SIGKILL,
         },
@@ -145,6 +151,8 @@ fn looks_like(kind: FaultKind, exit: Exit, panicked: bool) -> bool {
         FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => is_signal(exit, SIGABRT),
         FaultKind::Segv => is_signal(exit, SIGSEGV) || is_signal(exit, SIGBUS),
         FaultKind::Exit => matches!(exit, Exit::Code(_)) && !panicked,
+        // Found out by the vigil, and by nothing else.
+        FaultKind::Hang | FaultKind::Freeze => false,
         FaultKind::Kill => is_signal(exit, SIGKILL),
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that can wake the supervisor.
 
-use super::suspects::Charge;
+use super::{suspects::Charge, vigil::Look};
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
     cursor::Signalled,
@@ -49,6 +49,15 @@ pub enum Event {
         generation: Generation,
         /// What could not be sent, and was dropped.
         frame: ToWorker,
+    },
+    /// There is work again for the workers of this role: for the analysis an event, for the API a connection.
+    Rung(bulkhead_proto::words::Role),
+    /// `Look` was carried out.
+    Looked {
+        /// Whom it was at.
+        generation: Generation,
+        /// What was seen.
+        look: Look,
     },
     /// A process is gone: its group was killed, it was reaped, its pidfd closed.
     Died {
@@ -208,4 +217,6 @@ pub struct Spec {
     pub role: bulkhead_proto::words::Role,
     /// How long it may take to drain.
     pub stop_timeout: std::time::Duration,
+    /// So long without progress while there is work is a hang; plain workers are not watched.
+    pub hang_timeout: std::time::Duration,
 }

@@ -1,9 +1,10 @@
 //! Induced deaths. Refused unless the configuration enables them.
 
 use super::{
-    Action, Induced, Is, Signal, Turn, WorkerId,
+    Action, Induced, Is, Signal, Turn, Worker, WorkerId,
     policy::FAULT_EFFECT,
     turn::{At, Lane},
+    vigil::Vigil,
 };
 use bulkhead_proto::{
     control::{MAX_TEXT, Outcome, ToWorker, cut},
@@ -53,20 +54,32 @@ impl Turn<'_> {
     /// Charges the death that comes to whoever ordered it; what brings it about is returned, with a line for people.
     pub(super) fn fault(&mut self, id: WorkerId, kind: FaultKind) -> Result<(String, Action), Refusal> {
         let at = self.victim(id, kind)?;
-        let until = self.now.mono.after(FAULT_EFFECT);
-        let name = self.worker(id).name.clone();
+        // What makes a process do nothing lasts until its death.
+        let until = (!kind.is_lasting()).then(|| self.now.mono.after(FAULT_EFFECT));
+        let Worker { name, hang_timeout, .. } = self.worker(id);
+        let (name, vigil) = (name.clone(), Vigil::begin(self.now.mono, *hang_timeout));
         let Some(process) = self.process_mut(at) else {
             return Err(Refusal::Conflict(format!("{name} has no process")));
         };
-        process.fault = Some(Induced { kind, until });
+        // One that hangs cannot carry out another.
+        let hangs = process.fault.is_some_and(|fault| fault.kind.is_lasting());
+        if !hangs || kind == FaultKind::Kill {
+            process.fault = Some(Induced { kind, until });
+        }
+        // It shall be found out although there is no work.
+        if kind.is_lasting() && process.vigil == Vigil::Resting {
+            process.vigil = vigil;
+        }
         let generation = process.generation;
         let effect = match kind {
             FaultKind::Kill => Action::Signal { generation, signal: Signal::Kill, group: false },
+            FaultKind::Freeze => Action::Signal { generation, signal: Signal::Stop, group: false },
             FaultKind::Panic
             | FaultKind::Abort
             | FaultKind::Segv
             | FaultKind::Exit
             | FaultKind::Oom
+            | FaultKind::Hang
             | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
         };
         Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))

@@ -42,6 +42,8 @@ impl Turn<'_> {
                 self.actions.push(Action::Drop { asker: generation, id, seq, replayed_as });
             }
             FromWorker::NotReplayed { seq, why } => self.actions.push(Action::NotReplayed { seq, why }),
+            FromWorker::Pong { number, busy } => self.ponged(at, number, busy),
+            FromWorker::Busy => self.rung(self.state.role(at.id)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
         }
     }
@@ -83,8 +85,8 @@ impl Turn<'_> {
                 let why = "the API does not read its control pipe: try again".to_owned();
                 self.actions.push(Action::NotReplayed { seq: *seq, why });
             }
-            // End of file says the same, and the stop's deadline is set.
-            ToWorker::Drain => {}
+            // End of file says the same, and the stop's deadline is set; no answer to a ping tells more than a full pipe.
+            ToWorker::Drain | ToWorker::Ping(_) => {}
             ToWorker::Activate(_) | ToWorker::Fault(_) => {
                 self.condemn(at, Cause::Protocol, "does not read its control pipe", true);
             }
@@ -123,6 +125,8 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Request { .. } => "Request",
         FromWorker::NotReplayed { .. } => "NotReplayed",
         FromWorker::SeqMark(_) => "SeqMark",
+        FromWorker::Pong { .. } => "Pong",
+        FromWorker::Busy => "Busy",
     }
 }
 

@@ -32,6 +32,13 @@ pub enum LogRecord {
         /// Why, for people.
         why: String,
     },
+    /// It hangs, and this is what it was doing.
+    WorkerExamined {
+        /// Which one.
+        who: Who,
+        /// Its threads.
+        threads: String,
+    },
     /// SIGKILL did not end it: nobody waits for it any more.
     WorkerGivenUp(Who),
     /// It is gone, or could not be spawned. Every generation that was begun gets exactly one such line.
@@ -106,6 +113,7 @@ impl LogRecord {
             Self::WorkerActivated(_) => "worker_activated",
             Self::WorkerStopping { .. } => "worker_stopping",
             Self::WorkerSignalled { .. } => "worker_signalled",
+            Self::WorkerExamined { .. } => "worker_examined",
             Self::WorkerGivenUp(_) => "worker_given_up",
             Self::WorkerDied { .. } => "worker_died",
             Self::WorkerParked { .. } => "worker_parked",

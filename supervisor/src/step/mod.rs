@@ -29,6 +29,7 @@ mod suspects;
 mod tally;
 mod time;
 mod turn;
+mod vigil;
 mod waiting;
 
 pub use action::{Action, Signal};
@@ -45,6 +46,7 @@ pub use state::{
 };
 pub use suspects::{Charge, Fate, MAX_KILLS, Suspect, Suspicion};
 pub use time::{Millis, Now, span};
+pub use vigil::{Look, Mark, Pings, Vigil, Watch};
 
 use state::WorkerId;
 use turn::Turn;

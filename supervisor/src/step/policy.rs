@@ -27,6 +27,13 @@ pub const MAX_ATTEMPTS: u32 = 100;
 /// How long a worker may take from its spawn to its `Ready`. Slower than any sane start, faster than a person's patience.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// From SIGABRT to SIGKILL, for one that hangs: enough for a backtrace.
+pub const ABORT_GRACE: Duration = Duration::from_millis(500);
+
+/// What a commit may take beyond twice `hang_timeout`: an apply that is nearly too slow may stand before it, and another one
+/// behind the moment in which it became due.
+pub const COMMIT_GRACE: Duration = Duration::from_secs(1);
+
 /// From SIGTERM to SIGKILL, once the worker's own `stop_timeout` is over: it had its time to be orderly.
 pub const TERM_GRACE: Duration = Duration::from_secs(1);
 

@@ -2,12 +2,13 @@
 //! under way.
 
 use super::{
-    Asked, Goal, Is, Policy, Spec, Stage, Turn, Wanted, Worker, WorkerId,
+    Asked, Goal, Is, Policy, Process, Spec, Stage, Turn, Wanted, Worker, WorkerId,
     commands::stuck,
     event::ClientId,
     mutant::{self, Mutant},
     policy::{MAX_WORKERS, START_SPACING},
     turn::{At, Lane},
+    vigil::{Vigil, Watch},
 };
 use bulkhead_proto::control::Outcome;
 
@@ -19,11 +20,16 @@ impl Turn<'_> {
         for worker in &mut self.state.workers {
             if let Some(spec) = specs.iter().find(|spec| spec.name == worker.name) {
                 worker.stop_timeout = spec.stop_timeout;
+                worker.hang_timeout = spec.hang_timeout;
             }
+            let next_look = self.now.mono.after(Watch::every(worker.hang_timeout));
             let latest = longest.max(worker.started.after(START_SPACING));
             for is in worker.successor.iter_mut().chain([&mut worker.main]) {
                 if let Is::Backoff { until } = is {
                     *until = latest.min(*until);
+                }
+                if let Is::Running { process: Process { vigil: Vigil::Watching(watch), .. } } = is {
+                    watch.next = next_look.min(watch.next);
                 }
             }
         }
@@ -51,6 +57,7 @@ impl Turn<'_> {
             }
         };
         self.worker_mut(id).stop_timeout = spec.stop_timeout;
+        self.worker_mut(id).hang_timeout = spec.hang_timeout;
         self.start(id, client);
     }
 

@@ -69,7 +69,7 @@ impl Turn<'_> {
     fn settled(&self, at: At) -> bool {
         match self.state.is(at) {
             None | Some(Is::Stopped | Is::Stopping { stage: Stage::GivenUp, .. }) => true,
-            Some(Is::Stopping { stage: Stage::Drain | Stage::Term | Stage::Kill, .. })
+            Some(Is::Stopping { stage: Stage::Drain | Stage::Abort | Stage::Term | Stage::Kill, .. })
             | Some(Is::Starting { .. } | Is::Standby { .. } | Is::Running { .. })
             | Some(Is::Backoff { .. } | Is::Parked { .. }) => false,
         }

@@ -5,6 +5,7 @@ use super::{
     mutant::{self, Mutant},
     policy::START_TIMEOUT,
     turn::{At, Lane, START_ORDER, Turn},
+    vigil::Vigil,
 };
 use bulkhead_proto::{control::ToWorker, ids::Generation, words::Role};
 
@@ -135,6 +136,7 @@ impl Turn<'_> {
             Is::Standby { mut process } => {
                 process.activated = Some(self.now.mono);
                 if self.state.role(at.id) != Role::Plain {
+                    process.vigil = Vigil::begin(self.now.mono, self.worker(at.id).hang_timeout);
                     let frame = ToWorker::Activate(self.worker(at.id).suspicion.care());
                     self.actions.push(Action::Send { generation: process.generation, frame });
                     let who = self.who(at.id, &process);

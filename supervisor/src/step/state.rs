@@ -6,6 +6,7 @@ use super::{
     renewal::Renewal,
     suspects::Suspicion,
     time::{Millis, Now},
+    vigil::{Pings, Vigil},
 };
 use bincode::{Decode, Encode};
 use bulkhead_proto::{
@@ -82,6 +83,8 @@ pub struct Worker {
     pub role: Role,
     /// How long it may take to drain.
     pub stop_timeout: Duration,
+    /// So long without progress while there is work is a hang; plain workers are not watched.
+    pub hang_timeout: Duration,
     /// What it shall be.
     pub wanted: Wanted,
     /// What it is.
@@ -174,6 +177,10 @@ pub struct Process {
     pub panic: Option<Panic>,
     /// The last fault that it was ordered to die of.
     pub fault: Option<Induced>,
+    /// Whether it is watched; once it was activated.
+    pub vigil: Vigil,
+    /// What it was asked, and answered; an API alone.
+    pub pings: Pings,
 }
 
 /// A fault on its way.
@@ -181,8 +188,8 @@ pub struct Process {
 pub struct Induced {
     /// Which.
     pub kind: FaultKind,
-    /// A death later than this is not its effect.
-    pub until: Millis,
+    /// A death later than this is not its effect; none, if it lasts until the death.
+    pub until: Option<Millis>,
 }
 
 /// Why a process is on its way out.
@@ -192,7 +199,7 @@ pub enum Why {
     Asked(Asked),
     /// It did what it must not do.
     Condemned {
-        /// `Handshake` or `Protocol`.
+        /// `Handshake`, `Protocol` or `Hang`.
         cause: Cause,
         /// What it did, cut.
         detail: String,
@@ -221,6 +228,8 @@ pub enum Asked {
 pub enum Stage {
     /// Asked by `Drain` and end of file.
     Drain,
+    /// Got SIGABRT, to leave a trace of its hang.
+    Abort,
     /// Got SIGTERM.
     Term,
     /// Got SIGKILL, with its group.
@@ -311,6 +320,7 @@ impl Worker {
             name: cut(&spec.name, MAX_NAME).to_owned(),
             role: spec.role,
             stop_timeout: spec.stop_timeout,
+            hang_timeout: spec.hang_timeout,
             wanted: Wanted::Running,
             main: Is::Stopped,
             successor: None,
@@ -354,6 +364,8 @@ impl Process {
             activated: None,
             panic: None,
             fault: None,
+            vigil: Vigil::Resting,
+            pings: Pings::NONE,
         }
     }
 }
@@ -366,6 +378,20 @@ impl Is {
             | Self::Running { process }
             | Self::Stopping { process, .. } => Some(process),
             Self::Stopped | Self::Backoff { .. } | Self::Parked { .. } => None,
+        }
+    }
+
+    /// Whether it is at work.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        match self {
+            Self::Running { .. } => true,
+            Self::Stopped
+            | Self::Starting { .. }
+            | Self::Standby { .. }
+            | Self::Stopping { .. }
+            | Self::Backoff { .. }
+            | Self::Parked { .. } => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Action, Asked, Is, LogRecord, Millis, Process, Signal, Stage, Why,
     mutant::{self, Mutant},
-    policy::{KILL_GRACE, MAX_DETAIL, TERM_GRACE},
+    policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     turn::{At, Turn},
 };
 use bulkhead_proto::{
@@ -49,21 +49,36 @@ impl Turn<'_> {
 
     /// Kills a process for what it did. One that is being killed already stays as it is.
     pub(super) fn condemn(&mut self, at: At, cause: Cause, detail: &str, retry: bool) {
+        self.end(at, Signal::Kill, cause, detail, retry);
+    }
+
+    /// Ends a process that hangs, which may leave a trace of that first.
+    pub(super) fn abort(&mut self, at: At, detail: &str) {
+        self.end(at, Signal::Abort, Cause::Hang, detail, true);
+    }
+
+    fn end(&mut self, at: At, signal: Signal, cause: Cause, detail: &str, retry: bool) {
         let now = self.now.mono;
         let (process, since) = match self.take(at) {
             Is::Starting { process, .. } | Is::Standby { process } | Is::Running { process } => {
                 (process, now)
             }
             Is::Stopping { process, stage: Stage::Drain | Stage::Term, since, .. } => (process, since),
-            is @ (Is::Stopping { stage: Stage::Kill | Stage::GivenUp, .. }
+            is @ (Is::Stopping { stage: Stage::Abort | Stage::Kill | Stage::GivenUp, .. }
             | Is::Stopped
             | Is::Backoff { .. }
             | Is::Parked { .. }) => return self.put(at, is),
         };
         let why = Why::Condemned { cause, detail: cut(detail, MAX_DETAIL).to_owned(), retry };
-        self.signal(at, &process, Signal::Kill, &why);
-        let deadline = Some(now.after(KILL_GRACE));
-        self.put(at, Is::Stopping { process, why, stage: Stage::Kill, deadline, since });
+        let (stage, grace) = match signal {
+            Signal::Abort => {
+                self.actions.push(Action::Examine(self.who(at.id, &process)));
+                (Stage::Abort, ABORT_GRACE)
+            }
+            Signal::Stop | Signal::Term | Signal::Kill => (Stage::Kill, KILL_GRACE),
+        };
+        self.signal(at, &process, signal, &why);
+        self.put(at, Is::Stopping { process, why, stage, deadline: Some(now.after(grace)), since });
     }
 
     /// The next stage of a stop whose deadline has passed.
@@ -98,7 +113,8 @@ impl Turn<'_> {
                 (Stage::Term, Some(now.after(TERM_GRACE)))
             }
             Stage::Term if mutant::is(Mutant::NeverKill) => (Stage::Term, None),
-            Stage::Term => {
+            Stage::Abort if mutant::is(Mutant::SpareTheAborted) => (Stage::Abort, None),
+            Stage::Term | Stage::Abort => {
                 self.signal(at, process, Signal::Kill, why);
                 (Stage::Kill, Some(now.after(KILL_GRACE)))
             }
@@ -129,6 +145,8 @@ impl Signal {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Stop => "SIGSTOP",
+            Self::Abort => "SIGABRT",
             Self::Term => "SIGTERM",
             Self::Kill => "SIGKILL",
         }

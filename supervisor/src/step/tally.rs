@@ -132,8 +132,3 @@ impl Turn<'_> {
         }
     }
 }
-
-/// When a running probe will have proved itself.
-pub(super) fn proof(process: &Process) -> Option<Millis> {
-    process.activated.map(|activated| activated.after(HEALTHY_AFTER))
-}

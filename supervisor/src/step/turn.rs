@@ -52,6 +52,8 @@ impl Turn<'_> {
             Event::Frame { generation, frame } => self.frame(generation, frame),
             Event::BadFrame { generation, why } => self.bad_frame(generation, &why),
             Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
+            Event::Rung(role) => self.rung(role),
+            Event::Looked { generation, look } => self.looked(generation, &look),
             Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
             Event::Command { client, command } => self.command(client, &command),
             Event::Left { client } => self.left(client),

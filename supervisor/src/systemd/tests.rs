@@ -1,5 +1,5 @@
 use super::*;
-use crate::step::{Identity, Is, Now, Policy, Process, Spec};
+use crate::step::{Identity, Is, Now, Pings, Policy, Process, Spec, Vigil};
 use bulkhead_proto::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
@@ -34,7 +34,9 @@ impl Manager {
 }
 
 fn state(course: Course) -> State {
-    let spec = |name: &str, role| Spec { name: name.into(), role, stop_timeout: Duration::from_secs(10) };
+    let patience = Duration::from_secs(10);
+    let spec =
+        |name: &str, role| Spec { name: name.into(), role, stop_timeout: patience, hang_timeout: patience };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
     let now = Now { mono: Millis(0), unix_ms: 0 };
@@ -53,6 +55,8 @@ fn serving() -> State {
         activated: Some(Millis(0)),
         panic: None,
         fault: None,
+        vigil: Vigil::Resting,
+        pings: Pings::NONE,
     };
     state.workers[0].main = Is::Running { process };
     state

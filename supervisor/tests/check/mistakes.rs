@@ -80,7 +80,7 @@ name = "My Collector"
     a_variable_with_a_name_that_cannot_be: "api.env = { \"A=B\" = \"c\" }\n";
     a_variable_that_is_the_supervisors_own: "analytics.env = { BULKHEAD_FDS = \"3\" }\n";
 
-    a_reserved_key: "[analytics]\nstandby = true\nhang_timeout = \"5s\"\n";
+    a_reserved_key: "[analytics]\nstandby = true\ninstances = 2\n";
     a_reserved_section: "[history]\nkeep = \"30d\"\n";
     a_reserved_value: "[link]\ntransport = \"socket\"\ndurability = \"disk\"\n";
 

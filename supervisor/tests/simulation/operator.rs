@@ -50,7 +50,8 @@ fn reloads(world: &mut World) -> Result<(), Broken> {
                 if !world.names.contains(&plain) {
                     world.names.push(plain.clone());
                 }
-                Command::Add(spec(&mut world.prng, plain, Role::Plain))
+                let timeout = world.weather.hang_timeout;
+                Command::Add(spec(&mut world.prng, plain, Role::Plain, timeout))
             }
             _ => Command::Replace(world.prng.pick(&world.names).clone()),
         };
@@ -64,7 +65,8 @@ fn is_configured(world: &mut World) -> Result<(), Broken> {
     let policy = Policy { starts: world.state.policy.starts, ..policy(&mut world.prng) };
     let workers: Vec<_> =
         world.state.workers.iter().map(|worker| (worker.name.clone(), worker.role)).collect();
-    let specs = workers.into_iter().map(|(name, role)| spec(&mut world.prng, name, role)).collect();
+    let timeout = world.weather.hang_timeout;
+    let specs = workers.into_iter().map(|(name, role)| spec(&mut world.prng, name, role, timeout)).collect();
     world.turn(Event::Configured { policy, specs })
 }
 

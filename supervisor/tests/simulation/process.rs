@@ -1,6 +1,7 @@
 //! Simulated processes: what they do by themselves, and how they take what is done to them.
 
 use crate::{
+    watched::Truth,
     weather::Temper,
     world::{Happening, World},
 };
@@ -20,6 +21,7 @@ pub(crate) struct Process {
     pub(crate) care: Care,
     /// What it dies with, if it dies of that.
     pub(crate) dying: Option<PostMortem>,
+    pub(crate) truth: Truth,
 }
 
 /// An event that no analysis survives.
@@ -54,7 +56,9 @@ impl World {
         self.later(birth, Happening::Event(Event::Spawned { generation, pid }));
         self.plan(generation, role, birth, &temper);
         let active = role == Role::Plain;
-        let newborn = Process { role, temper, alive: true, active, care: Care::default(), dying: None };
+        let truth = Truth::new(temper.manner, temper.share);
+        let care = Care::default();
+        let newborn = Process { role, temper, alive: true, active, care, dying: None, truth };
         self.processes.insert(generation, newborn);
     }
 
@@ -80,12 +84,14 @@ impl World {
     }
 
     fn lie(&mut self, generation: Generation) -> Happening {
-        let frame = match self.prng.below(6) {
+        let frame = match self.prng.below(8) {
             0 => return Happening::Babbles(generation),
             1 => FromWorker::Hello { protocol: PROTOCOL, build: "again".to_owned() },
             2 => FromWorker::Ready,
             3 => FromWorker::SeqMark(self.prng.next()),
             4 => self.request(),
+            5 => FromWorker::Busy,
+            6 => FromWorker::Pong { number: self.prng.below(1_000), busy: self.prng.percent(50) },
             _ => FromWorker::Panicked {
                 message: "only joking".repeat(100),
                 location: "nowhere".to_owned(),
@@ -107,9 +113,11 @@ impl World {
 
     /// A while of work: the API accepts and asks, the analysis commits and dies of poison.
     pub(crate) fn work(&mut self, generation: Generation) {
-        let Some(role) = self.processes.get(&generation).map(|process| process.role) else { return };
-        match role {
+        let now = self.time();
+        let Some(process) = self.processes.get(&generation) else { return };
+        match process.role {
             Role::Api => {
+                self.connections_come(generation);
                 self.head += self.prng.below(20);
                 if self.poison.is_none() && !self.calm && self.prng.percent(self.weather.poison / 10) {
                     let in_commit = self.prng.percent(30);
@@ -120,10 +128,11 @@ impl World {
                     self.later(0, Happening::Says(generation, frame));
                 }
             }
-            Role::Analytics => {
+            Role::Analytics if process.truth.is_busy(now) => {
                 let reached = self.head.min(self.committed + self.prng.below(60));
                 self.analyse(generation, reached);
             }
+            Role::Analytics => {}
             Role::Plain => return,
         }
         let pause = if self.calm { self.prng.between(2_000, 8_000) } else { self.prng.between(20, 400) };
@@ -131,21 +140,19 @@ impl World {
     }
 
     /// Applies and commits up to there, or dies of poison on the way. What it is told to skip kills nobody.
-    fn analyse(&mut self, generation: Generation, reached: u64) {
+    pub(crate) fn analyse(&mut self, generation: Generation, reached: u64) {
         let Some(care) = self.processes.get(&generation).map(|process| process.care.clone()) else { return };
         let skipped = |poison: &Poison| care.skip.contains(&Seq(poison.seq));
         let Some(Poison { seq, in_commit }) = self.poison.filter(|poison| poison.seq <= reached) else {
-            self.committed = reached;
-            return;
+            return self.commits(generation, reached);
         };
         if self.poison.as_ref().is_some_and(skipped) || seq <= self.committed {
             self.poison = None;
-            self.committed = reached;
-            return;
+            return self.commits(generation, reached);
         }
         let careful = care.suspects.contains(&Seq(seq)) || Seq(seq) <= care.cautious_to;
         let before = if careful { seq - 1 } else { self.prng.between(self.committed, seq - 1) };
-        self.committed = self.committed.max(before);
+        self.commits(generation, self.committed.max(before));
         let last = if careful { seq } else { self.prng.between(seq, reached) };
         let dying = if in_commit {
             PostMortem { committing: Some(Seq(last)), ..PostMortem::default() }
@@ -159,6 +166,16 @@ impl World {
             process.dying.get_or_insert(dying);
         }
         self.later(0, Happening::Dies(generation, exit));
+    }
+
+    fn commits(&mut self, generation: Generation, reached: u64) {
+        let now = self.time();
+        if reached > self.committed
+            && let Some(process) = self.processes.get_mut(&generation)
+        {
+            process.truth.commits(now);
+        }
+        self.committed = reached;
     }
 
     /// What shared memory shows of a process that is gone: what it died of, or whatever it was about.
@@ -191,19 +208,26 @@ impl World {
         if !self.calm && self.prng.percent(1) {
             return self.later(0, Happening::Event(Event::PipeFull { generation, frame }));
         }
+        let now = self.time();
         let Some(process) = self.processes.get_mut(&generation) else { return };
+        if let ToWorker::Fault(kind) = frame {
+            process.truth.ordered |= kind.is_lasting();
+        }
         match frame {
             ToWorker::Activate(care) => {
                 process.active = true;
+                process.truth.begins(now);
                 process.care = care;
                 let pause = self.prng.below(100);
                 self.later(pause, Happening::Works(generation));
             }
+            ToWorker::Ping(number) => self.is_pinged(generation, number),
             ToWorker::Drain => self.loses_control(generation),
             ToWorker::Fault(kind) if process.temper.obeys_faults => {
                 let exit = match fault::ending(kind) {
                     Ending::Code(code) => Exit::Code(code),
                     Ending::Signal(number) => Exit::Signal { number, core: false },
+                    Ending::Never => return process.truth.stop(now),
                 };
                 let delay = self.prng.below(30);
                 self.later(delay, Happening::Dies(generation, exit));
@@ -224,7 +248,19 @@ impl World {
         let Some(temper) = self.processes.get(&generation).map(|process| process.temper.clone()) else {
             return;
         };
+        let now = self.time();
         match (signal, temper.term) {
+            (Signal::Stop, _) => {
+                if let Some(process) = self.processes.get_mut(&generation) {
+                    process.truth.ordered = true;
+                    process.truth.stop(now);
+                }
+            }
+            (Signal::Abort, _) => {
+                if let Some(delay) = temper.abort {
+                    self.later(delay, Happening::Dies(generation, Exit::Signal { number: 6, core: false }));
+                }
+            }
             (Signal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
             (Signal::Term, Some(delay)) => {
                 let exit = if self.prng.percent(50) {

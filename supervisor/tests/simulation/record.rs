@@ -19,6 +19,10 @@ pub(crate) struct Record {
     pub(crate) activated: Option<u64>,
     /// When it was first asked to leave.
     pub(crate) asked: Option<u64>,
+    /// The last ping that it was sent.
+    pub(crate) pinged: u64,
+    /// When it got SIGABRT.
+    pub(crate) aborted: Option<u64>,
     /// When its group was killed, on the supervisor's clock.
     pub(crate) killed: Option<u64>,
 }
@@ -35,6 +39,8 @@ impl Record {
             ordered,
             activated: None,
             asked: None,
+            pinged: 0,
+            aborted: None,
             killed: None,
         }
     }

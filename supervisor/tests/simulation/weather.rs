@@ -1,6 +1,6 @@
 //! What kind of run a seed is, and what kind of process each generation is.
 
-use crate::prng::Prng;
+use crate::{prng::Prng, watched::Manner};
 use bulkhead_supervisor::step::{Exit, Policy};
 use std::time::Duration;
 
@@ -25,6 +25,10 @@ pub(crate) struct Weather {
     pub(crate) commands_every: u64,
     /// Milliseconds between kills from outside, on average.
     pub(crate) kills_every: u64,
+    /// Hangs, or works in another way that is none.
+    pub(crate) hangs: u64,
+    /// What counts as a hang, in milliseconds.
+    pub(crate) hang_timeout: u64,
     /// The clock jumps.
     pub(crate) jumps: bool,
 }
@@ -43,9 +47,11 @@ impl Weather {
             bad_disk: 5,
             commands_every: 15_000,
             kills_every: NEVER,
+            hangs: 3,
+            hang_timeout: *prng.pick(&[400, 1_000, 1_000, 5_000]),
             jumps: prng.percent(20),
         };
-        match prng.below(8) {
+        match prng.below(9) {
             0 => calm,
             1 => Self { unborn: 25, bad_start: 30, ..calm },
             2 => Self { mortal: 90, commands_every: NEVER, ..calm },
@@ -53,6 +59,7 @@ impl Weather {
             4 => Self { stubborn: 60, commands_every: 1_500, ..calm },
             5 => Self { poison: 300, bad_disk: 20, kills_every: 3_000, ..calm },
             6 => Self { mortal: 0, commands_every: 60_000, kills_every: 150, ..calm },
+            7 => Self { mortal: 0, hangs: 80, commands_every: 5_000, ..calm },
             _ => Self {
                 unborn: 5,
                 bad_start: 15,
@@ -63,6 +70,8 @@ impl Weather {
                 bad_disk: 40,
                 commands_every: 700,
                 kills_every: 2_000,
+                hangs: 20,
+                hang_timeout: calm.hang_timeout,
                 jumps: true,
             },
         }
@@ -103,6 +112,12 @@ pub(crate) struct Temper {
     pub(crate) kill: u64,
     /// Obeys an order to die.
     pub(crate) obeys_faults: bool,
+    /// From SIGABRT to its end, if it heeds it.
+    pub(crate) abort: Option<u64>,
+    /// How it gets on with its work.
+    pub(crate) manner: Manner,
+    /// Of a hundred milliseconds, it gets so many.
+    pub(crate) share: u64,
 }
 
 impl Temper {
@@ -117,6 +132,9 @@ impl Temper {
             term: Some(prng.below(90)),
             kill: prng.between(1, 5),
             obeys_faults: true,
+            abort: Some(prng.below(300)),
+            manner: Manner::Brisk,
+            share: 100,
         }
     }
 
@@ -135,12 +153,24 @@ impl Temper {
             let age = if prng.percent(70) { prng.below(400) } else { prng.below(20_000) };
             temper.death = Some((age, any_exit(prng)));
         }
+        if prng.percent(weather.hangs) {
+            let timeout = weather.hang_timeout;
+            temper.manner = match prng.below(6) {
+                0 => Manner::Brisk,
+                1 => Manner::Slow(prng.between(timeout / 2, timeout - 1)),
+                2 => Manner::Drips,
+                3 => Manner::Backwards,
+                _ => Manner::Hangs(prng.below(8_000)),
+            };
+            temper.share = *prng.pick(&[100, 100, 50, 10, 2]);
+        }
         temper.lie = prng.percent(weather.liar).then(|| prng.below(2_000));
         if prng.percent(weather.stubborn) {
             temper.drain = prng.percent(30).then(|| prng.between(500, 8_000));
             temper.term = prng.percent(40).then(|| prng.between(200, 3_000));
             temper.kill = if prng.percent(20) { prng.between(4_000, 40_000) } else { temper.kill };
             temper.obeys_faults = prng.percent(50);
+            temper.abort = temper.abort.filter(|_| prng.percent(50));
         }
         temper
     }

@@ -67,6 +67,10 @@ pub(crate) struct World {
     /// The event that no analysis survives.
     pub(crate) poison: Option<Poison>,
     pub(crate) calm: bool,
+    /// Since when there has been something to do for the analysis, if there is.
+    pub(crate) pending_since: Option<u64>,
+    /// The supervisor is about to hear of it.
+    pub(crate) rung: bool,
     pub(crate) clients: u64,
     pub(crate) turns: u32,
     /// What the log told of: names of lines, causes, decisions.
@@ -85,7 +89,7 @@ impl World {
         let mut prng = Prng::new(seed);
         let weather = Weather::draw(&mut prng);
         let policy = policy(&mut prng);
-        let specs = specs(&mut prng);
+        let specs = specs(&mut prng, weather.hang_timeout);
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed };
         let begin = Now { mono: Millis(50_000), unix_ms: 1_800_000_000_000 };
         let names = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -101,6 +105,8 @@ impl World {
             committed: 0,
             poison: None,
             calm: false,
+            pending_since: None,
+            rung: false,
             clients: 0,
             turns: 0,
             seen: BTreeSet::new(),
@@ -184,6 +190,11 @@ impl World {
         }
     }
 
+    /// On the simulation's clock.
+    pub(crate) const fn time(&self) -> u64 {
+        self.now
+    }
+
     pub(crate) fn clock(&self) -> Now {
         Now { mono: Millis(self.now + self.jumped), unix_ms: self.unix_ms + self.now }
     }
@@ -193,14 +204,17 @@ impl World {
         self.judge.event(&event, Moment { mono: now.mono.0, lived: self.now });
         self.tell(|| format!("{event:?}"));
         let process_died = matches!(event, Event::Died { .. });
+        self.rung &= !matches!(event, Event::Rung(_));
         let actions = step(&mut self.state, event, now);
         self.check_ledger()?;
         for action in actions {
             self.tell(|| format!("    {action:?}"));
             self.judge.action(&action)?;
+            self.check_condemned(&action)?;
             self.carry_out(action);
         }
-        self.judge.end_of_turn(&self.state, process_died)
+        self.judge.end_of_turn(&self.state, process_died)?;
+        self.check_hangs()
     }
 
     /// Now and then: what is published is the state, and it fits.
@@ -229,7 +243,9 @@ impl World {
     fn happens(&mut self, happening: Happening) -> Result<(), Broken> {
         match happening {
             Happening::Event(event) => self.turn(event),
-            Happening::Says(generation, frame) if self.lives(generation) => {
+            Happening::Says(generation, frame)
+                if self.lives(generation) && self.may_say(generation, &frame) =>
+            {
                 self.turn(Event::Frame { generation, frame })
             }
             Happening::Babbles(generation) if self.lives(generation) => {
@@ -309,6 +325,7 @@ impl World {
             Action::Send { generation, frame } => self.receives(generation, frame),
             Action::CloseControl { generation } => self.loses_control(generation),
             Action::Signal { generation, signal, .. } => self.is_signalled(generation, signal),
+            Action::Look { generation } => self.looks(generation),
             Action::Save { .. } => {
                 let delay = if self.prng.percent(10) { 60_000 } else { self.prng.below(50) };
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
@@ -323,6 +340,7 @@ impl World {
             Action::Log(record) => self.note(&record),
             Action::Drop { .. } | Action::NotReplayed { .. } => {}
             Action::Report(_)
+            | Action::Examine(_)
             | Action::Answer { .. }
             | Action::ReserveSeqs { .. }
             | Action::KickBells
@@ -348,14 +366,14 @@ impl World {
     }
 }
 
-fn specs(prng: &mut Prng) -> Vec<Spec> {
+fn specs(prng: &mut Prng, hang_timeout: u64) -> Vec<Spec> {
     let plain = prng.below(4);
     let names = [("api".to_owned(), Role::Api), ("analytics".to_owned(), Role::Analytics)];
     let others = (0..plain).map(|number| (format!("plain-{number}"), Role::Plain));
-    names.into_iter().chain(others).map(|(name, role)| spec(prng, name, role)).collect()
+    names.into_iter().chain(others).map(|(name, role)| spec(prng, name, role, hang_timeout)).collect()
 }
 
-pub(crate) fn spec(prng: &mut Prng, name: String, role: Role) -> Spec {
+pub(crate) fn spec(prng: &mut Prng, name: String, role: Role, hang_timeout: u64) -> Spec {
     let stop_timeout = Duration::from_millis(*prng.pick(&[0, 100, 1_000, 5_000]));
-    Spec { name, role, stop_timeout }
+    Spec { name, role, stop_timeout, hang_timeout: Duration::from_millis(hang_timeout) }
 }

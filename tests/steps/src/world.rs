@@ -142,7 +142,7 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                     words: body / WORD,
                 }));
             }
-            Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board => {
+            Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board | Kind::Watch => {
                 windows.push(Window { name, segment, first: 0, words: whole });
             }
         }

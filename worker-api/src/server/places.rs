@@ -7,6 +7,10 @@
 
 use super::pulse::{Phase, Pulse};
 use crate::limits::Limits;
+use bulkhead_proto::{
+    control::FromWorker,
+    pipe::{Sender, Sent},
+};
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
@@ -56,6 +60,8 @@ struct Taken {
     next: u64,
     connections: HashMap<u64, Holder>,
     origins: HashMap<Origin, usize>,
+    /// The supervisor was told that there are no connections: the next one is told of, this way.
+    quiet: Option<Arc<Sender<FromWorker>>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +114,12 @@ impl Places {
             *taken.origins.entry(origin).or_default() += 1;
         }
         taken.connections.insert(number, Holder { origin, pulse: Arc::clone(&pulse), task: None });
+        if let Some(supervisor) = taken.quiet.take()
+            && matches!(supervisor.send(&FromWorker::Busy), Ok(Sent::Full))
+        {
+            // Nobody reads at this time: the next one is told of.
+            taken.quiet = Some(supervisor);
+        }
         drop(taken);
         Place { places: Arc::clone(self), number, pulse }
     }
@@ -119,6 +131,15 @@ impl Places {
             // It was evicted already, or has ended.
             None => task.abort(),
         }
+    }
+
+    /// Answers a ping. What it says of connections holds until the next word: both are said under one lock, and in order.
+    pub(super) fn pong(&self, number: u64, supervisor: Arc<Sender<FromWorker>>) {
+        let mut taken = self.taken();
+        let busy = !taken.connections.is_empty();
+        // It never waits. What is lost in a full pipe is asked for again by the next ping.
+        let _ = supervisor.send(&FromWorker::Pong { number, busy });
+        taken.quiet = (!busy).then_some(supervisor);
     }
 
     /// Ends the connection that has kept us waiting longest; whether there was one.

@@ -1,8 +1,8 @@
 //! A supervisor without a shell: events by hand, actions to look at.
 
 use crate::step::{
-    Action, ClientId, Command, Event, Exit, Identity, Is, LogRecord, Millis, Next, Now, Policy, PostMortem,
-    Spec, State, Worker, step,
+    Action, ClientId, Command, Event, Exit, Identity, Is, LogRecord, Look, Millis, Next, Now, Policy,
+    PostMortem, Spec, State, Worker, step,
 };
 use bulkhead_proto::{
     control::{FromWorker, Outcome, PROTOCOL, ToWorker},
@@ -27,6 +27,14 @@ pub(super) struct Bench {
     client: u64,
 }
 
+/// An API, an analysis and a plain worker, with this `hang_timeout`.
+pub(super) fn specs(hang_timeout: Duration) -> Vec<Spec> {
+    let stop_timeout = Duration::from_secs(5);
+    [(API, Role::Api), (ANALYTICS, Role::Analytics), (PLAIN, Role::Plain)]
+        .map(|(name, role)| Spec { name: name.to_owned(), role, stop_timeout, hang_timeout })
+        .into()
+}
+
 impl Bench {
     /// Not booted: an API, an analysis and a plain worker, on built-in policy but with faults enabled, and nothing is set aside.
     pub(super) fn new() -> Self {
@@ -35,9 +43,7 @@ impl Bench {
 
     pub(super) fn with(policy: Policy) -> Self {
         let now = Now { mono: Millis(1_000_000), unix_ms: 1_700_000_000_000 };
-        let spec =
-            |name: &str, role| Spec { name: name.to_owned(), role, stop_timeout: Duration::from_secs(5) };
-        let specs = vec![spec(API, Role::Api), spec(ANALYTICS, Role::Analytics), spec(PLAIN, Role::Plain)];
+        let specs = specs(Duration::from_secs(5));
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         Self { state: State::new(policy, specs, identity, now), now, last: Vec::new(), client: 0 }
     }
@@ -45,6 +51,17 @@ impl Bench {
     /// Everything runs: generations 1, 2 and 3.
     pub(super) fn running() -> Self {
         Self::new().up()
+    }
+
+    /// Everything runs, and there is no work.
+    pub(super) fn at_rest() -> Self {
+        let mut bench = Self::running();
+        bench.wait(Duration::from_secs(5) / 4);
+        for generation in [Generation(1), Generation(2)] {
+            bench.feed(Event::Looked { generation, look: Look::default() });
+        }
+        bench.says(Generation(1), FromWorker::Pong { number: 1, busy: false });
+        bench
     }
 
     pub(super) fn up(mut self) -> Self {

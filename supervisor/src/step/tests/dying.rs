@@ -212,6 +212,7 @@ fn the_state_of_a_full_house_fits_the_ledger() {
             name: format!("{number:0>64}"),
             role: bulkhead_proto::words::Role::Plain,
             stop_timeout: Duration::MAX,
+            hang_timeout: Duration::MAX,
         })
         .collect();
     let identity = crate::step::Identity {
@@ -230,6 +231,7 @@ fn the_state_of_a_full_house_fits_the_ledger() {
             Panic { message: text.clone(), location: text.clone(), thread: text.clone() }
                 .cut(crate::step::policy::MAX_PANIC),
         );
+        process.vigil = crate::step::Vigil::begin(crate::step::Millis(u64::MAX), Duration::MAX);
         process
     };
     for worker in &mut state.workers {

@@ -5,6 +5,7 @@
 mod bench;
 mod commands;
 mod dying;
+mod hanging;
 mod memory;
 mod protocol;
 mod reloading;

@@ -22,7 +22,8 @@ fn remove(name: &str) -> Command {
 }
 
 fn spec(name: &str) -> Spec {
-    Spec { name: name.to_owned(), role: Role::Plain, stop_timeout: Duration::from_secs(5) }
+    let patience = Duration::from_secs(5);
+    Spec { name: name.to_owned(), role: Role::Plain, stop_timeout: patience, hang_timeout: patience }
 }
 
 fn add(name: &str) -> Command {

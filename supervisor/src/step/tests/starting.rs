@@ -94,7 +94,7 @@ fn a_fork_that_fails_is_tried_again() {
 
 #[test]
 fn at_rest_there_is_no_deadline() {
-    assert_eq!(next_deadline(&Bench::running().state), None);
+    assert_eq!(next_deadline(&Bench::at_rest().state), None);
 }
 
 #[test]

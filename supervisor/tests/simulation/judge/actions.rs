@@ -37,6 +37,8 @@ impl Judge {
                 self.turn.refused |= own && *outcome != Outcome::Done;
                 Ok(())
             }
+            Action::Look { generation } => self.known(*generation, "looks at a process").map(drop),
+            Action::Examine(who) => self.known(who.generation, "examines a process").map(drop),
             Action::Log(record) => self.logs(record),
             Action::Report(facts) => {
                 let told = self.turn.unreported.pop();
@@ -134,6 +136,10 @@ impl Judge {
                     "answers request {id} that nobody made"
                 );
             }
+            ToWorker::Ping(number) => {
+                demand!(*number == record.pinged + 1, "sends ping {number} after {}", record.pinged);
+                self.known(generation, "")?.pinged = *number;
+            }
             ToWorker::Fault(_) => self.turn.requested = true,
             ToWorker::Replay(_) => {}
         }
@@ -187,6 +193,11 @@ impl Judge {
         }
         let record = self.known(generation, "")?;
         match signal {
+            Signal::Stop => {}
+            Signal::Abort => {
+                record.ask(now.lived);
+                record.aborted = Some(now.lived);
+            }
             Signal::Term => record.ask(now.lived),
             Signal::Kill if group => record.kill(now),
             Signal::Kill => {}
@@ -218,6 +229,7 @@ impl Judge {
             | LogRecord::WorkerActivated(_)
             | LogRecord::WorkerStopping { .. }
             | LogRecord::WorkerSignalled { .. }
+            | LogRecord::WorkerExamined { .. }
             | LogRecord::WorkerGivenUp(_)
             | LogRecord::WorkerProbed(_)
             | LogRecord::WorkerRecovered(_)

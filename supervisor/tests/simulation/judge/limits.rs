@@ -5,7 +5,7 @@ use crate::demand::demand;
 use bulkhead_proto::{ids::Generation, words::Role};
 use bulkhead_supervisor::step::{
     State, Wanted,
-    policy::{KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},
+    policy::{ABORT_GRACE, KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},
 };
 
 /// How late the simulated shell may be in all: its ticks come up to a few milliseconds late, several of them in a row.
@@ -112,7 +112,9 @@ impl Judge {
             );
             let grace = self.workers[record.worker].stop_timeout + ms(TERM_GRACE) + SLACK;
             let stop_ends = record.asked.map(|asked| asked + grace);
-            let overdue = record.killed.is_none() && stop_ends.is_some_and(|ends| lived > ends);
+            let abort_ends = record.aborted.map(|aborted| aborted + ms(ABORT_GRACE) + SLACK);
+            let ends = abort_ends.or(stop_ends);
+            let overdue = record.killed.is_none() && ends.is_some_and(|ends| lived > ends);
             demand!(!overdue, "generation {generation} is stopping for ever");
         }
         if let Some(stopping) = self.stopping {

@@ -173,6 +173,7 @@ impl Judge {
             }
             Event::SetAside { charge, result } => self.store_answered(charge.seq, result.is_ok()),
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
+            Event::Rung(_) | Event::Looked { .. } => {}
         }
     }
 
@@ -185,7 +186,9 @@ impl Judge {
     }
 
     fn offends(&mut self, generation: Generation) {
-        if self.records.get(&generation).is_some_and(|record| !record.died && record.killed.is_none()) {
+        // One that is being ended already is ended for that.
+        let ends = |record: &Record| record.died || record.killed.is_some() || record.aborted.is_some();
+        if self.records.get(&generation).is_some_and(|record| !ends(record)) {
             self.turn.offender = Some(generation);
         }
     }
@@ -211,6 +214,13 @@ impl Judge {
                 record.ready = true;
                 record.phase = if record.phase == Phase::Greeted { Phase::Ready } else { record.phase };
             }
+            FromWorker::Pong { number, .. } => {
+                let at_work = record.activated.is_some() && record.asked.is_none();
+                if at_work && *number > record.pinged {
+                    self.offends(generation);
+                }
+            }
+            FromWorker::Busy => {}
             FromWorker::Request { id, .. } => self.turn.request = Some((generation, *id)),
             FromWorker::Panicked { .. }
             | FromWorker::Backtrace { .. }

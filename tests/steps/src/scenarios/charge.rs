@@ -52,8 +52,8 @@ pub(super) struct Supervisor {
 impl Supervisor {
     fn new(board: ReadWrite, cursor: ReadWrite) -> Self {
         let now = Now { mono: Millis(1_000), unix_ms: 1_700_000_000_000 };
-        let spec =
-            Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout: Duration::from_secs(1) };
+        let (stop_timeout, hang_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
+        let spec = Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         let state = State::new(Policy::default(), vec![spec], identity, now);
         Self { state, ledger: BoardWriter::new(board), cursor, now, acts_first: false }

@@ -11,6 +11,7 @@ use crate::{
     testing::Rig,
 };
 use axum::{extract::Request, http::StatusCode, response::IntoResponse};
+use bulkhead_proto::pipe::{self, Received, Receiver};
 use hyper_util::rt::TokioIo;
 use tokio::io::{DuplexStream, duplex};
 
@@ -315,4 +316,21 @@ async fn the_request_of_a_connection_too_many_is_refused_and_told_when_to_come_b
     for header in ["connection", "retry-after", "x-request-id"] {
         assert!(response.headers().contains_key(header), "{header}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_and_the_first_connection_behind_a_quiet_time_told_of() {
+    let hall = Hall::new();
+    let (from, to) = pipe::pair().unwrap();
+    let (said, supervisor) = (Receiver::<FromWorker>::new(from), Arc::new(Sender::new(to)));
+    let heard = || {
+        let Received::Frame(frame) = said.recv().unwrap() else { panic!("nothing was said") };
+        frame
+    };
+    hall.door.places.pong(1, Arc::clone(&supervisor));
+    assert_eq!(heard(), FromWorker::Pong { number: 1, busy: false });
+    let (_one, _two) = (hall.connect(), hall.connect());
+    assert_eq!(heard(), FromWorker::Busy);
+    hall.door.places.pong(2, supervisor);
+    assert_eq!(heard(), FromWorker::Pong { number: 2, busy: true }, "the second connection was no news");
 }

@@ -1,0 +1,91 @@
+//! How the supervisor hears that there is work again for workers that it does not watch meanwhile.
+//!
+//! For the analysis it parks as the analysis itself does ([`bulkhead_proto::bell`]), on a page and a bell of its own, which
+//! no analysis can reach. The API tells by a frame of its connections; one that does not even accept them is given away by
+//! the listening socket.
+
+use super::watch::{drained, watch};
+use crate::step::{Event, State};
+use bulkhead_proto::{
+    bell::{Bell, announce_park, retract_park},
+    link::{LinkError, Memory},
+    segment::ReadWrite,
+    words::Role,
+};
+use std::{
+    future::pending,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+use tokio::io::unix::AsyncFd;
+
+/// What the supervisor listens to while a worker rests.
+#[derive(Debug)]
+pub(super) struct Doze {
+    page: ReadWrite,
+    alarm: AsyncFd<Bell>,
+    /// Whether the page says that it is parked.
+    parked: bool,
+    /// The listening socket, while an API rests.
+    backlog: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Doze {
+    pub(super) fn new(memory: &Memory) -> Result<Self, LinkError> {
+        let alarm = watch(memory.alarm()?)?;
+        Ok(Self { page: memory.watch()?, alarm, parked: false, backlog: None })
+    }
+
+    /// To be called before each wait: listens for those who rest, and for nobody else. What is given back has happened
+    /// before it listened.
+    pub(super) fn settle(
+        &mut self,
+        state: &State,
+        memory: &Memory,
+        listener: BorrowedFd<'_>,
+    ) -> Option<Event> {
+        self.backlog = match (state.rests(Role::Api), self.backlog.take()) {
+            (true, None) => listen(listener),
+            (true, listening) => listening,
+            (false, _) => None,
+        };
+        match (state.rests(Role::Analytics), self.parked) {
+            (true, false) => {
+                announce_park(&self.page);
+                self.parked = true;
+                memory.progress().pending.then_some(Event::Rung(Role::Analytics))
+            }
+            (false, true) => {
+                retract_park(&self.page);
+                self.parked = false;
+                None
+            }
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// Waits for the first word of work. Can be abandoned.
+    pub(super) async fn rung(&self) -> Event {
+        tokio::select! {
+            _ = self.alarm.readable() => {
+                self.alarm.get_ref().clear();
+                drained(&self.alarm);
+                Event::Rung(Role::Analytics)
+            }
+            () = readable(self.backlog.as_ref()) => Event::Rung(Role::Api),
+        }
+    }
+}
+
+/// Without it, an API that does not accept is found out as soon as it has a connection again.
+fn listen(listener: BorrowedFd<'_>) -> Option<AsyncFd<OwnedFd>> {
+    let listening = listener.as_fd().try_clone_to_owned().and_then(watch);
+    listening.map_err(|error| tracing::warn!("the listening socket cannot be watched: {error}")).ok()
+}
+
+async fn readable(fd: Option<&AsyncFd<OwnedFd>>) {
+    match fd {
+        // An error is found again by whoever accepts.
+        Some(fd) => drop(fd.readable().await),
+        None => pending().await,
+    }
+}

@@ -1,0 +1,88 @@
+//! Ways of an analysis to get nowhere, and one to be merely slow.
+
+use crate::Supervisor;
+use bulkhead_proto::{
+    bell,
+    cursor::{self, Doing},
+    event::Event,
+    fault,
+    fds::{FdName, Inherited},
+    ids::Seq,
+    segment::{Kind, ReadWrite},
+    settings::Settings,
+    words::FaultKind,
+};
+use bulkhead_worker_analytics::{Analysis, Decode, Encode, bincode};
+use std::{
+    hint,
+    sync::{Barrier, Mutex},
+    thread,
+    time::Duration,
+};
+
+/// How often one that seems to move on does so.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Takes its page over, and gets nowhere in the way of that name, with its pipes open.
+pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) -> ! {
+    let page = ReadWrite::map(fds.take(FdName::Cursor).unwrap(), Kind::Cursor).unwrap();
+    cursor::take_over(&page, Settings::from_env().unwrap().generation, Seq(0));
+    cursor::set_hand(&page, Doing::Apply, Seq(1));
+    match way {
+        "spins" => loop {
+            hint::spin_loop();
+        },
+        "deadlocks" => deadlock(),
+        "freezes" => fault::carry_out(FaultKind::Freeze),
+        "drips" => loop {
+            thread::sleep(PACE);
+            cursor::step(&page);
+        },
+        "runs-backwards" => {
+            for seq in (0..u64::MAX >> 2).rev() {
+                thread::sleep(PACE);
+                cursor::set_hand(&page, Doing::Apply, Seq(seq));
+            }
+        }
+        "stays-parked" => bell::announce_park(&page),
+        other => panic!("no such way to hang: {other:?}"),
+    }
+    crate::for_ever()
+}
+
+/// Two threads, each waiting for what the other holds.
+fn deadlock() {
+    let (one, other, both) = (Mutex::new(()), Mutex::new(()), Barrier::new(2));
+    let take = |first: &Mutex<()>, second: &Mutex<()>| {
+        let _first = first.lock();
+        both.wait();
+        let _second = second.lock();
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| take(&other, &one));
+        take(&one, &other);
+    });
+}
+
+/// An analysis that takes as many milliseconds for an event as its value says.
+pub(crate) struct Slow;
+
+/// How many events there were.
+#[derive(Default, Encode, Decode)]
+#[bincode(crate = "bincode")]
+pub(crate) struct Count(u64);
+
+impl Analysis for Slow {
+    type State = Count;
+    const NAME: &'static str = "slow";
+    const VERSION: u32 = 1;
+
+    fn apply(&self, state: &mut Count, event: &Event<'_>) {
+        thread::sleep(Duration::from_secs_f64(event.value / 1e3));
+        state.0 += 1;
+    }
+
+    fn render<'a>(&'a self, series: &'a str, state: &'a Count) -> impl serde::Serialize + 'a {
+        serde_json::json!({ "series": series, "count": state.0 })
+    }
+}
