@@ -2,7 +2,7 @@
 //!
 //! What differs from run to run is replaced, as in `golden.rs`: times, pids, figures, and places in source files.
 
-use crate::{FAULTS, golden::assert_golden};
+use crate::{FAULTS, HANGS, golden::assert_golden};
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{Bulkhead, Home, eventually, process::Signal};
 use serde_json::{Value, json};
@@ -46,13 +46,23 @@ fn tamed(mut report: Value) -> String {
         assert!(report["resources"][figure].is_u64(), "no {figure} in {report}");
         report["resources"][figure] = json!("[figure]");
     }
+    // Of a hang: what its threads were doing, and for how long nothing came of it.
+    if report["living"].as_array().is_some_and(|living| !living.is_empty()) {
+        report["living"] = json!(["[threads]"]);
+        let detail = report["detail"].as_str().unwrap();
+        let (what, when) = detail.split_once(" for ").unwrap();
+        let when = when.split_once(" while ").unwrap().1;
+        // One that is frozen before it has begun is found out by what it does not commit.
+        let what = what.replace("no commit", "no progress");
+        report["detail"] = json!(format!("{what} for [span] while {when}"));
+    }
     serde_json::to_string_pretty(&report).unwrap()
 }
 
 #[test]
 fn a_report_tells_of_each_fault_by_event() {
     for kind in FaultKind::ALL {
-        let bulkhead = Home::new(FAULTS).start();
+        let bulkhead = Home::new(HANGS).start();
         let report = next_report(&bulkhead, "analytics", || {
             let body = format!(r#"{{"series":"__fault.{kind}","value":1.5,"label":"tea"}}"#);
             let answer = bulkhead.client().post_events(&body).unwrap();
@@ -68,7 +78,7 @@ fn a_report_tells_of_each_fault_by_event() {
 #[test]
 fn a_report_tells_of_each_fault_that_was_asked_for() {
     for kind in FaultKind::ALL {
-        let bulkhead = Home::new(FAULTS).start();
+        let bulkhead = Home::new(HANGS).start();
         let by_command = next_report(&bulkhead, "analytics", || {
             assert_eq!(bulkhead.say(&["fault", "analytics", kind.as_str()]).code, Some(0));
         });

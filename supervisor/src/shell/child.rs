@@ -262,7 +262,7 @@ impl Child {
             },
             Ok(None) | Err(_) => Exit::Unknown,
         };
-        let (program, backtrace) = (self.program, self.backtrace);
-        (exit, Remains { usage, output, output_dropped, program, backtrace, ..Remains::default() })
+        let (program, backtrace, living) = (self.program, self.backtrace, self.living);
+        (exit, Remains { event: None, usage, output, output_dropped, living, program, backtrace })
     }
 }

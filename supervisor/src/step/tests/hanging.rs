@@ -156,6 +156,14 @@ fn a_fault_that_lasts_is_found_out_without_any_work_and_was_asked_for() {
 }
 
 #[test]
+fn one_that_was_frozen_before_it_began_is_found_out_too() {
+    let mut bench = Bench::running();
+    bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Freeze));
+    let stranger = Look { pending: false, took_over: false, ..at_work(7, 3, 7) };
+    assert!(looks_until_aborted(&mut bench, 30, |_| stranger).is_some());
+}
+
+#[test]
 fn the_process_is_frozen_by_a_signal() {
     let mut bench = Bench::running();
     bench.command(Command::Fault(API.to_owned(), FaultKind::Freeze));
