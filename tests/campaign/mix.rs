@@ -15,7 +15,7 @@ pub(crate) const ATTEMPTS: u32 = 2;
 pub(crate) const KILLS: u32 = 8;
 
 /// How long an analysis hangs until it is ended: much longer than any event takes on a busy machine.
-const HANG_TIMEOUT: Duration = Duration::from_millis(500);
+const HANG_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The poison events, by the ordinary event that each comes right before.
 pub(crate) type Poisons = BTreeMap<EventId, FaultKind>;
@@ -31,7 +31,7 @@ pub(crate) fn deaths(kind: FaultKind) -> u32 {
 
 /// The time that a window has for a fault: for the command, and for the poison event that comes with it.
 pub(crate) fn span(kind: FaultKind) -> Duration {
-    let one = if hangs(kind) { KILL_SPAN + 2 * HANG_TIMEOUT } else { KILL_SPAN };
+    let one = if hangs(kind) { KILL_SPAN + HANG_TIMEOUT } else { KILL_SPAN };
     one * (1 + deaths(kind))
 }
 
