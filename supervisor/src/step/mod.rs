@@ -9,6 +9,7 @@ mod board;
 mod commands;
 mod deadline;
 mod death;
+mod decision;
 mod diagnosis;
 mod event;
 mod facts;

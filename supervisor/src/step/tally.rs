@@ -2,7 +2,7 @@
 
 use super::{
     Exit, Is, LogRecord, Millis, Next, PostMortem, Process, Turn, WorkerId,
-    death::Decision,
+    decision::Decision,
     mutant::{self, Mutant},
     policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PROBE_EVERY, START_SPACING},
     span,
