@@ -12,10 +12,7 @@ use bulkhead_proto::{
     segment::ReadWrite,
     words::Role,
 };
-use std::{
-    future::pending,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-};
+use std::{future::pending, os::fd::OwnedFd, sync::Arc};
 use tokio::io::unix::AsyncFd;
 
 /// What the supervisor listens to while a worker rests.
@@ -25,26 +22,22 @@ pub(super) struct Doze {
     alarm: AsyncFd<Bell>,
     /// Whether the page says that it is parked.
     parked: bool,
+    listener: Arc<OwnedFd>,
     /// The listening socket, while an API rests.
-    backlog: Option<AsyncFd<OwnedFd>>,
+    backlog: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
 impl Doze {
-    pub(super) fn new(memory: &Memory) -> Result<Self, LinkError> {
+    pub(super) fn new(memory: &Memory, listener: OwnedFd) -> Result<Self, LinkError> {
         let alarm = watch(memory.alarm()?)?;
-        Ok(Self { page: memory.watch()?, alarm, parked: false, backlog: None })
+        Ok(Self { page: memory.watch()?, alarm, parked: false, listener: Arc::new(listener), backlog: None })
     }
 
     /// To be called before each wait: listens for those who rest, and for nobody else. What is given back has happened
     /// before it listened.
-    pub(super) fn settle(
-        &mut self,
-        state: &State,
-        memory: &Memory,
-        listener: BorrowedFd<'_>,
-    ) -> Option<Event> {
+    pub(super) fn settle(&mut self, state: &State, memory: &Memory) -> Option<Event> {
         self.backlog = match (state.rests(Role::Api), self.backlog.take()) {
-            (true, None) => listen(listener),
+            (true, None) => listen(&self.listener),
             (true, listening) => listening,
             (false, _) => None,
         };
@@ -77,12 +70,12 @@ impl Doze {
 }
 
 /// Without it, an API that does not accept is found out as soon as it has a connection again.
-fn listen(listener: BorrowedFd<'_>) -> Option<AsyncFd<OwnedFd>> {
-    let listening = listener.as_fd().try_clone_to_owned().and_then(watch);
+fn listen(listener: &Arc<OwnedFd>) -> Option<AsyncFd<Arc<OwnedFd>>> {
+    let listening = watch(Arc::clone(listener));
     listening.map_err(|error| tracing::warn!("the listening socket cannot be watched: {error}")).ok()
 }
 
-async fn readable(fd: Option<&AsyncFd<OwnedFd>>) {
+async fn readable(fd: Option<&AsyncFd<Arc<OwnedFd>>>) {
     match fd {
         // An error is found again by whoever accepts.
         Some(fd) => drop(fd.readable().await),

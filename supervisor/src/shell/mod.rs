@@ -56,7 +56,7 @@ use signals::{Signalled, Signals};
 use spawn::Spawner;
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -240,7 +240,7 @@ impl Shell {
             reload: None,
             reload_again: None,
             log,
-            doze: Doze::new(&memory)?,
+            doze: Doze::new(&memory, listener.fd.try_clone()?)?,
             memory: Arc::new(memory),
             state_dir,
             server,
@@ -260,8 +260,7 @@ impl Shell {
                 }
                 return code;
             }
-            while let Some(event) = self.doze.settle(&self.state, &self.memory, self.spawner.listener.as_fd())
-            {
+            while let Some(event) = self.doze.settle(&self.state, &self.memory) {
                 self.take(event);
             }
             let deadline = next_deadline(&self.state);

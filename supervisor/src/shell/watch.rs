@@ -9,7 +9,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 /// Watches an fd for readability.
 ///
 /// tokio deprecates its safe constructor since a type's `AsRawFd` may name an fd that it does not own, or another one each
-/// time. Both types that come here, `OwnedFd` and the receivers of `proto::pipe`, own one fd for as long as they live;
+/// time. All types that come here, fds of std, and the receivers and bells of `proto`, own one fd for as long as they live;
 /// so its safe form is kept, and this crate free of unsafe code.
 #[expect(deprecated, reason = "see above")]
 pub(super) fn watch<T: AsFd + AsRawFd>(owner: T) -> io::Result<AsyncFd<T>> {
