@@ -156,9 +156,16 @@ fn a_worker_that_cannot_be_started_has_a_report_as_well() {
 
 #[test]
 fn a_plain_worker_is_reported_with_its_last_lines_in_order() {
-    let script = "echo one; echo two >&2; sleep 0.1; echo three; exit 3";
+    // What it writes to two pipes has no order, unless the first is read before the second is written.
+    let script = "echo one; echo two >&2; read go <gate; echo three; exit 3";
     let config = format!("[[worker]]\nname = \"x\"\ncommand = [\"sh\", \"-c\", {script:?}]\n");
-    let bulkhead = Home::new(&config).start();
+    let home = Home::new(&config);
+    let gate = home.pipe("gate");
+    let bulkhead = home.start();
+    for line in ["one", "two"] {
+        bulkhead.log().from_start().wait_for(line, |told| told.text("message") == line);
+    }
+    fs::write(gate, "go\n").unwrap();
     let died = bulkhead.log().from_start().wait_for_worker("worker_died", "x");
     let report = report(&bulkhead, died.number("crash").unwrap());
     assert_eq!(report["exit_code"], 3, "{report}");

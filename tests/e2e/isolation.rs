@@ -55,9 +55,11 @@ fn workers_hold_their_own_pipes_and_no_file_of_the_supervisor() {
         let fds = process::fds(bulkhead.pid_of(worker));
         let pipes = count(&fds, |target| matches!(target, FDTarget::Pipe(_)));
         assert_eq!(pipes, 4, "stdout, stderr, and one control pipe each way: {worker} has {fds:?}");
-        // The API reads what was set aside; through a folder that it holds and cannot leave.
+        // The API reads what was set aside and the crash reports; through folders that it holds and cannot leave.
+        let folders = ["state/quarantine", "state/crashes"];
         let known = |path: &Path| {
-            path == Path::new("/dev/null") || worker == "api" && path.ends_with("state/quarantine")
+            path == Path::new("/dev/null")
+                || worker == "api" && folders.iter().any(|folder| path.ends_with(folder))
         };
         let files = count(&fds, |target| matches!(target, FDTarget::Path(path) if !known(path)));
         assert_eq!(files, 0, "{worker} has {fds:?}");

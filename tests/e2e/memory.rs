@@ -63,8 +63,7 @@ fn the_limit_of_a_plain_worker_holds_for_all_that_it_starts() {
         format!("[[worker]]\nname = \"greedy\"\ncommand = [\"sh\", \"-c\", \"{GREEDY}\"]\n{limit}\n")
     };
     let home = Home::new(&greedy("memory_limit = \"32MiB\""));
-    let gate = home.path("gate");
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
+    let gate = home.pipe("gate");
     let bulkhead = home.start();
     let mut story = bulkhead.log().from_start();
     story.wait_for_worker("worker_ready", "greedy");

@@ -10,7 +10,7 @@ use bulkhead_tests::{
     process::Signal,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, fs, thread, time::Duration};
+use std::{collections::BTreeMap, fs, thread};
 
 /// How many writers there are at once, how many requests each makes, and how many ordinary events each of these has.
 const WRITERS: usize = 4;
@@ -58,22 +58,12 @@ fn write(bulkhead: &Bulkhead, writer: usize) -> Vec<(u64, FaultKind)> {
         if let Some((_, kind)) = kind {
             events.insert(EVENTS / 2, format!(r#"{{"series":"__fault.{kind}","value":1}}"#));
         }
-        let first = post(bulkhead, &client, &format!("[{}]", events.join(",")));
+        let answer = client.post_events(&format!("[{}]", events.join(","))).unwrap();
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let first = answer.json()["first_seq"].as_u64().unwrap();
         poisons.extend(kind.map(|(_, kind)| (first + EVENTS as u64 / 2, *kind)));
     }
     poisons
-}
-
-/// Posts these events until there is room for them; the number of the first one.
-fn post(bulkhead: &Bulkhead, client: &Client, events: &str) -> u64 {
-    loop {
-        let answer = client.post_events(events).unwrap();
-        match answer.status {
-            202 => return answer.json()["first_seq"].as_u64().unwrap(),
-            503 => bulkhead.log().pause(Duration::from_millis(10)),
-            _ => panic!("{answer:?}"),
-        }
-    }
 }
 
 /// Every ordinary event is counted once, by id, and nothing else is.

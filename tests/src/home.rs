@@ -71,6 +71,17 @@ impl Home {
         self.dir.path().join(name)
     }
 
+    /// A named pipe in it, by which a test can make a plain worker wait.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn pipe(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    }
+
     /// A file in it that is a link to a binary of the workspace, so that a test can put another program in its place.
     ///
     /// # Panics

@@ -44,24 +44,20 @@ impl<'a> Killer<'a> {
     pub fn strike(&mut self) {
         let moment = *self.rng.choice(&[Moment::Started, Moment::Activated, Moment::Progressed]).unwrap();
         let started = self.story.wait_for_living(self.worker);
+        // Its successor may be started while it still lives.
+        let mut life = self.story.clone();
         let analysed = self.analysed();
-        match moment {
-            Moment::Started => {}
-            Moment::Activated => self.activated(),
-            Moment::Progressed => {
-                self.activated();
-                self.progressed(analysed);
-            }
+        if !matches!(moment, Moment::Started) {
+            life.wait_for("its activation", |line| line.tells_of("worker_activated", &started));
+        }
+        if matches!(moment, Moment::Progressed) {
+            self.progressed(analysed);
         }
         pause(&mut self.rng);
         self.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
-        self.story.wait_for("the death of the generation that was killed", |line| {
+        life.wait_for("the death of the generation that was killed", |line| {
             line.tells_of("worker_died", &started)
         });
-    }
-
-    fn activated(&mut self) {
-        self.story.wait_for_worker("worker_activated", self.worker);
     }
 
     fn progressed(&self, before: u64) {

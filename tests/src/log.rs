@@ -170,7 +170,9 @@ impl Log {
     }
 }
 
-/// A reader's place in the log. What was read once is not found again, so that a test follows the story in its order.
+/// A reader's place in the log. What was read once is not found again, so that a test follows the story in its order; a
+/// clone is another place, from where to look ahead.
+#[derive(Clone)]
 pub struct Reading {
     log: Log,
     next: usize,

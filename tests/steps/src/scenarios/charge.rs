@@ -22,20 +22,26 @@ use bulkhead_supervisor::step::{
 };
 use std::{collections::VecDeque, time::Duration};
 
-/// Two deaths by the same event, and what follows until the third generation works.
-struct Charge;
+/// One more death by the same event, and what follows until the next generation works.
+struct Charge {
+    name: &'static str,
+    /// Deaths by it before.
+    before: usize,
+    /// What the ledger says of the event at the end: 0 is nothing, 1 is tried once, 2 is being stored, 3 is stored.
+    last: usize,
+}
 
 /// All of them.
-pub(super) const ALL: &[&dyn Scenario] = &[&Charge];
+pub(super) const ALL: &[&dyn Scenario] =
+    &[&Charge { name: FIRST, before: 0, last: 1 }, &Charge { name: SECOND, before: 1, last: 3 }];
 
-/// The one whose beginning and judgement a planted fault shares.
-pub(super) const CHARGE: &str = "charge_two_deaths";
+/// The event is charged with its first death.
+pub(super) const FIRST: &str = "charge_first_death";
+/// The event is charged with as many deaths as it may cost, and set aside.
+pub(super) const SECOND: &str = "charge_second_death";
 
 /// The event that is died of.
 const POISON: Seq = Seq(3);
-
-/// What the ledger says of the event: nothing, tried once, being stored, stored.
-const STAGES: usize = 4;
 
 /// A supervisor of an analysis alone, and what it does to the shared memory. All else that it does is done by answering
 /// for the workers at once.
@@ -96,17 +102,26 @@ impl Supervisor {
         Vec::new()
     }
 
-    pub(super) fn boot(&mut self) -> Result<()> {
-        self.take(Event::Boot)
+    /// Boots, loses so many generations, and has a successor stand by.
+    pub(super) fn begin(&mut self, deaths: usize) -> Result<()> {
+        self.take(Event::Boot)?;
+        self.has_one_stand_by()?;
+        (0..deaths).try_for_each(|_| {
+            self.loses_one()?;
+            self.has_one_stand_by()
+        })
     }
 
-    /// The generation that was activated last dies of the event while its successor stands by, which is activated at once.
-    pub(super) fn loses_one(&mut self) -> Result<()> {
+    fn has_one_stand_by(&mut self) -> Result<()> {
         let restart = Command::Restart("analytics".into());
         self.take(Event::Command { client: ClientId(1), command: restart })?;
         // Starts have a distance.
         self.now.mono = Millis(self.now.mono.0 + 100_000);
-        self.take(Event::Tick)?;
+        self.take(Event::Tick)
+    }
+
+    /// The generation that was activated last dies of the event; whoever stands by is activated at once.
+    pub(super) fn loses_one(&mut self) -> Result<()> {
         let generation = cursor::owner(&self.cursor);
         let seen =
             PostMortem { in_hand: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
@@ -117,7 +132,7 @@ impl Supervisor {
 
 impl Scenario for Charge {
     fn name(&self) -> &'static str {
-        CHARGE
+        self.name
     }
 
     fn role(&self) -> Role {
@@ -130,8 +145,8 @@ impl Scenario for Charge {
 
     fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
         let mut supervisor = Supervisor::open(fds)?;
-        supervisor.boot()?;
-        region.run(|| (0..2).try_for_each(|_| supervisor.loses_one()))
+        supervisor.begin(self.before)?;
+        region.run(|| supervisor.loses_one())
     }
 
     fn judge(&self, copy: &World, _: &History) -> Result<usize> {
@@ -154,6 +169,6 @@ impl Scenario for Charge {
     }
 
     fn last_stage(&self) -> usize {
-        STAGES - 1
+        self.last
     }
 }

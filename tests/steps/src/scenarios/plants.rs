@@ -4,7 +4,7 @@
 
 use super::{
     append::THREE,
-    charge::{CHARGE, Supervisor},
+    charge::{FIRST, SECOND, Supervisor},
     consume::{WITH_CARE, care},
     keyed::{AROUND_THE_LOG, request_around_the_log},
 };
@@ -58,7 +58,8 @@ pub(super) const ALL: &[&dyn Scenario] = &[
     &Plant { name: "plant_commit_before_apply", of: WITH_CARE, act: commit_before_apply },
     &Plant { name: "plant_skip_of_another", of: WITH_CARE, act: skip_of_another },
     &Plant { name: "plant_suspect_in_company", of: WITH_CARE, act: suspect_in_company },
-    &Plant { name: "plant_charge_behind_the_act", of: CHARGE, act: charge_behind_the_act },
+    &Plant { name: "plant_charge_behind_the_act", of: FIRST, act: |fds, region| act_first(fds, region, 0) },
+    &Plant { name: "plant_store_behind_the_act", of: SECOND, act: |fds, region| act_first(fds, region, 1) },
     &Plant { name: "plant_edition_before_the_value", of: "publish_a_board", act: edition_before_the_value },
 ];
 
@@ -241,10 +242,10 @@ fn edition_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> 
     })
 }
 
-/// A successor works before the ledger knows of what its predecessor died.
-fn charge_behind_the_act(fds: &mut Inherited, region: &Region) -> Result<()> {
+/// A successor works before the ledger knows of what its predecessor died, or that this is stored.
+fn act_first(fds: &mut Inherited, region: &Region, deaths_before: usize) -> Result<()> {
     let mut supervisor = Supervisor::open(fds)?;
-    supervisor.boot()?;
+    supervisor.begin(deaths_before)?;
     supervisor.acts_first = true;
-    region.run(|| (0..2).try_for_each(|_| supervisor.loses_one()))
+    region.run(|| supervisor.loses_one())
 }
