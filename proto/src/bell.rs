@@ -108,7 +108,7 @@ impl<C: ReadWords> Waker<C> {
 
     /// As [`Self::wake`], right behind another waker's: its fence serves for both.
     pub fn wake_too(&self, bell: &Bell) {
-        if let Some(epoch) = self.parked() {
+        if let Some(epoch) = self.due_too() {
             bell.kick();
             self.rung(epoch);
         }
@@ -118,10 +118,11 @@ impl<C: ReadWords> Waker<C> {
     pub fn due(&self) -> Option<u64> {
         // Pairs with the fence in `announce_park`.
         fence(Site::Wake, Ordering::SeqCst);
-        self.parked()
+        self.due_too()
     }
 
-    fn parked(&self) -> Option<u64> {
+    /// As [`Self::due`], right behind another waker's: its fence serves for both.
+    pub fn due_too(&self) -> Option<u64> {
         let epoch = self.page.load(EPOCH, Ordering::Relaxed);
         let parked = epoch & 1 == 1;
         // A private memory of this process, never shared: relaxed, and std's also under loom.

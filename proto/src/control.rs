@@ -9,7 +9,7 @@ use crate::{
 use bincode::{Decode, Encode};
 
 /// The version of this protocol. A worker that speaks another is refused.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// The longest frame, in bytes: one packet of a packet-mode pipe (`PIPE_BUF`, pipe(7)).
 pub const MAX_FRAME: usize = 4096;

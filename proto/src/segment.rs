@@ -29,7 +29,7 @@ pub const HEADER: usize = 4096;
 const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Raise it with any change of a segment's content.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal),+ $(,)?) => {

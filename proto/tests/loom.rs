@@ -198,6 +198,27 @@ fn no_wake_up_is_lost() {
     assert!(!sleeps || rung, "asleep beside an event, and nobody rings");
 }
 
+/// Two consumers of one publisher, each parked on a page of its own: the fence of the first ringing serves for the second.
+fn two_that_sleep_are_both_rung_for() {
+    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+    let events = Memory::new(RING_WORDS, []);
+    let (cursor, watch) = (Memory::new(512, [8]), Memory::new(512, [8]));
+    let publisher = thread::spawn({
+        let (page, events, watch) = (Arc::clone(&page), Arc::clone(&events), Arc::clone(&watch));
+        move || {
+            Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
+            let first = Waker::new(cursor).due().is_some();
+            assert!(!first, "nobody parks there in this model");
+            Waker::new(watch).due_too().is_some()
+        }
+    });
+    bell::announce_park(&watch);
+    let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
+    let sleeps = consumer.is_empty();
+    let rung = publisher.join().unwrap();
+    assert!(!sleeps || rung, "asleep beside an event, and nobody rings the second bell");
+}
+
 /// A table for one series. Modelled are the commit, number and seq of both records, both tags, and of both bodies the
 /// word that holds the state.
 fn table() -> Arc<Memory> {
@@ -283,6 +304,7 @@ const MODELS: &[(&str, Model)] = &[
     ("events arrive whole", events_arrive_whole),
     ("space is reused behind its release", space_is_reused_behind_its_release),
     ("no wake-up is lost", no_wake_up_is_lost),
+    ("two that sleep are both rung for", two_that_sleep_are_both_rung_for),
     ("commits are read whole", commits_are_read_whole),
     ("a finished commit is readable", a_finished_commit_is_readable),
     ("a board is read whole", a_board_is_read_whole),
@@ -296,6 +318,8 @@ const NEEDED_BY: &[(Site, Model)] = &[
     (Site::TailRecheck, tail_is_read_whole),
     (Site::Park, no_wake_up_is_lost),
     (Site::Wake, no_wake_up_is_lost),
+    (Site::Park, two_that_sleep_are_both_rung_for),
+    (Site::Wake, two_that_sleep_are_both_rung_for),
     (Site::CommitPublish, a_finished_commit_is_readable),
     (Site::CommitOverwrite, commits_are_read_whole),
     (Site::CommitRead, a_finished_commit_is_readable),

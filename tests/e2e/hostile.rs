@@ -1,7 +1,7 @@
 //! Workers that misbehave: they are ended or borne, the rest goes on, and the log says what they did (P5, P6).
 //! The stand-in is `tests/misbehave`.
 
-use bulkhead_proto::crash::MAX_LINE;
+use bulkhead_proto::{control::PROTOCOL, crash::MAX_LINE};
 use bulkhead_tests::{Bulkhead, Home, binaries, eventually, footprint::Footprint, log::Line, process};
 use std::path::PathBuf;
 
@@ -73,7 +73,8 @@ fn a_worker_of_another_protocol_version_is_not_tried_again_and_both_versions_are
     let bulkhead = service("analytics", "speaks-another-version", "");
     let died = death(&bulkhead, "analytics");
     assert_eq!(died.text("cause"), "handshake", "{}", died.raw());
-    for text in ["misbehave 1", "2", "this supervisor speaks 1", "install both from one release"] {
+    let (theirs, ours) = (format!("protocol {}", PROTOCOL + 1), format!("this supervisor speaks {PROTOCOL}"));
+    for text in ["misbehave 1", &theirs, &ours, "install both from one release"] {
         assert!(died.text("detail").contains(text), "no {text:?} in {}", died.raw());
     }
     assert_eq!(died.text("next"), "parked until it is started by command", "{}", died.raw());

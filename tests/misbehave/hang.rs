@@ -34,10 +34,12 @@ pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) 
         },
         "deadlocks" => deadlock(),
         "freezes" => fault::carry_out(FaultKind::Freeze),
-        "drips" => loop {
-            thread::sleep(PACE);
-            cursor::step(&page);
-        },
+        "drips" => {
+            for seq in 1..u64::MAX >> 2 {
+                thread::sleep(PACE);
+                cursor::set_hand(&page, Doing::Apply, Seq(seq));
+            }
+        }
         "runs-backwards" => {
             for seq in (0..u64::MAX >> 2).rev() {
                 thread::sleep(PACE);

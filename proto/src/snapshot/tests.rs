@@ -45,6 +45,16 @@ fn used() -> Memory {
 }
 
 #[test]
+fn whether_events_wait_is_told_by_where_the_ring_ends_and_not_by_a_count() {
+    let memory = Memory::create(MIN_CAPACITY, 1, 1).unwrap();
+    let (_, page, _) = memory.writable().unwrap();
+    set_tail(&page, Tail { next_seq: Seq(8), accepted: 7, ..Tail::EMPTY });
+    assert!(!memory.progress().pending);
+    set_tail(&page, Tail { head: Position(64), ..Tail::EMPTY });
+    assert!(memory.progress().pending);
+}
+
+#[test]
 fn what_was_saved_is_loaded_state_pending_events_and_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");

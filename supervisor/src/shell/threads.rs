@@ -75,9 +75,12 @@ fn describe_one(name: &str, stat: &str, sleeps_in: &str) -> String {
 
 impl Thread {
     fn parse(stat: &str, schedstat: &str) -> Option<Self> {
+        // The third is how often it got a processor.
         let mut spans = schedstat.split_ascii_whitespace().map(|word| word.parse().ok());
         let mut span = || spans.next()?.map(Duration::from_nanos);
-        Some(Self { runnable: state(stat)? == 'R', ran: span()?, waited: span()? })
+        let (ran, waited) = (span()?, span()?);
+        // A kernel that keeps no such figures shows zeros for all: no thread has run that never got a processor.
+        (!span()?.is_zero()).then_some(Self { runnable: state(stat)? == 'R', ran, waited })
     }
 }
 
@@ -157,6 +160,7 @@ mod tests {
     #[test]
     fn without_figures_it_is_taken_to_have_had_all_the_time() {
         assert_eq!(had(&[], &[]), 100);
+        assert_eq!(Thread::parse(RUNS, "0 0 0\n"), None, "a kernel that keeps none");
     }
 
     #[test]

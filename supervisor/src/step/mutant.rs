@@ -26,6 +26,7 @@ bulkhead_proto::mutants! {
     ForgetTooEarly,
     ForgetWanted,
     HoldOldRefusals,
+    HurryCommits,
     IgnoreDrips,
     IgnoreProgress,
     LaunchInShutdown,

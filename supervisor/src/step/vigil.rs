@@ -20,12 +20,16 @@ use bulkhead_proto::{
 };
 use std::time::Duration;
 
-/// So many looks a `hang_timeout`: a hang is noticed a quarter of it late, at most.
+/// So many looks a `hang_timeout`, and so many times as many near its end: a hang is noticed a third of it late, at most.
 const LOOKS: u32 = 4;
 
 /// A look that comes late counts at most so many times the span between two: whoever stopped the supervisor may have
 /// stopped them all.
 const LATE: u32 = 2;
+
+/// A commit, or a migration, moves on from series to series for a long time, and no event is read meanwhile. Such time
+/// counts so many times less than other time without a commit; it counts, for the steps are the analysis' own word.
+const PATIENCE: u32 = 10;
 
 /// Whether a process at work is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -132,21 +136,28 @@ impl Watch {
         self.best = Some(if mutant::is(Mutant::BelieveBackwards) { look.mark } else { furthest });
         // One that has not even begun has its commit's time for that.
         self.still = if moved || !look.took_over { Duration::ZERO } else { self.still + had };
-        self.dry = if furthest.committed > best.committed { Duration::ZERO } else { self.dry + had };
-        let driest = timeout * 2 + COMMIT_GRACE;
+        let steps_alone = furthest.steps > best.steps && furthest.seq == best.seq;
+        let counts = if steps_alone && !mutant::is(Mutant::HurryCommits) { had / PATIENCE } else { had };
+        self.dry = if furthest.committed > best.committed { Duration::ZERO } else { self.dry + counts };
         if self.still >= timeout {
             return Some(format!("no progress for {} while there was work", span(self.still)));
         }
-        if self.dry >= driest && !mutant::is(Mutant::IgnoreDrips) {
+        if self.dry >= Self::driest(timeout) && !mutant::is(Mutant::IgnoreDrips) {
             return Some(format!("no commit for {} while there was work", span(self.dry)));
         }
         None
     }
 
-    /// When to look again: soon enough to see the end of its time.
+    /// So long without a commit is a hang.
+    fn driest(timeout: Duration) -> Duration {
+        timeout * 2 + COMMIT_GRACE
+    }
+
+    /// When to look again: soon enough to see the end of its time, and no sooner if it gets next to none.
     fn plan(&mut self, now: Millis, timeout: Duration) {
-        let left = timeout.saturating_sub(self.still).max(Duration::from_millis(1));
-        self.next = now.after(Self::every(timeout).min(left));
+        let every = Self::every(timeout);
+        let left = timeout.saturating_sub(self.still).min(Self::driest(timeout).saturating_sub(self.dry));
+        self.next = now.after(left.clamp(every / LOOKS, every));
     }
 }
 

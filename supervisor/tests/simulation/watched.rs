@@ -28,6 +28,8 @@ pub(crate) enum Manner {
     Hangs(u64),
     /// It seems to move on, and never commits.
     Drips,
+    /// Step by step it prepares a commit, which takes it so long.
+    Commits(u64),
     /// It shows less and less, and never commits.
     Backwards,
 }
@@ -100,7 +102,7 @@ impl Truth {
     pub(crate) fn is_busy(&self, now: u64) -> bool {
         match self.manner {
             Manner::Brisk | Manner::Hangs(_) => !self.hangs(now),
-            Manner::Slow(_) | Manner::Drips | Manner::Backwards => false,
+            Manner::Slow(_) | Manner::Drips | Manner::Commits(_) | Manner::Backwards => false,
         }
     }
 }
@@ -150,9 +152,16 @@ impl World {
                 }
             }
             Manner::Drips => {
-                truth.shows = ((seq + 1).max(committed).min(head), steps + 1);
-                truth.moved = had;
+                let next = (seq + 1).max(committed).min(head);
+                if next > seq {
+                    (truth.shows, truth.moved) = ((next, steps), had);
+                }
             }
+            Manner::Commits(takes) if had - truth.committed >= takes => {
+                truth.commits(now);
+                self.analyse(generation, head);
+            }
+            Manner::Commits(_) => (truth.shows, truth.moved) = ((seq, steps + 1), had),
             Manner::Backwards => truth.shows = (seq.saturating_sub(1), steps.saturating_sub(1)),
         }
     }
@@ -164,7 +173,7 @@ impl World {
         let Some(Process { truth, .. }) = self.processes.get_mut(&generation) else { return };
         let takes = match truth.manner {
             Manner::Slow(pace) => pace,
-            Manner::Brisk | Manner::Hangs(_) | Manner::Drips | Manner::Backwards => 1,
+            Manner::Brisk | Manner::Hangs(_) | Manner::Drips | Manner::Commits(_) | Manner::Backwards => 1,
         };
         if !truth.hangs(now) {
             let delay = takes * 100 / truth.share;
@@ -245,13 +254,15 @@ impl World {
             };
             let (last, most) = match truth.manner {
                 Manner::Drips => (truth.committed, driest(timeout)),
-                Manner::Brisk | Manner::Slow(_) | Manner::Hangs(_) | Manner::Backwards => {
-                    (truth.moved, timeout)
-                }
+                Manner::Brisk
+                | Manner::Slow(_)
+                | Manner::Hangs(_)
+                | Manner::Commits(_)
+                | Manner::Backwards => (truth.moved, timeout),
             };
             let hung = had.saturating_sub(begun.max(last));
             demand!(
-                hung <= most + timeout * 3 / 4 + SLACK,
+                hung <= most + timeout / 3 + SLACK,
                 "generation {} hangs for {hung} of {timeout} ms: {truth:?}, had {had}",
                 process.generation
             );
@@ -260,6 +271,6 @@ impl World {
     }
 }
 
-fn driest(timeout: u64) -> u64 {
+pub(crate) fn driest(timeout: u64) -> u64 {
     2 * timeout + u64::try_from(COMMIT_GRACE.as_millis()).expect("a short time")
 }

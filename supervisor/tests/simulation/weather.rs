@@ -1,6 +1,9 @@
 //! What kind of run a seed is, and what kind of process each generation is.
 
-use crate::{prng::Prng, watched::Manner};
+use crate::{
+    prng::Prng,
+    watched::{Manner, driest},
+};
 use bulkhead_supervisor::step::{Exit, Policy};
 use std::time::Duration;
 
@@ -155,11 +158,12 @@ impl Temper {
         }
         if prng.percent(weather.hangs) {
             let timeout = weather.hang_timeout;
-            temper.manner = match prng.below(6) {
+            temper.manner = match prng.below(7) {
                 0 => Manner::Brisk,
                 1 => Manner::Slow(prng.between(timeout / 2, timeout - 1)),
                 2 => Manner::Drips,
                 3 => Manner::Backwards,
+                4 => Manner::Commits(driest(timeout) * prng.between(1, 5)),
                 _ => Manner::Hangs(prng.below(8_000)),
             };
             temper.share = *prng.pick(&[100, 100, 50, 10, 2]);

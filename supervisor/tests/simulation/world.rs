@@ -288,13 +288,15 @@ impl World {
         self.processes.get(&generation).is_some_and(|process| process.alive)
     }
 
-    /// No more bad luck: whoever is stuck dies, and whoever comes is honest. An operator puts configurations right.
+    /// No more bad luck: whoever is stuck or starved dies, and whoever comes is honest. An operator puts configurations right.
     fn clear_up(&mut self) {
         self.calm = true;
         self.poison = None;
         let stuck: Vec<Generation> = self.processes.keys().copied().collect();
         for generation in stuck {
-            if self.prng.percent(50) {
+            // It would take one that gets next to no time for ever to be found hanging.
+            let starved = self.processes.get(&generation).is_some_and(|process| process.truth.share < 100);
+            if starved || self.prng.percent(50) {
                 self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
             } else if let Some(process) = self.processes.get_mut(&generation) {
                 process.temper.kill = process.temper.kill.min(5);

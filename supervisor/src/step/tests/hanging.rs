@@ -105,6 +105,15 @@ fn one_that_moves_on_and_never_commits_is_ended_later() {
 }
 
 #[test]
+fn a_long_commit_or_migration_has_ten_times_as_long_while_it_moves_on_and_no_longer() {
+    let mut bench = Bench::running();
+    let looks = looks_until_aborted(&mut bench, 200, |look| at_work(7, look, 0)).unwrap();
+    let had = EVERY * u32::try_from(looks).unwrap();
+    let driest = (TIMEOUT * 2 + COMMIT_GRACE) * 10;
+    assert!((driest..=driest + EVERY).contains(&had), "{had:?}");
+}
+
+#[test]
 fn one_that_never_takes_its_page_over_is_ended_as_if_it_never_committed() {
     let mut bench = Bench::running();
     let stranger = Look { took_over: false, ..at_work(7, 3, 6) };
