@@ -86,7 +86,7 @@ pub enum FromWorker {
         /// The thread's name.
         thread: String,
     },
-    /// Where it panicked; sent right behind [`FromWorker::Panicked`], when it is known.
+    /// Where it is: sent right behind [`FromWorker::Panicked`], or when it is aborted for a hang, as far as it is known.
     Backtrace {
         /// Return addresses as offsets in the worker's program, the innermost first, at most
         /// [`crate::trace::MAX_FRAMES`].

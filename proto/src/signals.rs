@@ -1,5 +1,5 @@
 //! Notes the signal that a fault of this process raises, before it takes its course: its parent learns neither why the
-//! kernel sent it nor which address was meant.
+//! kernel sent it nor which address was meant. And tells where the process is when somebody else aborts it, for it hangs.
 
 use crate::{
     cursor::{self, Signalled},
@@ -7,17 +7,23 @@ use crate::{
     segment::ReadWrite,
 };
 use libc::{
-    SA_ONSTACK, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGBUS, SIGFPE, SIGILL, SIGSEGV, c_int, c_void, siginfo_t,
+    SA_ONSTACK, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, c_int, c_void,
+    siginfo_t,
 };
+use rustix::{process::getpid, thread::gettid};
 use std::{
     io,
     mem::{MaybeUninit, transmute},
     ptr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-/// The signals of a fault, and who handled each before: std tells stack overflows so.
-static PREVIOUS: [(c_int, OnceLock<libc::sigaction>); 4] = [
+/// The signals that are handled, and who handled each before: std tells stack overflows so.
+static PREVIOUS: [(c_int, OnceLock<libc::sigaction>); 5] = [
+    (SIGABRT, OnceLock::new()),
     (SIGSEGV, OnceLock::new()),
     (SIGBUS, OnceLock::new()),
     (SIGILL, OnceLock::new()),
@@ -27,6 +33,15 @@ static PREVIOUS: [(c_int, OnceLock<libc::sigaction>); 4] = [
 /// Where they are noted, and by whom.
 static PAGE: OnceLock<(Arc<ReadWrite>, Generation)> = OnceLock::new();
 
+/// What is done when somebody else aborts this process.
+static TELL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Somebody else's SIGABRT met another thread than the main thread.
+static PASSED_ON: AtomicBool = AtomicBool::new(false);
+
+/// The signals of a fault.
+const FAULTS: [c_int; 4] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE];
+
 /// From now on, a fault of this process is noted on this page, for this generation, and then goes its way as before. It must
 /// be the analysis at work, to which the page belongs. Holds for good: a later call changes nothing.
 ///
@@ -34,12 +49,28 @@ static PAGE: OnceLock<(Arc<ReadWrite>, Generation)> = OnceLock::new();
 /// When the system refuses a handler.
 pub fn note_faults(page: Arc<ReadWrite>, generation: Generation) -> io::Result<()> {
     if PAGE.set((page, generation)).is_ok() {
-        PREVIOUS.iter().try_for_each(|(number, previous)| install(*number, previous))?;
+        FAULTS.into_iter().try_for_each(|number| install(number, SA_ONSTACK))
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
-fn install(number: c_int, previous: &OnceLock<libc::sigaction>) -> io::Result<()> {
+/// From now on, a SIGABRT that another process sends has this told on the main thread, in the midst of whatever that was
+/// doing; then it ends this process as before. What `tell` does may wait for ever for what it has interrupted, so the sender
+/// must go on to SIGKILL: the supervisor does, half a second later. Holds for good.
+///
+/// # Errors
+/// When the system refuses a handler.
+pub fn tell_when_aborted(tell: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+    if TELL.set(Box::new(tell)).is_ok() { install(SIGABRT, 0) } else { Ok(()) }
+}
+
+fn previous(number: c_int) -> Option<&'static OnceLock<libc::sigaction>> {
+    PREVIOUS.iter().find(|(of, _)| *of == number).map(|(_, previous)| previous)
+}
+
+/// `stack` is `SA_ONSTACK` for what may have exhausted its own stack; the other one is small, too small for a backtrace.
+fn install(number: c_int, stack: c_int) -> io::Result<()> {
     let mut former = MaybeUninit::zeroed();
     // SAFETY: with no new action, sigaction(2) only writes the present one to where there is room for it.
     if unsafe { libc::sigaction(number, ptr::null(), former.as_mut_ptr()) } != 0 {
@@ -48,29 +79,33 @@ fn install(number: c_int, previous: &OnceLock<libc::sigaction>) -> io::Result<()
     // SAFETY: written by sigaction(2), which said so.
     let former: libc::sigaction = unsafe { former.assume_init() };
     // Before the handler that reads it is there.
-    let _ = previous.set(former);
+    if let Some(previous) = previous(number) {
+        let _ = previous.set(former);
+    }
     let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = handle;
-    let ours =
-        libc::sigaction { sa_sigaction: handler as usize, sa_flags: SA_SIGINFO | SA_ONSTACK, ..former };
-    // SAFETY: the handler has the form that SA_SIGINFO asks for, and does only what signal-safety(7) allows.
+    let ours = libc::sigaction { sa_sigaction: handler as usize, sa_flags: SA_SIGINFO | stack, ..former };
+    // SAFETY: the handler has the form that SA_SIGINFO asks for, and does only what signal-safety(7) allows, but for one
+    // SIGABRT behind which the process does nothing else any more.
     match unsafe { libc::sigaction(number, &raw const ours, ptr::null_mut()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Runs in the midst of whatever the process was doing: stores to memory that is mapped, and nothing that locks or allocates.
+/// Runs in the midst of whatever the process was doing: stores to memory that is mapped, and nothing that locks or allocates;
+/// unless the process is told to end for a hang.
 extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel hands a valid siginfo to a handler with SA_SIGINFO.
     let info_now = unsafe { &*info };
-    // SAFETY: for these four signals it holds an address, or, sent by somebody, other plain bytes.
-    let address = unsafe { info_now.si_addr() };
-    if let Some((page, generation)) = PAGE.get() {
+    if number == SIGABRT {
+        aborted(info_now);
+    } else if let Some((page, generation)) = PAGE.get() {
+        // SAFETY: for a fault's signals it holds an address, or, sent by somebody, other plain bytes.
+        let address = unsafe { info_now.si_addr() };
         let signal = Signalled { number, code: info_now.si_code, address: address as u64 };
         cursor::note_signal(page, *generation, signal);
     }
-    let previous = PREVIOUS.iter().find(|(of, _)| *of == number).and_then(|(_, previous)| previous.get());
-    match previous {
+    match previous(number).and_then(OnceLock::get) {
         Some(former) if former.sa_sigaction != SIG_DFL && former.sa_sigaction != SIG_IGN => {
             if former.sa_flags & SA_SIGINFO == 0 {
                 // SAFETY: without SA_SIGINFO, that is what was registered.
@@ -84,6 +119,29 @@ extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) 
             }
         }
         Some(_) | None => by_default(number, info_now.si_code),
+    }
+}
+
+/// A process that aborts itself (for it ran out of memory, say) has told why, and ends at once. Else it is the main thread that
+/// is asked where it is: of a process that was stopped, any thread may be the first to meet the signal.
+fn aborted(info: &siginfo_t) {
+    // SAFETY: who sent it, for a code that says that a process did; other plain bytes else.
+    let sender = unsafe { info.si_pid() };
+    let (own, here) = (getpid(), gettid());
+    let by_another = info.si_code == libc::SI_USER && sender != own.as_raw_pid();
+    if by_another && here != own {
+        PASSED_ON.store(true, Ordering::Relaxed);
+        // SAFETY: a signal to a thread of our own, whose handler ends this process.
+        unsafe { libc::syscall(libc::SYS_tgkill, own.as_raw_pid(), own.as_raw_pid(), SIGABRT) };
+        loop {
+            // SAFETY: it asks for nothing; the main thread ends this one.
+            unsafe { libc::pause() };
+        }
+    }
+    if (by_another || PASSED_ON.load(Ordering::Relaxed))
+        && let Some(tell) = TELL.get()
+    {
+        tell();
     }
 }
 
@@ -107,10 +165,12 @@ mod tests {
         ring::MIN_CAPACITY,
         words::FaultKind,
     };
+    use rustix::process::{Pid, Signal, kill_process};
     use std::{
         env,
+        io::{BufRead as _, BufReader, Write as _},
         os::unix::process::ExitStatusExt as _,
-        process::{Command, Stdio},
+        process::{self, Command, Stdio},
     };
 
     const FAULT: &str = "BULKHEAD_TEST_SIGNALS";
@@ -130,6 +190,39 @@ mod tests {
         status.unwrap().signal()
     }
 
+    /// Runs this very test again as a child, which is aborted when it is ready to tell, or aborts itself.
+    fn told_when_aborted(by: &str) -> (String, Option<i32>) {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "signals::tests::who_is_aborted_by_another_tells_first", "--nocapture"])
+            .env(FAULT, by)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.find(|line| line.contains("ready")).unwrap();
+        if by == "another" {
+            kill_process(Pid::from_child(&child), Signal::ABORT).unwrap();
+        }
+        (lines.collect(), child.wait().unwrap().signal())
+    }
+
+    #[test]
+    fn who_is_aborted_by_another_tells_first() {
+        if let Ok(by) = env::var(FAULT) {
+            tell_when_aborted(|| io::stdout().write_all(b"told\n").unwrap()).unwrap();
+            io::stdout().write_all(b"ready\n").unwrap();
+            match by.as_str() {
+                "itself" => process::abort(),
+                _ => loop {
+                    std::thread::park();
+                },
+            }
+        }
+        assert_eq!(told_when_aborted("another"), ("told".to_owned(), Some(SIGABRT)));
+        assert_eq!(told_when_aborted("itself"), (String::new(), Some(SIGABRT)));
+    }
+
     #[test]
     fn each_fault_takes_its_course_as_before() {
         if let Ok(fault) = env::var(FAULT) {
@@ -141,7 +234,7 @@ mod tests {
             }
         }
         assert_eq!(death(FaultKind::Segv.as_str()), Some(SIGSEGV));
-        assert_eq!(death(FaultKind::StackOverflow.as_str()), Some(libc::SIGABRT), "std has told it");
+        assert_eq!(death(FaultKind::StackOverflow.as_str()), Some(SIGABRT), "std has told it");
         assert_eq!(death("raised"), Some(SIGFPE));
     }
 }

@@ -46,9 +46,10 @@ fn tamed(mut report: Value) -> String {
         assert!(report["resources"][figure].is_u64(), "no {figure} in {report}");
         report["resources"][figure] = json!("[figure]");
     }
-    // Of a hang: what its threads were doing, and for how long nothing came of it.
+    // Of a hang: what its threads were doing, where it was (see `hanging.rs`), and for how long nothing came of it.
     if report["living"].as_array().is_some_and(|living| !living.is_empty()) {
         report["living"] = json!(["[threads]"]);
+        report["backtrace"] = json!("[backtrace]");
         let detail = report["detail"].as_str().unwrap();
         let (what, when) = detail.split_once(" for ").unwrap();
         let when = when.split_once(" while ").unwrap().1;

@@ -1,7 +1,8 @@
 //! Hangs: found out by missing progress, ended, explained; and what is none.
 
-use crate::FAULTS;
+use crate::{FAULTS, crashes::report};
 use bulkhead_tests::{Bulkhead, Home, eventually, log::Line, process};
+use serde_json::Value;
 use std::{io::Write as _, net::TcpStream};
 
 /// A service whose worker misbehaves in this way, is soon found hanging, and is parked after its first death.
@@ -67,6 +68,14 @@ fn an_event_that_hangs_the_analysis_is_set_aside_and_the_others_count() {
         assert_eq!(deaths.len(), 2, "{}", bulkhead.log().dump());
         for died in deaths {
             assert_eq!((died.text("cause"), died.number("seq")), ("hang", Some(2)), "{}", died.raw());
+            // While it lived, it told where.
+            let report = report(&bulkhead, died.number("crash").unwrap());
+            let place =
+                |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("fault::carry_out at "));
+            assert!(
+                report["backtrace"].as_array().is_some_and(|all| all.iter().any(place)),
+                "{kind}: {report}"
+            );
         }
     }
 }

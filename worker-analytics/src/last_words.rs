@@ -35,14 +35,19 @@ pub(crate) fn install(
             location: cut(&words.location, MAX_TEXT).to_owned(),
             thread: cut(&words.thread, MAX_TEXT).to_owned(),
         });
-        let frames = trace::frames();
-        if !frames.is_empty() {
-            let _ = supervisor.send(&FromWorker::Backtrace { frames });
-        }
+        tell_where(&supervisor);
         log(&words);
         crate::log::flush();
         process::exit(EXIT_PANIC.into());
     }));
+}
+
+/// Tells the supervisor where this thread is, as bare numbers: in microseconds.
+pub(crate) fn tell_where(supervisor: &Sender<FromWorker>) {
+    let frames = trace::frames();
+    if !frames.is_empty() {
+        let _ = supervisor.send(&FromWorker::Backtrace { frames });
+    }
 }
 
 fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {

@@ -87,10 +87,13 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     supervisor.send(&FromWorker::Ready)?;
     let Some(care) = stand_by(&inbox)? else { return Ok(()) };
 
-    last_words::install(settings.generation, Some(Arc::clone(&cursor)), supervisor);
+    last_words::install(settings.generation, Some(Arc::clone(&cursor)), Arc::clone(&supervisor));
     noting::note_refusals(Arc::clone(&cursor), settings.generation);
     if let Err(error) = signals::note_faults(Arc::clone(&cursor), settings.generation) {
         tracing::warn!("the code and address of a signal will not be known: {error}");
+    }
+    if let Err(error) = signals::tell_when_aborted(move || last_words::tell_where(&supervisor)) {
+        tracing::warn!("where it hangs, should it hang, will not be known: {error}");
     }
     let memory = Memory { events, producer, cursor, state };
     let mut engine = Engine::activate(analysis, &settings, memory, care).map_err(Broken::from)?;

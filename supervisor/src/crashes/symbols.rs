@@ -9,8 +9,8 @@ use std::{
     panic::catch_unwind,
 };
 
-/// Where a panic's own frames end.
-const PANIC_ENDS: &str = "__rust_end_short_backtrace";
+/// Where the frames end that a panic, or a signal's handler, has added itself.
+const TELLING_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::signals::handle"];
 
 /// Frames behind that one that say nothing either.
 const MACHINERY: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
@@ -85,12 +85,13 @@ fn inlined(loader: &Loader, frame: u64) -> Vec<String> {
     inlined.chain([whole]).collect()
 }
 
-/// Without the frames of the panic itself, and of the thread's start.
+/// Without the frames of the panic or the handler itself, and of the thread's start.
 fn own(named: Vec<String>) -> Vec<String> {
     let end = named.iter().position(|line| line.contains(THREAD_BEGINS)).unwrap_or(named.len());
-    let panic = named.iter().position(|line| line.contains(PANIC_ENDS)).map_or(0, |place| place + 1);
+    let telling = |line: &String| TELLING_ENDS.iter().any(|part| line.contains(part));
+    let told = named.iter().position(telling).map_or(0, |place| place + 1);
     let machinery = |line: &&String| MACHINERY.iter().any(|part| line.starts_with(part));
-    let start = panic + named.iter().skip(panic).take_while(machinery).count();
+    let start = told + named.iter().skip(told).take_while(machinery).count();
     named.into_iter().take(end).skip(start).collect()
 }
 
@@ -117,6 +118,13 @@ mod tests {
         assert_eq!(symbols.name(Some(&program), &[u64::MAX]), ["0xffffffffffffffff"]);
         let none = File::open("/dev/null").unwrap();
         assert_eq!(symbols.name(Some(&none), &[1; 100]), vec!["0x1"; MAX_FRAMES]);
+    }
+
+    #[test]
+    fn what_tells_of_a_hang_is_left_out() {
+        let named =
+            ["bulkhead_proto::trace::frames", "bulkhead_proto::signals::handle at s.rs:9", "user::spin"];
+        assert_eq!(own(named.map(str::to_owned).to_vec()), ["user::spin"]);
     }
 
     #[test]
