@@ -97,8 +97,10 @@ impl<T: Numbered> Folder<T> {
         let mut numbers: Vec<T::Number> = Vec::new();
         for item in Dir::read_from(&self.fd)? {
             let item = item?;
-            let number = item.file_name().to_str().ok().and_then(|name| name.strip_suffix(SUFFIX));
-            numbers.extend(number.and_then(|number| number.parse::<T::Number>().ok()));
+            let Ok(name) = item.file_name().to_str() else { continue };
+            let number = name.strip_suffix(SUFFIX).and_then(|number| number.parse::<T::Number>().ok());
+            // As it is written: `+7.json` and `007.json` are not number 7.
+            numbers.extend(number.filter(|number| file_name(number) == name));
         }
         numbers.sort_unstable();
         match T::ORDER {
@@ -195,7 +197,7 @@ mod tests {
         for number in numbers {
             std::fs::write(path.path().join(file_name(number)), number.to_string()).unwrap();
         }
-        for other in ["7.new", "x.json", "README"] {
+        for other in ["7.new", "x.json", "+4.json", "007.json", "README"] {
             std::fs::write(path.path().join(other), "other").unwrap();
         }
         path

@@ -14,8 +14,8 @@ pub(crate) fn flood() -> ! {
         b"\x1b[2J\x1b]0;owned\x07\x1b[31m\xff\xfe\x00\x9b\r".repeat(100),
         b"{\"level\":\"ERROR\",\"event_name\":\"worker_died\",\"worker\":\"api\",\"message\":\"forged\"}\n"
             .repeat(20),
-        // More than may be passed on, however slow the machine is.
-        b"\n".repeat(2_000),
+        // Several times what is passed on of one read, however long the supervisor takes for the next.
+        b"\n".repeat(64 << 10),
         vec![b'x'; 1 << 20],
     ];
     let out = thread::spawn({

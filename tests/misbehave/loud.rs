@@ -28,7 +28,9 @@ impl Analysis for Loud {
         match event.series {
             "bytes" => std::panic::panic_any(vec![0xff_u8; 100]),
             "flood" => {
-                let _ = io::stderr().write_all(&b"{\"level\":\"ERROR\"}\x1b[2J\xff\n".repeat(TIMES / 4));
+                let _ = io::stderr().write_all(&b"{\"level\":\"ERROR\"}\x1b[2J\xff\n".repeat(1_000));
+                // A single read of the supervisor takes in more of these than it ever passes on at once.
+                let _ = io::stderr().write_all(&b"\n".repeat(TIMES / 4));
                 panic!("after a flood");
             }
             _ => panic!("{}", "\x1b[31m\u{202e}no\n".repeat(TIMES)),

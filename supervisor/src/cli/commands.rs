@@ -4,7 +4,7 @@ use super::{
     Numbered, SetAside, Target, crashes,
     failure::{Failure, lines},
     logs,
-    output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say},
+    output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say, show},
     pages, quarantine,
     table::{self, Look},
     watch::{PACE, Watch},
@@ -63,7 +63,7 @@ pub fn check(config: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
     let (plan, diagnosis) = config::check(config, &any_variable, &executable);
     if json {
-        let said = say(&serde_json::to_string_pretty(&diagnosis.told()).unwrap_or_default());
+        let said = show(&diagnosis.told());
         return if plan.is_some() { said } else { USAGE.into() };
     }
     let Some(plan) = plan else { return refuse(&diagnosis) };
@@ -85,7 +85,7 @@ pub fn status(json: bool, watch: bool, socket: Option<&Path>) -> ExitCode {
         return watching(json, socket);
     }
     match report(json, socket) {
-        Ok(report) if json => say(&serde_json::to_string_pretty(&report).unwrap_or_default()),
+        Ok(report) if json => show(&report),
         Ok(report) => say(&table::render(&report, Look::of_stdout())),
         Err(failure) => failure,
     }
@@ -162,7 +162,7 @@ pub fn quarantine(what: SetAside, socket: Option<&Path>) -> ExitCode {
     match ask(Command::Quarantine(command), socket) {
         Ok((Reply { outcome, text, quarantine, .. }, _)) => {
             match (quarantine.and_then(|page| page.items.into_iter().next()), json) {
-                (Some(entry), true) => say(&serde_json::to_string_pretty(&entry).unwrap_or_default()),
+                (Some(entry), true) => show(&entry),
                 (Some(entry), false) => say(&quarantine::show(&entry)),
                 (None, true) => {
                     say(&output::json(&Answer { outcome, text: &text, worker: None, generation: None }))
@@ -190,7 +190,7 @@ fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
         }
     }
     if json {
-        return say(&serde_json::to_string_pretty(&Page { items, next: None }).unwrap_or_default());
+        return show(&Page { items, next: None });
     }
     say(&quarantine::list(&items))
 }
@@ -204,10 +204,10 @@ pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitC
         Err(failure) => return failure.tell(json),
     };
     match (page.map(|page| *page), id) {
-        (Some(page), None) if json => say(&serde_json::to_string_pretty(&page).unwrap_or_default()),
+        (Some(page), None) if json => show(&page),
         (Some(page), None) => say(&crashes::list(&page, Look::of_stdout())),
         (Some(Page { items, .. }), Some(_)) => match items.first() {
-            Some(report) if json => say(&serde_json::to_string_pretty(report).unwrap_or_default()),
+            Some(report) if json => show(report),
             Some(report) => say(&crashes::show(report)),
             None => fail(FAILED, &"the supervisor shows nothing"),
         },

@@ -3,7 +3,7 @@
 use super::table::{Look, cut};
 use crate::{config::units::show_size, log::visible, step::span};
 use bulkhead_proto::{
-    crash::{Report, Signal},
+    crash::{Panic, Report, Signal},
     folder::Page,
     quarantine::Shown,
 };
@@ -28,19 +28,19 @@ fn line(report: &Report) -> String {
     format!("{id}  {at}  {worker} gen {generation}  {cause}{seq}: {detail}")
 }
 
-/// The whole story of one.
+/// The whole story of one, each thing told once.
 pub(super) fn show(report: &Report) -> String {
-    let Report { id, at, worker, role, generation, cause, detail, decision, why, .. } = report;
+    let Report { id, at, worker, generation, cause, detail, decision, why, .. } = report;
+    let role = report.role.to_string();
+    let role = if role == *worker { String::new() } else { format!(" ({role})") };
     let pid = report.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
     let mut story = vec![
-        format!("crash {id}: {worker} ({role}) gen {generation}{pid}"),
+        format!("crash {id}: {worker}{role} gen {generation}{pid}"),
         format!("when:      {at}, {} after its start", ms(report.uptime_ms)),
         format!("cause:     {cause}: {detail}"),
     ];
     story.extend(end(report).map(|end| format!("end:       {end}")));
-    if let Some(panic) = &report.panic {
-        story.push(format!("panic:     {} at {}, thread {}", panic.message, panic.location, panic.thread));
-    }
+    story.extend(panic(report).map(|panic| format!("panic:     {panic}")));
     story.extend(hand(report).map(|hand| format!("in hand:   {hand}")));
     story.extend(report.event.as_ref().map(|event| format!("event:     {}", told(event))));
     story.push(format!("decision:  {decision}: {why}"));
@@ -65,27 +65,32 @@ fn part(story: &mut Vec<String>, name: &str, lines: &[String]) {
     }
 }
 
-/// How its process ended.
+/// How its process ended, as far as the cause does not say so.
 fn end(report: &Report) -> Option<String> {
-    let code = report.exit_code.map(|code| format!("exit code {code}"));
-    code.or_else(|| {
-        let Signal { number, name, code, address, core } = report.signal.as_ref()?;
-        let name = name.clone().unwrap_or_else(|| format!("signal {number}"));
-        let code = code.as_ref().map(|code| format!(", {code}")).unwrap_or_default();
-        let address = address.as_ref().map(|address| format!(", address {address}")).unwrap_or_default();
-        Some(format!("{name}{code}{address}{}", if *core { ", core dumped" } else { "" }))
-    })
+    let mut parts: Vec<_> = report.exit_code.map(|code| format!("exit code {code}")).into_iter().collect();
+    if let Some(Signal { number, name, code, address, core }) = &report.signal {
+        parts.push(name.clone().unwrap_or_else(|| format!("signal {number}")));
+        parts.extend(code.clone());
+        parts.extend(address.as_ref().map(|address| format!("address {address}")));
+        parts.extend(core.then(|| "core dumped".to_owned()));
+    }
+    parts.retain(|part| !report.detail.contains(part));
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Which event it had in hand, and how often that was tried.
+/// The panic that it told of, unless the cause says it whole.
+fn panic(report: &Report) -> Option<String> {
+    let Panic { message, location, thread } = report.panic.as_ref()?;
+    let told = report.detail.contains(&format!("{message:?} at {location}, thread {thread}"));
+    (!told).then(|| format!("{message} at {location}, thread {thread}"))
+}
+
+/// Which event it had in hand. How often that was tried is part of the decision.
 fn hand(report: &Report) -> Option<String> {
     let during = report.during?;
     let Some(seq) = report.seq else { return Some(format!("several events, during {during}")) };
-    let tried = match (report.attempts, report.max_attempts) {
-        (Some(attempts), Some(most)) => format!(", tried {attempts} of {most} times"),
-        _ => ", not charged with this death".to_owned(),
-    };
-    Some(format!("event {seq}, during {during}{tried}"))
+    let charged = if report.attempts.is_some() { "" } else { ", not charged with this death" };
+    Some(format!("event {seq}, during {during}{charged}"))
 }
 
 /// An event, on one line.
@@ -106,15 +111,27 @@ fn ms(ms: u64) -> String {
 pub(super) mod tests {
     use super::*;
     use bulkhead_proto::{
-        crash::{Line, Panic, Resources},
+        crash::{Line, Resources},
         ids::{CrashId, Generation, Seq},
         words::{Cause, During, Role},
     };
 
+    pub(in crate::cli) fn event() -> Shown {
+        Shown {
+            series: "orders".into(),
+            value: 1.5,
+            ts: "2026-11-22T19:59:59.000Z".into(),
+            arrived: "2026-11-22T19:59:59.000Z".into(),
+            label: Some("tea".into()),
+            data: None,
+            request_id: Some("r-1".into()),
+        }
+    }
+
     pub(in crate::cli) fn report(id: u64) -> Report {
         Report {
             id: CrashId(id),
-            at: "2026-11-22T20:00:00Z".into(),
+            at: "2026-11-22T20:00:00.000Z".into(),
             worker: "analytics".into(),
             role: Role::Analytics,
             generation: Generation(7),
@@ -131,15 +148,7 @@ pub(super) mod tests {
             signal: None,
             seq: Some(Seq(42)),
             during: Some(During::Apply),
-            event: Some(Shown {
-                series: "orders".into(),
-                value: 1.5,
-                ts: "2026-11-22T19:59:59Z".into(),
-                arrived: "2026-11-22T19:59:59Z".into(),
-                label: Some("tea".into()),
-                data: None,
-                request_id: Some("r-1".into()),
-            }),
+            event: Some(event()),
             request_id: Some("r-1".into()),
             attempts: Some(1),
             max_attempts: Some(2),
@@ -161,7 +170,7 @@ pub(super) mod tests {
         assert_eq!(list.lines().count(), 3, "{list}");
         assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
         assert!(
-            list.starts_with("9  2026-11-22T20:00:00Z  analytics gen 7  panic, event 42 in hand"),
+            list.starts_with("9  2026-11-22T20:00:00.000Z  analytics gen 7  panic, event 42 in hand"),
             "{list}"
         );
         assert!(list.ends_with("/v1/crashes?after=8"), "{list}");
@@ -173,14 +182,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_panic_that_the_cause_does_not_say_whole_is_told_beside_it() {
+        let message = "no\n".repeat(300);
+        let panic =
+            Panic { message: message.clone(), location: "src/x.rs:1:2".into(), thread: "main".into() };
+        let detail = format!("{:?}", &message[..200]);
+        let shown = show(&Report { detail, panic: Some(panic), ..report(9) });
+        assert!(shown.contains("\npanic:     no\\nno\\n"), "{shown}");
+    }
+
+    #[test]
     fn a_signal_is_told_with_its_reason_and_address() {
+        let cause = Cause::Signal;
         let (name, code, address) = (Some("SIGSEGV".into()), Some("SEGV_MAPERR".into()), Some("0x8".into()));
         let signal = Some(Signal { number: 11, name, code, address, core: false });
-        let report = Report { exit_code: None, signal, ..report(9) };
-        assert!(
-            show(&report).contains("end:       SIGSEGV, SEGV_MAPERR, address 0x8\n"),
-            "{}",
-            show(&report)
-        );
+        let report =
+            Report { cause, detail: "SIGSEGV".into(), exit_code: None, signal, panic: None, ..report(9) };
+        let shown = show(&report);
+        assert!(shown.contains("signal: SIGSEGV\nend:       SEGV_MAPERR, address 0x8\n"), "{shown}");
     }
 }

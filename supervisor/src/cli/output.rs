@@ -1,5 +1,6 @@
 //! How commands speak, and how they end.
 
+use crate::log::visible_json;
 use bulkhead_proto::ids::Generation;
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
@@ -31,7 +32,12 @@ pub(super) struct Answer<'a, Outcome> {
 /// One line of JSON.
 pub(super) fn json(value: &impl Serialize) -> String {
     // What is printed is made of text and numbers: it can always be written.
-    serde_json::to_string(value).unwrap_or_default()
+    visible_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
+}
+
+/// Prints JSON that people may look at, too.
+pub(super) fn show(value: &impl Serialize) -> ExitCode {
+    say(&visible_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
 }
 
 /// Prints to stdout, and says how the command ends.

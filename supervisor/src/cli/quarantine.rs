@@ -40,6 +40,7 @@ pub(super) fn show(entry: &Entry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::crashes;
     use bulkhead_proto::{
         ids::{CrashId, Generation, Seq},
         quarantine::Shown,
@@ -57,15 +58,7 @@ mod tests {
             detail: "SIGSEGV".into(),
             during: During::Apply,
             attempts: 2,
-            event: Some(Shown {
-                series: "orders\u{1b}[2J".into(),
-                value: 1.5,
-                ts: "2026-11-22T19:59:59Z".into(),
-                arrived: "2026-11-22T19:59:59Z".into(),
-                label: Some("tea".into()),
-                data: None,
-                request_id: Some("r-1".into()),
-            }),
+            event: Some(Shown { series: "orders\u{1b}[2J".into(), ..crashes::tests::event() }),
             bytes: "00".into(),
         }
     }

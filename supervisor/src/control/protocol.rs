@@ -265,6 +265,7 @@ pub struct Crash {
     /// The event in hand, if there was one.
     pub seq: Option<Seq>,
     /// When.
+    #[serde(serialize_with = "crate::shown::serialize_time")]
     pub at: jiff::Timestamp,
 }
 

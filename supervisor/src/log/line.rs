@@ -4,7 +4,7 @@
 //! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known at run time only, such as those of
 //! our workers' own lines; hence one visitor of our own.
 
-use super::escape::visible;
+use super::escape::{visible, visible_json};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
@@ -84,7 +84,8 @@ impl Line {
             // Writing to a String cannot fail.
             let _ = write!(text, "{before}{}:{value}", Value::from(name));
         }
-        text + "}"
+        text.push('}');
+        visible_json(&text).into_owned()
     }
 
     /// Reads back what [`Line::to_json`] has written; none when it is something else.

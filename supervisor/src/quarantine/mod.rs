@@ -10,7 +10,6 @@ use bulkhead_proto::{
     link::Memory,
     quarantine::{Entry, Folder, MAX_ENTRIES},
 };
-use jiff::Timestamp;
 use mutant::Mutant;
 use std::path::PathBuf;
 
@@ -71,7 +70,7 @@ impl Store {
 fn entry(charge: &Charge, payload: &[u8]) -> Entry {
     Entry {
         seq: charge.seq,
-        at: Timestamp::now().to_string(),
+        at: shown::now(),
         worker: charge.who.worker.clone(),
         generation: charge.who.generation,
         crash: charge.crash,

@@ -57,7 +57,13 @@ impl Blame {
     /// What comes of it, for people.
     pub(super) fn text(&self) -> String {
         let Self { seq, tried, most, charge, .. } = self;
-        let then = if charge.is_some() { "set aside" } else { "to be tried again" };
-        format!("event {seq} was tried {tried} of {most} times: {then}")
+        let then = if charge.is_some() { "to be set aside" } else { "to be tried again" };
+        // Once more than enough behind one that could not be stored.
+        let tried = if tried > most {
+            format!("{tried} times ({most} are enough)")
+        } else {
+            format!("{tried} of {most} times")
+        };
+        format!("event {seq} was tried {tried}: {then}")
     }
 }

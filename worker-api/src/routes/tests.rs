@@ -230,7 +230,7 @@ async fn workers_are_shown_as_the_supervisor_published_them() {
     assert_eq!(row["state"], "backoff");
     assert_eq!(
         row["last_crash"],
-        json!({ "id": 1, "cause": "panic", "detail": "at x.rs:1:2", "seq": 9, "at": "1970-01-01T00:00:01.5Z" })
+        json!({ "id": 1, "cause": "panic", "detail": "at x.rs:1:2", "seq": 9, "at": "1970-01-01T00:00:01.500Z" })
     );
     assert!(row["rss_bytes"].as_u64().unwrap() > 0 && row["uptime_ms"].as_u64().unwrap() > 0);
     let plain = &workers["items"][1];

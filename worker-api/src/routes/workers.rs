@@ -68,10 +68,10 @@ fn crash(crash: CrashRow) -> Crash {
     Crash { id: crash.id, cause: crash.cause, detail: crash.detail, seq: crash.seq, at: rfc3339(crash.at_ms) }
 }
 
-/// RFC 3339, UTC; the epoch for what no calendar holds.
+/// RFC 3339, UTC, to the millisecond as the supervisor tells it; the epoch for what no calendar holds.
 fn rfc3339(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or_default();
-    Timestamp::from_millisecond(ms).unwrap_or_default().to_string()
+    format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
 /// The resident memory of a process, by proc_pid_statm(5). None if it is gone by now.

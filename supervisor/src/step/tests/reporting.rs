@@ -2,7 +2,7 @@
 
 use super::bench::{ANALYTICS, API, Bench, SIGKILL, SIGSEGV};
 use crate::step::{
-    Action, Command, Event, Exit, Facts, Is, MAX_KILLS, Next, Panic, Policy, PostMortem,
+    Action, Charge, Command, Event, Exit, Facts, Is, MAX_KILLS, Next, Panic, Policy, PostMortem,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
 use bulkhead_proto::{
@@ -68,7 +68,12 @@ fn it_says_how_often_the_event_was_tried_and_what_comes_of_it() {
     assert_eq!(killed.attempts, Some((1, MAX_KILLS)), "{killed:?}");
     let last = bench.reported(SIGSEGV, applying(7));
     assert_eq!(last.attempts, Some((2, 2)));
-    assert!(last.why.starts_with("event 7 was tried 2 of 2 times: set aside; "), "{}", last.why);
+    assert!(last.why.starts_with("event 7 was tried 2 of 2 times: to be set aside; "), "{}", last.why);
+    let Facts { who, crash, cause, detail, .. } = last;
+    let charge = Charge { who, seq: Seq(7), attempts: 3, during: During::Apply, crash, cause, detail };
+    bench.feed(Event::SetAside { charge, result: Err("the disk is full".into()) });
+    let more = bench.reported(SIGSEGV, applying(7));
+    assert!(more.why.starts_with("event 7 was tried 3 times (2 are enough): to be set"), "{}", more.why);
 }
 
 #[test]
