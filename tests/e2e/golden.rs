@@ -21,7 +21,7 @@ const VARIES: &[(&str, &str)] = &[
 ];
 
 /// What the analysis itself says first.
-const OWN_WORD: &str = "goes on behind";
+pub(crate) const OWN_WORD: &str = "goes on behind";
 
 #[derive(Clone, Copy)]
 enum Form {
