@@ -1,7 +1,7 @@
 //! A folder of JSON files, `NUMBER.json` each, that the supervisor alone writes. Others hold it read-only, by its fd.
 
 use rustix::{
-    fs::{Dir, Mode, OFlags, openat},
+    fs::{Dir, Mode, OFlags, fstat, openat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -92,8 +92,9 @@ impl<T: Numbered> Folder<T> {
     /// The numbers that are there, in order. Other files are passed over.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When the folder cannot be read, or was deleted.
     pub fn numbers(&self) -> io::Result<Vec<T::Number>> {
+        self.is_there()?;
         let mut numbers: Vec<T::Number> = Vec::new();
         for item in Dir::read_from(&self.fd)? {
             let item = item?;
@@ -130,6 +131,15 @@ impl<T: Numbered> Folder<T> {
         Ok(Page { items: items.map(T::brief).collect(), next })
     }
 
+    /// A folder that was deleted would look empty for ever, though there is another one at its place.
+    fn is_there(&self) -> io::Result<()> {
+        if fstat(&self.fd)?.st_nlink == 0 {
+            let what = "their folder was deleted: whoever holds it must be restarted to see the one that is there now";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        Ok(())
+    }
+
     /// One of them; none when it is not (or no longer) there.
     ///
     /// # Errors
@@ -138,7 +148,7 @@ impl<T: Numbered> Folder<T> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match openat(self.fd.as_fd(), file_name(number), flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::NOENT) => return self.is_there().map(|()| None),
             Err(error) => return Err(error.into()),
         };
         let mut text = String::new();
@@ -225,6 +235,16 @@ mod tests {
         assert_eq!(falling.page(None, 2).unwrap(), page);
         let page = Page { items: vec![Falling(CrashId(1))], next: None };
         assert_eq!(falling.page(Some(CrashId(2)), 2).unwrap(), page);
+    }
+
+    #[test]
+    fn a_folder_that_was_deleted_says_so_instead_of_being_empty() {
+        let path = folder(&[1]);
+        let folder = Folder::<Rising>::open(path.path()).unwrap();
+        std::fs::remove_dir_all(path.path()).unwrap();
+        std::fs::create_dir(path.path()).unwrap();
+        assert!(folder.page(None, 2).unwrap_err().to_string().contains("deleted"));
+        assert!(folder.read(Seq(1)).unwrap_err().to_string().contains("deleted"));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 use addr2line::Loader;
 use bulkhead_proto::{control::cut, crash::MAX_LINE, trace::MAX_FRAMES};
+use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     fs::File,
+    io::{self, Read as _, Seek as _},
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     panic::catch_unwind,
 };
@@ -17,6 +19,9 @@ const MACHINERY: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking
 
 /// Where a thread's own frames begin.
 const THREAD_BEGINS: &str = "__rust_begin_short_backtrace";
+
+/// The largest program whose frames are named, in bytes: so much memory is taken for the moment.
+const MAX_PROGRAM: u64 = 256 << 20;
 
 /// What was named last.
 #[derive(Debug, Default)]
@@ -52,11 +57,24 @@ impl Symbols {
 
 fn name(program: &File, frames: &[u64]) -> Vec<String> {
     // By our own fd: what is at the program's path may be another one by now.
-    let Ok(loader) = Loader::new(format!("/proc/self/fd/{}", program.as_raw_fd())) else {
+    let copy = copied(program).ok();
+    let load = |copy: &File| Loader::new(format!("/proc/self/fd/{}", copy.as_raw_fd())).ok();
+    let Some(loader) = copy.as_ref().and_then(load) else {
         return frames.iter().map(|frame| bare(*frame)).collect();
     };
     let named = frames.iter().flat_map(|frame| inlined(&loader, *frame)).collect();
     own(named).into_iter().map(|line| cut(&line, MAX_LINE).to_owned()).take(MAX_FRAMES).collect()
+}
+
+/// A copy that nobody can change: whoever reads a mapped file while a new program is written over it dies of SIGBUS.
+fn copied(mut program: &File) -> io::Result<File> {
+    if program.metadata()?.len() > MAX_PROGRAM {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let copy = File::from(memfd_create("program", MemfdFlags::CLOEXEC)?);
+    program.rewind()?;
+    io::copy(&mut program.take(MAX_PROGRAM), &mut &copy)?;
+    Ok(copy)
 }
 
 fn bare(frame: u64) -> String {

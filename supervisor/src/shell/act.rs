@@ -16,12 +16,7 @@ use crate::{
     told::told,
 };
 use bulkhead_proto::{
-    control::{Outcome, ToWorker},
-    cursor::Doing,
-    ids::Generation,
-    link::Progress,
-    pipe::Sent,
-    snapshot::Summary,
+    control::ToWorker, cursor::Doing, ids::Generation, link::Progress, pipe::Sent, snapshot::Summary,
 };
 use std::{collections::VecDeque, sync::Arc};
 
@@ -96,9 +91,7 @@ impl Shell {
                 self.reserve();
             }
             Action::Drop { asker, id, seq, replayed_as } => self.drop_for(asker, id, seq, replayed_as),
-            Action::NotReplayed { seq, why } => {
-                self.answer_replays(seq, &Outcome::Conflict(why.clone()), &why);
-            }
+            Action::NotReplayed { seq, why } => self.not_replayed(seq, &why),
             Action::SetAside(charge) => return self.set_aside(charge),
             Action::KickBells => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),

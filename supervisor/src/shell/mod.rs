@@ -14,6 +14,7 @@ mod oom;
 mod orphans;
 mod output;
 mod reload;
+mod removal;
 mod report;
 mod resume;
 mod set_aside;
@@ -38,6 +39,7 @@ use crate::{
 use anyhow::Context as _;
 use bulkhead_proto::{
     board::BoardWriter,
+    control::Outcome,
     ids::{Generation, Seq},
     link::Memory,
     listen_fds,
@@ -51,6 +53,7 @@ use errand::Errand;
 use oom::OomKills;
 use orphans::Strangers;
 use reload::Reload;
+use removal::Removals;
 use resume::Saving;
 use signals::{Signalled, Signals};
 use spawn::Spawner;
@@ -140,6 +143,7 @@ struct Shell {
     saving: Option<Saving>,
     quarantine: Arc<Store>,
     setting_aside: Option<Errand<Event>>,
+    removals: Removals,
     crashes: Arc<CrashStore>,
     /// Where crash reports are handed in.
     crash_desk: Option<Desk>,
@@ -164,6 +168,7 @@ enum Wake {
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
+    Removed(Outcome),
     Rung(Event),
     Deadline,
     Watchdog,
@@ -227,6 +232,7 @@ impl Shell {
             saving: None,
             quarantine,
             setting_aside: None,
+            removals: Removals::default(),
             crashes,
             crash_desk,
             remains: None,
@@ -270,6 +276,7 @@ impl Shell {
                 signal = signals.next() => Wake::Signal(signal),
                 (settled, saved) = resume::saved(&mut self.saving) => Wake::Saved(settled, saved),
                 event = Errand::end(&mut self.setting_aside) => Wake::SetAside(event),
+                outcome = self.removals.end() => Wake::Removed(outcome),
                 event = self.doze.rung() => Wake::Rung(event),
                 () = clock::passed(deadline) => Wake::Deadline,
                 () = self.notifier.watchdog_due() => Wake::Watchdog,
@@ -298,6 +305,7 @@ impl Shell {
             Wake::Signal(Signalled::Child) => orphans::reap(&self.children),
             Wake::Saved(settled, saved) => self.saved(settled, saved),
             Wake::SetAside(event) | Wake::Rung(event) => self.take(event),
+            Wake::Removed(outcome) => self.removed(outcome),
             Wake::Deadline => self.take(Event::Tick),
             Wake::Watchdog => self.prove_life(),
         }

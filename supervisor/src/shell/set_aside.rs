@@ -1,13 +1,13 @@
 //! What operators and the API may do with events that were set aside. The heart has no part in it.
 
-use super::Shell;
+use super::{Shell, removal::Removal};
 use crate::{
     control::protocol::{Ended, Quarantine, Reply},
     quarantine::Store,
     told::told,
 };
 use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+    control::ToWorker,
     folder::Page,
     ids::{Generation, Seq},
     pipe::Sent,
@@ -33,33 +33,29 @@ impl Shell {
                 }
             }
             Quarantine::Drop(seq) => {
-                let outcome = self.remove(seq, None);
-                let text = text(&outcome, || format!("event {seq} is dropped"));
-                let _ = reply.send(Reply::decided(&outcome, text));
+                let operators = vec![reply];
+                self.remove(Removal { seq, replayed_as: None, worker: None, operators });
             }
             Quarantine::Replay(seq) => self.replay(seq, reply),
         }
     }
 
-    /// Removes one, and answers all that wait for it.
+    /// A request of the API. Where it has appended the event once more, those who wait for that wait for this now: also if
+    /// the API dies meanwhile.
     pub(super) fn drop_for(&mut self, asker: Generation, id: u64, seq: Seq, replayed_as: Option<Seq>) {
-        let outcome = self.remove(seq, replayed_as);
-        if let Some(new) = replayed_as {
-            let text = text(&outcome, || format!("event {seq} is appended once more, as event {new}"));
-            self.answer_replays(seq, &outcome, &text);
-        }
-        if let Some(child) = self.children.get(asker)
-            && let Err(error) = child.send(&ToWorker::Answer { id, outcome })
-        {
-            tracing::error!(generation = asker.0, "an answer cannot be sent: {error}");
+        let operators = if replayed_as.is_some() { self.who_replay(seq) } else { Vec::new() };
+        self.remove(Removal { seq, replayed_as, worker: Some((asker, id)), operators });
+    }
+
+    /// Nothing was appended: tells those who wait for it.
+    pub(super) fn not_replayed(&mut self, seq: Seq, why: &str) {
+        for reply in self.who_replay(seq) {
+            let _ = reply.send(Reply::new(Ended::Conflict, why));
         }
     }
 
-    /// Tells those who wait for a replay what came of it.
-    pub(super) fn answer_replays(&mut self, seq: Seq, outcome: &Outcome, text: &str) {
-        for (_, _, reply) in self.replays.extract_if(.., |(of, ..)| *of == seq) {
-            let _ = reply.send(Reply::decided(outcome, text.to_owned()));
-        }
+    fn who_replay(&mut self, seq: Seq) -> Vec<oneshot::Sender<Reply>> {
+        self.replays.extract_if(.., |(of, ..)| *of == seq).map(|(.., reply)| reply).collect()
     }
 
     /// An API is gone, and with it what it was to append.
@@ -67,35 +63,6 @@ impl Shell {
         for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == gone) {
             let text = "the API died meanwhile: try again; nothing is ever appended twice";
             let _ = reply.send(Reply::new(Ended::Conflict, text));
-        }
-    }
-
-    fn remove(&self, seq: Seq, replayed_as: Option<Seq>) -> Outcome {
-        let committed = self.memory.record().unwrap_or_default().seq;
-        if committed < seq && seq < self.memory.tail().next_seq {
-            // Its file is what keeps it from being applied, should we stop now.
-            return Outcome::Conflict(format!("event {seq} is not skipped yet: try again when it is"));
-        }
-        match (self.quarantine.remove(seq), replayed_as) {
-            (Ok(false), _) => Outcome::NotFound(unknown(seq)),
-            (Err(error), _) => Outcome::Conflict(told(&error)),
-            (Ok(true), Some(new)) => {
-                tracing::info!(
-                    event_name = "event_replayed",
-                    seq = seq.0,
-                    replayed_as = new.0,
-                    "event {seq} is no longer set aside: it was appended once more, as event {new}"
-                );
-                Outcome::Done
-            }
-            (Ok(true), None) => {
-                tracing::info!(
-                    event_name = "event_dropped",
-                    seq = seq.0,
-                    "event {seq} was set aside, and is dropped for good"
-                );
-                Outcome::Done
-            }
         }
     }
 
@@ -115,14 +82,7 @@ impl Shell {
     }
 }
 
-fn text(outcome: &Outcome, done: impl FnOnce() -> String) -> String {
-    match outcome {
-        Outcome::Done => done(),
-        Outcome::NotFound(why) | Outcome::Conflict(why) => why.clone(),
-    }
-}
-
-fn unknown(seq: Seq) -> String {
+pub(super) fn unknown(seq: Seq) -> String {
     format!("event {seq} is not set aside; `bulkhead quarantine list` shows those that are")
 }
 

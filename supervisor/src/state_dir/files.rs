@@ -26,6 +26,10 @@ impl<T: Numbered> Files<T> {
     /// When it cannot be made or opened.
     pub fn folder(&self) -> anyhow::Result<Folder<T>> {
         let cannot = || format!("cannot make or open {}", self.path.display());
+        // Nothing is written where nothing is missing: a frozen file system would make a start of the API wait.
+        if let Ok(folder) = Folder::open(&self.path) {
+            return Ok(folder);
+        }
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.path).with_context(cannot)?;
         Folder::open(&self.path).with_context(cannot)
     }
