@@ -204,3 +204,15 @@ fn an_orderly_stop_leaves_a_report_of_every_death_on_the_disk() {
     let newest = bulkhead.client().json("/v1/crashes?limit=1");
     assert_eq!(newest["items"][0]["id"], told.len(), "they are there at the next start");
 }
+
+#[test]
+fn reports_that_outlive_the_marks_are_not_taken_for_the_newest() {
+    let home = Home::new(FAULTS);
+    fs::create_dir_all(home.path("state/crashes")).unwrap();
+    fs::write(home.path("state/crashes/41.json"), "{}").unwrap();
+    let bulkhead = home.start();
+    let report = next_report(&bulkhead, "analytics", || {
+        assert_eq!(bulkhead.say(&["fault", "analytics", "segv"]).code, Some(0));
+    });
+    assert_eq!(report["id"], 42);
+}

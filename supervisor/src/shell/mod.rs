@@ -206,7 +206,7 @@ impl Shell {
         };
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
-        let (next, marks) = resume::begin(&state_dir, &memory)?;
+        let (next, marks) = resume::begin(&state_dir, &memory, &crashes)?;
         let mut state = state(&plan, next);
         state.remember_set_aside(resume::set_aside(&quarantine, &memory)?);
         tracing::info!(

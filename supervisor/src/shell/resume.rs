@@ -1,8 +1,10 @@
 //! Where a run begins, and how it ends: marks and snapshot (DESIGN 2, P2).
 
 use crate::{
+    crashes::Store as CrashStore,
     quarantine::Store,
     state_dir::{Marks, Numbers, StateDir},
+    told::told,
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -21,7 +23,11 @@ const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), s
 ///
 /// # Errors
 /// When what is there cannot be read, or does not fit: to go on without would lose it for good.
-pub(super) fn begin(state_dir: &StateDir, memory: &Memory) -> anyhow::Result<(Numbers, Marks)> {
+pub(super) fn begin(
+    state_dir: &StateDir,
+    memory: &Memory,
+    crashes: &CrashStore,
+) -> anyhow::Result<(Numbers, Marks)> {
     let left = Marks::read(&state_dir.marks())?;
     let path = state_dir.snapshot();
     let loaded = match left {
@@ -43,6 +49,7 @@ pub(super) fn begin(state_dir: &StateDir, memory: &Memory) -> anyhow::Result<(Nu
         Some((numbers, true)) => resume(numbers, loaded.as_ref()),
         Some((numbers, false)) => recover(numbers, loaded.as_ref()),
     };
+    let next = Numbers { crash: next_crash(next.crash, crashes), ..next };
     memory.continue_from(next.seq)?;
     Ok((next, Marks::begin(&state_dir.marks(), next)?))
 }
@@ -119,6 +126,16 @@ pub(super) struct Saving {
     /// Nobody writes to memory any more; if somebody does, the run does not count as ended in order.
     settled: bool,
     done: oneshot::Receiver<Result<Summary, SnapshotError>>,
+}
+
+/// The next report's number: never one at or below a report that is there, should the marks be lost and the reports not, for
+/// then the new ones would be forgotten as the oldest.
+fn next_crash(marked: CrashId, reports: &CrashStore) -> CrashId {
+    let newest = reports.newest().unwrap_or_else(|error| {
+        tracing::warn!("earlier crash reports cannot be read: {}", told(&error));
+        None
+    });
+    newest.map_or(marked, |newest| marked.max(CrashId(newest.0.saturating_add(1))))
 }
 
 /// Begins to save the memory.

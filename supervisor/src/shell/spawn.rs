@@ -85,11 +85,13 @@ pub(super) fn keep_strays() {
     }
 }
 
-/// Lowers the limit of core dumps for this process and, by inheritance, its workers: a dump delays the word of a death by
-/// seconds.
+/// Keeps this process and, by inheritance, its workers from dumping core: that delays the word of a death by seconds. A limit
+/// of one byte forbids it to files, where no core fits, and also to programs, for which a limit of none means nothing: see
+/// `kernel.core_pattern` in core(5), and do_coredump in Linux.
 pub(super) fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let present = getrlimit(Resource::Core);
+    let limit = Rlimit { current: Some(present.maximum.map_or(1, |most| most.min(1))), ..present };
     if let Err(error) = setrlimit(Resource::Core, limit) {
         tracing::warn!("core dumps cannot be switched off: {error}");
     }
