@@ -110,6 +110,9 @@ pub enum FromWorker {
     Pong {
         /// Which one is answered. One that was never asked is a breach of this protocol; an old one is ignored.
         number: u64,
+        /// How often it has looked for connections to accept, and found one, or no place for it. Standing still while some
+        /// wait is no progress.
+        turns: u64,
         /// Whether there are connections. If not, it is not pinged again until [`Self::Busy`], or until one waits.
         busy: bool,
     },

@@ -101,11 +101,14 @@ fn slow_events_are_no_hang_and_one_that_is_too_slow_is() {
 }
 
 #[test]
-fn an_api_that_does_not_accept_is_ended() {
-    let bulkhead = service("api", "is-deaf");
-    bulkhead.log().from_start().wait_for_worker("worker_activated", "api");
-    let _waits = TcpStream::connect(bulkhead.address()).unwrap();
-    hang(&bulkhead, "api", "is-deaf");
+fn an_api_that_does_not_accept_is_ended_whether_it_answers_the_supervisor_or_not() {
+    for (way, why) in [("is-deaf", "no progress for"), ("accepts-nobody", "no connection accepted for")] {
+        let bulkhead = service("api", way);
+        bulkhead.log().from_start().wait_for_worker("worker_activated", "api");
+        let _waits = TcpStream::connect(bulkhead.address()).unwrap();
+        let died = hang(&bulkhead, "api", way);
+        assert!(died.text("detail").contains(why), "{way}: {}", died.raw());
+    }
 }
 
 #[test]

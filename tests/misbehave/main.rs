@@ -36,6 +36,14 @@ fn main() -> ExitCode {
     let supervisor = Supervisor::take(&mut fds);
     match way.as_str() {
         "says-nothing" => {}
+        "accepts-nobody" => {
+            let supervisor = supervisor.wait_for_activation();
+            while let Ok(Received::Frame(frame)) = supervisor.from.recv() {
+                if let ToWorker::Ping(number) = frame {
+                    supervisor.say(&FromWorker::Pong { number, turns: 0, busy: false });
+                }
+            }
+        }
         "is-deaf" => {
             let _open = supervisor.wait_for_activation();
             for_ever()

@@ -120,8 +120,8 @@ impl Shell {
     fn look(&mut self, generation: Generation) -> Option<Event> {
         let had = self.children.get(generation)?.had();
         let Progress { owner, seq, steps, committed, pending } = self.memory.progress();
-        let look =
-            Look { had, pending, took_over: owner == generation, mark: Mark { seq, steps, committed } };
+        let (mark, took_over) = (Mark { seq, steps, committed }, owner == generation);
+        let look = Look { had, pending, took_over, mark, knocking: self.doze.is_knocked_at() };
         Some(Event::Looked { generation, look })
     }
 

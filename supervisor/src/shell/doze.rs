@@ -12,6 +12,7 @@ use bulkhead_proto::{
     segment::ReadWrite,
     words::Role,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{future::pending, os::fd::OwnedFd, sync::Arc};
 use tokio::io::unix::AsyncFd;
 
@@ -54,6 +55,12 @@ impl Doze {
             }
             (true, true) | (false, false) => None,
         }
+    }
+
+    /// Whether connections wait to be accepted at this moment.
+    pub(super) fn is_knocked_at(&self) -> bool {
+        let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for the first word of work. Can be abandoned.

@@ -42,7 +42,7 @@ impl Turn<'_> {
                 self.actions.push(Action::Drop { asker: generation, id, seq, replayed_as });
             }
             FromWorker::NotReplayed { seq, why } => self.actions.push(Action::NotReplayed { seq, why }),
-            FromWorker::Pong { number, busy } => self.ponged(at, number, busy),
+            FromWorker::Pong { number, turns, busy } => self.ponged(at, number, turns, busy),
             FromWorker::Busy => self.rung(self.state.role(at.id)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
         }

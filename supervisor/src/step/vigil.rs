@@ -60,14 +60,34 @@ pub struct Pings {
     sent: u64,
     /// The last one that it answered.
     answered: u64,
+    /// The last one that it answered while no connection waited to be accepted, or one more had been.
+    served: u64,
+    /// What it said last of its door: see [`bulkhead_proto::control::FromWorker::Pong`].
+    turns: u64,
+    /// Whether connections waited at the last look.
+    knocking: bool,
 }
 
 impl Pings {
     /// Of a process that was not pinged.
-    pub const NONE: Self = Self { sent: 0, answered: 0 };
+    pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, turns: 0, knocking: false };
+
+    /// Takes an answer in that was asked for.
+    fn answered(&mut self, number: u64, turns: u64) {
+        self.answered = self.answered.max(number);
+        if !self.knocking || turns > self.turns {
+            self.served = self.answered;
+        }
+        self.turns = self.turns.max(turns);
+    }
+
+    /// How far it is.
+    const fn mark(&self) -> Mark {
+        Mark { seq: Seq(self.answered), steps: 0, committed: Seq(self.served) }
+    }
 }
 
-/// How far a process is. For the API, each ping that it answers is a step and a commit.
+/// How far a process is. For the API, each ping that it answers is an event, and a commit if it leaves nobody at the door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Mark {
     /// The event in hand, or the last one; 0 if that cannot be true.
@@ -89,6 +109,8 @@ pub struct Look {
     pub took_over: bool,
     /// How far it is.
     pub mark: Mark,
+    /// Whether connections wait to be accepted. Of no meaning for the analysis.
+    pub knocking: bool,
 }
 
 impl Vigil {
@@ -124,7 +146,7 @@ impl Watch {
     }
 
     /// Counts what a look shows of a process that has work. Says what is wrong with it, if anything is.
-    fn count(&mut self, look: &Look, timeout: Duration) -> Option<String> {
+    fn count(&mut self, look: &Look, timeout: Duration, result: &str) -> Option<String> {
         let every = Self::every(timeout);
         let had = if mutant::is(Mutant::CountTheClock) { every } else { look.had.min(every * LATE) };
         let Some(best) = self.best else {
@@ -143,7 +165,7 @@ impl Watch {
             return Some(format!("no progress for {} while there was work", span(self.still)));
         }
         if self.dry >= Self::driest(timeout) && !mutant::is(Mutant::IgnoreDrips) {
-            return Some(format!("no commit for {} while there was work", span(self.dry)));
+            return Some(format!("no {result} for {} while there was work", span(self.dry)));
         }
         None
     }
@@ -196,8 +218,8 @@ impl Turn<'_> {
         let pings = &mut process.pings;
         let look = match role {
             Role::Api => {
-                let mark = Mark { seq: Seq(0), steps: pings.answered, committed: Seq(pings.answered) };
-                Look { had: look.had, pending: false, took_over: true, mark }
+                pings.knocking = look.knocking;
+                Look { took_over: true, mark: pings.mark(), ..*look }
             }
             Role::Analytics | Role::Plain => *look,
         };
@@ -206,7 +228,8 @@ impl Turn<'_> {
             process.vigil = Vigil::Resting;
             return;
         }
-        let hang = watch.count(&look, timeout);
+        let hang =
+            watch.count(&look, timeout, if role == Role::Api { "connection accepted" } else { "commit" });
         watch.plan(now, timeout);
         if let Some(detail) = hang {
             self.abort(at, &detail);
@@ -218,7 +241,7 @@ impl Turn<'_> {
     }
 
     /// An API has answered.
-    pub(super) fn ponged(&mut self, at: At, number: u64, busy: bool) {
+    pub(super) fn ponged(&mut self, at: At, number: u64, turns: u64, busy: bool) {
         let told_to_hang = self.is_told_to_hang(at);
         // One that is leaving is not watched any more.
         let Some(process) = self.at_work(at) else { return };
@@ -226,8 +249,8 @@ impl Turn<'_> {
             let detail = format!("answered ping {number}, which it was never sent");
             return self.condemn(at, Cause::Protocol, &detail, true);
         }
-        process.pings.answered = process.pings.answered.max(number);
-        if !busy && !told_to_hang {
+        process.pings.answered(number, turns);
+        if !busy && process.pings.served == process.pings.answered && !told_to_hang {
             process.vigil = Vigil::Resting;
         }
     }

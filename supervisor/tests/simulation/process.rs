@@ -91,7 +91,7 @@ impl World {
             3 => FromWorker::SeqMark(self.prng.next()),
             4 => self.request(),
             5 => FromWorker::Busy,
-            6 => FromWorker::Pong { number: self.prng.below(1_000), busy: self.prng.percent(50) },
+            6 => FromWorker::Pong { number: self.prng.below(1_000), turns: 0, busy: self.prng.percent(50) },
             _ => FromWorker::Panicked {
                 message: "only joking".repeat(100),
                 location: "nowhere".to_owned(),

@@ -124,8 +124,8 @@ impl World {
         truth.looked = had;
         let (seq, steps) = truth.shows;
         let mark = Mark { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
-        let look = Look { had: span, pending: head != committed, took_over: true, mark };
-        let delay = self.prng.below(3);
+        let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
+        let look = Look { had: span, pending: head != committed, took_over: true, mark, knocking };
         self.later(delay, Happening::Event(Event::Looked { generation, look }));
     }
 
@@ -177,7 +177,7 @@ impl World {
         };
         if !truth.hangs(now) {
             let delay = takes * 100 / truth.share;
-            self.later(delay, Happening::Says(generation, FromWorker::Pong { number, busy }));
+            self.later(delay, Happening::Says(generation, FromWorker::Pong { number, turns: number, busy }));
         }
     }
 

@@ -88,6 +88,7 @@ impl Door {
             let Accepted { stream, address } = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
+                    self.places.turn();
                     self.pause(&error).await;
                     continue;
                 }

@@ -14,7 +14,10 @@ use bulkhead_proto::{
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -53,6 +56,8 @@ pub(super) struct Places {
     zero: Instant,
     taken: Mutex<Taken>,
     freed: Notify,
+    /// How often a connection was accepted, or a place looked for: the supervisor is told that the door is not stuck.
+    turns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +86,13 @@ pub(super) struct Place {
 
 impl Places {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, zero: Instant::now(), taken: Mutex::default(), freed: Notify::new() }
+        Self {
+            limits,
+            zero: Instant::now(),
+            taken: Mutex::default(),
+            freed: Notify::new(),
+            turns: AtomicU64::new(0),
+        }
     }
 
     /// A place for a newcomer, as soon as there is one. Can be abandoned.
@@ -90,6 +101,7 @@ impl Places {
     /// When its address has as many as it may.
     pub(super) async fn find(self: &Arc<Self>, origin: Option<Origin>) -> Result<Place, TooMany> {
         loop {
+            self.turn();
             // Asked for before looking: what is freed in between is not missed.
             let freed = self.freed.notified();
             if self.make_room_of(origin).is_err() {
@@ -133,12 +145,17 @@ impl Places {
         }
     }
 
+    /// The door has moved on.
+    pub(super) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Answers a ping. What it says of connections holds until the next word: both are said under one lock, and in order.
     pub(super) fn pong(&self, number: u64, supervisor: Arc<Sender<FromWorker>>) {
         let mut taken = self.taken();
-        let busy = !taken.connections.is_empty();
+        let (busy, turns) = (!taken.connections.is_empty(), self.turns.load(Ordering::Relaxed));
         // It never waits. What is lost in a full pipe is asked for again by the next ping.
-        let _ = supervisor.send(&FromWorker::Pong { number, busy });
+        let _ = supervisor.send(&FromWorker::Pong { number, turns, busy });
         taken.quiet = (!busy).then_some(supervisor);
     }
 

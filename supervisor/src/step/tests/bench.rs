@@ -60,7 +60,7 @@ impl Bench {
         for generation in [Generation(1), Generation(2)] {
             bench.feed(Event::Looked { generation, look: Look::default() });
         }
-        bench.says(Generation(1), FromWorker::Pong { number: 1, busy: false });
+        bench.says(Generation(1), FromWorker::Pong { number: 1, turns: 0, busy: false });
         bench
     }
 

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(1250);
 /// What a look shows of an analysis that has work, and had all the time since the last look.
 fn at_work(seq: u64, steps: u64, committed: u64) -> Look {
     let mark = Mark { seq: Seq(seq), steps, committed: Seq(committed) };
-    Look { had: EVERY, pending: true, took_over: true, mark }
+    Look { had: EVERY, pending: true, took_over: true, mark, knocking: false }
 }
 
 /// Time passes until the next look is due; then this is seen.
@@ -190,7 +190,7 @@ fn ping(bench: &mut Bench, times: u64, answers: bool) {
             _ => None,
         });
         if let (Some(number), true) = (asked, answers) {
-            bench.says(API_GENERATION, FromWorker::Pong { number, busy: true });
+            bench.says(API_GENERATION, FromWorker::Pong { number, turns: 0, busy: true });
         }
     }
 }
@@ -208,6 +208,30 @@ fn an_api_that_does_not_answer_pings_hangs() {
     assert_eq!(bench.death().0, Cause::Hang);
 }
 
+/// How many looks it takes, at most, until an API is ended that answers each ping while connections wait to be accepted.
+fn looks_while_some_wait(turns: impl Fn(u64) -> u64) -> Option<u64> {
+    let mut bench = Bench::running();
+    (1..=50).find(|number| {
+        // If it rests meanwhile, those who wait end that at once.
+        bench.feed(Event::Rung(Role::Api));
+        look(&mut bench, API_GENERATION, Look { had: EVERY, knocking: true, ..Look::default() });
+        let aborted = is_aborted(&bench, API_GENERATION);
+        if !aborted {
+            let (number, turns) = (*number, turns(*number));
+            bench.says(API_GENERATION, FromWorker::Pong { number, turns, busy: false });
+        }
+        aborted
+    })
+}
+
+#[test]
+fn an_api_that_answers_and_accepts_nobody_hangs_and_one_that_accepts_does_not() {
+    let looks = looks_while_some_wait(|_| 7).unwrap();
+    let driest = TIMEOUT * 2 + COMMIT_GRACE;
+    assert!(EVERY * u32::try_from(looks).unwrap() >= driest, "{looks}");
+    assert_eq!(looks_while_some_wait(|number| number / 3), None);
+}
+
 #[test]
 fn an_api_without_connections_is_not_pinged_until_it_has_one() {
     let mut bench = Bench::at_rest();
@@ -221,9 +245,9 @@ fn an_api_without_connections_is_not_pinged_until_it_has_one() {
 fn an_answer_to_a_ping_that_was_never_sent_is_a_breach_and_an_old_one_is_none() {
     let mut bench = Bench::running();
     ping(&mut bench, 3, true);
-    bench.says(API_GENERATION, FromWorker::Pong { number: 1, busy: true });
+    bench.says(API_GENERATION, FromWorker::Pong { number: 1, turns: 0, busy: true });
     assert_eq!(bench.last, []);
-    bench.says(API_GENERATION, FromWorker::Pong { number: 4, busy: true });
+    bench.says(API_GENERATION, FromWorker::Pong { number: 4, turns: 0, busy: true });
     bench.dies(API_GENERATION, SIGKILL);
     assert_eq!(bench.death().0, Cause::Protocol);
 }

@@ -328,9 +328,13 @@ async fn a_ping_is_answered_and_the_first_connection_behind_a_quiet_time_told_of
         frame
     };
     hall.door.places.pong(1, Arc::clone(&supervisor));
-    assert_eq!(heard(), FromWorker::Pong { number: 1, busy: false });
+    assert_eq!(heard(), FromWorker::Pong { number: 1, turns: 0, busy: false });
     let (_one, _two) = (hall.connect(), hall.connect());
     assert_eq!(heard(), FromWorker::Busy);
     hall.door.places.pong(2, supervisor);
-    assert_eq!(heard(), FromWorker::Pong { number: 2, busy: true }, "the second connection was no news");
+    assert_eq!(
+        heard(),
+        FromWorker::Pong { number: 2, turns: 0, busy: true },
+        "the second connection was no news"
+    );
 }
