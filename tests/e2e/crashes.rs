@@ -187,7 +187,9 @@ fn a_plain_worker_is_reported_with_its_last_lines_in_order() {
 fn an_orderly_stop_leaves_a_report_of_every_death_on_the_disk() {
     let bulkhead = Home::new(FAULTS).start();
     assert_eq!(bulkhead.say(&["fault", "analytics", "kill"]).code, Some(0));
-    bulkhead.log().from_start().wait_for_worker("worker_died", "analytics");
+    let mut story = bulkhead.log().from_start();
+    story.wait_for_worker("worker_died", "analytics");
+    story.wait_for_worker("worker_started", "analytics");
     let stopped = bulkhead.stop(Signal::SIGTERM);
     let told = stopped.log.all(|line| line.is("worker_died"));
     assert!(told.len() >= 3, "{}", stopped.log.dump());

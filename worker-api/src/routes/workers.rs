@@ -94,6 +94,6 @@ mod tests {
     #[test]
     fn times_are_rfc3339_in_utc() {
         assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(rfc3339(u64::MAX), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(u64::MAX), "1970-01-01T00:00:00.000Z");
     }
 }
