@@ -25,6 +25,9 @@ use std::{
 use symbols::Symbols;
 use tokio::{sync::oneshot, time::timeout};
 
+/// How much the thread gives way to others, from 0 to 19: see nice(2).
+const PATIENT: i32 = 10;
+
 /// So many reports wait for the disk at most: more deaths than a burst of all workers, in at most 64 x 60 KiB.
 const WAITING: usize = 64;
 
@@ -137,6 +140,8 @@ impl Desk {
 
 /// Stores what comes, to the end of the queue. A disk that refuses is told of once, until it takes one again.
 fn work(store: &Store, reports: &Receiver<(Box<Facts>, Remains)>) {
+    // Of this thread alone, on Linux: names for a backtrace can wait, requests cannot. Where it is forbidden, it may hurry.
+    let _ = rustix::process::nice(PATIENT);
     let (mut refused, mut symbols) = (0_u64, Symbols::default());
     while let Ok((facts, remains)) = reports.recv() {
         let crash = facts.crash.0;
