@@ -2,9 +2,10 @@
 //!
 //! The parker continues the epoch to the next odd number, fences, looks once more, and polls the eventfd. The publisher
 //! stores, fences, loads the epoch, and writes the eventfd only if the epoch is odd and not the one that it notified
-//! last. The supervisor parks in the same way, on a page and a bell of its own, while no event waits for the analysis.
-//! What it notified is remembered privately: a death between the check and the write loses nothing, for a
+//! last. What it notified is remembered privately: a death between the check and the write loses nothing, for a
 //! successor starts without that memory, and the supervisor rings after every death.
+//!
+//! The supervisor parks in the same way, on a page and a bell of its own, while no event waits for the analysis.
 
 use crate::{
     cursor::EPOCH,

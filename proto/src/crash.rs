@@ -85,7 +85,7 @@ pub struct Report {
     /// What its threads did while it still lived, of one that hung. Lists leave it out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub living: Vec<String>,
-    /// Where it panicked, the innermost frame first. Lists leave it out.
+    /// Where it panicked or hung, the innermost frame first. Lists leave it out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backtrace: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use crate::parse::BadEvents;
 use axum::{
     body::Body,
+    extract::rejection::{PathRejection, QueryRejection},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -120,6 +121,18 @@ impl Problem {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(bad: PathRejection) -> Self {
+        Self::new(Kind::BadRequest, bad.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(bad: QueryRejection) -> Self {
+        Self::new(Kind::BadRequest, bad.body_text())
     }
 }
 

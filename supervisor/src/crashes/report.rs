@@ -32,7 +32,7 @@ pub struct Remains {
     pub living: Vec<String>,
     /// Its program, as it was when it was started.
     pub program: Option<File>,
-    /// Where it panicked: return addresses as offsets in the program.
+    /// Where it panicked or hung: return addresses as offsets in the program.
     pub backtrace: Vec<u64>,
 }
 

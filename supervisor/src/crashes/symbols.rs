@@ -39,7 +39,7 @@ impl Symbols {
         let of = program.and_then(|file| file.metadata().ok());
         let of = of.map(|meta| (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
         let (Some(program), Some(of), false) = (program, of, frames.is_empty()) else {
-            return frames.iter().map(|frame| bare(*frame)).collect();
+            return offsets(frames);
         };
         if let Some((last, those, named)) = &self.last
             && *last == of
@@ -48,8 +48,7 @@ impl Symbols {
             return named.clone();
         }
         // Nothing that a worker says may end this thread.
-        let named = catch_unwind(|| name(program, frames));
-        let named = named.unwrap_or_else(|_| frames.iter().map(|frame| bare(*frame)).collect());
+        let named = catch_unwind(|| name(program, frames)).unwrap_or_else(|_| offsets(frames));
         self.last = Some((of, frames.to_vec(), named.clone()));
         named
     }
@@ -60,7 +59,7 @@ fn name(program: &File, frames: &[u64]) -> Vec<String> {
     let copy = copied(program).ok();
     let load = |copy: &File| Loader::new(format!("/proc/self/fd/{}", copy.as_raw_fd())).ok();
     let Some(loader) = copy.as_ref().and_then(load) else {
-        return frames.iter().map(|frame| bare(*frame)).collect();
+        return offsets(frames);
     };
     let named = frames.iter().flat_map(|frame| inlined(&loader, *frame)).collect();
     own(named).into_iter().map(|line| cut(&line, MAX_LINE).to_owned()).take(MAX_FRAMES).collect()
@@ -75,6 +74,11 @@ fn copied(mut program: &File) -> io::Result<File> {
     program.rewind()?;
     io::copy(&mut program.take(MAX_PROGRAM), &mut &copy)?;
     Ok(copy)
+}
+
+/// Frames of which nothing more is known.
+fn offsets(frames: &[u64]) -> Vec<String> {
+    frames.iter().map(|frame| bare(*frame)).collect()
 }
 
 fn bare(frame: u64) -> String {

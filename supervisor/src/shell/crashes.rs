@@ -1,14 +1,13 @@
 //! Crash reports: handed in, and shown to operators.
 
-use super::Shell;
+use super::{Shell, from_disk};
 use crate::{
     control::protocol::{Crashes, Ended, Reply},
     crashes::Store,
     step::Facts,
-    told::told,
 };
 use bulkhead_proto::folder::Page;
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// So many are listed: they fit a screen, and a reply.
@@ -23,14 +22,10 @@ impl Shell {
         }
     }
 
-    /// A command from the control socket. The disk may take its time. A client that has left needs no reply, and one without
-    /// a thread is told that the supervisor leaves.
+    /// A command from the control socket.
     pub(super) fn show_crashes(&self, what: Crashes, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.crashes);
-        let read = move || drop(reply.send(read(&store, what)));
-        if let Err(error) = thread::Builder::new().name("crashes".into()).spawn(read) {
-            tracing::error!("no thread to read crash reports: {error}");
-        }
+        from_disk::answer("crashes", reply, move || read(&store, what));
     }
 }
 
@@ -45,6 +40,6 @@ fn read(store: &Store, what: Crashes) -> Reply {
             Reply::new(Ended::NotFound, text)
         }
         (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(Ended::Done, "") },
-        (Err(error), _) => Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(&error))),
+        (Err(error), _) => from_disk::unreadable(&error),
     }
 }

@@ -9,6 +9,7 @@ mod clock;
 mod crashes;
 mod doze;
 mod errand;
+mod from_disk;
 mod memory;
 mod oom;
 mod orphans;

@@ -1,19 +1,19 @@
 //! What operators and the API may do with events that were set aside. The heart has no part in it.
 
-use super::{Shell, removal::Removal};
+use super::{Shell, from_disk, removal::Removal};
 use crate::{
     control::protocol::{Ended, Quarantine, Reply},
     quarantine::Store,
-    told::told,
 };
 use bulkhead_proto::{
     control::ToWorker,
     folder::Page,
     ids::{Generation, Seq},
     pipe::Sent,
+    quarantine::Entry,
     words::Role,
 };
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// So many a page: with a report each, they fit a reply.
@@ -22,16 +22,12 @@ const PAGE: usize = 20;
 impl Shell {
     /// A command from the control socket.
     pub(super) fn quarantine(&mut self, what: Quarantine, reply: oneshot::Sender<Reply>) {
+        let store = Arc::clone(&self.quarantine);
         match what {
-            Quarantine::List(_) | Quarantine::Show(_) => {
-                let store = Arc::clone(&self.quarantine);
-                // The disk may take its time. A client that has left needs no reply, and one without a thread is told that
-                // the supervisor leaves.
-                let read = move || drop(reply.send(read(&store, what)));
-                if let Err(error) = thread::Builder::new().name("quarantine".into()).spawn(read) {
-                    tracing::error!("no thread to read what is set aside: {error}");
-                }
+            Quarantine::List(after) => {
+                from_disk::answer("quarantine", reply, move || list(&store, after));
             }
+            Quarantine::Show(seq) => from_disk::answer("quarantine", reply, move || show(&store, seq)),
             Quarantine::Drop(seq) => {
                 let operators = vec![reply];
                 self.remove(Removal { seq, replayed_as: None, worker: None, operators });
@@ -86,22 +82,21 @@ pub(super) fn unknown(seq: Seq) -> String {
     format!("event {seq} is not set aside; `bulkhead quarantine list` shows those that are")
 }
 
-fn read(store: &Store, what: Quarantine) -> Reply {
-    let found = match what {
-        Quarantine::Show(seq) => {
-            let entry = store.folder().and_then(|folder| Ok(folder.read(seq)?));
-            match entry {
-                Ok(None) => return Reply::new(Ended::NotFound, unknown(seq)),
-                Ok(Some(entry)) => Ok(Page { items: vec![entry], next: None }),
-                Err(error) => Err(error),
-            }
-        }
-        Quarantine::List(after) | Quarantine::Replay(after) | Quarantine::Drop(after) => {
-            store.folder().and_then(|folder| Ok(folder.page(Some(after), PAGE)?))
-        }
-    };
-    match found {
-        Ok(page) => Reply { quarantine: Some(Box::new(page)), ..Reply::new(Ended::Done, "") },
-        Err(error) => Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(&error))),
+fn list(store: &Store, after: Seq) -> Reply {
+    match store.folder().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
+        Ok(page) => shown(page),
+        Err(error) => from_disk::unreadable(&error),
     }
+}
+
+fn show(store: &Store, seq: Seq) -> Reply {
+    match store.folder().and_then(|folder| Ok(folder.read(seq)?)) {
+        Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
+        Ok(None) => Reply::new(Ended::NotFound, unknown(seq)),
+        Err(error) => from_disk::unreadable(&error),
+    }
+}
+
+fn shown(page: Page<Entry>) -> Reply {
+    Reply { quarantine: Some(Box::new(page)), ..Reply::new(Ended::Done, "") }
 }

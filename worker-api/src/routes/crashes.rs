@@ -18,7 +18,7 @@ pub(super) async fn list(
     State(bulkhead): State<Bulkhead>,
     wanted: Result<Query<Wanted<Report>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Query(wanted) = wanted?;
     json(&bulkhead.page(|folders| &folders.crashes, wanted).await?)
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn show(
     State(bulkhead): State<Bulkhead>,
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let Path(id) = id.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Path(id) = id?;
     let report = bulkhead.read(|folders| &folders.crashes, move |folder| folder.read(CrashId(id))).await?;
     let unknown = || Problem::new(Kind::NotFound, format!("there is no report of crash {id}"));
     json(&report.ok_or_else(unknown)?)

@@ -25,7 +25,7 @@ pub(super) async fn induce(
     if !bulkhead.settings().faults {
         return Err(not_found(request).await);
     }
-    let Path((worker, kind)) = path.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Path((worker, kind)) = path?;
     let kind =
         kind.parse::<FaultKind>().map_err(|unknown| Problem::new(Kind::NotFound, unknown.to_string()))?;
     // No name is so long, cut or not: the supervisor says so.

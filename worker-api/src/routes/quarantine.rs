@@ -3,7 +3,7 @@
 use crate::{
     Authorized, Bulkhead,
     folders::Wanted,
-    problem::{Kind, Problem, json, with_type},
+    problem::{Problem, json, with_type},
 };
 use axum::{
     extract::{
@@ -21,12 +21,12 @@ pub(super) async fn list(
     State(bulkhead): State<Bulkhead>,
     wanted: Result<Query<Wanted<Entry>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Query(wanted) = wanted?;
     json(&bulkhead.page(|folders| &folders.quarantine, wanted).await?)
 }
 
 pub(super) async fn show(State(bulkhead): State<Bulkhead>, seq: Number) -> Result<Response, Problem> {
-    json(&bulkhead.set_aside(number(seq)?).await?)
+    json(&bulkhead.set_aside(Seq(seq?.0)).await?)
 }
 
 pub(super) async fn discard(
@@ -34,7 +34,7 @@ pub(super) async fn discard(
     State(bulkhead): State<Bulkhead>,
     seq: Number,
 ) -> Result<Response, Problem> {
-    let seq = number(seq)?;
+    let seq = Seq(seq?.0);
     bulkhead.desk().ask(Request::Drop { seq, replayed_as: None }).await?;
     json(&serde_json::json!({ "dropped": seq }))
 }
@@ -44,12 +44,8 @@ pub(super) async fn replay(
     State(bulkhead): State<Bulkhead>,
     seq: Number,
 ) -> Result<Response, Problem> {
-    let seq = number(seq)?;
+    let seq = Seq(seq?.0);
     let new = bulkhead.replay(seq).await?;
     let body = serde_json::json!({ "replayed": seq, "seq": new }).to_string();
     Ok(with_type(StatusCode::ACCEPTED, "application/json", body))
-}
-
-fn number(seq: Number) -> Result<Seq, Problem> {
-    seq.map(|Path(seq)| Seq(seq)).map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))
 }

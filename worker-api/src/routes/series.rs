@@ -42,7 +42,7 @@ pub(super) async fn show(
     State(bulkhead): State<Bulkhead>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let Path(name) = name.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Path(name) = name?;
     let mut answer = Vec::new();
     if bulkhead.write_series(&name, &mut answer) {
         return Ok(with_type(StatusCode::OK, "application/json", answer));
@@ -62,7 +62,7 @@ pub(super) async fn list(
     State(bulkhead): State<Bulkhead>,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(page) = page.map_err(|bad| Problem::new(Kind::BadRequest, bad.body_text()))?;
+    let Query(page) = page?;
     if !(1..=MAX_PAGE).contains(&page.limit) {
         let detail = format!("a limit of 1 to {MAX_PAGE} is wanted; found {}", page.limit);
         return Err(Problem::new(Kind::BadRequest, detail));
