@@ -35,6 +35,8 @@ fn a_thousand_deaths_leave_no_fd_no_mapping_no_zombie_and_no_memory_behind() {
     let last = bulkhead.last("worker_activated", "analytics");
     bulkhead.signal_worker(last.pid(), Signal::SIGKILL);
     die(DEATHS - 1, &bulkhead, &mut story);
+    // The thread that stores the last reports closes its files when they are durable.
+    eventually(bulkhead.log(), "no more fds than before", || Footprint::of(supervisor).fds <= before[0].fds);
     let after = settle(&mut story);
     println!(
         "supervisor: {:?}\n         -> {:?}\napi: {:?}\n  -> {:?}",
