@@ -63,7 +63,8 @@ impl Door {
         let mut http = http1::Builder::new();
         // No `pipeline_flush`: it answers a client that pipelines and never reads into memory without bound.
         // No `header_read_timeout`: the line watches more than heads.
-        http.max_buf_size(MAX_HEAD).header_read_timeout(None);
+        // `max_buf_size` alone lets a head pass that comes faster than its beginning is looked at.
+        http.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).header_read_timeout(None);
         Self {
             listener,
             places: Arc::new(Places::new(limits)),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    limits::PIECE,
+    limits::{MAX_HEAD, PIECE},
     server::{
         door::Welcome,
         places::{Place, TooMany},
@@ -116,6 +116,27 @@ async fn a_head_that_trickles_in_ends_its_connection() {
         client
     });
     assert_eq!(ending(trickle.await.unwrap(), start).await.1, 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_is_as_long_as_it_may_be_and_not_a_byte_longer_however_fast_it_comes() {
+    let hall = Hall::new();
+    for (length, status) in [(MAX_HEAD, 200), (MAX_HEAD + 1, 431), (MAX_HEAD * 3 / 2, 431)] {
+        let (begin, end) = ("GET /livez HTTP/1.1\r\nconnection: close\r\na: ", "\r\n\r\n");
+        let head = format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
+        for piece in [BUFFER, 2 * MAX_HEAD] {
+            let (mut client, server) = duplex(piece);
+            hall.door.serve(server, Welcome::Served(hall.door.places.take(None)));
+            // A server that has heard enough does not take the rest.
+            let _ = client.write_all(head.as_bytes()).await;
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            assert!(
+                text.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{length} in pieces of {piece}: {text}"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
