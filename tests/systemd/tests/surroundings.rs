@@ -45,6 +45,9 @@ pub(super) fn limited() {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max data size")).unwrap();
     assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["1073741824"; 2], "{limits}");
     assert_eq!(machine.must("cat /proc/$(pgrep '^bulkhead-analyt')/oom_score_adj").trim(), "500");
+    let threads = machine.must("ps -L -p $(pgrep -x bulkhead) -o comm=,nice=");
+    let mut words = threads.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert!(words.any(|words| words == ["crashes", "10"]), "{threads}");
 }
 
 pub(super) fn units() {
