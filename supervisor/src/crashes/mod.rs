@@ -1,6 +1,7 @@
 //! Crash reports: one for every death, in `state_dir/crashes`, the newest ones. They are written on one thread of their own,
 //! for a disk may hang: then reports are dropped, said loudly and counted, and nobody waits.
 
+mod program;
 mod report;
 mod symbols;
 

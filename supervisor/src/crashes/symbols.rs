@@ -1,15 +1,9 @@
 //! Names for the frames of a backtrace, from the program's own debug information. It takes tens of milliseconds, on the
 //! thread that stores; the same panic of the same program is named once.
 
-use addr2line::Loader;
+use super::program::{self, Places};
 use bulkhead_proto::{control::cut, crash::MAX_LINE, trace::MAX_FRAMES};
-use rustix::fs::{MemfdFlags, memfd_create};
-use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _},
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    panic::catch_unwind,
-};
+use std::{fs::File, os::unix::fs::MetadataExt as _, panic::catch_unwind};
 
 /// Where the frames end that a panic, or a signal's handler, has added itself.
 const TELLING_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::signals::handle"];
@@ -19,9 +13,6 @@ const MACHINERY: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking
 
 /// Where a thread's own frames begin.
 const THREAD_BEGINS: &str = "__rust_begin_short_backtrace";
-
-/// The largest program whose frames are named, in bytes: so much memory is taken for the moment.
-const MAX_PROGRAM: u64 = 256 << 20;
 
 /// What was named last.
 #[derive(Debug, Default)]
@@ -56,24 +47,10 @@ impl Symbols {
 
 fn name(program: &File, frames: &[u64]) -> Vec<String> {
     // By our own fd: what is at the program's path may be another one by now.
-    let copy = copied(program).ok();
-    let load = |copy: &File| Loader::new(format!("/proc/self/fd/{}", copy.as_raw_fd())).ok();
-    let Some(loader) = copy.as_ref().and_then(load) else {
-        return offsets(frames);
-    };
-    let named = frames.iter().flat_map(|frame| inlined(&loader, *frame)).collect();
+    let Ok(bytes) = program::read(program) else { return offsets(frames) };
+    let Some(places) = Places::find(&bytes) else { return offsets(frames) };
+    let named = frames.iter().flat_map(|frame| inlined(&places, *frame)).collect();
     own(named).into_iter().map(|line| cut(&line, MAX_LINE).to_owned()).take(MAX_FRAMES).collect()
-}
-
-/// A copy that nobody can change: whoever reads a mapped file while a new program is written over it dies of SIGBUS.
-fn copied(mut program: &File) -> io::Result<File> {
-    if program.metadata()?.len() > MAX_PROGRAM {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    let copy = File::from(memfd_create("program", MemfdFlags::CLOEXEC)?);
-    program.rewind()?;
-    io::copy(&mut program.take(MAX_PROGRAM), &mut &copy)?;
-    Ok(copy)
 }
 
 /// Frames of which nothing more is known.
@@ -86,23 +63,13 @@ fn bare(frame: u64) -> String {
 }
 
 /// The functions at that place: those that were inlined there first.
-fn inlined(loader: &Loader, frame: u64) -> Vec<String> {
+fn inlined(places: &Places<'_>, frame: u64) -> Vec<String> {
     // It is where the call returns to, which may be the next line, or another function.
-    let call = loader.relative_address_base().saturating_add(frame.saturating_sub(1));
-    let mut named = Vec::new();
-    if let Ok(mut frames) = loader.find_frames(call) {
-        while let Ok(Some(frame)) = frames.next() {
-            let function = frame.function.as_ref().and_then(|name| Some(name.demangle().ok()?.into_owned()));
-            let place = frame.location.as_ref().and_then(|place| Some((place.file?, place.line?)));
-            let place = place.map(|(file, line)| format!(" at {file}:{line}")).unwrap_or_default();
-            named.push((function, place));
-        }
-    }
+    let call = frame.saturating_sub(1);
+    let mut named = places.functions(call);
     // The one that the others were inlined into has its full name in the table of symbols alone.
     let (function, place) = named.pop().unwrap_or_default();
-    let symbol =
-        loader.find_symbol(call).map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
-    let whole = symbol.or(function).map_or_else(|| bare(frame), |name| name + &place);
+    let whole = places.symbol(call).or(function).map_or_else(|| bare(frame), |name| name + &place);
     let inlined = named.into_iter().filter_map(|(function, place)| Some(function? + &place));
     inlined.chain([whole]).collect()
 }

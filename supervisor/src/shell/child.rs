@@ -48,7 +48,7 @@ pub(super) struct Child {
     memory_limit: Option<u64>,
     /// Its last lines.
     tail: Tail,
-    /// Its program, as it was when it was started.
+    /// Its program, as it was when it said hello: by then one that was started by another has taken its place.
     program: Option<File>,
     /// Where it panicked.
     backtrace: Vec<u64>,
@@ -128,8 +128,6 @@ impl Child {
         memory_limit: Option<u64>,
     ) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        // Without it, a backtrace has no names.
-        let program = File::open(format!("/proc/{}/exe", pid.as_raw_nonzero())).ok();
         Ok(Self {
             pid,
             pidfd: watch(pidfd)?,
@@ -137,7 +135,7 @@ impl Child {
             output,
             memory_limit,
             tail: Tail::default(),
-            program,
+            program: None,
             backtrace: Vec::new(),
             seen: None,
             living: Vec::new(),
@@ -238,8 +236,15 @@ impl Child {
 
     /// Keeps what is wanted for the crash report alone.
     fn listen(&mut self, stir: &Stir) {
-        if let Stir::Frame(FromWorker::Backtrace { frames }) = stir {
-            self.backtrace = frames.iter().copied().take(MAX_FRAMES).collect();
+        match stir {
+            Stir::Frame(FromWorker::Hello { .. }) if self.program.is_none() => {
+                // Without it, a backtrace has no names.
+                self.program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok();
+            }
+            Stir::Frame(FromWorker::Backtrace { frames }) => {
+                self.backtrace = frames.iter().copied().take(MAX_FRAMES).collect();
+            }
+            Stir::Frame(_) | Stir::BadFrame(_) | Stir::Output(_) | Stir::Gone => {}
         }
     }
 
