@@ -16,7 +16,10 @@ use crate::{
     status::Status,
     table::{Geometry, Record, Table, View},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// The ledger and the status board, in bytes: two slots of nearly half of this each. 64 workers with their last
 /// crashes take up less than a quarter of a slot.
@@ -301,20 +304,31 @@ impl Memory {
         }
     }
 
-    /// The bytes of an event that was accepted and is not committed. None when it is not found there: the ring is searched
-    /// from the last commit on, and nothing that stands in it is believed.
+    /// The bytes of an event that was accepted and is not committed; none when it is not found.
     #[must_use]
     pub fn pending(&self, seq: Seq) -> Option<Vec<u8>> {
-        let record = self.record()?;
-        let mut consumer =
-            Consumer::attach(&self.events_view, &self.producer_view, record.position, record.seq).ok()?;
+        let mut bytes = None;
+        self.each_pending(|found, payload| {
+            bytes = (found == seq).then(|| payload.to_vec());
+            if found < seq { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        bytes
+    }
+
+    /// Shows each event that was accepted and is not committed, with its bytes, until it is told to stop: the ring is read
+    /// from the last commit on, as far as what stands in it can be a record, and nothing of it is believed.
+    pub fn each_pending(&self, mut see: impl FnMut(Seq, &[u8]) -> ControlFlow<()>) {
+        let Some(record) = self.record() else { return };
+        let views = (&self.events_view, &self.producer_view);
+        let Ok(mut consumer) = Consumer::attach(views.0, views.1, record.position, record.seq) else {
+            return;
+        };
         let mut payload = Vec::new();
-        while let Some(found) = consumer.next(&mut payload).ok()? {
-            if found >= seq {
-                return (found == seq).then_some(payload);
+        while let Ok(Some(seq)) = consumer.next(&mut payload) {
+            if see(seq, &payload).is_break() {
+                return;
             }
         }
-        None
     }
 
     /// Continues with a later seq, leaving a gap: after a loss, so that no number is used twice. Only before any worker
@@ -454,6 +468,18 @@ impl ApiLink {
     /// Where the ring ends.
     pub fn tail(&self) -> Tail {
         self.producer.tail()
+    }
+
+    /// Whether an event that was accepted may still be applied, or skipped: it is neither before the last commit nor before
+    /// the oldest event in the ring.
+    pub fn may_be_pending(&self, seq: Seq) -> bool {
+        let record = self.view.record();
+        record.seq < seq
+            && match self.producer.oldest(record.position, record.seq) {
+                Ok(oldest) => oldest.is_some_and(|(oldest, _)| oldest <= seq),
+                // It is being committed in this very moment.
+                Err(_) => true,
+            }
     }
 
     /// The status board, as the supervisor last published it.

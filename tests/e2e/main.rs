@@ -22,6 +22,7 @@ mod leaks;
 mod listening;
 mod logs;
 mod memory;
+mod numbers;
 mod outages;
 mod poison;
 mod properties;

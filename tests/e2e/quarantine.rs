@@ -198,3 +198,36 @@ fn events_that_are_replayed_while_the_api_is_killed_are_appended_once_each() {
     let counted = Counted::of(&bulkhead.client().json("/v1/series/__fault.panic"));
     assert!(counted.is_set() && counted.sum == Some((1 << REPLAYS) - 1), "{counted:?}");
 }
+
+#[test]
+fn an_event_that_was_never_set_aside_cannot_be_dropped_though_it_is_pending() {
+    let bulkhead = Home::new(FAULTS).start();
+    bulkhead.say(&["stop", "analytics"]);
+    let answer = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
+    let seq = answer.json()["first_seq"].as_u64().unwrap();
+    assert_problem(&bulkhead.client().delete(&format!("/v1/quarantine/{seq}")).unwrap(), 404);
+    assert!(said(&bulkhead, &["drop", &seq.to_string()], 1).contains("not set aside"));
+}
+
+#[test]
+fn of_a_replay_and_a_drop_at_once_the_answers_say_what_was_done() {
+    let bulkhead = Home::new(FAULTS).start();
+    let events = vec![r#"{"series":"__fault.exit","value":1}"#; REPLAYS].join(",");
+    let answer = bulkhead.client().post_events(&format!("[{events}]")).unwrap();
+    let first = answer.json()["first_seq"].as_u64().unwrap();
+    bulkhead.settled();
+    bulkhead.say(&["stop", "analytics"]);
+    let mut replayed = 0;
+    for seq in (first..).take(REPLAYS) {
+        let (client, path) = (bulkhead.client(), format!("/v1/quarantine/{seq}"));
+        let dropping = thread::spawn(move || client.delete(&path).unwrap().status);
+        let path = format!("/v1/quarantine/{seq}/replay");
+        let replay = bulkhead.client().post(&path, "application/json", "").unwrap().status;
+        let drop = dropping.join().unwrap();
+        assert!(matches!(replay, 202 | 404) && matches!(drop, 200 | 404), "{replay} {drop}");
+        assert!(replay == 202 || drop == 200, "one of them has done it");
+        replayed += u64::from(replay == 202);
+    }
+    let stats = bulkhead.client().json("/v1/stats");
+    assert_eq!(stats["accepted"], REPLAYS as u64 + replayed, "{stats}");
+}

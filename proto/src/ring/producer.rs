@@ -1,7 +1,7 @@
 //! The API's end of the ring: many threads, one lock, one bell.
 
 use super::{
-    AppendError, Appended, Appender, Batch, Consumer, KeyLog, KeyedRequest, Recall, lock,
+    AppendError, Appended, Appender, Batch, Consumer, KeyLog, KeyedRequest, Recall, RingFault, lock,
     tail::{Tail, read_tail},
 };
 use crate::{
@@ -135,10 +135,18 @@ impl Producer {
     /// When the oldest event behind a committed position arrived, Unix milliseconds. None if there is none, or if it
     /// was committed and overwritten while we looked.
     pub fn oldest_arrival_ms(&self, committed: Position, seq: Seq) -> Option<i64> {
-        let mut consumer = Consumer::attach(&*self.events, &*self.page, committed, seq).ok()?;
-        let mut payload = Vec::new();
-        consumer.next(&mut payload).ok()??;
+        let (_, payload) = self.oldest(committed, seq).ok()??;
         Event::decode(&payload).ok().map(|event| event.arrived_ms)
+    }
+
+    /// The oldest event behind a committed position, and its bytes; none when the ring is empty.
+    ///
+    /// # Errors
+    /// When it was committed and overwritten while we looked, or the ring is damaged.
+    pub fn oldest(&self, committed: Position, seq: Seq) -> Result<Option<(Seq, Vec<u8>)>, RingFault> {
+        let mut payload = Vec::new();
+        let found = Consumer::attach(&*self.events, &*self.page, committed, seq)?.next(&mut payload)?;
+        Ok(found.map(|seq| (seq, payload)))
     }
 
     /// A panic while the lock was held leaves nothing half-done: the tail moves by one store.

@@ -9,10 +9,7 @@ pub use report::Remains;
 
 use crate::{state_dir::Files, step::Facts, told::told};
 use anyhow::Context as _;
-use bulkhead_proto::{
-    crash::{Folder, MAX_REPORTS, Report},
-    ids::CrashId,
-};
+use bulkhead_proto::crash::{Folder, MAX_REPORTS, Report};
 use std::{
     io,
     path::PathBuf,
@@ -56,14 +53,6 @@ impl Store {
     /// When it cannot be made or opened.
     pub fn folder(&self) -> anyhow::Result<Folder> {
         self.files.folder()
-    }
-
-    /// The newest report's number.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn newest(&self) -> anyhow::Result<Option<CrashId>> {
-        Ok(self.folder()?.numbers()?.first().copied())
     }
 
     /// Stores a report, and forgets the oldest ones that are too many.

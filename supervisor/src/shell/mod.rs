@@ -206,10 +206,13 @@ impl Shell {
             filter: log.filter(),
         };
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
+        let doze = Doze::new(&memory, listener.fd.try_clone()?)?;
+        let next = resume::load(&state_dir, &memory, &crashes, &quarantine)?;
+        let set_aside = resume::set_aside(&quarantine, &memory)?;
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
-        let (next, marks) = resume::begin(&state_dir, &memory, &crashes)?;
+        let marks = Marks::begin(&state_dir.marks(), next)?;
         let mut state = state(&plan, next);
-        state.remember_set_aside(resume::set_aside(&quarantine, &memory)?);
+        state.remember_set_aside(set_aside);
         tracing::info!(
             event_name = "listening",
             address = %listener.address,
@@ -247,7 +250,7 @@ impl Shell {
             reload: None,
             reload_again: None,
             log,
-            doze: Doze::new(&memory, listener.fd.try_clone()?)?,
+            doze,
             memory: Arc::new(memory),
             state_dir,
             server,

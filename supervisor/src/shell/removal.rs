@@ -41,8 +41,7 @@ impl Shell {
     /// Removes one, and tells those who wait for it.
     pub(super) fn remove(&mut self, removal: Removal) {
         let seq = removal.seq;
-        let committed = self.memory.record().unwrap_or_default().seq;
-        if committed < seq && seq < self.memory.tail().next_seq {
+        if self.state.sets_aside(seq) && self.memory.record().unwrap_or_default().seq < seq {
             // Its file is what keeps it from being applied, should we stop now.
             let why = format!("event {seq} is not skipped yet: try again when it is");
             return self.tell(removal, Outcome::Conflict(why));
@@ -82,6 +81,11 @@ impl Shell {
 
     fn tell(&mut self, removal: Removal, outcome: Outcome) {
         let Removal { seq, replayed_as, worker, operators } = removal;
+        let outcome = match (outcome, replayed_as) {
+            // Somebody else has removed it meanwhile; it is appended all the same.
+            (Outcome::NotFound(_), Some(_)) => Outcome::Done,
+            (outcome, _) => outcome,
+        };
         if outcome == Outcome::Done {
             log(seq, replayed_as);
         }

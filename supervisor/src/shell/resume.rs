@@ -3,16 +3,17 @@
 use crate::{
     crashes::Store as CrashStore,
     quarantine::Store,
-    state_dir::{Marks, Numbers, StateDir},
+    state_dir::{MAX_GIVEN, Marks, Numbers, StateDir},
     told::told,
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
+    control::MAX_CARE,
     ids::{CrashId, Generation, Seq},
     link::Memory,
     snapshot::{self, SnapshotError, Summary},
 };
-use std::{future::pending, io, sync::Arc};
+use std::{collections::BTreeSet, future::pending, io, ops::ControlFlow, sync::Arc};
 use tokio::sync::oneshot;
 
 /// The numbers of the very first run.
@@ -23,11 +24,12 @@ const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), s
 ///
 /// # Errors
 /// When what is there cannot be read, or does not fit: to go on without would lose it for good.
-pub(super) fn begin(
+pub(super) fn load(
     state_dir: &StateDir,
     memory: &Memory,
     crashes: &CrashStore,
-) -> anyhow::Result<(Numbers, Marks)> {
+    quarantine: &Store,
+) -> anyhow::Result<Numbers> {
     let left = Marks::read(&state_dir.marks())?;
     let path = state_dir.snapshot();
     let loaded = match left {
@@ -44,14 +46,51 @@ pub(super) fn begin(
             None
         }
     };
-    let next = match left {
+    let marked = match left {
         None => FIRST,
         Some((numbers, true)) => resume(numbers, loaded.as_ref()),
         Some((numbers, false)) => recover(numbers, loaded.as_ref()),
     };
-    let next = Numbers { crash: next_crash(next.crash, crashes), ..next };
+    let next = behind_files(marked, crashes, quarantine);
     memory.continue_from(next.seq)?;
-    Ok((next, Marks::begin(&state_dir.marks(), next)?))
+    Ok(next)
+}
+
+/// Numbers behind those of all files that are there, should the marks be lost and the files not: new reports would be
+/// forgotten as the oldest, and new events be taken for those that were set aside.
+fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Numbers {
+    let crash = newest("crash reports", crashes.folder().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
+    let seq =
+        newest("events set aside", quarantine.folder().and_then(|folder| Ok(folder.numbers()?)), |seq| seq.0);
+    let next = Numbers {
+        crash: marked.crash.max(CrashId(crash.saturating_add(1))),
+        seq: marked.seq.max(Seq(seq.saturating_add(1))),
+        ..marked
+    };
+    if next.seq > marked.seq {
+        tracing::warn!(
+            event_name = "seq_gap",
+            after = marked.seq.0.saturating_sub(1),
+            next_seq = next.seq.0,
+            "event {seq} is set aside already: numbers go on from {}",
+            next.seq
+        );
+    }
+    next
+}
+
+/// The highest number of these files; 0 when there is none. Files whose number was never given out are not ours.
+fn newest<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
+    let numbers = numbers.unwrap_or_else(|error| {
+        tracing::warn!("earlier {what} cannot be read: {}", told(&error));
+        Vec::new()
+    });
+    let (ours, strange): (Vec<_>, Vec<_>) =
+        numbers.iter().map(number).partition(|number| *number <= MAX_GIVEN);
+    for number in strange {
+        tracing::warn!("among the {what} is a file {number}.json: no such number was ever given out");
+    }
+    ours.into_iter().max().unwrap_or_default()
 }
 
 /// The last run ended in order.
@@ -113,10 +152,31 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
 /// # Errors
 /// When it cannot be read what is set aside.
 pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
-    let (committed, next) = (memory.record().unwrap_or_default().seq, memory.tail().next_seq);
-    let mut stored = store.folder()?.numbers().context("cannot read what is set aside")?;
-    stored.retain(|seq| committed < *seq && *seq < next);
-    Ok(stored)
+    let folder = store.folder()?;
+    let stored: BTreeSet<Seq> =
+        folder.numbers().context("cannot read what is set aside")?.into_iter().collect();
+    let mut skipped = Vec::new();
+    memory.each_pending(|seq, bytes| {
+        if stored.contains(&seq) {
+            match folder.read(seq) {
+                Ok(Some(entry)) if entry.payload().as_deref() == Some(bytes) => skipped.push(seq),
+                Ok(_) | Err(_) => tracing::warn!(
+                    seq = seq.0,
+                    "event {seq} is pending, and what is set aside by this number is not it: it is applied"
+                ),
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if let Some(left_out) = skipped.len().checked_sub(MAX_CARE).filter(|left_out| *left_out > 0) {
+        tracing::warn!(
+            left_out,
+            "{} pending events are set aside, and {MAX_CARE} can be skipped: the others are applied, and set aside again if \
+             the analysis dies of them",
+            skipped.len()
+        );
+    }
+    Ok(skipped)
 }
 
 /// A snapshot that is being written, on a thread of its own: a disk may take its time, or for ever, and the supervisor must
@@ -126,16 +186,6 @@ pub(super) struct Saving {
     /// Nobody writes to memory any more; if somebody does, the run does not count as ended in order.
     settled: bool,
     done: oneshot::Receiver<Result<Summary, SnapshotError>>,
-}
-
-/// The next report's number: never one at or below a report that is there, should the marks be lost and the reports not, for
-/// then the new ones would be forgotten as the oldest.
-fn next_crash(marked: CrashId, reports: &CrashStore) -> CrashId {
-    let newest = reports.newest().unwrap_or_else(|error| {
-        tracing::warn!("earlier crash reports cannot be read: {}", told(&error));
-        None
-    });
-    newest.map_or(marked, |newest| marked.max(CrashId(newest.0.saturating_add(1))))
 }
 
 /// Begins to save the memory.

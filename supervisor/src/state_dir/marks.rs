@@ -27,6 +27,10 @@ const MAX_FILE: u64 = 1 << 10;
 /// No number comes near this: some share their word with other things.
 const MAX_NUMBER: u64 = 1 << 62;
 
+/// A number beyond this was never given out: blocks are reserved behind those that were, and all must stay below
+/// [`MAX_NUMBER`].
+pub const MAX_GIVEN: u64 = MAX_NUMBER / 2;
+
 /// The first numbers that were never given out; at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {

@@ -5,7 +5,7 @@ mod files;
 mod marks;
 
 pub use files::Files;
-pub use marks::{Marks, Numbers};
+pub use marks::{MAX_GIVEN, Marks, Numbers};
 
 use anyhow::Context as _;
 use rustix::{

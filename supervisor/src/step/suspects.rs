@@ -145,6 +145,11 @@ impl Suspicion {
         Some(*suspect)
     }
 
+    /// Whether it is being stored, or is stored and was not seen to be committed yet.
+    fn sets_aside(&self, seq: Seq) -> bool {
+        self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.fate != Fate::Tried)
+    }
+
     fn stores(&self, seq: Seq) -> bool {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.fate == Fate::Storing)
     }
@@ -251,6 +256,12 @@ impl Turn<'_> {
 }
 
 impl State {
+    /// Whether an event is being set aside: once its skip is committed, it has been.
+    #[must_use]
+    pub fn sets_aside(&self, seq: Seq) -> bool {
+        self.workers.iter().any(|worker| worker.suspicion.sets_aside(seq))
+    }
+
     /// Before [`super::Event::Boot`]: these pending events were set aside by an earlier run, and are skipped. No run leaves
     /// more than one behind; what is beyond [`MAX_CARE`] is left out.
     pub fn remember_set_aside(&mut self, stored: impl IntoIterator<Item = Seq>) {

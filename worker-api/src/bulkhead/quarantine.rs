@@ -41,7 +41,7 @@ impl Bulkhead {
     fn append_again(&self, entry: &Entry) -> Result<Seq, Problem> {
         let Entry { seq, .. } = entry;
         let conflict = |why: &str| Problem::new(Kind::Conflict, format!("event {seq} {why}"));
-        if self.0.link.figures().record.seq < *seq && !mutant::is(Mutant::ReplayUnskipped) {
+        if self.0.link.may_be_pending(*seq) && !mutant::is(Mutant::ReplayUnskipped) {
             return Err(conflict("is not skipped yet: try again when it is"));
         }
         let payload = entry.payload().unwrap_or_default();
