@@ -35,6 +35,7 @@ pub mod status;
 pub mod sync;
 pub mod table;
 pub mod trace;
+pub mod visible;
 pub mod words;
 
 // Positions and lengths in shared memory are 64 bits wide, as indices are.

@@ -7,7 +7,9 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bulkhead_proto::visible::visible_json;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// How long a refused writer should wait before it tries again, in seconds (`Retry-After`): a running analysis frees
 /// space many times a second, and one that is down needs longer than a client should hold its breath anyway.
@@ -167,7 +169,7 @@ impl IntoResponse for Problem {
             field: self.field.as_deref(),
         };
         // Texts and numbers alone always have a JSON form.
-        let body = serde_json::to_vec(&members).unwrap_or_default();
+        let body = harmless(&members).unwrap_or_default();
         let mut response = with_type(status, "application/problem+json", body);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -191,8 +193,17 @@ pub(crate) fn with_type(status: StatusCode, media: &'static str, body: impl Into
 
 /// An answer whose body is this value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<Response, Problem> {
-    let body = serde_json::to_vec(value).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    let body = harmless(value).map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
     Ok(with_type(StatusCode::OK, "application/json", body))
+}
+
+/// JSON that does nothing to a terminal: texts in it come from clients and workers.
+fn harmless(value: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    Ok(match visible_json(&text) {
+        Cow::Owned(visible) => visible,
+        Cow::Borrowed(_) => text,
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! How commands speak, and how they end.
 
-use crate::log::visible_json;
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::{ids::Generation, visible::visible_json};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::{

@@ -8,7 +8,6 @@ mod symbols;
 pub use report::Remains;
 
 use crate::{state_dir::Files, step::Facts, told::told};
-use anyhow::Context as _;
 use bulkhead_proto::crash::{Folder, MAX_REPORTS, Report};
 use std::{
     io,
@@ -62,10 +61,16 @@ impl Store {
     pub fn keep(&self, report: &Report) -> anyhow::Result<()> {
         let folder = self.folder()?;
         self.files.write(report)?;
-        for old in folder.numbers().context("cannot read the folder")?.into_iter().skip(self.most) {
-            self.files.remove(old)?;
-        }
+        self.forget(&folder);
         Ok(())
+    }
+
+    /// The oldest reports make room. One that cannot be removed is in nobody's way, but for the room.
+    fn forget(&self, folder: &Folder) {
+        let old = folder.numbers().unwrap_or_default().into_iter().skip(self.most);
+        for error in old.filter_map(|old| self.files.remove(old).err()) {
+            tracing::warn!("an old crash report cannot be removed: {}", told(&error));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Text from elsewhere, made harmless for a terminal.
 
+use bulkhead_proto::visible::is_hidden;
 use std::{borrow::Cow, fmt::Write as _};
 
 /// Shows control characters, and those that reorder or break lines, as escapes; the rest stays as it is.
@@ -23,26 +24,6 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// JSON text, with what [`visible`] hides shown as JSON's own escapes: it means the same. serde_json leaves C1 controls and
-/// those that reorder text as they are. Line ends are the text's layout.
-#[must_use]
-pub fn visible_json(text: &str) -> Cow<'_, str> {
-    let hidden = |character| character != '\n' && is_hidden(character);
-    if !text.contains(hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        if hidden(character) {
-            // Writing to a String cannot fail. None of them is beyond four digits.
-            let _ = write!(shown, "\\u{:04x}", u32::from(character));
-        } else {
-            shown.push(character);
-        }
-    }
-    Cow::Owned(shown)
-}
-
 /// Decodes bytes as UTF-8; what is none appears as `\xNN`.
 #[must_use]
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
@@ -59,12 +40,6 @@ pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-fn is_hidden(character: char) -> bool {
-    // A tab is harmless and common; U+2028 and U+2029 break lines, the others reorder text or hide in it.
-    character.is_control() && character != '\t'
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,16 +52,6 @@ mod tests {
     #[test]
     fn terminal_escapes_and_line_breaks_are_shown_not_sent() {
         assert_eq!(visible("a\u{1b}[31mred\nb\u{9b}c\u{202e}d"), "a\\u{1b}[31mred\\nb\\u{9b}c\\u{202e}d");
-    }
-
-    #[test]
-    fn json_is_as_harmless_and_means_the_same() {
-        let value = serde_json::json!({ "text": "a\u{1b}[31m\nb\u{9b}c\u{202e}d\u{7f}" });
-        let text = serde_json::to_string_pretty(&value).unwrap();
-        let shown = visible_json(&text);
-        assert!(!shown.contains(|character| character != '\n' && is_hidden(character)), "{shown}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
-        assert!(matches!(visible_json("{\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

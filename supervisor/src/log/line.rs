@@ -4,7 +4,8 @@
 //! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known at run time only, such as those of
 //! our workers' own lines; hence one visitor of our own.
 
-use super::escape::{visible, visible_json};
+use super::escape::visible;
+use bulkhead_proto::visible::visible_json;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};

@@ -11,7 +11,7 @@ pub mod recent;
 mod testing;
 pub mod worker;
 
-pub use escape::{visible, visible_json};
+pub use escape::visible;
 pub use format::{Format, colours};
 pub use line::Line;
 pub use recent::Recent;

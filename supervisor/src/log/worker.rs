@@ -173,6 +173,9 @@ pub fn text(line: &[u8]) -> String {
     visible(&shown).into_owned()
 }
 
+/// How the names of events begin of which the supervisor alone can tell.
+const OURS: [&str; 4] = ["worker_", "supervisor_", "event_", "crash_"];
+
 /// A line that is a JSON object with a `level`: its level, its message, and its other members, to be merged into the line
 /// (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
 fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
@@ -192,7 +195,7 @@ fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
     for ours in ["timestamp", "worker", "generation", "pid", "stream"] {
         object.remove(ours);
     }
-    let lifecycle = |name: &str| name.starts_with("worker_") || name.starts_with("supervisor_");
+    let lifecycle = |name: &str| OURS.iter().any(|ours| name.starts_with(ours));
     if object.get("event_name").and_then(Value::as_str).is_none_or(lifecycle) {
         object.remove("event_name");
     }
@@ -266,7 +269,11 @@ mod tests {
             (&"ERROR".into(), &"lost".into(), &"a".into())
         );
         assert_eq!(line["worker"], "analytics", "its origin cannot be forged");
-        assert_eq!(line.get("event_name"), None, "lifecycle lines are the supervisor's alone");
+        for ours in ["worker_died", "supervisor_started", "event_quarantined", "crash_report_failed"] {
+            let text = format!(r#"{{"level":"ERROR","message":"x","event_name":"{ours}"}}"#).into_bytes();
+            let line = json(|| write(&origin(), &Output::Line(text, 0)));
+            assert_eq!(line.get("event_name"), None, "{ours}: lifecycle lines are the supervisor's alone");
+        }
     }
 
     #[test]

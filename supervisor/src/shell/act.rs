@@ -154,6 +154,9 @@ impl Shell {
         self.abandon_replays(generation);
         self.remains = Some((generation, Remains { event, ..remains }));
         self.take(Event::Died { generation, exit, post_mortem });
+        if !exit.is_kill() {
+            self.oom_kills.catch_up();
+        }
     }
 
     /// What shared memory tells, and the bytes of the event in hand. Only the generation that was activated may have written
@@ -175,7 +178,8 @@ impl Shell {
         });
         // One that died before it took the page over left its predecessor's hand there.
         let its_own = analysis && found.owner == generation;
-        let panic = found.last_words.filter(|words| words.generation == generation).map(|words| Panic {
+        let last_words = found.last_words.filter(|words| analysis && words.generation == generation);
+        let panic = last_words.map(|words| Panic {
             message: words.message,
             location: words.location,
             thread: words.thread,
@@ -206,7 +210,8 @@ impl Shell {
             charge: charge.clone(),
             result: Err("the thread that stores broke off".into()),
         };
-        match Errand::begin("quarantine", broken, work) {
+        let what = format!("storing event {}, before it is skipped,", charge.seq);
+        match Errand::begin("quarantine", what, broken, work) {
             Ok(errand) => {
                 self.setting_aside = Some(errand);
                 None

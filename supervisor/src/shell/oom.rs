@@ -26,6 +26,11 @@ impl OomKills {
         found.map_or(Self { file: None, seen: 0 }, |(seen, file)| Self { file: Some(file), seen })
     }
 
+    /// Forgets those so far: behind a death of another kind, so that they are not taken for the cause of a later SIGKILL.
+    pub(super) fn catch_up(&mut self) {
+        self.rose();
+    }
+
     /// Whether there were more since it was asked last.
     pub(super) fn rose(&mut self) -> bool {
         let before = self.seen;
@@ -78,6 +83,9 @@ mod tests {
         assert!(!kills.rose(), "somebody else's");
         write(root.path(), events, &EVENTS.replace("oom_kill 2", "oom_kill 3"));
         assert!(kills.rose() && !kills.rose());
+        write(root.path(), events, &EVENTS.replace("oom_kill 2", "oom_kill 4"));
+        kills.catch_up();
+        assert!(!kills.rose(), "somebody else's, before");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Shell, errand::Errand, set_aside::unknown};
 use crate::{control::protocol::Reply, quarantine::Store, told::told};
 use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+    control::{MAX_TEXT, Outcome, ToWorker, cut},
     ids::{Generation, Seq},
 };
 use std::{collections::VecDeque, sync::Arc};
@@ -68,7 +68,9 @@ impl Shell {
         while let Some(removal) = self.removals.queue.front() {
             let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
             let broken = Outcome::Conflict("the thread that removes broke off".to_owned());
-            match Errand::begin("quarantine", broken, move || remove(&store, seq)) {
+            match Errand::begin("quarantine", format!("removing event {seq}"), broken, move || {
+                remove(&store, seq)
+            }) {
                 Ok(errand) => return self.removals.errand = Some(errand),
                 Err(error) => {
                     if let Some(removal) = self.removals.queue.pop_front() {
@@ -111,7 +113,8 @@ fn remove(store: &Store, seq: Seq) -> Outcome {
     match store.remove(seq) {
         Ok(true) => Outcome::Done,
         Ok(false) => Outcome::NotFound(unknown(seq)),
-        Err(error) => Outcome::Conflict(told(&error)),
+        // It must fit a frame.
+        Err(error) => Outcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
     }
 }
 

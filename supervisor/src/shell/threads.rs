@@ -36,7 +36,8 @@ struct Thread {
 /// Looks at the threads of a process that was not reaped yet.
 pub(super) fn sample(pid: Pid) -> Sample {
     let read = |tid: &i32| {
-        let file = |name| fs::read_to_string(format!("/proc/{pid}/task/{tid}/{name}")).ok();
+        // A thread's name may be no text.
+        let file = |name| fs::read(format!("/proc/{pid}/task/{tid}/{name}")).ok().map(|bytes| text(&bytes));
         Some((*tid, Thread::parse(&file("stat")?, &file("schedstat")?)?))
     };
     let at = Instant::now();
@@ -170,6 +171,23 @@ mod tests {
             "a) R \\u{1b}[2J S in futex_wait_queue"
         );
         assert_eq!(describe_one("main", RUNS, "0"), "main R");
+    }
+
+    #[test]
+    fn a_thread_whose_name_is_no_text_is_looked_at_as_well() {
+        use std::{sync::mpsc::channel, thread};
+        let ((tell, told), (done, wait)) = (channel(), channel::<()>());
+        let named = thread::spawn(move || {
+            // Names are cut at 15 bytes, here in the midst of a letter.
+            fs::write("/proc/thread-self/comm", "fourteen bytesü").unwrap();
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            let _ = wait.recv();
+        });
+        let tid = told.recv().unwrap();
+        let sample = sample(rustix::process::getpid());
+        assert!(sample.threads.contains_key(&tid), "{sample:?}");
+        drop(done);
+        named.join().unwrap();
     }
 
     #[test]

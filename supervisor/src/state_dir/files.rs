@@ -2,7 +2,10 @@
 
 use super::replace;
 use anyhow::Context as _;
-use bulkhead_proto::folder::{Folder, Numbered, file_name};
+use bulkhead_proto::{
+    folder::{Folder, Numbered, file_name},
+    visible::visible_json,
+};
 use std::{fs, io::Write as _, marker::PhantomData, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
 /// The folder. It is opened for each thing that is done: whoever deletes it while we run must not have files written to
@@ -41,11 +44,11 @@ impl<T: Numbered> Files<T> {
     pub fn write(&self, item: &T) -> anyhow::Result<()> {
         let path = self.path.join(file_name(item.number()));
         let text = serde_json::to_string_pretty(item)?;
-        let written = replace(&path, |file| Ok(writeln!(file, "{text}")?));
-        if written.is_err() {
+        let was_there = path.try_exists()?;
+        let written = replace(&path, |file| Ok(writeln!(file, "{}", visible_json(&text))?));
+        if written.is_err() && !was_there {
             // It may be there, and not durable: it must not tell of what is not so.
             let _ = fs::remove_file(&path);
-            let _ = fs::remove_file(path.with_extension("new"));
         }
         written
     }

@@ -15,7 +15,7 @@ use rustix::{
 use std::{
     fs::{self, File, Metadata},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -140,14 +140,27 @@ fn lock(path: &Path) -> anyhow::Result<File> {
 /// When the disk says no; the old file is still there then.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let fresh = path.with_extension("new");
-    let cannot = || format!("cannot write {}", fresh.display());
-    let mut file = File::create(&fresh).with_context(cannot)?;
-    write(&mut file).and_then(|()| Ok(file.sync_all()?)).with_context(cannot)?;
-    fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display()))?;
+    let replaced =
+        write_fresh(&fresh, write).with_context(|| format!("cannot write {}", fresh.display())).and_then(
+            |()| fs::rename(&fresh, path).with_context(|| format!("cannot replace {}", path.display())),
+        );
+    if replaced.is_err() {
+        // What there is of it takes room.
+        let _ = fs::remove_file(&fresh);
+    }
+    replaced?;
     if let Some(folder) = path.parent() {
         File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+/// What lies at its place may be a link, or a pipe that nobody reads: neither is followed or waited for.
+fn write_fresh(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
+    write(&mut file)?;
+    Ok(file.sync_all()?)
 }
 
 #[cfg(test)]
@@ -195,5 +208,19 @@ mod tests {
         replace(&path, |file| Ok(file.write_all(b"old")?)).unwrap();
         assert!(replace(&path, |_| anyhow::bail!("disk full")).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(!path.with_extension("new").exists(), "what there was of the new one is gone");
+    }
+
+    #[test]
+    fn what_lies_in_the_place_of_the_new_file_is_neither_followed_nor_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("file"), folder.path().join("other"));
+        fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, path.with_extension("new")).unwrap();
+        assert!(replace(&path, |file| Ok(file.write_all(b"new")?)).is_err());
+        nix::unistd::mkfifo(&path.with_extension("new"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(replace(&path, |file| Ok(file.write_all(b"new")?)).is_err());
+        replace(&path, |file| Ok(file.write_all(b"new")?)).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".into(), b"other".into()));
     }
 }

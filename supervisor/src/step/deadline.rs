@@ -49,7 +49,7 @@ impl Turn<'_> {
 
     fn expired(&mut self, at: At) {
         match self.state.is(at) {
-            Some(Is::Starting { .. }) => self.start_timed_out(at),
+            Some(Is::Starting { deadline, .. }) => self.start_expired(at, *deadline),
             Some(Is::Stopping { .. }) => self.escalate(at),
             Some(Is::Running { .. }) => self.ripened(at),
             Some(Is::Stopped | Is::Standby { .. } | Is::Backoff { .. } | Is::Parked { .. }) | None => {}
@@ -58,10 +58,12 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// When a running probe will have proved itself.
+    /// When a running probe will have proved itself; one that may be hanging proves nothing yet.
     fn proof(&self, at: At, process: &Process) -> Option<Millis> {
-        let probing = at.lane == Lane::Main && self.workers[usize::from(at.id.0)].tally.probing;
-        process.activated.filter(|_| probing).map(|activated| activated.after(HEALTHY_AFTER))
+        let worker = &self.workers[usize::from(at.id.0)];
+        let probing = at.lane == Lane::Main && worker.tally.probing;
+        let sound = probing && process.vigil.is_sound(worker.hang_timeout);
+        process.activated.filter(|_| sound).map(|activated| activated.after(HEALTHY_AFTER))
     }
 
     /// When the state at that place ends by itself, launching apart.

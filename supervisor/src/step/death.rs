@@ -43,7 +43,8 @@ impl Turn<'_> {
         let role = self.state.role(gone.at.id);
         let leaving = gone.leaving.as_ref().map(|(why, stage, _)| Leaving { why, stage: *stage });
         let verdict = verdict(role, &gone.process, leaving.as_ref(), exit, seen, self.now);
-        let progress = self.progressed(gone.at.id, &gone.process, gone.leaving.is_some(), exit, seen);
+        let left = gone.leaving.is_some();
+        let progress = self.progressed(gone.at.id, &gone.process, verdict.cause, left, exit, seen);
         if gone.process.activated.is_some() {
             let tally = &mut self.worker_mut(gone.at.id).tally;
             (tally.committed, tally.head) = (seen.committed, seen.head);
@@ -136,6 +137,7 @@ impl Turn<'_> {
         let Death {
             verdict: Verdict { cause, detail, seq, .. }, exit, panic, signalled, during, blame, ..
         } = death;
+        let seq = blame.as_ref().map(|blame| blame.seq).or(seq);
         let at_ms = self.now.unix_ms;
         self.worker_mut(gone.at.id).last_crash =
             Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
@@ -155,7 +157,7 @@ impl Turn<'_> {
             panic,
             signalled,
             exit,
-            seq: blame.as_ref().map(|blame| blame.seq).or(seq),
+            seq,
             during: blame.as_ref().map(|blame| blame.during).or(during),
             attempts: blame.as_ref().map(|blame| (blame.tried, blame.most)),
             next,

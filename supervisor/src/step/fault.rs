@@ -54,16 +54,17 @@ impl Turn<'_> {
     /// Charges the death that comes to whoever ordered it; what brings it about is returned, with a line for people.
     pub(super) fn fault(&mut self, id: WorkerId, kind: FaultKind) -> Result<(String, Action), Refusal> {
         let at = self.victim(id, kind)?;
-        // What makes a process do nothing lasts until its death.
-        let until = (!kind.is_lasting()).then(|| self.now.mono.after(FAULT_EFFECT));
         let Worker { name, hang_timeout, .. } = self.worker(id);
         let (name, vigil) = (name.clone(), Vigil::begin(self.now.mono, *hang_timeout));
+        // What makes a process do nothing lasts until its death. Before the others, it may finish what it has in hand.
+        let effect = FAULT_EFFECT + *hang_timeout * 2;
+        let until = (!kind.is_lasting()).then(|| self.now.mono.after(effect));
         let Some(process) = self.process_mut(at) else {
             return Err(Refusal::Conflict(format!("{name} has no process")));
         };
-        // One that hangs cannot carry out another.
-        let hangs = process.fault.is_some_and(|fault| fault.kind.is_lasting());
-        if !hangs || kind == FaultKind::Kill {
+        // One that hangs cannot carry out another, and no other comes before SIGKILL.
+        let done_for = |fault: Induced| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
+        if !process.fault.is_some_and(done_for) || kind == FaultKind::Kill {
             process.fault = Some(Induced { kind, until });
         }
         // It shall be found out although there is no work.

@@ -1,9 +1,9 @@
 //! What workers say. They are not trusted: what they may not say kills them.
 
 use super::{
-    Action, Asked, Is, LogRecord, Panic, Why,
+    Action, Asked, Is, LogRecord, Millis, Panic, Why,
     mutant::{self, Mutant},
-    policy::{MAX_PANIC, START_TIMEOUT},
+    policy::{MAX_PANIC, START_GRACE, START_TIMEOUT},
     turn::{At, Turn},
 };
 use bulkhead_proto::{
@@ -75,11 +75,7 @@ impl Turn<'_> {
         let Some(at) = self.find(generation) else { return };
         match frame {
             ToWorker::Answer { id, .. } => {
-                if let Some(process) = self.state.is(at).and_then(Is::process) {
-                    let who = self.who(at.id, process);
-                    let text = format!("does not read its answers: the one to its request {id} was dropped");
-                    self.log(LogRecord::WorkerWarning { who, text });
-                }
+                self.warn(at, format!("does not read its answers: the one to its request {id} was dropped"));
             }
             ToWorker::Replay(seq) => {
                 let why = "the API does not read its control pipe: try again".to_owned();
@@ -87,14 +83,36 @@ impl Turn<'_> {
             }
             // End of file says the same, and the stop's deadline is set; no answer to a ping tells more than a full pipe.
             ToWorker::Drain | ToWorker::Ping(_) => {}
-            ToWorker::Activate(_) | ToWorker::Fault(_) => {
+            // One that was told to hang before does not read the next one, and is found out by the vigil.
+            ToWorker::Fault(kind) => {
+                self.warn(at, format!("does not read its control pipe: fault {kind} was dropped"));
+            }
+            ToWorker::Activate(_) => {
                 self.condemn(at, Cause::Protocol, "does not read its control pipe", true);
             }
         }
     }
 
+    fn warn(&mut self, at: At, text: String) {
+        if let Some(process) = self.state.is(at).and_then(Is::process) {
+            let who = self.who(at.id, process);
+            self.log(LogRecord::WorkerWarning { who, text });
+        }
+    }
+
+    /// Its time for a start is over. If that is noticed late, whoever stopped the supervisor may have stopped both, and what
+    /// it has said since waits to be read.
+    pub(super) fn start_expired(&mut self, at: At, deadline: Millis) {
+        let now = self.now.mono;
+        if now.since(deadline) <= START_GRACE {
+            return self.start_timed_out(at);
+        }
+        let Is::Starting { process, .. } = self.take(at) else { return };
+        self.put(at, Is::Starting { process, deadline: now.after(START_GRACE) });
+    }
+
     /// It was not ready in time.
-    pub(super) fn start_timed_out(&mut self, at: At) {
+    fn start_timed_out(&mut self, at: At) {
         let greeted = self.state.is(at).and_then(Is::process).is_some_and(|process| process.greeted);
         let met = if greeted { "it said hello, but never that it is ready" } else { "it never said hello" };
         let detail = format!("not ready {} s after its start: {met}", START_TIMEOUT.as_secs());

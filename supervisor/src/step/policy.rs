@@ -27,6 +27,9 @@ pub const MAX_ATTEMPTS: u32 = 100;
 /// How long a worker may take from its spawn to its `Ready`. Slower than any sane start, faster than a person's patience.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The end of that time is noticed later than this only if the supervisor itself was stopped; then there is as much more.
+pub const START_GRACE: Duration = Duration::from_secs(1);
+
 /// From SIGABRT to SIGKILL, for one that hangs: enough for a backtrace.
 pub const ABORT_GRACE: Duration = Duration::from_millis(500);
 
@@ -56,7 +59,8 @@ pub const START_SPACING: Duration = Duration::from_millis(20);
 /// The second restart's delay (the first one's is `initial`); doubles from there.
 pub const BACKOFF_STEP: Duration = Duration::from_millis(25);
 
-/// How long after a fault was ordered a death that looks like it is taken to be its effect.
+/// How long after a fault was ordered a death that looks like it is taken to be its effect, beyond the time that the events
+/// before it may take.
 pub const FAULT_EFFECT: Duration = Duration::from_secs(5);
 
 /// How long the shell may take to save at an orderly stop, before the supervisor leaves without.

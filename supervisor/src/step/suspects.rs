@@ -181,6 +181,10 @@ impl Turn<'_> {
             return None;
         }
         let (seq, during) = suspicion.blame(seen)?;
+        // One that is skipped kills nobody: its place was committed, and nothing of it.
+        if suspicion.sets_aside(seq) {
+            return None;
+        }
         // The kernel's own kill, for want of memory, has another cause, and counts in full.
         let by_signal = verdict.cause == Cause::Signal || mutant::is(Mutant::TakeOomForKill);
         let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);

@@ -8,7 +8,7 @@ use super::{
     span,
 };
 use crate::step::Tally;
-use bulkhead_proto::words::Role;
+use bulkhead_proto::words::{Cause, Role};
 use std::time::Duration;
 
 /// After so many doublings every sane `max` is reached.
@@ -24,12 +24,13 @@ impl Tally {
 }
 
 impl Turn<'_> {
-    /// Whether this generation has moved something on since its worker's last death, or was well.
-    /// `left`: it was asked to leave, or killed for what it did.
+    /// Whether this generation has moved something on since its worker's last death, or was well; one that hung was not,
+    /// however long it was there. `left`: it was asked to leave, or killed for what it did.
     pub(super) fn progressed(
         &self,
         id: WorkerId,
         process: &Process,
+        cause: Cause,
         left: bool,
         exit: Exit,
         seen: &PostMortem,
@@ -48,7 +49,8 @@ impl Turn<'_> {
             Role::Api => seen.head > worker.tally.head || killed,
             Role::Plain => false,
         };
-        (moved || ran >= HEALTHY_AFTER) && !mutant::is(Mutant::IgnoreProgress)
+        let healthy = ran >= HEALTHY_AFTER && cause != Cause::Hang;
+        (moved || healthy) && !mutant::is(Mutant::IgnoreProgress)
     }
 
     /// The next try after a death that is to be counted.

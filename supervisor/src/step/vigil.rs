@@ -119,6 +119,14 @@ impl Vigil {
         Self::Watching(Watch { next: now.after(Watch::every(timeout)), ..Watch::default() })
     }
 
+    /// Whether nothing speaks for a hang.
+    pub(super) fn is_sound(&self, timeout: Duration) -> bool {
+        match self {
+            Self::Resting => true,
+            Self::Watching(watch) => watch.dry < timeout,
+        }
+    }
+
     /// When the next look is due.
     pub(super) fn due(&self) -> Option<Millis> {
         match self {

@@ -103,6 +103,7 @@ async fn what_is_no_event_can_be_looked_at_but_not_replayed() {
 #[tokio::test]
 async fn an_event_whose_skip_is_not_committed_is_not_replayed_yet() {
     let rig = with_one_set_aside().await;
+    assert_eq!(rig.post_json(r#"{"series":"s","value":2}"#).await.status, 202);
     set_aside(&rig, 2, b"");
     let answer = rig.post("/v1/quarantine/2/replay", "", Body::empty()).await;
     assert_eq!(answer.status, 409);

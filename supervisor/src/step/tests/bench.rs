@@ -128,6 +128,10 @@ impl Bench {
         self.state.workers.iter().find(|worker| worker.name == name).unwrap()
     }
 
+    pub(super) fn worker_mut(&mut self, name: &str) -> &mut Worker {
+        self.state.workers.iter_mut().find(|worker| worker.name == name).unwrap()
+    }
+
     pub(super) fn is(&self, name: &str) -> &Is {
         &self.worker(name).main
     }

@@ -162,9 +162,28 @@ fn a_death_that_does_not_look_like_the_fault_has_its_own_reason() {
 
     let mut bench = Bench::running();
     bench.command(fault(ANALYTICS, FaultKind::Segv));
-    bench.wait(2 * FAULT_EFFECT);
+    let events_before_it = 2 * bench.worker(ANALYTICS).hang_timeout;
+    bench.wait(FAULT_EFFECT + events_before_it + START_SPACING);
     bench.dies(Generation(2), SIGSEGV);
     assert_eq!(bench.death().0, Cause::Signal);
+}
+
+#[test]
+fn a_fault_behind_slow_events_is_still_what_was_asked_for() {
+    let mut bench = Bench::running();
+    bench.command(fault(ANALYTICS, FaultKind::Segv));
+    bench.wait(FAULT_EFFECT + bench.worker(ANALYTICS).hang_timeout);
+    bench.dies(Generation(2), SIGSEGV);
+    assert_eq!(bench.death().0, Cause::Requested);
+}
+
+#[test]
+fn no_other_fault_takes_the_place_of_a_kill() {
+    let mut bench = Bench::running();
+    bench.command(fault(ANALYTICS, FaultKind::Kill));
+    bench.command(fault(ANALYTICS, FaultKind::Panic));
+    bench.dies(Generation(2), SIGKILL);
+    assert_eq!((bench.death().0, bench.death().1.as_str()), (Cause::Requested, "fault kill: SIGKILL"));
 }
 
 #[test]

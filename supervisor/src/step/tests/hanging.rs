@@ -3,7 +3,7 @@
 use super::bench::{ANALYTICS, API, Bench, SIGKILL, specs};
 use crate::step::{
     Action, Command, Event, Exit, Is, LogRecord, Look, Mark, Millis, Signal, Stage, next_deadline,
-    policy::{ABORT_GRACE, COMMIT_GRACE},
+    policy::{ABORT_GRACE, COMMIT_GRACE, HEALTHY_AFTER},
 };
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
@@ -281,4 +281,30 @@ fn a_hang_is_charged_to_the_event_in_hand() {
     );
     let told = bench.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
     assert!(told);
+}
+
+#[test]
+fn one_that_hung_was_not_well_however_long_it_was_there() {
+    let mut bench = Bench::running();
+    looks_until_aborted(&mut bench, 30, |look| at_work(look, look, 0)).unwrap();
+    assert!(bench.now.mono.since(bench.worker(ANALYTICS).started) > HEALTHY_AFTER);
+    bench.dies(ANALYSIS, ABORTED);
+    assert_eq!(bench.worker(ANALYTICS).tally.streak, 1, "it counts");
+}
+
+#[test]
+fn a_probe_that_may_be_hanging_ends_no_parking() {
+    let mut bench = Bench::running();
+    bench.worker_mut(ANALYTICS).tally.probing = true;
+    let looks = looks_until_aborted(&mut bench, 30, |look| {
+        // Moving on, and committing nothing.
+        at_work(look, look, 0)
+    });
+    assert!(looks.is_some() && bench.worker(ANALYTICS).tally.probing);
+
+    let mut bench = Bench::running();
+    bench.worker_mut(ANALYTICS).tally.probing = true;
+    assert_eq!(looks_until_aborted(&mut bench, 10, |number| at_work(number, 0, number)), None);
+    bench.wait(Duration::ZERO);
+    assert!(!bench.worker(ANALYTICS).tally.probing, "it has proved itself");
 }

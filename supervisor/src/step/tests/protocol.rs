@@ -1,7 +1,7 @@
 //! Workers that say or do what they may not.
 
 use super::bench::{Bench, SIGKILL, SIGSEGV};
-use crate::step::{Action, Event, Next, Policy, PostMortem, Signal};
+use crate::step::{Action, Command, Event, LogRecord, Next, Policy, PostMortem, Signal};
 use bulkhead_proto::{
     control::{Care, FromWorker, Outcome, Request, ToWorker},
     ids::{Generation, Seq},
@@ -48,7 +48,7 @@ fn a_hello_that_crosses_the_order_to_leave_is_no_crime() {
     let mut bench = Bench::new();
     bench.feed(Event::Boot);
     bench.spawned(Generation(2));
-    bench.command(crate::step::Command::Stop("analytics".to_owned()));
+    bench.command(Command::Stop("analytics".to_owned()));
     bench.hello(Generation(2));
     bench.says(Generation(2), FromWorker::Ready);
     assert!(!killed(&bench, Generation(2)));
@@ -61,8 +61,18 @@ fn a_worker_that_does_not_read_its_orders_is_killed_but_a_flooded_api_is_not() {
     let answer = ToWorker::Answer { id: 1, outcome: Outcome::Done };
     bench.feed(Event::PipeFull { generation: Generation(1), frame: answer });
     assert!(!killed(&bench, Generation(1)));
-    bench.feed(Event::PipeFull { generation: Generation(2), frame: ToWorker::Fault(FaultKind::Exit) });
+    let frame = ToWorker::Activate(Care::default());
+    bench.feed(Event::PipeFull { generation: Generation(2), frame });
     assert!(killed(&bench, Generation(2)));
+}
+
+#[test]
+fn a_fault_for_one_that_reads_no_more_is_dropped_and_held_against_nobody() {
+    let mut bench = Bench::running();
+    bench.command(Command::Fault("analytics".to_owned(), FaultKind::Freeze));
+    bench.feed(Event::PipeFull { generation: Generation(2), frame: ToWorker::Fault(FaultKind::Exit) });
+    assert!(!killed(&bench, Generation(2)));
+    assert!(matches!(&*bench.last, [Action::Log(LogRecord::WorkerWarning { .. })]), "{:?}", bench.last);
 }
 
 #[test]

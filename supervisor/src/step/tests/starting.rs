@@ -55,6 +55,17 @@ fn a_worker_that_is_not_ready_in_time_is_killed_for_its_handshake() {
 }
 
 #[test]
+fn a_worker_that_is_ready_is_heard_though_the_supervisor_was_stopped_meanwhile() {
+    let mut bench = Bench::new();
+    bench.feed(Event::Boot);
+    bench.spawned(Generation(2));
+    bench.wait(2 * START_TIMEOUT);
+    bench.hello(Generation(2));
+    bench.says(Generation(2), FromWorker::Ready);
+    assert!(matches!(bench.is(ANALYTICS), Is::Running { .. }));
+}
+
+#[test]
 fn another_protocol_is_refused_and_not_tried_again() {
     let mut bench = Bench::new();
     bench.feed(Event::Boot);

@@ -224,3 +224,33 @@ fn what_an_earlier_run_had_stored_and_not_skipped_is_skipped_now() {
     assert_eq!(bench.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
     assert_eq!(bench.worker(ANALYTICS).suspicion.suspects[0].fate, Fate::Stored);
 }
+
+#[test]
+fn one_that_is_skipped_is_charged_with_nothing_more() {
+    let mut bench = service();
+    bench.ends(SIGSEGV, applying(7, 4));
+    bench.next();
+    let charge = bench.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    bench.answers(charge, Ok(()));
+    bench.next();
+    assert_eq!(bench.ends(SIGSEGV, committing(7, 6)), None);
+    let told = |action: &Action| match action {
+        Action::Report(facts) => Some(facts.attempts),
+        _ => None,
+    };
+    assert_eq!(bench.last.iter().find_map(told), Some(None), "{:?}", bench.last);
+    assert_eq!(bench.next(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+}
+
+#[test]
+fn the_log_the_board_and_the_report_name_the_same_event() {
+    let mut bench = service();
+    bench.ends(SIGSEGV, committing(7, 6));
+    let told = bench.last.iter().filter_map(|action| match action {
+        Action::Report(facts) => Some(facts.seq),
+        Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(bench.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
+}

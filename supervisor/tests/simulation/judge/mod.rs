@@ -247,7 +247,8 @@ impl Judge {
                 Role::Plain => false,
             };
             (worker.committed, worker.head) = (seen.committed, seen.head);
-            let well = lived.saturating_sub(activated) >= ms(IDLE_HEALTHY_AFTER);
+            // One that hung was there, and not well.
+            let well = lived.saturating_sub(activated) >= ms(IDLE_HEALTHY_AFTER) && record.aborted.is_none();
             if self.turn.progress || well || matches!(exit, Exit::Signal { number: 9, .. }) {
                 worker.unexcused.clear();
             }
