@@ -121,7 +121,16 @@ impl Answer {
     }
 }
 
+/// What such a request is called: as its `X-Request-Id`, and as its key if it has one.
+pub(crate) fn request_id(writer: usize, first: usize) -> String {
+    format!("r{writer}-{first}")
+}
+
 impl Request {
+    pub(crate) fn id(&self) -> String {
+        request_id(self.writer, self.first)
+    }
+
     /// How many events it has in all.
     pub(crate) const fn size(&self) -> usize {
         self.count + self.poisons.len()
@@ -174,8 +183,8 @@ pub(crate) struct Kill {
 pub(crate) struct Order {
     pub at: u64,
     pub kind: FaultKind,
-    /// Whether it was carried out, and not refused since nobody was there.
-    pub obeyed: bool,
+    /// The generation that it went to; none when it was refused since nobody was there, and then repeated.
+    pub generation: Option<u64>,
 }
 
 /// A line of the supervisor's log, when it was read, and as it was written.

@@ -22,6 +22,8 @@ pub(crate) struct Report {
     /// Poison events that were set aside, and faults that were commanded and carried out.
     set_aside: usize,
     orders: usize,
+    /// How often such a command was refused, and repeated.
+    refused: usize,
     /// Deaths by what the log says is their cause.
     deaths: BTreeMap<String, usize>,
     reads: BTreeMap<Kind, Reads>,
@@ -93,7 +95,8 @@ impl Report {
             seconds: run.took_us as f64 / 1e6,
             requests,
             set_aside: records.set_aside.len(),
-            orders: records.orders.iter().filter(|order| order.obeyed).count(),
+            orders: records.orders.iter().filter(|order| order.generation.is_some()).count(),
+            refused: records.orders.iter().filter(|order| order.generation.is_none()).count(),
             deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,
@@ -163,8 +166,12 @@ impl fmt::Display for Report {
         )?;
         let deaths: Vec<String> =
             self.deaths.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-        let (set_aside, orders, deaths) = (self.set_aside, self.orders, deaths.join(", "));
-        writeln!(f, "faults: {set_aside} poison events set aside, {orders} by command; deaths: {deaths}\n")?;
+        let (set_aside, orders, refused, deaths) =
+            (self.set_aside, self.orders, self.refused, deaths.join(", "));
+        writeln!(
+            f,
+            "faults: {set_aside} poison events set aside, {orders} by command (refused and repeated: {refused}); deaths: {deaths}\n"
+        )?;
         writeln!(f, "{:>8}  {:>9}  right, and what", "examined", "wrong")?;
         for check in &self.checks {
             writeln!(f, "{:>8}  {:>9}  {}", check.examined, check.wrong, check.what)?;

@@ -108,6 +108,25 @@ impl Client {
         received(request.header("idempotency-key", key).send(body))
     }
 
+    /// Posts events under an `X-Request-Id`, and an `Idempotency-Key` if there is one.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn post_named(
+        &self,
+        id: &str,
+        key: Option<&str>,
+        content_type: &str,
+        body: &str,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.agent.post(format!("{}/v1/events", self.base)).content_type(content_type);
+        request = request.header("x-request-id", id);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        received(request.send(body))
+    }
+
     /// Posts JSON to `/v1/events`.
     ///
     /// # Errors

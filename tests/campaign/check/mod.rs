@@ -1,10 +1,15 @@
 //! Reconciles what was recorded, from the records alone.
 
+mod alarms;
+mod charges;
 mod deaths;
 mod events;
+mod lives;
+mod orders;
 mod poison;
 mod reads;
 mod seqs;
+mod story;
 
 use crate::records::Records;
 use serde::Serialize;
@@ -47,7 +52,9 @@ pub(crate) fn all(records: &Records) -> Vec<Check> {
     checks.extend(counted.check(records));
     checks.extend(seqs::check(records, &counted));
     checks.extend(poison::check(records));
+    checks.extend(charges::check(records));
     checks.extend(deaths::check(records));
+    checks.extend([orders::check(records), lives::check(records), alarms::check(records)]);
     checks.extend(reads::check(records));
     checks
 }

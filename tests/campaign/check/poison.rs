@@ -1,13 +1,20 @@
-//! What was set aside is just what is poison: by id, for the right cause, after no more deaths than are allowed.
+//! What was set aside is just what is poison, as it was sent: by id.
 
 use super::Check;
-use crate::{
-    mix,
-    records::{Answer, Poison, Records},
+use crate::records::{Answer, Poison, Records, Request};
+use bulkhead_proto::{
+    quarantine::{Entry, Shown},
+    words::FAULT_PREFIX,
 };
-use bulkhead_proto::quarantine::Entry;
-use bulkhead_tests::faults::cause_and_word;
+use bulkhead_tests::faults::is_told;
 use std::collections::{HashMap, HashSet};
+
+/// How a poison event was sent.
+struct Sent {
+    request_id: String,
+    /// Its number, if the answer with it was not lost.
+    seq: Option<u64>,
+}
 
 /// The events that were set aside, by seq; only those that are poison.
 pub(super) fn by_seq(records: &Records) -> HashMap<u64, Poison> {
@@ -15,26 +22,62 @@ pub(super) fn by_seq(records: &Records) -> HashMap<u64, Poison> {
 }
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
-    vec![set_aside(records), posted(records), deaths(records)]
+    vec![set_aside(records), posted(records)]
 }
 
-/// Each entry is a poison event that was sent, once, and tells rightly of what it died.
+/// Each entry is a poison event as it was sent, once, and tells rightly of what it died.
 fn set_aside(records: &Records) -> Check {
-    let mut check = Check::of("events set aside: each a poison event, once, for the right cause");
-    let sent: HashSet<&Poison> = records.requests.iter().flat_map(|request| &request.poisons).collect();
+    let mut check =
+        Check::of("events set aside: each a poison event as it was sent, once, for the right cause");
+    let sent = sent(records);
     let mut seen = HashSet::new();
     for entry in &records.set_aside {
-        let right =
-            |poison: Poison| sent.contains(&poison) && is_told_rightly(entry, &poison) && seen.insert(poison);
+        let right = |poison: Poison| {
+            let as_sent = sent.get(&poison).is_some_and(|sent| sent.is_kept_by(entry, &poison));
+            as_sent && is_told(poison.kind, entry.cause.as_str(), &entry.detail) && seen.insert(poison)
+        };
         let right = Poison::of(entry).is_some_and(right);
         check.holds(right, || format!("{entry:?}"));
     }
     check
 }
 
-fn is_told_rightly(entry: &Entry, poison: &Poison) -> bool {
-    let (cause, word) = cause_and_word(poison.kind);
-    entry.cause.as_str() == cause && entry.detail.contains(word)
+/// All poison events that were sent; of one that was sent several times, as it was accepted.
+fn sent(records: &Records) -> HashMap<&Poison, Sent> {
+    let mut sent = HashMap::new();
+    for request in &records.requests {
+        for (place, poison) in request.poisons.iter().enumerate() {
+            let seq = seq_of(request, place, poison);
+            if seq.is_some() || !sent.contains_key(poison) {
+                sent.insert(poison, Sent { request_id: request.id(), seq });
+            }
+        }
+    }
+    sent
+}
+
+/// A poison event comes right before an ordinary one, behind all others of its request that do.
+fn seq_of(request: &Request, place: usize, poison: &Poison) -> Option<u64> {
+    let Answer::Accepted(first, _) = request.answer else { return None };
+    let before = poison.before.number.checked_sub(request.first)? + place;
+    Some(first + before as u64)
+}
+
+impl Sent {
+    /// Whether an entry keeps the event that was sent. It had no time of its own.
+    fn is_kept_by(&self, entry: &Entry, poison: &Poison) -> bool {
+        let event = |arrived: &str| Shown {
+            series: format!("{FAULT_PREFIX}{}", poison.kind),
+            value: 1.0,
+            ts: arrived.to_owned(),
+            arrived: arrived.to_owned(),
+            label: Some(poison.label()),
+            data: None,
+            request_id: Some(self.request_id.clone()),
+        };
+        entry.event.as_ref().is_some_and(|kept| *kept == event(&kept.arrived))
+            && self.seq.is_none_or(|seq| entry.seq.0 == seq)
+    }
 }
 
 /// Each poison event of the plan was posted, and those that were answered 2xx are set aside.
@@ -54,23 +97,5 @@ fn posted(records: &Records) -> Check {
     }
     let (all, planned) = (posted.len(), records.run.poisons);
     check.holds(all == planned, || format!("{all} of {planned} poison events were posted"));
-    check
-}
-
-/// No poison event took more lives than it may. Those whom the campaign killed with it in hand are not its own.
-fn deaths(records: &Records) -> Check {
-    let mut check = Check::of("poison events that took no more lives than they may");
-    let killed: HashSet<u64> = records.kills.iter().map(|kill| kill.generation).collect();
-    let mut deaths: HashMap<u64, u32> = HashMap::new();
-    for told in records.story.iter().filter(|told| told.line["event_name"] == "worker_died") {
-        let (generation, seq) = (told.line["generation"].as_u64(), told.line["seq"].as_u64());
-        let own =
-            told.line["cause"] != "requested" && generation.is_none_or(|number| !killed.contains(&number));
-        *deaths.entry(seq.unwrap_or_default()).or_default() += u32::from(own);
-    }
-    for (seq, poison) in by_seq(records) {
-        let died = deaths.get(&seq).copied().unwrap_or_default();
-        check.holds(died <= mix::deaths(poison.kind), || format!("{died} deaths by {poison:?}, event {seq}"));
-    }
     check
 }

@@ -7,12 +7,12 @@ use crate::{
 };
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{
-    killer,
+    Said, killer,
     log::{Line, Reading},
     process::Signal,
 };
 use fastrand::Rng;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// One worker as its killer knows it.
 struct Victim {
@@ -21,14 +21,21 @@ struct Victim {
     story: Reading,
     /// Follows their recoveries.
     recovery: Reading,
+    /// The newest one that was killed, or commanded to die, since it has recovered.
     killed: Option<u64>,
 }
+
+/// How long to wait before a fault is commanded again, unless something happens first.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Kills both workers.
 pub(super) struct Striker<'a> {
     stage: &'a Stage<'a>,
     analytics: Victim,
     api: Victim,
+    /// Follows the deaths of those who were commanded to die, and which one is to come.
+    deaths: Reading,
+    ordered: Option<u64>,
     rng: Rng,
 }
 
@@ -60,7 +67,7 @@ impl Victim {
         let at = stage.us(Instant::now());
         stage.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
         stage.kills.write(&Kill { at, worker: self.worker.to_owned(), generation, pid: started.pid() });
-        self.killed = Some(generation);
+        self.killed = self.killed.max(Some(generation));
     }
 
     /// Waits until a generation is active that was not killed.
@@ -76,7 +83,8 @@ impl Victim {
 impl<'a> Striker<'a> {
     pub(super) fn new(stage: &'a Stage<'a>, rng: Rng) -> Self {
         let victim = |worker| Victim::new(stage, worker);
-        Self { stage, analytics: victim("analytics"), api: victim("api"), rng }
+        let deaths = stage.bulkhead.log().from_start();
+        Self { stage, analytics: victim("analytics"), api: victim("api"), deaths, ordered: None, rng }
     }
 
     /// Kills whom it is meant for; does not wait for the death.
@@ -95,12 +103,25 @@ impl<'a> Striker<'a> {
         }
     }
 
-    /// Commands a fault of the analysis. Where nobody is who could carry it out, it is refused.
-    fn order(&self, kind: FaultKind) {
-        let at = self.stage.us(Instant::now());
-        let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
-        assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-        self.stage.orders.write(&Order { at, kind, obeyed: said.code == Some(0) });
+    /// Commands a fault of the analysis, again and again while nobody is who could carry it out. One at a time: a generation
+    /// that got two would tell of the second alone.
+    fn order(&mut self, kind: FaultKind) {
+        if let Some(ordered) = self.ordered.take() {
+            self.deaths.wait_for("the death of whom a fault was commanded", |line| {
+                line.tells("worker_died", "analytics") && line.number("generation") == Some(ordered)
+            });
+        }
+        while self.ordered.is_none() {
+            self.stage.assert_in_time();
+            let at = self.stage.us(Instant::now());
+            let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
+            self.ordered = obeyed_by(&said);
+            self.stage.orders.write(&Order { at, kind, generation: self.ordered });
+            if self.ordered.is_none() {
+                self.stage.bulkhead.log().pause(RETRY);
+            }
+        }
+        self.analytics.killed = self.analytics.killed.max(self.ordered);
     }
 
     /// Waits until both workers are well.
@@ -113,4 +134,11 @@ impl<'a> Striker<'a> {
     pub(super) fn settle(&self) {
         self.stage.bulkhead.settled();
     }
+}
+
+/// The generation that a command says that the fault goes to; none when it was refused.
+fn obeyed_by(said: &Said) -> Option<u64> {
+    assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
+    let named = || said.out.trim_end().rsplit_once("generation ")?.1.parse().ok();
+    (said.code == Some(0)).then(|| named().unwrap_or_else(|| panic!("it names no generation: {said:?}")))
 }

@@ -3,7 +3,7 @@
 use super::Stage;
 use crate::{
     mix::Poisons,
-    records::{Answer, Poison, Request},
+    records::{Answer, Poison, Request, request_id},
 };
 use bulkhead_proto::words::FAULT_PREFIX;
 use bulkhead_tests::{
@@ -66,14 +66,12 @@ impl<'a> Writer<'a> {
         let poisons: Vec<Poison> = ids.clone().filter_map(poison).collect();
         let events = ids.flat_map(|id| poison(id).as_ref().map(poison_event).into_iter().chain([event(id)]));
         let (content_type, body) = body(&events.collect::<Vec<_>>(), self.rng.bool());
-        let key = self.rng.bool().then(|| format!("{}-{first}", self.number));
+        let id = request_id(self.number, first);
+        let key = self.rng.bool().then_some(&*id);
         loop {
             self.stage.assert_in_time();
             let sent = Instant::now();
-            let answer = match &key {
-                Some(key) => self.client.post_keyed(key, content_type, &body),
-                None => self.client.post("/v1/events", content_type, &body),
-            };
+            let answer = self.client.post_named(&id, key, content_type, &body);
             let took = super::micros(sent.elapsed());
             let answer = answer_of(answer, count + poisons.len(), key.is_some());
             let (at, writer, poisons) = (self.stage.us(sent), self.number, poisons.clone());

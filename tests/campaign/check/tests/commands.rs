@@ -1,0 +1,43 @@
+//! Faults by command that are refused, or end nobody, or somebody else.
+
+use super::{
+    faults::commanded,
+    fixture::{finds, line, place},
+};
+use crate::records::Records;
+use bulkhead_proto::words::FaultKind;
+
+/// That it is found in records with a command.
+#[track_caller]
+fn finds_of_commands(what: &str, plant: fn(&mut Records)) {
+    finds(what, |records| {
+        commanded(records);
+        plant(records);
+    });
+}
+
+#[test]
+fn commands_that_are_refused_for_ever_or_end_nobody_are_found() {
+    let what = "faults commanded";
+    finds_of_commands(what, |records| records.orders.clear());
+    finds_of_commands(what, |records| records.orders.iter_mut().for_each(|order| order.generation = None));
+    finds_of_commands(what, |records| drop(records.story.remove(place(records, "worker_died", 4))));
+    // Only the stop at the end was its end, or it was dead before.
+    finds_of_commands(what, |records| records.orders[1].generation = Some(5));
+    finds_of_commands(what, |records| records.orders[1].generation = Some(2));
+    finds_of_commands(what, |records| records.orders[1].generation = Some(3));
+    finds_of_commands(what, |records| records.orders.push(records.orders[1].clone()));
+}
+
+#[test]
+fn deaths_that_are_told_as_commanded_and_were_not_are_found() {
+    finds_of_commands("kills", |records| records.orders.clear());
+    finds_of_commands("kills", |records| records.orders[1].generation = Some(2));
+    finds_of_commands("kills", |records| records.orders[1].kind = FaultKind::Oom);
+    finds_of_commands("kills", |records| {
+        line(records, "worker_died", 4)["detail"] = "fault segv: SIGSEGV".into();
+    });
+    finds_of_commands("kills", |records| {
+        line(records, "worker_died", 4)["detail"] = "fault abort: SIGSEGV".into();
+    });
+}
