@@ -92,7 +92,8 @@ bench:
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
 # FAULTS=panic,segv,…: of each kind also poison events and commands.
-# Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it.
+# Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it. No planted
+# faults: those are for `make mutants`.
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)
