@@ -57,7 +57,7 @@ fn sent(records: &Records) -> HashMap<&Poison, Sent> {
 }
 
 /// A poison event comes right before an ordinary one, behind all others of its request that do.
-fn seq_of(request: &Request, place: usize, poison: &Poison) -> Option<u64> {
+pub(super) fn seq_of(request: &Request, place: usize, poison: &Poison) -> Option<u64> {
     let Answer::Accepted(first, _) = request.answer else { return None };
     let before = poison.before.number.checked_sub(request.first)? + place;
     Some(first + before as u64)

@@ -26,6 +26,10 @@ fn commands_that_are_refused_for_ever_or_end_nobody_are_found() {
     finds_of_commands(what, |records| records.orders[1].generation = Some(5));
     finds_of_commands(what, |records| records.orders[1].generation = Some(2));
     finds_of_commands(what, |records| records.orders[1].generation = Some(3));
+    // It is the API that died.
+    finds_of_commands(what, |records| {
+        (records.orders[1].at, records.orders[1].generation) = (100, Some(1));
+    });
     finds_of_commands(what, |records| records.orders.push(records.orders[1].clone()));
 }
 

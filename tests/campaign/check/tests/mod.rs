@@ -6,7 +6,7 @@ mod faults;
 mod fixture;
 mod poison;
 
-use crate::records::{Answer, Got, Records, Request, Stats, Told};
+use crate::records::{Answer, Got, Kill, Records, Request, Stats, Told};
 use fixture::{born, finds, found, line, place};
 use serde_json::json;
 
@@ -76,6 +76,11 @@ fn deaths_that_nobody_caused_and_kills_without_a_death_are_found() {
     finds("kills", |records| drop(records.kills.pop()));
     finds("kills", |records| drop(records.story.remove(place(records, "worker_died", 2))));
     finds("kills", |records| line(records, "worker_died", 2)["detail"] = "SIGSEGV".into());
+    finds("kills", |records| line(records, "worker_died", 2)["detail"] = "SIGKILLED".into());
+    finds("kills", |records| {
+        records.run.kills = 2;
+        records.kills.push(Kill { generation: 4, ..records.kills[1].clone() });
+    });
     finds("kills", |records| line(records, "worker_died", 4)["detail"] = "restart; exit code 0".into());
     finds("kills", |records| drop(records.story.remove(records.story.len() - 3)));
     finds("broken connections", |records| records.requests[2].at = 500);
@@ -93,6 +98,14 @@ fn generations_that_die_never_twice_or_under_the_number_of_another_are_found() {
         records.story.push(records.story[place(records, "worker_died", 2)].clone());
     });
     finds("generations", |records| line(records, "worker_died", 2)["crash"] = 1.into());
+}
+
+#[test]
+fn a_number_that_generations_of_two_workers_have_is_found() {
+    finds("generations", |records| {
+        let second = |told: &&mut Told| told.text("worker") == "api" && told.number("generation") == Some(3);
+        records.story.iter_mut().filter(second).for_each(|told| told.line["generation"] = 4.into());
+    });
 }
 
 #[test]

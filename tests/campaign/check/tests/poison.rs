@@ -4,12 +4,16 @@ use super::{
     faults::{ABORT, OVERFLOW, command, finds_of_poison, poison},
     fixture::{finds, line},
 };
-use crate::records::Records;
+use crate::{
+    check::poison::seq_of,
+    records::{Answer, Poison, Records, Request},
+};
 use bulkhead_proto::{
     ids::{CrashId, Generation, Seq},
     quarantine::Shown,
     words::{Cause, During, FaultKind},
 };
+use bulkhead_tests::ids::EventId;
 
 /// What is kept of the event.
 fn event(records: &mut Records) -> &mut Shown {
@@ -23,6 +27,22 @@ fn poison_that_is_not_set_aside_and_others_that_are_are_found() {
     finds_of_poison("events set aside: each", |records| records.set_aside.push(records.set_aside[0].clone()));
     finds_of_poison("events set aside: each", |records| records.requests[1].poisons.clear());
     finds_of_poison("totals", |records| records.run.stats.quarantined = 0);
+}
+
+#[test]
+fn the_number_of_a_poison_event_follows_from_its_place_in_the_request() {
+    let poison = |number| Poison { before: EventId { writer: 0, number }, kind: FaultKind::Segv };
+    let request = Request {
+        at: 0,
+        took: 10,
+        writer: 0,
+        first: 20,
+        count: 10,
+        poisons: vec![poison(23), poison(24), poison(27)],
+        answer: Answer::Accepted(100, 112),
+    };
+    let seqs = request.poisons.iter().enumerate().map(|(place, poison)| seq_of(&request, place, poison));
+    assert_eq!(seqs.collect::<Vec<_>>(), [Some(103), Some(105), Some(109)]);
 }
 
 #[test]
