@@ -47,7 +47,7 @@ fn deaths(records: &Records) -> Check {
 /// if that came first and looks the same from outside.
 fn is_commanded(death: &Death<'_>, poison: Option<&Poison>, ordered: &HashSet<(u64, &str)>) -> bool {
     let Some((kind, how)) = death.command() else { return false };
-    let told = |kind: FaultKind| fits(kind, how);
+    let told = |kind: FaultKind| fits(kind, how) || kind == FaultKind::Kill && story::KILLS.contains(&how);
     death.worker == "analytics"
         && ordered.contains(&(death.generation, kind))
         && (kind.parse().is_ok_and(told) || poison.is_some_and(|poison| told(poison.kind)))

@@ -8,8 +8,8 @@ const COMMANDED: &str = "fault ";
 /// What everybody dies of in the end.
 const STOP: &str = "the supervisor is stopping";
 
-/// How a SIGKILL is told.
-const KILLS: [&str; 2] = ["SIGKILL", "SIGKILL, before it was activated"];
+/// How a SIGKILL is told. It needs nobody who carries it out, and so may come to one that is only starting.
+pub(super) const KILLS: [&str; 2] = ["SIGKILL", "SIGKILL, before it was activated"];
 
 /// A line that tells of a death.
 #[derive(Clone, Copy, Debug)]

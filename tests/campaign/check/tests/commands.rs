@@ -1,8 +1,8 @@
 //! Faults by command that are refused, or end nobody, or somebody else.
 
 use super::{
-    faults::commanded,
-    fixture::{finds, line, place},
+    faults::{command, commanded},
+    fixture::{finds, found, line, place},
 };
 use crate::records::Records;
 use bulkhead_proto::words::FaultKind;
@@ -14,6 +14,13 @@ fn finds_of_commands(what: &str, plant: fn(&mut Records)) {
         commanded(records);
         plant(records);
     });
+}
+
+#[test]
+fn a_kill_alone_may_be_commanded_of_one_that_is_starting() {
+    let early = |kind| found(move |records| command(records, kind, "SIGKILL, before it was activated", None));
+    assert_eq!(early(FaultKind::Kill), Vec::<&str>::new());
+    assert_ne!(early(FaultKind::Segv), Vec::<&str>::new());
 }
 
 #[test]
