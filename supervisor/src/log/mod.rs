@@ -8,7 +8,7 @@ pub mod lifecycle;
 mod line;
 pub mod recent;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod worker;
 
 pub use escape::visible;

@@ -18,7 +18,7 @@ impl<S: Subscriber> Layer<S> for Gather {
 }
 
 /// What is logged while `act` runs.
-pub(super) fn lines(act: impl FnOnce()) -> Vec<Line> {
+pub(crate) fn lines(act: impl FnOnce()) -> Vec<Line> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     tracing::subscriber::with_default(registry().with(Gather(Arc::clone(&lines))), act);
     std::mem::take(&mut *lines.lock().unwrap())

@@ -43,6 +43,8 @@ pub struct Lines {
     allowance: u32,
     refilled: Instant,
     dropped: u64,
+    /// A part of the present line was skipped.
+    torn: bool,
 }
 
 /// One thing to pass on.
@@ -58,7 +60,7 @@ impl Lines {
     /// Begins a stream.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { part: Vec::new(), cut: 0, allowance: BURST, refilled: now, dropped: 0 }
+        Self { part: Vec::new(), cut: 0, allowance: BURST, refilled: now, dropped: 0, torn: false }
     }
 
     /// Takes in bytes and hands on every line that they complete.
@@ -79,9 +81,19 @@ impl Lines {
         }
     }
 
+    /// Passes over bytes of a flood; the lines of which they are a part count as dropped.
+    pub fn skip(&mut self, bytes: &[u8]) {
+        let ends = memchr::memchr_iter(b'\n', bytes).count();
+        self.dropped = self.dropped.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
+        if ends > 0 {
+            (self.part, self.cut) = (Vec::new(), 0);
+        }
+        self.torn = bytes.last().map_or(self.torn, |last| *last != b'\n');
+    }
+
     /// Hands on what is left at the end of the stream.
     pub fn end(&mut self, mut sink: impl FnMut(Output)) {
-        if !self.part.is_empty() {
+        if !self.part.is_empty() || self.torn {
             self.line(&mut sink);
         }
         self.report(&mut sink);
@@ -89,7 +101,8 @@ impl Lines {
 
     fn line(&mut self, sink: &mut impl FnMut(Output)) {
         let (line, cut) = (mem::take(&mut self.part), mem::take(&mut self.cut));
-        match self.allowance.checked_sub(1) {
+        let torn = mem::take(&mut self.torn);
+        match self.allowance.checked_sub(1).filter(|_| !torn) {
             Some(left) => {
                 self.allowance = left;
                 sink(Output::Line(line, cut));
@@ -252,6 +265,23 @@ mod tests {
         assert_eq!(fed(&mut lines, &flood, now).len(), 2_000);
         let later = now + Duration::from_millis(10);
         assert_eq!(fed(&mut lines, b"y\n", later), [Output::Dropped(3_000), Output::Line(b"y".to_vec(), 0)]);
+    }
+
+    #[test]
+    fn of_what_is_skipped_no_part_of_a_line_is_passed_on_and_each_is_counted() {
+        let now = Instant::now();
+        let mut lines = Lines::new(now);
+        assert_eq!(fed(&mut lines, b"whole\nbegun", now), [Output::Line(b"whole".to_vec(), 0)]);
+        lines.skip(b"x");
+        lines.skip(b"\ny\nz");
+        lines.skip(b"");
+        let later = now + Duration::from_millis(10);
+        let next = [Output::Dropped(2), Output::Line(b"next".to_vec(), 0)];
+        assert_eq!(fed(&mut lines, b" ended\nnext\n", later), next);
+        lines.skip(b"a\n");
+        let mut last = Vec::new();
+        lines.end(|output| last.push(output));
+        assert_eq!(last, [Output::Dropped(2)]);
     }
 
     #[test]

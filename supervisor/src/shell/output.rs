@@ -7,11 +7,12 @@ use super::{
 use crate::log::worker::{Lines, Origin, write};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
-    io::{Errno, read, retry_on_intr},
+    io::{Errno, ioctl_fionread, read, retry_on_intr},
+    pipe::fcntl_setpipe_size,
 };
 use std::{
     future::Future as _,
-    io,
+    io, mem,
     os::fd::OwnedFd,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -25,12 +26,18 @@ use tokio::{
 /// How much is read at once, so that a worker that talks without end cannot keep the supervisor from the others.
 const CHUNK: usize = 16 << 10;
 
-/// So much is read within…
+/// So much is passed on within…
 const BUDGET: usize = 1 << 20;
 
-/// …this time. Beyond it the worker has to wait for its reader, as in every pipe: to read and drop gigabytes would take a
-/// core from the others.
+/// …this time. What a worker writes beyond that is a flood: thrown away, and its lines counted.
 const WINDOW: Duration = Duration::from_millis(100);
+
+/// A flood is thrown away so often: seldom enough not to take a core from the others, and…
+const PACE: Duration = Duration::from_millis(1);
+
+/// …so much at once: as much as a pipe may hold (pipe-max-size in proc(5)), so that hardly anybody writes fast enough to have
+/// to wait.
+const FLOOD: usize = 1 << 20;
 
 /// How much is still read from a worker that is gone: as much as a pipe holds by default (pipe(7)).
 const LAST: usize = 64 << 10;
@@ -47,6 +54,8 @@ pub(super) struct LogPipe {
     window_end: Instant,
     /// Set once the budget is used up.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Where a flood is thrown away.
+    bin: Vec<u8>,
 }
 
 impl LogPipe {
@@ -60,6 +69,7 @@ impl LogPipe {
             left: 0,
             window_end: Instant::now(),
             pause: None,
+            bin: Vec::new(),
         })
     }
 
@@ -77,24 +87,42 @@ impl LogPipe {
         Poll::Ready(())
     }
 
-    /// Reads what there is, up to a bound, and passes it on. Says how much it was.
+    /// Reads what there is, up to a bound, and passes it on; or throws it away, beyond the budget. Says how much it was.
     pub(super) fn pass_on(&mut self, tail: &mut Tail) -> usize {
+        let now = Instant::now();
+        if self.left == 0 && now < self.window_end {
+            return self.throw_away(FLOOD, now);
+        }
         let mut chunk = [0; CHUNK];
-        match retry_on_intr(|| read(&self.fd, &mut chunk)) {
+        let length = self.read(&mut chunk);
+        let origin = &self.origin;
+        self.lines.feed(&chunk[..length], now, |output| {
+            write(origin, &output);
+            tail.keep(origin.stream, &output);
+        });
+        self.spend(length, now);
+        length
+    }
+
+    /// Reads up to so much of a flood, and counts its lines.
+    fn throw_away(&mut self, most: usize, now: Instant) -> usize {
+        let mut bin = mem::take(&mut self.bin);
+        bin.resize(FLOOD, 0);
+        let length = self.read(&mut bin[..most.min(FLOOD)]);
+        self.lines.skip(&bin[..length]);
+        self.bin = bin;
+        self.pause = Some(Box::pin(sleep_until((now + PACE).into())));
+        length
+    }
+
+    /// What is there now; nothing at the end.
+    fn read(&mut self, into: &mut [u8]) -> usize {
+        match retry_on_intr(|| read(&self.fd, &mut *into)) {
             Ok(0) => {
                 self.open = false;
                 0
             }
-            Ok(length) => {
-                let origin = &self.origin;
-                let now = Instant::now();
-                self.lines.feed(&chunk[..length], now, |output| {
-                    write(origin, &output);
-                    tail.keep(origin.stream, &output);
-                });
-                self.spend(length, now);
-                length
-            }
+            Ok(length) => length,
             Err(Errno::AGAIN) => {
                 drained(&self.fd);
                 0
@@ -113,18 +141,29 @@ impl LogPipe {
 
     fn spend(&mut self, bytes: usize, now: Instant) {
         if now >= self.window_end {
+            if self.left > 0 {
+                // The flood is over.
+                self.bin = Vec::new();
+            }
             self.left = BUDGET;
             self.window_end = now + WINDOW;
         }
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 {
-            self.pause = Some(Box::pin(sleep_until(self.window_end.into())));
+            // Where it is refused, its writer may have to wait a little.
+            let _ = fcntl_setpipe_size(&self.fd, FLOOD);
         }
     }
 
     /// Passes on what the worker said before it was gone. Descendants that have escaped it may hold the pipe open still:
     /// they are not waited for.
     pub(super) fn end(mut self, tail: &mut Tail) {
+        // Of a flood, the last lines.
+        let there = ioctl_fionread(&self.fd).map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX));
+        if let Some(flood) = there.checked_sub(LAST).filter(|flood| *flood > 0) {
+            self.throw_away(flood, Instant::now());
+        }
+        (self.left, self.window_end) = (BUDGET, Instant::now() + WINDOW);
         let mut left = LAST;
         while self.open && left > 0 {
             match self.pass_on(tail) {
@@ -136,5 +175,38 @@ impl LogPipe {
             write(&self.origin, &output);
             tail.keep(self.origin.stream, &output);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::testing::lines;
+    use bulkhead_proto::ids::Generation;
+    use std::{fs::File, future::poll_fn, io::Write as _, thread};
+
+    #[test]
+    fn a_flood_is_taken_in_whole_and_each_of_its_lines_is_passed_on_or_counted() {
+        const LINES: usize = 1 << 20;
+        let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));
+        let mut tail = Tail::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let logged = lines(|| {
+            runtime.block_on(async {
+                let origin = Origin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let mut pipe = LogPipe::new(from, origin).unwrap();
+                while pipe.open {
+                    poll_fn(|cx| pipe.poll_readable(cx)).await;
+                    pipe.pass_on(&mut tail);
+                }
+                pipe.end(&mut tail);
+            });
+        });
+        writer.join().unwrap().unwrap();
+        let passed_on = logged.iter().filter(|line| line.to_json().contains("sixteen bytes..")).count();
+        let (kept, dropped) = tail.into_lines();
+        assert_eq!(passed_on as u64 + dropped, LINES as u64);
+        assert!(!kept.is_empty() && dropped > 0, "{dropped}");
     }
 }
