@@ -11,9 +11,8 @@ const REST: Duration = Duration::from_secs(10);
 /// The supervisor looks at those that have work often enough for a pause of half a second to be rest.
 const WATCHFUL: &str = "[api]\nhang_timeout = \"400ms\"\n[analytics]\nhang_timeout = \"400ms\"\n";
 
-/// The most memory that the supervisor may have in use, in KiB, with its program as the tests have it, which nobody optimised…
-const MOST_RESIDENT: u64 = 12 << 10;
-/// …and without the program, which is shared with all that run it.
+/// The most memory of its own that the supervisor may have in use, in KiB. Its program is shared with all that run it, and
+/// how much of that is in memory is the compiler's affair, and the kernel's.
 const MOST_OWN: u64 = 2 << 10;
 
 #[test]
@@ -47,6 +46,5 @@ fn at_rest_nobody_wakes_up_and_the_supervisor_is_small() {
         println!("{name}: {:?}", Footprint::of(pid));
     }
     let footprint = Footprint::of(bulkhead.pid());
-    assert!(footprint.resident <= MOST_RESIDENT, "{footprint:?}");
     assert!(footprint.anonymous <= MOST_OWN, "{footprint:?}");
 }
