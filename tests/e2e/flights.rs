@@ -4,20 +4,12 @@ use bulkhead_tests::{
     Bulkhead, Home,
     flights::{Batch, Flights},
     gate::Gate,
-    http::Client,
     killer::Killer,
     process::Signal,
+    reading::while_read,
 };
 use fastrand::Rng;
-use serde_json::Value;
-use std::{
-    ops::Range,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-};
+use std::{ops::Range, sync::Mutex, thread};
 
 const WRITERS: usize = 6;
 const READERS: usize = 2;
@@ -51,22 +43,12 @@ fn storm(bulkhead: &Bulkhead, flights: &Flights, part: Range<usize>, kills: usiz
     let mut rng = Rng::with_seed(seed);
     let gate = Gate::new(part.len(), kills, &mut rng);
     let batches = Mutex::new(flights.batches(part.start, part.end, &mut rng).into_iter());
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let readers: Vec<_> =
-            (0..READERS).map(|_| scope.spawn(|| read_until(&over, &bulkhead.client()))).collect();
-        let writers: Vec<_> =
-            (0..WRITERS).map(|_| scope.spawn(|| write(bulkhead, &gate, &batches))).collect();
-        let killer = scope.spawn(|| {
+    while_read(bulkhead, READERS, || {
+        thread::scope(|scope| {
+            (0..WRITERS).for_each(|_| drop(scope.spawn(|| write(bulkhead, &gate, &batches))));
             let mut killer = Killer::new(bulkhead, "analytics", rng.fork());
             gate.each_due(0..kills, |_| killer.strike());
         });
-        let all_well =
-            writers.into_iter().chain([killer]).map(thread::ScopedJoinHandle::join).all(|end| end.is_ok());
-        over.store(true, Ordering::Relaxed);
-        let read = readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<u64>>();
-        assert!(all_well, "a writer or the killer failed; the log:\n{}", bulkhead.log().dump());
-        assert!(read.iter().all(|requests| *requests > 0), "nobody read beside: {read:?}");
     });
 }
 
@@ -81,38 +63,6 @@ fn write(bulkhead: &Bulkhead, gate: &Gate, batches: &Mutex<impl Iterator<Item = 
         assert_eq!(answer.json()["accepted"], batch.events);
         gate.done(batch.events);
     }
-}
-
-/// Reads stats, series and workers in turn; what they say must add up and never go back.
-fn read_until(over: &AtomicBool, client: &Client) -> u64 {
-    let mut requests = 0;
-    let mut before = Value::Null;
-    while !over.load(Ordering::Relaxed) {
-        let stats = client.json("/v1/stats");
-        assert_adds_up(&stats);
-        for field in ["accepted", "analysed", "committed_seq"] {
-            assert!(
-                stats[field].as_u64() >= before[field].as_u64(),
-                "{field} went back: {before} -> {stats}"
-            );
-        }
-        before = stats;
-        let page = client.json("/v1/series?limit=5");
-        for item in page["items"].as_array().unwrap() {
-            let name = item["series"].as_str().unwrap();
-            let series = client.json(&format!("/v1/series/{name}"));
-            assert!(series["count"].as_u64() >= item["count"].as_u64(), "{item} -> {series}");
-        }
-        let workers = client.json("/v1/workers");
-        assert!(workers["items"].as_array().is_some_and(|rows| rows.len() >= 2), "{workers}");
-        requests += 1;
-    }
-    requests
-}
-
-fn assert_adds_up(stats: &Value) {
-    let number = |field: &str| stats[field].as_u64().unwrap_or_else(|| panic!("no {field} in {stats}"));
-    assert_eq!(number("accepted"), number("analysed") + number("quarantined") + number("pending"), "{stats}");
 }
 
 /// All flights are in, once each, and every answer is right.

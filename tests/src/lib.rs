@@ -18,6 +18,7 @@ pub mod ids;
 pub mod killer;
 pub mod log;
 pub mod process;
+pub mod reading;
 
 pub use bulkhead::{Bulkhead, Stopped, eventually};
 pub use home::{Home, Said};
