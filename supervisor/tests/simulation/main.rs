@@ -106,7 +106,7 @@ fn nothing_is_left_untried() {
         "worker_started worker_ready worker_activated worker_stopping worker_signalled worker_given_up worker_died",
         "worker_parked worker_probed worker_recovered worker_warning event_quarantined quarantine_failed",
         "supervisor_started supervisor_stopping supervisor_stopped",
-        "panic signal exit hang handshake protocol config requested",
+        "panic signal exit oom hang handshake protocol config requested",
     ];
     let decisions =
         ["restart now", "restart in", "successor", "predecessor", "parked for a time", "parked for good"];
