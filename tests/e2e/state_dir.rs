@@ -1,12 +1,12 @@
 //! What stands on the disk: whatever happens to `state_dir`, nothing is dropped silently (P2).
 
-use crate::crashes::report;
+use crate::{FAULTS, crashes::report};
 use bulkhead_tests::{
     Bulkhead, Home, Said, Stopped, eventually,
     log::Line,
     process::{self, Signal},
 };
-use std::{fs, os::unix::fs::chown, path::Path};
+use std::{fs, os::unix::fs::chown, path::Path, process::Command};
 
 /// Somebody who owns nothing here.
 const NOBODY: u32 = 65_534;
@@ -212,6 +212,62 @@ fn reports_that_a_full_disk_cannot_take_are_told_of_once_and_the_next_ones_are_s
     assert_eq!(report(&bulkhead, crash)["id"], crash);
     story.wait_for("word that it is over", |line| line.raw().contains("crash reports are stored again"));
     assert_eq!(bulkhead.log().all(|line| line.is("crash_report_failed")).len(), 1);
+}
+
+/// By a mount of the directory over itself: what the supervisor holds open for writing would not let its file system be
+/// made read-only as a whole.
+const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#;
+const WRITABLE: &str = r#"mount -o remount,bind,rw "$0""#;
+
+/// Changes how `state_dir` is mounted, as its supervisor alone sees it.
+fn remount(bulkhead: &Bulkhead, how: &str) {
+    let mut nsenter = Command::new("nsenter");
+    nsenter.arg(format!("--mount=/proc/{}/ns/mnt", bulkhead.pid())).args(["sh", "-c", how]);
+    let status = nsenter.arg(bulkhead.home().path("state")).status().unwrap();
+    assert!(status.success(), "{nsenter:?}: {status}");
+}
+
+/// An event that kills is not skipped while the disk takes nothing, and nobody else is held up by that; it is set aside
+/// once the disk does.
+fn assert_stored_before_it_is_skipped(bulkhead: &Bulkhead, relieve: impl FnOnce()) {
+    let client = bulkhead.client();
+    let mut story = bulkhead.log().from_now();
+    assert_eq!(client.post_events(r#"{"series":"__fault.abort","value":1}"#).unwrap().status, 202);
+    let failed = story.wait_for_worker("quarantine_failed", "analytics");
+    assert_eq!(failed.number("seq"), Some(1), "{}", failed.raw());
+    assert_eq!(client.post_events(r#"{"series":"after","value":1}"#).unwrap().status, 202);
+    let stats = client.json("/v1/stats");
+    assert_eq!((&stats["quarantined"], &stats["pending"]), (&0.into(), &2.into()), "{stats}");
+    assert_eq!(client.items("/v1/quarantine?limit=100").len(), 0);
+
+    relieve();
+
+    story.wait_for_worker("event_quarantined", "analytics");
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&1.into(), &1.into()), "{stats}");
+    let entry = client.json("/v1/quarantine/1");
+    assert_eq!((&entry["seq"], &entry["cause"]), (&1.into(), &"signal".into()), "{entry}");
+}
+
+#[test]
+fn an_event_that_a_full_disk_cannot_take_is_not_skipped_until_there_is_room_to_set_it_aside() {
+    if !is_root() {
+        return;
+    }
+    let bulkhead = Home::new(FAULTS).start_on_a_small_disk("128k");
+    let filler = fill(bulkhead.pid(), &bulkhead.home().path("state"));
+    assert_stored_before_it_is_skipped(&bulkhead, || fs::remove_file(&filler).unwrap());
+}
+
+#[test]
+fn an_event_is_not_skipped_while_the_disk_is_read_only_and_set_aside_when_it_can_be_written_again() {
+    if !is_root() {
+        return;
+    }
+    let bulkhead = Home::new(FAULTS).start_on_a_small_disk("128k");
+    remount(&bulkhead, READ_ONLY);
+    assert_stored_before_it_is_skipped(&bulkhead, || remount(&bulkhead, WRITABLE));
+    in_order(bulkhead.stop(Signal::SIGTERM));
 }
 
 #[test]
