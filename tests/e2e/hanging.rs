@@ -37,6 +37,7 @@ fn an_analysis_that_gets_nowhere_in_any_way_is_ended_while_the_api_accepts_and_a
         ("deadlocks", "no progress for"),
         ("freezes", "no progress for"),
         ("runs-backwards", "no progress for"),
+        ("runs-ahead", "no progress for"),
         ("stays-parked", "no progress for"),
         ("drips", "no commit for"),
         ("closes-all-pipes-at-work", "no commit for"),

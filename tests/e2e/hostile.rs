@@ -206,6 +206,27 @@ fn an_analysis_that_scribbles_and_dies_is_explained_and_an_orderly_stop_still_en
 }
 
 #[test]
+fn a_commit_in_the_name_of_another_generation_changes_nothing_for_anybody() {
+    let bulkhead = service_with_a_past("signs-as-another");
+    bulkhead.log().from_start().wait_for("its commit", |line| line.raw().contains("signed as another"));
+    assert_all_routes_answer(&bulkhead);
+    assert_eq!(bulkhead.client().json("/v1/series/s")["count"], 20);
+    bulkhead.home().link("analysis", &binaries::find(binaries::ANALYTICS));
+    let said = bulkhead.say(&["restart", "analytics"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let assert_all_counted = |bulkhead: &Bulkhead| {
+        let stats = bulkhead.settled();
+        assert_eq!((&stats["accepted"], &stats["analysed"]), (&21.into(), &21.into()), "{stats}");
+        assert_eq!(bulkhead.client().json("/v1/series/s")["count"], 21);
+        assert!(stats["analytics"][0]["generation"].as_u64() < Some(10), "{stats}");
+    };
+    assert_all_counted(&bulkhead);
+    let stopped = bulkhead.stop(process::Signal::SIGTERM);
+    assert!(stopped.status.success(), "{}", stopped.log.dump());
+    assert_all_counted(&stopped.home.start());
+}
+
+#[test]
 fn a_flood_of_hostile_output_is_cut_counted_and_keeps_nobody_waiting() {
     let config = format!(
         "[[worker]]\nname = \"loud\"\ncommand = [{:?}, \"floods-its-output\"]\n",

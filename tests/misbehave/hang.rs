@@ -23,6 +23,12 @@ use std::{
 /// How often one that seems to move on does so.
 const PACE: Duration = Duration::from_millis(5);
 
+/// Behind the last seq that fits the word for what is in hand.
+const MOST: u64 = 1 << 62;
+
+/// Further than any ring goes.
+const AHEAD: u64 = 1 << 40;
+
 /// Takes its page over, and gets nowhere in the way of that name, with its pipes open.
 pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) -> ! {
     let page = ReadWrite::map(fds.take(FdName::Cursor).unwrap(), Kind::Cursor).unwrap();
@@ -34,22 +40,21 @@ pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) 
         },
         "deadlocks" => deadlock(),
         "freezes" => fault::carry_out(FaultKind::Freeze),
-        "drips" => {
-            for seq in 1..u64::MAX >> 2 {
-                thread::sleep(PACE);
-                cursor::set_hand(&page, Doing::Apply, Seq(seq));
-            }
-        }
-        "runs-backwards" => {
-            for seq in (0..u64::MAX >> 2).rev() {
-                thread::sleep(PACE);
-                cursor::set_hand(&page, Doing::Apply, Seq(seq));
-            }
-        }
+        "drips" => claim(&page, 1..MOST),
+        "runs-ahead" => claim(&page, AHEAD..MOST),
+        "runs-backwards" => claim(&page, (0..MOST).rev()),
         "stays-parked" => bell::announce_park(&page),
         other => panic!("no such way to hang: {other:?}"),
     }
     crate::for_ever()
+}
+
+/// Claims to have one event after the other in hand.
+fn claim(page: &ReadWrite, seqs: impl Iterator<Item = u64>) {
+    for seq in seqs {
+        thread::sleep(PACE);
+        cursor::set_hand(page, Doing::Apply, Seq(seq));
+    }
 }
 
 /// Two threads, each waiting for what the other holds.

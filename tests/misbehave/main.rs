@@ -11,6 +11,7 @@ mod flood;
 mod hang;
 mod loud;
 mod scribble;
+mod sign;
 
 use bulkhead_proto::{
     codec,
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             let _open = supervisor.wait_for_activation();
             for_ever()
         }
-        "spins" | "deadlocks" | "freezes" | "drips" | "runs-backwards" | "stays-parked" => {
+        "spins" | "deadlocks" | "freezes" | "drips" | "runs-ahead" | "runs-backwards" | "stays-parked" => {
             hang::for_ever(&way, supervisor.wait_for_activation(), &mut fds)
         }
         "says-hello-and-no-more" => supervisor.say(&hello(PROTOCOL)),
@@ -62,6 +63,10 @@ fn main() -> ExitCode {
         "asks-what-it-may-not" => supervisor.wait_for_activation().say(&request()),
         "closes-all-pipes-at-work" => supervisor.wait_for_activation().leave(),
         "scribbles" => scribble::for_ever(supervisor.wait_for_activation(), fds),
+        "signs-as-another" => {
+            sign::as_another(&supervisor.wait_for_activation(), fds);
+            return ExitCode::SUCCESS;
+        }
         "scribbles-and-dies" => scribble::and_die(supervisor.wait_for_activation(), fds),
         other => panic!("no such way to misbehave: {other:?}"),
     }
