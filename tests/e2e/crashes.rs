@@ -6,7 +6,7 @@ use crate::{
     FAULTS, HANGS,
     golden::{OWN_WORD, assert_golden},
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::{fault::FAULT_PANIC, words::FaultKind};
 use bulkhead_tests::{Bulkhead, Home, eventually, log::Reading, process::Signal};
 use serde_json::{Value, json};
 use std::fs;
@@ -157,6 +157,71 @@ fn an_event_that_was_set_aside_leads_to_the_report_of_its_last_death() {
     assert_eq!(report["event"], entry["event"], "{report}");
     assert_eq!((&report["attempts"], &report["max_attempts"]), (&json!(2), &json!(2)), "{report}");
     assert!(report["why"].as_str().unwrap().contains("tried 2 of 2 times: to be set aside"), "{report}");
+}
+
+/// A service whose analysis dies of some series in other moments than of applying their events.
+fn brittle_service() -> Bulkhead {
+    let misbehave = env!("CARGO_BIN_EXE_bulkhead-misbehave");
+    Home::new(&format!("[analytics]\ncommand = [{misbehave:?}, \"is-brittle\"]\n")).start()
+}
+
+fn post(bulkhead: &Bulkhead, events: &[(&str, u32)]) {
+    let event = |(series, value): &(&str, u32)| format!(r#"{{"series":{series:?},"value":{value}}}"#);
+    let events: Vec<String> = events.iter().map(event).collect();
+    let answer = bulkhead.client().post_events(&format!("[{}]", events.join(","))).unwrap();
+    assert_eq!(answer.status, 202, "{answer:?}");
+}
+
+/// The event was set aside for what happened while this was done with it, and so its report says.
+fn assert_set_aside_for(bulkhead: &Bulkhead, seq: u64, during: &str, what: &str) {
+    let entry = bulkhead.client().json(&format!("/v1/quarantine/{seq}"));
+    let report = report(bulkhead, entry["crash"].as_u64().unwrap());
+    for told in [&entry, &report] {
+        assert_eq!((&told["seq"], &told["attempts"]), (&seq.into(), &2.into()), "{told}");
+        assert_eq!((&told["during"], &told["cause"]), (&during.into(), &"panic".into()), "{told}");
+        assert!(told["detail"].as_str().unwrap().contains(what), "{told}");
+    }
+}
+
+#[test]
+fn an_event_that_kills_the_commit_is_found_among_several_and_set_aside_for_that() {
+    let bulkhead = brittle_service();
+    post(&bulkhead, &[("s", 1), ("unshowable", 1), ("s", 1)]);
+    let first = bulkhead.log().from_start().wait_for_worker("worker_died", "analytics");
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["analysed"], &stats["quarantined"]), (&2.into(), &1.into()), "{stats}");
+    assert_eq!(bulkhead.client().json("/v1/series/s")["count"], 2);
+    assert_set_aside_for(&bulkhead, 2, "commit", "this series cannot be shown");
+    // Which of the three it died of was not known then: nobody is charged.
+    let first = report(&bulkhead, first.number("crash").unwrap());
+    assert_eq!((&first["during"], &first["attempts"]), (&"commit".into(), &Value::Null), "{first}");
+}
+
+#[test]
+fn an_event_whose_series_cannot_be_loaded_is_set_aside_for_that() {
+    let bulkhead = brittle_service();
+    post(&bulkhead, &[("s", 13)]);
+    bulkhead.settled();
+    let mut story = bulkhead.log().from_now();
+    bulkhead.signal_worker(bulkhead.pid_of("analytics"), Signal::SIGKILL);
+    story.wait_for_worker("worker_activated", "analytics");
+    post(&bulkhead, &[("s", 1), ("other", 1)]);
+    let stats = bulkhead.settled();
+    assert_eq!((&stats["analysed"], &stats["quarantined"]), (&2.into(), &1.into()), "{stats}");
+    assert_set_aside_for(&bulkhead, 2, "load", "a state of this sum cannot be loaded");
+}
+
+#[test]
+fn the_text_of_a_panic_comes_before_a_backtrace_that_the_environment_asks_for() {
+    let config = format!("{FAULTS}[analytics]\nenv = {{ RUST_BACKTRACE = \"1\" }}\n");
+    let bulkhead = Home::new(&config).start();
+    let report = next_report(&bulkhead, "analytics", || post(&bulkhead, &[("__fault.panic", 1)]));
+    assert_eq!(report["panic"]["message"], FAULT_PANIC, "{report}");
+    assert!(report["detail"].as_str().unwrap().contains(FAULT_PANIC), "{report}");
+    let output = report["output"].as_array().unwrap();
+    let told = output.iter().find_map(|line| line["text"].as_str().filter(|text| text.contains(FAULT_PANIC)));
+    let (before, _) = told.unwrap().split_once("backtrace=").unwrap_or_else(|| panic!("none in {report}"));
+    assert!(before.contains(FAULT_PANIC), "{report}");
 }
 
 #[test]

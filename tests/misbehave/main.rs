@@ -7,6 +7,7 @@
     reason = "a stand-in for broken programs; where it fails, its test does"
 )]
 
+mod brittle;
 mod flood;
 mod hang;
 mod loud;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     }
     if way == "dies-loudly" {
         return loud::die_loudly();
+    }
+    if way == "is-brittle" {
+        return bulkhead_worker_analytics::run(brittle::Brittle);
     }
     if way == "applies-slowly" {
         return bulkhead_worker_analytics::run(hang::Slow);
