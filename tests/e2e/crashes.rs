@@ -5,9 +5,10 @@
 use crate::{
     FAULTS, HANGS,
     golden::{OWN_WORD, assert_golden},
+    state_dir::is_root,
 };
 use bulkhead_proto::{fault::FAULT_PANIC, words::FaultKind};
-use bulkhead_tests::{Bulkhead, Home, eventually, log::Reading, process::Signal};
+use bulkhead_tests::{Bulkhead, Home, binaries, eventually, log::Reading, process::Signal};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -211,17 +212,38 @@ fn an_event_whose_series_cannot_be_loaded_is_set_aside_for_that() {
     assert_set_aside_for(&bulkhead, 2, "load", "a state of this sum cannot be loaded");
 }
 
-#[test]
-fn the_text_of_a_panic_comes_before_a_backtrace_that_the_environment_asks_for() {
-    let config = format!("{FAULTS}[analytics]\nenv = {{ RUST_BACKTRACE = \"1\" }}\n");
-    let bulkhead = Home::new(&config).start();
-    let report = next_report(&bulkhead, "analytics", || post(&bulkhead, &[("__fault.panic", 1)]));
+/// With faults, and an analysis that is to tell the backtraces of its panics itself.
+const BACKTRACES: &str = "faults.enabled = true\nanalytics.env.RUST_BACKTRACE = \"1\"\n";
+
+/// The report of the next panic.
+fn panicked(bulkhead: &Bulkhead) -> Value {
+    let report = next_report(bulkhead, "analytics", || post(bulkhead, &[("__fault.panic", 1)]));
     assert_eq!(report["panic"]["message"], FAULT_PANIC, "{report}");
-    assert!(report["detail"].as_str().unwrap().contains(FAULT_PANIC), "{report}");
+    report
+}
+
+#[test]
+fn the_text_of_a_panic_stands_before_a_backtrace_that_the_environment_asks_for() {
+    let report = panicked(&Home::new(BACKTRACES).start());
     let output = report["output"].as_array().unwrap();
     let told = output.iter().find_map(|line| line["text"].as_str().filter(|text| text.contains(FAULT_PANIC)));
     let (before, _) = told.unwrap().split_once("backtrace=").unwrap_or_else(|| panic!("none in {report}"));
     assert!(before.contains(FAULT_PANIC), "{report}");
+}
+
+#[test]
+fn a_panic_is_known_before_its_backtrace_is_told_which_may_take_for_ever() {
+    if !is_root() {
+        return;
+    }
+    let home = Home::new(&format!("{BACKTRACES}analytics.hang_timeout = \"200ms\"\n"));
+    let pipe = home.pipe("pipe");
+    let bulkhead = home.start_on_a_small_disk("1m");
+    // Where it looks for the names of its frames there is now a pipe, and nobody ever writes to it.
+    let program = binaries::find(binaries::ANALYTICS);
+    bulkhead.among_its_mounts(r#"mount --bind "$0" "$1""#, &[&pipe, &program]);
+    let report = panicked(&bulkhead);
+    assert_eq!(report["cause"], "hang", "it did not get stuck: {report}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bulkhead_tests::{
     log::Line,
     process::{self, Signal},
 };
-use std::{fs, os::unix::fs::chown, path::Path, process::Command};
+use std::{fs, os::unix::fs::chown, path::Path};
 
 /// Somebody who owns nothing here.
 const NOBODY: u32 = 65_534;
@@ -219,14 +219,6 @@ fn reports_that_a_full_disk_cannot_take_are_told_of_once_and_the_next_ones_are_s
 const READ_ONLY: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#;
 const WRITABLE: &str = r#"mount -o remount,bind,rw "$0""#;
 
-/// Changes how `state_dir` is mounted, as its supervisor alone sees it.
-fn remount(bulkhead: &Bulkhead, how: &str) {
-    let mut nsenter = Command::new("nsenter");
-    nsenter.arg(format!("--mount=/proc/{}/ns/mnt", bulkhead.pid())).args(["sh", "-c", how]);
-    let status = nsenter.arg(bulkhead.home().path("state")).status().unwrap();
-    assert!(status.success(), "{nsenter:?}: {status}");
-}
-
 /// An event that kills is not skipped while the disk takes nothing, and nobody else is held up by that; it is set aside
 /// once the disk does.
 fn assert_stored_before_it_is_skipped(bulkhead: &Bulkhead, relieve: impl FnOnce()) {
@@ -265,8 +257,9 @@ fn an_event_is_not_skipped_while_the_disk_is_read_only_and_set_aside_when_it_can
         return;
     }
     let bulkhead = Home::new(FAULTS).start_on_a_small_disk("128k");
-    remount(&bulkhead, READ_ONLY);
-    assert_stored_before_it_is_skipped(&bulkhead, || remount(&bulkhead, WRITABLE));
+    let remount = |how| bulkhead.among_its_mounts(how, &[&bulkhead.home().path("state")]);
+    remount(READ_ONLY);
+    assert_stored_before_it_is_skipped(&bulkhead, || remount(WRITABLE));
     in_order(bulkhead.stop(Signal::SIGTERM));
 }
 

@@ -9,6 +9,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -114,6 +115,18 @@ impl Bulkhead {
     #[must_use]
     pub const fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Runs a script, these paths its `$0` and `$1`, where the file systems are mounted as this supervisor alone sees them.
+    /// Needs root, and a supervisor that was started with a file system of its own.
+    ///
+    /// # Panics
+    /// When the script fails.
+    pub fn among_its_mounts(&self, script: &str, paths: &[&Path]) {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg(format!("--mount=/proc/{}/ns/mnt", self.pid())).args(["sh", "-c", script]).args(paths);
+        let status = nsenter.status().unwrap();
+        assert!(status.success(), "{nsenter:?}: {status}");
     }
 
     /// Sends a signal to a worker; a number that belongs to nobody, or to another process by now, is left alone.
