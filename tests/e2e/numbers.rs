@@ -78,7 +78,7 @@ fn a_pending_event_is_applied_if_another_one_is_set_aside_by_its_number() {
     let bulkhead = Home::new(FAULTS).start();
     let old = post(&bulkhead, &[POISON]);
     bulkhead.settled();
-    bulkhead.say(&["stop", "analytics"]);
+    assert_eq!(bulkhead.say(&["stop", "analytics"]).code, Some(0));
     let new = post(&bulkhead, &[GOOD]);
     let home = in_order(bulkhead.stop(Signal::SIGTERM));
     let file = |seq: u64| home.path("state").join(format!("quarantine/{seq}.json"));

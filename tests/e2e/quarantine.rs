@@ -202,7 +202,7 @@ fn events_that_are_replayed_while_the_api_is_killed_are_appended_once_each() {
 #[test]
 fn an_event_that_was_never_set_aside_cannot_be_dropped_though_it_is_pending() {
     let bulkhead = Home::new(FAULTS).start();
-    bulkhead.say(&["stop", "analytics"]);
+    assert_eq!(bulkhead.say(&["stop", "analytics"]).code, Some(0));
     let answer = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
     let seq = answer.json()["first_seq"].as_u64().unwrap();
     assert_problem(&bulkhead.client().delete(&format!("/v1/quarantine/{seq}")).unwrap(), 404);
@@ -216,7 +216,7 @@ fn of_a_replay_and_a_drop_at_once_the_answers_say_what_was_done() {
     let answer = bulkhead.client().post_events(&format!("[{events}]")).unwrap();
     let first = answer.json()["first_seq"].as_u64().unwrap();
     bulkhead.settled();
-    bulkhead.say(&["stop", "analytics"]);
+    assert_eq!(bulkhead.say(&["stop", "analytics"]).code, Some(0));
     let mut replayed = 0;
     for seq in (first..).take(REPLAYS) {
         let (client, path) = (bulkhead.client(), format!("/v1/quarantine/{seq}"));
