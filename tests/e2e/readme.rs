@@ -40,6 +40,9 @@ fn the_readme_names_every_fault_in_the_order_of_the_contract() {
     let row = readme.lines().find(|line| line.starts_with("| `bulkhead fault ")).unwrap();
     let kinds: Vec<_> = FaultKind::ALL.iter().map(|kind| format!("`{kind}`")).collect();
     assert!(row.contains(&format!("| {}; only", kinds.join(" "))), "{row}");
+    let table = readme.lines().skip_while(|line| !line.starts_with("| KIND |")).skip(2);
+    let explained: Vec<_> = table.map_while(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+    assert_eq!(explained, kinds);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Record {
     pub(crate) aborted: Option<u64>,
     /// When its group was killed, on the supervisor's clock.
     pub(crate) killed: Option<u64>,
+    /// It was asked to leave, or ordered to die, by what somebody wanted.
+    pub(crate) wanted_gone: bool,
 }
 
 impl Record {
@@ -42,6 +44,7 @@ impl Record {
             pinged: 0,
             aborted: None,
             killed: None,
+            wanted_gone: false,
         }
     }
 

@@ -23,7 +23,7 @@ impl Judge {
             Action::Spawn { worker, generation } => self.spawns(worker, *generation),
             Action::Send { generation, frame } => self.sends(*generation, frame),
             Action::CloseControl { generation } => {
-                self.known(*generation, "closes the control pipe").map(drop)
+                self.known(*generation, "closes the control pipe").map(|record| record.wanted_gone = true)
             }
             Action::Signal { generation, signal, group } => self.signals(*generation, *signal, *group),
             Action::Answer { client, outcome, text } => {
@@ -128,7 +128,9 @@ impl Judge {
                 self.check_order(&record)?;
                 self.check_replacement(generation, &record)?;
                 self.check_dismissal(generation, &record)?;
-                self.known(generation, "")?.ask(lived);
+                let record = self.known(generation, "")?;
+                record.ask(lived);
+                record.wanted_gone = true;
             }
             ToWorker::Answer { id, .. } => {
                 demand!(
@@ -140,7 +142,10 @@ impl Judge {
                 demand!(*number == record.pinged + 1, "sends ping {number} after {}", record.pinged);
                 self.known(generation, "")?.pinged = *number;
             }
-            ToWorker::Fault(_) => self.turn.requested = true,
+            ToWorker::Fault(_) => {
+                self.turn.requested = true;
+                self.known(generation, "")?.wanted_gone = true;
+            }
             ToWorker::Replay(_) => {}
         }
         Ok(())
@@ -193,14 +198,17 @@ impl Judge {
         }
         let record = self.known(generation, "")?;
         match signal {
-            Signal::Stop => {}
+            Signal::Stop => record.wanted_gone = true,
             Signal::Abort => {
                 record.ask(now.lived);
                 record.aborted = Some(now.lived);
             }
-            Signal::Term => record.ask(now.lived),
+            Signal::Term => {
+                record.ask(now.lived);
+                record.wanted_gone = true;
+            }
             Signal::Kill if group => record.kill(now),
-            Signal::Kill => {}
+            Signal::Kill => record.wanted_gone = true,
         }
         Ok(())
     }
@@ -211,6 +219,8 @@ impl Judge {
                 demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
                 self.check_cause(*cause)?;
+                let wanted = self.records.get(&who.generation).is_some_and(|record| record.wanted_gone);
+                demand!(wanted || *cause != Cause::Requested, "says that a death was asked for by nobody");
                 self.blame_told(who.generation, *cause);
                 self.turn.deaths.push(who.generation);
                 self.turn.unreported.push((*crash, who.generation));
