@@ -251,6 +251,16 @@ fn a_panic_is_known_before_its_backtrace_is_told_which_may_take_for_ever() {
 }
 
 #[test]
+fn the_frames_of_a_program_that_a_wrapper_has_become_have_its_names_and_not_the_wrappers() {
+    let program = binaries::find(binaries::ANALYTICS);
+    let command = format!("exec {}", program.display());
+    let config = format!("{FAULTS}[analytics]\ncommand = [\"sh\", \"-c\", {command:?}]\n");
+    let report = panicked(&Home::new(&config).start());
+    let frames = report["backtrace"].as_array().unwrap();
+    assert!(frames.iter().any(|frame| frame.as_str().unwrap().contains("carry_out at ")), "{report}");
+}
+
+#[test]
 fn a_worker_that_cannot_be_started_has_a_report_as_well() {
     let bulkhead = Home::new("[[worker]]\nname = \"x\"\ncommand = [\"/nonexistent/program\"]\n").start();
     let died = bulkhead.log().from_start().wait_for_worker("worker_died", "x");
