@@ -6,6 +6,7 @@ use super::{
     plan::program,
     problem::{Fault, Notes, Problem, Severity},
 };
+use crate::step::Policy;
 use rustix::fs::{Access, access};
 use std::{ffi::OsString, io, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -32,10 +33,19 @@ pub(super) fn survey(plan: &Plan, notes: &Notes, variable: Variable<'_>, executa
         note("api.listen", path.parent().and_then(directory));
     }
     note("state_dir", state_dir(&plan.state_dir));
+    note("analytics.max_attempts", attempts(&plan.policy));
 }
 
 /// What was found, and how bad that is.
 type Finding = (Severity, Fault);
+
+/// Whether an event that kills is set aside before its deaths park the analysis.
+fn attempts(policy: &Policy) -> Option<Finding> {
+    let Policy { max_attempts, limit, .. } = policy;
+    let found = format!("{max_attempts} is not below restart.limit, which is {limit}");
+    let fault = Fault::new(found, "an event that kills parks the analysis before it is set aside");
+    (max_attempts >= limit).then(|| (Severity::Warning, fault.help("raise restart.limit, or lower it")))
+}
 
 /// Whether the worker's program is there and can be executed.
 fn command(worker: &WorkerPlan, variable: Variable<'_>, executable: &Path) -> Option<Finding> {

@@ -84,3 +84,8 @@ fn a_token_that_everybody_may_read_is_a_warning() {
 fn a_state_directory_that_is_a_file_is_pointed_at() {
     insta::assert_snapshot!(check("state_dir = \"t.toml\"\n"));
 }
+
+#[test]
+fn attempts_that_park_the_analysis_before_an_event_is_set_aside_are_a_warning() {
+    insta::assert_snapshot!(check("[analytics]\nmax_attempts = 20\n"));
+}
