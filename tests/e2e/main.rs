@@ -28,6 +28,7 @@ mod poison;
 mod properties;
 mod quarantine;
 mod readme;
+mod refused_commits;
 mod reload;
 mod state_dir;
 mod stopping;

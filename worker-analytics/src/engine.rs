@@ -20,7 +20,7 @@ use bulkhead_proto::{
     settings::Settings,
     shared::{ReadWords, WORD},
     state_memory::StateMemory,
-    table::{Checkpoint, Record, Writer},
+    table::{Checkpoint, Record, TableMemory, Writer},
     words::{FAULT_PREFIX, FaultKind},
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -58,21 +58,21 @@ pub(crate) enum Fatal {
     /// A series cannot be kept.
     #[error("{0}")]
     Series(#[from] SeriesError),
-    /// The system has no memory for a commit.
+    /// The system does not take a commit.
     #[error("cannot write the state table: {0}")]
     Commit(#[from] io::Error),
 }
 
 /// The memory of the link, as an engine needs it.
-pub(crate) struct Memory {
+pub(crate) struct Memory<M = StateMemory> {
     pub(crate) events: ReadOnly,
     pub(crate) producer: ReadOnly,
     pub(crate) cursor: Arc<ReadWrite>,
-    pub(crate) state: StateMemory,
+    pub(crate) state: M,
 }
 
 /// One active generation's work.
-pub(crate) struct Engine<A: Analysis> {
+pub(crate) struct Engine<A: Analysis, M = StateMemory> {
     analysis: A,
     generation: Generation,
     /// Whether an event of a fault's series carries that fault out.
@@ -80,7 +80,7 @@ pub(crate) struct Engine<A: Analysis> {
     consumer: Consumer<ReadOnly, ReadOnly>,
     capacity: u64,
     cursor: Arc<ReadWrite>,
-    table: Writer<StateMemory>,
+    table: Writer<M>,
     series: Series<A>,
     pace: Pace,
     caution: Caution,
@@ -93,12 +93,12 @@ pub(crate) struct Engine<A: Analysis> {
     payload: Vec<u8>,
 }
 
-impl<A: Analysis> Engine<A> {
+impl<A: Analysis, M: TableMemory> Engine<A, M> {
     /// Takes over where the predecessor, which must be gone, committed last.
     pub(crate) fn activate(
         analysis: A,
         settings: &Settings,
-        memory: Memory,
+        memory: Memory<M>,
         care: Care,
     ) -> Result<Self, Fatal> {
         let mut table = Writer::attach(memory.state).ok_or(Fatal::NoRecord)?;
@@ -259,7 +259,7 @@ impl<A: Analysis> Engine<A> {
         let ((seq, position), record) = (self.done, *self.table.record());
         cursor::set_hand(&self.cursor, Doing::Commit, seq);
         self.series.stage(&self.analysis, &mut self.table, || cursor::step(&self.cursor))?;
-        self.table.commit(Checkpoint {
+        let checkpoint = Checkpoint {
             generation: self.generation,
             seq,
             position,
@@ -268,7 +268,14 @@ impl<A: Analysis> Engine<A> {
             skipped: record.skipped + self.skipped,
             resets: record.resets + self.series.take_resets(),
             at_ms: unix_ms(),
-        })?;
+        };
+        if let Err(refusal) = self.table.commit(checkpoint) {
+            // The system's doing, and no event's: nobody is to be charged for it, one by one.
+            if !mutant::is(Mutant::ChargeTheRefused) {
+                cursor::set_hand(&self.cursor, Doing::Idle, record.seq);
+            }
+            return Err(refusal.into());
+        }
         (self.applied, self.skipped) = (0, 0);
         cursor::set_hand(&self.cursor, Doing::Idle, seq);
         self.pace.committed(start, Instant::now());

@@ -2,6 +2,7 @@
 
 bulkhead_proto::mutants! {
     ApplySkipped,
+    ChargeTheRefused,
     CommitBeforeApply,
     LeaveInHand,
     NoCommitBefore,

@@ -10,7 +10,10 @@ use bulkhead_proto::{
     words::{OVERFLOW_SERIES, Role},
 };
 use serde_json::{Value, json};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
+};
 
 /// A service in one process: its memory, and the API's end of it.
 struct Bench {
@@ -41,9 +44,20 @@ impl Bench {
     }
 
     fn careful<A: Analysis>(&self, analysis: A, care: Care) -> Result<Engine<A>, Fatal> {
+        self.within(|state| state, analysis, care)
+    }
+
+    /// With the state table's memory wrapped.
+    fn within<A: Analysis, M: TableMemory>(
+        &self,
+        wrap: impl FnOnce(StateMemory) -> M,
+        analysis: A,
+        care: Care,
+    ) -> Result<Engine<A, M>, Fatal> {
         let AnalyticsLink { events, producer, cursor, state, .. } =
             AnalyticsLink::open_within(&self.service).unwrap();
-        Engine::activate(analysis, &self.settings, Memory { events, producer, cursor, state }, care)
+        let memory = Memory { events, producer, cursor, state: wrap(state) };
+        Engine::activate(analysis, &self.settings, memory, care)
     }
 
     fn append(&self, events: &[(&str, f64)]) {
@@ -125,7 +139,7 @@ fn a_slot_that_does_not_verify_is_reset_alone() {
     let bodies = state.words() - 9 * 2 * BODY_BYTES / WORD;
     for version in [0, 1] {
         let behind_the_head = bodies + version * BODY_BYTES / WORD + 8;
-        bulkhead_proto::table::TableMemory::write_body(&state, behind_the_head, &[0xff; 16]).unwrap();
+        TableMemory::write_body(&state, behind_the_head, &[0xff; 16]).unwrap();
     }
     bench.append(&[("first", 5.0), ("second", 5.0)]);
     bench.run(Statistics).unwrap();
@@ -349,6 +363,46 @@ fn a_death_in_a_commit_is_told_with_the_last_event_of_it() {
     assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, Some(Seq(2))));
 }
 
+/// Memory of a state table for whose bodies the system has no room.
+struct Full(StateMemory);
+
+impl ReadWords for Full {
+    fn words(&self) -> usize {
+        self.0.words()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        self.0.load(word, order)
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        self.0.read_bytes(word, into);
+    }
+}
+
+impl TableMemory for Full {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        TableMemory::store(&self.0, word, value, order);
+    }
+
+    fn write_body(&self, _: usize, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn a_commit_that_the_system_refuses_is_held_against_no_event() {
+    let bench = ten();
+    // One by one, as behind a death in a commit: then a single event would be there to blame.
+    let care = Care { cautious_to: Seq(10), ..Care::default() };
+    let mut engine = bench.within(Full, Statistics, care).unwrap();
+    let refused = engine.advance().unwrap_err().to_string();
+    assert_eq!(refused, "cannot write the state table: no storage space");
+    let found = bench.service.post_mortem();
+    assert_eq!((found.in_hand, found.committing, found.committed), (None, None, Seq(0)));
+    assert_eq!(found.hand, Hand { doing: Doing::Idle, seq: Seq(0) });
+}
+
 #[test]
 fn a_generation_that_dies_before_it_takes_over_has_nothing_in_hand() {
     let mut bench = Bench::new();
@@ -402,6 +456,7 @@ impl Analysis for Liar {
 #[test]
 fn every_planted_fault_is_found_by_a_test() {
     let tests: &[fn()] = &[
+        a_commit_that_the_system_refuses_is_held_against_no_event,
         an_event_that_was_applied_and_not_committed_is_in_nobodys_hand,
         a_suspect_is_alone_when_it_kills,
         a_suspect_that_is_survived_is_committed_at_once,
