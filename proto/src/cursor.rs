@@ -113,8 +113,8 @@ pub fn steps(page: &impl ReadWords) -> u64 {
     page.load(STEPS, Ordering::Relaxed)
 }
 
-/// Says up to where the ring was read before the event in hand. To be said before [`set_hand`], so that the two agree at every
-/// death with an event in hand.
+/// Says up to where the ring was read before the event that is taken in hand next. To be said before [`set_hand`], and while
+/// nothing is in hand: so the two agree at every death with an event in hand.
 pub fn set_read(page: &impl WriteWords, position: Position) {
     page.store(READ, position.0, Ordering::Relaxed);
 }

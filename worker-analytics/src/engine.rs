@@ -18,7 +18,7 @@ use bulkhead_proto::{
     ring::{Consumer, RingFault},
     segment::{ReadOnly, ReadWrite},
     settings::Settings,
-    shared::{ReadWords, WORD},
+    shared::{ReadWords, WORD, WriteWords},
     state_memory::StateMemory,
     table::{Checkpoint, Record, TableMemory, Writer},
     words::{FAULT_PREFIX, FaultKind},
@@ -64,22 +64,22 @@ pub(crate) enum Fatal {
 }
 
 /// The memory of the link, as an engine needs it.
-pub(crate) struct Memory<M = StateMemory> {
+pub(crate) struct Memory<M = StateMemory, C = Arc<ReadWrite>> {
     pub(crate) events: ReadOnly,
     pub(crate) producer: ReadOnly,
-    pub(crate) cursor: Arc<ReadWrite>,
+    pub(crate) cursor: C,
     pub(crate) state: M,
 }
 
 /// One active generation's work.
-pub(crate) struct Engine<A: Analysis, M = StateMemory> {
+pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
     analysis: A,
     generation: Generation,
     /// Whether an event of a fault's series carries that fault out.
     faults: bool,
     consumer: Consumer<ReadOnly, ReadOnly>,
     capacity: u64,
-    cursor: Arc<ReadWrite>,
+    cursor: C,
     table: Writer<M>,
     series: Series<A>,
     pace: Pace,
@@ -93,12 +93,12 @@ pub(crate) struct Engine<A: Analysis, M = StateMemory> {
     payload: Vec<u8>,
 }
 
-impl<A: Analysis, M: TableMemory> Engine<A, M> {
+impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     /// Takes over where the predecessor, which must be gone, committed last.
     pub(crate) fn activate(
         analysis: A,
         settings: &Settings,
-        memory: Memory<M>,
+        memory: Memory<M, C>,
         care: Care,
     ) -> Result<Self, Fatal> {
         let mut table = Writer::attach(memory.state).ok_or(Fatal::NoRecord)?;
@@ -148,12 +148,7 @@ impl<A: Analysis, M: TableMemory> Engine<A, M> {
 
     /// Applies events, at most until it is time to look around: false when the ring is empty.
     pub(crate) fn advance(&mut self) -> Result<bool, Fatal> {
-        let more = self.burst()?;
-        // The last event is done with: a death from now on is none of its doing, though no commit covers it yet.
-        if !mutant::is(Mutant::LeaveInHand) {
-            cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
-        }
-        if !more {
+        if !self.burst()? {
             return Ok(false);
         }
         let now = Instant::now();
@@ -167,7 +162,7 @@ impl<A: Analysis, M: TableMemory> Engine<A, M> {
 
     /// Applies events until the clock is to be looked at: false when the ring is empty.
     fn burst(&mut self) -> Result<bool, Fatal> {
-        while let Some(seq) = self.next()? {
+        while let Some(seq) = self.consumer.next(&mut self.payload)? {
             if self.caution.concerns(seq) {
                 self.take_care(seq)?;
             } else {
@@ -178,14 +173,6 @@ impl<A: Analysis, M: TableMemory> Engine<A, M> {
             }
         }
         Ok(false)
-    }
-
-    fn next(&mut self) -> Result<Option<Seq>, Fatal> {
-        self.consumer.next(&mut self.payload).map_err(|fault| {
-            // None of the doing of the event before.
-            cursor::set_hand(&self.cursor, Doing::Idle, self.done.0);
-            fault.into()
-        })
     }
 
     /// Commits right before an event and right after it: whatever it does to us, it does alone.
@@ -228,6 +215,10 @@ impl<A: Analysis, M: TableMemory> Engine<A, M> {
         self.analysis.apply(self.series.change(place), &event);
         self.applied += 1;
         self.done = (seq, self.consumer.position());
+        // A death from now on is none of its doing, though no commit covers it yet: the next one's bytes are fetched first.
+        if !mutant::is(Mutant::LeaveInHand) {
+            cursor::set_hand(&self.cursor, Doing::Idle, seq);
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use bulkhead_proto::{
 };
 use serde_json::{Value, json};
 use std::{
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
 };
@@ -44,20 +45,13 @@ impl Bench {
     }
 
     fn careful<A: Analysis>(&self, analysis: A, care: Care) -> Result<Engine<A>, Fatal> {
-        self.within(|state| state, analysis, care)
+        Engine::activate(analysis, &self.settings, self.memory(), care)
     }
 
-    /// With the state table's memory wrapped.
-    fn within<A: Analysis, M: TableMemory>(
-        &self,
-        wrap: impl FnOnce(StateMemory) -> M,
-        analysis: A,
-        care: Care,
-    ) -> Result<Engine<A, M>, Fatal> {
+    fn memory(&self) -> Memory {
         let AnalyticsLink { events, producer, cursor, state, .. } =
             AnalyticsLink::open_within(&self.service).unwrap();
-        let memory = Memory { events, producer, cursor, state: wrap(state) };
-        Engine::activate(analysis, &self.settings, memory, care)
+        Memory { events, producer, cursor, state }
     }
 
     fn append(&self, events: &[(&str, f64)]) {
@@ -273,6 +267,54 @@ fn an_event_that_was_applied_and_not_committed_is_in_nobodys_hand() {
     assert!(found.committed < Seq(2));
 }
 
+/// The analysis' page. Behind each store is noted what would be found if it were the last one: the event in hand, and
+/// whether its bytes are.
+struct Watched<'a> {
+    page: Arc<ReadWrite>,
+    service: &'a Service,
+    seen: RefCell<Vec<Option<(Seq, bool)>>>,
+}
+
+impl ReadWords for Watched<'_> {
+    fn words(&self) -> usize {
+        self.page.words()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        self.page.load(word, order)
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        self.page.read_bytes(word, into);
+    }
+}
+
+impl WriteWords for Watched<'_> {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        self.page.store(word, value, order);
+        let found = self.service.post_mortem();
+        self.seen.borrow_mut().push(found.in_hand.map(|seq| (seq, found.payload.is_some())));
+    }
+
+    fn write_bytes(&self, word: usize, from: &[u8]) {
+        self.page.write_bytes(word, from);
+    }
+}
+
+#[test]
+fn at_each_store_an_event_is_in_hand_only_while_it_is_worked_on_and_its_bytes_are_found() {
+    let bench = ten();
+    let Memory { events, producer, cursor, state } = bench.memory();
+    let watched = Watched { page: cursor, service: &bench.service, seen: RefCell::default() };
+    let memory = Memory { events, producer, cursor: &watched, state };
+    let mut engine = Engine::activate(Statistics, &bench.settings, memory, Care::default()).unwrap();
+    while engine.advance().unwrap() {}
+    let mut seen = watched.seen.take();
+    seen.dedup();
+    let wanted: Vec<_> = (1..=10).flat_map(|seq| [None, Some((Seq(seq), true))]).chain([None]).collect();
+    assert_eq!(seen, wanted);
+}
+
 /// Appends ten events of one series; the values of those that were applied add up to their numbers.
 fn ten() -> Bench {
     let bench = Bench::new();
@@ -395,7 +437,9 @@ fn a_commit_that_the_system_refuses_is_held_against_no_event() {
     let bench = ten();
     // One by one, as behind a death in a commit: then a single event would be there to blame.
     let care = Care { cautious_to: Seq(10), ..Care::default() };
-    let mut engine = bench.within(Full, Statistics, care).unwrap();
+    let Memory { events, producer, cursor, state } = bench.memory();
+    let memory = Memory { events, producer, cursor, state: Full(state) };
+    let mut engine = Engine::activate(Statistics, &bench.settings, memory, care).unwrap();
     let refused = engine.advance().unwrap_err().to_string();
     assert_eq!(refused, "cannot write the state table: no storage space");
     let found = bench.service.post_mortem();
@@ -458,6 +502,7 @@ fn every_planted_fault_is_found_by_a_test() {
     let tests: &[fn()] = &[
         a_commit_that_the_system_refuses_is_held_against_no_event,
         an_event_that_was_applied_and_not_committed_is_in_nobodys_hand,
+        at_each_store_an_event_is_in_hand_only_while_it_is_worked_on_and_its_bytes_are_found,
         a_suspect_is_alone_when_it_kills,
         a_suspect_that_is_survived_is_committed_at_once,
         what_was_set_aside_is_counted_as_skipped_and_never_applied,
