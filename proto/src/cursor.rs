@@ -10,6 +10,7 @@ use crate::{
     sync::{Ordering, crc},
 };
 use bincode::{Decode, Encode};
+use std::sync::atomic::compiler_fence;
 
 /// The page, in words.
 pub const CURSOR_WORDS: usize = 512;
@@ -99,7 +100,11 @@ pub struct Signalled {
 
 /// Says what the analysis is doing, with which event.
 pub fn set_hand(page: &impl WriteWords, doing: Doing, seq: Seq) {
+    // For whoever looks behind a death, which falls between two instructions: it costs none to keep the compiler from moving
+    // across this store what is done before it, or behind it.
+    compiler_fence(Ordering::SeqCst);
     page.store(HAND, (seq.0 << 2) | u64::from(doing as u8), Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// Counts a step: a series that was loaded, migrated, or made ready for a commit.
