@@ -51,8 +51,8 @@ pub trait Analysis: 'static {
     /// those since the last commit are applied again, to the state of that commit.
     ///
     /// An event must take less than `analytics.hang_timeout` (5 s), and so must each call of the other functions. A commit and a
-    /// migration as a whole must take less than twice that, and a second, while events wait: else this process is ended as one
-    /// that hangs.
+    /// migration as a whole must take less than twenty times that, and ten seconds, while events wait: else this process is
+    /// ended as one that hangs.
     fn apply(&self, state: &mut Self::State, event: &Event<'_>);
 
     /// The public form of a series: anything that serialises to a JSON object. Called once a commit for each series that changed.

@@ -5,6 +5,7 @@ bulkhead_proto::mutants! {
     ChargeTheRefused,
     CommitBeforeApply,
     LeaveInHand,
+    MigrateWithAnEvent,
     NoCommitBefore,
     NoCommitBehind,
     SkipUncounted,

@@ -226,6 +226,38 @@ fn a_state_of_an_understood_version_is_migrated_whole() {
     assert_eq!(bench.shown("untouched"), json!({ "bytes": 1 }));
 }
 
+/// The version behind, which shows nothing.
+struct Hidden;
+
+impl Analysis for Hidden {
+    type State = Hoarded;
+    const NAME: &'static str = "hoard";
+    const VERSION: u32 = 3;
+    const MIGRATES_FROM: &'static [u32] = &[2];
+
+    fn apply(&self, _: &mut Hoarded, _: &Event<'_>) {}
+
+    fn render<'a>(&'a self, _: &'a str, _: &'a Hoarded) -> impl serde::Serialize + 'a {
+        json!(["no object"])
+    }
+
+    fn migrate(&self, _: u32, _: &[u8]) -> Option<Hoarded> {
+        Some(Hoarded::default())
+    }
+}
+
+#[test]
+fn a_migration_that_cannot_be_committed_is_held_against_no_event() {
+    let bench = Bench::new();
+    bench.append(&[("s", 1.0)]);
+    bench.run(Hoard).unwrap();
+    bench.append(&[("innocent", 1.0)]);
+    let error = bench.run(Hidden).unwrap_err().to_string();
+    assert!(error.starts_with("series \"s\": render must give a JSON object"), "{error}");
+    let found = bench.service.post_mortem();
+    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, None));
+}
+
 #[test]
 fn a_state_of_a_version_or_analysis_that_is_not_understood_is_refused() {
     let bench = Bench::new();
@@ -501,6 +533,7 @@ impl Analysis for Liar {
 fn every_planted_fault_is_found_by_a_test() {
     let tests: &[fn()] = &[
         a_commit_that_the_system_refuses_is_held_against_no_event,
+        a_migration_that_cannot_be_committed_is_held_against_no_event,
         an_event_that_was_applied_and_not_committed_is_in_nobodys_hand,
         at_each_store_an_event_is_in_hand_only_while_it_is_worked_on_and_its_bytes_are_found,
         a_suspect_is_alone_when_it_kills,
