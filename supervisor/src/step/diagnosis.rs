@@ -7,6 +7,7 @@ use super::{
 };
 use bulkhead_proto::{
     control::cut,
+    cursor::Signalled,
     ids::Seq,
     words::{Cause, EXIT_CONFIG, EXIT_PANIC, FaultKind, Role},
 };
@@ -115,9 +116,11 @@ fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>, seen: &PostMo
     }
 }
 
-/// std answers a fault beyond the end of a stack by an abort.
+/// std answers a fault beyond the end of a stack by an abort. A signal that was merely sent, by a process (its code is not
+/// above 0), it swallows once: an abort that comes later has nothing to do with that.
 fn overflow(exit: Exit, seen: &PostMortem) -> &'static str {
-    let faulted = seen.signalled.is_some_and(|signal| matches!(signal.number, SIGSEGV | SIGBUS));
+    let by_kernel = |signal: &Signalled| signal.code > 0;
+    let faulted = seen.signalled.filter(by_kernel).is_some_and(|it| matches!(it.number, SIGSEGV | SIGBUS));
     if faulted && is_signal(exit, SIGABRT) { " behind a fault: a stack overflow" } else { "" }
 }
 

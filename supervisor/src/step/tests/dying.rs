@@ -1,12 +1,13 @@
 //! Deaths: why, and what comes next.
 
-use super::bench::{ANALYTICS, API, Bench, PLAIN, SIGKILL, SIGSEGV};
+use super::bench::{ANALYTICS, API, Bench, PLAIN, SIGABRT, SIGKILL, SIGSEGV};
 use crate::step::{
     Action, Event, Exit, Is, LogRecord, Next, Panic, Policy, PostMortem,
     policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PROBE_EVERY, START_SPACING},
 };
 use bulkhead_proto::{
     control::FromWorker,
+    cursor::Signalled,
     ids::{CrashId, Generation, Seq},
     words::Cause,
 };
@@ -182,6 +183,18 @@ fn a_worker_that_cries_panic_and_is_killed_later_died_of_the_kill() {
     bench.says(Generation(2), frame);
     bench.dies(Generation(2), SIGKILL);
     assert_eq!(bench.death().0, Cause::Signal);
+}
+
+#[test]
+fn an_abort_behind_a_fault_is_a_stack_overflow_and_behind_a_signal_that_was_sent_it_is_none() {
+    // SEGV_MAPERR and SI_USER of sigaction(2).
+    for (code, detail) in [(1, "SIGABRT behind a fault: a stack overflow"), (0, "SIGABRT")] {
+        let mut bench = Bench::running();
+        let signalled = Some(Signalled { number: 11, code, address: 8 });
+        let post_mortem = PostMortem { signalled, ..PostMortem::default() };
+        bench.feed(Event::Died { generation: Generation(2), exit: SIGABRT, post_mortem });
+        assert_eq!(bench.death().1, detail);
+    }
 }
 
 #[test]
