@@ -113,6 +113,13 @@ pub struct Look {
     pub knocking: bool,
 }
 
+impl Look {
+    /// How far it is itself. On a page that it has not taken over yet stands how far its predecessor was.
+    const fn own_mark(&self) -> Mark {
+        if self.took_over { self.mark } else { Mark { seq: Seq(0), steps: 0, ..self.mark } }
+    }
+}
+
 impl Vigil {
     /// Begins to watch.
     pub(super) fn begin(now: Millis, timeout: Duration) -> Self {
@@ -157,13 +164,14 @@ impl Watch {
     fn count(&mut self, look: &Look, timeout: Duration, result: &str) -> Option<String> {
         let every = Self::every(timeout);
         let had = if mutant::is(Mutant::CountTheClock) { every } else { look.had.min(every * LATE) };
+        let mark = look.own_mark();
         let Some(best) = self.best else {
-            self.best = Some(look.mark);
+            self.best = Some(mark);
             return None;
         };
-        let furthest = best.furthest(look.mark);
-        let moved = furthest != best || mutant::is(Mutant::BelieveBackwards) && look.mark != best;
-        self.best = Some(if mutant::is(Mutant::BelieveBackwards) { look.mark } else { furthest });
+        let furthest = best.furthest(mark);
+        let moved = furthest != best || mutant::is(Mutant::BelieveBackwards) && mark != best;
+        self.best = Some(if mutant::is(Mutant::BelieveBackwards) { mark } else { furthest });
         // One that has not even begun has its commit's time for that.
         self.still = if moved || !look.took_over { Duration::ZERO } else { self.still + had };
         let steps_alone = furthest.steps > best.steps && furthest.seq == best.seq;

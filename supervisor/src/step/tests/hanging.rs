@@ -114,6 +114,13 @@ fn a_long_commit_or_migration_has_ten_times_as_long_while_it_moves_on_and_no_lon
 }
 
 #[test]
+fn a_successor_that_was_starved_is_not_measured_by_what_its_predecessor_did() {
+    let mut bench = Bench::running();
+    look(&mut bench, ANALYSIS, Look { took_over: false, ..at_work(90, 500, 6) });
+    assert_eq!(looks_until_aborted(&mut bench, 50, |look| at_work(6, look, 6)), None);
+}
+
+#[test]
 fn one_that_never_takes_its_page_over_is_ended_as_if_it_never_committed() {
     let mut bench = Bench::running();
     let stranger = Look { took_over: false, ..at_work(7, 3, 6) };
