@@ -20,6 +20,7 @@ pub mod link;
 pub mod listen_fds;
 mod mutant;
 pub mod noting;
+pub mod own_page;
 pub mod pipe;
 pub mod quarantine;
 pub mod reap;

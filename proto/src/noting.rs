@@ -1,29 +1,18 @@
 //! An allocator that leaves word of what it was refused, so that a death for want of memory is not taken for a mere abort.
 
-use crate::{cursor, ids::Generation, segment::ReadWrite};
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::{Arc, OnceLock},
-};
-
-/// Where refusals are noted, and by whom.
-static PAGE: OnceLock<(Arc<ReadWrite>, Generation)> = OnceLock::new();
-
-/// From now on, what a [`Noting`] allocator of this process is refused is noted on this page, for this generation. It must
-/// be the analysis at work, to which the page belongs. Holds for good: a later call changes nothing.
-pub fn note_refusals(page: Arc<ReadWrite>, generation: Generation) {
-    let _ = PAGE.set((page, generation));
-}
+use crate::{cursor, own_page};
+use std::alloc::{GlobalAlloc, Layout, System};
 
 /// Neither allocates, nor locks, nor panics: it is called in the midst of an allocation.
 #[cold]
 fn note(bytes: usize) {
-    if let Some((page, generation)) = PAGE.get() {
-        cursor::note_refusal(page, *generation, bytes as u64);
+    if let Some((page, generation)) = own_page::get() {
+        cursor::note_refusal(page, generation, bytes as u64);
     }
 }
 
-/// Allocates as the allocator within does, by default the system's, and notes what that one refuses.
+/// Allocates as the allocator within does, by default the system's, and notes what that one refuses on this process's
+/// [`own_page`].
 #[derive(Debug)]
 pub struct Noting<A = System>(A);
 
@@ -76,12 +65,32 @@ mod tests {
     use super::*;
     use crate::{
         cursor::Doing,
-        ids::Seq,
+        ids::{Generation, Seq},
         link::{AnalyticsLink, Memory},
         ring::MIN_CAPACITY,
     };
+    use rustix::process::{WaitOptions, waitpid};
     // The compiler may take an allocation that nobody looks at for granted.
-    use std::hint::black_box;
+    use std::{hint::black_box, sync::Arc};
+
+    fn vast() -> Layout {
+        Layout::from_size_align(isize::MAX.unsigned_abs() - 7, 8).unwrap()
+    }
+
+    /// How a child that is forked here and refused memory there leaves: by 0 if it got over that.
+    fn refused_in_a_fork() -> Option<i32> {
+        // SAFETY: what the child does is safe in a fork of many threads: the allocator is the system's, which is made ready.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: the layout is not of size zero.
+            let denied = black_box(unsafe { Noting::SYSTEM.alloc(vast()) });
+            // SAFETY: it asks for nothing, and runs nothing of what the parent has registered.
+            unsafe { libc::_exit(i32::from(!denied.is_null())) };
+        }
+        let (_, status) =
+            waitpid(rustix::process::Pid::from_raw(pid), WaitOptions::empty()).unwrap().unwrap();
+        status.exit_status()
+    }
 
     #[test]
     fn what_is_refused_is_noted_and_what_is_granted_is_not() {
@@ -89,10 +98,10 @@ mod tests {
         let page = AnalyticsLink::open_within(&memory).unwrap().cursor;
         cursor::take_over(&page, Generation(7), Seq(0));
         cursor::set_hand(&page, Doing::Apply, Seq(1));
-        note_refusals(Arc::clone(&page), Generation(7));
+        own_page::set(Arc::clone(&page), Generation(7));
+        assert_eq!(refused_in_a_fork(), Some(0), "a forked child has no page, and does without");
         let allocator = Noting::SYSTEM;
-        let small = Layout::new::<u64>();
-        let vast = Layout::from_size_align(isize::MAX.unsigned_abs() - 7, 8).unwrap();
+        let (small, vast) = (Layout::new::<u64>(), vast());
         // SAFETY: the layout is not of size zero.
         let granted = black_box(unsafe { allocator.alloc_zeroed(small) });
         assert!(!granted.is_null());

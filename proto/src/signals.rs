@@ -3,20 +3,22 @@
 
 use crate::{
     cursor::{self, Signalled},
-    ids::Generation,
-    segment::ReadWrite,
+    own_page,
 };
 use libc::{
     SA_ONSTACK, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, c_int, c_void,
     siginfo_t,
 };
-use rustix::{process::getpid, thread::gettid};
+use rustix::{
+    process::{Pid, getpid},
+    thread::gettid,
+};
 use std::{
     io,
     mem::{MaybeUninit, transmute},
     ptr,
     sync::{
-        Arc, OnceLock,
+        OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -30,11 +32,8 @@ static PREVIOUS: [(c_int, OnceLock<libc::sigaction>); 5] = [
     (SIGFPE, OnceLock::new()),
 ];
 
-/// Where they are noted, and by whom.
-static PAGE: OnceLock<(Arc<ReadWrite>, Generation)> = OnceLock::new();
-
-/// What is done when somebody else aborts this process.
-static TELL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+/// What is done when somebody else aborts this process. A child that it has forked has nothing to tell.
+static TELL: OnceLock<(Pid, Box<dyn Fn() + Send + Sync>)> = OnceLock::new();
 
 /// Somebody else's SIGABRT met another thread than the main thread.
 static PASSED_ON: AtomicBool = AtomicBool::new(false);
@@ -42,17 +41,13 @@ static PASSED_ON: AtomicBool = AtomicBool::new(false);
 /// The signals of a fault.
 const FAULTS: [c_int; 4] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE];
 
-/// From now on, a fault of this process is noted on this page, for this generation, and then goes its way as before. It must
-/// be the analysis at work, to which the page belongs. Holds for good: a later call changes nothing.
+/// From now on, a fault of this process is noted on its [`own_page`], and then goes its way as before. Holds for good: a later
+/// call changes nothing.
 ///
 /// # Errors
 /// When the system refuses a handler.
-pub fn note_faults(page: Arc<ReadWrite>, generation: Generation) -> io::Result<()> {
-    if PAGE.set((page, generation)).is_ok() {
-        FAULTS.into_iter().try_for_each(|number| install(number, SA_ONSTACK))
-    } else {
-        Ok(())
-    }
+pub fn note_faults() -> io::Result<()> {
+    FAULTS.into_iter().try_for_each(|number| install(number, SA_ONSTACK))
 }
 
 /// From now on, a SIGABRT that another process sends has this told on the main thread, in the midst of whatever that was
@@ -62,7 +57,8 @@ pub fn note_faults(page: Arc<ReadWrite>, generation: Generation) -> io::Result<(
 /// # Errors
 /// When the system refuses a handler.
 pub fn tell_when_aborted(tell: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
-    if TELL.set(Box::new(tell)).is_ok() { install(SIGABRT, 0) } else { Ok(()) }
+    let _ = TELL.set((getpid(), Box::new(tell)));
+    install(SIGABRT, 0)
 }
 
 fn previous(number: c_int) -> Option<&'static OnceLock<libc::sigaction>> {
@@ -79,8 +75,8 @@ fn install(number: c_int, stack: c_int) -> io::Result<()> {
     // SAFETY: written by sigaction(2), which said so.
     let former: libc::sigaction = unsafe { former.assume_init() };
     // Before the handler that reads it is there.
-    if let Some(previous) = previous(number) {
-        let _ = previous.set(former);
+    if previous(number).is_some_and(|previous| previous.set(former).is_err()) {
+        return Ok(());
     }
     let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = handle;
     let ours = libc::sigaction { sa_sigaction: handler as usize, sa_flags: SA_SIGINFO | stack, ..former };
@@ -99,11 +95,11 @@ extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) 
     let info_now = unsafe { &*info };
     if number == SIGABRT {
         aborted(info_now);
-    } else if let Some((page, generation)) = PAGE.get() {
+    } else if let Some((page, generation)) = own_page::get() {
         // SAFETY: for a fault's signals it holds an address, or, sent by somebody, other plain bytes.
         let address = unsafe { info_now.si_addr() };
         let signal = Signalled { number, code: info_now.si_code, address: address as u64 };
-        cursor::note_signal(page, *generation, signal);
+        cursor::note_signal(page, generation, signal);
     }
     match previous(number).and_then(OnceLock::get) {
         Some(former) if former.sa_sigaction != SIG_DFL && former.sa_sigaction != SIG_IGN => {
@@ -139,7 +135,7 @@ fn aborted(info: &siginfo_t) {
         }
     }
     if (by_another || PASSED_ON.load(Ordering::Relaxed))
-        && let Some(tell) = TELL.get()
+        && let Some((_, tell)) = TELL.get().filter(|(pid, _)| *pid == own)
     {
         tell();
     }
@@ -161,6 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         fault,
+        ids::Generation,
         link::{AnalyticsLink, Memory},
         ring::MIN_CAPACITY,
         words::FaultKind,
@@ -175,8 +172,10 @@ mod tests {
 
     const FAULT: &str = "BULKHEAD_TEST_SIGNALS";
 
-    fn page() -> Arc<ReadWrite> {
-        AnalyticsLink::open_within(&Memory::create(MIN_CAPACITY, 1, 1).unwrap()).unwrap().cursor
+    fn note() {
+        let memory = Memory::create(MIN_CAPACITY, 1, 1).unwrap();
+        own_page::set(AnalyticsLink::open_within(&memory).unwrap().cursor, Generation(7));
+        note_faults().unwrap();
     }
 
     /// Runs this very test again as a child, which dies of this.
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn each_fault_takes_its_course_as_before() {
         if let Ok(fault) = env::var(FAULT) {
-            note_faults(page(), Generation(7)).unwrap();
+            note();
             match fault.as_str() {
                 // SAFETY: raise(3) asks for nothing.
                 "raised" => drop(unsafe { libc::raise(SIGFPE) }),

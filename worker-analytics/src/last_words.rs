@@ -4,8 +4,8 @@ use bulkhead_proto::{
     control::{FromWorker, MAX_TEXT, cut},
     cursor::{self, LastWords},
     ids::Generation,
+    own_page,
     pipe::Sender,
-    segment::ReadWrite,
     trace,
     words::EXIT_PANIC,
 };
@@ -17,16 +17,11 @@ use std::{
     thread,
 };
 
-/// Makes every panic, in whatever thread, end the process in this way. The page is the active analysis's alone: one that
-/// is not active yet installs this without it.
-pub(crate) fn install(
-    generation: Generation,
-    page: Option<Arc<ReadWrite>>,
-    supervisor: Arc<Sender<FromWorker>>,
-) {
+/// Makes every panic, in whatever thread, end the process in this way. One that is not active yet has no page.
+pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) {
     panic::set_hook(Box::new(move |info| {
         let words = words(generation, info);
-        if let Some(page) = &page {
+        if let Some((page, _)) = own_page::get() {
             cursor::leave_last_words(page, &words);
         }
         // The pipe is non-blocking: when nobody reads, the words on the page must do.

@@ -13,7 +13,7 @@ use bulkhead_proto::{
     fault,
     fds::{FdError, FdName, Inherited},
     link::{AnalyticsLink, LinkError},
-    noting,
+    own_page,
     pipe::{PipeError, Receiver, Sender},
     segment::SegmentError,
     settings::{Settings, SettingsError},
@@ -78,7 +78,7 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     let control = Receiver::new(fds.take(FdName::ControlIn)?);
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
-    last_words::install(settings.generation, None, Arc::clone(&supervisor));
+    last_words::install(settings.generation, Arc::clone(&supervisor));
     let AnalyticsLink { events, producer, cursor, state, bell } = AnalyticsLink::open(&mut fds)?;
     let inbox = Inbox::open(control, bell)?;
 
@@ -87,9 +87,8 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     supervisor.send(&FromWorker::Ready)?;
     let Some(care) = stand_by(&inbox)? else { return Ok(()) };
 
-    last_words::install(settings.generation, Some(Arc::clone(&cursor)), Arc::clone(&supervisor));
-    noting::note_refusals(Arc::clone(&cursor), settings.generation);
-    if let Err(error) = signals::note_faults(Arc::clone(&cursor), settings.generation) {
+    own_page::set(Arc::clone(&cursor), settings.generation);
+    if let Err(error) = signals::note_faults() {
         tracing::warn!("the code and address of a signal will not be known: {error}");
     }
     if let Err(error) = signals::tell_when_aborted(move || last_words::tell_where(&supervisor)) {
