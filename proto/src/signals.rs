@@ -101,6 +101,9 @@ extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) 
         let signal = Signalled { number, code: info_now.si_code, address: address as u64 };
         cursor::note_signal(page, generation, signal);
     }
+    if number != SIGABRT && info_now.si_code > 0 {
+        abort_at_once();
+    }
     match previous(number).and_then(OnceLock::get) {
         Some(former) if former.sa_sigaction != SIG_DFL && former.sa_sigaction != SIG_IGN => {
             if former.sa_flags & SA_SIGINFO == 0 {
@@ -141,6 +144,13 @@ fn aborted(info: &siginfo_t) {
     }
 }
 
+/// Behind a fault of the kernel's, the next handler may abort: std's does, for a stack overflow, on an alternate stack of a few
+/// KiB, where a second signal has no room.
+fn abort_at_once() {
+    // SAFETY: signal(2) is signal-safe, and the default needs no handler.
+    unsafe { libc::signal(SIGABRT, SIG_DFL) };
+}
+
 /// The default for these signals is death: by the instruction that faults once more, or, if somebody else has sent the
 /// signal, by sending it again.
 fn by_default(number: c_int, code: c_int) {
@@ -167,7 +177,7 @@ mod tests {
         env,
         io::{BufRead as _, BufReader, Write as _},
         os::unix::process::ExitStatusExt as _,
-        process::{self, Command, Stdio},
+        process::{self, Command, ExitStatus, Stdio},
     };
 
     const FAULT: &str = "BULKHEAD_TEST_SIGNALS";
@@ -179,14 +189,14 @@ mod tests {
     }
 
     /// Runs this very test again as a child, which dies of this.
-    fn death(fault: &str) -> Option<i32> {
+    fn death(test: &str, fault: &str) -> ExitStatus {
         let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "signals::tests::each_fault_takes_its_course_as_before", "--nocapture"])
+            .args(["--exact", &format!("signals::tests::{test}"), "--nocapture"])
             .env(FAULT, fault)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        status.unwrap().signal()
+        status.unwrap()
     }
 
     /// Runs this very test again as a child, which is aborted when it is ready to tell, or aborts itself.
@@ -222,6 +232,29 @@ mod tests {
         assert_eq!(told_when_aborted("itself"), (String::new(), Some(SIGABRT)));
     }
 
+    /// Leaves in a way of its own.
+    extern "C" fn leave(_: c_int) {
+        // SAFETY: _exit(2) is signal-safe.
+        unsafe { libc::_exit(9) };
+    }
+
+    #[test]
+    fn behind_a_fault_an_abort_takes_no_second_frame_of_the_small_stack() {
+        if let Ok(fault) = env::var(FAULT) {
+            let handler: extern "C" fn(c_int) = leave;
+            // SAFETY: the handler has the form that signal(2) asks for, and is signal-safe.
+            unsafe { libc::signal(SIGABRT, handler as libc::sighandler_t) };
+            note();
+            tell_when_aborted(|| {}).unwrap();
+            fault::carry_out(fault.parse().unwrap());
+        }
+        let name = "behind_a_fault_an_abort_takes_no_second_frame_of_the_small_stack";
+        let overflow = death(name, FaultKind::StackOverflow.as_str());
+        assert_eq!((overflow.signal(), overflow.code()), (Some(SIGABRT), None));
+        let abort = death(name, FaultKind::Abort.as_str());
+        assert_eq!(abort.code(), Some(9), "without a fault, who handled it before goes on");
+    }
+
     #[test]
     fn each_fault_takes_its_course_as_before() {
         if let Ok(fault) = env::var(FAULT) {
@@ -232,6 +265,7 @@ mod tests {
                 kind => fault::carry_out(kind.parse().unwrap()),
             }
         }
+        let death = |fault| death("each_fault_takes_its_course_as_before", fault).signal();
         assert_eq!(death(FaultKind::Segv.as_str()), Some(SIGSEGV));
         assert_eq!(death(FaultKind::StackOverflow.as_str()), Some(SIGABRT), "std has told it");
         assert_eq!(death("raised"), Some(SIGFPE));
