@@ -51,8 +51,8 @@ pub fn note_faults() -> io::Result<()> {
 }
 
 /// From now on, a SIGABRT that another process sends has this told on the main thread, in the midst of whatever that was
-/// doing; then it ends this process as before. What `tell` does may wait for ever for what it has interrupted, so the sender
-/// must go on to SIGKILL: the supervisor does, half a second later. Holds for good.
+/// doing; then it ends this process as before. So `tell` should neither allocate nor wait for a lock, which what it has
+/// interrupted may hold; and the sender must go on to SIGKILL: the supervisor does, half a second later. Holds for good.
 ///
 /// # Errors
 /// When the system refuses a handler.
@@ -175,7 +175,7 @@ mod tests {
     use rustix::process::{Pid, Signal, kill_process};
     use std::{
         env,
-        io::{BufRead as _, BufReader, Write as _},
+        io::{BufRead as _, BufReader},
         os::unix::process::ExitStatusExt as _,
         process::{self, Command, ExitStatus, Stdio},
     };
@@ -219,8 +219,10 @@ mod tests {
     #[test]
     fn who_is_aborted_by_another_tells_first() {
         if let Ok(by) = env::var(FAULT) {
-            tell_when_aborted(|| io::stdout().write_all(b"told\n").unwrap()).unwrap();
-            io::stdout().write_all(b"ready\n").unwrap();
+            // Around the lock of std's: whoever is interrupted may hold it.
+            let say = |line: &[u8]| assert!(rustix::io::write(rustix::stdio::stdout(), line).is_ok());
+            tell_when_aborted(move || say(b"told\n")).unwrap();
+            say(b"ready\n");
             match by.as_str() {
                 "itself" => process::abort(),
                 _ => loop {

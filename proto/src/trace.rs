@@ -1,30 +1,41 @@
 //! Where a process is, as bare numbers: they are had in microseconds, where names take tens of milliseconds. Whoever holds
 //! the program names them later.
 
-use std::{fs, ops::Range};
+use std::{fs, ops::Range, sync::OnceLock};
 
 /// The most frames of a trace.
 pub const MAX_FRAMES: usize = 64;
 
-/// The return addresses of this thread's frames, the innermost first, as offsets in this process's program; those in
-/// libraries are left out. Empty when it is not known where the program lies.
-#[must_use]
-pub fn frames() -> Vec<u64> {
-    let Some(program) = program() else { return Vec::new() };
-    let mut frames = Vec::new();
+/// Where this process's program lies in its memory.
+static PROGRAM: OnceLock<Range<u64>> = OnceLock::new();
+
+/// Makes ready for [`frames`]: finds out where the program lies, and has the unwinder take a first trace, for which it may
+/// allocate.
+pub fn prepare() {
+    if let Some(program) = program() {
+        let _ = PROGRAM.set(program);
+    }
+    frames(&mut Vec::with_capacity(MAX_FRAMES));
+}
+
+/// Puts the return addresses of this thread's frames there, the innermost first, as offsets in this process's program; those
+/// in libraries are left out. As many as there is room for, at most [`MAX_FRAMES`], and none before [`prepare`]: nothing is
+/// allocated, for this may be called in the midst of an allocation.
+pub fn frames(into: &mut Vec<u64>) {
+    into.clear();
+    let most = into.capacity().min(MAX_FRAMES);
+    let Some(program) = PROGRAM.get().filter(|_| most > 0) else { return };
     backtrace::trace(|frame| {
         let address = frame.ip().addr() as u64;
         if program.contains(&address) {
-            frames.push(address - program.start);
+            into.push(address - program.start);
         }
-        frames.len() < MAX_FRAMES
+        into.len() < most
     });
-    frames
 }
 
-/// Where this process's program lies in its memory.
 fn program() -> Option<Range<u64>> {
-    let here = (frames as fn() -> Vec<u64> as usize) as u64;
+    let here = (prepare as fn() as usize) as u64;
     range(&fs::read_to_string("/proc/self/maps").ok()?, here)
 }
 
@@ -51,10 +62,21 @@ mod tests {
 
     #[test]
     fn a_trace_is_had_and_lies_within_the_program() {
+        prepare();
         let program = program().unwrap();
-        let frames = frames();
-        assert!(frames.len() > 3 && frames.len() <= MAX_FRAMES, "{frames:?}");
-        assert!(frames.iter().all(|frame| *frame < program.end - program.start), "{frames:?}");
+        let mut all = Vec::with_capacity(MAX_FRAMES);
+        frames(&mut all);
+        assert!(all.len() > 3 && all.len() <= MAX_FRAMES, "{all:?}");
+        assert!(all.iter().all(|frame| *frame < program.end - program.start), "{all:?}");
+    }
+
+    #[test]
+    fn a_trace_takes_no_more_room_than_it_is_given() {
+        prepare();
+        let (mut none, mut some) = (Vec::new(), Vec::with_capacity(4));
+        frames(&mut none);
+        frames(&mut some);
+        assert_eq!((none.capacity(), some.capacity(), some.len()), (0, 4, 4));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests report by panicking, as tests do")]
 
+mod aborted;
 mod api_deaths;
 mod at_rest;
 mod campaign;

@@ -7,6 +7,7 @@
     reason = "a stand-in for broken programs; where it fails, its test does"
 )]
 
+mod allocate;
 mod brittle;
 mod flood;
 mod hang;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
     }
     if way == "applies-slowly" {
         return bulkhead_worker_analytics::run(hang::Slow);
+    }
+    if way == "allocates" {
+        return bulkhead_worker_analytics::run(allocate::Allocating);
     }
     let mut fds = Inherited::from_env().unwrap();
     let supervisor = Supervisor::take(&mut fds);

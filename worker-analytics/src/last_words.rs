@@ -6,19 +6,46 @@ use bulkhead_proto::{
     ids::Generation,
     own_page,
     pipe::Sender,
-    trace,
+    trace::{self, MAX_FRAMES},
     words::EXIT_PANIC,
 };
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     panic::{self, PanicHookInfo},
     process,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
 };
 
+/// What a thread says of where it is: bare numbers, had in microseconds.
+pub(crate) struct Whereabouts {
+    supervisor: Arc<Sender<FromWorker>>,
+    /// Made beforehand: who is aborted may be in the midst of an allocation, and could not make another.
+    frame: Mutex<FromWorker>,
+}
+
+impl Whereabouts {
+    fn new(supervisor: Arc<Sender<FromWorker>>) -> Self {
+        trace::prepare();
+        let frames = Vec::with_capacity(MAX_FRAMES);
+        Self { supervisor, frame: Mutex::new(FromWorker::Backtrace { frames }) }
+    }
+
+    /// Tells the supervisor where this thread is. Neither allocates nor waits.
+    pub(crate) fn tell(&self) {
+        // Taken only by one that tells just now.
+        let Ok(mut frame) = self.frame.try_lock() else { return };
+        if let FromWorker::Backtrace { frames } = &mut *frame {
+            trace::frames(frames);
+        }
+        let _ = self.supervisor.send(&frame);
+    }
+}
+
 /// Makes every panic, in whatever thread, end the process in this way. One that is not active yet has no page.
-pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) {
+pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) -> Arc<Whereabouts> {
+    let whereabouts = Arc::new(Whereabouts::new(Arc::clone(&supervisor)));
+    let of_panics = Arc::clone(&whereabouts);
     panic::set_hook(Box::new(move |info| {
         let words = words(generation, info);
         if let Some((page, _)) = own_page::get() {
@@ -30,19 +57,12 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
             location: cut(&words.location, MAX_TEXT).to_owned(),
             thread: cut(&words.thread, MAX_TEXT).to_owned(),
         });
-        tell_where(&supervisor);
+        of_panics.tell();
         log(&words);
         crate::log::flush();
         process::exit(EXIT_PANIC.into());
     }));
-}
-
-/// Tells the supervisor where this thread is, as bare numbers: in microseconds.
-pub(crate) fn tell_where(supervisor: &Sender<FromWorker>) {
-    let frames = trace::frames();
-    if !frames.is_empty() {
-        let _ = supervisor.send(&FromWorker::Backtrace { frames });
-    }
+    whereabouts
 }
 
 fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {

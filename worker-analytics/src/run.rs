@@ -78,7 +78,7 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     let control = Receiver::new(fds.take(FdName::ControlIn)?);
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
-    last_words::install(settings.generation, Arc::clone(&supervisor));
+    let whereabouts = last_words::install(settings.generation, Arc::clone(&supervisor));
     let AnalyticsLink { events, producer, cursor, state, bell } = AnalyticsLink::open(&mut fds)?;
     let inbox = Inbox::open(control, bell)?;
 
@@ -91,7 +91,7 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     if let Err(error) = signals::note_faults() {
         tracing::warn!("the code and address of a signal will not be known: {error}");
     }
-    if let Err(error) = signals::tell_when_aborted(move || last_words::tell_where(&supervisor)) {
+    if let Err(error) = signals::tell_when_aborted(move || whereabouts.tell()) {
         tracing::warn!("where it hangs, should it hang, will not be known: {error}");
     }
     let memory = Memory { events, producer, cursor, state };

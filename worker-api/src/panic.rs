@@ -12,6 +12,7 @@ use std::{panic::PanicHookInfo, process, sync::Arc, thread};
 /// Installs the hook; to be called on the main thread, which decides over the process's life.
 pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
     let main = thread::current().id();
+    trace::prepare();
     std::panic::set_hook(Box::new(move |panic| {
         // Cut before anything is done with it: there may be megabytes, and nobody reads more.
         let message = cut(message(panic), MAX_TEXT);
@@ -27,7 +28,8 @@ pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
             thread: "main".to_owned(),
         };
         let _ = out.send(&last_words);
-        let frames = trace::frames();
+        let mut frames = Vec::with_capacity(trace::MAX_FRAMES);
+        trace::frames(&mut frames);
         if !frames.is_empty() {
             let _ = out.send(&FromWorker::Backtrace { frames });
         }

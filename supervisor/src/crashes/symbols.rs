@@ -87,12 +87,15 @@ fn own(named: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulkhead_proto::trace;
 
     #[test]
     fn frames_of_this_very_program_have_names_and_places() {
         let program = File::open("/proc/self/exe").unwrap();
         let mut symbols = Symbols::default();
-        let frames = bulkhead_proto::trace::frames();
+        let mut frames = Vec::with_capacity(MAX_FRAMES);
+        trace::prepare();
+        trace::frames(&mut frames);
         let named = symbols.name(Some(&program), &frames);
         let this = "frames_of_this_very_program_have_names_and_places";
         assert!(named.iter().any(|line| line.contains(this) && line.contains("symbols.rs:")), "{named:#?}");
