@@ -13,9 +13,15 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     panic::{self, PanicHookInfo},
     process,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
+
+/// A thread has panicked, and ends the process. The page has room for one: who comes second waits for that end.
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// What a thread says of where it is: bare numbers, had in microseconds.
 pub(crate) struct Whereabouts {
@@ -47,6 +53,9 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
     let whereabouts = Arc::new(Whereabouts::new(Arc::clone(&supervisor)));
     let of_panics = Arc::clone(&whereabouts);
     panic::set_hook(Box::new(move |info| {
+        if PANICKED.swap(true, Ordering::Relaxed) {
+            park_for_ever();
+        }
         let words = words(generation, info);
         if let Some((page, _)) = own_page::get() {
             cursor::leave_last_words(page, &words);
@@ -65,6 +74,12 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
     whereabouts
 }
 
+fn park_for_ever() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
 fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
     LastWords {
         generation,
@@ -81,4 +96,71 @@ fn log(words: &LastWords) {
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(location, thread, backtrace, "panicked at {location}: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_proto::pipe::{Received, Receiver, pair};
+    use std::{
+        env, io,
+        os::fd::AsFd as _,
+        process::{Command, Stdio},
+        sync::Barrier,
+    };
+
+    /// So many threads panic.
+    const THREADS: usize = 8;
+
+    const CHILD: &str = "BULKHEAD_TEST_PANICS";
+
+    /// In a child of the test: its standard output is the pipe.
+    fn panic_at_once() {
+        install(Generation(7), Arc::new(Sender::new(io::stdout().as_fd().try_clone_to_owned().unwrap())));
+        let start = Barrier::new(THREADS);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    panic!("at once");
+                });
+            }
+        });
+    }
+
+    /// Runs the test again as a child, and counts the panics that it tells of.
+    fn panics_told() -> usize {
+        let (read, write) = pair().unwrap();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "last_words::tests::of_threads_that_panic_at_once_one_leaves_last_words",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .stdout(write)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let told = Receiver::<FromWorker>::new(read);
+        let mut panics = 0;
+        loop {
+            // What the test's runner says there is no frame.
+            match told.recv() {
+                Ok(Received::Closed) => break,
+                Ok(Received::Frame(FromWorker::Panicked { .. })) => panics += 1,
+                Ok(Received::Frame(_) | Received::Empty) | Err(_) => {}
+            }
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(EXIT_PANIC.into()));
+        panics
+    }
+
+    #[test]
+    fn of_threads_that_panic_at_once_one_leaves_last_words() {
+        if env::var_os(CHILD).is_some() {
+            panic_at_once();
+        }
+        assert_eq!(panics_told(), 1);
+    }
 }
