@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    cursor,
     event::Event,
     ids::Seq,
     link::{AnalyticsLink, ApiLink},
@@ -23,6 +24,11 @@ fn request(key: &str) -> KeyedRequest {
 
 /// Three events of one keyed request; one of them is committed.
 fn used() -> Memory {
+    used_by(Generation(9))
+}
+
+/// As [`used`], by an analysis that commits under this name.
+fn used_by(generation: Generation) -> Memory {
     let memory = memory();
     let api = ApiLink::open_within(&memory).unwrap();
     let mut batch = Batch::new();
@@ -37,7 +43,7 @@ fn used() -> Memory {
     let seq = consumer.next(&mut Vec::new()).unwrap().unwrap();
     let slot = writer.assign("a").unwrap();
     writer.stage(slot, 3, "a", b"state", b"{}").unwrap();
-    let (position, generation) = (consumer.position(), Generation(9));
+    let position = consumer.position();
     writer
         .commit(Checkpoint { generation, seq, position, version: 3, analysed: 1, ..Checkpoint::default() })
         .unwrap();
@@ -52,6 +58,26 @@ fn whether_events_wait_is_told_by_where_the_ring_ends_and_not_by_a_count() {
     assert!(!memory.progress().pending);
     set_tail(&page, Tail { head: Position(64), ..Tail::EMPTY });
     assert!(memory.progress().pending);
+}
+
+#[test]
+fn whose_name_a_commit_bears_changes_nothing_for_anybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    // Nobody's, a predecessor's, its own, and one that never was.
+    let [nobodys, others @ ..] = [0, 6, 7, u64::MAX].map(|generation| {
+        let memory = used_by(Generation(generation));
+        cursor::take_over(&*AnalyticsLink::open_within(&memory).unwrap().cursor, Generation(7), Seq(1));
+        let figures = ApiLink::open_within(&memory).unwrap().figures();
+        assert_eq!(figures.record.generation, Generation(generation));
+        let successor =
+            Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap().activate();
+        let found = format!("{:?} {:?}", memory.progress(), memory.post_mortem());
+        let saved = save(&memory, &path).unwrap();
+        assert_eq!(load(&self::memory(), &path).unwrap(), Some(saved));
+        (found, figures.pending, figures.used_bytes, successor)
+    });
+    assert!(others.iter().all(|other| *other == nobodys), "{nobodys:?} {others:?}");
 }
 
 #[test]

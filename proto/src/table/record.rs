@@ -16,7 +16,8 @@ use zerocopy::IntoBytes as _;
 pub struct Record {
     /// Its number; 0 if nothing was ever committed.
     pub commit: Commit,
-    /// Who made it.
+    /// Who made it, as it says itself: for whoever looks at the memory. Nothing goes by it, so a lie here changes nothing; the
+    /// one that is at work is known from its process.
     pub generation: Generation,
     /// The last event that is in the state, or was set aside.
     pub seq: Seq,
