@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
     ids::Seq,
-    link::{AnalyticsLink, ApiLink, Figures},
+    link::{AnalyticsLink, ApiLink, Figures, PostMortem},
     ring::{AppendError, Consumer},
 };
 
@@ -42,12 +42,19 @@ pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
     let reached = balanced(&figures, data)?;
     reads(&api, &data[..reached.committed]).context("a reader")?;
     pending(world, data, &figures, reached)?;
-    let death = world.memory.post_mortem();
-    ensure!(
-        death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted),
-        "the supervisor suspects an event that it should not: {death:?}"
-    );
+    suspected(&world.memory.post_mortem(), data)?;
     Ok(reached)
+}
+
+/// Whether the event that the supervisor would suspect may be suspected, and is found.
+fn suspected(death: &PostMortem, data: &[Datum]) -> Result<()> {
+    let Some(seq) = death.in_hand.or(death.committing) else { return Ok(()) };
+    ensure!(death.committed < seq && seq <= death.accepted, "it should not be suspected: {death:?}");
+    let suspect = data.get(usize::try_from(seq.0 - 1)?).context("nobody's event is suspected")?;
+    // What is skipped is never taken in hand: nobody has said where it is.
+    let found = death.payload.as_ref().map_or(suspect.skipped, |payload| suspect.is(payload));
+    ensure!(found, "it is not found, or another is: {death:?}");
+    Ok(())
 }
 
 /// Whether all figures speak of the same events.

@@ -41,6 +41,8 @@ pub struct Analysis<M = StateMemory> {
     /// Which events to take care with.
     pub care: Care,
     generation: Generation,
+    /// A planted fault: an event stays in hand until the next one is.
+    pub clings: bool,
     /// What was found when the table was taken over.
     pub activated: Activated,
 }
@@ -78,6 +80,7 @@ impl<M: TableMemory> Analysis<M> {
             skipped: 0,
             care: Care::default(),
             generation: Generation(record.generation.0 + 1),
+            clings: false,
             activated,
         })
     }
@@ -125,6 +128,7 @@ impl<M: TableMemory> Analysis<M> {
     pub fn commit_before_apply(&mut self) -> Result<()> {
         let mut payload = Vec::new();
         while let Some(seq) = self.consumer.next(&mut payload)? {
+            cursor::set_read(&*self.cursor, self.done.1);
             self.done = (seq, self.consumer.position());
             self.applied += 1;
             self.commit()?;
@@ -143,6 +147,9 @@ impl<M: TableMemory> Analysis<M> {
         self.tallies.entry(event.series.to_owned()).or_default().apply(value);
         self.dirty.insert(event.series.to_owned());
         self.applied += 1;
+        if !self.clings {
+            cursor::set_hand(&*self.cursor, Doing::Idle, seq);
+        }
         Ok(())
     }
 

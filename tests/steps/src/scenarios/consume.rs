@@ -39,7 +39,7 @@ struct Apply;
 
 impl Scenario for Apply {
     fn name(&self) -> &'static str {
-        "consume_and_apply"
+        APPLY
     }
 
     fn role(&self) -> Role {
@@ -59,10 +59,11 @@ impl Scenario for Apply {
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
         let death = copy.memory.post_mortem();
         history.stage(copy, &[history.before])?;
-        // The event in hand is the one that the supervisor would charge.
-        let charged = usize::try_from(death.in_hand.map_or(0, |seq| seq.0 - death.committed.0))?;
-        ensure!(charged == 0 || death.hand.doing == Doing::Apply, "charged while {:?}", death.hand);
-        Ok(charged)
+        ensure!(death.committing.is_none(), "nobody commits: {death:?}");
+        // The supervisor would charge the event in hand, and only while it is applied.
+        let applies = death.hand.doing == Doing::Apply;
+        ensure!(death.in_hand == applies.then_some(death.hand.seq), "{death:?}");
+        Ok(usize::try_from(death.hand.seq.0 - death.committed.0)?)
     }
 
     fn last_stage(&self) -> usize {
@@ -102,10 +103,11 @@ const ONE_BY_ONE: Careful = Careful {
     commits: &[0, 1, 2, 3, 5],
 };
 
-/// The one whose beginning and judgement planted faults share.
+/// Those whose beginning and judgement planted faults share.
+pub(super) const APPLY: &str = "consume_and_apply";
 pub(super) const WITH_CARE: &str = "consume_with_care";
 
-/// The care that it asks for.
+/// The care that the second one asks for.
 pub(super) fn care() -> Care {
     CARE.care()
 }
@@ -149,12 +151,12 @@ impl Scenario for Careful {
         let Reached { accepted, committed } = history.before;
         let reached = |more: &usize| Reached { accepted, committed: committed + more };
         let stage = history.stage(copy, &self.commits.iter().map(reached).collect::<Vec<_>>())?;
-        // Who dies of a suspect takes nobody else along, and nobody dies of what is skipped.
-        if let Some(Seq(seq)) = death.in_hand {
+        // Who dies of a suspect, or of its commit, takes nobody else along, and nobody dies of what is skipped.
+        if let Some(Seq(seq)) = death.in_hand.or(death.committing) {
             let alone = seq == death.committed.0 + 1;
             ensure!(alone || !self.suspects.contains(&seq) && seq > self.cautious_to, "{death:?}");
-            ensure!(!self.skip.contains(&seq), "{death:?}");
         }
+        ensure!(death.in_hand.is_none_or(|seq| !self.skip.contains(&seq.0)), "{death:?}");
         Ok(stage)
     }
 

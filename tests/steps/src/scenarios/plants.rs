@@ -5,8 +5,9 @@
 use super::{
     append::THREE,
     charge::{FIRST, SECOND, Supervisor},
-    consume::{WITH_CARE, care},
+    consume::{APPLY, WITH_CARE, care},
     keyed::{AROUND_THE_LOG, request_around_the_log},
+    take_over::{COMMITTED, SUCCESSOR, THE_PAGE},
 };
 use crate::{
     child::Region,
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result};
 use bulkhead_proto::{
     board::BoardWriter,
     control::Care,
+    cursor,
     fds::{FdName, Inherited},
     ids::Position,
     link::AnalyticsLink,
@@ -55,6 +57,8 @@ pub(super) const ALL: &[&dyn Scenario] = &[
         act: bodies_behind_the_commit,
     },
     &Plant { name: "plant_no_scrub", of: "scrub_and_commit", act: no_scrub },
+    &Plant { name: "plant_name_before_the_hand", of: THE_PAGE, act: name_before_the_hand },
+    &Plant { name: "plant_in_hand_until_the_next", of: APPLY, act: in_hand_until_the_next },
     &Plant { name: "plant_commit_before_apply", of: WITH_CARE, act: commit_before_apply },
     &Plant { name: "plant_skip_of_another", of: WITH_CARE, act: skip_of_another },
     &Plant { name: "plant_suspect_in_company", of: WITH_CARE, act: suspect_in_company },
@@ -200,6 +204,25 @@ fn no_scrub(fds: &mut Inherited, region: &Region) -> Result<()> {
     commit(fds, region, 1, |memory, writes| {
         writes.iter().try_for_each(|write| memory.carry_out_in_table(write))
     })
+}
+
+/// The successor answers for what its predecessor had in hand.
+fn name_before_the_hand(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let page = Deferred::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?);
+    region.run(|| {
+        cursor::take_over(&page, SUCCESSOR, COMMITTED);
+        let mut writes = page.take();
+        writes.rotate_right(1);
+        writes.iter().for_each(|write| page.carry_out(write));
+        Ok(())
+    })
+}
+
+/// For the moment between two events, the first one is in hand and looked for where the second one is.
+fn in_hand_until_the_next(fds: &mut Inherited, region: &Region) -> Result<()> {
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    analysis.clings = true;
+    region.run(|| analysis.apply(usize::MAX).map(drop))
 }
 
 /// The position moves on before the state does.

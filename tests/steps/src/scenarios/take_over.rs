@@ -9,8 +9,16 @@ use crate::{
     service::Analysis,
     world::World,
 };
-use anyhow::{Context as _, Result};
-use bulkhead_proto::{fds::Inherited, link::AnalyticsLink, state_memory::StateMemory, words::Role};
+use anyhow::{Context as _, Result, ensure};
+use bulkhead_proto::{
+    cursor::{self, Doing, Hand, LastWords, leave_last_words},
+    fds::Inherited,
+    ids::{Generation, Seq},
+    link::AnalyticsLink,
+    state_memory::StateMemory,
+    words::Role,
+};
+use std::sync::Arc;
 
 /// A take-over of what a predecessor left.
 struct TakeOver {
@@ -26,6 +34,7 @@ pub(super) const ALL: &[&dyn Scenario] = &[
     &TakeOver { name: "take_over", unfinished: false, commits: false },
     &TakeOver { name: "scrub", unfinished: true, commits: false },
     &TakeOver { name: "scrub_and_commit", unfinished: true, commits: true },
+    &ThePage,
 ];
 
 /// How many events the unfinished commit held, and how many its successor's first one.
@@ -88,5 +97,67 @@ impl Scenario for TakeOver {
 
     fn last_stage(&self) -> usize {
         usize::from(self.commits)
+    }
+}
+
+/// A successor takes over the page of a predecessor that died with an event in hand.
+struct ThePage;
+
+/// The scenario's name: a planted fault shares its beginning and its judgement.
+pub(super) const THE_PAGE: &str = "take_over_the_page";
+
+/// Who takes it over, and what was committed last before.
+pub(super) const SUCCESSOR: Generation = Generation(2);
+pub(super) const COMMITTED: Seq = Seq(2);
+
+impl Scenario for ThePage {
+    fn name(&self) -> &'static str {
+        THE_PAGE
+    }
+
+    fn role(&self) -> Role {
+        Role::Analytics
+    }
+
+    fn prepare(&self, world: &World) -> Result<History> {
+        let mut history = History::default();
+        history.continue_with(world, &[datum("ATL", 1, 56), datum("BOS", 2, 64)], 2)?;
+        history.continue_with(world, &[datum("CLT", 3, 56)], 0)?;
+        let link = AnalyticsLink::open_within(&world.memory)?;
+        let page = Arc::clone(&link.cursor);
+        cursor::take_over(&page, Generation(1), COMMITTED);
+        let mut predecessor = Analysis::take_over(link)?;
+        predecessor.clings = true;
+        predecessor.apply(1)?;
+        cursor::step(&page);
+        let text = || "its last word".to_owned();
+        let words =
+            LastWords { generation: Generation(1), message: text(), location: text(), thread: text() };
+        leave_last_words(&page, &words);
+        Ok(history)
+    }
+
+    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+        let page = AnalyticsLink::open(fds)?.cursor;
+        region.run(|| {
+            cursor::take_over(&page, SUCCESSOR, COMMITTED);
+            Ok(())
+        })
+    }
+
+    /// Whatever bears the successor's name is its own.
+    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+        let (death, steps) = (copy.memory.post_mortem(), copy.memory.progress().steps);
+        history.stage(copy, &[history.before])?;
+        if death.owner != SUCCESSOR {
+            return Ok(0);
+        }
+        let hand = Hand { doing: Doing::Idle, seq: COMMITTED };
+        ensure!(death.hand == hand && death.last_words.is_none() && steps == 0, "{steps} steps, {death:?}");
+        Ok(1)
+    }
+
+    fn last_stage(&self) -> usize {
+        1
     }
 }
