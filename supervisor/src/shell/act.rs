@@ -10,32 +10,27 @@ use crate::{
     log::lifecycle,
     state_dir::Numbers,
     step::{
-        self, Action, Charge, ClientId, Event, LogRecord, Look, Mark, Panic, PostMortem, Refusal, Worker,
-        step,
+        self, Action, Charge, ClientId, Event, LogRecord, Look, Mark, Now, Panic, PostMortem, Refusal, State,
+        Surroundings, Worker,
     },
     told::told,
 };
 use bulkhead_proto::{
     control::ToWorker, cursor::Doing, ids::Generation, link::Progress, pipe::Sent, snapshot::Summary,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-impl Shell {
-    /// Takes one event in, and all that carrying out its actions brings about.
-    pub(super) fn take(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let actions = step(&mut self.state, event, clock::now());
-            self.reserve();
-            self.publish();
-            for action in actions {
-                events.extend(self.carry_out(action));
-            }
-        }
+impl Surroundings for Shell {
+    fn state(&mut self) -> &mut State {
+        &mut self.state
     }
 
-    /// Shows the new state before anything is done about it.
+    fn now(&self) -> Now {
+        clock::now()
+    }
+
     fn publish(&mut self) {
+        self.reserve();
         let published =
             self.ledger.publish(&self.state).and_then(|()| self.board.publish(&step::status(&self.state)));
         if let Err(error) = published {
@@ -44,25 +39,7 @@ impl Shell {
         }
     }
 
-    /// Numbers are reserved on disk before they are given out. If the disk refuses, the service goes on, loudly: numbers
-    /// would be given out twice only if the supervisor also died before the disk recovers.
-    fn reserve(&mut self) {
-        let next = Numbers {
-            generation: self.state.next_generation,
-            crash: self.state.next_crash,
-            // What the API tells may come late, or die with it; what was given out stands in memory.
-            seq: self.seq_mark.max(self.memory.tail().next_seq),
-        };
-        if let Err(error) = self.marks.reserve(next) {
-            tracing::error!(
-                event_name = "marks_failed",
-                "numbers cannot be reserved on disk: {}",
-                told(&error)
-            );
-        }
-    }
-
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
+    fn carry_out(&mut self, action: Action) -> impl IntoIterator<Item = Event> {
         match action {
             Action::Spawn { worker, generation } => return Some(self.spawn(&worker, generation)),
             Action::Send { generation, frame } => return self.send(generation, frame),
@@ -100,6 +77,31 @@ impl Shell {
             Action::Exit { code } => self.exit = Some(code),
         }
         None
+    }
+}
+
+impl Shell {
+    /// Takes one event in, and all that carrying out its actions brings about.
+    pub(super) fn take(&mut self, event: Event) {
+        step::take(self, event);
+    }
+
+    /// Numbers are reserved on disk before they are given out. If the disk refuses, the service goes on, loudly: numbers
+    /// would be given out twice only if the supervisor also died before the disk recovers.
+    fn reserve(&mut self) {
+        let next = Numbers {
+            generation: self.state.next_generation,
+            crash: self.state.next_crash,
+            // What the API tells may come late, or die with it; what was given out stands in memory.
+            seq: self.seq_mark.max(self.memory.tail().next_seq),
+        };
+        if let Err(error) = self.marks.reserve(next) {
+            tracing::error!(
+                event_name = "marks_failed",
+                "numbers cannot be reserved on disk: {}",
+                told(&error)
+            );
+        }
     }
 
     fn spawn(&mut self, worker: &str, generation: Generation) -> Event {

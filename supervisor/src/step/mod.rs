@@ -26,6 +26,7 @@ mod shutdown;
 mod start;
 mod state;
 mod stop;
+mod surroundings;
 mod suspects;
 mod tally;
 mod time;
@@ -45,6 +46,7 @@ pub use renewal::Renewal;
 pub use state::{
     Asked, Course, Goal, Identity, Induced, Is, Process, Stage, State, Tally, Waiter, Wanted, Why, Worker,
 };
+pub use surroundings::{Surroundings, take};
 pub use suspects::{Charge, Fate, MAX_KILLS, Suspect, Suspicion};
 pub use time::{Millis, Now, span};
 pub use vigil::{Look, Mark, Pings, Vigil, Watch};
@@ -52,7 +54,8 @@ pub use vigil::{Look, Mark, Pings, Vigil, Watch};
 use state::WorkerId;
 use turn::Turn;
 
-/// Takes one event in and says what to do, in order. The shell publishes `state` before it does any of it.
+/// Takes one event in and says what to do, in order. The shell publishes `state` before it does any of it: see
+/// [`take`].
 #[must_use]
 pub fn step(state: &mut State, event: Event, now: Now) -> Vec<Action> {
     let mut turn = Turn { state, now, actions: Vec::new() };

@@ -17,10 +17,10 @@ use bulkhead_proto::{
     words::Role,
 };
 use bulkhead_supervisor::step::{
-    Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec, State,
-    step,
+    self, Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec,
+    State, Surroundings,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{mem, time::Duration};
 
 /// One more death by the same event, and what follows until the next generation works.
 struct Charge {
@@ -51,8 +51,33 @@ pub(super) struct Supervisor {
     /// Whoever is activated takes it over: so it is seen.
     cursor: ReadWrite,
     now: Now,
-    /// A planted fault: it acts, and shows the ledger then.
+    /// Whether the ledger has taken what it was shown.
+    shown: Result<()>,
+    /// A planted fault: it acts, and shows the ledger when it turns to the next event.
     pub(super) acts_first: bool,
+}
+
+impl Surroundings for Supervisor {
+    fn state(&mut self) -> &mut State {
+        if self.acts_first {
+            self.show();
+        }
+        &mut self.state
+    }
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn publish(&mut self) {
+        if !self.acts_first {
+            self.show();
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> impl IntoIterator<Item = Event> {
+        self.act(action)
+    }
 }
 
 impl Supervisor {
@@ -62,7 +87,7 @@ impl Supervisor {
         let spec = Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         let state = State::new(Policy::default(), vec![spec], identity, now);
-        Self { state, ledger: BoardWriter::new(board), cursor, now, acts_first: false }
+        Self { state, ledger: BoardWriter::new(board), cursor, now, shown: Ok(()), acts_first: false }
     }
 
     /// In the child.
@@ -71,23 +96,22 @@ impl Supervisor {
         Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
     }
 
-    /// As the shell does it: the new state is shown before anything is done about it.
+    /// As the shell does it: by the very code that orders there what is shown and what is done.
     fn take(&mut self, event: Event) -> Result<()> {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let actions = step(&mut self.state, event, self.now);
-            if !self.acts_first {
-                self.ledger.publish(&self.state)?;
-            }
-            events.extend(actions.into_iter().flat_map(|action| self.carry_out(action)));
-            if self.acts_first {
-                self.ledger.publish(&self.state)?;
-            }
+        step::take(self, event);
+        if self.acts_first {
+            self.show();
         }
-        Ok(())
+        mem::replace(&mut self.shown, Ok(()))
     }
 
-    fn carry_out(&self, action: Action) -> Vec<Event> {
+    fn show(&mut self) {
+        if let Err(error) = self.ledger.publish(&self.state) {
+            self.shown = Err(error.into());
+        }
+    }
+
+    fn act(&self, action: Action) -> Vec<Event> {
         if let Action::Spawn { generation, .. } = action {
             let says = |frame| Event::Frame { generation, frame };
             let hello = FromWorker::Hello { protocol: PROTOCOL, build: String::new() };
