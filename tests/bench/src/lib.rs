@@ -15,7 +15,7 @@ pub mod peer;
 mod plan;
 mod report;
 pub mod sections;
-mod transport;
+pub mod transport;
 mod worker;
 mod wrk;
 

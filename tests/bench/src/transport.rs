@@ -8,9 +8,10 @@ mod ring;
 
 use crate::{
     Plan,
+    machine::pinned,
     peer::{Job, Load},
 };
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use std::time::Duration;
 
 /// First trips that are not counted: caches and schedulers have to get used to it.
@@ -56,4 +57,24 @@ fn known() -> Vec<Box<dyn Transport>> {
 pub(crate) fn find(name: &str) -> anyhow::Result<Box<dyn Transport>> {
     let found = known().into_iter().find(|transport| transport.name() == name);
     found.with_context(|| format!("there is no transport {name:?}"))
+}
+
+/// The names of all of them.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    known().iter().map(|transport| transport.name()).collect()
+}
+
+/// Moves a few messages in each way that is measured: what is broken shall be known before somebody wants figures.
+///
+/// # Errors
+/// When they do not arrive.
+pub fn rehearse(name: &str) -> anyhow::Result<()> {
+    let transport = find(name)?;
+    pinned(|| transport.flow(Load { size: 1024, count: 1_000 }))?;
+    let load = Load { size: 64, count: 200 };
+    if let Some(trips) = pinned(|| transport.trips(load))? {
+        ensure!(trips.len() as u64 == load.count, "{} of {} messages came back", trips.len(), load.count);
+    }
+    Ok(())
 }

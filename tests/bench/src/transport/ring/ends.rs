@@ -12,12 +12,13 @@ use bulkhead_proto::{
     state_memory::StateMemory,
     table::{Checkpoint, Table, Writer},
 };
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
+    collections::BTreeMap,
     fs::File,
     hint::{black_box, spin_loop},
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     sync::Arc,
 };
 
@@ -37,6 +38,9 @@ const RELEASE_SHARE: u64 = 8;
 /// How often one looks before asking whether the other side is still there.
 const PATIENCE: u32 = 1 << 20;
 
+/// …and how long one sleeps before.
+const LONGEST_SLEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Where messages are put in.
 pub(super) enum SourceEnd {
     /// The whole of the API's link.
@@ -50,19 +54,27 @@ pub(super) enum SourceEnd {
 impl SourceEnd {
     /// An appender over the memory that an API would inherit.
     pub(super) fn bare(memory: &Memory) -> anyhow::Result<Self> {
-        let mut bequest = Bequest::default();
-        memory.bequeath_to_api(&mut bequest)?;
-        let variable = bequest.variable();
-        // They come in the order of their names.
-        let fds = bequest.into_fds();
-        let mut named = variable.split(',').filter_map(|entry| entry.split_once('=')).zip(&fds);
-        let mut next = |name: &str| {
-            let (_, fd) = named.find(|((found, _), _)| *found == name).context("an fd is missing")?;
-            anyhow::Ok(fd)
-        };
-        let (events, producer, state) = (next("events")?, next("producer")?, next("state")?);
+        let (_, mut fds) = inheritance(memory)?;
+        let mut named = |name| take(&mut fds, name);
+        let (events, producer, state) = (named("events")?, named("producer")?, named("state")?);
         Ok(Self::Bare(Box::new(appender(events, producer)?), table(state)?))
     }
+}
+
+/// What an API would inherit: the variable that says so, and the fds by their names.
+fn inheritance(memory: &Memory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
+    let mut bequest = Bequest::default();
+    memory.bequeath_to_api(&mut bequest)?;
+    let variable = bequest.variable();
+    let names =
+        variable.split(',').filter_map(|entry| entry.split_once('=')).map(|(name, _)| name.to_owned());
+    // They come in the order of their names.
+    let fds = names.zip(bequest.into_fds()).collect();
+    Ok((variable, fds))
+}
+
+fn take(fds: &mut BTreeMap<String, OwnedFd>, name: &str) -> anyhow::Result<OwnedFd> {
+    fds.remove(name).with_context(|| format!("an API inherits no fd named {name}"))
 }
 
 fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<ReadWrite, ReadWrite>> {
@@ -76,12 +88,14 @@ fn table(state: impl AsFd) -> anyhow::Result<Table<ReadOnly>> {
 
 /// Luggage for a peer that shall hold the writing end of `memory`: the fds, their names, and the bell as its input.
 pub(super) fn desk_luggage(memory: &Memory, variable: &'static str) -> anyhow::Result<Luggage> {
-    let mut bequest = Bequest::default();
-    memory.bequeath_to_api(&mut bequest)?;
-    let env = vec![(variable, bequest.variable())];
-    let mut fds = bequest.into_fds();
-    let bell = fds.pop().context("the API inherits no bell")?;
-    Ok(Luggage { stdin: Some(bell), fds, env, ..Luggage::default() })
+    let (names, mut fds) = inheritance(memory)?;
+    let bell = take(&mut fds, "bell")?;
+    Ok(Luggage {
+        stdin: Some(bell),
+        fds: fds.into_values().collect(),
+        env: vec![(variable, names)],
+        ..Luggage::default()
+    })
 }
 
 /// The writing end that [`desk_luggage`] brought. Inherited fds belong to nobody yet: they are opened anew by number.
@@ -200,7 +214,9 @@ impl Sink {
                         since = self.consumer.position().0;
                         pause(slip);
                     }
-                    Wait::Park => self.park()?,
+                    Wait::Park => {
+                        self.park()?;
+                    }
                 }
             }
         }
@@ -219,11 +235,14 @@ impl Sink {
             if self.consumer.next(&mut desk.payload)?.is_some() {
                 return self.release();
             }
-            match wait {
-                Wait::Spin => spin_loop(),
+            let awake = match wait {
+                Wait::Spin => {
+                    spin_loop();
+                    true
+                }
                 Wait::Park => self.park()?,
-            }
-            if turn.is_multiple_of(PATIENCE) {
+            };
+            if turn.is_multiple_of(PATIENCE) || !awake {
                 check()?;
             }
         }
@@ -240,13 +259,15 @@ impl Sink {
         Ok(())
     }
 
-    fn park(&mut self) -> anyhow::Result<()> {
+    /// Sleeps until the bell rings; false if it did not ring in all that time.
+    fn park(&mut self) -> anyhow::Result<bool> {
         bell::announce_park(&self.cursor);
+        let mut awake = true;
         if self.consumer.is_empty() {
-            poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], None)?;
+            awake = poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], Some(&LONGEST_SLEEP))? > 0;
             self.bell.clear();
         }
         bell::retract_park(&self.cursor);
-        Ok(())
+        Ok(awake)
     }
 }
