@@ -17,13 +17,17 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use symbols::Symbols;
 use tokio::{sync::oneshot, time::timeout};
 
 /// How much the thread gives way to others, from 0 to 19: see nice(2).
 const PATIENT: i32 = 10;
+
+/// A report is written so long behind its death: the successor starts first, in a few milliseconds, and on two cores a
+/// write and its sync would take a tenth of them.
+const HEAD_START: Duration = Duration::from_millis(10);
 
 /// So many reports wait for the disk at most: more deaths than a burst of all workers, in at most 64 x 60 KiB.
 const WAITING: usize = 64;
@@ -74,10 +78,18 @@ impl Store {
     }
 }
 
+/// What is to be stored, and since when.
+#[derive(Debug)]
+struct Waiting {
+    facts: Box<Facts>,
+    remains: Remains,
+    since: Instant,
+}
+
 /// The way to the thread that stores.
 #[derive(Debug)]
 pub struct Desk {
-    queue: SyncSender<(Box<Facts>, Remains)>,
+    queue: SyncSender<Waiting>,
     /// Ends with the thread.
     end: oneshot::Receiver<()>,
     /// So many were dropped since one was taken.
@@ -103,7 +115,7 @@ impl Desk {
     /// Takes a report to be stored; never waits.
     pub fn take(&mut self, facts: Box<Facts>, remains: Remains) {
         let crash = facts.crash.0;
-        if self.queue.try_send((facts, remains)).is_err() {
+        if self.queue.try_send(Waiting { facts, remains, since: Instant::now() }).is_err() {
             self.dropped = self.dropped.saturating_add(1);
             if self.dropped == 1 {
                 tracing::error!(
@@ -134,11 +146,12 @@ impl Desk {
 }
 
 /// Stores what comes, to the end of the queue. A disk that refuses is told of once, until it takes one again.
-fn work(store: &Store, reports: &Receiver<(Box<Facts>, Remains)>) {
+fn work(store: &Store, reports: &Receiver<Waiting>) {
     // Of this thread alone, on Linux: names for a backtrace can wait, requests cannot. Where it is forbidden, it may hurry.
     let _ = rustix::process::nice(PATIENT);
     let (mut refused, mut symbols) = (0_u64, Symbols::default());
-    while let Ok((facts, remains)) = reports.recv() {
+    while let Ok(Waiting { facts, remains, since }) = reports.recv() {
+        thread::sleep(HEAD_START.saturating_sub(since.elapsed()));
         let crash = facts.crash.0;
         match store.keep(&report::report(*facts, remains, &mut symbols)) {
             Ok(()) if refused > 0 => {
