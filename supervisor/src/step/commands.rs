@@ -36,7 +36,7 @@ impl Turn<'_> {
             (Some(id), Command::Fault(_, kind)) => match self.fault(id, *kind) {
                 Ok((text, effect)) => {
                     self.answer(client, Outcome::Done, text);
-                    self.actions.push(effect);
+                    self.actions.extend(effect);
                 }
                 Err(refusal) => self.answer(client, refusal.outcome(), refusal.text().to_owned()),
             },

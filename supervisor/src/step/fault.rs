@@ -43,7 +43,7 @@ impl Turn<'_> {
             (None, Some(id)) => self.fault(id, kind),
         };
         let (outcome, effect) = match effect {
-            Ok((_, effect)) => (Outcome::Done, Some(effect)),
+            Ok((_, effect)) => (Outcome::Done, effect),
             Err(refusal) => (refusal.outcome(), None),
         };
         let frame = ToWorker::Answer { id: request, outcome };
@@ -51,8 +51,13 @@ impl Turn<'_> {
         self.actions.extend(effect);
     }
 
-    /// Charges the death that comes to whoever ordered it; what brings it about is returned, with a line for people.
-    pub(super) fn fault(&mut self, id: WorkerId, kind: FaultKind) -> Result<(String, Action), Refusal> {
+    /// Charges the death that comes to whoever ordered it; what brings it about, if it must still be done, is returned, with a
+    /// line for people.
+    pub(super) fn fault(
+        &mut self,
+        id: WorkerId,
+        kind: FaultKind,
+    ) -> Result<(String, Option<Action>), Refusal> {
         let at = self.victim(id, kind)?;
         let Worker { name, hang_timeout, .. } = self.worker(id);
         let (name, vigil) = (name.clone(), Vigil::begin(self.now.mono, *hang_timeout));
@@ -62,6 +67,8 @@ impl Turn<'_> {
         let Some(process) = self.process_mut(at) else {
             return Err(Refusal::Conflict(format!("{name} has no process")));
         };
+        // It is told once: if that is dropped, it was not told at all.
+        let is_told = kind == FaultKind::Hang && process.fault.is_some_and(|fault| fault.kind == kind);
         // One that hangs cannot carry out another, and no other comes before SIGKILL.
         let done_for = |fault: Induced| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
         if !process.fault.is_some_and(done_for) || kind == FaultKind::Kill {
@@ -83,7 +90,15 @@ impl Turn<'_> {
             | FaultKind::Hang
             | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
         };
+        let effect = (!is_told).then_some(effect);
         Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))
+    }
+
+    /// Its pipe has taken no order to hang: it does not hang for one.
+    pub(super) fn fault_dropped(&mut self, at: At, kind: FaultKind) {
+        if let Some(process) = self.process_mut(at) {
+            process.fault.take_if(|fault| kind == FaultKind::Hang && fault.kind == kind);
+        }
     }
 
     fn victim(&self, id: WorkerId, kind: FaultKind) -> Result<At, Refusal> {

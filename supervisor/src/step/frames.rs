@@ -85,6 +85,7 @@ impl Turn<'_> {
             ToWorker::Drain | ToWorker::Ping(_) => {}
             // One that was told to hang before does not read the next one, and is found out by the vigil.
             ToWorker::Fault(kind) => {
+                self.fault_dropped(at, *kind);
                 self.warn(at, format!("does not read its control pipe: fault {kind} was dropped"));
             }
             ToWorker::Activate(_) => {

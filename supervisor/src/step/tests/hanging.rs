@@ -172,6 +172,25 @@ fn a_fault_that_lasts_is_found_out_without_any_work_and_was_asked_for() {
 }
 
 #[test]
+fn one_that_an_order_to_hang_did_not_reach_is_not_ended_for_it_and_one_that_it_reached_is_told_once() {
+    let idle = Look { pending: false, ..at_work(7, 3, 7) };
+    let order = ToWorker::Fault(FaultKind::Hang);
+    let sent = Action::Send { generation: ANALYSIS, frame: order.clone() };
+    let mut bench = Bench::at_rest();
+    bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
+    assert!(bench.last.contains(&sent), "{:?}", bench.last);
+    bench.feed(Event::PipeFull { generation: ANALYSIS, frame: order });
+    look(&mut bench, ANALYSIS, idle);
+    assert!(bench.state.rests(Role::Analytics));
+    // It may be ordered once more, and then comes.
+    bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
+    assert!(bench.last.contains(&sent), "{:?}", bench.last);
+    bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
+    assert!(!bench.last.contains(&sent), "{:?}", bench.last);
+    assert!(looks_until_aborted(&mut bench, 10, |_| idle).is_some());
+}
+
+#[test]
 fn one_that_was_frozen_before_it_began_is_found_out_too() {
     let mut bench = Bench::running();
     bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Freeze));
