@@ -200,6 +200,10 @@ impl World {
     }
 
     pub(crate) fn turn(&mut self, event: Event) -> Result<(), Broken> {
+        // Several commands come at once, and the first may have been its last turn.
+        if self.judge.is_gone() {
+            return Ok(());
+        }
         let now = self.clock();
         self.judge.event(&event, Moment { mono: now.mono.0, lived: self.now });
         self.tell(|| format!("{event:?}"));
