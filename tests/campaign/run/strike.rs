@@ -12,7 +12,7 @@ use bulkhead_tests::{
     process::Signal,
 };
 use fastrand::Rng;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One worker as its killer knows it.
 struct Victim {
@@ -24,9 +24,6 @@ struct Victim {
     /// The newest one that was killed, or commanded to die, since it has recovered.
     killed: Option<u64>,
 }
-
-/// How long to wait before a fault is commanded again, unless something happens first.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// Kills both workers.
 pub(super) struct Striker<'a> {
@@ -103,8 +100,9 @@ impl<'a> Striker<'a> {
         }
     }
 
-    /// Commands a fault of the analysis, again and again while nobody is who could carry it out. One at a time: a generation
-    /// that got two would tell of the second alone.
+    /// Commands a fault of the analysis, again if nobody is who could carry it out and as soon as somebody is: each command is a
+    /// process of its own, and must not be what the reads wait for. One at a time: a generation that got two would tell of
+    /// the second alone.
     fn order(&mut self, kind: FaultKind) {
         if let Some(ordered) = self.ordered.take() {
             self.deaths.wait_for("the death of whom a fault was commanded", |line| {
@@ -113,12 +111,15 @@ impl<'a> Striker<'a> {
         }
         while self.ordered.is_none() {
             self.stage.assert_in_time();
+            let mut lives = self.stage.bulkhead.log().from_now();
             let at = self.stage.us(Instant::now());
             let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
             self.ordered = obeyed_by(&said);
             self.stage.orders.write(&Order { at, kind, generation: self.ordered });
             if self.ordered.is_none() {
-                self.stage.bulkhead.log().pause(RETRY);
+                lives.wait_for("somebody who can carry a fault out", |line| {
+                    line.tells("worker_activated", "analytics")
+                });
             }
         }
         self.analytics.killed = self.analytics.killed.max(self.ordered);
