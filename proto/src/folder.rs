@@ -151,14 +151,16 @@ impl<T: Numbered> Folder<T> {
             Err(Errno::NOENT) => return self.is_there().map(|()| None),
             Err(error) => return Err(error.into()),
         };
+        let damaged = |what: String| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", file_name(number)))
+        };
         let mut text = String::new();
-        file.take(T::MAX_FILE).read_to_string(&mut text)?;
-        let item: T = serde_json::from_str(&text)?;
+        file.take(T::MAX_FILE).read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
+        let item: T = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if item.number() == number {
             Ok(Some(item))
         } else {
-            let what = format!("it speaks of number {}", item.number());
-            Err(io::Error::new(io::ErrorKind::InvalidData, what))
+            Err(damaged(format!("it speaks of number {}", item.number())))
         }
     }
 }

@@ -27,7 +27,10 @@ pub fn visible_json(text: &str) -> Cow<'_, str> {
 pub fn is_hidden(character: char) -> bool {
     // A tab is harmless and common; U+2028 and U+2029 break lines, the others reorder text or hide in it.
     character.is_control() && character != '\t'
-        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]
@@ -36,7 +39,7 @@ mod tests {
 
     #[test]
     fn json_is_as_harmless_and_means_the_same() {
-        let value = serde_json::json!({ "text": "a\u{1b}[31m\nb\u{9b}c\u{202e}d\u{7f}" });
+        let value = serde_json::json!({ "text": "a\u{1b}[31m\nb\u{9b}c\u{202e}d\u{7f}\u{61c}\u{2060}" });
         let text = serde_json::to_string_pretty(&value).unwrap();
         let shown = visible_json(&text);
         assert!(!shown.contains(|character| character != '\n' && is_hidden(character)), "{shown}");

@@ -121,7 +121,10 @@ fn an_api_that_is_stopped_while_it_has_connections_is_replaced_and_those_that_co
     let mut open = TcpStream::connect(bulkhead.address()).unwrap();
     open.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
     let mut story = bulkhead.log().from_now();
-    bulkhead.signal_worker(bulkhead.pid_of("api"), process::Signal::SIGSTOP);
+    let api = bulkhead.pid_of("api");
+    bulkhead.signal_worker(api, process::Signal::SIGSTOP);
+    // One that still ran could accept whom its successor is to answer.
+    eventually(bulkhead.log(), "the API to be stopped", || process::is_stopped(api));
     let client = bulkhead.client();
     assert_eq!(client.get("/livez").unwrap().status, 200, "by the successor");
     let died = story.wait_for_worker("worker_died", "api");

@@ -277,6 +277,11 @@ fn a_panic_with_10_mb_of_terminal_escapes_is_cut_and_shown_harmlessly() {
     let message = report["panic"]["message"].as_str().unwrap();
     assert!(message.len() > 1000 && message.len() <= 1024, "{}", message.len());
     assert!(message.starts_with("\u{1b}[31m"), "the very text, in JSON: {message:?}");
+    let detail = report["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with(r#""\u{1b}[31m"#) && detail.contains("…\" at ") && detail.contains("thread"),
+        "{detail}"
+    );
     let output = report["output"].to_string();
     assert!(output.contains("xff\\\\xfe\\\\u{1b}[2J no text"), "{output}");
 }

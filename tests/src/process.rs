@@ -24,6 +24,13 @@ pub fn parent(pid: i32) -> Option<i32> {
     Some(Process::new(pid).ok()?.stat().ok()?.ppid)
 }
 
+/// Whether every thread of a process is stopped. Of one that is not there, none runs.
+#[must_use]
+pub fn is_stopped(pid: i32) -> bool {
+    let tasks = Process::new(pid).and_then(|process| process.tasks()).into_iter().flatten().flatten();
+    tasks.filter_map(|task| task.stat().ok()).all(|stat| stat.state == 'T')
+}
+
 /// How long a process has been on a CPU, in clock ticks.
 ///
 /// # Panics

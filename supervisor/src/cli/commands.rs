@@ -192,7 +192,7 @@ fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
     if json {
         return show(&Page { items, next: None });
     }
-    say(&quarantine::list(&items))
+    say(&quarantine::list(&items, Look::of_stdout()))
 }
 
 /// `bulkhead crashes`.

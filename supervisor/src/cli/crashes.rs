@@ -96,11 +96,22 @@ fn hand(report: &Report) -> Option<String> {
 /// An event, on one line.
 pub(super) fn told(event: &Shown) -> String {
     let Shown { series, value, ts, arrived, label, data, request_id } = event;
+    // As JSON writes it: neither `1.0` for 1, nor three hundred digits for 1e300.
+    let value = if (1e-5..1e16).contains(&value.abs()) || *value == 0.0 {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    };
     let mut text = format!("series {series}, value {value}, ts {ts}, arrived {arrived}");
     for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
         text.extend(part.as_ref().map(|part| format!(", {name} {part}")));
     }
     text
+}
+
+/// So many deaths.
+pub(super) fn deaths(count: u32) -> String {
+    format!("{count} {}", if count == 1 { "death" } else { "deaths" })
 }
 
 fn ms(ms: u64) -> String {
@@ -115,6 +126,16 @@ pub(super) mod tests {
         ids::{CrashId, Generation, Seq},
         words::{Cause, During, Role},
     };
+
+    #[test]
+    fn a_value_is_short_however_large_or_small() {
+        for (value, shown) in
+            [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
+        {
+            let text = told(&Shown { value, ..event() });
+            assert!(text.contains(&format!("value {shown},")), "{text}");
+        }
+    }
 
     pub(in crate::cli) fn event() -> Shown {
         Shown {

@@ -148,7 +148,7 @@ pub enum SetAside {
         #[arg(long)]
         json: bool,
     },
-    /// Show one, with its report.
+    /// Show one, and what it died of.
     Show(Numbered),
     /// Append it once more as a new event, and forget the old one. Never twice, whoever dies meanwhile.
     Replay(Numbered),

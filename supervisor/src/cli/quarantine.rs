@@ -1,33 +1,31 @@
 //! Events that were set aside, for people.
 
-use super::crashes::told;
+use super::{
+    crashes::{deaths, told},
+    table::{Look, cut},
+};
 use crate::log::visible;
 use bulkhead_proto::quarantine::Entry;
 
-/// The longest detail in a list, in characters.
-const MAX_DETAIL: usize = 60;
-
 /// A line for each.
-pub(super) fn list(entries: &[Entry]) -> String {
+pub(super) fn list(entries: &[Entry], look: Look) -> String {
     if entries.is_empty() {
         return "no event is set aside".to_owned();
     }
-    entries.iter().map(line).collect::<Vec<_>>().join("\n")
+    entries.iter().map(|entry| cut(&visible(&line(entry)), look.width)).collect::<Vec<_>>().join("\n")
 }
 
 fn line(entry: &Entry) -> String {
     let Entry { seq, at, attempts, cause, detail, .. } = entry;
     let series = entry.event.as_ref().map_or("(not an event)", |event| &event.series);
-    let short: String = detail.chars().take(MAX_DETAIL).collect();
-    let dots = if short.len() < detail.len() { "…" } else { "" };
-    visible(&format!("{seq}  {at}  {series}  {attempts} deaths, {cause}: {short}{dots}")).into_owned()
+    format!("{seq}  {at}  {series}  {}, {cause}: {detail}", deaths(*attempts))
 }
 
 /// All of one.
 pub(super) fn show(entry: &Entry) -> String {
     let Entry { seq, at, worker, generation, crash, cause, detail, during, attempts, .. } = entry;
     let mut lines = vec![
-        format!("event {seq}, set aside {at} after {attempts} deaths of {worker}"),
+        format!("event {seq}, set aside {at} after {} of {worker}", deaths(*attempts)),
         format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
     ];
     match &entry.event {
@@ -65,8 +63,8 @@ mod tests {
 
     #[test]
     fn a_list_has_a_line_for_each_without_control_characters() {
-        assert_eq!(list(&[]), "no event is set aside");
-        let list = list(&[entry(), entry()]);
+        assert_eq!(list(&[], Look::PLAIN), "no event is set aside");
+        let list = list(&[entry(), entry()], Look::PLAIN);
         assert_eq!(list.lines().count(), 2);
         assert!(!list.contains('\u{1b}') && list.contains("2 deaths, signal: SIGSEGV"), "{list}");
     }

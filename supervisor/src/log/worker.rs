@@ -38,7 +38,7 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Lines {
     part: Vec<u8>,
-    /// Bytes of the present line that are beyond [`MAX_LINE`].
+    /// Bytes of the present line that are beyond [`MAX_LINE`], or were skipped.
     cut: u64,
     allowance: u32,
     refilled: Instant,
@@ -71,7 +71,8 @@ impl Lines {
                 Some((b'\n', text)) => (text, true),
                 _ => (piece, false),
             };
-            let room = MAX_LINE - self.part.len();
+            // Behind what was cut off, nothing belongs to the beginning any more.
+            let room = if self.cut > 0 { 0 } else { MAX_LINE - self.part.len() };
             let fits = &text[..text.len().min(room)];
             self.part.extend_from_slice(fits);
             self.cut += u64::try_from(text.len() - fits.len()).unwrap_or(u64::MAX);
@@ -81,14 +82,22 @@ impl Lines {
         }
     }
 
-    /// Passes over bytes of a flood; the lines of which they are a part count as dropped.
-    pub fn skip(&mut self, bytes: &[u8]) {
-        let ends = memchr::memchr_iter(b'\n', bytes).count();
-        self.dropped = self.dropped.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
-        if ends > 0 {
-            (self.part, self.cut) = (Vec::new(), 0);
+    /// Passes over bytes of a flood; the lines that begin among them count as dropped. One that had begun before is cut.
+    pub fn skip(&mut self, bytes: &[u8], mut sink: impl FnMut(Output)) {
+        let mut rest = bytes;
+        if !self.part.is_empty() && !self.torn {
+            let end = memchr::memchr(b'\n', bytes);
+            let cut = end.unwrap_or(bytes.len());
+            self.cut = self.cut.saturating_add(u64::try_from(cut).unwrap_or(u64::MAX));
+            if end.is_none() {
+                return;
+            }
+            self.line(&mut sink);
+            rest = &bytes[cut + 1..];
         }
-        self.torn = bytes.last().map_or(self.torn, |last| *last != b'\n');
+        let ends = memchr::memchr_iter(b'\n', rest).count();
+        self.dropped = self.dropped.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
+        self.torn = rest.last().map_or(self.torn, |last| *last != b'\n');
     }
 
     /// Hands on what is left at the end of the stream.
@@ -138,7 +147,7 @@ pub fn write(origin: &Origin, output: &Output) {
                 worker,
                 generation,
                 stream,
-                "{lines} lines dropped: more than {LINES_PER_SECOND} a second for {:?} and longer",
+                "{lines} lines dropped: too fast, for more than {LINES_PER_SECOND} a second go on only for {:?}, or too large",
                 Duration::from_secs(u64::from(BURST / LINES_PER_SECOND))
             );
         }
@@ -187,7 +196,20 @@ pub fn text(line: &[u8]) -> String {
 }
 
 /// How the names of events begin of which the supervisor alone can tell.
-const OURS: [&str; 4] = ["worker_", "supervisor_", "event_", "crash_"];
+const OURS: [&str; 12] = [
+    "worker_",
+    "supervisor_",
+    "event_",
+    "crash_",
+    "quarantine_",
+    "disk_",
+    "marks_",
+    "seq_",
+    "reload",
+    "listening",
+    "state_saved",
+    "state_restored",
+];
 
 /// A line that is a JSON object with a `level`: its level, its message, and its other members, to be merged into the line
 /// (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
@@ -272,13 +294,16 @@ mod tests {
         let now = Instant::now();
         let mut lines = Lines::new(now);
         assert_eq!(fed(&mut lines, b"whole\nbegun", now), [Output::Line(b"whole".to_vec(), 0)]);
-        lines.skip(b"x");
-        lines.skip(b"\ny\nz");
-        lines.skip(b"");
+        let mut cut = Vec::new();
+        lines.skip(b"x", |output| cut.push(output));
+        assert_eq!(fed(&mut lines, b" on", now), []);
+        lines.skip(b"\ny\nz", |output| cut.push(output));
+        lines.skip(b"", |output| cut.push(output));
+        assert_eq!(cut, [Output::Line(b"begun".to_vec(), 4)]);
         let later = now + Duration::from_millis(10);
-        let next = [Output::Dropped(2), Output::Line(b"next".to_vec(), 0)];
+        let next = [Output::Dropped(1), Output::Line(b"next".to_vec(), 0)];
         assert_eq!(fed(&mut lines, b" ended\nnext\n", later), next);
-        lines.skip(b"a\n");
+        lines.skip(b"a\n", |_| unreachable!("it begins among what is skipped"));
         let mut last = Vec::new();
         lines.end(|output| last.push(output));
         assert_eq!(last, [Output::Dropped(2)]);
@@ -299,7 +324,9 @@ mod tests {
             (&"ERROR".into(), &"lost".into(), &"a".into())
         );
         assert_eq!(line["worker"], "analytics", "its origin cannot be forged");
-        for ours in ["worker_died", "supervisor_started", "event_quarantined", "crash_report_failed"] {
+        for ours in
+            ["worker_died", "supervisor_started", "event_quarantined", "crash_report_failed", "seq_gap"]
+        {
             let text = format!(r#"{{"level":"ERROR","message":"x","event_name":"{ours}"}}"#).into_bytes();
             let line = json(|| write(&origin(), &Output::Line(text, 0)));
             assert_eq!(line.get("event_name"), None, "{ours}: lifecycle lines are the supervisor's alone");

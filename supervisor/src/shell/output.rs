@@ -91,7 +91,7 @@ impl LogPipe {
     pub(super) fn pass_on(&mut self, tail: &mut Tail) -> usize {
         let now = Instant::now();
         if self.left == 0 && now < self.window_end {
-            return self.throw_away(FLOOD, now);
+            return self.throw_away(FLOOD, tail, now);
         }
         let mut chunk = [0; CHUNK];
         let length = self.read(&mut chunk);
@@ -104,12 +104,16 @@ impl LogPipe {
         length
     }
 
-    /// Reads up to so much of a flood, and counts its lines.
-    fn throw_away(&mut self, most: usize, now: Instant) -> usize {
+    /// Reads up to so much of a flood, and counts its lines; the end of one that began before is cut off.
+    fn throw_away(&mut self, most: usize, tail: &mut Tail, now: Instant) -> usize {
         let mut bin = mem::take(&mut self.bin);
         bin.resize(FLOOD, 0);
         let length = self.read(&mut bin[..most.min(FLOOD)]);
-        self.lines.skip(&bin[..length]);
+        let origin = &self.origin;
+        self.lines.skip(&bin[..length], |output| {
+            write(origin, &output);
+            tail.keep(origin.stream, &output);
+        });
         self.bin = bin;
         self.pause = Some(Box::pin(sleep_until((now + PACE).into())));
         length
@@ -161,7 +165,7 @@ impl LogPipe {
         // Of a flood, the last lines.
         let there = ioctl_fionread(&self.fd).map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX));
         if let Some(flood) = there.checked_sub(LAST).filter(|flood| *flood > 0) {
-            self.throw_away(flood, Instant::now());
+            self.throw_away(flood, tail, Instant::now());
         }
         (self.left, self.window_end) = (BUDGET, Instant::now() + WINDOW);
         let mut left = LAST;

@@ -86,6 +86,11 @@ impl Shell {
         let outcome = match (outcome, replayed_as) {
             // Somebody else has removed it meanwhile; it is appended all the same.
             (Outcome::NotFound(_), Some(_)) => Outcome::Done,
+            (Outcome::Conflict(why), Some(new)) => {
+                let why =
+                    format!("event {seq} is appended once more, as event {new}, but stays listed: {why}");
+                Outcome::Conflict(cut(&why, MAX_TEXT).to_owned())
+            }
             (outcome, _) => outcome,
         };
         if outcome == Outcome::Done {

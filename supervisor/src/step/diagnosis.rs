@@ -192,10 +192,26 @@ impl Exit {
 }
 
 impl Panic {
-    /// For people.
+    /// For people. It is the message that makes room in [`MAX_DETAIL`], not where it was.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{:?} at {}, thread {}", self.message, self.location, self.thread)
+        let place = format!(" at {}, thread {}", self.location, self.thread);
+        let quoted = format!("{:?}", self.message);
+        if quoted.len() + place.len() <= MAX_DETAIL {
+            return quoted + &place;
+        }
+        let room = MAX_DETAIL.saturating_sub(place.len() + "\"…\"".len());
+        let mut shown = "\"".to_owned();
+        for character in self.message.chars() {
+            let escaped = format!("{:?}", character.encode_utf8(&mut [0; 4]));
+            // Without its own quotes.
+            let escaped = &escaped[1..escaped.len() - 1];
+            if shown.len() + escaped.len() > room {
+                break;
+            }
+            shown.push_str(escaped);
+        }
+        shown + "…\"" + &place
     }
 
     /// Bounds it for the ledger: the message to `max` bytes, the rest shorter.

@@ -219,6 +219,22 @@ fn a_death_of_a_generation_that_is_gone_means_nothing() {
 }
 
 #[test]
+fn the_text_of_a_long_panic_is_cut_and_where_it_was_is_told_whole() {
+    let max = crate::step::policy::MAX_DETAIL;
+    for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
+        let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
+        let text = panic.text();
+        assert!(text.len() <= max, "{text}");
+        let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
+        let shown =
+            quoted.strip_suffix("…\"").map(|shown| shown.to_owned() + "\"").unwrap_or(quoted.to_owned());
+        let whole = format!("{message:?}");
+        assert!(whole.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
+        assert_eq!(quoted == whole, whole.len() < 200, "{text}");
+    }
+}
+
+#[test]
 fn the_state_of_a_full_house_fits_the_ledger() {
     let specs = (0..64)
         .map(|number| crate::step::Spec {
