@@ -147,7 +147,8 @@ pub fn write(origin: &Origin, output: &Output) {
                 worker,
                 generation,
                 stream,
-                "{lines} lines dropped: too fast, for more than {LINES_PER_SECOND} a second go on only for {:?}, or too large",
+                "{lines} line{} dropped: more than {LINES_PER_SECOND} a second for {:?} and longer, or 1MiB in 100ms",
+                if *lines == 1 { "" } else { "s" },
                 Duration::from_secs(u64::from(BURST / LINES_PER_SECOND))
             );
         }
