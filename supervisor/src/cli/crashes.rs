@@ -96,12 +96,9 @@ fn hand(report: &Report) -> Option<String> {
 /// An event, on one line.
 pub(super) fn told(event: &Shown) -> String {
     let Shown { series, value, ts, arrived, label, data, request_id } = event;
-    // As JSON writes it: neither `1.0` for 1, nor three hundred digits for 1e300.
-    let value = if (1e-5..1e16).contains(&value.abs()) || *value == 0.0 {
-        value.to_string()
-    } else {
-        format!("{value:e}")
-    };
+    // Debug has `1e300` instead of three hundred digits, but `1.0` for 1.
+    let value = format!("{value:?}");
+    let value = value.strip_suffix(".0").unwrap_or(&value);
     let mut text = format!("series {series}, value {value}, ts {ts}, arrived {arrived}");
     for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
         text.extend(part.as_ref().map(|part| format!(", {name} {part}")));

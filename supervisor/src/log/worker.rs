@@ -5,6 +5,7 @@ use super::{
     escape::{decode, visible},
     line::plain,
 };
+use crate::config::units::show_size;
 use bulkhead_proto::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
@@ -22,6 +23,12 @@ const BURST: u32 = 2_000;
 
 /// …and so many a second for ever. A log that nobody can read helps nobody.
 const LINES_PER_SECOND: u32 = 500;
+
+/// So many bytes of a stream are passed on within…
+pub const BUDGET: usize = 1 << 20;
+
+/// …this time: its reader throws away what is beyond, and tells [`Lines::skip`].
+pub const WINDOW: Duration = Duration::from_millis(100);
 
 /// Where a line comes from.
 #[derive(Clone, Debug)]
@@ -147,9 +154,10 @@ pub fn write(origin: &Origin, output: &Output) {
                 worker,
                 generation,
                 stream,
-                "{lines} line{} dropped: more than {LINES_PER_SECOND} a second for {:?} and longer, or 1MiB in 100ms",
+                "{lines} line{} dropped: more than {LINES_PER_SECOND} a second for {:?} and longer, or {} in {WINDOW:?}",
                 if *lines == 1 { "" } else { "s" },
-                Duration::from_secs(u64::from(BURST / LINES_PER_SECOND))
+                Duration::from_secs(u64::from(BURST / LINES_PER_SECOND)),
+                show_size(BUDGET as u64)
             );
         }
     }

@@ -4,7 +4,7 @@ use super::{
     tail::Tail,
     watch::{drained, watch},
 };
-use crate::log::worker::{Lines, Origin, write};
+use crate::log::worker::{BUDGET, Lines, Origin, Output, WINDOW, write};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     io::{Errno, ioctl_fionread, read, retry_on_intr},
@@ -25,12 +25,6 @@ use tokio::{
 
 /// How much is read at once, so that a worker that talks without end cannot keep the supervisor from the others.
 const CHUNK: usize = 16 << 10;
-
-/// So much is passed on within…
-const BUDGET: usize = 1 << 20;
-
-/// …this time. What a worker writes beyond that is a flood: thrown away, and its lines counted.
-const WINDOW: Duration = Duration::from_millis(100);
 
 /// A flood is thrown away so often: seldom enough not to take a core from the others, and…
 const PACE: Duration = Duration::from_millis(1);
@@ -95,11 +89,7 @@ impl LogPipe {
         }
         let mut chunk = [0; CHUNK];
         let length = self.read(&mut chunk);
-        let origin = &self.origin;
-        self.lines.feed(&chunk[..length], now, |output| {
-            write(origin, &output);
-            tail.keep(origin.stream, &output);
-        });
+        self.lines.feed(&chunk[..length], now, sink(&self.origin, tail));
         self.spend(length, now);
         length
     }
@@ -109,11 +99,7 @@ impl LogPipe {
         let mut bin = mem::take(&mut self.bin);
         bin.resize(FLOOD, 0);
         let length = self.read(&mut bin[..most.min(FLOOD)]);
-        let origin = &self.origin;
-        self.lines.skip(&bin[..length], |output| {
-            write(origin, &output);
-            tail.keep(origin.stream, &output);
-        });
+        self.lines.skip(&bin[..length], sink(&self.origin, tail));
         self.bin = bin;
         self.pause = Some(Box::pin(sleep_until((now + PACE).into())));
         length
@@ -175,10 +161,15 @@ impl LogPipe {
                 length => left = left.saturating_sub(length),
             }
         }
-        self.lines.end(|output| {
-            write(&self.origin, &output);
-            tail.keep(self.origin.stream, &output);
-        });
+        self.lines.end(sink(&self.origin, tail));
+    }
+}
+
+/// Where output goes: to the log, and to what is kept for a report.
+fn sink(origin: &Origin, tail: &mut Tail) -> impl FnMut(Output) {
+    move |output| {
+        write(origin, &output);
+        tail.keep(origin.stream, &output);
     }
 }
 

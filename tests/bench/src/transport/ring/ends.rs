@@ -235,14 +235,12 @@ impl Sink {
             if self.consumer.next(&mut desk.payload)?.is_some() {
                 return self.release();
             }
-            let awake = match wait {
-                Wait::Spin => {
-                    spin_loop();
-                    true
-                }
-                Wait::Park => self.park()?,
-            };
-            if turn.is_multiple_of(PATIENCE) || !awake {
+            match wait {
+                Wait::Spin => spin_loop(),
+                Wait::Park if self.park()? => {}
+                Wait::Park => check()?,
+            }
+            if turn.is_multiple_of(PATIENCE) {
                 check()?;
             }
         }
