@@ -6,13 +6,13 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod core;
 pub mod crashes;
 pub mod listener;
 pub mod log;
 pub mod quarantine;
-pub mod shell;
+pub mod runtime;
 mod shown;
 pub mod state_dir;
-pub mod step;
 pub mod systemd;
 mod told;

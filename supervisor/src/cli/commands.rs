@@ -16,7 +16,7 @@ use crate::{
         protocol::{Command, Crashes, Ended, How, Logs, Quarantine, Reply, Report},
     },
     log::{self, visible},
-    shell,
+    runtime,
     told::told,
 };
 use bulkhead_proto::{
@@ -48,7 +48,7 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
     };
     let socket = control::paths::daemon(socket, &variable, &plan.state_dir);
     let option = config.map(Path::to_owned);
-    match shell::run(shell::Start { plan, source, option, socket, log: log.clone() }) {
+    match runtime::run(runtime::Start { plan, source, option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
@@ -217,8 +217,8 @@ pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitC
 
 /// `bulkhead completions`.
 #[must_use]
-pub fn completions(shell: Shell) -> ExitCode {
-    say(&String::from_utf8_lossy(&pages::completions(shell)))
+pub fn completions(runtime: Shell) -> ExitCode {
+    say(&String::from_utf8_lossy(&pages::completions(runtime)))
 }
 
 /// `bulkhead man`.

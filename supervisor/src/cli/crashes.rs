@@ -1,7 +1,7 @@
 //! Crash reports for people: a line for each, or the whole story of one.
 
 use super::table::{Look, cut};
-use crate::{config::units::show_size, log::visible, step::span};
+use crate::{config::units::show_size, core::span, log::visible};
 use bulkhead_proto::{
     crash::{Panic, Report, Signal},
     folder::Page,

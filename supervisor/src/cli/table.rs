@@ -4,8 +4,8 @@ use super::output::terminal;
 use crate::{
     config::units::show_size,
     control::protocol::{Crash, Report, Row},
+    core::span,
     log::{colours, visible},
-    step::span,
 };
 use bulkhead_proto::words::WorkerState;
 use std::{fmt::Write as _, time::Duration};

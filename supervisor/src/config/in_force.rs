@@ -4,7 +4,7 @@ use super::{
     Plan, WorkerPlan,
     units::{show_duration, show_size},
 };
-use crate::step::Policy;
+use crate::core::Policy;
 use bulkhead_proto::{settings::Limits, words::Role};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 

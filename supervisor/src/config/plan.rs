@@ -1,7 +1,7 @@
 //! What a configuration comes to: a value that can only be executed.
 
 use super::problem::Fault;
-use crate::step::Policy;
+use crate::core::Policy;
 use bulkhead_proto::{settings::Limits, words::Role};
 use std::{
     collections::BTreeMap,

@@ -7,7 +7,7 @@ use super::{
     units,
     worker::{plain, worker},
 };
-use crate::step::{Policy, policy};
+use crate::core::{Policy, policy};
 use bulkhead_proto::{
     ring::{MAX_CAPACITY, MIN_CAPACITY},
     settings::Limits,

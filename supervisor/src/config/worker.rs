@@ -6,7 +6,7 @@ use super::{
     reader::Section,
     sections::{MAX_DELAY, path},
 };
-use crate::step::policy;
+use crate::core::policy;
 use bulkhead_proto::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE, words::Role};
 use std::{collections::BTreeMap, time::Duration};
 

@@ -7,7 +7,7 @@ mod symbols;
 
 pub use report::Remains;
 
-use crate::{state_dir::Files, step::Facts, told::told};
+use crate::{core::DeathRecord, state_dir::Files, told::told};
 use bulkhead_proto::crash::{Folder, MAX_REPORTS, Report};
 use std::{
     io,
@@ -81,7 +81,7 @@ impl Store {
 /// What is to be stored, and since when.
 #[derive(Debug)]
 struct Waiting {
-    facts: Box<Facts>,
+    facts: Box<DeathRecord>,
     remains: Remains,
     since: Instant,
 }
@@ -113,7 +113,7 @@ impl Desk {
     }
 
     /// Takes a report to be stored; never waits.
-    pub fn take(&mut self, facts: Box<Facts>, remains: Remains) {
+    pub fn take(&mut self, facts: Box<DeathRecord>, remains: Remains) {
         let crash = facts.crash.0;
         if self.queue.try_send(Waiting { facts, remains, since: Instant::now() }).is_err() {
             self.dropped = self.dropped.saturating_add(1);

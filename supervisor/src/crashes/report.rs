@@ -2,8 +2,8 @@
 
 use super::symbols::Symbols;
 use crate::{
+    core::{DeathRecord, ExitStatus, Panic, signal_name},
     shown,
-    step::{Exit, Facts, Panic, signal_name},
 };
 use bulkhead_proto::{
     control::cut,
@@ -36,13 +36,13 @@ pub struct Remains {
     pub backtrace: Vec<u64>,
 }
 
-pub(super) fn report(facts: Facts, remains: Remains, symbols: &mut Symbols) -> Report {
+pub(super) fn report(facts: DeathRecord, remains: Remains, symbols: &mut Symbols) -> Report {
     let event = remains.event.as_deref().and_then(shown::event);
     let (attempts, max_attempts) = facts.attempts.unzip();
     let (exit_code, signal) = match facts.exit {
-        Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core, facts.signalled))),
-        Some(Exit::Unknown) | None => (None, None),
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal { number, core }) => (None, Some(signal(number, core, facts.signalled))),
+        Some(ExitStatus::Unknown) | None => (None, None),
     };
     Report {
         id: facts.crash,
@@ -51,7 +51,7 @@ pub(super) fn report(facts: Facts, remains: Remains, symbols: &mut Symbols) -> R
         role: facts.role,
         generation: facts.who.generation,
         pid: facts.who.pid,
-        uptime_ms: ms(facts.lived),
+        uptime_ms: ms(facts.uptime),
         cause: facts.cause,
         detail: facts.detail,
         panic: facts.panic.as_ref().map(panic),

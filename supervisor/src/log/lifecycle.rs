@@ -1,6 +1,6 @@
 //! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
 
-use crate::step::{Charge, LogRecord, Next, Who, span};
+use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::{
     ids::{CrashId, Seq},
     words::Cause,
@@ -11,12 +11,12 @@ use tracing::Level;
 /// The fields that lifecycle lines may carry; absent ones are left out.
 #[derive(Default)]
 struct Fields<'a> {
-    who: Option<&'a Who>,
+    who: Option<&'a GenerationRef>,
     cause: Option<Cause>,
     detail: Option<&'a str>,
     seq: Option<Seq>,
     crash: Option<CrashId>,
-    next: Option<Next>,
+    next: Option<RestartDecision>,
     attempts: Option<u32>,
 }
 
@@ -68,13 +68,13 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::WorkerSignalled { who, signal, why } => {
             (Level::WARN, about(who), format!("sent {signal}: {why}"))
         }
-        LogRecord::WorkerExamined { who, threads } => {
+        LogRecord::WorkerThreadsDumped { who, threads } => {
             (Level::WARN, about(who), format!("hangs; its threads: {threads}"))
         }
         LogRecord::WorkerGivenUp(who) => {
             (Level::ERROR, about(who), "SIGKILL did not end it; nobody waits for it any more".into())
         }
-        LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving } => {
+        LogRecord::WorkerDied { who, cause, detail, seq, crash, next, uptime, leaving } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
             let fields = Fields {
                 who: Some(who),
@@ -85,7 +85,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
+            (level, fields, death(*cause, detail, *seq, next, *uptime, *leaving))
         }
         LogRecord::WorkerParked { who, probe_in: None, .. } => (
             Level::ERROR,
@@ -97,7 +97,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 format!("parked after {deaths} deaths without progress; tried again in {}", span(*delay));
             (Level::ERROR, about(who), message)
         }
-        LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
+        LogRecord::WorkerRetried(who) => (Level::WARN, about(who), "parked, tried again now".into()),
         LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),
         LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), text.clone()),
         LogRecord::EventQuarantined(charge) => (Level::WARN, charged(charge), quarantined(charge)),
@@ -119,7 +119,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     }
 }
 
-fn charged(charge: &Charge) -> Fields<'_> {
+fn charged(charge: &QuarantineRequest) -> Fields<'_> {
     Fields {
         who: Some(&charge.who),
         cause: Some(charge.cause),
@@ -131,8 +131,8 @@ fn charged(charge: &Charge) -> Fields<'_> {
     }
 }
 
-fn quarantined(charge: &Charge) -> String {
-    let Charge { seq, attempts, cause, detail, .. } = charge;
+fn quarantined(charge: &QuarantineRequest) -> String {
+    let QuarantineRequest { seq, attempts, cause, detail, .. } = charge;
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
@@ -145,19 +145,19 @@ fn death(
     cause: Cause,
     detail: &str,
     seq: Option<Seq>,
-    next: &Next,
-    lived: Duration,
+    next: &RestartDecision,
+    uptime: Duration,
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
     let when = match leaving {
         Some(leaving) => format!("left in {}", span(leaving)),
-        None => format!("lived {}", span(lived)),
+        None => format!("uptime {}", span(uptime)),
     };
     // Who was asked to leave for good does so: that is no news.
     let next = match (cause, next) {
-        (Cause::Requested, Next::Stopped | Next::Shutdown) => String::new(),
+        (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
     format!("{cause}{colon}{detail}{in_hand}, {when}{next}")
@@ -171,13 +171,13 @@ mod tests {
 
     fn panic() -> LogRecord {
         LogRecord::WorkerDied {
-            who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
+            who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
             cause: Cause::Panic,
             detail: "\"index out of bounds\" at src/x.rs:1:2".into(),
             seq: Some(Seq(4711)),
             crash: CrashId(9),
-            next: Next::RestartNow,
-            lived: Duration::from_millis(1234),
+            next: RestartDecision::RestartNow,
+            uptime: Duration::from_millis(1234),
             leaving: None,
         }
     }
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(
             pretty(|| write(&panic())),
             "ERROR worker_died analytics gen 3 pid 123: panic: \"index out of bounds\" at src/x.rs:1:2, \
-             event 4711 in hand, lived 1.2 s; restart now\n"
+             event 4711 in hand, uptime 1.2 s; restart now\n"
         );
     }
 
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let who = Who { worker: "api".into(), generation: Generation(1), pid: None };
+        let who = GenerationRef { worker: "api".into(), generation: Generation(1), pid: None };
         let line = json(|| write(&LogRecord::WorkerStarted(who)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);

@@ -3,7 +3,7 @@
 
 mod mutant;
 
-use crate::{shown, state_dir::Files, step::Charge};
+use crate::{core::QuarantineRequest, shown, state_dir::Files};
 use anyhow::Context as _;
 use bulkhead_proto::{
     ids::Seq,
@@ -41,7 +41,7 @@ impl Store {
     /// # Errors
     /// When the event is not found, there is no room, or the disk says no: then there is no file either, as far as the disk
     /// allows.
-    pub fn keep(&self, memory: &Memory, charge: &Charge) -> anyhow::Result<()> {
+    pub fn keep(&self, memory: &Memory, charge: &QuarantineRequest) -> anyhow::Result<()> {
         let kept = self.folder()?.numbers().context("cannot read what is set aside already")?;
         anyhow::ensure!(
             kept.len() < self.most || kept.contains(&charge.seq) || mutant::is(Mutant::KeepTooMany),
@@ -67,7 +67,7 @@ impl Store {
     }
 }
 
-fn entry(charge: &Charge, payload: &[u8]) -> Entry {
+fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
         seq: charge.seq,
         at: shown::now(),

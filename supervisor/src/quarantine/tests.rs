@@ -1,7 +1,7 @@
 //! The store on a real folder and a real ring.
 
 use super::*;
-use crate::step::Who;
+use crate::core::GenerationRef;
 use bulkhead_proto::{
     event::Event,
     ids::{CrashId, Generation},
@@ -10,9 +10,9 @@ use bulkhead_proto::{
     words::{Cause, During},
 };
 
-fn charge(seq: u64) -> Charge {
-    Charge {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+fn charge(seq: u64) -> QuarantineRequest {
+    QuarantineRequest {
+        who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: Seq(seq),
         attempts: 2,
         during: During::Apply,
@@ -79,7 +79,7 @@ fn the_largest_event_comes_back() {
     batch.push(&event).unwrap();
     ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
     let (_folder, store) = store();
-    let long = Charge { detail: "\u{1}".repeat(256), ..charge(1) };
+    let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..charge(1) };
     store.keep(&memory, &long).unwrap();
     let entry = store.folder().unwrap().read(Seq(1)).unwrap().unwrap();
     assert_eq!(entry.event.unwrap().data.unwrap(), data);

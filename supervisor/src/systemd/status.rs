@@ -1,8 +1,8 @@
 //! The status as one line, for `systemctl status`.
 
 use crate::{
+    core::{State, SupervisorPhase, status},
     log::visible,
-    step::{Course, State, status},
 };
 use bulkhead_proto::{
     control::cut,
@@ -15,14 +15,14 @@ const MAX_DETAIL: usize = 120;
 
 /// The line; it changes with states and deaths, and with nothing else.
 pub(super) fn line(state: &State) -> String {
-    match state.course {
-        Course::New => "starting".into(),
-        Course::Up => up(&status(state).workers),
-        Course::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
-        Course::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
-        Course::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
-        Course::Saving { .. } => "stopping: saving the state".into(),
-        Course::Gone => "stopped".into(),
+    match state.phase {
+        SupervisorPhase::New => "starting".into(),
+        SupervisorPhase::Up => up(&status(state).workers),
+        SupervisorPhase::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
+        SupervisorPhase::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
+        SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
+        SupervisorPhase::Saving { .. } => "stopping: saving the state".into(),
+        SupervisorPhase::Gone => "stopped".into(),
     }
 }
 

@@ -11,7 +11,7 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
     words::{FaultKind, Role},
 };
-use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal};
+use bulkhead_supervisor::core::{Event, ExitStatus, PostMortem, WorkerSignal};
 
 pub(crate) struct Process {
     pub(crate) role: Role,
@@ -32,9 +32,9 @@ pub(crate) struct Poison {
     pub(crate) in_commit: bool,
 }
 
-pub(crate) const SIGABRT: Exit = Exit::Signal { number: 6, core: false };
-pub(crate) const SIGSEGV: Exit = Exit::Signal { number: 11, core: false };
-pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
+pub(crate) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
+pub(crate) const SIGSEGV: ExitStatus = ExitStatus::Signal { number: 11, core: false };
+pub(crate) const SIGKILL: ExitStatus = ExitStatus::Signal { number: 9, core: false };
 
 impl World {
     pub(crate) fn spawn(&mut self, worker: &str, generation: Generation) {
@@ -225,8 +225,8 @@ impl World {
             ToWorker::Drain => self.loses_control(generation),
             ToWorker::Fault(kind) if process.temper.obeys_faults => {
                 let exit = match fault::ending(kind) {
-                    Ending::Code(code) => Exit::Code(code),
-                    Ending::Signal(number) => Exit::Signal { number, core: false },
+                    Ending::Code(code) => ExitStatus::Code(code),
+                    Ending::Signal(number) => ExitStatus::Signal { number, core: false },
                     Ending::Never => return process.truth.stop(now),
                 };
                 let delay = self.prng.below(30);
@@ -241,36 +241,39 @@ impl World {
         let Some(drain) = self.processes.get(&generation).and_then(|process| process.temper.drain) else {
             return;
         };
-        self.later(drain, Happening::Dies(generation, Exit::Code(0)));
+        self.later(drain, Happening::Dies(generation, ExitStatus::Code(0)));
     }
 
-    pub(crate) fn is_signalled(&mut self, generation: Generation, signal: Signal) {
+    pub(crate) fn is_signalled(&mut self, generation: Generation, signal: WorkerSignal) {
         let Some(temper) = self.processes.get(&generation).map(|process| process.temper.clone()) else {
             return;
         };
         let now = self.time();
         match (signal, temper.term) {
-            (Signal::Stop, _) => {
+            (WorkerSignal::Stop, _) => {
                 if let Some(process) = self.processes.get_mut(&generation) {
                     process.truth.ordered = true;
                     process.truth.stop(now);
                 }
             }
-            (Signal::Abort, _) => {
+            (WorkerSignal::Abort, _) => {
                 if let Some(delay) = temper.abort {
-                    self.later(delay, Happening::Dies(generation, Exit::Signal { number: 6, core: false }));
+                    self.later(
+                        delay,
+                        Happening::Dies(generation, ExitStatus::Signal { number: 6, core: false }),
+                    );
                 }
             }
-            (Signal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
-            (Signal::Term, Some(delay)) => {
+            (WorkerSignal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
+            (WorkerSignal::Term, Some(delay)) => {
                 let exit = if self.prng.percent(50) {
-                    Exit::Code(0)
+                    ExitStatus::Code(0)
                 } else {
-                    Exit::Signal { number: 15, core: false }
+                    ExitStatus::Signal { number: 15, core: false }
                 };
                 self.later(delay, Happening::Dies(generation, exit));
             }
-            (Signal::Term, None) => {}
+            (WorkerSignal::Term, None) => {}
         }
     }
 }

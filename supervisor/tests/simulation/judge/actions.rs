@@ -10,9 +10,9 @@ use bulkhead_proto::{
     ids::{CrashId, Generation},
     words::{Cause, Role},
 };
-use bulkhead_supervisor::step::{
-    Action, LogRecord, Next, Signal,
-    policy::{KILL_GRACE, PROBE_EVERY, START_SPACING, START_TIMEOUT},
+use bulkhead_supervisor::core::{
+    Action, LogRecord, RestartDecision, WorkerSignal,
+    policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
 impl Judge {
@@ -37,10 +37,10 @@ impl Judge {
                 self.turn.refused |= own && *outcome != Outcome::Done;
                 Ok(())
             }
-            Action::Look { generation } => self.known(*generation, "looks at a process").map(drop),
-            Action::Examine(who) => self.known(who.generation, "examines a process").map(drop),
+            Action::Probe { generation } => self.known(*generation, "looks at a process").map(drop),
+            Action::DumpThreads(who) => self.known(who.generation, "examines a process").map(drop),
             Action::Log(record) => self.logs(record),
-            Action::Report(facts) => {
+            Action::StoreReport(facts) => {
                 let told = self.turn.unreported.pop();
                 demand!(
                     told == Some((facts.crash, facts.who.generation)),
@@ -50,12 +50,12 @@ impl Judge {
                 demand!(!facts.why.is_empty(), "decides, and does not say why");
                 Ok(())
             }
-            Action::Drop { asker, id, .. } => {
+            Action::RemoveQuarantined { requester: asker, id, .. } => {
                 demand!(self.turn.request.take() == Some((*asker, *id)), "drops what nobody asked for");
                 Ok(())
             }
-            Action::SetAside(charge) => self.orders_to_store(charge),
-            Action::KickBells => {
+            Action::Quarantine(charge) => self.orders_to_store(charge),
+            Action::WakeAll => {
                 self.turn.kicked = true;
                 Ok(())
             }
@@ -70,7 +70,7 @@ impl Judge {
                 self.gone = true;
                 Ok(())
             }
-            Action::ReserveSeqs { .. } | Action::NotReplayed { .. } => Ok(()),
+            Action::ReserveSeqs { .. } | Action::ReplayFailed { .. } => Ok(()),
         }
     }
 
@@ -99,7 +99,7 @@ impl Judge {
         worker.unexcused.push(now);
         worker.unexcused.retain(|spawn| now - spawn < ms(policy.period));
         let spawns = u64::try_from(worker.unexcused.len()).unwrap_or(u64::MAX);
-        let most = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PROBE_EVERY);
+        let most = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PARKED_RETRY_INTERVAL);
         demand!(spawns <= most, "{spawns} spawns within {:?} that lead nowhere", policy.period);
         let role = worker.role;
         self.turn.spawned.push(index);
@@ -190,25 +190,25 @@ impl Judge {
         Ok(())
     }
 
-    fn signals(&mut self, generation: Generation, signal: Signal, group: bool) -> Result<(), Broken> {
+    fn signals(&mut self, generation: Generation, signal: WorkerSignal, group: bool) -> Result<(), Broken> {
         let now = self.now;
         let record = self.known(generation, "signals a process")?.clone();
-        if signal == Signal::Term {
+        if signal == WorkerSignal::Term {
             self.check_dismissal(generation, &record)?;
         }
         let record = self.known(generation, "")?;
         match signal {
-            Signal::Stop => record.wanted_gone = true,
-            Signal::Abort => {
+            WorkerSignal::Stop => record.wanted_gone = true,
+            WorkerSignal::Abort => {
                 record.ask(now.lived);
                 record.aborted = Some(now.lived);
             }
-            Signal::Term => {
+            WorkerSignal::Term => {
                 record.ask(now.lived);
                 record.wanted_gone = true;
             }
-            Signal::Kill if group => record.kill(now),
-            Signal::Kill => record.wanted_gone = true,
+            WorkerSignal::Kill if group => record.kill(now),
+            WorkerSignal::Kill => record.wanted_gone = true,
         }
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Judge {
                 self.blame_told(who.generation, *cause);
                 self.turn.deaths.push(who.generation);
                 self.turn.unreported.push((*crash, who.generation));
-                let parked = matches!(next, Next::Parked(Some(_)));
+                let parked = matches!(next, RestartDecision::Parked(Some(_)));
                 demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
                 let worker = self.records.get(&who.generation).map(|record| record.worker);
                 if let (Some(worker), true) = (worker, parked) {
@@ -239,9 +239,9 @@ impl Judge {
             | LogRecord::WorkerActivated(_)
             | LogRecord::WorkerStopping { .. }
             | LogRecord::WorkerSignalled { .. }
-            | LogRecord::WorkerExamined { .. }
+            | LogRecord::WorkerThreadsDumped { .. }
             | LogRecord::WorkerGivenUp(_)
-            | LogRecord::WorkerProbed(_)
+            | LogRecord::WorkerRetried(_)
             | LogRecord::WorkerRecovered(_)
             | LogRecord::WorkerWarning { .. }
             | LogRecord::EventQuarantined(_)

@@ -10,7 +10,7 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
     words::{Cause, Role},
 };
-use bulkhead_supervisor::step::{Charge, Exit, MAX_KILLS, PostMortem};
+use bulkhead_supervisor::core::{ExitStatus, MAX_KILLS, PostMortem, QuarantineRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is to blame, and what became of it.
@@ -25,7 +25,7 @@ pub(super) struct Blame {
     /// Ordered to be stored, and not answered.
     storing: Option<Seq>,
     /// What the death of this turn is, if nobody asked for it.
-    death: Option<(Exit, PostMortem)>,
+    death: Option<(ExitStatus, PostMortem)>,
     /// The event that this turn has charged.
     charged: Option<Seq>,
     ordered: bool,
@@ -37,7 +37,7 @@ impl Judge {
     }
 
     /// An analysis that was at work is gone; the log will tell whether anybody asked for it.
-    pub(super) fn blame_death(&mut self, exit: Exit, seen: &PostMortem) {
+    pub(super) fn blame_death(&mut self, exit: ExitStatus, seen: &PostMortem) {
         let blame = &mut self.blame;
         blame.attempts.retain(|seq, _| *seq > seen.committed);
         blame.stored.retain(|seq| *seq > seen.committed);
@@ -80,8 +80,8 @@ impl Judge {
         }
     }
 
-    pub(super) fn orders_to_store(&mut self, charge: &Charge) -> Result<(), Broken> {
-        let Charge { seq, attempts, .. } = charge;
+    pub(super) fn orders_to_store(&mut self, charge: &QuarantineRequest) -> Result<(), Broken> {
+        let QuarantineRequest { seq, attempts, .. } = charge;
         let (died, killed) = self.blame.attempts.get(seq).copied().unwrap_or_default();
         demand!(
             died + killed == *attempts,

@@ -18,8 +18,8 @@ use bulkhead_proto::{
     words::{Cause, During, Role},
 };
 use bulkhead_supervisor::{
+    core::{GenerationRef, QuarantineRequest},
     quarantine::Store,
-    step::{Charge, Who},
 };
 use std::{fs, path::PathBuf};
 
@@ -64,9 +64,9 @@ const DATA: &[Datum] =
 
 /// What is stored with the event.
 #[must_use]
-pub fn charge() -> Charge {
-    Charge {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+pub fn charge() -> QuarantineRequest {
+    QuarantineRequest {
+        who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: ASIDE,
         attempts: 2,
         during: During::Apply,

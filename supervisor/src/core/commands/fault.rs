@@ -1,0 +1,150 @@
+//! Induced deaths. Refused unless the configuration enables them.
+
+use crate::core::{
+    model::{
+        Action, GenerationState, HangDetector, PendingFault, Worker, WorkerId, WorkerSignal, WorkerSlot,
+        WorkerSlotId, policy::FAULT_EFFECT,
+    },
+    transition::Transition,
+};
+use bulkhead_proto::{
+    control::{MAX_TEXT, Outcome, ToWorker, cut},
+    ids::Generation,
+    words::{FaultKind, Role},
+};
+
+/// Why a fault is not induced.
+pub(in crate::core) enum FaultRefusal {
+    NotFound(String),
+    Conflict(String),
+}
+
+impl FaultRefusal {
+    pub(in crate::core) fn text(&self) -> &str {
+        match self {
+            Self::NotFound(why) | Self::Conflict(why) => why,
+        }
+    }
+
+    /// Cut so that it fits a frame.
+    pub(in crate::core) fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotFound(why) => Outcome::NotFound(cut(why, MAX_TEXT).to_owned()),
+            Self::Conflict(why) => Outcome::Conflict(cut(why, MAX_TEXT).to_owned()),
+        }
+    }
+}
+
+impl Transition<'_> {
+    /// What a worker asks for on behalf of somebody else; the answer goes before the effect, which may hit the asker.
+    pub(in crate::core) fn fault_request(
+        &mut self,
+        requester: Generation,
+        request: u64,
+        name: &str,
+        kind: FaultKind,
+    ) {
+        let effect = match (self.refusal(), self.state.named(name)) {
+            (Some(why), _) => Err(FaultRefusal::Conflict(why.to_owned())),
+            (None, None) => Err(FaultRefusal::NotFound(self.state.unknown_worker(name))),
+            (None, Some(id)) => self.fault(id, kind),
+        };
+        let (outcome, effect) = match effect {
+            Ok((_, effect)) => (Outcome::Done, effect),
+            Err(refusal) => (refusal.outcome(), None),
+        };
+        let frame = ToWorker::Answer { id: request, outcome };
+        self.actions.push(Action::Send { generation: requester, frame });
+        self.actions.extend(effect);
+    }
+
+    /// Charges the death that comes to whoever ordered it; what brings it about, if it must still be done, is returned, with a
+    /// line for people.
+    pub(in crate::core) fn fault(
+        &mut self,
+        id: WorkerId,
+        kind: FaultKind,
+    ) -> Result<(String, Option<Action>), FaultRefusal> {
+        let slot_id = self.fault_target(id, kind)?;
+        let Worker { name, hang_timeout, .. } = self.worker(id);
+        let (name, hang_detector) = (name.clone(), HangDetector::begin(self.now.mono, *hang_timeout));
+        // What makes a process do nothing lasts until its death. Before the others, it may finish what it has in hand.
+        let effect = FAULT_EFFECT + *hang_timeout * 2;
+        let until = (!kind.is_lasting()).then(|| self.now.mono.after(effect));
+        let Some(process) = self.process_mut(slot_id) else {
+            return Err(FaultRefusal::Conflict(format!("{name} has no process")));
+        };
+        // It is told once: if that is dropped, it was not told at all.
+        let is_told = kind == FaultKind::Hang && process.fault.is_some_and(|fault| fault.kind == kind);
+        // One that hangs cannot carry out another, and no other comes before SIGKILL.
+        let done_for = |fault: PendingFault| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
+        if !process.fault.is_some_and(done_for) || kind == FaultKind::Kill {
+            process.fault = Some(PendingFault { kind, until });
+        }
+        // It shall be found out although there is no work.
+        if kind.is_lasting() && process.hang_detector == HangDetector::Idle {
+            process.hang_detector = hang_detector;
+        }
+        let generation = process.generation;
+        let effect = match kind {
+            FaultKind::Kill => Action::Signal { generation, signal: WorkerSignal::Kill, group: false },
+            FaultKind::Freeze => Action::Signal { generation, signal: WorkerSignal::Stop, group: false },
+            FaultKind::Panic
+            | FaultKind::Abort
+            | FaultKind::Segv
+            | FaultKind::Exit
+            | FaultKind::Oom
+            | FaultKind::Hang
+            | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
+        };
+        let effect = (!is_told).then_some(effect);
+        Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))
+    }
+
+    /// Its pipe has taken no order to hang: it does not hang for one.
+    pub(in crate::core) fn fault_dropped(&mut self, slot_id: WorkerSlotId, kind: FaultKind) {
+        if let Some(process) = self.process_mut(slot_id) {
+            process.fault.take_if(|fault| kind == FaultKind::Hang && fault.kind == kind);
+        }
+    }
+
+    fn fault_target(&self, id: WorkerId, kind: FaultKind) -> Result<WorkerSlotId, FaultRefusal> {
+        let worker = self.worker(id);
+        let name = &worker.name;
+        if !self.state.policy.faults {
+            let why = "faults are not enabled: set `enabled = true` under `[faults]` in the configuration";
+            return Err(FaultRefusal::NotFound(why.to_owned()));
+        }
+        if worker.role == Role::Plain && kind != FaultKind::Kill {
+            let why = format!("{name} is a plain worker and knows only the fault `kill`, not `{kind}`");
+            return Err(FaultRefusal::Conflict(why));
+        }
+        let slot = match worker.successor {
+            Some(GenerationState::Running { .. }) => WorkerSlot::Successor,
+            Some(
+                GenerationState::Stopped
+                | GenerationState::Starting { .. }
+                | GenerationState::Standby { .. }
+                | GenerationState::Stopping { .. },
+            )
+            | Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. })
+            | None => WorkerSlot::Main,
+        };
+        let slot_id = WorkerSlotId { worker: id, slot };
+        let refusal = match self.state.slot(slot_id) {
+            Some(GenerationState::Running { .. }) => return Ok(slot_id),
+            // Its pipe may not be read yet, but SIGKILL needs no reader.
+            Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
+                if kind == FaultKind::Kill =>
+            {
+                return Ok(slot_id);
+            }
+            Some(GenerationState::Starting { .. } | GenerationState::Standby { .. }) => "is starting",
+            Some(GenerationState::Stopping { .. }) => "is stopping",
+            Some(GenerationState::Backoff { .. }) => "is about to be restarted",
+            Some(GenerationState::Parked { .. }) => "is parked",
+            Some(GenerationState::Stopped) | None => "is stopped",
+        };
+        Err(FaultRefusal::Conflict(format!("{name} {refusal}: a fault needs a running one")))
+    }
+}

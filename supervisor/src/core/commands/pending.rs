@@ -1,0 +1,98 @@
+//! Clients that wait for the end of their command. Each is answered exactly once.
+
+use crate::core::{
+    model::{ClientId, GenerationState, Goal, Waiter, Worker, WorkerId, policy::MAX_WAITERS},
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{control::Outcome, ids::Generation};
+
+impl Transition<'_> {
+    /// Whether one more may wait; if not, it is refused.
+    pub(in crate::core) fn can_wait(&mut self, id: WorkerId, client: ClientId) -> bool {
+        let free = self.worker(id).waiters.len() < MAX_WAITERS;
+        if !free {
+            let name = &self.worker(id).name;
+            let why = format!("{MAX_WAITERS} commands to {name} are under way: wait for their end");
+            self.refuse(client, why);
+        }
+        free
+    }
+
+    pub(in crate::core) fn add_waiter(&mut self, id: WorkerId, client: ClientId, goal: Goal) {
+        self.worker_mut(id).waiters.push(Waiter { client, goal });
+    }
+
+    /// It waits no more, and makes room for others.
+    pub(in crate::core) fn client_gone(&mut self, client: ClientId) {
+        for worker in &mut self.state.workers {
+            worker.waiters.retain(|waiter| waiter.client != client);
+        }
+    }
+
+    /// Answers those who have got what they wanted.
+    pub(in crate::core) fn complete_waiters(&mut self) {
+        for id in self.state.worker_ids() {
+            for waiter in self.take_waiters(id, |worker, waiter| goal_reached(worker, waiter.goal).is_some())
+            {
+                let text = goal_reached(self.worker(id), waiter.goal).unwrap_or_default();
+                self.answer(waiter.client, Outcome::Done, text.clone());
+                if mutant::is(Mutant::TwoAnswers) {
+                    self.answer(waiter.client, Outcome::Done, text);
+                }
+            }
+        }
+    }
+
+    /// Refuses those who wait for a generation to run, when this one has died.
+    pub(in crate::core) fn fail_waiters_of(&mut self, id: WorkerId, died: Generation, why: &str) {
+        self.fail_waiters_if(id, why, |goal| match goal {
+            Goal::Running { after } | Goal::Replaced { after } => died > after,
+            Goal::Stopped => false,
+        });
+    }
+
+    /// Refuses all that wait.
+    pub(in crate::core) fn fail_waiters(&mut self, id: WorkerId, why: &str) {
+        self.fail_waiters_if(id, why, |_| true);
+    }
+
+    /// Refuses those whose goal is this one's.
+    pub(in crate::core) fn fail_waiters_if(
+        &mut self,
+        id: WorkerId,
+        why: &str,
+        hopeless: impl Fn(Goal) -> bool,
+    ) {
+        for waiter in self.take_waiters(id, |_, waiter| hopeless(waiter.goal)) {
+            if !mutant::is(Mutant::ForgetAnswer) {
+                self.refuse(waiter.client, why.to_owned());
+            }
+        }
+    }
+
+    fn take_waiters(&mut self, id: WorkerId, done: impl Fn(&Worker, &Waiter) -> bool) -> Vec<Waiter> {
+        let waiters = std::mem::take(&mut self.worker_mut(id).waiters);
+        let worker = self.worker(id);
+        let (dismissed, waiters) = waiters.into_iter().partition(|waiter| done(worker, waiter));
+        self.worker_mut(id).waiters = waiters;
+        dismissed
+    }
+}
+
+/// The good news for who has this goal, if it is reached.
+fn goal_reached(worker: &Worker, goal: Goal) -> Option<String> {
+    let name = &worker.name;
+    match goal {
+        Goal::Stopped => {
+            let stopped = worker.main == GenerationState::Stopped && worker.successor.is_none();
+            stopped.then(|| format!("{name} is stopped"))
+        }
+        // Its predecessor may still be leaving.
+        Goal::Replaced { .. } if worker.successor.is_some() => None,
+        Goal::Running { after } | Goal::Replaced { after } => worker
+            .running()
+            .filter(|process| process.generation > after)
+            .map(|process| format!("{name} is running: generation {}", process.generation)),
+    }
+}

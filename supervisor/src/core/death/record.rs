@@ -1,0 +1,199 @@
+//! A generation is gone: what it died of, whom that is charged to, and what is told of it.
+//! Every generation that was begun gets exactly one crash number and one line of log.
+
+use crate::core::{
+    death::attribute::Attribution,
+    death::classify::{Classification, StopProgress, classify},
+    death::exited::ExitedProcess,
+    model::{
+        Action, DeathRecord, ExitStatus, GenerationRef, GenerationState, Goal, LogRecord, Panic, PostMortem,
+        RestartDecision, StopReason,
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{
+    cursor::Signalled,
+    ids::{CrashId, Generation},
+    status::CrashRow,
+    words::{During, Role},
+};
+
+/// What is known of its death.
+struct Death {
+    classification: Classification,
+    /// It has moved something on.
+    progress: bool,
+    exit: Option<ExitStatus>,
+    panic: Option<Panic>,
+    signalled: Option<Signalled>,
+    during: Option<During>,
+    attribution: Option<Attribution>,
+}
+
+impl Transition<'_> {
+    pub(in crate::core) fn died(&mut self, generation: Generation, exit: ExitStatus, seen: &PostMortem) {
+        let Some(exited) = self.take_process(generation) else { return };
+        let role = self.state.role(exited.slot_id.worker);
+        let leaving = exited.leaving.as_ref().map(|(why, stage, _)| StopProgress { why, stage: *stage });
+        let classification = classify(role, &exited.process, leaving.as_ref(), exit, seen, self.now);
+        let left = exited.leaving.is_some();
+        let progress = self.made_progress(
+            exited.slot_id.worker,
+            &exited.process,
+            classification.cause,
+            left,
+            exit,
+            seen,
+        );
+        if exited.process.activated.is_some() {
+            let restart_budget = &mut self.worker_mut(exited.slot_id.worker).restart_budget;
+            (restart_budget.committed, restart_budget.head) = (seen.committed, seen.head);
+        }
+        let attribution =
+            self.attribute_death(exited.slot_id.worker, &exited.process, &classification, exit, seen);
+        let charge = attribution.as_ref().and_then(|attribution| attribution.charge.clone());
+        let panic = seen.panic.clone().or_else(|| exited.process.panic.clone());
+        let (signalled, during) = (seen.signalled, during(seen));
+        let death =
+            Death { classification, progress, exit: Some(exit), panic, signalled, during, attribution };
+        self.conclude_death(&exited, death);
+        self.actions.extend(charge.map(Action::Quarantine));
+        if !mutant::is(Mutant::ForgetKick) {
+            self.actions.push(Action::WakeAll);
+        }
+        if role == Role::Api {
+            // It may have died between accepting an event and telling us.
+            self.on_work(Role::Analytics);
+        }
+        self.hand_over(exited.slot_id);
+    }
+
+    pub(in crate::core) fn spawn_failed(&mut self, generation: Generation, error: &str, config: bool) {
+        let Some(exited) = self.take_process(generation) else { return };
+        let classification = Classification::spawn_failed(error, config);
+        let death = Death {
+            classification,
+            progress: false,
+            exit: None,
+            panic: None,
+            signalled: None,
+            during: None,
+            attribution: None,
+        };
+        self.conclude_death(&exited, death);
+        self.hand_over(exited.slot_id);
+    }
+
+    fn take_process(&mut self, generation: Generation) -> Option<ExitedProcess> {
+        let slot_id = self.find(generation)?;
+        match self.take_slot(slot_id) {
+            GenerationState::Starting { process, .. }
+            | GenerationState::Standby { process }
+            | GenerationState::Running { process } => Some(ExitedProcess { slot_id, process, leaving: None }),
+            GenerationState::Stopping { process, why, stage, since, .. } => {
+                Some(ExitedProcess { slot_id, process, leaving: Some((why, stage, since)) })
+            }
+            GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Decides, and tells.
+    fn conclude_death(&mut self, exited: &ExitedProcess, death: Death) {
+        let id = exited.slot_id.worker;
+        let classification = &death.classification;
+        let recovers = death.progress && self.worker(id).restart_budget.on_probation;
+        let parked_before = matches!(self.worker(id).successor, Some(GenerationState::Parked { .. }));
+        let (next, why) = self.decide(exited, classification, death.progress);
+        let who = self.generation_ref(id, &exited.process);
+        let text = format!(
+            "generation {} of {} died: {}: {}; {next}",
+            who.generation, who.worker, classification.cause, classification.detail
+        );
+        self.record_death(exited, who.clone(), death, next, &why);
+        self.replacement_failed(id, exited.process.generation);
+        if recovers {
+            self.log(LogRecord::WorkerRecovered(who.clone()));
+        }
+        if let RestartDecision::Parked(probe_in) = next {
+            if !parked_before {
+                let deaths = self.worker(id).restart_budget.failures;
+                self.log(LogRecord::WorkerParked { who, deaths, probe_in });
+            }
+            // Those whose new generation was not spawned yet as well: a parked worker plans none.
+            self.fail_waiters_if(id, &text, |goal| {
+                matches!(goal, Goal::Running { .. } | Goal::Replaced { .. })
+            });
+        }
+        self.fail_waiters_of(id, exited.process.generation, &text);
+    }
+
+    fn record_death(
+        &mut self,
+        exited: &ExitedProcess,
+        who: GenerationRef,
+        death: Death,
+        next: RestartDecision,
+        why: &str,
+    ) {
+        if mutant::is(Mutant::ForgetDeath) && exited.leaving.is_some() {
+            return;
+        }
+        if mutant::is(Mutant::ActAfterDeath) && exited.leaving.is_some() {
+            self.actions.push(Action::CloseControl { generation: who.generation });
+        }
+        let crash = self.state.next_crash;
+        self.state.next_crash = CrashId(crash.0.saturating_add(1));
+        let Death {
+            classification: Classification { cause, detail, seq, .. },
+            exit,
+            panic,
+            signalled,
+            during,
+            attribution,
+            ..
+        } = death;
+        let seq = attribution.as_ref().map(|attribution| attribution.seq).or(seq);
+        let at_ms = self.now.unix_ms;
+        self.worker_mut(exited.slot_id.worker).last_crash =
+            Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
+        let uptime = self.now.mono.since(exited.process.started);
+        let leaving = match &exited.leaving {
+            Some((StopReason::Requested(_), _, since)) => Some(self.now.mono.since(*since)),
+            Some((StopReason::Killed { .. }, ..)) | None => None,
+        };
+        let facts = DeathRecord {
+            who: who.clone(),
+            role: self.state.role(exited.slot_id.worker),
+            crash,
+            at_ms,
+            uptime,
+            cause,
+            detail: detail.clone(),
+            panic,
+            signalled,
+            exit,
+            seq,
+            during: attribution.as_ref().map(|attribution| attribution.during).or(during),
+            attempts: attribution.as_ref().map(|attribution| (attribution.tried, attribution.most)),
+            next,
+            why: attribution.map(|attribution| attribution.text() + "; ").unwrap_or_default() + why,
+        };
+        self.log(LogRecord::WorkerDied { who, cause, detail, seq, crash, next, uptime, leaving });
+        if !mutant::is(Mutant::ForgetReport) {
+            self.actions.push(Action::StoreReport(Box::new(facts)));
+        }
+    }
+}
+
+/// What one was doing when it died, as far as that can be told.
+pub(in crate::core) fn during(seen: &PostMortem) -> Option<During> {
+    match (seen.in_hand, seen.committing) {
+        (Some(_), _) if seen.loading => Some(During::Load),
+        (Some(_), _) => Some(During::Apply),
+        (None, Some(_)) => Some(During::Commit),
+        (None, None) => None,
+    }
+}

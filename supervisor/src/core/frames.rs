@@ -1,0 +1,197 @@
+//! What workers say. They are not trusted: what they may not say kills them.
+
+use crate::core::{
+    model::{
+        Action, GenerationState, LogRecord, Millis, Panic, StopReason, StopRequest, WorkerSlotId,
+        policy::{MAX_PANIC, START_GRACE, START_TIMEOUT},
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{
+    control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed, cut},
+    ids::{Generation, Seq},
+    words::Cause,
+};
+
+/// The longest build text that is repeated to people, in bytes.
+const MAX_BUILD: usize = 64;
+
+impl Transition<'_> {
+    pub(in crate::core) fn frame(&mut self, generation: Generation, frame: FromWorker) {
+        let Some(slot_id) = self.find(generation) else { return };
+        let Some(phase) = self.state.slot(slot_id).and_then(phase) else { return };
+        if !allowed(self.state.role(slot_id.worker), phase, &frame) && !mutant::is(Mutant::BelieveLiars) {
+            let detail = format!("sent {}, which is not allowed {}", frame_name(&frame), phase_name(phase));
+            self.kill_for(slot_id, Cause::Protocol, &detail, true);
+            return;
+        }
+        match frame {
+            FromWorker::Hello { protocol, build } => self.hello(slot_id, protocol, &build),
+            FromWorker::Ready => self.ready(slot_id),
+            FromWorker::Panicked { message, location, thread } => {
+                let panic = Panic { message, location, thread }.cut(MAX_PANIC);
+                if let Some(process) = self.process_mut(slot_id) {
+                    process.panic = Some(panic);
+                }
+            }
+            // Kept by the shell, for the crash report.
+            FromWorker::Backtrace { .. } => {}
+            FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
+                self.fault_request(generation, id, &worker, kind);
+            }
+            FromWorker::Request { id, request: Request::Drop { seq, replayed_as } } => {
+                self.actions.push(Action::RemoveQuarantined { requester: generation, id, seq, replayed_as });
+            }
+            FromWorker::NotReplayed { seq, why } => self.actions.push(Action::ReplayFailed { seq, why }),
+            FromWorker::Pong { number, turns, busy } => self.on_pong(slot_id, number, turns, busy),
+            FromWorker::Busy => self.on_work(self.state.role(slot_id.worker)),
+            FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
+        }
+    }
+
+    fn hello(&mut self, slot_id: WorkerSlotId, protocol: u16, build: &str) {
+        if protocol == PROTOCOL {
+            if let Some(process) = self.process_mut(slot_id) {
+                process.greeted = true;
+            }
+            return;
+        }
+        let build = cut(build, MAX_BUILD);
+        let detail = format!(
+            "{build} speaks control protocol {protocol}, this supervisor speaks {PROTOCOL}: install both from one release"
+        );
+        self.kill_for(slot_id, Cause::Handshake, &detail, false);
+    }
+
+    pub(in crate::core) fn bad_frame(&mut self, generation: Generation, why: &str) {
+        let Some(slot_id) = self.find(generation) else { return };
+        if !mutant::is(Mutant::BelieveLiars) {
+            self.kill_for(
+                slot_id,
+                Cause::Protocol,
+                &format!("sent a frame that cannot be read: {why}"),
+                true,
+            );
+        }
+    }
+
+    /// An answer that nobody reads is dropped: a flood of requests must not kill the API that passes them on.
+    /// The other frames are so few that a worker without room for them is not reading at all.
+    pub(in crate::core) fn pipe_full(&mut self, generation: Generation, frame: &ToWorker) {
+        let Some(slot_id) = self.find(generation) else { return };
+        match frame {
+            ToWorker::Answer { id, .. } => {
+                self.warn(
+                    slot_id,
+                    format!("does not read its answers: the one to its request {id} was dropped"),
+                );
+            }
+            ToWorker::Replay(seq) => {
+                let why = "the API does not read its control pipe: try again".to_owned();
+                self.actions.push(Action::ReplayFailed { seq: *seq, why });
+            }
+            // End of file says the same, and the stop's deadline is set; no answer to a ping tells more than a full pipe.
+            ToWorker::Drain | ToWorker::Ping(_) => {}
+            // One that was told to hang before does not read the next one, and is found out by the vigil.
+            ToWorker::Fault(kind) => {
+                self.fault_dropped(slot_id, *kind);
+                self.warn(slot_id, format!("does not read its control pipe: fault {kind} was dropped"));
+            }
+            ToWorker::Activate(_) => {
+                self.kill_for(slot_id, Cause::Protocol, "does not read its control pipe", true);
+            }
+        }
+    }
+
+    fn warn(&mut self, slot_id: WorkerSlotId, text: String) {
+        if let Some(process) = self.state.slot(slot_id).and_then(GenerationState::process) {
+            let who = self.generation_ref(slot_id.worker, process);
+            self.log(LogRecord::WorkerWarning { who, text });
+        }
+    }
+
+    /// Its time for a start is over. If that is noticed late, whoever stopped the supervisor may have stopped both, and what
+    /// it has said since waits to be read.
+    pub(in crate::core) fn start_expired(&mut self, slot_id: WorkerSlotId, deadline: Millis) {
+        let now = self.now.mono;
+        if now.since(deadline) <= START_GRACE {
+            return self.start_timed_out(slot_id);
+        }
+        let GenerationState::Starting { process, .. } = self.take_slot(slot_id) else { return };
+        self.set_slot(slot_id, GenerationState::Starting { process, deadline: now.after(START_GRACE) });
+    }
+
+    /// It was not ready in time.
+    fn start_timed_out(&mut self, slot_id: WorkerSlotId) {
+        let greeted = self
+            .state
+            .slot(slot_id)
+            .and_then(GenerationState::process)
+            .is_some_and(|process| process.greeted);
+        let met = if greeted { "it said hello, but never that it is ready" } else { "it never said hello" };
+        let detail = format!("not ready {} s after its start: {met}", START_TIMEOUT.as_secs());
+        self.kill_for(slot_id, Cause::Handshake, &detail, true);
+    }
+}
+
+/// How far it has come in the protocol; nothing without a process.
+const fn phase(slot_state: &GenerationState) -> Option<Phase> {
+    match slot_state {
+        GenerationState::Starting { process, .. } if process.greeted => Some(Phase::Greeted),
+        GenerationState::Starting { .. } => Some(Phase::Spawned),
+        GenerationState::Standby { .. } => Some(Phase::Ready),
+        GenerationState::Running { .. } => Some(Phase::Active),
+        // Asked to leave before it had said hello: the two have crossed.
+        GenerationState::Stopping { process, .. } if !process.greeted => Some(Phase::Spawned),
+        GenerationState::Stopping { .. } => Some(Phase::Draining),
+        GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => None,
+    }
+}
+
+const fn frame_name(frame: &FromWorker) -> &'static str {
+    match frame {
+        FromWorker::Hello { .. } => "Hello",
+        FromWorker::Ready => "Ready",
+        FromWorker::Panicked { .. } => "Panicked",
+        FromWorker::Backtrace { .. } => "Backtrace",
+        FromWorker::Request { .. } => "Request",
+        FromWorker::NotReplayed { .. } => "NotReplayed",
+        FromWorker::SeqMark(_) => "SeqMark",
+        FromWorker::Pong { .. } => "Pong",
+        FromWorker::Busy => "Busy",
+    }
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Spawned => "before its Hello",
+        Phase::Greeted => "between Hello and Ready",
+        Phase::Ready => "before it is activated",
+        Phase::Active => "while it is active",
+        Phase::Draining => "once it was asked to leave",
+    }
+}
+
+impl StopReason {
+    /// For people.
+    pub(in crate::core) fn text(&self) -> String {
+        match self {
+            Self::Requested(asked) => asked.text().to_owned(),
+            Self::Killed { cause, detail, .. } => format!("{cause}: {detail}"),
+        }
+    }
+}
+
+impl StopRequest {
+    /// For people.
+    pub(in crate::core) const fn text(self) -> &'static str {
+        match self {
+            Self::Stop => "stop by command",
+            Self::Restart => "restart by command",
+            Self::Reload => "what it was started with has changed",
+            Self::Remove => "it is no longer in the configuration",
+            Self::Shutdown => "the supervisor is stopping",
+        }
+    }
+}

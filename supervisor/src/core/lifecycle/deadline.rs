@@ -1,0 +1,136 @@
+//! Everything that happens because time has passed: in one place, so that what is waited for is also done.
+
+use crate::core::{
+    model::{
+        GenerationState, Millis, Process, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
+        policy::HEALTHY_AFTER,
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+/// When the shell must send [`super::Event::Tick`] at the latest; nothing, if only an event can change anything. What is due but has no room is no deadline: room is made by an event.
+#[must_use]
+pub fn next_deadline(state: &State) -> Option<Millis> {
+    let own = match state.phase {
+        SupervisorPhase::New | SupervisorPhase::Gone => return None,
+        SupervisorPhase::Up => state.plain_wait,
+        SupervisorPhase::Stopping(_) => None,
+        SupervisorPhase::Saving { deadline } => Some(deadline),
+    };
+    let start_due = |slot_id: WorkerSlotId| match state.phase {
+        SupervisorPhase::Up => state
+            .slot(slot_id)
+            .and_then(GenerationState::due)
+            .filter(|_| state.may_start(slot_id) || mutant::is(Mutant::TickForEver)),
+        SupervisorPhase::New
+        | SupervisorPhase::Stopping(_)
+        | SupervisorPhase::Saving { .. }
+        | SupervisorPhase::Gone => None,
+    };
+    state
+        .slot_ids()
+        .flat_map(|slot_id| [state.expiry(slot_id), start_due(slot_id)])
+        .flatten()
+        .chain(own)
+        .min()
+}
+
+impl Transition<'_> {
+    /// Does what is overdue, apart from launching. One stage a turn: after a jump of time the next stage gets its own span.
+    pub(in crate::core) fn expire(&mut self) {
+        // A second signal may have ended all in this very turn.
+        if self.state.phase == SupervisorPhase::Gone {
+            return;
+        }
+        let now = self.now.mono;
+        for slot_id in self.state.slot_ids() {
+            if self.state.expiry(slot_id).is_some_and(|expiry| expiry <= now) {
+                self.expired(slot_id);
+            }
+        }
+        if self.state.plain_wait.is_some_and(|until| until <= now) {
+            self.state.plain_wait = None;
+        }
+        match self.state.phase {
+            SupervisorPhase::Saving { deadline } if deadline <= now => self.saving_timed_out(),
+            SupervisorPhase::Saving { .. }
+            | SupervisorPhase::New
+            | SupervisorPhase::Up
+            | SupervisorPhase::Stopping(_)
+            | SupervisorPhase::Gone => {}
+        }
+    }
+
+    fn expired(&mut self, slot_id: WorkerSlotId) {
+        match self.state.slot(slot_id) {
+            Some(GenerationState::Starting { deadline, .. }) => self.start_expired(slot_id, *deadline),
+            Some(GenerationState::Stopping { .. }) => self.escalate(slot_id),
+            Some(GenerationState::Running { .. }) => self.check_running(slot_id),
+            Some(
+                GenerationState::Stopped
+                | GenerationState::Standby { .. }
+                | GenerationState::Backoff { .. }
+                | GenerationState::Parked { .. },
+            )
+            | None => {}
+        }
+    }
+}
+
+impl State {
+    /// When a running probe will have proved itself; one that may be hanging proves nothing yet.
+    fn probation(&self, slot_id: WorkerSlotId, process: &Process) -> Option<Millis> {
+        let worker = &self.workers[usize::from(slot_id.worker.0)];
+        let on_probation = slot_id.slot == WorkerSlot::Main && worker.restart_budget.on_probation;
+        let sound = on_probation && process.hang_detector.is_healthy(worker.hang_timeout);
+        process.activated.filter(|_| sound).map(|activated| activated.after(HEALTHY_AFTER))
+    }
+
+    /// When the state at that place ends by itself, launching apart.
+    fn expiry(&self, slot_id: WorkerSlotId) -> Option<Millis> {
+        match self.slot(slot_id)? {
+            GenerationState::Starting { .. } if mutant::is(Mutant::NeverTimeOut) => None,
+            GenerationState::Starting { deadline, .. } => Some(*deadline),
+            GenerationState::Stopping { deadline, .. } => *deadline,
+            GenerationState::Running { process } => {
+                [self.probation(slot_id, process), process.hang_detector.due()].into_iter().flatten().min()
+            }
+            GenerationState::Stopped
+            | GenerationState::Standby { .. }
+            | GenerationState::Backoff { .. }
+            | GenerationState::Parked { .. } => None,
+        }
+    }
+}
+
+impl Transition<'_> {
+    /// A probe has proved itself, or a look is due.
+    fn check_running(&mut self, slot_id: WorkerSlotId) {
+        let now = self.now.mono;
+        let Some(GenerationState::Running { process }) = self.state.slot(slot_id) else { return };
+        let probation_passed =
+            self.state.probation(slot_id, process).is_some_and(|probation| probation <= now);
+        let look = process.hang_detector.due().is_some_and(|due| due <= now);
+        if probation_passed {
+            self.on_recovered(slot_id.worker);
+        }
+        if look {
+            self.probe(slot_id);
+        }
+    }
+}
+
+impl GenerationState {
+    /// When the next generation may be spawned here, if none is there.
+    pub(in crate::core) const fn due(&self) -> Option<Millis> {
+        match self {
+            Self::Backoff { until } => Some(*until),
+            Self::Parked { probe } => *probe,
+            Self::Stopped
+            | Self::Starting { .. }
+            | Self::Standby { .. }
+            | Self::Running { .. }
+            | Self::Stopping { .. } => None,
+        }
+    }
+}

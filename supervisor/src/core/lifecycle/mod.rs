@@ -1,0 +1,8 @@
+//! Starting, stopping and replacing generations, and the supervisor's own shutdown.
+
+pub(in crate::core) mod deadline;
+mod reload;
+mod replace;
+mod shutdown;
+mod start;
+mod stop;

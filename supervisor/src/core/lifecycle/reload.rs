@@ -1,0 +1,113 @@
+//! A configuration that was read again. The shell compares it with the one in force; here its changes meet whatever is
+//! under way.
+
+use crate::core::{
+    commands::names::unkillable,
+    model::{
+        ClientId, DesiredState, GenerationState, Goal, HangDetector, Policy, Process, ProgressTracker,
+        StopRequest, StopStage, Worker, WorkerId, WorkerSlot, WorkerSlotId, WorkerSpec,
+        policy::{MAX_WORKERS, START_SPACING},
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::control::Outcome;
+
+impl Transition<'_> {
+    /// What needs no other process. Delays that have begun are cut to the new longest one.
+    pub(in crate::core) fn configured(&mut self, policy: Policy, specs: &[WorkerSpec]) {
+        let longest = self.now.mono.after(policy.max);
+        self.state.policy = policy;
+        for worker in &mut self.state.workers {
+            if let Some(spec) = specs.iter().find(|spec| spec.name == worker.name) {
+                worker.stop_timeout = spec.stop_timeout;
+                worker.hang_timeout = spec.hang_timeout;
+            }
+            let next_look = self.now.mono.after(ProgressTracker::every(worker.hang_timeout));
+            let latest = longest.max(worker.started.after(START_SPACING));
+            for slot_state in worker.successor.iter_mut().chain([&mut worker.main]) {
+                if let GenerationState::Backoff { until } = slot_state {
+                    *until = latest.min(*until);
+                }
+                if let GenerationState::Running {
+                    process: Process { hang_detector: HangDetector::Watched(tracker), .. },
+                } = slot_state
+                {
+                    tracker.next = next_look.min(tracker.next);
+                }
+            }
+        }
+    }
+
+    /// One that was removed just before, and is still leaving, comes back with its next generation.
+    pub(in crate::core) fn add(&mut self, client: ClientId, spec: &WorkerSpec) {
+        let same = self.state.worker_ids().find(|id| self.worker(*id).name == spec.name);
+        let id = match same {
+            Some(id) if self.worker(id).desired != DesiredState::Removed => {
+                return self.refuse(client, format!("there is a worker {} already", spec.name));
+            }
+            Some(id) => id,
+            None if self.state.workers.len() >= MAX_WORKERS => {
+                return self.refuse(
+                    client,
+                    format!(
+                        "there are {MAX_WORKERS} workers, those that are leaving included: reload again once they are gone"
+                    ),
+                );
+            }
+            None => {
+                self.state.workers.push(Worker::new(spec));
+                WorkerId(u8::try_from(self.state.workers.len() - 1).unwrap_or(u8::MAX))
+            }
+        };
+        self.worker_mut(id).stop_timeout = spec.stop_timeout;
+        self.worker_mut(id).hang_timeout = spec.hang_timeout;
+        self.start(id, client);
+    }
+
+    pub(in crate::core) fn remove(&mut self, id: WorkerId, client: ClientId) {
+        let worker = self.worker(id);
+        let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. })
+            .then(|| unkillable(&worker.name));
+        self.set_desired(id, DesiredState::Removed, "reload");
+        if !mutant::is(Mutant::LeaveRemoved) {
+            self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Remove);
+            self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Remove);
+        }
+        match given_up {
+            Some(why) => self.refuse(client, why),
+            None => self.add_waiter(id, client, Goal::Stopped),
+        }
+    }
+
+    pub(in crate::core) fn replace(&mut self, id: WorkerId, client: ClientId) {
+        let (name, newest) = (self.worker(id).name.clone(), self.worker(id).generation);
+        match self.worker(id).desired {
+            DesiredState::Running => {}
+            DesiredState::Stopped | DesiredState::Removed if mutant::is(Mutant::StartStopped) => {
+                self.set_desired(id, DesiredState::Running, "reload");
+            }
+            DesiredState::Stopped | DesiredState::Removed => {
+                return self.answer(client, Outcome::Done, format!("{name} is stopped"));
+            }
+        }
+        let given_up =
+            matches!(self.worker(id).main, GenerationState::Stopping { stage: StopStage::GivenUp, .. });
+        self.fail_waiters(id, "overtaken by a reload");
+        self.begin_replacement(id, StopRequest::Reload);
+        if given_up {
+            self.refuse(client, unkillable(&name));
+        } else {
+            self.add_waiter(id, client, Goal::Replaced { after: newest });
+        }
+    }
+
+    /// Forgets the workers that were removed, once nothing is left of them. Last in a turn: it moves the others' places.
+    pub(in crate::core) fn gc_removed(&mut self) {
+        let exited = |worker: &Worker| {
+            let empty = worker.main == GenerationState::Stopped && worker.successor.is_none();
+            worker.desired == DesiredState::Removed && (empty || mutant::is(Mutant::ForgetTooEarly))
+        };
+        self.state.workers.retain(|worker| !exited(worker));
+    }
+}

@@ -1,0 +1,108 @@
+//! Replacing a generation by a newer one, for `restart` and for reloads: moved on turn by turn, so that whatever crosses it
+//! (deaths, a hand-over that was under way) is met where it is found.
+
+use crate::core::{
+    model::{
+        GenerationState, Replacement, StopRequest, SupervisorPhase, Worker, WorkerId, WorkerSlot,
+        WorkerSlotId,
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{ids::Generation, words::Role};
+
+impl Worker {
+    /// Whether the generation is one that is being replaced.
+    pub(in crate::core) fn is_outdated(&self, generation: Generation) -> bool {
+        self.replacement.is_some_and(|replacement| generation <= replacement.outdated_through)
+    }
+}
+
+impl Transition<'_> {
+    /// From now on, every generation so far is out of date. What has none at work is tried again at once.
+    pub(in crate::core) fn begin_replacement(&mut self, id: WorkerId, asked: StopRequest) {
+        let worker = self.worker_mut(id);
+        worker.replacement = Some(Replacement { outdated_through: worker.generation, asked });
+        match (&worker.main, &worker.successor) {
+            (
+                GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
+                _,
+            ) => {
+                self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
+            }
+            // It has died while its predecessor was leaving.
+            (
+                GenerationState::Stopping { .. },
+                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }),
+            ) => {
+                self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Successor });
+            }
+            (
+                GenerationState::Starting { .. }
+                | GenerationState::Standby { .. }
+                | GenerationState::Running { .. }
+                | GenerationState::Stopping { .. },
+                _,
+            ) => {}
+        }
+    }
+
+    /// Moves every replacement on.
+    pub(in crate::core) fn advance_replacements(&mut self) {
+        if self.state.phase != SupervisorPhase::Up {
+            return;
+        }
+        for id in self.state.worker_ids() {
+            if let Some(Replacement { outdated_through, asked }) = self.worker(id).replacement {
+                self.advance_replacement(id, outdated_through, asked);
+            }
+        }
+    }
+
+    fn advance_replacement(&mut self, id: WorkerId, outdated_through: Generation, asked: StopRequest) {
+        let worker = self.worker(id);
+        if worker.running().is_some_and(|process| process.generation > outdated_through) {
+            self.worker_mut(id).replacement = None;
+            return;
+        }
+        let keeps = worker.role != Role::Plain && !mutant::is(Mutant::DrainTooEarly);
+        match (&worker.main, &worker.successor) {
+            (GenerationState::Running { .. }, None) if keeps => {
+                let until = self.earliest_start(id);
+                self.worker_mut(id).successor = Some(GenerationState::Backoff { until });
+            }
+            // Nothing works that could be kept working meanwhile.
+            (
+                GenerationState::Starting { process, .. }
+                | GenerationState::Standby { process }
+                | GenerationState::Running { process },
+                None,
+            ) => {
+                if process.generation <= outdated_through {
+                    self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, asked);
+                }
+            }
+            // What is on its way comes first, even a hand-over to one that is out of date by now; the rest follows then.
+            (
+                GenerationState::Stopped
+                | GenerationState::Stopping { .. }
+                | GenerationState::Backoff { .. }
+                | GenerationState::Parked { .. },
+                _,
+            )
+            | (
+                GenerationState::Starting { .. }
+                | GenerationState::Standby { .. }
+                | GenerationState::Running { .. },
+                Some(_),
+            ) => {}
+        }
+    }
+
+    /// A generation has died. If it was to replace the others, they stay.
+    pub(in crate::core) fn replacement_failed(&mut self, id: WorkerId, died: Generation) {
+        if !self.worker(id).is_outdated(died) || mutant::is(Mutant::LoseRenewal) {
+            self.worker_mut(id).replacement = None;
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The supervisor's own end: plain workers first, for they may use the API; then the API, so that nothing more is
+//! accepted; then the analysis, which commits what it has read; then the rest is saved.
+
+use crate::core::{
+    model::{
+        Action, GenerationState, LogRecord, StopRequest, StopStage, SupervisorPhase, WorkerSignal,
+        WorkerSlot, WorkerSlotId, policy::SAVE_TIMEOUT,
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::words::Role;
+
+impl Transition<'_> {
+    pub(in crate::core) fn stop_signal(&mut self, origin: String) {
+        match self.state.phase {
+            SupervisorPhase::New => self.exit_with(None),
+            SupervisorPhase::Up => self.begin_shutdown(origin),
+            SupervisorPhase::Stopping(_) | SupervisorPhase::Saving { .. } => self.exit_immediately(&origin),
+            SupervisorPhase::Gone => {}
+        }
+    }
+
+    fn begin_shutdown(&mut self, origin: String) {
+        self.log(LogRecord::SupervisorStopping { why: origin });
+        self.state.phase = SupervisorPhase::Stopping(Role::Plain);
+        for id in self.state.worker_ids() {
+            self.fail_waiters(id, "the supervisor is stopping");
+        }
+        for slot_id in self.state.slot_ids() {
+            match self.state.slot(slot_id) {
+                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
+                    self.set_slot(slot_id, GenerationState::Stopped)
+                }
+                // No restart is completed any more.
+                Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
+                    if slot_id.slot == WorkerSlot::Successor =>
+                {
+                    self.begin_stop(slot_id, StopRequest::Shutdown);
+                }
+                Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
+                | Some(
+                    GenerationState::Stopped
+                    | GenerationState::Running { .. }
+                    | GenerationState::Stopping { .. },
+                )
+                | None => {}
+            }
+        }
+        self.stop_role(Role::Plain);
+        if mutant::is(Mutant::StopAllAtOnce) {
+            self.stop_role(Role::Api);
+            self.stop_role(Role::Analytics);
+        }
+    }
+
+    /// Goes on as soon as nothing is left to wait for.
+    pub(in crate::core) fn advance_shutdown(&mut self) {
+        while let SupervisorPhase::Stopping(role) = self.state.phase {
+            if !self.state.slot_ids_of(role).into_iter().all(|slot_id| self.is_gone_or_given_up(slot_id)) {
+                return;
+            }
+            let next = match role {
+                Role::Plain => Role::Api,
+                Role::Api => Role::Analytics,
+                Role::Analytics => return self.begin_saving(),
+            };
+            self.state.phase = SupervisorPhase::Stopping(next);
+            self.stop_role(next);
+        }
+    }
+
+    fn stop_role(&mut self, role: Role) {
+        for slot_id in self.state.slot_ids_of(role) {
+            self.begin_stop(slot_id, StopRequest::Shutdown);
+        }
+    }
+
+    fn is_gone_or_given_up(&self, slot_id: WorkerSlotId) -> bool {
+        match self.state.slot(slot_id) {
+            None
+            | Some(GenerationState::Stopped | GenerationState::Stopping { stage: StopStage::GivenUp, .. }) => {
+                true
+            }
+            Some(GenerationState::Stopping {
+                stage: StopStage::Drain | StopStage::Abort | StopStage::Term | StopStage::Kill,
+                ..
+            })
+            | Some(
+                GenerationState::Starting { .. }
+                | GenerationState::Standby { .. }
+                | GenerationState::Running { .. },
+            )
+            | Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => false,
+        }
+    }
+
+    fn begin_saving(&mut self) {
+        self.state.phase = SupervisorPhase::Saving { deadline: self.now.mono.after(SAVE_TIMEOUT) };
+        let settled = !self.any_process_left();
+        self.actions.push(Action::Save { settled });
+    }
+
+    fn any_process_left(&self) -> bool {
+        self.state
+            .slot_ids()
+            .any(|slot_id| self.state.slot(slot_id).is_some_and(|slot_state| slot_state.process().is_some()))
+    }
+
+    pub(in crate::core) fn saved(&mut self, result: Result<(), String>) {
+        match self.state.phase {
+            SupervisorPhase::Saving { .. } => {}
+            SupervisorPhase::New
+            | SupervisorPhase::Up
+            | SupervisorPhase::Stopping(_)
+            | SupervisorPhase::Gone => return,
+        }
+        let trouble = match result {
+            Err(error) => Some(format!("nothing was saved: {error}")),
+            Ok(()) if self.any_process_left() => {
+                Some("a process that cannot be killed was left behind".to_owned())
+            }
+            Ok(()) => None,
+        };
+        self.exit_with(trouble);
+    }
+
+    /// Saving takes too long.
+    pub(in crate::core) fn saving_timed_out(&mut self) {
+        self.exit_with(Some(format!("nothing was saved within {} s", SAVE_TIMEOUT.as_secs())));
+    }
+
+    fn exit_immediately(&mut self, origin: &str) {
+        let living: Vec<_> = self
+            .state
+            .slot_ids()
+            .filter_map(|slot_id| Some(self.state.slot(slot_id)?.process()?.generation))
+            .collect();
+        for generation in living {
+            self.actions.push(Action::Signal { generation, signal: WorkerSignal::Kill, group: true });
+        }
+        self.exit_with(Some(format!("{origin}, a second time: everything was killed and nothing saved")));
+    }
+
+    fn exit_with(&mut self, trouble: Option<String>) {
+        self.state.phase = SupervisorPhase::Gone;
+        let code = u8::from(trouble.is_some());
+        self.log(LogRecord::SupervisorStopped { trouble });
+        self.actions.push(Action::Exit { code });
+    }
+}

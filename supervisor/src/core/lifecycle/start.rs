@@ -1,0 +1,187 @@
+//! From nothing to running: who may be spawned when, readiness, activation, and the hand-over of a restart.
+
+use crate::core::{
+    model::{
+        Action, GenerationState, HangDetector, LogRecord, Process, State, StopRequest, SupervisorPhase,
+        WorkerSlot, WorkerSlotId, policy::START_TIMEOUT,
+    },
+    mutant::{self, Mutant},
+    transition::{START_ORDER, Transition},
+};
+use bulkhead_proto::{control::ToWorker, ids::Generation, words::Role};
+
+impl Transition<'_> {
+    /// Begins: every worker is due, plain ones after the API.
+    pub(in crate::core) fn boot(&mut self) {
+        if self.state.phase != SupervisorPhase::New {
+            return;
+        }
+        self.state.phase = SupervisorPhase::Up;
+        self.state.plain_wait = Some(self.now.mono.after(START_TIMEOUT));
+        self.log(LogRecord::SupervisorStarted);
+        for id in self.state.worker_ids() {
+            self.worker_mut(id).main = GenerationState::Backoff { until: self.now.mono };
+        }
+    }
+
+    /// Spawns whatever is due, as far as there is room.
+    pub(in crate::core) fn start_due(&mut self) {
+        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::LaunchInShutdown) {
+            return;
+        }
+        for role in START_ORDER {
+            for slot_id in self.state.slot_ids_of(role) {
+                let due = self
+                    .state
+                    .slot(slot_id)
+                    .and_then(GenerationState::due)
+                    .is_some_and(|due| due <= self.now.mono);
+                if due && self.state.may_start(slot_id) {
+                    self.spawn(slot_id);
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, slot_id: WorkerSlotId) {
+        let (generation, now) = (self.state.next_generation, self.now);
+        if !mutant::is(Mutant::ReuseGeneration) {
+            self.state.next_generation = generation.next();
+        }
+        let probe = match self.take_slot(slot_id) {
+            GenerationState::Parked { .. } => true,
+            GenerationState::Stopped
+            | GenerationState::Starting { .. }
+            | GenerationState::Standby { .. }
+            | GenerationState::Running { .. }
+            | GenerationState::Stopping { .. }
+            | GenerationState::Backoff { .. } => false,
+        };
+        let worker = self.worker_mut(slot_id.worker);
+        worker.restarts = worker.restarts.saturating_add(u64::from(worker.generation != Generation(0)));
+        worker.generation = generation;
+        worker.started = now.mono;
+        worker.started_ms = now.unix_ms;
+        worker.restart_budget.on_probation |= probe;
+        let process = Process::new(generation, now);
+        if probe {
+            let who = self.generation_ref(slot_id.worker, &process);
+            self.log(LogRecord::WorkerRetried(who));
+        }
+        self.set_slot(
+            slot_id,
+            GenerationState::Starting { process, deadline: now.mono.after(START_TIMEOUT) },
+        );
+        let worker = self.worker(slot_id.worker).name.clone();
+        self.actions.push(Action::Spawn { worker, generation });
+    }
+
+    /// There is a process. A plain worker is at work from here on: nothing else will be heard of it.
+    pub(in crate::core) fn spawned(&mut self, generation: Generation, pid: u32) {
+        let Some(slot_id) = self.find(generation) else { return };
+        if let Some(process) = self.process_mut(slot_id) {
+            process.pid = Some(pid);
+            let process = process.clone();
+            let who = self.generation_ref(slot_id.worker, &process);
+            self.log(LogRecord::WorkerStarted(who));
+        }
+        if self.state.role(slot_id.worker) == Role::Plain {
+            self.ready(slot_id);
+        }
+    }
+
+    /// The handshake is over.
+    pub(in crate::core) fn ready(&mut self, slot_id: WorkerSlotId) {
+        let slot_state = match self.take_slot(slot_id) {
+            GenerationState::Starting { process, .. } => {
+                let who = self.generation_ref(slot_id.worker, &process);
+                self.log(LogRecord::WorkerReady(who));
+                GenerationState::Standby { process }
+            }
+            // Its order to leave and its `Ready` have crossed.
+            slot_state @ GenerationState::Stopping { .. } => slot_state,
+            slot_state @ (GenerationState::Stopped
+            | GenerationState::Standby { .. }
+            | GenerationState::Running { .. }
+            | GenerationState::Backoff { .. }
+            | GenerationState::Parked { .. }) => slot_state,
+        };
+        self.set_slot(slot_id, slot_state);
+        self.hand_over(slot_id);
+    }
+
+    /// Moves a restart on, as far as it can go.
+    ///
+    /// Two generations of the API may overlap: its producer page lets them take turns. Two of the analysis must not:
+    /// the state table has one writer, so the new one waits for the death of the old.
+    pub(in crate::core) fn hand_over(&mut self, slot_id: WorkerSlotId) {
+        let main = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Main };
+        let successor = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Successor };
+        if matches!(self.state.slot(main), Some(GenerationState::Standby { .. }))
+            && !self.worker(slot_id.worker).poison_tracker.is_storing()
+        {
+            self.activate(main);
+        }
+        if !matches!(self.state.slot(successor), Some(GenerationState::Standby { .. })) {
+            return;
+        }
+        let overlaps = match self.state.role(slot_id.worker) {
+            Role::Api => true,
+            Role::Analytics => mutant::is(Mutant::TwoActive),
+            Role::Plain => false,
+        };
+        if overlaps {
+            self.activate(successor);
+        }
+        if matches!(self.state.slot(main), Some(GenerationState::Running { .. })) {
+            let asked = self
+                .worker(slot_id.worker)
+                .replacement
+                .map_or(StopRequest::Restart, |replacement| replacement.asked);
+            self.begin_stop(main, asked);
+        }
+    }
+
+    fn activate(&mut self, slot_id: WorkerSlotId) {
+        let slot_state = match self.take_slot(slot_id) {
+            GenerationState::Standby { mut process } => {
+                process.activated = Some(self.now.mono);
+                if self.state.role(slot_id.worker) != Role::Plain {
+                    process.hang_detector =
+                        HangDetector::begin(self.now.mono, self.worker(slot_id.worker).hang_timeout);
+                    let frame =
+                        ToWorker::Activate(self.worker(slot_id.worker).poison_tracker.recovery_hints());
+                    self.actions.push(Action::Send { generation: process.generation, frame });
+                    let who = self.generation_ref(slot_id.worker, &process);
+                    self.log(LogRecord::WorkerActivated(who));
+                }
+                GenerationState::Running { process }
+            }
+            slot_state @ (GenerationState::Stopped
+            | GenerationState::Starting { .. }
+            | GenerationState::Running { .. }
+            | GenerationState::Stopping { .. }
+            | GenerationState::Backoff { .. }
+            | GenerationState::Parked { .. }) => slot_state,
+        };
+        self.set_slot(slot_id, slot_state);
+        if self.state.role(slot_id.worker) == Role::Api {
+            self.state.plain_wait = None;
+        }
+    }
+}
+
+impl State {
+    /// Whether the worker at that place would be spawned if it were due.
+    pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
+        let waits = self.role(slot_id.worker) == Role::Plain
+            && self.plain_wait.is_some()
+            && !mutant::is(Mutant::PlainFirst);
+        let starting = self
+            .slot_ids()
+            .filter(|slot_id| matches!(self.slot(*slot_id), Some(GenerationState::Starting { .. })))
+            .count();
+        let room = u64::try_from(starting).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));
+        !waits && (room || mutant::is(Mutant::StartAllAtOnce))
+    }
+}

@@ -1,0 +1,191 @@
+//! Asking a process to leave, and making it leave. Never waits for ever.
+
+use crate::core::{
+    model::{
+        Action, GenerationState, LogRecord, Millis, Process, StopReason, StopRequest, StopStage,
+        WorkerSignal, WorkerSlotId,
+        policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
+    },
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{
+    control::{ToWorker, cut},
+    words::{Cause, Role},
+};
+
+impl Transition<'_> {
+    /// Asks whatever is at that place to leave; what has no process is stopped at once.
+    pub(in crate::core) fn begin_stop(&mut self, slot_id: WorkerSlotId, asked: StopRequest) {
+        let slot_state = match self.take_slot(slot_id) {
+            GenerationState::Starting { process, .. }
+            | GenerationState::Standby { process }
+            | GenerationState::Running { process } => self.request_stop(slot_id, process, asked),
+            GenerationState::Stopping { process, why: StopReason::Requested(_), stage, deadline, since } => {
+                GenerationState::Stopping {
+                    process,
+                    why: StopReason::Requested(asked),
+                    stage,
+                    deadline,
+                    since,
+                }
+            }
+            slot_state @ GenerationState::Stopping { .. } => slot_state,
+            GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
+                GenerationState::Stopped
+            }
+        };
+        self.set_slot(slot_id, slot_state);
+    }
+
+    /// The first stage. A plain worker knows no other word than SIGTERM.
+    fn request_stop(
+        &mut self,
+        slot_id: WorkerSlotId,
+        process: Process,
+        asked: StopRequest,
+    ) -> GenerationState {
+        let (generation, since) = (process.generation, self.now.mono);
+        let who = self.generation_ref(slot_id.worker, &process);
+        self.log(LogRecord::WorkerStopping { who, why: asked.text().to_owned() });
+        let stage = match self.state.role(slot_id.worker) {
+            Role::Api | Role::Analytics => {
+                self.actions.push(Action::Send { generation, frame: ToWorker::Drain });
+                self.actions.push(Action::CloseControl { generation });
+                StopStage::Drain
+            }
+            Role::Plain => {
+                self.actions.push(Action::Signal { generation, signal: WorkerSignal::Term, group: true });
+                StopStage::Term
+            }
+        };
+        let deadline = Some(since.after(self.worker(slot_id.worker).stop_timeout));
+        GenerationState::Stopping { process, why: StopReason::Requested(asked), stage, deadline, since }
+    }
+
+    /// Kills a process for what it did. One that is being killed already stays as it is.
+    pub(in crate::core) fn kill_for(
+        &mut self,
+        slot_id: WorkerSlotId,
+        cause: Cause,
+        detail: &str,
+        retry: bool,
+    ) {
+        self.kill_with(slot_id, WorkerSignal::Kill, cause, detail, retry);
+    }
+
+    /// Ends a process that hangs, which may leave a trace of that first.
+    pub(in crate::core) fn abort_hung(&mut self, slot_id: WorkerSlotId, detail: &str) {
+        self.kill_with(slot_id, WorkerSignal::Abort, Cause::Hang, detail, true);
+    }
+
+    fn kill_with(
+        &mut self,
+        slot_id: WorkerSlotId,
+        signal: WorkerSignal,
+        cause: Cause,
+        detail: &str,
+        retry: bool,
+    ) {
+        let now = self.now.mono;
+        let (process, since) = match self.take_slot(slot_id) {
+            GenerationState::Starting { process, .. }
+            | GenerationState::Standby { process }
+            | GenerationState::Running { process } => (process, now),
+            GenerationState::Stopping {
+                process, stage: StopStage::Drain | StopStage::Term, since, ..
+            } => (process, since),
+            slot_state @ (GenerationState::Stopping {
+                stage: StopStage::Abort | StopStage::Kill | StopStage::GivenUp,
+                ..
+            }
+            | GenerationState::Stopped
+            | GenerationState::Backoff { .. }
+            | GenerationState::Parked { .. }) => return self.set_slot(slot_id, slot_state),
+        };
+        let why = StopReason::Killed { cause, detail: cut(detail, MAX_DETAIL).to_owned(), retry };
+        let (stage, grace) = match signal {
+            WorkerSignal::Abort => {
+                self.actions.push(Action::DumpThreads(self.generation_ref(slot_id.worker, &process)));
+                (StopStage::Abort, ABORT_GRACE)
+            }
+            WorkerSignal::Stop | WorkerSignal::Term | WorkerSignal::Kill => (StopStage::Kill, KILL_GRACE),
+        };
+        self.signal(slot_id, &process, signal, &why);
+        self.set_slot(
+            slot_id,
+            GenerationState::Stopping { process, why, stage, deadline: Some(now.after(grace)), since },
+        );
+    }
+
+    /// The next stage of a stop whose deadline has passed.
+    pub(in crate::core) fn escalate(&mut self, slot_id: WorkerSlotId) {
+        let now = self.now.mono;
+        let slot_state = match self.take_slot(slot_id) {
+            GenerationState::Stopping { process, why, stage, since, .. } => {
+                let (stage, deadline) = self.next_stage(slot_id, &process, &why, stage, now);
+                GenerationState::Stopping { process, why, stage, deadline, since }
+            }
+            slot_state @ (GenerationState::Stopped
+            | GenerationState::Starting { .. }
+            | GenerationState::Standby { .. }
+            | GenerationState::Running { .. }
+            | GenerationState::Backoff { .. }
+            | GenerationState::Parked { .. }) => slot_state,
+        };
+        self.set_slot(slot_id, slot_state);
+    }
+
+    fn next_stage(
+        &mut self,
+        slot_id: WorkerSlotId,
+        process: &Process,
+        why: &StopReason,
+        stage: StopStage,
+        now: Millis,
+    ) -> (StopStage, Option<Millis>) {
+        match stage {
+            StopStage::Drain => {
+                self.signal(slot_id, process, WorkerSignal::Term, why);
+                (StopStage::Term, Some(now.after(TERM_GRACE)))
+            }
+            StopStage::Term if mutant::is(Mutant::NeverKill) => (StopStage::Term, None),
+            StopStage::Abort if mutant::is(Mutant::SpareTheAborted) => (StopStage::Abort, None),
+            StopStage::Term | StopStage::Abort => {
+                self.signal(slot_id, process, WorkerSignal::Kill, why);
+                (StopStage::Kill, Some(now.after(KILL_GRACE)))
+            }
+            StopStage::Kill | StopStage::GivenUp => {
+                let who = self.generation_ref(slot_id.worker, process);
+                let text = format!(
+                    "generation {} of {} cannot be killed: it is stuck in the kernel; it will be taken care of when it dies",
+                    who.generation, who.worker
+                );
+                self.log(LogRecord::WorkerGivenUp(who));
+                self.fail_waiters(slot_id.worker, &text);
+                (StopStage::GivenUp, None)
+            }
+        }
+    }
+
+    fn signal(&mut self, slot_id: WorkerSlotId, process: &Process, signal: WorkerSignal, why: &StopReason) {
+        // SIGKILL goes to the group: what a worker has started must not outlive it.
+        let group = signal == WorkerSignal::Kill;
+        let who = self.generation_ref(slot_id.worker, process);
+        self.log(LogRecord::WorkerSignalled { who, signal: signal.name(), why: why.text() });
+        self.actions.push(Action::Signal { generation: process.generation, signal, group });
+    }
+}
+
+impl WorkerSignal {
+    /// Its name in signal(7).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "SIGSTOP",
+            Self::Abort => "SIGABRT",
+            Self::Term => "SIGTERM",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}

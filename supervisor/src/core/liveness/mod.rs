@@ -1,0 +1,4 @@
+//! Whether a running process makes progress.
+
+mod hang;
+mod ping;

@@ -1,0 +1,44 @@
+//! Pings: the API proves its progress by answers from the threads that serve requests.
+
+use crate::core::{
+    model::{HangDetector, Pings, Progress, WorkerSlotId},
+    mutant::{self, Mutant},
+    transition::Transition,
+};
+use bulkhead_proto::{ids::Seq, words::Cause};
+
+impl Pings {
+    /// Of a process that was not pinged.
+    pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, turns: 0, backlog_pending: false };
+
+    /// Takes an answer in that was asked for.
+    fn answered(&mut self, number: u64, turns: u64) {
+        self.answered = self.answered.max(number);
+        if !self.backlog_pending || turns > self.turns {
+            self.served = self.answered;
+        }
+        self.turns = self.turns.max(turns);
+    }
+
+    /// How far it is.
+    pub(in crate::core) const fn progress(&self) -> Progress {
+        Progress { seq: Seq(self.answered), steps: 0, committed: Seq(self.served) }
+    }
+}
+
+impl Transition<'_> {
+    /// An API has answered.
+    pub(in crate::core) fn on_pong(&mut self, slot_id: WorkerSlotId, number: u64, turns: u64, busy: bool) {
+        let hang_ordered = self.is_hang_ordered(slot_id);
+        // One that is leaving is not watched any more.
+        let Some(process) = self.running_process(slot_id) else { return };
+        if number > process.pings.sent && !mutant::is(Mutant::BelieveLiars) {
+            let detail = format!("answered ping {number}, which it was never sent");
+            return self.kill_for(slot_id, Cause::Protocol, &detail, true);
+        }
+        process.pings.answered(number, turns);
+        if !busy && process.pings.served == process.pings.answered && !hang_ordered {
+            process.hang_detector = HangDetector::Idle;
+        }
+    }
+}

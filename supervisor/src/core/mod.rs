@@ -1,0 +1,25 @@
+//! The supervisor's pure core: `transition(state, event, now) -> actions`.
+//!
+//! It does no I/O, reads no clock, and draws no random number that is not in its state. The runtime around it turns
+//! file descriptors, signals and deadlines into events, publishes the new state, and carries the actions out.
+//! Nothing that a worker writes can make it panic or loop.
+
+mod commands;
+mod death;
+mod effects;
+mod frames;
+mod lifecycle;
+mod liveness;
+mod model;
+pub mod mutant;
+mod status;
+mod transition;
+
+pub use effects::{Effects, drive};
+pub use lifecycle::deadline::next_deadline;
+pub use model::*;
+pub use status::status;
+pub use transition::transition;
+
+#[cfg(test)]
+mod tests;

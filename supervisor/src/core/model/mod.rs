@@ -1,0 +1,31 @@
+//! The supervisor's data: state, events, actions, and the records that come out. The lowest layer of the core.
+
+mod action;
+mod death_record;
+mod event;
+mod exit;
+mod liveness;
+mod log_record;
+mod poison;
+pub mod policy;
+mod slot;
+mod state;
+mod time;
+mod worker;
+
+pub use action::{Action, WorkerSignal};
+pub use death_record::DeathRecord;
+pub use event::{ClientId, Command, Event, WorkerSpec};
+pub use exit::{ExitStatus, Panic, PostMortem, RefusedAllocation, signal_name};
+pub(in crate::core) use exit::{SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM, is_signal};
+pub use liveness::{HangDetector, Pings, Probe, Progress, ProgressTracker};
+pub use log_record::{GenerationRef, LogRecord, RestartDecision};
+pub use poison::{MAX_KILLS, PoisonTracker, QuarantineRequest, SuspectEvent, SuspectState};
+pub use policy::Policy;
+pub(in crate::core) use slot::{WorkerId, WorkerSlot, WorkerSlotId};
+pub use state::{Identity, State, SupervisorPhase};
+pub use time::{Millis, Now, span};
+pub use worker::{
+    DesiredState, GenerationState, Goal, PendingFault, Process, Replacement, RestartBudget, StopReason,
+    StopRequest, StopStage, Waiter, Worker,
+};

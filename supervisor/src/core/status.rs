@@ -1,0 +1,52 @@
+//! The public part of the state.
+
+use crate::core::model::{GenerationState, State, Worker};
+use bulkhead_proto::{
+    status::{Status, WorkerRow},
+    words::WorkerState,
+};
+
+/// What operators and the API may see.
+#[must_use]
+pub fn status(state: &State) -> Status {
+    Status {
+        pid: state.pid,
+        started_ms: state.started_ms,
+        faults: state.policy.faults,
+        workers: state.workers.iter().flat_map(rows).collect(),
+    }
+}
+
+/// One row, and another for a successor that has a process.
+fn rows(worker: &Worker) -> impl Iterator<Item = WorkerRow> {
+    let successor = worker.successor.as_ref().filter(|slot_state| slot_state.process().is_some());
+    std::iter::once(row(worker, &worker.main)).chain(successor.map(|slot_state| row(worker, slot_state)))
+}
+
+fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {
+    let process = slot_state.process();
+    WorkerRow {
+        name: worker.name.clone(),
+        role: worker.role,
+        state: public(worker, slot_state),
+        generation: process.map_or(worker.generation, |process| process.generation),
+        pid: process.and_then(|process| process.pid),
+        restarts: worker.restarts,
+        started_ms: process.map_or(worker.started_ms, |process| process.started_ms),
+        last_crash: worker.last_crash.clone(),
+    }
+}
+
+fn public(worker: &Worker, slot_state: &GenerationState) -> WorkerState {
+    match slot_state {
+        GenerationState::Stopped => WorkerState::Stopped,
+        GenerationState::Starting { .. } => WorkerState::Starting,
+        GenerationState::Standby { .. } => WorkerState::Standby,
+        GenerationState::Running { .. } => WorkerState::Running,
+        GenerationState::Stopping { .. } => WorkerState::Stopping,
+        // It waits for its turn, not for the end of a delay.
+        GenerationState::Backoff { .. } if worker.last_crash.is_none() => WorkerState::Starting,
+        GenerationState::Backoff { .. } => WorkerState::Backoff,
+        GenerationState::Parked { .. } => WorkerState::Parked,
+    }
+}

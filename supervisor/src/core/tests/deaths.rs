@@ -1,0 +1,304 @@
+//! Deaths: why, and what comes next.
+
+use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV};
+use crate::core::{
+    Action, Event, ExitStatus, GenerationState, LogRecord, Panic, Policy, PostMortem, RestartDecision,
+    policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
+};
+use bulkhead_proto::{
+    control::FromWorker,
+    cursor::Signalled,
+    ids::{CrashId, Generation, Seq},
+    words::Cause,
+};
+use std::time::Duration;
+
+/// Lets the analysis die of its first event until it is parked; its last generation.
+fn park(fixture: &mut Fixture) -> Generation {
+    let mut generation = Generation(2);
+    loop {
+        fixture.dies(generation, SIGSEGV);
+        if matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }) {
+            return generation;
+        }
+        bring_up_next(fixture);
+        generation = fixture.worker(ANALYTICS).generation;
+    }
+}
+
+/// Waits until the analysis is spawned again, and lets it come up.
+fn bring_up_next(fixture: &mut Fixture) {
+    while matches!(fixture.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
+        fixture.advance(START_SPACING);
+    }
+    fixture.comes_up(fixture.worker(ANALYTICS).generation);
+}
+
+#[test]
+fn the_first_restart_is_at_once() {
+    let mut fixture = Fixture::running();
+    fixture.advance(START_SPACING);
+    fixture.dies(Generation(2), SIGSEGV);
+    assert_eq!(fixture.death(), (Cause::Signal, "SIGSEGV".to_owned(), RestartDecision::RestartNow));
+    assert_eq!(fixture.spawns(), [Generation(4)]);
+    assert!(fixture.last.contains(&Action::WakeAll));
+}
+
+#[test]
+fn a_worker_that_dies_of_its_start_is_not_started_faster_than_the_spacing() {
+    let mut fixture = Fixture::running();
+    fixture.dies(Generation(2), SIGSEGV);
+    assert_eq!(fixture.death().2, RestartDecision::RestartIn(START_SPACING));
+}
+
+#[test]
+fn the_delay_grows_with_deaths_without_progress() {
+    let mut fixture = Fixture::running();
+    let mut delays = Vec::new();
+    for _ in 0..6 {
+        fixture.advance(START_SPACING);
+        fixture.dies(fixture.worker(ANALYTICS).generation, SIGSEGV);
+        match fixture.death().2 {
+            RestartDecision::RestartNow => delays.push(Duration::ZERO),
+            RestartDecision::RestartIn(delay) => delays.push(delay),
+            other => panic!("{other}"),
+        }
+        bring_up_next(&mut fixture);
+    }
+    assert!(delays.is_sorted(), "{delays:?}");
+    assert!(delays[5] >= Duration::from_millis(200), "{delays:?}");
+}
+
+#[test]
+fn ten_deaths_without_progress_park_it_and_it_is_probed() {
+    let mut fixture = Fixture::running();
+    let last = park(&mut fixture);
+    assert_eq!(last, Generation(12));
+    let parked = fixture
+        .last
+        .iter()
+        .any(|action| matches!(action, Action::Log(LogRecord::WorkerParked { deaths: 10, .. })));
+    assert!(parked, "{:?}", fixture.last);
+    fixture.advance(PARKED_RETRY_INTERVAL);
+    assert_eq!(fixture.spawns(), [Generation(13)]);
+    fixture.comes_up(Generation(13));
+    fixture.dies(Generation(13), SIGSEGV);
+    assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }));
+}
+
+#[test]
+fn a_probe_that_makes_progress_ends_the_parking() {
+    let mut fixture = Fixture::running();
+    park(&mut fixture);
+    fixture.advance(PARKED_RETRY_INTERVAL);
+    fixture.comes_up(Generation(13));
+    fixture.dies_at(Generation(13), SIGSEGV, Seq(5));
+    assert!(matches!(
+        fixture.death().2,
+        RestartDecision::RestartNow | RestartDecision::RestartIn(START_SPACING)
+    ));
+    assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerRecovered(_)))));
+}
+
+#[test]
+fn a_probe_that_stays_healthy_ends_the_parking() {
+    let mut fixture = Fixture::running();
+    park(&mut fixture);
+    fixture.advance(PARKED_RETRY_INTERVAL);
+    fixture.comes_up(Generation(13));
+    fixture.advance(HEALTHY_AFTER);
+    assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerRecovered(_)))));
+    assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation);
+}
+
+#[test]
+fn a_service_that_moves_on_never_parks() {
+    let mut fixture = Fixture::running();
+    for committed in 1..200 {
+        fixture.advance(START_SPACING);
+        fixture.dies_at(fixture.worker(ANALYTICS).generation, SIGSEGV, Seq(committed));
+        assert_eq!(fixture.death().2, RestartDecision::RestartNow);
+        fixture.comes_up(fixture.worker(ANALYTICS).generation);
+    }
+}
+
+#[test]
+fn an_api_that_accepts_events_between_its_deaths_never_parks() {
+    let mut fixture = Fixture::running();
+    for head in 1..200 {
+        fixture.advance(START_SPACING);
+        let post_mortem = PostMortem { head: Seq(head), ..PostMortem::default() };
+        fixture.feed(Event::Died { generation: fixture.worker(API).generation, exit: SIGSEGV, post_mortem });
+        assert_eq!(fixture.death().2, RestartDecision::RestartNow);
+        fixture.comes_up(fixture.worker(API).generation);
+    }
+}
+
+#[test]
+fn an_idle_analysis_may_be_killed_for_ever_but_may_not_die_of_its_activation() {
+    let mut fixture = Fixture::running();
+    let idle = PostMortem { committed: Seq(9), head: Seq(9), ..PostMortem::default() };
+    let mut dies = |exit, after| {
+        fixture.advance(after);
+        let generation = fixture.worker(ANALYTICS).generation;
+        fixture.feed(Event::Died { generation, exit, post_mortem: idle.clone() });
+        let next = fixture.death().2;
+        bring_up_next(&mut fixture);
+        next
+    };
+    for _ in 0..30 {
+        assert_eq!(dies(SIGKILL, START_SPACING), RestartDecision::RestartNow);
+        assert_eq!(dies(SIGSEGV, IDLE_HEALTHY_AFTER), RestartDecision::RestartNow);
+    }
+    assert_eq!(dies(SIGSEGV, START_SPACING), RestartDecision::RestartNow);
+    assert!(matches!(dies(SIGSEGV, START_SPACING), RestartDecision::RestartIn(_)));
+}
+
+#[test]
+fn a_panic_is_told_with_its_place_whether_by_frame_or_by_last_words() {
+    let panic = Panic { message: "boom".into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
+    let told = "\"boom\" at src/a.rs:1:2, thread main";
+
+    let mut fixture = Fixture::running();
+    let Panic { message, location, thread } = panic.clone();
+    fixture.says(Generation(2), FromWorker::Panicked { message, location, thread });
+    fixture.dies(Generation(2), ExitStatus::Code(101));
+    assert_eq!(fixture.death().0, Cause::Panic);
+    assert_eq!(fixture.death().1, told);
+
+    let mut fixture = Fixture::running();
+    let post_mortem =
+        PostMortem { in_hand: Some(Seq(7)), head: Seq(7), panic: Some(panic), ..PostMortem::default() };
+    fixture.feed(Event::Died { generation: Generation(2), exit: ExitStatus::Code(101), post_mortem });
+    assert_eq!(fixture.death().1, told);
+    let crash = fixture.worker(ANALYTICS).last_crash.clone().unwrap();
+    assert_eq!((crash.id, crash.cause, crash.seq), (CrashId(1), Cause::Panic, Some(Seq(7))));
+}
+
+#[test]
+fn a_worker_that_cries_panic_and_is_killed_later_died_of_the_kill() {
+    let mut fixture = Fixture::running();
+    let frame = FromWorker::Panicked {
+        message: "wolf".into(),
+        location: "src/a.rs:1:2".into(),
+        thread: "main".into(),
+    };
+    fixture.says(Generation(2), frame);
+    fixture.dies(Generation(2), SIGKILL);
+    assert_eq!(fixture.death().0, Cause::Signal);
+}
+
+#[test]
+fn an_abort_behind_a_fault_is_a_stack_overflow_and_behind_a_signal_that_was_sent_it_is_none() {
+    // SEGV_MAPERR and SI_USER of sigaction(2).
+    for (code, detail) in [(1, "SIGABRT behind a fault: a stack overflow"), (0, "SIGABRT")] {
+        let mut fixture = Fixture::running();
+        let signalled = Some(Signalled { number: 11, code, address: 8 });
+        let post_mortem = PostMortem { signalled, ..PostMortem::default() };
+        fixture.feed(Event::Died { generation: Generation(2), exit: SIGABRT, post_mortem });
+        assert_eq!(fixture.death().1, detail);
+    }
+}
+
+#[test]
+fn exit_code_78_is_a_configuration_error_and_parks_at_once_for_good() {
+    let mut fixture = Fixture::running();
+    fixture.dies(Generation(3), ExitStatus::Code(78));
+    assert_eq!(fixture.death().0, Cause::Config);
+    assert_eq!(*fixture.slot_state(PLAIN), GenerationState::Parked { probe: None });
+    fixture.advance(10 * PARKED_RETRY_INTERVAL);
+    assert_eq!(fixture.spawns(), []);
+}
+
+#[test]
+fn a_death_of_a_generation_that_is_gone_means_nothing() {
+    let mut fixture = Fixture::running();
+    fixture.advance(START_SPACING);
+    fixture.dies(Generation(2), SIGSEGV);
+    let before = fixture.state.clone();
+    fixture.dies(Generation(2), SIGSEGV);
+    assert_eq!(fixture.last, []);
+    assert_eq!(fixture.state, before);
+}
+
+#[test]
+fn the_text_of_a_long_panic_is_cut_and_where_it_was_is_told_whole() {
+    let max = crate::core::policy::MAX_DETAIL;
+    for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
+        let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
+        let text = panic.text();
+        assert!(text.len() <= max, "{text}");
+        let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
+        let shown =
+            quoted.strip_suffix("…\"").map(|shown| shown.to_owned() + "\"").unwrap_or(quoted.to_owned());
+        let whole = format!("{message:?}");
+        assert!(whole.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
+        assert_eq!(quoted == whole, whole.len() < 200, "{text}");
+    }
+}
+
+#[test]
+fn the_state_of_a_full_house_fits_the_ledger() {
+    let specs = (0..64)
+        .map(|number| crate::core::WorkerSpec {
+            name: format!("{number:0>64}"),
+            role: bulkhead_proto::words::Role::Plain,
+            stop_timeout: Duration::MAX,
+            hang_timeout: Duration::MAX,
+        })
+        .collect();
+    let identity = crate::core::Identity {
+        pid: u32::MAX,
+        next_generation: Generation(u64::MAX / 2),
+        next_crash: CrashId(u64::MAX / 2),
+        seed: 1,
+    };
+    let fixture = Fixture::new();
+    let policy = Policy { limit: 64, ..Policy::default() };
+    let mut state = crate::core::State::new(policy, specs, identity, fixture.now);
+    let text = "x".repeat(10_000);
+    let process = {
+        let mut process = Fixture::running().slot_state(API).process().unwrap().clone();
+        process.panic = Some(
+            Panic { message: text.clone(), location: text.clone(), thread: text.clone() }
+                .cut(crate::core::policy::MAX_PANIC),
+        );
+        process.hang_detector =
+            crate::core::HangDetector::begin(crate::core::Millis(u64::MAX), Duration::MAX);
+        process
+    };
+    for worker in &mut state.workers {
+        let detail = text[..crate::core::policy::MAX_DETAIL].to_owned();
+        let why =
+            crate::core::StopReason::Killed { cause: Cause::Protocol, detail: detail.clone(), retry: true };
+        let full = GenerationState::Stopping {
+            process: process.clone(),
+            why,
+            stage: crate::core::StopStage::Kill,
+            deadline: Some(crate::core::Millis(u64::MAX)),
+            since: crate::core::Millis(u64::MAX),
+        };
+        worker.main = full.clone();
+        worker.successor = Some(full);
+        worker.restart_budget.recent = vec![crate::core::Millis(u64::MAX); 64];
+        worker.last_crash = Some(bulkhead_proto::status::CrashRow {
+            id: CrashId(u64::MAX),
+            cause: Cause::Protocol,
+            detail,
+            seq: Some(Seq(u64::MAX)),
+            at_ms: u64::MAX,
+        });
+        worker.waiters = vec![
+            crate::core::Waiter {
+                client: crate::core::ClientId(u64::MAX),
+                goal: crate::core::Goal::Running { after: Generation(u64::MAX) },
+            };
+            crate::core::policy::MAX_WAITERS
+        ];
+    }
+    let bytes = bincode::encode_to_vec(&state, bincode::config::standard()).unwrap();
+    assert!(bytes.len() < crate::core::State::MAX_BYTES, "{}", bytes.len());
+    let (back, _): (crate::core::State, usize) =
+        bincode::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
+    assert_eq!(back, state);
+}

@@ -1,0 +1,175 @@
+//! A supervisor without a shell: events by hand, actions to look at.
+
+use crate::core::{
+    Action, ClientId, Command, Event, ExitStatus, GenerationState, Identity, LogRecord, Millis, Now, Policy,
+    PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, transition,
+};
+use bulkhead_proto::{
+    control::{FromWorker, Outcome, PROTOCOL, ToWorker},
+    ids::{CrashId, Generation, Seq},
+    words::{Cause, Role},
+};
+use std::time::Duration;
+
+pub(super) const API: &str = "api";
+pub(super) const ANALYTICS: &str = "analytics";
+pub(super) const PLAIN: &str = "collector";
+
+pub(super) const SIGKILL: ExitStatus = ExitStatus::Signal { number: 9, core: false };
+pub(super) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
+pub(super) const SIGSEGV: ExitStatus = ExitStatus::Signal { number: 11, core: false };
+
+pub(super) struct Fixture {
+    pub(super) state: State,
+    pub(super) now: Now,
+    /// The actions of the last event.
+    pub(super) last: Vec<Action>,
+    client: u64,
+}
+
+/// An API, an analysis and a plain worker, with this `hang_timeout`.
+pub(super) fn specs(hang_timeout: Duration) -> Vec<WorkerSpec> {
+    let stop_timeout = Duration::from_secs(5);
+    [(API, Role::Api), (ANALYTICS, Role::Analytics), (PLAIN, Role::Plain)]
+        .map(|(name, role)| WorkerSpec { name: name.to_owned(), role, stop_timeout, hang_timeout })
+        .into()
+}
+
+impl Fixture {
+    /// Not booted: an API, an analysis and a plain worker, on built-in policy but with faults enabled, and nothing is set aside.
+    pub(super) fn new() -> Self {
+        Self::with(Policy { faults: true, max_attempts: u32::MAX, ..Policy::default() })
+    }
+
+    pub(super) fn with(policy: Policy) -> Self {
+        let now = Now { mono: Millis(1_000_000), unix_ms: 1_700_000_000_000 };
+        let specs = specs(Duration::from_secs(5));
+        let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
+        Self { state: State::new(policy, specs, identity, now), now, last: Vec::new(), client: 0 }
+    }
+
+    /// Everything runs: generations 1, 2 and 3.
+    pub(super) fn running() -> Self {
+        Self::new().up()
+    }
+
+    /// Everything runs, and there is no work.
+    pub(super) fn at_rest() -> Self {
+        let mut fixture = Self::running();
+        fixture.advance(Duration::from_secs(5) / 4);
+        for generation in [Generation(1), Generation(2)] {
+            fixture.feed(Event::Probed { generation, probe: Probe::default() });
+        }
+        fixture.says(Generation(1), FromWorker::Pong { number: 1, turns: 0, busy: false });
+        fixture
+    }
+
+    pub(super) fn up(mut self) -> Self {
+        self.feed(Event::Boot);
+        self.comes_up(Generation(1));
+        self.comes_up(Generation(2));
+        self.spawned(Generation(3));
+        self
+    }
+
+    pub(super) fn feed(&mut self, event: Event) -> &[Action] {
+        self.last = transition(&mut self.state, event, self.now);
+        &self.last
+    }
+
+    pub(super) fn spawned(&mut self, generation: Generation) {
+        let pid = 100 + u32::try_from(generation.0).unwrap();
+        self.feed(Event::Spawned { generation, pid });
+    }
+
+    pub(super) fn says(&mut self, generation: Generation, frame: FromWorker) {
+        self.feed(Event::Frame { generation, frame });
+    }
+
+    pub(super) fn hello(&mut self, generation: Generation) {
+        self.says(generation, FromWorker::Hello { protocol: PROTOCOL, build: "test 1".to_owned() });
+    }
+
+    /// Spawned, hello, ready.
+    pub(super) fn comes_up(&mut self, generation: Generation) {
+        self.spawned(generation);
+        self.hello(generation);
+        self.says(generation, FromWorker::Ready);
+    }
+
+    /// Dies without having moved anything on, with an event in hand.
+    pub(super) fn dies(&mut self, generation: Generation, exit: ExitStatus) {
+        self.dies_at(generation, exit, Seq(0));
+    }
+
+    /// Dies with so much committed, and more accepted.
+    pub(super) fn dies_at(&mut self, generation: Generation, exit: ExitStatus, committed: Seq) {
+        let in_hand = Some(committed.next());
+        let post_mortem =
+            PostMortem { in_hand, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
+        self.feed(Event::Died { generation, exit, post_mortem });
+    }
+
+    pub(super) fn command(&mut self, command: Command) -> ClientId {
+        self.client += 1;
+        let client = ClientId(self.client);
+        self.feed(Event::Command { client, command });
+        client
+    }
+
+    /// Time passes, and the shell ticks.
+    pub(super) fn advance(&mut self, span: Duration) -> &[Action] {
+        self.now.mono = self.now.mono.after(span);
+        self.now.unix_ms += u64::try_from(span.as_millis()).unwrap();
+        self.feed(Event::Tick)
+    }
+
+    pub(super) fn worker(&self, name: &str) -> &Worker {
+        self.state.workers.iter().find(|worker| worker.name == name).unwrap()
+    }
+
+    pub(super) fn worker_mut(&mut self, name: &str) -> &mut Worker {
+        self.state.workers.iter_mut().find(|worker| worker.name == name).unwrap()
+    }
+
+    pub(super) fn slot_state(&self, name: &str) -> &GenerationState {
+        &self.worker(name).main
+    }
+
+    /// The generations that the last event's actions spawn.
+    pub(super) fn spawns(&self) -> Vec<Generation> {
+        let spawned = |action: &Action| match action {
+            Action::Spawn { generation, .. } => Some(*generation),
+            _ => None,
+        };
+        self.last.iter().filter_map(spawned).collect()
+    }
+
+    pub(super) fn sent(&self, generation: Generation, frame: &ToWorker) -> bool {
+        self.last.contains(&Action::Send { generation, frame: frame.clone() })
+    }
+
+    /// What the last event's actions answer that client.
+    pub(super) fn answer(&self, client: ClientId) -> Option<Outcome> {
+        self.last.iter().find_map(|action| match action {
+            Action::Answer { client: to, outcome, .. } if *to == client => Some(outcome.clone()),
+            _ => None,
+        })
+    }
+
+    /// The one death that the last event's actions tell of.
+    pub(super) fn death(&self) -> (Cause, String, RestartDecision) {
+        let deaths: Vec<_> = self
+            .last
+            .iter()
+            .filter_map(|action| match action {
+                Action::Log(LogRecord::WorkerDied { cause, detail, next, .. }) => {
+                    Some((*cause, detail.clone(), *next))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(deaths.len(), 1, "one death is told once: {:?}", self.last);
+        deaths[0].clone()
+    }
+}

@@ -1,0 +1,16 @@
+//! What the heart does, one behaviour a test.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind and ignores the others")]
+
+mod commands;
+mod death_records;
+mod deaths;
+mod fixture;
+mod hangs;
+mod memory;
+mod poison;
+mod protocol;
+mod reload;
+mod restarts;
+mod shutdown;
+mod starts;

@@ -1,0 +1,266 @@
+//! Events that the analysis may have died of: charged, set aside, skipped.
+
+use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV};
+use crate::core::{
+    Action, Command, Event, ExitStatus, GenerationState, LogRecord, MAX_KILLS, Policy, PostMortem,
+    QuarantineRequest, RestartDecision, SuspectState, policy::START_SPACING,
+};
+use bulkhead_proto::{
+    control::{Care, MAX_CARE, ToWorker},
+    ids::{Generation, Seq},
+    words::{Cause, During, FaultKind},
+};
+
+/// A service whose analysis is generation 2, and which sets aside after two attempts.
+fn service() -> Fixture {
+    Fixture::with(Policy { faults: true, ..Policy::default() }).up()
+}
+
+fn applying(seq: u64, committed: u64) -> PostMortem {
+    let (committed, in_hand) = (Seq(committed), Some(Seq(seq)));
+    PostMortem { in_hand, committed, head: Seq(100), ..PostMortem::default() }
+}
+
+fn committing(seq: u64, committed: u64) -> PostMortem {
+    let (committed, committing) = (Seq(committed), Some(Seq(seq)));
+    PostMortem { committing, committed, head: Seq(100), ..PostMortem::default() }
+}
+
+impl Fixture {
+    /// The analysis at work dies so; what is ordered to be set aside.
+    fn ends(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
+        self.advance(START_SPACING);
+        let generation = self.worker(ANALYTICS).generation;
+        let actions = self.feed(Event::Died { generation, exit, post_mortem });
+        actions.iter().find_map(|action| match action {
+            Action::Quarantine(charge) => Some(charge.clone()),
+            _ => None,
+        })
+    }
+
+    /// The next analysis comes up; the care that it is told to take, once it is activated.
+    fn next(&mut self) -> Option<Care> {
+        while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
+            self.advance(START_SPACING);
+        }
+        let generation = self.worker(ANALYTICS).generation;
+        self.comes_up(generation);
+        self.told()
+    }
+
+    fn told(&self) -> Option<Care> {
+        self.last.iter().find_map(|action| match action {
+            Action::Send { frame: ToWorker::Activate(recovery_hints), .. } => Some(recovery_hints.clone()),
+            _ => None,
+        })
+    }
+
+    fn answers(&mut self, charge: QuarantineRequest, result: Result<(), String>) {
+        self.feed(Event::Quarantined { request: charge, result });
+    }
+}
+
+#[test]
+fn a_successor_is_told_its_suspects() {
+    let mut fixture = service();
+    assert_eq!(fixture.ends(SIGSEGV, applying(7, 4)), None);
+    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+}
+
+#[test]
+fn an_event_that_kills_twice_is_stored_before_anybody_works_on_and_then_skipped() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, During::Apply));
+    assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
+    assert_eq!(fixture.next(), None, "it stands by");
+    assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
+    fixture.answers(charge, Ok(()));
+    assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
+}
+
+#[test]
+fn kills_from_outside_must_be_many_to_be_held_against_an_event() {
+    let mut fixture = service();
+    for _ in 1..MAX_KILLS {
+        assert_eq!(fixture.ends(SIGKILL, applying(7, 6)), None);
+        assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    }
+    let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("it is set aside");
+    assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
+}
+
+#[test]
+fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_tried_again() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    fixture.answers(charge, Err("disk full".to_owned()));
+    let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
+    assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
+    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.ends(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_means_nothing() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    fixture.answers(charge.clone(), Ok(()));
+    let before = fixture.state.clone();
+    fixture.answers(charge, Err("late".to_owned()));
+    assert_eq!((fixture.last.len(), &fixture.state), (0, &before));
+}
+
+#[test]
+fn what_is_committed_is_no_suspect_any_more() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.next();
+    assert_eq!(fixture.ends(SIGSEGV, applying(8, 7)), None);
+    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(8)], ..Care::default() }));
+}
+
+#[test]
+fn a_death_that_was_ordered_and_one_with_nothing_in_hand_charge_nobody() {
+    let mut fixture = service();
+    fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
+    fixture.ends(SIGKILL, applying(7, 4));
+    assert_eq!(fixture.next(), Some(Care::default()));
+    fixture.command(Command::Stop(ANALYTICS.to_owned()));
+    fixture.ends(ExitStatus::Code(0), applying(7, 4));
+    fixture.command(Command::Start(ANALYTICS.to_owned()));
+    assert_eq!(fixture.next(), Some(Care::default()));
+    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
+    assert_eq!(fixture.next(), Some(Care::default()));
+}
+
+#[test]
+fn a_generation_that_was_not_activated_is_held_to_nothing() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.advance(START_SPACING);
+    fixture.ends(SIGSEGV, applying(7, 4));
+    assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].attempts, 1);
+}
+
+#[test]
+fn a_death_in_a_commit_of_several_charges_nobody_but_the_next_ones_are_made_one_by_one() {
+    let mut fixture = service();
+    assert_eq!(fixture.ends(SIGSEGV, committing(9, 4)), None);
+    assert_eq!(fixture.next(), Some(Care { cautious_to: Seq(9), ..Care::default() }));
+}
+
+#[test]
+fn a_death_in_the_commit_of_one_event_charges_that_one() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, committing(9, 4));
+    fixture.next();
+    assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("it is set aside");
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, During::Commit));
+}
+
+#[test]
+fn a_death_at_the_load_of_a_series_is_told_as_such() {
+    let mut fixture = service();
+    let loading = PostMortem { loading: true, ..applying(7, 6) };
+    fixture.ends(SIGSEGV, loading.clone());
+    fixture.next();
+    assert_eq!(fixture.ends(SIGSEGV, loading).expect("it is set aside").during, During::Load);
+}
+
+#[test]
+fn a_hundred_poison_events_in_a_row_park_nobody() {
+    let mut fixture = service();
+    for seq in 1..=100 {
+        assert_eq!(fixture.ends(SIGSEGV, applying(seq, seq - 1)), None);
+        fixture.next();
+        let charge = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("it is set aside");
+        assert!(
+            matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
+            "{seq}"
+        );
+        fixture.answers(charge, Ok(()));
+        fixture.next();
+    }
+    assert!(fixture.worker(ANALYTICS).poison_tracker.suspects.len() <= 2);
+}
+
+#[test]
+fn a_parked_analysis_comes_back_when_what_it_died_of_is_set_aside() {
+    let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
+    fixture.ends(SIGSEGV, applying(1, 0));
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, applying(1, 0)).expect("it is set aside");
+    assert!(
+        matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }),
+        "{:?}",
+        fixture.slot_state(ANALYTICS)
+    );
+    fixture.answers(charge, Ok(()));
+    assert_eq!(fixture.next(), Some(Care { skip: vec![Seq(1)], ..Care::default() }));
+}
+
+#[test]
+fn more_suspects_than_there_is_room_for_are_committed_one_by_one() {
+    let mut fixture = Fixture::with(Policy { limit: 64, ..Policy::default() }).up();
+    for seq in (10..).take(MAX_CARE + 3) {
+        fixture.ends(SIGSEGV, applying(seq, 1));
+        fixture.next();
+    }
+    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
+    let recovery_hints = fixture.next().expect("it is activated");
+    assert_eq!(
+        (recovery_hints.suspects.len(), recovery_hints.cautious_to),
+        (MAX_CARE, Seq(12 + MAX_CARE as u64))
+    );
+}
+
+#[test]
+fn what_an_earlier_run_had_stored_and_not_skipped_is_skipped_now() {
+    let mut fixture = Fixture::new();
+    fixture.state.restore_quarantined([Seq(7)]);
+    fixture.feed(Event::Boot);
+    fixture.comes_up(Generation(1));
+    fixture.comes_up(Generation(2));
+    assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
+}
+
+#[test]
+fn one_that_is_skipped_is_charged_with_nothing_more() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.next();
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    fixture.answers(charge, Ok(()));
+    fixture.next();
+    assert_eq!(fixture.ends(SIGSEGV, committing(7, 6)), None);
+    let told = |action: &Action| match action {
+        Action::StoreReport(facts) => Some(facts.attempts),
+        _ => None,
+    };
+    assert_eq!(fixture.last.iter().find_map(told), Some(None), "{:?}", fixture.last);
+    assert_eq!(fixture.next(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+}
+
+#[test]
+fn the_log_the_board_and_the_report_name_the_same_event() {
+    let mut fixture = service();
+    fixture.ends(SIGSEGV, committing(7, 6));
+    let told = fixture.last.iter().filter_map(|action| match action {
+        Action::StoreReport(facts) => Some(facts.seq),
+        Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
+}

@@ -1,0 +1,93 @@
+//! Workers that say or do what they may not.
+
+use super::fixture::{Fixture, SIGKILL, SIGSEGV};
+use crate::core::{Action, Command, Event, LogRecord, Policy, PostMortem, RestartDecision, WorkerSignal};
+use bulkhead_proto::{
+    control::{Care, FromWorker, Outcome, Request, ToWorker},
+    ids::{Generation, Seq},
+    words::{Cause, FaultKind},
+};
+
+fn killed(fixture: &Fixture, generation: Generation) -> bool {
+    fixture.last.contains(&Action::Signal { generation, signal: WorkerSignal::Kill, group: true })
+}
+
+#[test]
+fn a_frame_that_is_not_allowed_kills_its_sender() {
+    let mut fixture = Fixture::running();
+    fixture.says(Generation(2), FromWorker::SeqMark(7));
+    assert!(killed(&fixture, Generation(2)));
+    fixture.dies(Generation(2), SIGKILL);
+    assert_eq!(fixture.death().0, Cause::Protocol);
+    assert_eq!(fixture.death().1, "sent SeqMark, which is not allowed while it is active");
+}
+
+#[test]
+fn bytes_that_are_no_frame_kill_their_sender() {
+    let mut fixture = Fixture::running();
+    fixture.feed(Event::BadFrame { generation: Generation(1), why: "unknown tag 9".to_owned() });
+    assert!(killed(&fixture, Generation(1)));
+    fixture.dies(Generation(1), SIGSEGV);
+    assert_eq!(fixture.death().1, "sent a frame that cannot be read: unknown tag 9; ended by SIGSEGV");
+}
+
+#[test]
+fn who_is_killed_for_what_it_says_as_soon_as_it_is_at_work_is_parked_in_the_end() {
+    for liar in [Generation(1), Generation(2)] {
+        let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
+        fixture.feed(Event::BadFrame { generation: liar, why: "unknown tag 9".to_owned() });
+        // Nothing was ever accepted, so nothing is left undone.
+        let post_mortem = PostMortem::default();
+        fixture.feed(Event::Died { generation: liar, exit: SIGKILL, post_mortem });
+        assert!(
+            matches!(fixture.death().2, RestartDecision::Parked(Some(_))),
+            "our own SIGKILL is no operator's"
+        );
+    }
+}
+
+#[test]
+fn a_hello_that_crosses_the_order_to_leave_is_no_crime() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Boot);
+    fixture.spawned(Generation(2));
+    fixture.command(Command::Stop("analytics".to_owned()));
+    fixture.hello(Generation(2));
+    fixture.says(Generation(2), FromWorker::Ready);
+    assert!(!killed(&fixture, Generation(2)));
+    assert!(!fixture.sent(Generation(2), &ToWorker::Activate(Care::default())));
+}
+
+#[test]
+fn a_worker_that_does_not_read_its_orders_is_killed_but_a_flooded_api_is_not() {
+    let mut fixture = Fixture::running();
+    let answer = ToWorker::Answer { id: 1, outcome: Outcome::Done };
+    fixture.feed(Event::PipeFull { generation: Generation(1), frame: answer });
+    assert!(!killed(&fixture, Generation(1)));
+    let frame = ToWorker::Activate(Care::default());
+    fixture.feed(Event::PipeFull { generation: Generation(2), frame });
+    assert!(killed(&fixture, Generation(2)));
+}
+
+#[test]
+fn a_fault_for_one_that_reads_no_more_is_dropped_and_held_against_nobody() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Fault("analytics".to_owned(), FaultKind::Freeze));
+    fixture.feed(Event::PipeFull { generation: Generation(2), frame: ToWorker::Fault(FaultKind::Exit) });
+    assert!(!killed(&fixture, Generation(2)));
+    assert!(matches!(&*fixture.last, [Action::Log(LogRecord::WorkerWarning { .. })]), "{:?}", fixture.last);
+}
+
+#[test]
+fn the_api_may_ask_for_faults_and_for_numbers() {
+    let mut fixture = Fixture::running();
+    fixture.says(Generation(1), FromWorker::SeqMark(99));
+    assert_eq!(fixture.last, [Action::ReserveSeqs { next: Seq(99) }]);
+    let request = Request::Fault { worker: "analytics".to_owned(), kind: FaultKind::Segv };
+    fixture.says(Generation(1), FromWorker::Request { id: 5, request });
+    assert!(fixture.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: Outcome::Done }));
+    assert!(fixture.sent(Generation(2), &ToWorker::Fault(FaultKind::Segv)));
+    fixture.dies(Generation(2), SIGSEGV);
+    assert_eq!(fixture.death().0, Cause::Requested);
+    assert_eq!(fixture.death().1, "fault segv: SIGSEGV");
+}

@@ -1,0 +1,128 @@
+//! One turn of the heart: the state, the time, and the actions so far. The other files add what a turn can do.
+
+use crate::core::model::{
+    Action, ClientId, Event, GenerationRef, GenerationState, LogRecord, Now, Process, State, SupervisorPhase,
+    Worker, WorkerId, WorkerSlot, WorkerSlotId,
+};
+use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
+
+/// The order in which workers are started; they are stopped in the reverse order of what they need of each other.
+pub(in crate::core) const START_ORDER: [Role; 3] = [Role::Api, Role::Analytics, Role::Plain];
+
+pub(in crate::core) struct Transition<'a> {
+    pub(in crate::core) state: &'a mut State,
+    pub(in crate::core) now: Now,
+    pub(in crate::core) actions: Vec<Action>,
+}
+
+impl Transition<'_> {
+    /// Takes the event in, then does all that has become possible or due.
+    pub(in crate::core) fn run(&mut self, event: Event) {
+        if self.state.phase == SupervisorPhase::Gone && !matches!(event, Event::Command { .. }) {
+            return;
+        }
+        self.dispatch(event);
+        self.expire();
+        self.advance_shutdown();
+        self.advance_replacements();
+        self.start_due();
+        self.complete_waiters();
+        self.gc_removed();
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Boot => self.boot(),
+            Event::Spawned { generation, pid } => self.spawned(generation, pid),
+            Event::SpawnFailed { generation, error, config } => self.spawn_failed(generation, &error, config),
+            Event::Frame { generation, frame } => self.frame(generation, frame),
+            Event::BadFrame { generation, why } => self.bad_frame(generation, &why),
+            Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
+            Event::WorkAvailable(role) => self.on_work(role),
+            Event::Probed { generation, probe: look } => self.on_probe(generation, &look),
+            Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
+            Event::Command { client, command } => self.command(client, &command),
+            Event::ClientGone { client } => self.client_gone(client),
+            Event::Configured { policy, specs } => self.configured(policy, &specs),
+            Event::StopSignal { origin } => self.stop_signal(origin),
+            Event::Quarantined { request: charge, result } => self.quarantine_finished(charge, result),
+            Event::Saved { result } => self.saved(result),
+            Event::Tick => {}
+        }
+    }
+
+    pub(in crate::core) fn log(&mut self, record: LogRecord) {
+        self.actions.push(Action::Log(record));
+    }
+
+    pub(in crate::core) fn answer(&mut self, client: ClientId, outcome: Outcome, text: String) {
+        self.actions.push(Action::Answer { client, outcome, text });
+    }
+
+    pub(in crate::core) fn refuse(&mut self, client: ClientId, why: String) {
+        self.answer(client, Outcome::Conflict(why.clone()), why);
+    }
+
+    pub(in crate::core) fn worker(&self, id: WorkerId) -> &Worker {
+        &self.state.workers[usize::from(id.0)]
+    }
+
+    pub(in crate::core) fn worker_mut(&mut self, id: WorkerId) -> &mut Worker {
+        &mut self.state.workers[usize::from(id.0)]
+    }
+
+    /// Where that generation's process is, if there still is one.
+    pub(in crate::core) fn find(&self, generation: Generation) -> Option<WorkerSlotId> {
+        self.state.slot_ids().find(|slot_id| {
+            self.state
+                .slot(*slot_id)
+                .and_then(GenerationState::process)
+                .is_some_and(|process| process.generation == generation)
+        })
+    }
+
+    /// Takes a place's content out; every caller puts something back.
+    pub(in crate::core) fn take_slot(&mut self, slot_id: WorkerSlotId) -> GenerationState {
+        let worker = self.worker_mut(slot_id.worker);
+        match slot_id.slot {
+            WorkerSlot::Main => std::mem::replace(&mut worker.main, GenerationState::Stopped),
+            WorkerSlot::Successor => worker.successor.take().unwrap_or(GenerationState::Stopped),
+        }
+    }
+
+    pub(in crate::core) fn set_slot(&mut self, slot_id: WorkerSlotId, slot_state: GenerationState) {
+        let worker = self.worker_mut(slot_id.worker);
+        match slot_id.slot {
+            WorkerSlot::Main => worker.main = slot_state,
+            WorkerSlot::Successor => {
+                worker.successor =
+                    if slot_state == GenerationState::Stopped { None } else { Some(slot_state) }
+            }
+        }
+    }
+
+    pub(in crate::core) fn process_mut(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {
+        let worker = self.worker_mut(slot_id.worker);
+        match slot_id.slot {
+            WorkerSlot::Main => worker.main.process_mut(),
+            WorkerSlot::Successor => worker.successor.as_mut().and_then(GenerationState::process_mut),
+        }
+    }
+
+    pub(in crate::core) fn generation_ref(&self, id: WorkerId, process: &Process) -> GenerationRef {
+        GenerationRef {
+            worker: self.worker(id).name.clone(),
+            generation: process.generation,
+            pid: process.pid,
+        }
+    }
+}
+
+/// Takes one event in and returns what to do, in order. The caller publishes `state` before it carries any action out:
+/// see [`super::drive`].
+#[must_use]
+pub fn transition(state: &mut State, event: Event, now: Now) -> Vec<Action> {
+    let mut transition = Transition { state, now, actions: Vec::new() };
+    transition.run(event);
+    transition.actions
+}

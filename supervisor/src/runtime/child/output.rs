@@ -1,0 +1,205 @@
+//! One log pipe of one worker.
+
+use super::output_tail::OutputTail;
+use crate::log::worker::{BUDGET, Lines, Origin, Output, WINDOW, write};
+use crate::runtime::async_fd::{drained, watch};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::{Errno, ioctl_fionread, read, retry_on_intr},
+    pipe::fcntl_setpipe_size,
+};
+use std::{
+    future::Future as _,
+    io, mem,
+    os::fd::OwnedFd,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::unix::AsyncFd,
+    time::{Sleep, sleep_until},
+};
+
+/// How much is read at once, so that a worker that talks without end cannot keep the supervisor from the others.
+const CHUNK: usize = 16 << 10;
+
+/// A flood is thrown away so often: seldom enough not to take a core from the others, and…
+const DISCARD_INTERVAL: Duration = Duration::from_millis(1);
+
+/// …so much at once: as much as a pipe may hold (pipe-max-size in proc(5)), so that hardly anybody writes fast enough to have
+/// to wait.
+const DISCARD_CHUNK: usize = 1 << 20;
+
+/// How much is still read from a worker that is gone: as much as a pipe holds by default (pipe(7)).
+const FINAL_READ: usize = 64 << 10;
+
+/// The reading end, and the line that is being read.
+#[derive(Debug)]
+pub(in crate::runtime) struct LogPipe {
+    fd: AsyncFd<OwnedFd>,
+    open: bool,
+    lines: Lines,
+    origin: Origin,
+    /// What is left of the budget, and until when it holds.
+    left: usize,
+    window_end: Instant,
+    /// Set once the budget is used up.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Where a flood is thrown away.
+    discard_buffer: Vec<u8>,
+}
+
+impl LogPipe {
+    pub(in crate::runtime) fn new(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+        fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
+        Ok(Self {
+            fd: watch(fd)?,
+            open: true,
+            lines: Lines::new(Instant::now()),
+            origin,
+            left: 0,
+            window_end: Instant::now(),
+            pause: None,
+            discard_buffer: Vec::new(),
+        })
+    }
+
+    /// Ready when there is something to read, and it may be read.
+    pub(in crate::runtime) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.open {
+            return Poll::Pending;
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        // An error is found again, and handled, by the read.
+        drop(ready!(self.fd.poll_read_ready(cx)));
+        Poll::Ready(())
+    }
+
+    /// Reads what there is, up to a bound, and passes it on; or throws it away, beyond the budget. Says how much it was.
+    pub(in crate::runtime) fn forward(&mut self, output_tail: &mut OutputTail) -> usize {
+        let now = Instant::now();
+        if self.left == 0 && now < self.window_end {
+            return self.discard(DISCARD_CHUNK, output_tail, now);
+        }
+        let mut chunk = [0; CHUNK];
+        let length = self.read(&mut chunk);
+        self.lines.feed(&chunk[..length], now, sink(&self.origin, output_tail));
+        self.charge_budget(length, now);
+        length
+    }
+
+    /// Reads up to so much of a flood, and counts its lines; the end of one that began before is cut off.
+    fn discard(&mut self, most: usize, output_tail: &mut OutputTail, now: Instant) -> usize {
+        let mut discard_buffer = mem::take(&mut self.discard_buffer);
+        discard_buffer.resize(DISCARD_CHUNK, 0);
+        let length = self.read(&mut discard_buffer[..most.min(DISCARD_CHUNK)]);
+        self.lines.skip(&discard_buffer[..length], sink(&self.origin, output_tail));
+        self.discard_buffer = discard_buffer;
+        self.pause = Some(Box::pin(sleep_until((now + DISCARD_INTERVAL).into())));
+        length
+    }
+
+    /// What is there now; nothing at the end.
+    fn read(&mut self, into: &mut [u8]) -> usize {
+        match retry_on_intr(|| read(&self.fd, &mut *into)) {
+            Ok(0) => {
+                self.open = false;
+                0
+            }
+            Ok(length) => length,
+            Err(Errno::AGAIN) => {
+                drained(&self.fd);
+                0
+            }
+            Err(error) => {
+                tracing::warn!(
+                    worker = self.origin.worker,
+                    "its {} cannot be read any more: {error}",
+                    self.origin.stream
+                );
+                self.open = false;
+                0
+            }
+        }
+    }
+
+    fn charge_budget(&mut self, bytes: usize, now: Instant) {
+        if now >= self.window_end {
+            if self.left > 0 {
+                // The flood is over.
+                self.discard_buffer = Vec::new();
+            }
+            self.left = BUDGET;
+            self.window_end = now + WINDOW;
+        }
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 {
+            // Where it is refused, its writer may have to wait a little.
+            let _ = fcntl_setpipe_size(&self.fd, DISCARD_CHUNK);
+        }
+    }
+
+    /// Passes on what the worker said before it was gone. Descendants that have escaped it may hold the pipe open still:
+    /// they are not waited for.
+    pub(in crate::runtime) fn end(mut self, output_tail: &mut OutputTail) {
+        // Of a flood, the last lines.
+        let there = ioctl_fionread(&self.fd).map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX));
+        if let Some(flood) = there.checked_sub(FINAL_READ).filter(|flood| *flood > 0) {
+            self.discard(flood, output_tail, Instant::now());
+        }
+        (self.left, self.window_end) = (BUDGET, Instant::now() + WINDOW);
+        let mut left = FINAL_READ;
+        while self.open && left > 0 {
+            match self.forward(output_tail) {
+                0 => break,
+                length => left = left.saturating_sub(length),
+            }
+        }
+        self.lines.end(sink(&self.origin, output_tail));
+    }
+}
+
+/// Where output goes: to the log, and to what is kept for a report.
+fn sink(origin: &Origin, output_tail: &mut OutputTail) -> impl FnMut(Output) {
+    move |output| {
+        write(origin, &output);
+        output_tail.keep(origin.stream, &output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::testing::lines;
+    use bulkhead_proto::ids::Generation;
+    use std::{fs::File, future::poll_fn, io::Write as _, thread};
+
+    #[test]
+    fn a_flood_is_taken_in_whole_and_each_of_its_lines_is_passed_on_or_counted() {
+        const LINES: usize = 1 << 20;
+        let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));
+        let mut output_tail = OutputTail::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let logged = lines(|| {
+            runtime.block_on(async {
+                let origin = Origin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let mut pipe = LogPipe::new(from, origin).unwrap();
+                while pipe.open {
+                    poll_fn(|cx| pipe.poll_readable(cx)).await;
+                    pipe.forward(&mut output_tail);
+                }
+                pipe.end(&mut output_tail);
+            });
+        });
+        writer.join().unwrap().unwrap();
+        let passed_on = logged.iter().filter(|line| line.to_json().contains("sixteen bytes..")).count();
+        let (kept, dropped) = output_tail.into_lines();
+        assert_eq!(passed_on as u64 + dropped, LINES as u64);
+        assert!(!kept.is_empty() && dropped > 0, "{dropped}");
+    }
+}

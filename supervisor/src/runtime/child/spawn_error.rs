@@ -1,0 +1,18 @@
+//! Why a process could not be started.
+
+use crate::told::told;
+
+/// A process could not be started.
+#[derive(Debug)]
+pub(in crate::runtime) struct SpawnError {
+    /// Why, for people.
+    pub(in crate::runtime) text: String,
+    /// Trying again cannot help.
+    pub(in crate::runtime) config: bool,
+}
+
+impl From<anyhow::Error> for SpawnError {
+    fn from(error: anyhow::Error) -> Self {
+        Self { text: told(&error), config: false }
+    }
+}

@@ -1,0 +1,61 @@
+//! All live processes, by generation, and the one place in which they are waited for.
+
+use super::process::{Child, ChildEvent};
+use bulkhead_proto::ids::Generation;
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    ops::Bound,
+    task::{Context, Poll},
+};
+
+/// The live processes.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Children {
+    live: BTreeMap<Generation, Child>,
+    /// Who was heard last: the others come first, so that one that never falls silent keeps nobody from being heard.
+    last: Generation,
+}
+
+impl Children {
+    pub(in crate::runtime) fn add(&mut self, generation: Generation, child: Child) {
+        self.live.insert(generation, child);
+    }
+
+    pub(in crate::runtime) fn get(&mut self, generation: Generation) -> Option<&mut Child> {
+        self.live.get_mut(&generation)
+    }
+
+    pub(in crate::runtime) fn remove(&mut self, generation: Generation) -> Option<Child> {
+        self.live.remove(&generation)
+    }
+
+    /// Whether this is the pid of a live process of ours.
+    pub(in crate::runtime) fn contains_pid(&self, pid: i32) -> bool {
+        self.live.values().any(|child| child.pid().as_raw_nonzero().get() == pid)
+    }
+
+    /// Whether none is left.
+    pub(in crate::runtime) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Waits until one of them has something to tell.
+    pub(in crate::runtime) async fn next_event(&mut self) -> (Generation, ChildEvent) {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(Generation, ChildEvent)> {
+        let ranges =
+            [(Bound::Excluded(self.last), Bound::Unbounded), (Bound::Unbounded, Bound::Included(self.last))];
+        for range in ranges {
+            for (&generation, child) in self.live.range_mut(range) {
+                if let Poll::Ready(stir) = child.poll(cx) {
+                    self.last = generation;
+                    return Poll::Ready((generation, stir));
+                }
+            }
+        }
+        Poll::Pending
+    }
+}

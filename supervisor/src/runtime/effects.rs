@@ -1,0 +1,319 @@
+//! Takes events in, and carries out what the heart decides: the one place that touches processes.
+
+use super::{
+    blocking_task::BlockingTask, child::ChildEvent, clock, event_loop::Supervisor, recovery, status,
+};
+use crate::{
+    control::{
+        protocol::{Command, Ended, Reply, SUPERVISOR},
+        server::Call,
+    },
+    core::{
+        self, Action, ClientId, Effects, Event, LogRecord, Now, Panic, PostMortem, Probe, Progress,
+        QuarantineRequest, RefusedAllocation, State, Worker,
+    },
+    crashes::Remains,
+    log::lifecycle,
+    state_dir::Numbers,
+    told::told,
+};
+use bulkhead_proto::{
+    control::ToWorker, cursor::Doing, ids::Generation, link::Progress as LinkProgress, pipe::Sent,
+    snapshot::Summary,
+};
+use std::sync::Arc;
+
+impl Effects for Supervisor {
+    fn state(&mut self) -> &mut State {
+        &mut self.state
+    }
+
+    fn now(&self) -> Now {
+        clock::now()
+    }
+
+    fn publish(&mut self) {
+        self.reserve();
+        let published =
+            self.ledger.publish(&self.state).and_then(|()| self.board.publish(&core::status(&self.state)));
+        if let Err(error) = published {
+            // The state is bounded to fit: this is a fault of ours, and the boards show the former state.
+            tracing::error!("the boards do not take the new state: {error}");
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) -> impl IntoIterator<Item = Event> {
+        match action {
+            Action::Spawn { worker, generation } => return Some(self.spawn(&worker, generation)),
+            Action::Send { generation, frame } => return self.send(generation, frame),
+            Action::CloseControl { generation } => {
+                if let Some(child) = self.children.get(generation) {
+                    child.close_control();
+                }
+            }
+            Action::Signal { generation, signal, group } => {
+                if let Some(child) = self.children.get(generation)
+                    && let Err(error) = child.signal(signal, group)
+                {
+                    tracing::error!(generation = generation.0, "it cannot be sent a signal: {error}");
+                }
+            }
+            Action::Probe { generation } => return self.probe(generation),
+            Action::DumpThreads(who) => {
+                if let Some(child) = self.children.get(who.generation) {
+                    let threads = child.dump_threads();
+                    lifecycle::write(&LogRecord::WorkerThreadsDumped { who, threads });
+                }
+            }
+            Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
+            Action::ReserveSeqs { next } => {
+                self.seq_high_water = self.seq_high_water.max(next.min(self.memory.tail().next_seq));
+                self.reserve();
+            }
+            Action::RemoveQuarantined { requester: asker, id, seq, replayed_as } => {
+                self.remove_for(asker, id, seq, replayed_as)
+            }
+            Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
+            Action::Quarantine(charge) => return self.quarantine_event(charge),
+            Action::WakeAll => self.memory.kick(),
+            Action::Log(record) => lifecycle::write(&record),
+            Action::StoreReport(facts) => self.report(facts),
+            Action::Save { settled } => return self.save(settled),
+            Action::Exit { code } => self.exit = Some(code),
+        }
+        None
+    }
+}
+
+impl Supervisor {
+    /// Takes one event in, and all that carrying out its actions brings about.
+    pub(super) fn drive(&mut self, event: Event) {
+        core::drive(self, event);
+    }
+
+    /// Numbers are reserved on disk before they are given out. If the disk refuses, the service goes on, loudly: numbers
+    /// would be given out twice only if the supervisor also died before the disk recovers.
+    fn reserve(&mut self) {
+        let next = Numbers {
+            generation: self.state.next_generation,
+            crash: self.state.next_crash,
+            // What the API tells may come late, or die with it; what was given out stands in memory.
+            seq: self.seq_high_water.max(self.memory.tail().next_seq),
+        };
+        if let Err(error) = self.marks.reserve(next) {
+            tracing::error!(
+                event_name = "marks_failed",
+                "numbers cannot be reserved on disk: {}",
+                told(&error)
+            );
+        }
+    }
+
+    fn spawn(&mut self, worker: &str, generation: Generation) -> Event {
+        let Some((plan, worker)) = self.config.worker(worker) else {
+            return Event::SpawnFailed { generation, error: "there is no such worker".into(), config: true };
+        };
+        match self.spawner.spawn(plan, worker, generation, &self.memory) {
+            Ok(child) => {
+                let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
+                self.children.add(generation, child);
+                Event::Spawned { generation, pid }
+            }
+            Err(error) => Event::SpawnFailed { generation, error: error.text, config: error.config },
+        }
+    }
+
+    /// A process that is gone meanwhile has nothing to show.
+    fn probe(&mut self, generation: Generation) -> Option<Event> {
+        let cpu_available = self.children.get(generation)?.cpu_available();
+        let LinkProgress { owner, seq, steps, committed, pending } = self.memory.progress();
+        let (progress, took_over) = (Progress { seq, steps, committed }, owner == generation);
+        let probe = Probe {
+            cpu_available,
+            pending,
+            took_over,
+            progress,
+            backlog_pending: self.idle_waiter.has_backlog(),
+        };
+        Some(Event::Probed { generation, probe })
+    }
+
+    fn send(&mut self, generation: Generation, frame: ToWorker) -> Option<Event> {
+        match self.children.get(generation)?.send(&frame) {
+            // A pipe that is closed at the other end: its owner's death follows.
+            Ok(Sent::Done | Sent::Closed) => None,
+            Ok(Sent::Full) => Some(Event::PipeFull { generation, frame }),
+            Err(error) => {
+                tracing::error!(generation = generation.0, "a frame cannot be sent: {error}");
+                None
+            }
+        }
+    }
+
+    /// The last that is heard of a process: what it still had to say, then its death.
+    pub(super) fn reap(&mut self, generation: Generation) {
+        let Some(mut child) = self.children.remove(generation) else { return };
+        for stir in child.drain_frames() {
+            match stir {
+                ChildEvent::Frame(frame) => self.drive(Event::Frame { generation, frame }),
+                // It cannot be punished any more.
+                ChildEvent::BadFrame(_) | ChildEvent::Output(_) | ChildEvent::Exited => {}
+            }
+        }
+        // Before it is reaped: until then nobody else works in its memory.
+        let (mut post_mortem, event) = self.post_mortem(generation, child.memory_limit());
+        let (exit, remains) = child.reap();
+        post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.increased();
+        self.fail_replays_of(generation);
+        self.remains = Some((generation, Remains { event, ..remains }));
+        self.drive(Event::Died { generation, exit, post_mortem });
+        if !exit.is_kill() {
+            self.oom_kills.reset();
+        }
+    }
+
+    /// What shared memory tells, and the bytes of the event in hand. Only the generation that was activated may have written
+    /// to the cursor's page.
+    fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> (PostMortem, Option<Vec<u8>>) {
+        let found = self.memory.post_mortem();
+        let process = self.state.workers.iter().flat_map(|worker| {
+            worker
+                .successor
+                .iter()
+                .chain([&worker.main])
+                .filter_map(|is| is.process())
+                .map(move |p| (worker.role, p))
+        });
+        let analysis = process.into_iter().any(|(role, process)| {
+            role == bulkhead_proto::words::Role::Analytics
+                && process.generation == generation
+                && process.activated.is_some()
+        });
+        // One that died before it took the page over left its predecessor's hand there.
+        let its_own = analysis && found.owner == generation;
+        let last_words = found.last_words.filter(|words| analysis && words.generation == generation);
+        let panic = last_words.map(|words| Panic {
+            message: words.message,
+            location: words.location,
+            thread: words.thread,
+        });
+        let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
+        let signalled = found.signalled.filter(|(of, _)| analysis && *of == generation);
+        let seen = PostMortem {
+            in_hand: found.in_hand.filter(|_| its_own),
+            loading: found.hand.doing == Doing::Load,
+            committing: found.committing.filter(|_| its_own),
+            committed: found.committed.min(found.accepted),
+            head: found.accepted,
+            panic,
+            signalled: signalled.map(|(_, signal)| signal),
+            refused: refused.map(|refused| RefusedAllocation { bytes: refused.bytes, limit }),
+            out_of_memory: false,
+        };
+        (seen, found.payload.filter(|_| its_own))
+    }
+
+    fn quarantine_event(&mut self, charge: QuarantineRequest) -> Option<Event> {
+        let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
+        let work = move || {
+            let result = store.keep(&memory, &of).map_err(|error| told(&error));
+            Event::Quarantined { request: of, result }
+        };
+        let broken = Event::Quarantined {
+            request: charge.clone(),
+            result: Err("the thread that stores broke off".into()),
+        };
+        let what = format!("storing event {}, before it is skipped,", charge.seq);
+        match BlockingTask::begin("quarantine", what, broken, work) {
+            Ok(task) => {
+                self.quarantine_task = Some(task);
+                None
+            }
+            Err(error) => Some(Event::Quarantined { request: charge, result: Err(error.to_string()) }),
+        }
+    }
+
+    fn save(&mut self, settled: bool) -> Option<Event> {
+        let begun = self.state_dir.reclaim();
+        match begun.and_then(|()| Ok(recovery::save(&self.state_dir, &self.memory, settled)?)) {
+            Ok(saving) => {
+                self.saving = Some(saving);
+                None
+            }
+            Err(error) => Some(Event::Saved { result: Err(told(&error)) }),
+        }
+    }
+
+    /// The snapshot is written, or cannot be.
+    pub(super) fn on_saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
+        let numbers = (self.state.next_generation, self.state.next_crash);
+        let end = |saved| recovery::end(&self.state_dir, &saved, &self.marks, numbers, settled);
+        let result = saved.and_then(end).map_err(|error| told(&error));
+        self.drive(Event::Saved { result });
+    }
+
+    /// A command from the control socket.
+    pub(super) fn on_call(&mut self, call: Call) {
+        let Call { command, reply } = call;
+        let worker = command.worker().map(str::to_owned);
+        let command = match command {
+            // A client that has left needs no reply.
+            Command::Status => return drop(reply.send(self.status())),
+            Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
+            Command::Quarantine(what) => return self.quarantine(what, reply),
+            Command::Crashes(what) => return self.show_crashes(what, reply),
+            Command::Start(worker) => core::Command::Start(worker),
+            Command::Stop(worker) => core::Command::Stop(worker),
+            Command::Restart(worker) => core::Command::Restart(worker),
+            Command::Fault(worker, kind) => core::Command::Fault(worker, kind),
+        };
+        self.drop_closed_clients();
+        let client = self.new_client();
+        self.clients.insert(client, (worker, reply));
+        self.drive(Event::Command { client, command });
+    }
+
+    /// Clients that have left make room for those that come.
+    fn drop_closed_clients(&mut self) {
+        let departed = self.clients.iter().filter(|(_, (_, reply))| reply.is_closed());
+        let departed: Vec<_> = departed.map(|(client, _)| *client).collect();
+        for client in departed {
+            self.clients.remove(&client);
+            self.drive(Event::ClientGone { client });
+        }
+    }
+
+    pub(super) fn new_client(&mut self) -> ClientId {
+        let client = self.next_client;
+        self.next_client = ClientId(client.0.saturating_add(1));
+        client
+    }
+
+    fn status(&self) -> Reply {
+        let listen = self.spawner.address.to_string();
+        let report = status::report(self.config.plan(), listen, &self.state, &self.memory);
+        Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
+    }
+
+    /// Whether there may be lines of this one in the log.
+    fn has_logs(&self, of: Option<&str>) -> Reply {
+        match of {
+            Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => {
+                Reply::new(Ended::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown_worker(name)))
+            }
+            Some(_) | None => Reply::new(Ended::Done, ""),
+        }
+    }
+
+    fn answer(&mut self, client: ClientId, answer: Reply) {
+        if self.on_reload_answer(client, &answer) {
+            return;
+        }
+        if let Some((worker, reply)) = self.clients.remove(&client) {
+            let known = self.state.workers.iter().find(|known| Some(&known.name) == worker.as_ref());
+            let generation = known.and_then(Worker::running).map(|process| process.generation);
+            let _ = reply.send(Reply { generation, ..answer });
+        }
+    }
+}

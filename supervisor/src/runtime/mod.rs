@@ -1,0 +1,96 @@
+//! The runtime around [`crate::core`]: turns file descriptors, signals and deadlines into events, and carries actions out.
+//!
+//! It never waits for a worker, and never looks into an event's payload.
+
+mod async_fd;
+mod blocking;
+mod blocking_task;
+mod child;
+mod clock;
+mod crash_reports;
+mod effects;
+mod event_loop;
+mod idle;
+mod probes;
+mod quarantine;
+mod recovery;
+mod reload;
+mod signals;
+mod status;
+
+use crate::{
+    config::{Plan, Source, WorkerPlan},
+    core::{Identity, State, WorkerSpec},
+    log::Log,
+    state_dir::Numbers,
+};
+use anyhow::Context as _;
+use bulkhead_proto::listen_fds;
+use child::{orphans, spawn};
+use event_loop::Supervisor;
+use signals::Signals;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// So many commands may wait to be handled.
+const CALL_QUEUE: usize = 16;
+
+/// What a run is started with.
+pub struct Start {
+    /// What to do.
+    pub plan: Plan,
+    /// Where that came from.
+    pub source: Source,
+    /// Where a reload looks first: `--config`.
+    pub option: Option<PathBuf>,
+    /// Where the control socket shall be.
+    pub socket: PathBuf,
+    /// The log.
+    pub log: Log,
+}
+
+/// Runs the service until it is stopped. Says the exit code.
+///
+/// # Errors
+/// When it cannot begin.
+pub fn run(start: Start) -> anyhow::Result<u8> {
+    let handed = listen_fds::take(&variable)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        spawn::set_cloexec_inherited();
+        spawn::forbid_core_dumps();
+        let preexisting = orphans::adopt();
+        let mut signals = Signals::register().context("cannot handle signals")?;
+        let (calls, mut called) = mpsc::channel(CALL_QUEUE);
+        let mut supervisor = Supervisor::open(start, handed, calls, preexisting)?;
+        let code = supervisor.run_loop(&mut signals, &mut called).await;
+        supervisor.server.finish().await;
+        Ok(code)
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The state before the first event.
+fn initial_state(plan: &Plan, next: Numbers) -> State {
+    let now = clock::now();
+    let identity = Identity {
+        pid: std::process::id(),
+        next_generation: next.generation,
+        next_crash: next.crash,
+        seed: now.unix_ms ^ (u64::from(std::process::id()) << 32),
+    };
+    State::new(plan.policy.clone(), specs(plan), identity, now)
+}
+
+/// What the heart needs to know of the workers.
+fn specs(plan: &Plan) -> Vec<WorkerSpec> {
+    plan.workers.iter().map(spec).collect()
+}
+
+fn spec(worker: &WorkerPlan) -> WorkerSpec {
+    let WorkerPlan { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
+    WorkerSpec { name: name.clone(), role, stop_timeout, hang_timeout }
+}

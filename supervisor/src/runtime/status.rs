@@ -1,0 +1,78 @@
+//! What `bulkhead status` shows, from the state and from shared memory.
+
+use super::clock;
+use crate::{
+    config::Plan,
+    control::protocol::{Crash, Link, Report, Ring, Row},
+    core::{State, status},
+};
+use bulkhead_proto::{
+    link::Memory,
+    status::{CrashRow, WorkerRow},
+};
+
+/// Gathers it.
+pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
+    let now_ms = clock::now().unix_ms;
+    let status = status(state);
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: status.pid,
+        uptime_ms: now_ms.saturating_sub(status.started_ms),
+        listen,
+        state_dir: std::path::absolute(&plan.state_dir).unwrap_or_default().display().to_string(),
+        faults: status.faults,
+        workers: status.workers.into_iter().map(|worker| row(worker, now_ms)).collect(),
+        link: link(memory, plan.capacity),
+    }
+}
+
+fn row(worker: WorkerRow, now_ms: u64) -> Row {
+    Row {
+        name: worker.name,
+        role: worker.role,
+        state: worker.state,
+        generation: worker.generation,
+        pid: worker.pid,
+        restarts: worker.restarts,
+        uptime_ms: worker.pid.map(|_| now_ms.saturating_sub(worker.started_ms)),
+        rss_bytes: worker.pid.and_then(resident),
+        last_crash: worker.last_crash.map(crash),
+    }
+}
+
+fn crash(crash: CrashRow) -> Crash {
+    let at = i64::try_from(crash.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    Crash {
+        id: crash.id,
+        cause: crash.cause,
+        detail: crash.detail,
+        seq: crash.seq,
+        at: at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// `VmRSS` of proc_pid_status(5), in bytes.
+fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// One reading: the record first, so that all that it counts was accepted before the tail was read. The record is the
+/// analysis' word: whatever it says, nothing here overflows.
+fn link(memory: &Memory, capacity_bytes: u64) -> Link {
+    let record = memory.record().unwrap_or_default();
+    let output_tail = memory.tail();
+    Link {
+        accepted: output_tail.accepted,
+        analysed: record.analysed,
+        quarantined: record.skipped,
+        pending: output_tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped)),
+        committed_seq: record.seq,
+        ring: Ring {
+            used_bytes: output_tail.head.0.saturating_sub(record.position.0).min(capacity_bytes),
+            capacity_bytes,
+        },
+    }
+}
