@@ -48,7 +48,7 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
     };
     let socket = control::paths::daemon(socket, &variable, &plan.state_dir);
     let option = config.map(Path::to_owned);
-    match runtime::run(runtime::Start { plan, source, option, socket, log: log.clone() }) {
+    match runtime::run(runtime::Start { plan, source, config_path: option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", told(&error));

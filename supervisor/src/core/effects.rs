@@ -1,4 +1,4 @@
-//! The order in which whatever surrounds the heart shows what the heart decides, and does it.
+//! The order of deciding, publishing and acting, shared by the runtime and the tests.
 
 use crate::core::{
     model::{Action, Event, Now, State},
@@ -6,31 +6,31 @@ use crate::core::{
 };
 use std::collections::VecDeque;
 
-/// What surrounds the heart.
+/// What the core needs from its surroundings.
 pub trait Effects {
-    /// The heart's state.
+    /// The state of the core.
     fn state(&mut self) -> &mut State;
 
     /// The time.
     fn now(&self) -> Now;
 
-    /// Shows the state to whoever takes over after a death of this process, and to whoever looks.
+    /// Publishes the state, for a successor of this process and for readers.
     fn publish(&mut self);
 
-    /// Carries one action out. What comes of it at once is taken in when all actions are carried out.
+    /// Carries one action out. Returned events are handled after all actions of the transition.
     fn carry_out(&mut self, action: Action) -> impl IntoIterator<Item = Event>;
 }
 
-/// Takes one event in, and all that carrying out its actions brings about. Each new state is shown before anything is done
-/// about it.
-pub fn drive(surroundings: &mut impl Effects, event: Event) {
+/// Handles one event and all events that its actions return. Each new state is published before any action
+/// that follows from it.
+pub fn drive(effects: &mut impl Effects, event: Event) {
     let mut events = VecDeque::from([event]);
     while let Some(event) = events.pop_front() {
-        let now = surroundings.now();
-        let actions = transition(surroundings.state(), event, now);
-        surroundings.publish();
+        let now = effects.now();
+        let actions = transition(effects.state(), event, now);
+        effects.publish();
         for action in actions {
-            events.extend(surroundings.carry_out(action));
+            events.extend(effects.carry_out(action));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What workers say. They are not trusted: what they may not say kills them.
+//! Frames from workers. A frame that the protocol does not allow gets its sender killed.
 
 use crate::core::{
     model::{
@@ -14,7 +14,7 @@ use bulkhead_proto::{
     words::Cause,
 };
 
-/// The longest build text that is repeated to people, in bytes.
+/// Maximum length of a build text in messages, in bytes.
 const MAX_BUILD: usize = 64;
 
 impl Transition<'_> {
@@ -35,7 +35,7 @@ impl Transition<'_> {
                     process.panic = Some(panic);
                 }
             }
-            // Kept by the shell, for the crash report.
+            // The runtime keeps it for the crash report.
             FromWorker::Backtrace { .. } => {}
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
@@ -76,24 +76,26 @@ impl Transition<'_> {
         }
     }
 
-    /// An answer that nobody reads is dropped: a flood of requests must not kill the API that passes them on.
-    /// The other frames are so few that a worker without room for them is not reading at all.
+    /// Handles a full control pipe. An answer that nobody reads is dropped: a flood of requests must not kill
+    /// the API that forwards them. The other frames are few; a worker without room for them does not read at
+    /// all.
     pub(in crate::core) fn pipe_full(&mut self, generation: Generation, frame: &ToWorker) {
         let Some(slot_id) = self.find(generation) else { return };
         match frame {
             ToWorker::Answer { id, .. } => {
                 self.warn(
                     slot_id,
-                    format!("does not read its answers: the one to its request {id} was dropped"),
+                    format!("does not read its control pipe: the answer to its request {id} was dropped"),
                 );
             }
             ToWorker::Replay(seq) => {
                 let why = "the API does not read its control pipe: try again".to_owned();
                 self.actions.push(Action::ReplayFailed { seq: *seq, why });
             }
-            // End of file says the same, and the stop's deadline is set; no answer to a ping tells more than a full pipe.
+            // End of file says the same as `Drain`, and the stop has a deadline. An unanswered ping is found
+            // by the hang detector.
             ToWorker::Drain | ToWorker::Ping(_) => {}
-            // One that was told to hang before does not read the next one, and is found out by the vigil.
+            // A worker that hangs does not read this order. The hang detector finds it.
             ToWorker::Fault(kind) => {
                 self.fault_dropped(slot_id, *kind);
                 self.warn(slot_id, format!("does not read its control pipe: fault {kind} was dropped"));
@@ -106,13 +108,13 @@ impl Transition<'_> {
 
     fn warn(&mut self, slot_id: WorkerSlotId, text: String) {
         if let Some(process) = self.state.slot(slot_id).and_then(GenerationState::process) {
-            let who = self.generation_ref(slot_id.worker, process);
-            self.log(LogRecord::WorkerWarning { who, text });
+            let subject = self.generation_ref(slot_id.worker, process);
+            self.log(LogRecord::WorkerWarning { subject, text });
         }
     }
 
-    /// Its time for a start is over. If that is noticed late, whoever stopped the supervisor may have stopped both, and what
-    /// it has said since waits to be read.
+    /// The start timeout expired. If we see it late, the machine was probably suspended: allow `START_GRACE`
+    /// for queued frames.
     pub(in crate::core) fn start_expired(&mut self, slot_id: WorkerSlotId, deadline: Millis) {
         let now = self.now.mono;
         if now.since(deadline) <= START_GRACE {
@@ -122,27 +124,27 @@ impl Transition<'_> {
         self.set_slot(slot_id, GenerationState::Starting { process, deadline: now.after(START_GRACE) });
     }
 
-    /// It was not ready in time.
+    /// Kills a worker that was not ready in time.
     fn start_timed_out(&mut self, slot_id: WorkerSlotId) {
         let greeted = self
             .state
             .slot(slot_id)
             .and_then(GenerationState::process)
             .is_some_and(|process| process.greeted);
-        let met = if greeted { "it said hello, but never that it is ready" } else { "it never said hello" };
+        let met = if greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
         let detail = format!("not ready {} s after its start: {met}", START_TIMEOUT.as_secs());
         self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }
 }
 
-/// How far it has come in the protocol; nothing without a process.
+/// The protocol phase of a process; `None` without a process.
 const fn phase(slot_state: &GenerationState) -> Option<Phase> {
     match slot_state {
         GenerationState::Starting { process, .. } if process.greeted => Some(Phase::Greeted),
         GenerationState::Starting { .. } => Some(Phase::Spawned),
         GenerationState::Standby { .. } => Some(Phase::Ready),
         GenerationState::Running { .. } => Some(Phase::Active),
-        // Asked to leave before it had said hello: the two have crossed.
+        // It was asked to stop before its `Hello` arrived.
         GenerationState::Stopping { process, .. } if !process.greeted => Some(Phase::Spawned),
         GenerationState::Stopping { .. } => Some(Phase::Draining),
         GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => None,
@@ -165,32 +167,32 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
 
 const fn phase_name(phase: Phase) -> &'static str {
     match phase {
-        Phase::Spawned => "before its Hello",
+        Phase::Spawned => "before Hello",
         Phase::Greeted => "between Hello and Ready",
-        Phase::Ready => "before it is activated",
-        Phase::Active => "while it is active",
-        Phase::Draining => "once it was asked to leave",
+        Phase::Ready => "before activation",
+        Phase::Active => "after activation",
+        Phase::Draining => "while stopping",
     }
 }
 
 impl StopReason {
-    /// For people.
+    /// Describes the reason for people.
     pub(in crate::core) fn text(&self) -> String {
         match self {
-            Self::Requested(asked) => asked.text().to_owned(),
+            Self::Requested(request) => request.text().to_owned(),
             Self::Killed { cause, detail, .. } => format!("{cause}: {detail}"),
         }
     }
 }
 
 impl StopRequest {
-    /// For people.
+    /// Describes the request for people.
     pub(in crate::core) const fn text(self) -> &'static str {
         match self {
             Self::Stop => "stop by command",
             Self::Restart => "restart by command",
-            Self::Reload => "what it was started with has changed",
-            Self::Remove => "it is no longer in the configuration",
+            Self::Reload => "its settings changed",
+            Self::Remove => "it is no longer configured",
             Self::Shutdown => "the supervisor is stopping",
         }
     }

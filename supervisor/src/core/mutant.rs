@@ -1,4 +1,4 @@
-//! Faults planted in the heart, one at a time, to show that the simulator finds them.
+//! Faults planted in the core, one at a time, to show that the simulator finds them.
 
 bulkhead_proto::mutants! {
     ActAfterDeath,

@@ -1,4 +1,4 @@
-//! The public part of the state.
+//! The public part of the state: what operators and the API see.
 
 use crate::core::model::{GenerationState, State, Worker};
 use bulkhead_proto::{
@@ -6,7 +6,7 @@ use bulkhead_proto::{
     words::WorkerState,
 };
 
-/// What operators and the API may see.
+/// Builds the status from the state.
 #[must_use]
 pub fn status(state: &State) -> Status {
     Status {
@@ -17,7 +17,7 @@ pub fn status(state: &State) -> Status {
     }
 }
 
-/// One row, and another for a successor that has a process.
+/// One row for the worker, and one for a successor that has a process.
 fn rows(worker: &Worker) -> impl Iterator<Item = WorkerRow> {
     let successor = worker.successor.as_ref().filter(|slot_state| slot_state.process().is_some());
     std::iter::once(row(worker, &worker.main)).chain(successor.map(|slot_state| row(worker, slot_state)))
@@ -44,7 +44,7 @@ fn public(worker: &Worker, slot_state: &GenerationState) -> WorkerState {
         GenerationState::Standby { .. } => WorkerState::Standby,
         GenerationState::Running { .. } => WorkerState::Running,
         GenerationState::Stopping { .. } => WorkerState::Stopping,
-        // It waits for its turn, not for the end of a delay.
+        // Waiting for room to start for the first time, not for the end of a delay.
         GenerationState::Backoff { .. } if worker.last_crash.is_none() => WorkerState::Starting,
         GenerationState::Backoff { .. } => WorkerState::Backoff,
         GenerationState::Parked { .. } => WorkerState::Parked,

@@ -1,4 +1,4 @@
-//! One turn of the heart: the state, the time, and the actions so far. The other files add what a turn can do.
+//! One transition of the core: the state, the time, and the actions so far. The other modules add methods.
 
 use crate::core::model::{
     Action, ClientId, Event, GenerationRef, GenerationState, LogRecord, Now, Process, State, SupervisorPhase,
@@ -6,7 +6,7 @@ use crate::core::model::{
 };
 use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
 
-/// The order in which workers are started; they are stopped in the reverse order of what they need of each other.
+/// The order in which workers are started.
 pub(in crate::core) const START_ORDER: [Role; 3] = [Role::Api, Role::Analytics, Role::Plain];
 
 pub(in crate::core) struct Transition<'a> {
@@ -16,7 +16,7 @@ pub(in crate::core) struct Transition<'a> {
 }
 
 impl Transition<'_> {
-    /// Takes the event in, then does all that has become possible or due.
+    /// Handles the event, then does everything that has become possible or due.
     pub(in crate::core) fn run(&mut self, event: Event) {
         if self.state.phase == SupervisorPhase::Gone && !matches!(event, Event::Command { .. }) {
             return;
@@ -39,13 +39,13 @@ impl Transition<'_> {
             Event::BadFrame { generation, why } => self.bad_frame(generation, &why),
             Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
             Event::WorkAvailable(role) => self.on_work(role),
-            Event::Probed { generation, probe: look } => self.on_probe(generation, &look),
+            Event::Probed { generation, probe } => self.on_probe(generation, &probe),
             Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
             Event::Command { client, command } => self.command(client, &command),
             Event::ClientGone { client } => self.client_gone(client),
             Event::Configured { policy, specs } => self.configured(policy, &specs),
             Event::StopSignal { origin } => self.stop_signal(origin),
-            Event::Quarantined { request: charge, result } => self.quarantine_finished(charge, result),
+            Event::Quarantined { request, result } => self.quarantine_finished(request, result),
             Event::Saved { result } => self.saved(result),
             Event::Tick => {}
         }
@@ -71,7 +71,7 @@ impl Transition<'_> {
         &mut self.state.workers[usize::from(id.0)]
     }
 
-    /// Where that generation's process is, if there still is one.
+    /// The slot of a generation's process, if it still has one.
     pub(in crate::core) fn find(&self, generation: Generation) -> Option<WorkerSlotId> {
         self.state.slot_ids().find(|slot_id| {
             self.state
@@ -81,7 +81,7 @@ impl Transition<'_> {
         })
     }
 
-    /// Takes a place's content out; every caller puts something back.
+    /// Takes the content out of a slot. Every caller puts something back.
     pub(in crate::core) fn take_slot(&mut self, slot_id: WorkerSlotId) -> GenerationState {
         let worker = self.worker_mut(slot_id.worker);
         match slot_id.slot {

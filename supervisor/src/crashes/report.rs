@@ -47,10 +47,10 @@ pub(super) fn report(facts: DeathRecord, remains: Remains, symbols: &mut Symbols
     Report {
         id: facts.crash,
         at: shown::time(i64::try_from(facts.at_ms).unwrap_or(i64::MAX)),
-        worker: facts.who.worker,
+        worker: facts.subject.worker,
         role: facts.role,
-        generation: facts.who.generation,
-        pid: facts.who.pid,
+        generation: facts.subject.generation,
+        pid: facts.subject.pid,
         uptime_ms: ms(facts.uptime),
         cause: facts.cause,
         detail: facts.detail,

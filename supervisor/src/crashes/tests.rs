@@ -13,7 +13,7 @@ use std::fs;
 
 fn facts(crash: u64) -> DeathRecord {
     DeathRecord {
-        who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
         role: Role::Analytics,
         crash: CrashId(crash),
         at_ms: 1_700_000_000_123,

@@ -71,8 +71,8 @@ fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
         seq: charge.seq,
         at: shown::now(),
-        worker: charge.who.worker.clone(),
-        generation: charge.who.generation,
+        worker: charge.subject.worker.clone(),
+        generation: charge.subject.generation,
         crash: charge.crash,
         cause: charge.cause,
         detail: charge.detail.clone(),

@@ -12,7 +12,7 @@ use bulkhead_proto::{
 
 fn charge(seq: u64) -> QuarantineRequest {
     QuarantineRequest {
-        who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: Seq(seq),
         attempts: 2,
         during: During::Apply,

@@ -1,4 +1,5 @@
-//! Answers to operators that are read from the disk, which may take its time: each on a thread of its own.
+//! Answers to operators that are read from disk. Each is read on a thread of its own, because the disk may be
+//! slow.
 
 use crate::{
     control::protocol::{Ended, Reply},
@@ -7,8 +8,7 @@ use crate::{
 use std::thread;
 use tokio::sync::oneshot;
 
-/// Answers when it is read. A client that has left needs no reply, and one without a thread is told that the supervisor
-/// leaves.
+/// Replies when the read is done. If no thread can be started, the dropped channel reads as "shutting down".
 pub(super) fn answer(
     name: &str,
     reply: oneshot::Sender<Reply>,
@@ -16,11 +16,11 @@ pub(super) fn answer(
 ) {
     let read = move || drop(reply.send(read()));
     if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(read) {
-        tracing::error!("no thread to read {name}: {error}");
+        tracing::error!("cannot start a thread to read {name}: {error}");
     }
 }
 
-/// What is said where the disk says no.
+/// The reply if the disk reports an error.
 pub(super) fn unreadable(error: &anyhow::Error) -> Reply {
-    Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(error)))
+    Reply::new(Ended::Conflict, format!("cannot read: {}", told(error)))
 }

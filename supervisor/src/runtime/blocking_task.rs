@@ -1,4 +1,4 @@
-//! Work that the disk may hold up, for ever perhaps: on a thread of its own, for the supervisor must go on hearing.
+//! Work that a slow or hung disk may delay: on a thread of its own, so that the event loop continues.
 
 use std::{future::pending, io, thread, time::Duration};
 use tokio::{
@@ -6,68 +6,69 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A disk that takes longer hangs, and somebody should know.
-const SLOW: Duration = Duration::from_secs(5);
+/// A task that takes longer than this is reported: the disk probably hangs.
+const STALL_WARNING_AFTER: Duration = Duration::from_secs(5);
 
-/// Something that is under way.
+/// A task in progress.
 #[derive(Debug)]
 pub(super) struct BlockingTask<T> {
-    /// What it is, for people.
+    /// What the task does, for people.
     what: String,
-    told: oneshot::Receiver<T>,
-    broken: T,
-    /// When it is told of as slow, if that was not done yet.
-    slow: Option<Instant>,
+    result: oneshot::Receiver<T>,
+    fallback: T,
+    /// When to report that the task is slow; `None` once reported.
+    warn_at: Option<Instant>,
 }
 
 impl<T: Send + 'static> BlockingTask<T> {
-    /// Begins it. `name` is the thread's; `what` tells people of it; `broken` is what comes of it when the thread breaks off.
+    /// Starts the task. `name` is the name of its thread; `what` describes it for people; `fallback` is the
+    /// result if the thread panics.
     ///
     /// # Errors
-    /// When there can be no further thread.
+    /// If no thread can be started.
     pub(super) fn begin(
         name: &str,
         what: String,
-        broken: T,
+        fallback: T,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<Self> {
-        let (tell, told) = oneshot::channel();
-        // Nobody listens any more once the supervisor has given up on its disk.
-        thread::Builder::new().name(name.to_owned()).spawn(move || drop(tell.send(work())))?;
-        Ok(Self { what, told, broken, slow: Some(Instant::now() + SLOW) })
+        let (sender, result) = oneshot::channel();
+        // The receiver is gone once the supervisor has given up on its disk.
+        thread::Builder::new().name(name.to_owned()).spawn(move || drop(sender.send(work())))?;
+        Ok(Self { what, result, fallback, warn_at: Some(Instant::now() + STALL_WARNING_AFTER) })
     }
 
-    /// Waits for its end; for ever when there is none.
+    /// Waits for the result; forever if there is no task.
     pub(super) async fn end(task: &mut Option<Self>) -> T {
-        let told = match task {
-            Some(task) => task.told().await,
+        let result = match task {
+            Some(task) => task.result().await,
             None => None,
         };
-        match (told, task.take()) {
-            (Some(told), _) => told,
-            (None, Some(task)) => task.broken,
+        match (result, task.take()) {
+            (Some(result), _) => result,
+            (None, Some(task)) => task.fallback,
             (None, None) => pending().await,
         }
     }
 }
 
 impl<T> BlockingTask<T> {
-    /// What comes of it; none if it broke off. One that is slow is told of once.
-    async fn told(&mut self) -> Option<T> {
-        if let Some(slow) = self.slow {
+    /// The result; `None` if the thread panicked. A slow task is reported once.
+    async fn result(&mut self) -> Option<T> {
+        if let Some(warn_at) = self.warn_at {
             tokio::select! {
-                told = &mut self.told => return told.ok(),
-                () = sleep_until(slow) => {}
+                result = &mut self.result => return result.ok(),
+                () = sleep_until(warn_at) => {}
             }
-            self.slow = None;
+            self.warn_at = None;
             let Self { what, .. } = self;
             tracing::error!(
                 event_name = "disk_stalled",
-                "{what} takes more than {} s: the disk under state_dir does not answer; still waiting for it",
-                SLOW.as_secs()
+                "{what} has taken more than {} s: the disk of state_dir does not respond; still waiting",
+                STALL_WARNING_AFTER.as_secs()
             );
         }
-        (&mut self.told).await.ok()
+        (&mut self.result).await.ok()
     }
 }
 
@@ -76,14 +77,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_comes_of_it_is_told_once() {
+    async fn the_result_is_delivered_once() {
         let mut task = Some(BlockingTask::begin("errand", String::new(), 1, || 2).unwrap());
         assert_eq!(BlockingTask::end(&mut task).await, 2);
         assert!(task.is_none());
     }
 
     #[tokio::test]
-    async fn one_that_breaks_off_is_told_as_well() {
+    async fn a_panicked_task_delivers_its_fallback() {
         let mut task = Some(
             BlockingTask::begin("errand", String::new(), 1, || std::panic::resume_unwind(Box::new(())))
                 .unwrap(),

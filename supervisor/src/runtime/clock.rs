@@ -1,11 +1,11 @@
-//! The clocks, read once a turn.
+//! The clocks, read once for each transition.
 
 use crate::core::{Millis, Now};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Now, on both clocks.
+/// Reads both clocks.
 pub(super) fn now() -> Now {
     let since_boot = clock_gettime(ClockId::Monotonic);
     let millis = since_boot.tv_sec.saturating_mul(1_000).saturating_add(since_boot.tv_nsec / 1_000_000);
@@ -13,7 +13,7 @@ pub(super) fn now() -> Now {
     Now { mono: Millis(u64::try_from(millis).unwrap_or(0)), unix_ms: u64::try_from(unix_ms).unwrap_or(0) }
 }
 
-/// Waits until the deadline, or for ever when there is none.
+/// Waits until the deadline; forever if there is none.
 pub(super) async fn passed(deadline: Option<Millis>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(Instant::now() + until(deadline)).await,

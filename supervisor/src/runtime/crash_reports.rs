@@ -1,4 +1,4 @@
-//! Crash reports: handed in, and shown to operators.
+//! Crash reports: queued for storage, and shown to operators.
 
 use super::{blocking, event_loop::Supervisor};
 use crate::{
@@ -10,19 +10,23 @@ use bulkhead_proto::folder::Page;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// So many are listed: they fit a screen, and a reply.
-const NEWEST: usize = 20;
+/// Number of reports in a list: they fit a screen and a reply.
+const LIST_LIMIT: usize = 20;
 
 impl Supervisor {
-    /// Hands the report of a death in. Of one that was never spawned there are no remains.
-    pub(super) fn report(&mut self, facts: Box<DeathRecord>) {
-        let remains = self.remains.take_if(|(generation, _)| *generation == facts.who.generation);
-        if let Some(desk) = &mut self.crash_desk {
-            desk.take(facts, remains.map(|(_, remains)| remains).unwrap_or_default());
+    /// Queues the report of a death. A worker that never spawned has no exit artifacts.
+    pub(super) fn report(&mut self, death_record: Box<DeathRecord>) {
+        let exit_artifacts =
+            self.exit_artifacts.take_if(|(generation, _)| *generation == death_record.subject.generation);
+        if let Some(desk) = &mut self.report_queue {
+            desk.take(
+                death_record,
+                exit_artifacts.map(|(_, exit_artifacts)| exit_artifacts).unwrap_or_default(),
+            );
         }
     }
 
-    /// A command from the control socket.
+    /// Handles a command from the control socket.
     pub(super) fn show_crashes(&self, what: Crashes, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.crashes);
         blocking::answer("crashes", reply, move || read(&store, what));
@@ -31,12 +35,12 @@ impl Supervisor {
 
 fn read(store: &Store, what: Crashes) -> Reply {
     let found = store.folder().and_then(|folder| match what {
-        Crashes::List => Ok(folder.page(None, NEWEST)?),
+        Crashes::List => Ok(folder.page(None, LIST_LIMIT)?),
         Crashes::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
     });
     match (found, what) {
         (Ok(page), Crashes::Show(id)) if page.items.is_empty() => {
-            let text = format!("there is no report of crash {id}; `bulkhead crashes` lists the newest");
+            let text = format!("no report of crash {id}; `bulkhead crashes` lists the newest reports");
             Reply::new(Ended::NotFound, text)
         }
         (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(Ended::Done, "") },

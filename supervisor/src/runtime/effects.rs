@@ -1,4 +1,4 @@
-//! Takes events in, and carries out what the heart decides: the one place that touches processes.
+//! Carries out the actions of the core. The only place that touches processes.
 
 use super::{
     blocking_task::BlockingTask, child::ChildEvent, clock, event_loop::Supervisor, recovery, status,
@@ -37,8 +37,8 @@ impl Effects for Supervisor {
         let published =
             self.ledger.publish(&self.state).and_then(|()| self.board.publish(&core::status(&self.state)));
         if let Err(error) = published {
-            // The state is bounded to fit: this is a fault of ours, and the boards show the former state.
-            tracing::error!("the boards do not take the new state: {error}");
+            // The state is bounded to fit, so this is a bug. Readers keep seeing the previous state.
+            tracing::error!("cannot publish the new state: {error}");
         }
     }
 
@@ -55,14 +55,14 @@ impl Effects for Supervisor {
                 if let Some(child) = self.children.get(generation)
                     && let Err(error) = child.signal(signal, group)
                 {
-                    tracing::error!(generation = generation.0, "it cannot be sent a signal: {error}");
+                    tracing::error!(generation = generation.0, "cannot send a signal: {error}");
                 }
             }
             Action::Probe { generation } => return self.probe(generation),
-            Action::DumpThreads(who) => {
-                if let Some(child) = self.children.get(who.generation) {
+            Action::DumpThreads(subject) => {
+                if let Some(child) = self.children.get(subject.generation) {
                     let threads = child.dump_threads();
-                    lifecycle::write(&LogRecord::WorkerThreadsDumped { who, threads });
+                    lifecycle::write(&LogRecord::WorkerThreadsDumped { subject, threads });
                 }
             }
             Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
@@ -70,14 +70,14 @@ impl Effects for Supervisor {
                 self.seq_high_water = self.seq_high_water.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
             }
-            Action::RemoveQuarantined { requester: asker, id, seq, replayed_as } => {
-                self.remove_for(asker, id, seq, replayed_as)
+            Action::RemoveQuarantined { requester, id, seq, replayed_as } => {
+                self.remove_for(requester, id, seq, replayed_as)
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
             Action::Quarantine(charge) => return self.quarantine_event(charge),
             Action::WakeAll => self.memory.kick(),
             Action::Log(record) => lifecycle::write(&record),
-            Action::StoreReport(facts) => self.report(facts),
+            Action::StoreReport(death_record) => self.report(death_record),
             Action::Save { settled } => return self.save(settled),
             Action::Exit { code } => self.exit = Some(code),
         }
@@ -86,32 +86,29 @@ impl Effects for Supervisor {
 }
 
 impl Supervisor {
-    /// Takes one event in, and all that carrying out its actions brings about.
+    /// Handles one event, and all events that its actions return.
     pub(super) fn drive(&mut self, event: Event) {
         core::drive(self, event);
     }
 
-    /// Numbers are reserved on disk before they are given out. If the disk refuses, the service goes on, loudly: numbers
-    /// would be given out twice only if the supervisor also died before the disk recovers.
+    /// Reserves numbers on disk before they are used. If the disk refuses, the service continues with an
+    /// error in the log: numbers would be reused only if the supervisor died as well before the disk
+    /// recovers.
     fn reserve(&mut self) {
         let next = Numbers {
             generation: self.state.next_generation,
             crash: self.state.next_crash,
-            // What the API tells may come late, or die with it; what was given out stands in memory.
+            // The API's report may be late, or lost with the API; shared memory has what was used.
             seq: self.seq_high_water.max(self.memory.tail().next_seq),
         };
         if let Err(error) = self.marks.reserve(next) {
-            tracing::error!(
-                event_name = "marks_failed",
-                "numbers cannot be reserved on disk: {}",
-                told(&error)
-            );
+            tracing::error!(event_name = "marks_failed", "cannot reserve numbers on disk: {}", told(&error));
         }
     }
 
     fn spawn(&mut self, worker: &str, generation: Generation) -> Event {
         let Some((plan, worker)) = self.config.worker(worker) else {
-            return Event::SpawnFailed { generation, error: "there is no such worker".into(), config: true };
+            return Event::SpawnFailed { generation, error: "no such worker".into(), config: true };
         };
         match self.spawner.spawn(plan, worker, generation, &self.memory) {
             Ok(child) => {
@@ -123,7 +120,7 @@ impl Supervisor {
         }
     }
 
-    /// A process that is gone meanwhile has nothing to show.
+    /// Probes a process. A process that is gone meanwhile has no result.
     fn probe(&mut self, generation: Generation) -> Option<Event> {
         let cpu_available = self.children.get(generation)?.cpu_available();
         let LinkProgress { owner, seq, steps, committed, pending } = self.memory.progress();
@@ -140,40 +137,40 @@ impl Supervisor {
 
     fn send(&mut self, generation: Generation, frame: ToWorker) -> Option<Event> {
         match self.children.get(generation)?.send(&frame) {
-            // A pipe that is closed at the other end: its owner's death follows.
+            // The other end is closed: the death of its owner follows.
             Ok(Sent::Done | Sent::Closed) => None,
             Ok(Sent::Full) => Some(Event::PipeFull { generation, frame }),
             Err(error) => {
-                tracing::error!(generation = generation.0, "a frame cannot be sent: {error}");
+                tracing::error!(generation = generation.0, "cannot send a frame: {error}");
                 None
             }
         }
     }
 
-    /// The last that is heard of a process: what it still had to say, then its death.
+    /// Handles the exit of a process: its last frames, then its death.
     pub(super) fn reap(&mut self, generation: Generation) {
         let Some(mut child) = self.children.remove(generation) else { return };
-        for stir in child.drain_frames() {
-            match stir {
+        for event in child.drain_frames() {
+            match event {
                 ChildEvent::Frame(frame) => self.drive(Event::Frame { generation, frame }),
-                // It cannot be punished any more.
+                // The process is gone: it cannot be punished any more.
                 ChildEvent::BadFrame(_) | ChildEvent::Output(_) | ChildEvent::Exited => {}
             }
         }
-        // Before it is reaped: until then nobody else works in its memory.
+        // Before the reap: until then no other process works in its memory.
         let (mut post_mortem, event) = self.post_mortem(generation, child.memory_limit());
-        let (exit, remains) = child.reap();
+        let (exit, exit_artifacts) = child.reap();
         post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.increased();
         self.fail_replays_of(generation);
-        self.remains = Some((generation, Remains { event, ..remains }));
+        self.exit_artifacts = Some((generation, Remains { event, ..exit_artifacts }));
         self.drive(Event::Died { generation, exit, post_mortem });
         if !exit.is_kill() {
             self.oom_kills.reset();
         }
     }
 
-    /// What shared memory tells, and the bytes of the event in hand. Only the generation that was activated may have written
-    /// to the cursor's page.
+    /// What shared memory shows, and the bytes of the event in flight. Only the activated generation can have
+    /// written to the cursor page.
     fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> (PostMortem, Option<Vec<u8>>) {
         let found = self.memory.post_mortem();
         let process = self.state.workers.iter().flat_map(|worker| {
@@ -189,7 +186,7 @@ impl Supervisor {
                 && process.generation == generation
                 && process.activated.is_some()
         });
-        // One that died before it took the page over left its predecessor's hand there.
+        // A process that died before it took over the page left its predecessor's values there.
         let its_own = analysis && found.owner == generation;
         let last_words = found.last_words.filter(|words| analysis && words.generation == generation);
         let panic = last_words.map(|words| Panic {
@@ -219,11 +216,9 @@ impl Supervisor {
             let result = store.keep(&memory, &of).map_err(|error| told(&error));
             Event::Quarantined { request: of, result }
         };
-        let broken = Event::Quarantined {
-            request: charge.clone(),
-            result: Err("the thread that stores broke off".into()),
-        };
-        let what = format!("storing event {}, before it is skipped,", charge.seq);
+        let broken =
+            Event::Quarantined { request: charge.clone(), result: Err("the storing thread panicked".into()) };
+        let what = format!("storing event {} in quarantine", charge.seq);
         match BlockingTask::begin("quarantine", what, broken, work) {
             Ok(task) => {
                 self.quarantine_task = Some(task);
@@ -244,7 +239,7 @@ impl Supervisor {
         }
     }
 
-    /// The snapshot is written, or cannot be.
+    /// The snapshot was written, or failed.
     pub(super) fn on_saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
         let end = |saved| recovery::end(&self.state_dir, &saved, &self.marks, numbers, settled);
@@ -252,12 +247,12 @@ impl Supervisor {
         self.drive(Event::Saved { result });
     }
 
-    /// A command from the control socket.
+    /// Handles a command from the control socket.
     pub(super) fn on_call(&mut self, call: Call) {
         let Call { command, reply } = call;
         let worker = command.worker().map(str::to_owned);
         let command = match command {
-            // A client that has left needs no reply.
+            // A client that has disconnected needs no reply.
             Command::Status => return drop(reply.send(self.status())),
             Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
             Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
@@ -274,7 +269,7 @@ impl Supervisor {
         self.drive(Event::Command { client, command });
     }
 
-    /// Clients that have left make room for those that come.
+    /// Removes disconnected clients, to make room for others.
     fn drop_closed_clients(&mut self) {
         let departed = self.clients.iter().filter(|(_, (_, reply))| reply.is_closed());
         let departed: Vec<_> = departed.map(|(client, _)| *client).collect();
@@ -292,11 +287,11 @@ impl Supervisor {
 
     fn status(&self) -> Reply {
         let listen = self.spawner.address.to_string();
-        let report = status::report(self.config.plan(), listen, &self.state, &self.memory);
+        let report = status::collect(self.config.plan(), listen, &self.state, &self.memory);
         Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
     }
 
-    /// Whether there may be lines of this one in the log.
+    /// Replies whether this worker can have lines in the log.
     fn has_logs(&self, of: Option<&str>) -> Reply {
         match of {
             Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => {

@@ -11,7 +11,7 @@ use super::{
     quarantine::Removals,
     recovery::{self, Saving},
     reload::Reload,
-    signals::{Signalled, Signals},
+    signals::{Signals, SupervisorSignal},
     variable,
 };
 use crate::{
@@ -46,21 +46,21 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the supervisor stays at its end to see that those that it has killed are gone.
+/// Time that the supervisor waits at its end for killed processes to disappear.
 const FINAL_WAIT: Duration = Duration::from_millis(500);
 
-/// What is due is done later than this only if something is wrong with the supervisor itself, however busy the machine.
+/// An overdue deadline beyond this means that the supervisor itself is faulty, however busy the machine is.
 const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
-/// All that the shell holds.
+/// Everything that the runtime holds.
 pub(super) struct Supervisor {
     pub(super) config: InForce,
-    /// Where a reload looks first.
-    pub(super) option: Option<PathBuf>,
-    /// The reload that is under way.
+    /// The path of `--config`: a reload looks there first.
+    pub(super) config_path: Option<PathBuf>,
+    /// The reload in progress.
     pub(super) reload: Option<Reload>,
-    /// A signal has come meanwhile: from whom.
-    pub(super) reload_again: Option<String>,
+    /// Origin of a reload signal that arrived during a reload.
+    pub(super) queued_reload: Option<String>,
     pub(super) log: Log,
     pub(super) state: State,
     pub(super) memory: Arc<Memory>,
@@ -69,11 +69,11 @@ pub(super) struct Supervisor {
     pub(super) board: BoardWriter<ReadWrite>,
     pub(super) state_dir: StateDir,
     pub(super) marks: Marks,
-    /// The last seq of which the API has told.
+    /// The last seq that the API reported.
     pub(super) seq_high_water: Seq,
     pub(super) spawner: Spawner,
     pub(super) children: Children,
-    /// Those who wait for the reply to a command, and the worker that it is about.
+    /// The clients that wait for the reply to a command, with the worker that the command concerns.
     pub(super) clients:
         BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
     pub(super) next_client: ClientId,
@@ -82,18 +82,18 @@ pub(super) struct Supervisor {
     pub(super) quarantine_task: Option<BlockingTask<Event>>,
     pub(super) removals: Removals,
     pub(super) crashes: Arc<CrashStore>,
-    /// Where crash reports are handed in.
-    pub(super) crash_desk: Option<Desk>,
-    /// What is left of the process that is being buried.
-    pub(super) remains: Option<(Generation, Remains)>,
-    /// Those who wait for the replay of an event that was set aside.
+    /// The queue of crash reports to be stored.
+    pub(super) report_queue: Option<Desk>,
+    /// Exit artifacts of the process that is being reaped.
+    pub(super) exit_artifacts: Option<(Generation, Remains)>,
+    /// The clients that wait for the replay of a quarantined event.
     pub(super) replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     pub(super) exit: Option<u8>,
     pub(super) oom_kills: OomKills,
-    /// Children of this process that it did not start: of a program that became this one by exec.
+    /// Children that this process did not start: those of a program that became the supervisor by exec.
     pub(super) preexisting: PreexistingChildren,
     pub(super) notifier: Notifier,
-    // Their files are removed when they are dropped.
+    // Their files are removed on drop.
     pub(super) server: server::Server,
     pub(super) _listener: Listener,
 }
@@ -102,7 +102,7 @@ pub(super) struct Supervisor {
 enum LoopEvent {
     Child(Generation, ChildEvent),
     Call(Call),
-    Signal(Signalled),
+    Signal(SupervisorSignal),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
     Removed(Outcome),
@@ -118,7 +118,7 @@ impl Supervisor {
         calls: mpsc::Sender<Call>,
         preexisting: PreexistingChildren,
     ) -> anyhow::Result<Self> {
-        let Start { plan, source, option, socket, log } = start;
+        let Start { plan, source, config_path, socket, log } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
         let notifier = Notifier::new(&variable);
         let listener = match listener::choose(&plan, handed)? {
@@ -128,15 +128,16 @@ impl Supervisor {
         notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
-            .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
+            .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
         let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
-        let crash_desk = Some(Desk::open(Arc::clone(&crashes)).context("no thread for crash reports")?);
+        let report_queue =
+            Some(Desk::open(Arc::clone(&crashes)).context("cannot start the thread for crash reports")?);
         let spawner = Spawner {
             quarantine: Arc::clone(&quarantine),
             crashes: Arc::clone(&crashes),
-            executable: std::env::current_exe().context("where is this program?")?,
+            executable: std::env::current_exe().context("cannot find the path of this program")?,
             listener: listener.fd.try_clone()?,
             address: listener.address.clone(),
             filter: log.filter(),
@@ -144,8 +145,8 @@ impl Supervisor {
         let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
         let idle_waiter = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let next = recovery::load(&state_dir, &memory, &crashes, &quarantine)?;
-        let quarantine_event = recovery::quarantine_event(&quarantine, &memory)?;
-        // Last of all that can fail: from here on, a run that does not end in order has lost something.
+        let quarantine_event = recovery::quarantined_pending(&quarantine, &memory)?;
+        // The last step that can fail: from here on, a run that does not end in order has lost something.
         let marks = Marks::begin(&state_dir.marks(), next)?;
         let mut state = initial_state(&plan, next);
         state.restore_quarantined(quarantine_event);
@@ -155,7 +156,7 @@ impl Supervisor {
             control = %socket.display(),
             state_dir = %state_dir.path().display(),
             config = %source,
-            "the API at {}, commands at {}",
+            "API listening on {}, control socket {}",
             listener.address.url(),
             socket.display()
         );
@@ -174,17 +175,17 @@ impl Supervisor {
             quarantine_task: None,
             removals: Removals::default(),
             crashes,
-            crash_desk,
-            remains: None,
+            report_queue,
+            exit_artifacts: None,
             replays: Vec::new(),
             exit: None,
             oom_kills: OomKills::find(Path::new("/")),
             preexisting,
             notifier,
             config: InForce::new(plan),
-            option,
+            config_path,
             reload: None,
-            reload_again: None,
+            queued_reload: None,
             log,
             idle_waiter,
             memory: Arc::new(memory),
@@ -194,14 +195,14 @@ impl Supervisor {
         })
     }
 
-    /// The event loop.
+    /// Runs the event loop and returns the exit code.
     pub(super) async fn run_loop(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
         self.drive(Event::Boot);
         loop {
             self.notifier.tell(&self.state);
             if let Some(code) = self.exit {
                 self.wait_for_killed().await;
-                if let Some(desk) = self.crash_desk.take() {
+                if let Some(desk) = self.report_queue.take() {
                     desk.close().await;
                 }
                 return code;
@@ -211,7 +212,7 @@ impl Supervisor {
             }
             let deadline = next_deadline(&self.state);
             let event = tokio::select! {
-                (generation, stir) = self.children.next_event() => LoopEvent::Child(generation, stir),
+                (generation, event) = self.children.next_event() => LoopEvent::Child(generation, event),
                 Some(call) = called.recv() => LoopEvent::Call(call),
                 signal = signals.next() => LoopEvent::Signal(signal),
                 (settled, saved) = recovery::saved(&mut self.saving) => LoopEvent::Saved(settled, saved),
@@ -244,9 +245,9 @@ impl Supervisor {
                 orphans::reap(&self.children);
             }
             LoopEvent::Call(call) => self.on_call(call),
-            LoopEvent::Signal(Signalled::Stop(origin)) => self.drive(Event::StopSignal { origin }),
-            LoopEvent::Signal(Signalled::Reload(origin)) => self.reload(origin, None),
-            LoopEvent::Signal(Signalled::Child) => orphans::reap(&self.children),
+            LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
+            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
+            LoopEvent::Signal(SupervisorSignal::Child) => orphans::reap(&self.children),
             LoopEvent::Saved(settled, saved) => self.on_saved(settled, saved),
             LoopEvent::SetAside(event) | LoopEvent::Rung(event) => self.drive(event),
             LoopEvent::Removed(outcome) => self.on_removed(outcome),
@@ -255,21 +256,18 @@ impl Supervisor {
         }
     }
 
-    /// Tells systemd that the loop goes round, if the heart is served in it: a supervisor that leaves undone what is due is
-    /// better replaced.
+    /// Notifies systemd's watchdog if the core is served. A supervisor that leaves deadlines undone is better
+    /// replaced.
     fn notify_watchdog(&self) {
         let overdue = next_deadline(&self.state).map_or(Duration::ZERO, |due| clock::now().mono.since(due));
         if overdue <= MAX_OVERDUE {
             self.notifier.alive();
         } else {
-            tracing::error!(
-                "what was due {} s ago is not done: not telling systemd that all is well",
-                overdue.as_secs()
-            );
+            tracing::error!("a deadline is overdue by {} s: the watchdog is not notified", overdue.as_secs());
         }
     }
 
-    /// Sees that those that were killed at the end are gone, so that nothing is left behind; but not for long.
+    /// Waits, for a limited time, until the processes that were killed at the end are gone.
     async fn wait_for_killed(&mut self) {
         let gone = async {
             while !self.children.is_empty() {

@@ -1,8 +1,8 @@
-//! How the supervisor hears that there is work again for workers that it does not watch meanwhile.
+//! How the supervisor learns that work is available for a worker that it does not watch meanwhile.
 //!
-//! For the analysis it parks as the analysis itself does ([`bulkhead_proto::bell`]), on a page and a bell of its own, which
-//! no analysis can reach. The API tells by a frame of its connections; one that does not even accept them is given away by
-//! the listening socket.
+//! For the analysis it waits as the analysis itself does ([`bulkhead_proto::bell`]), on a page and a wake fd
+//! of its own that no analysis can write. The API reports its connections by a frame. If the API does not
+//! even accept connections, the listening socket shows it.
 
 use super::async_fd::{drained, watch};
 use crate::core::{Event, State};
@@ -16,15 +16,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{future::pending, os::fd::OwnedFd, sync::Arc};
 use tokio::io::unix::AsyncFd;
 
-/// What the supervisor listens to while a worker rests.
+/// What the supervisor listens to while a worker is idle.
 #[derive(Debug)]
 pub(super) struct IdleWaiter {
     page: ReadWrite,
     alarm: AsyncFd<Bell>,
-    /// Whether the page says that it is parked.
+    /// Whether the page shows the supervisor as waiting.
     parked: bool,
     listener: Arc<OwnedFd>,
-    /// The listening socket, while an API rests.
+    /// The listening socket, while an API is idle.
     backlog: Option<AsyncFd<Arc<OwnedFd>>>,
 }
 
@@ -34,8 +34,8 @@ impl IdleWaiter {
         Ok(Self { page: memory.watch()?, alarm, parked: false, listener: Arc::new(listener), backlog: None })
     }
 
-    /// To be called before each wait: listens for those who rest, and for nobody else. What is given back has happened
-    /// before it listened.
+    /// Prepares the next wait: listens for work for idle workers only. Returns an event if the work arrived
+    /// before.
     pub(super) fn arm(&mut self, state: &State, memory: &Memory) -> Option<Event> {
         self.backlog = match (state.is_idle(Role::Api), self.backlog.take()) {
             (true, None) => listen(&self.listener),
@@ -63,7 +63,7 @@ impl IdleWaiter {
         poll(&mut listener, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
-    /// Waits for the first word of work. Can be abandoned.
+    /// Waits for work. Cancel safe.
     pub(super) async fn work_available(&self) -> Event {
         tokio::select! {
             _ = self.alarm.readable() => {
@@ -76,15 +76,15 @@ impl IdleWaiter {
     }
 }
 
-/// Without it, an API that does not accept is found out as soon as it has a connection again.
+/// If it fails, an API that does not accept is found as soon as it has a connection again.
 fn listen(listener: &Arc<OwnedFd>) -> Option<AsyncFd<Arc<OwnedFd>>> {
     let listening = watch(Arc::clone(listener));
-    listening.map_err(|error| tracing::warn!("the listening socket cannot be watched: {error}")).ok()
+    listening.map_err(|error| tracing::warn!("cannot watch the listening socket: {error}")).ok()
 }
 
 async fn readable(fd: Option<&AsyncFd<Arc<OwnedFd>>>) {
     match fd {
-        // An error is found again by whoever accepts.
+        // An error is found again by accept(2).
         Some(fd) => drop(fd.readable().await),
         None => pending().await,
     }

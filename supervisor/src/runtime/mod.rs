@@ -32,27 +32,27 @@ use signals::Signals;
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
-/// So many commands may wait to be handled.
+/// Number of commands that may wait to be handled.
 const CALL_QUEUE: usize = 16;
 
-/// What a run is started with.
+/// What a run starts with.
 pub struct Start {
-    /// What to do.
+    /// The configuration.
     pub plan: Plan,
-    /// Where that came from.
+    /// The origin of the configuration.
     pub source: Source,
-    /// Where a reload looks first: `--config`.
-    pub option: Option<PathBuf>,
-    /// Where the control socket shall be.
+    /// The path of `--config`: a reload looks there first.
+    pub config_path: Option<PathBuf>,
+    /// The path of the control socket.
     pub socket: PathBuf,
     /// The log.
     pub log: Log,
 }
 
-/// Runs the service until it is stopped. Says the exit code.
+/// Runs the service until it is stopped. Returns the exit code.
 ///
 /// # Errors
-/// When it cannot begin.
+/// If the service cannot start.
 pub fn run(start: Start) -> anyhow::Result<u8> {
     let handed = listen_fds::take(&variable)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -85,7 +85,7 @@ fn initial_state(plan: &Plan, next: Numbers) -> State {
     State::new(plan.policy.clone(), specs(plan), identity, now)
 }
 
-/// What the heart needs to know of the workers.
+/// What the core needs to know of the configured workers.
 fn specs(plan: &Plan) -> Vec<WorkerSpec> {
     plan.workers.iter().map(spec).collect()
 }

@@ -1,4 +1,4 @@
-//! Where a run begins, and how it ends: marks and snapshot (DESIGN 2, P2).
+//! The start and the end of a run: high-water marks and snapshot.
 
 use crate::{
     crashes::Store as CrashStore,
@@ -19,11 +19,11 @@ use tokio::sync::oneshot;
 /// The numbers of the very first run.
 const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), seq: Seq(1) };
 
-/// Loads what the last run has left into fresh memory. Says how numbering goes on; tells the log, loudly if something was
-/// lost.
+/// Loads what the last run left into fresh memory, and returns the next numbers. Logs what was restored and
+/// what was lost.
 ///
 /// # Errors
-/// When what is there cannot be read, or does not fit: to go on without would lose it for good.
+/// If something cannot be read or does not fit: to continue without it would lose it for good.
 pub(super) fn load(
     state_dir: &StateDir,
     memory: &Memory,
@@ -34,12 +34,13 @@ pub(super) fn load(
     let path = state_dir.snapshot();
     let loaded = match left {
         Some(_) => snapshot::load(memory, &path)?,
-        // Without its marks a snapshot cannot be gone on from: numbers might be given out twice. It is not ours to drop.
+        // A snapshot without its marks cannot be used, because numbers might be reused. It is not ours to
+        // delete.
         None => {
             let alone = path.try_exists().with_context(|| path.display().to_string())?;
             anyhow::ensure!(
                 !alone,
-                "{} is missing beside the snapshot: restore it, or move {} away to begin without state",
+                "{} is missing, but a snapshot exists: restore it, or move {} away to start without state",
                 state_dir.marks().display(),
                 path.display()
             );
@@ -48,20 +49,22 @@ pub(super) fn load(
     };
     let marked = match left {
         None => FIRST,
-        Some((numbers, true)) => resume(numbers, loaded.as_ref()),
-        Some((numbers, false)) => recover(numbers, loaded.as_ref()),
+        Some((numbers, true)) => after_orderly_stop(numbers, loaded.as_ref()),
+        Some((numbers, false)) => after_unclean_end(numbers, loaded.as_ref()),
     };
-    let next = behind_files(marked, crashes, quarantine);
+    let next = skip_used_numbers(marked, crashes, quarantine);
     memory.continue_from(next.seq)?;
     Ok(next)
 }
 
-/// Numbers behind those of all files that are there, should the marks be lost and the files not: new reports would be
-/// forgotten as the oldest, and new events be taken for those that were set aside.
-fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Numbers {
+/// Numbers above those of all existing files. If the marks were lost and the files were not, new reports
+/// would be deleted as the oldest, and new events would be taken for quarantined ones.
+fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Numbers {
     let crash = newest("crash reports", crashes.folder().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
     let seq =
-        newest("events set aside", quarantine.folder().and_then(|folder| Ok(folder.numbers()?)), |seq| seq.0);
+        newest("quarantined events", quarantine.folder().and_then(|folder| Ok(folder.numbers()?)), |seq| {
+            seq.0
+        });
     let next = Numbers {
         crash: marked.crash.max(CrashId(crash.saturating_add(1))),
         seq: marked.seq.max(Seq(seq.saturating_add(1))),
@@ -72,29 +75,29 @@ fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Nu
             event_name = "seq_gap",
             after = marked.seq.0.saturating_sub(1),
             next_seq = next.seq.0,
-            "event {seq} is set aside already: numbers go on from {}",
+            "event {seq} is in quarantine: numbering continues from {}",
             next.seq
         );
     }
     next
 }
 
-/// The highest number of these files; 0 when there is none. Files whose number was never given out are not ours.
+/// The highest number of these files; 0 if there are none. A file with an impossible number is ignored.
 fn newest<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
     let numbers = numbers.unwrap_or_else(|error| {
-        tracing::warn!("earlier {what} cannot be read: {}", told(&error));
+        tracing::warn!("cannot read earlier {what}: {}", told(&error));
         Vec::new()
     });
     let (ours, strange): (Vec<_>, Vec<_>) =
         numbers.iter().map(number).partition(|number| *number <= MAX_GIVEN);
     for number in strange {
-        tracing::warn!("among the {what} is a file {number}.json: no such number was ever given out");
+        tracing::warn!("ignoring {number}.json among the {what}: this number was never used");
     }
     ours.into_iter().max().unwrap_or_default()
 }
 
 /// The last run ended in order.
-fn resume(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
+fn after_orderly_stop(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
     match loaded {
         Some(loaded) => {
             let (series, pending, next_seq) = (loaded.series, loaded.pending, loaded.next_seq.0);
@@ -103,14 +106,14 @@ fn resume(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
                 series,
                 pending,
                 next_seq,
-                "the state of {series} series and {pending} pending events, as they were at the last stop"
+                "restored {series} series and {pending} pending events from the last orderly stop"
             );
         }
         None if numbers.seq > FIRST.seq => tracing::error!(
             event_name = "state_lost",
             next_seq = numbers.seq.0,
-            "the last run ended in order, but its snapshot is not there; beginning without state, \
-             numbers go on from {}",
+            "the last run ended in order, but its snapshot is missing: starting without state, numbering \
+             continues from {}",
             numbers.seq
         ),
         None => {}
@@ -118,21 +121,21 @@ fn resume(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
     numbers
 }
 
-/// The last run did not end in order: all that was in memory is lost.
-fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
+/// The last run did not end in order: everything that was only in memory is lost.
+fn after_unclean_end(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
     match loaded {
         Some(loaded) => tracing::error!(
             event_name = "state_lost",
             series = loaded.series,
             pending = loaded.pending,
-            "the last run did not end in order; going on from the snapshot of the stop before it: \
-             the state of {} series as of event {}",
+            "the last run did not end in order: starting from the snapshot of the stop before it, {} series as \
+             of event {}",
             loaded.series,
             loaded.next_seq.0.saturating_sub(1)
         ),
         None => tracing::error!(
             event_name = "state_lost",
-            "the last run did not end in order, and there is no snapshot; beginning without state"
+            "the last run did not end in order and there is no snapshot: starting without state"
         ),
     }
     let last = loaded.map_or(0, |loaded| loaded.next_seq.0.saturating_sub(1));
@@ -140,21 +143,21 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
         event_name = "seq_gap",
         after = last,
         next_seq = numbers.seq.0,
-        "events {} to {} are lost, or were never accepted: their numbers are not given out again",
+        "events {} to {} are lost or were never accepted: their numbers are not reused",
         last.saturating_add(1),
         numbers.seq.0.saturating_sub(1)
     );
     numbers
 }
 
-/// The pending events that were set aside, and whose skip was not committed before the stop: they are skipped now.
+/// The pending events that are quarantined, but whose skip was not committed before the stop. They are
+/// skipped now.
 ///
 /// # Errors
-/// When it cannot be read what is set aside.
-pub(super) fn quarantine_event(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
+/// If the quarantine cannot be read.
+pub(super) fn quarantined_pending(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
     let folder = store.folder()?;
-    let stored: BTreeSet<Seq> =
-        folder.numbers().context("cannot read what is set aside")?.into_iter().collect();
+    let stored: BTreeSet<Seq> = folder.numbers().context("cannot read the quarantine")?.into_iter().collect();
     let mut skipped = Vec::new();
     memory.each_pending(|seq, bytes| {
         if stored.contains(&seq) {
@@ -162,7 +165,7 @@ pub(super) fn quarantine_event(store: &Store, memory: &Memory) -> anyhow::Result
                 Ok(Some(entry)) if entry.payload().as_deref() == Some(bytes) => skipped.push(seq),
                 Ok(_) | Err(_) => tracing::warn!(
                     seq = seq.0,
-                    "event {seq} is pending, and what is set aside by this number is not it: it is applied"
+                    "event {seq} is pending, but the quarantined event of this number differs: applying the pending event"
                 ),
             }
         }
@@ -171,49 +174,50 @@ pub(super) fn quarantine_event(store: &Store, memory: &Memory) -> anyhow::Result
     if let Some(left_out) = skipped.len().checked_sub(MAX_CARE).filter(|left_out| *left_out > 0) {
         tracing::warn!(
             left_out,
-            "{} pending events are set aside, and {MAX_CARE} can be skipped: the others are applied, and set aside again if \
-             the analysis dies of them",
+            "{} pending events are in quarantine, and at most {MAX_CARE} can be skipped: the others are applied, \
+             and quarantined again if the analysis dies of them",
             skipped.len()
         );
     }
     Ok(skipped)
 }
 
-/// A snapshot that is being written, on a thread of its own: a disk may take its time, or for ever, and the supervisor must
-/// hear a second signal meanwhile.
+/// A snapshot being written, on a thread of its own: the disk may be slow or hang, and the supervisor must
+/// handle a second signal meanwhile.
 #[derive(Debug)]
 pub(super) struct Saving {
-    /// Nobody writes to memory any more; if somebody does, the run does not count as ended in order.
+    /// Whether no process can write to the memory any more. If one can, the run does not count as ended in
+    /// order.
     settled: bool,
     done: oneshot::Receiver<Result<Summary, SnapshotError>>,
 }
 
-/// Begins to save the memory.
+/// Starts to write a snapshot.
 ///
 /// # Errors
-/// When there can be no further thread.
+/// If no thread can be started.
 pub(super) fn save(state_dir: &StateDir, memory: &Arc<Memory>, settled: bool) -> io::Result<Saving> {
-    let (tell, done) = oneshot::channel();
+    let (sender, done) = oneshot::channel();
     let (memory, path) = (Arc::clone(memory), state_dir.snapshot());
-    // Nobody waits for a supervisor that has given up on its disk.
-    let work = move || drop(tell.send(snapshot::save(&memory, &path)));
+    // The receiver is gone once the supervisor has given up on its disk.
+    let work = move || drop(sender.send(snapshot::save(&memory, &path)));
     std::thread::Builder::new().name("snapshot".to_owned()).spawn(work)?;
     Ok(Saving { settled, done })
 }
 
-/// Waits for a snapshot that is being written; for ever when there is none.
+/// Waits for the snapshot being written; forever if there is none.
 pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<Summary>) {
     let Some(current) = saving else { return pending().await };
     let result = (&mut current.done).await;
     let settled = current.settled;
     *saving = None;
-    (settled, result.context("the thread that saves is gone").and_then(|saved| Ok(saved?)))
+    (settled, result.context("the snapshot thread panicked").and_then(|saved| Ok(saved?)))
 }
 
-/// Tells what was saved, and marks the run as ended in order.
+/// Logs what was saved, and marks the run as ended in order.
 ///
 /// # Errors
-/// When the marks cannot be written; then the next run does not believe that this one ended in order.
+/// If the marks cannot be written. The next run then treats this one as not ended in order.
 pub(super) fn end(
     state_dir: &StateDir,
     saved: &Summary,
@@ -233,14 +237,14 @@ pub(super) fn end(
     for lost in &saved.lost {
         let kept = match &lost.kept {
             Ok(path) => path.display().to_string(),
-            Err(error) => format!("nowhere: {error}"),
+            Err(error) => format!("nowhere ({error})"),
         };
         tracing::error!(
             event_name = "state_lost",
             series = %lost.name,
             slot = lost.slot,
             kept,
-            "series {:?} does not verify and is not in the snapshot; its bytes are kept: {kept}",
+            "series {:?} failed its checksum and is not in the snapshot; its bytes are kept in {kept}",
             lost.name
         );
     }
@@ -252,7 +256,7 @@ pub(super) fn end(
         tracing::error!(
             event_name = "state_lost",
             keys,
-            "{keys} of the remembered Idempotency-Keys cannot be read and are not in the snapshot"
+            "{keys} recorded Idempotency-Keys cannot be read and are not in the snapshot"
         );
     }
     if settled {

@@ -9,23 +9,23 @@ use signal_hook::{
 use signal_hook_tokio::SignalsInfo;
 use std::{future::poll_fn, io, pin::Pin};
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Signalled {
-    /// To stop; who asks.
+pub(super) enum SupervisorSignal {
+    /// Stop; the origin.
     Stop(String),
-    /// To read the configuration again; who asks.
+    /// Reload the configuration; the origin.
     Reload(String),
-    /// To look for orphans.
+    /// Reap orphans.
     Child,
 }
 
-/// The signals that were registered for.
+/// The registered signals.
 pub(super) struct Signals(SignalsInfo<WithOrigin>);
 
 impl Signals {
-    /// Registers for the signals that stop, for SIGHUP and for SIGCHLD. A SIGHUP that was ignored when the supervisor was
-    /// started (nohup(1)) stays ignored.
+    /// Registers for SIGTERM, SIGINT, SIGHUP and SIGCHLD. A SIGHUP that was ignored at the start (nohup(1))
+    /// stays ignored.
     pub(super) fn register() -> io::Result<Self> {
         let mut signals = vec![SIGTERM, SIGINT, SIGCHLD];
         if !is_ignored(SIGHUP) {
@@ -34,22 +34,22 @@ impl Signals {
         Ok(Self(SignalsInfo::new(signals)?))
     }
 
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) -> Signalled {
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> SupervisorSignal {
         match poll_fn(|cx| Pin::new(&mut self.0).poll_next(cx)).await {
-            Some(origin) if origin.signal == SIGCHLD => Signalled::Child,
-            // From the kernel it says that the terminal is gone, on which the service was run.
+            Some(origin) if origin.signal == SIGCHLD => SupervisorSignal::Child,
+            // A SIGHUP from the kernel means that the controlling terminal is gone.
             Some(origin) if origin.signal == SIGHUP && origin.process.is_some() => {
-                Signalled::Reload(tell(&origin))
+                SupervisorSignal::Reload(describe(&origin))
             }
-            Some(origin) => Signalled::Stop(tell(&origin)),
-            // The stream ends only when its handle closes it, which nobody does.
+            Some(origin) => SupervisorSignal::Stop(describe(&origin)),
+            // The stream ends only when its handle closes it, which never happens.
             None => std::future::pending().await,
         }
     }
 }
 
-fn tell(origin: &Origin) -> String {
+fn describe(origin: &Origin) -> String {
     let name = signal_name(origin.signal).unwrap_or("a signal");
     match origin.process {
         Some(process) if process.pid > 0 => {
@@ -58,8 +58,8 @@ fn tell(origin: &Origin) -> String {
             let command = if command.is_empty() { String::new() } else { format!(" ({command})") };
             format!("{name} from pid {}{command}, uid {}", process.pid, process.uid)
         }
-        // Sent from outside of our pid namespace, or by the kernel: Ctrl-C on the terminal.
-        Some(_) => format!("{name} from outside"),
+        // Sent from another pid namespace.
+        Some(_) => format!("{name} from another pid namespace"),
         None => format!("{name} from the terminal"),
     }
 }

@@ -1,4 +1,4 @@
-//! What `bulkhead status` shows, from the state and from shared memory.
+//! Collects what `bulkhead status` shows, from the state and from shared memory.
 
 use super::clock;
 use crate::{
@@ -11,8 +11,8 @@ use bulkhead_proto::{
     status::{CrashRow, WorkerRow},
 };
 
-/// Gathers it.
-pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
+/// Collects the report.
+pub(super) fn collect(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
     Report {
@@ -59,8 +59,8 @@ fn resident(pid: u32) -> Option<u64> {
     kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// One reading: the record first, so that all that it counts was accepted before the tail was read. The record is the
-/// analysis' word: whatever it says, nothing here overflows.
+/// One consistent reading: the commit record first, so that everything that it counts was accepted before the
+/// tail is read. The analysis writes the record; whatever it contains, nothing here overflows.
 fn link(memory: &Memory, capacity_bytes: u64) -> Link {
     let record = memory.record().unwrap_or_default();
     let output_tail = memory.tail();

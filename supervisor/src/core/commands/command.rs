@@ -1,5 +1,5 @@
-//! What operators ask for. A command is checked against what is the case now; whatever crosses it later is settled
-//! by `desired`, which commands and reloads alone change.
+//! Operator commands. A command is checked against the present state. Whatever happens meanwhile is resolved
+//! by `desired`, which only commands and reloads change.
 
 use crate::core::{
     commands::names::unkillable,
@@ -12,12 +12,12 @@ use crate::core::{
 use bulkhead_proto::{control::Outcome, ids::Generation};
 
 impl State {
-    /// Why no command is carried out at this time, if so.
+    /// The reason why no command is accepted at present.
     #[must_use]
     pub const fn refusal(&self) -> Option<&'static str> {
         match self.phase {
             SupervisorPhase::Up => None,
-            SupervisorPhase::New => Some("the supervisor is only just starting: try again"),
+            SupervisorPhase::New => Some("the supervisor is starting: try again"),
             SupervisorPhase::Stopping(_) | SupervisorPhase::Saving { .. } | SupervisorPhase::Gone => {
                 Some("the supervisor is stopping")
             }
@@ -47,7 +47,7 @@ impl Transition<'_> {
             (Some(id), Command::Start(_)) => self.if_can_wait(id, client, Self::start),
             (Some(id), Command::Stop(_)) => self.if_can_wait(id, client, Self::stop),
             (Some(id), Command::Restart(_)) => self.if_can_wait(id, client, Self::restart),
-            // There is one reload at a time: it is no crowd.
+            // Exempt from the limit: only one reload runs at a time.
             (Some(id), Command::Replace(_)) => self.replace(id, client),
             (Some(id), Command::Remove(_)) => self.remove(id, client),
         }
@@ -59,7 +59,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Why no command is carried out at this time, if so.
+    /// The reason why no command is accepted at present.
     pub(in crate::core) const fn refusal(&self) -> Option<&'static str> {
         self.state.refusal()
     }
@@ -68,7 +68,7 @@ impl Transition<'_> {
         let worker = self.worker(id);
         let (name, newest) = (worker.name.clone(), worker.generation);
         if let Some(process) = worker.running() {
-            let text = format!("{name} is running already: generation {}", process.generation);
+            let text = format!("{name} is already running: generation {}", process.generation);
             return self.answer(client, Outcome::Done, text);
         }
         let (main, slot_state) = (WorkerSlotId { worker: id, slot: WorkerSlot::Main }, &worker.main);
@@ -77,7 +77,7 @@ impl Transition<'_> {
                 self.set_desired(id, DesiredState::Running, "start");
                 return self.refuse(client, unkillable(&name));
             }
-            // One that is on its way already will do.
+            // A start in progress is good enough.
             GenerationState::Starting { process, .. } | GenerationState::Standby { process } => {
                 before(process.generation)
             }
@@ -85,7 +85,7 @@ impl Transition<'_> {
                 Some(GenerationState::Starting { process, .. } | GenerationState::Standby { process }) => {
                     before(process.generation)
                 }
-                // It has died while its predecessor was leaving.
+                // The successor died while its predecessor was stopping.
                 Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
                     self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Successor });
                     newest
@@ -116,7 +116,7 @@ impl Transition<'_> {
         if given_up {
             self.refuse(client, unkillable(&name));
         } else if none {
-            self.answer(client, Outcome::Done, format!("{name} is stopped already"));
+            self.answer(client, Outcome::Done, format!("{name} is already stopped"));
         } else {
             self.add_waiter(id, client, Goal::Stopped);
         }
@@ -134,27 +134,26 @@ impl Transition<'_> {
             (Some(_), _) => worker.desired == DesiredState::Running,
         };
         if under_way {
-            return self
-                .refuse(client, format!("{name} is being replaced already: wait for the end of that"));
+            return self.refuse(client, format!("{name} is already being replaced: wait until that is done"));
         }
         if matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. }) {
             self.set_desired(id, DesiredState::Running, "restart");
             return self.refuse(client, unkillable(&name));
         }
         self.set_desired(id, DesiredState::Running, "restart");
-        self.fail_waiters_if(id, "overtaken by `restart`", |_| true);
+        self.fail_waiters_if(id, "superseded by `restart`", |_| true);
         self.begin_replacement(id, StopRequest::Restart);
         self.add_waiter(id, client, Goal::Running { after: newest });
     }
 
-    /// Changes what is wanted. Who waits for the contrary waits in vain from here on.
+    /// Changes the desired state. Clients that wait for the opposite fail.
     pub(in crate::core) fn set_desired(&mut self, id: WorkerId, desired: DesiredState, by: &str) {
         let worker = self.worker_mut(id);
         worker.desired = desired;
         if desired != DesiredState::Running {
             worker.replacement = None;
         }
-        self.fail_waiters_if(id, &format!("overtaken by `{by}`"), |goal| match (goal, desired) {
+        self.fail_waiters_if(id, &format!("superseded by `{by}`"), |goal| match (goal, desired) {
             (Goal::Stopped, DesiredState::Running)
             | (Goal::Running { .. } | Goal::Replaced { .. }, DesiredState::Stopped | DesiredState::Removed) => true,
             (Goal::Stopped, DesiredState::Stopped | DesiredState::Removed)
@@ -162,7 +161,7 @@ impl Transition<'_> {
         });
     }
 
-    /// A new generation as soon as there is room. An operator who asks for it has seen the deaths before.
+    /// Schedules a new generation for as soon as there is room. The operator knows of the deaths before.
     pub(in crate::core) fn start_immediately(&mut self, slot_id: WorkerSlotId) {
         self.worker_mut(slot_id.worker).restart_budget.clear();
         let until = self.earliest_start(slot_id.worker);

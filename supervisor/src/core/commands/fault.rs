@@ -1,4 +1,4 @@
-//! Induced deaths. Refused unless the configuration enables them.
+//! Induced faults. Refused unless the configuration enables them.
 
 use crate::core::{
     model::{
@@ -13,7 +13,7 @@ use bulkhead_proto::{
     words::{FaultKind, Role},
 };
 
-/// Why a fault is not induced.
+/// Why a fault is refused.
 pub(in crate::core) enum FaultRefusal {
     NotFound(String),
     Conflict(String),
@@ -36,7 +36,8 @@ impl FaultRefusal {
 }
 
 impl Transition<'_> {
-    /// What a worker asks for on behalf of somebody else; the answer goes before the effect, which may hit the asker.
+    /// A worker forwards the request of an HTTP client. The answer is sent before the effect, which may hit
+    /// the requester.
     pub(in crate::core) fn fault_request(
         &mut self,
         requester: Generation,
@@ -58,8 +59,8 @@ impl Transition<'_> {
         self.actions.extend(effect);
     }
 
-    /// Charges the death that comes to whoever ordered it; what brings it about, if it must still be done, is returned, with a
-    /// line for people.
+    /// Marks the next death as requested. Returns a line for the operator, and the action that injects the
+    /// fault if one is still needed.
     pub(in crate::core) fn fault(
         &mut self,
         id: WorkerId,
@@ -68,20 +69,21 @@ impl Transition<'_> {
         let slot_id = self.fault_target(id, kind)?;
         let Worker { name, hang_timeout, .. } = self.worker(id);
         let (name, hang_detector) = (name.clone(), HangDetector::begin(self.now.mono, *hang_timeout));
-        // What makes a process do nothing lasts until its death. Before the others, it may finish what it has in hand.
+        // A lasting fault has no time limit. Before any other fault, the process may finish its event in
+        // flight.
         let effect = FAULT_EFFECT + *hang_timeout * 2;
         let until = (!kind.is_lasting()).then(|| self.now.mono.after(effect));
         let Some(process) = self.process_mut(slot_id) else {
             return Err(FaultRefusal::Conflict(format!("{name} has no process")));
         };
-        // It is told once: if that is dropped, it was not told at all.
+        // The order is sent once. If it was dropped, it was not sent.
         let is_told = kind == FaultKind::Hang && process.fault.is_some_and(|fault| fault.kind == kind);
-        // One that hangs cannot carry out another, and no other comes before SIGKILL.
+        // A hung process cannot carry out another fault, and nothing comes before SIGKILL.
         let done_for = |fault: PendingFault| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
         if !process.fault.is_some_and(done_for) || kind == FaultKind::Kill {
             process.fault = Some(PendingFault { kind, until });
         }
-        // It shall be found out although there is no work.
+        // The hang must be detected even without work.
         if kind.is_lasting() && process.hang_detector == HangDetector::Idle {
             process.hang_detector = hang_detector;
         }
@@ -98,10 +100,10 @@ impl Transition<'_> {
             | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
         };
         let effect = (!is_told).then_some(effect);
-        Ok((format!("fault {kind} goes to {name}, generation {generation}"), effect))
+        Ok((format!("fault {kind} sent to {name}, generation {generation}"), effect))
     }
 
-    /// Its pipe has taken no order to hang: it does not hang for one.
+    /// The pipe was full: the order to hang was not delivered.
     pub(in crate::core) fn fault_dropped(&mut self, slot_id: WorkerSlotId, kind: FaultKind) {
         if let Some(process) = self.process_mut(slot_id) {
             process.fault.take_if(|fault| kind == FaultKind::Hang && fault.kind == kind);
@@ -116,7 +118,7 @@ impl Transition<'_> {
             return Err(FaultRefusal::NotFound(why.to_owned()));
         }
         if worker.role == Role::Plain && kind != FaultKind::Kill {
-            let why = format!("{name} is a plain worker and knows only the fault `kill`, not `{kind}`");
+            let why = format!("{name} is a plain worker and supports only the fault `kill`, not `{kind}`");
             return Err(FaultRefusal::Conflict(why));
         }
         let slot = match worker.successor {
@@ -133,7 +135,7 @@ impl Transition<'_> {
         let slot_id = WorkerSlotId { worker: id, slot };
         let refusal = match self.state.slot(slot_id) {
             Some(GenerationState::Running { .. }) => return Ok(slot_id),
-            // Its pipe may not be read yet, but SIGKILL needs no reader.
+            // The process may not read its pipe yet, but SIGKILL needs no reader.
             Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
                 if kind == FaultKind::Kill =>
             {
@@ -141,10 +143,10 @@ impl Transition<'_> {
             }
             Some(GenerationState::Starting { .. } | GenerationState::Standby { .. }) => "is starting",
             Some(GenerationState::Stopping { .. }) => "is stopping",
-            Some(GenerationState::Backoff { .. }) => "is about to be restarted",
+            Some(GenerationState::Backoff { .. }) => "is waiting to restart",
             Some(GenerationState::Parked { .. }) => "is parked",
             Some(GenerationState::Stopped) | None => "is stopped",
         };
-        Err(FaultRefusal::Conflict(format!("{name} {refusal}: a fault needs a running one")))
+        Err(FaultRefusal::Conflict(format!("{name} {refusal}: a fault needs a running worker")))
     }
 }

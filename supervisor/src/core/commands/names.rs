@@ -1,28 +1,28 @@
-//! Workers by name.
+//! Lookup of workers by name.
 
 use crate::core::model::{DesiredState, State, Worker, WorkerId};
 use bulkhead_proto::control::cut;
 
-/// The longest part of an unknown name that is repeated to whoever asked, in bytes.
+/// Maximum length of an unknown name in an answer, in bytes.
 const MAX_ECHO: usize = 64;
 
-/// How alike two names must be (Jaro-Winkler, 0 to 1) to be offered as a likely slip.
+/// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
 const ALIKE: f64 = 0.8;
 
 impl State {
-    /// The worker of this name, if there is one; also one that was removed, until it is forgotten.
+    /// The worker of this name. Includes a removed worker until it is deleted.
     #[must_use]
     pub fn worker(&self, name: &str) -> Option<&Worker> {
         self.workers.iter().find(|worker| worker.name == name)
     }
 
-    /// The place of the worker of this name. One that was removed is none any more, though its process may still be leaving.
+    /// The index of the worker of this name. Excludes removed workers, even while their process is stopping.
     pub(in crate::core) fn named(&self, name: &str) -> Option<WorkerId> {
         let place = self.workers.iter().position(|worker| worker.name == name && worker.is_configured())?;
         u8::try_from(place).ok().map(WorkerId)
     }
 
-    /// Tells whoever asked for a worker that is not there which ones there are.
+    /// The error for an unknown name, with the known names.
     #[must_use]
     pub fn unknown_worker(&self, name: &str) -> String {
         let there = self.workers.iter().filter(|worker| worker.is_configured());
@@ -32,10 +32,10 @@ impl State {
         let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
         let slip = nearest.filter(|nearest| alike(nearest) >= ALIKE);
         let offer = match slip {
-            Some(nearest) => format!(": did you mean {nearest:?}? There are"),
-            None => "; there are".to_owned(),
+            Some(nearest) => format!(": did you mean {nearest:?}? Workers"),
+            None => "; workers".to_owned(),
         };
-        format!("there is no worker {name:?}{offer}: {}", known.join(", "))
+        format!("unknown worker {name:?}{offer}: {}", known.join(", "))
     }
 }
 
@@ -46,7 +46,5 @@ impl Worker {
 }
 
 pub(in crate::core) fn unkillable(name: &str) -> String {
-    format!(
-        "the last process of {name} cannot be killed: it is stuck in the kernel; nothing can be done before it dies"
-    )
+    format!("the last process of {name} cannot be killed: it is stuck in the kernel; wait until it dies")
 }

@@ -1,4 +1,4 @@
-//! Clients that wait for the end of their command. Each is answered exactly once.
+//! Clients that wait for a command to finish. Each is answered exactly once.
 
 use crate::core::{
     model::{ClientId, GenerationState, Goal, Waiter, Worker, WorkerId, policy::MAX_WAITERS},
@@ -8,12 +8,12 @@ use crate::core::{
 use bulkhead_proto::{control::Outcome, ids::Generation};
 
 impl Transition<'_> {
-    /// Whether one more may wait; if not, it is refused.
+    /// Whether one more client may wait; otherwise it is refused.
     pub(in crate::core) fn can_wait(&mut self, id: WorkerId, client: ClientId) -> bool {
         let free = self.worker(id).waiters.len() < MAX_WAITERS;
         if !free {
             let name = &self.worker(id).name;
-            let why = format!("{MAX_WAITERS} commands to {name} are under way: wait for their end");
+            let why = format!("{MAX_WAITERS} commands to {name} are in progress: wait until they are done");
             self.refuse(client, why);
         }
         free
@@ -23,14 +23,14 @@ impl Transition<'_> {
         self.worker_mut(id).waiters.push(Waiter { client, goal });
     }
 
-    /// It waits no more, and makes room for others.
+    /// The client disconnected and no longer counts.
     pub(in crate::core) fn client_gone(&mut self, client: ClientId) {
         for worker in &mut self.state.workers {
             worker.waiters.retain(|waiter| waiter.client != client);
         }
     }
 
-    /// Answers those who have got what they wanted.
+    /// Answers the clients whose goal is reached.
     pub(in crate::core) fn complete_waiters(&mut self) {
         for id in self.state.worker_ids() {
             for waiter in self.take_waiters(id, |worker, waiter| goal_reached(worker, waiter.goal).is_some())
@@ -44,7 +44,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Refuses those who wait for a generation to run, when this one has died.
+    /// Fails the clients that wait for this generation or a later one.
     pub(in crate::core) fn fail_waiters_of(&mut self, id: WorkerId, died: Generation, why: &str) {
         self.fail_waiters_if(id, why, |goal| match goal {
             Goal::Running { after } | Goal::Replaced { after } => died > after,
@@ -52,12 +52,12 @@ impl Transition<'_> {
         });
     }
 
-    /// Refuses all that wait.
+    /// Fails all clients.
     pub(in crate::core) fn fail_waiters(&mut self, id: WorkerId, why: &str) {
         self.fail_waiters_if(id, why, |_| true);
     }
 
-    /// Refuses those whose goal is this one's.
+    /// Fails the clients whose goal matches.
     pub(in crate::core) fn fail_waiters_if(
         &mut self,
         id: WorkerId,
@@ -80,7 +80,7 @@ impl Transition<'_> {
     }
 }
 
-/// The good news for who has this goal, if it is reached.
+/// The reply if the goal is reached.
 fn goal_reached(worker: &Worker, goal: Goal) -> Option<String> {
     let name = &worker.name;
     match goal {
@@ -88,7 +88,7 @@ fn goal_reached(worker: &Worker, goal: Goal) -> Option<String> {
             let stopped = worker.main == GenerationState::Stopped && worker.successor.is_none();
             stopped.then(|| format!("{name} is stopped"))
         }
-        // Its predecessor may still be leaving.
+        // The predecessor may still be stopping.
         Goal::Replaced { .. } if worker.successor.is_some() => None,
         Goal::Running { after } | Goal::Replaced { after } => worker
             .running()

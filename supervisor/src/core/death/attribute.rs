@@ -1,8 +1,9 @@
-//! Which events the analysis may have died of: attempts, and setting aside.
+//! Attribution: which event a death is charged to, and when that event is quarantined.
 //!
-//! An attempt is charged at the death, before a successor is activated. One event alone is charged, or none: the one that
-//! was being applied (or whose series was being loaded), or the one event of a commit. Behind a death in a commit of
-//! several, the successor commits one by one, so that the next such death has one to blame.
+//! A death is charged before a successor is activated. It is charged to one event or to none: the event that
+//! was being applied, the event whose series was being loaded, or the only event of a commit. After a death
+//! in a commit of several events the successor commits after each event, so that the next such death can be
+//! attributed.
 
 use crate::core::{
     death::classify::Classification,
@@ -19,22 +20,22 @@ use bulkhead_proto::{
     words::{Cause, During, Role},
 };
 
-/// An event that is charged with a death.
+/// The event that a death is charged to.
 pub(in crate::core) struct Attribution {
-    /// Which one.
+    /// The event.
     pub(in crate::core) seq: Seq,
-    /// What the dead one was doing with it.
+    /// What the process was doing with it.
     pub(in crate::core) during: During,
-    /// It was tried so many times…
-    pub(in crate::core) tried: u32,
-    /// …of so many.
-    pub(in crate::core) most: u32,
-    /// It is to be stored: that was often enough.
-    pub(in crate::core) charge: Option<QuarantineRequest>,
+    /// Number of attempts, this one included.
+    pub(in crate::core) count: u32,
+    /// Number of attempts that quarantines the event.
+    pub(in crate::core) limit: u32,
+    /// Set if the limit is reached: the event is to be stored.
+    pub(in crate::core) request: Option<QuarantineRequest>,
 }
 
 impl PoisonTracker {
-    /// What the next generation is told.
+    /// What the next generation needs to know.
     pub(in crate::core) fn recovery_hints(&self) -> Care {
         let with = |stored| {
             let those =
@@ -48,7 +49,7 @@ impl PoisonTracker {
         Care { suspects, skip, cautious_to: single_commit_until }
     }
 
-    /// Forgets what is behind a commit.
+    /// Removes the events that are committed.
     fn prune(&mut self, committed: Seq) {
         self.suspects.retain(|suspect| suspect.seq > committed);
         if self.single_commit_until <= committed {
@@ -60,7 +61,8 @@ impl PoisonTracker {
         self.suspects.iter_mut().find(|suspect| suspect.seq == seq)
     }
 
-    /// The event that alone may have caused a death; a commit of several makes the successor cautious instead.
+    /// The event that may have caused the death alone. After a commit of several events, the successor is
+    /// told to commit after each event.
     fn attribution(&mut self, seen: &PostMortem) -> Option<(Seq, During)> {
         if let Some(seq) = seen.in_hand {
             return Some((seq, if seen.loading { During::Load } else { During::Apply }));
@@ -75,7 +77,8 @@ impl PoisonTracker {
         None
     }
 
-    /// One more attempt, or kill. Where there is no room for a further suspect, caution up to it must do.
+    /// Counts one more attempt, or kill. If there is no room for another suspect, the events up to this one
+    /// are committed one at a time.
     fn record_attempt(&mut self, seq: Seq, killed: bool) -> Option<SuspectEvent> {
         if mutant::is(Mutant::ForgetCharge) {
             return None;
@@ -93,7 +96,7 @@ impl PoisonTracker {
         Some(*suspect)
     }
 
-    /// Whether it is being stored, or is stored and was not seen to be committed yet.
+    /// Whether the event is being stored, or is stored and its skip is not known to be committed.
     fn is_quarantining(&self, seq: Seq) -> bool {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state != SuspectState::Retrying)
     }
@@ -102,7 +105,7 @@ impl PoisonTracker {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state == SuspectState::Storing)
     }
 
-    /// Whether nobody may be activated yet.
+    /// Whether no generation may be activated because an event is being stored.
     pub(in crate::core) fn is_storing(&self) -> bool {
         self.suspects.iter().any(|suspect| suspect.state == SuspectState::Storing)
             && !mutant::is(Mutant::ActivateWhileStoring)
@@ -110,7 +113,7 @@ impl PoisonTracker {
 }
 
 impl Transition<'_> {
-    /// Charges a death to the event that caused it, if it is known which one.
+    /// Charges a death to the event that caused it, if one event did.
     pub(in crate::core) fn attribute_death(
         &mut self,
         id: WorkerId,
@@ -129,20 +132,20 @@ impl Transition<'_> {
             return None;
         }
         let (seq, during) = poison_tracker.attribution(seen)?;
-        // One that is skipped kills nobody: its place was committed, and nothing of it.
+        // A skipped event cannot kill: only its position is committed.
         if poison_tracker.is_quarantining(seq) {
             return None;
         }
-        // The kernel's own kill, for want of memory, has another cause, and counts in full.
+        // A SIGKILL by the OOM killer has another cause, and counts as an attempt.
         let by_signal = classification.cause == Cause::Signal || mutant::is(Mutant::TakeOomForKill);
         let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
         let SuspectEvent { attempts, kills, .. } = poison_tracker.record_attempt(seq, killed)?;
-        let most = self.state.policy.max_attempts.max(1);
-        let most_kills = most.max(MAX_KILLS);
-        let (tried, of) = if killed { (kills, most_kills) } else { (attempts, most) };
-        let mut attribution = Attribution { seq, during, tried, most: of, charge: None };
-        if attempts >= most || kills >= most_kills {
-            attribution.charge = self.quarantine_if_exhausted(
+        let limit = self.state.policy.max_attempts.max(1);
+        let kill_limit = limit.max(MAX_KILLS);
+        let (count, of) = if killed { (kills, kill_limit) } else { (attempts, limit) };
+        let mut attribution = Attribution { seq, during, count, limit: of, request: None };
+        if attempts >= limit || kills >= kill_limit {
+            attribution.request = self.quarantine_if_exhausted(
                 id,
                 dead,
                 classification,
@@ -153,8 +156,9 @@ impl Transition<'_> {
         Some(attribution)
     }
 
-    /// An event was tried often enough, and is to be stored; unless it is already, or the supervisor's end is near: what is
-    /// not stored before it is tried again behind it.
+    /// Requests the quarantine of an event that has reached its limit. Does nothing if the request was made
+    /// before, or if the supervisor is stopping: an event that is not stored by then is tried again by the
+    /// next run.
     fn quarantine_if_exhausted(
         &mut self,
         id: WorkerId,
@@ -173,18 +177,18 @@ impl Transition<'_> {
             .filter(|suspect| suspect.state == SuspectState::Retrying)?;
         suspect.state =
             if mutant::is(Mutant::SkipUnstored) { SuspectState::Stored } else { SuspectState::Storing };
-        let (who, crash) = (self.generation_ref(id, dead), self.state.next_crash);
+        let (subject, crash) = (self.generation_ref(id, dead), self.state.next_crash);
         let Classification { cause, ref detail, .. } = *classification;
-        Some(QuarantineRequest { who, seq, attempts, during, crash, cause, detail: detail.clone() })
+        Some(QuarantineRequest { subject, seq, attempts, during, crash, cause, detail: detail.clone() })
     }
 
-    /// An event is stored and skipped from now on; or it could not be stored, and is tried again.
+    /// The event is stored, and will be skipped; or it could not be stored, and is tried again.
     pub(in crate::core) fn quarantine_finished(
         &mut self,
-        charge: QuarantineRequest,
+        request: QuarantineRequest,
         result: Result<(), String>,
     ) {
-        let QuarantineRequest { seq, .. } = charge;
+        let QuarantineRequest { seq, .. } = request;
         let Some(id) = self.state.worker_ids().find(|id| self.worker(*id).poison_tracker.stores(seq)) else {
             return;
         };
@@ -193,22 +197,22 @@ impl Transition<'_> {
         }
         match result {
             Ok(()) => {
-                self.log(LogRecord::EventQuarantined(charge));
+                self.log(LogRecord::EventQuarantined(request));
                 self.on_quarantined(id);
             }
-            Err(why) => self.log(LogRecord::QuarantineFailed { charge, why }),
+            Err(why) => self.log(LogRecord::QuarantineFailed { request, why }),
         }
         self.hand_over(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
     }
 
-    /// What a worker died of is set aside: that is progress, and nothing is left to wait for.
+    /// The cause of the deaths is removed: the budget is cleared and the next generation need not wait.
     fn on_quarantined(&mut self, id: WorkerId) {
         self.worker_mut(id).restart_budget.clear();
         let until = self.earliest_start(id);
         let worker = self.worker_mut(id);
         let (worker_name, generation) = (worker.name.clone(), worker.generation);
         match worker.main {
-            GenerationState::Parked { probe: Some(_) } => {
+            GenerationState::Parked { retry_at: Some(_) } => {
                 worker.main = GenerationState::Backoff { until };
                 self.log(LogRecord::WorkerRecovered(GenerationRef {
                     worker: worker_name,
@@ -217,7 +221,7 @@ impl Transition<'_> {
                 }));
             }
             GenerationState::Backoff { .. } => worker.main = GenerationState::Backoff { until },
-            GenerationState::Parked { probe: None }
+            GenerationState::Parked { retry_at: None }
             | GenerationState::Stopped
             | GenerationState::Starting { .. }
             | GenerationState::Standby { .. }
@@ -228,14 +232,14 @@ impl Transition<'_> {
 }
 
 impl State {
-    /// Whether an event is being set aside: once its skip is committed, it has been.
+    /// Whether an event is being quarantined. The answer is false again once its skip is committed.
     #[must_use]
     pub fn is_quarantining(&self, seq: Seq) -> bool {
         self.workers.iter().any(|worker| worker.poison_tracker.is_quarantining(seq))
     }
 
-    /// Before [`super::Event::Boot`]: these pending events were set aside by an earlier run, and are skipped. No run leaves
-    /// more than one behind; what is beyond [`MAX_CARE`] is left out.
+    /// Before [`crate::core::Event::Boot`]: marks pending events that an earlier run quarantined, so that
+    /// they are skipped. A run leaves at most one; those beyond `MAX_CARE` are ignored.
     pub fn restore_quarantined(&mut self, stored: impl IntoIterator<Item = Seq>) {
         let suspect = |seq| SuspectEvent { seq, attempts: 0, kills: 0, state: SuspectState::Stored };
         let suspects: Vec<_> = stored.into_iter().take(MAX_CARE).map(suspect).collect();
@@ -246,16 +250,16 @@ impl State {
 }
 
 impl Attribution {
-    /// What comes of it, for people.
+    /// Describes the attribution for people.
     pub(in crate::core) fn text(&self) -> String {
-        let Self { seq, tried, most, charge, .. } = self;
-        let then = if charge.is_some() { "to be set aside" } else { "to be tried again" };
-        // Once more than enough behind one that could not be stored.
-        let tried = if tried > most {
-            format!("{tried} times ({most} are enough)")
+        let Self { seq, count, limit, request, .. } = self;
+        let then = if request.is_some() { "quarantined next" } else { "tried again" };
+        // The count exceeds the limit after a quarantine that failed.
+        let count = if count > limit {
+            format!("attempt {count} (limit {limit})")
         } else {
-            format!("{tried} of {most} times")
+            format!("attempt {count} of {limit}")
         };
-        format!("event {seq} was tried {tried}: {then}")
+        format!("event {seq}: {count}; {then}")
     }
 }

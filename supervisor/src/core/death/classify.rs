@@ -1,4 +1,5 @@
-//! Why a process died: from its exit, what it said, and what it was told.
+//! Classification: the cause of a death, from the exit status, the reports of the process, and what was
+//! ordered.
 
 use crate::core::{
     death::oom::out_of_memory,
@@ -15,18 +16,18 @@ use bulkhead_proto::{
     words::{Cause, EXIT_CONFIG, EXIT_PANIC, FaultKind, Role},
 };
 
-/// How a generation that is gone left, as far as that is known.
+/// How far the stop of a process had come when it exited.
 pub(in crate::core) struct StopProgress<'a> {
     pub(in crate::core) why: &'a StopReason,
     pub(in crate::core) stage: StopStage,
 }
 
-/// What is to be said of a death.
+/// The cause of a death.
 pub(in crate::core) struct Classification {
     pub(in crate::core) cause: Cause,
     pub(in crate::core) detail: String,
     pub(in crate::core) seq: Option<Seq>,
-    /// Whether the next generation might do better.
+    /// Whether another generation may do better.
     pub(in crate::core) retry: bool,
 }
 
@@ -36,14 +37,14 @@ impl Classification {
         Self { cause, detail, seq, retry: cause != Cause::Config }
     }
 
-    /// It could not even be spawned.
+    /// The process could not be spawned.
     pub(in crate::core) fn spawn_failed(error: &str, config: bool) -> Self {
         let cause = if config { Cause::Config } else { Cause::Handshake };
         Self::new(cause, format!("cannot be started: {error}"), None)
     }
 }
 
-/// The verdict on a process that is gone.
+/// Classifies the death of a process.
 pub(in crate::core) fn classify(
     role: Role,
     process: &Process,
@@ -70,16 +71,20 @@ pub(in crate::core) fn classify(
             };
             return Classification { retry: *retry, ..classification };
         }
-        Some(StopProgress { why: StopReason::Requested(asked), stage })
+        Some(StopProgress { why: StopReason::Requested(request), stage })
             if is_expected_exit(role, *stage, exit) =>
         {
-            return Classification::new(Cause::Requested, format!("{}; {}", asked.text(), exit.text()), seq);
+            return Classification::new(
+                Cause::Requested,
+                format!("{}; {}", request.text(), exit.text()),
+                seq,
+            );
         }
         Some(_) | None => {}
     }
     let (cause, mut detail) = classify_exit(process, exit, panic.as_ref(), post_mortem);
     if leaving.is_some() {
-        detail.push_str(", while it was leaving");
+        detail.push_str(", while stopping");
     }
     let fault = process.fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));
     match fault {
@@ -90,7 +95,7 @@ pub(in crate::core) fn classify(
     }
 }
 
-/// Nobody had asked for it.
+/// Classifies an exit that was not requested.
 fn classify_exit(
     process: &Process,
     exit: ExitStatus,
@@ -99,16 +104,16 @@ fn classify_exit(
 ) -> (Cause, String) {
     let early = match process.activated {
         Some(_) => "",
-        None => ", before it was activated",
+        None => ", before activation",
     };
     match (exit, panic) {
         (exit, Some(panic)) if may_be_panic(exit) => (Cause::Panic, panic.text()),
         (ExitStatus::Code(code), None) if code == i32::from(EXIT_PANIC) => {
-            (Cause::Panic, format!("without a message: {}{early}", exit.text()))
+            (Cause::Panic, format!("no message: {}{early}", exit.text()))
         }
         (ExitStatus::Code(code), _) if code == i32::from(EXIT_CONFIG) => (
             Cause::Config,
-            format!("says that its configuration is wrong ({}): see its last lines", exit.text()),
+            format!("reported a configuration error ({}): see its last output lines", exit.text()),
         ),
         (ExitStatus::Code(_), _) => (Cause::Exit, format!("{}{early}", exit.text())),
         (ExitStatus::Signal { .. }, _) => match out_of_memory(exit, seen) {
@@ -119,15 +124,16 @@ fn classify_exit(
     }
 }
 
-/// std answers a fault beyond the end of a stack by an abort. A signal that was merely sent, by a process (its code is not
-/// above 0), it swallows once: an abort that comes later has nothing to do with that.
+/// std aborts the process after a stack overflow. The handler of std ignores the first SIGSEGV that a process
+/// sent (code 0 or below), so a later abort has another cause.
 fn overflow(exit: ExitStatus, seen: &PostMortem) -> &'static str {
     let by_kernel = |signal: &Signalled| signal.code > 0;
     let faulted = seen.signalled.filter(by_kernel).is_some_and(|it| matches!(it.number, SIGSEGV | SIGBUS));
-    if faulted && is_signal(exit, SIGABRT) { " behind a fault: a stack overflow" } else { "" }
+    if faulted && is_signal(exit, SIGABRT) { " after a fault: stack overflow" } else { "" }
 }
 
-/// A process that has told of a panic may still leave in another way: orderly, or killed by someone else.
+/// Whether the exit can follow from the panic. A process may report a panic in one thread and then exit in
+/// order, or be killed.
 const fn may_be_panic(exit: ExitStatus) -> bool {
     match exit {
         ExitStatus::Code(code) => code != 0 && code != EXIT_CONFIG as i32,
@@ -136,8 +142,8 @@ const fn may_be_panic(exit: ExitStatus) -> bool {
     }
 }
 
-/// Whether one that was asked to leave, and was helped so far, would leave so.
-/// A plain worker may have any exit code for it: many use 128 + 15.
+/// Whether a process that was asked to stop, up to this stage, exits like this. A plain worker may use any
+/// exit code; many use 128 + 15.
 fn is_expected_exit(role: Role, stage: StopStage, exit: ExitStatus) -> bool {
     match exit {
         ExitStatus::Code(code) => code == 0 || role == Role::Plain,
@@ -150,7 +156,8 @@ fn is_expected_exit(role: Role, stage: StopStage, exit: ExitStatus) -> bool {
     }
 }
 
-/// Whether a death looks like the effect of that fault. One that does not has its own reason, and the two have crossed.
+/// Whether a death looks like the effect of the fault. If it does not, the process died of something else
+/// first.
 fn matches_fault(kind: FaultKind, exit: ExitStatus, panicked: bool) -> bool {
     match kind {
         FaultKind::Panic => {
@@ -159,7 +166,7 @@ fn matches_fault(kind: FaultKind, exit: ExitStatus, panicked: bool) -> bool {
         FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => is_signal(exit, SIGABRT),
         FaultKind::Segv => is_signal(exit, SIGSEGV) || is_signal(exit, SIGBUS),
         FaultKind::Exit => matches!(exit, ExitStatus::Code(_)) && !panicked,
-        // Found out by the vigil, and by nothing else.
+        // Only the hang detector finds these.
         FaultKind::Hang | FaultKind::Freeze => false,
         FaultKind::Kill => is_signal(exit, SIGKILL),
     }

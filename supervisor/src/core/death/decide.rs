@@ -1,4 +1,4 @@
-//! What becomes of a place whose generation is gone, and why.
+//! The decision after a death: what becomes of the slot, and why.
 
 use crate::core::{
     death::classify::Classification,
@@ -12,7 +12,7 @@ use bulkhead_proto::words::Cause;
 use std::time::Duration;
 
 impl Transition<'_> {
-    /// What becomes of the place that has become free, and why.
+    /// Decides what becomes of the slot.
     pub(in crate::core) fn decide(
         &mut self,
         exited: &ExitedProcess,
@@ -34,7 +34,7 @@ impl Transition<'_> {
         progress: bool,
     ) -> Decision {
         let alone = self.decide_alone(exited, classification, progress);
-        let asked = matches!(exited.leaving, Some((StopReason::Requested(_), ..)));
+        let requested = matches!(exited.leaving, Some((StopReason::Requested(_), ..)));
         let successor = self.worker_mut(exited.slot_id.worker).successor.take();
         match successor {
             Some(
@@ -43,30 +43,30 @@ impl Transition<'_> {
                 | GenerationState::Running { .. }
                 | GenerationState::Stopping { .. }),
             ) => {
-                // Where the tally would have parked the worker, this one is its probe.
+                // If the worker would be parked, the successor is its retry.
                 self.worker_mut(exited.slot_id.worker).restart_budget.on_probation |=
                     matches!(alone.slot_state, GenerationState::Parked { .. });
                 let next = next_with_successor(&living, alone.next);
-                Decision::new((living, next), "its successor is there already")
+                Decision::new((living, next), "a successor is already started")
             }
-            // It has died while its predecessor was leaving, and its own next try is planned.
-            Some(GenerationState::Backoff { until }) if asked => {
+            // The successor died while its predecessor was stopping; its own retry is scheduled.
+            Some(GenerationState::Backoff { until }) if requested => {
                 let next = RestartDecision::restart_in(until.since(self.now.mono));
                 Decision::new(
                     (GenerationState::Backoff { until }, next),
-                    "its successor has died, and is tried again",
+                    "the successor died and is tried again",
                 )
             }
-            // The service has moved on meanwhile, so it is not hopeless.
-            Some(GenerationState::Parked { probe: Some(_) }) if asked && progress => {
+            // The worker made progress meanwhile, so parking does not apply.
+            Some(GenerationState::Parked { retry_at: Some(_) }) if requested && progress => {
                 self.worker_mut(exited.slot_id.worker).restart_budget.clear();
                 alone
             }
-            Some(GenerationState::Parked { probe }) if asked => {
-                let next = RestartDecision::Parked(probe.map(|probe| probe.since(self.now.mono)));
-                Decision::new((GenerationState::Parked { probe }, next), "its successor is parked")
+            Some(GenerationState::Parked { retry_at }) if requested => {
+                let next = RestartDecision::Parked(retry_at.map(|retry_at| retry_at.since(self.now.mono)));
+                Decision::new((GenerationState::Parked { retry_at }, next), "the successor is parked")
             }
-            // Not spawned yet, and its place is not needed any more.
+            // Not spawned yet, and no longer needed.
             Some(
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
             )
@@ -74,8 +74,8 @@ impl Transition<'_> {
         }
     }
 
-    /// A new generation that cannot start leaves the old one working. One that dies while the old one is leaving
-    /// already is its worker's only hope, and treated so.
+    /// A successor that dies leaves a running predecessor in place. If the predecessor is stopping already,
+    /// the death is decided as if the successor were alone.
     fn decide_successor(
         &mut self,
         exited: &ExitedProcess,
@@ -84,13 +84,13 @@ impl Transition<'_> {
     ) -> Decision {
         if let GenerationState::Running { process } = &self.worker(exited.slot_id.worker).main {
             let next = RestartDecision::Predecessor(process.generation);
-            // The place of a successor is empty when it is stopped.
-            return Decision::new((GenerationState::Stopped, next), "it was to replace one that still works");
+            // A stopped successor leaves its slot empty.
+            return Decision::new((GenerationState::Stopped, next), "its predecessor is still running");
         }
         self.decide_alone(exited, classification, progress)
     }
 
-    /// What a worker does after a death if it is alone.
+    /// Decides without regard to the other slot.
     fn decide_alone(
         &mut self,
         exited: &ExitedProcess,
@@ -106,44 +106,44 @@ impl Transition<'_> {
         }
         let unwanted = match self.worker(id).desired {
             DesiredState::Running => None,
-            DesiredState::Stopped => Some("it was stopped by command"),
-            DesiredState::Removed => Some("it is no longer in the configuration"),
+            DesiredState::Stopped => Some("stopped by command"),
+            DesiredState::Removed => Some("it is no longer configured"),
         };
         if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::ForgetWanted)) {
             return Decision::new((GenerationState::Stopped, RestartDecision::Stopped), why);
         }
         match &exited.leaving {
-            // It was on its way out anyhow, and is wanted again.
-            Some((StopReason::Requested(asked), ..)) => {
-                let why = format!("it was asked to leave ({}), and its worker shall run", asked.text());
+            // It was stopping already, and the worker is to run again.
+            Some((StopReason::Requested(request), ..)) => {
+                let why = format!("stop requested ({}), and the worker is to run", request.text());
                 return Decision::new(self.retry_after(id, Duration::ZERO), why);
             }
             Some((StopReason::Killed { .. }, ..)) | None => {}
         }
-        // How it died says nothing about the one that was to replace it.
+        // The death of an outdated generation says nothing about its replacement.
         if self.worker(id).is_outdated(exited.process.generation) {
-            let why = "it was to be replaced anyhow";
+            let why = "it was being replaced";
             return Decision::new(self.retry_after(id, Duration::ZERO), why);
         }
         if !classification.retry && !mutant::is(Mutant::RetryConfig) {
-            let parked = (GenerationState::Parked { probe: None }, RestartDecision::Parked(None));
-            return Decision::new(parked, "trying again cannot help");
+            let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
+            return Decision::new(parked, "a retry cannot help");
         }
         if classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheOperator) {
             let again = self.retry_after(id, self.state.policy.initial);
-            return Decision::new(again, "it was asked for, and is held against nobody");
+            return Decision::new(again, "the death was requested and does not count");
         }
         self.count_death(id, progress)
     }
 }
 
-/// What comes after a death where a successor is there already, instead of what was decided without it.
+/// The decision when a successor exists, instead of the one made without it.
 fn next_with_successor(successor: &GenerationState, otherwise: RestartDecision) -> RestartDecision {
     match successor {
         GenerationState::Starting { process, .. }
         | GenerationState::Standby { process }
         | GenerationState::Running { process } => RestartDecision::Successor(process.generation),
-        // On its way out as well: the worker comes back after that.
+        // The successor is stopping as well; the worker starts again after that.
         GenerationState::Stopping { .. }
         | GenerationState::Stopped
         | GenerationState::Backoff { .. }

@@ -2,7 +2,7 @@
 
 use crate::core::model::{GenerationState, RestartDecision};
 
-/// What its place is from now on, and why.
+/// The next state of the slot, with the reason.
 pub(in crate::core) struct Decision {
     pub(in crate::core) slot_state: GenerationState,
     pub(in crate::core) next: RestartDecision,

@@ -1,4 +1,5 @@
-//! A death: classified, attributed to an event, decided, recorded.
+//! A death, in order: taken out of its slot (`exited`), classified, attributed to an event, decided,
+//! recorded.
 
 pub(in crate::core) mod attribute;
 pub(in crate::core) mod classify;

@@ -1,4 +1,5 @@
-//! Whether a process died for want of memory: its own allocator, or the kernel, must have said so.
+//! Deaths by lack of memory: recognised from the record of the allocator, or from the kernel's counter; never
+//! guessed.
 
 use crate::config::units::show_size;
 use crate::core::{
@@ -6,23 +7,23 @@ use crate::core::{
     mutant::{self, Mutant},
 };
 
-/// What is to be said of a death for want of memory, if it is one.
+/// Describes the lack of memory, if it caused the death.
 pub(in crate::core) fn out_of_memory(exit: ExitStatus, seen: &PostMortem) -> Option<String> {
-    // Rust's way to die of a refusal; one that was got over has nothing to do with a death of another kind.
+    // A failed allocation aborts. If the process survived one, a later death has another cause.
     let aborted = is_signal(exit, SIGABRT) || mutant::is(Mutant::HoldOldRefusals);
     if let Some(refusal) = seen.refused.filter(|_| aborted && !mutant::is(Mutant::ForgetRefusals)) {
         return Some(refusal.text());
     }
     let killed = exit.is_kill() && seen.out_of_memory;
-    killed.then(|| "killed by the kernel for want of memory".to_owned())
+    killed.then(|| "killed by the kernel: out of memory".to_owned())
 }
 
 impl RefusedAllocation {
     fn text(self) -> String {
         let why = match self.limit {
             Some(limit) => format!("memory_limit is {}", show_size(limit)),
-            None => "the system has no more, or does not give it".to_owned(),
+            None => "the system refused the memory".to_owned(),
         };
-        format!("{} more were refused: {why}", show_size(self.bytes))
+        format!("an allocation of {} failed: {why}", show_size(self.bytes))
     }
 }

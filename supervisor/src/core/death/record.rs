@@ -1,5 +1,5 @@
-//! A generation is gone: what it died of, whom that is charged to, and what is told of it.
-//! Every generation that was begun gets exactly one crash number and one line of log.
+//! The way of a death through the core: taken out of its slot, classified, attributed, decided, recorded.
+//! Each generation gets exactly one crash number and one `worker_died` line.
 
 use crate::core::{
     death::attribute::Attribution,
@@ -19,10 +19,10 @@ use bulkhead_proto::{
     words::{During, Role},
 };
 
-/// What is known of its death.
+/// What is known of the death.
 struct Death {
     classification: Classification,
-    /// It has moved something on.
+    /// Whether the generation made progress.
     progress: bool,
     exit: Option<ExitStatus>,
     panic: Option<Panic>,
@@ -52,18 +52,18 @@ impl Transition<'_> {
         }
         let attribution =
             self.attribute_death(exited.slot_id.worker, &exited.process, &classification, exit, seen);
-        let charge = attribution.as_ref().and_then(|attribution| attribution.charge.clone());
+        let request = attribution.as_ref().and_then(|attribution| attribution.request.clone());
         let panic = seen.panic.clone().or_else(|| exited.process.panic.clone());
         let (signalled, during) = (seen.signalled, during(seen));
         let death =
             Death { classification, progress, exit: Some(exit), panic, signalled, during, attribution };
         self.conclude_death(&exited, death);
-        self.actions.extend(charge.map(Action::Quarantine));
+        self.actions.extend(request.map(Action::Quarantine));
         if !mutant::is(Mutant::ForgetKick) {
             self.actions.push(Action::WakeAll);
         }
         if role == Role::Api {
-            // It may have died between accepting an event and telling us.
+            // The API may have died after accepting an event and before notifying us.
             self.on_work(Role::Analytics);
         }
         self.hand_over(exited.slot_id);
@@ -100,29 +100,29 @@ impl Transition<'_> {
         }
     }
 
-    /// Decides, and tells.
+    /// Decides what happens next, and records the death.
     fn conclude_death(&mut self, exited: &ExitedProcess, death: Death) {
         let id = exited.slot_id.worker;
         let classification = &death.classification;
         let recovers = death.progress && self.worker(id).restart_budget.on_probation;
         let parked_before = matches!(self.worker(id).successor, Some(GenerationState::Parked { .. }));
         let (next, why) = self.decide(exited, classification, death.progress);
-        let who = self.generation_ref(id, &exited.process);
+        let subject = self.generation_ref(id, &exited.process);
         let text = format!(
             "generation {} of {} died: {}: {}; {next}",
-            who.generation, who.worker, classification.cause, classification.detail
+            subject.generation, subject.worker, classification.cause, classification.detail
         );
-        self.record_death(exited, who.clone(), death, next, &why);
+        self.record_death(exited, subject.clone(), death, next, &why);
         self.replacement_failed(id, exited.process.generation);
         if recovers {
-            self.log(LogRecord::WorkerRecovered(who.clone()));
+            self.log(LogRecord::WorkerRecovered(subject.clone()));
         }
-        if let RestartDecision::Parked(probe_in) = next {
+        if let RestartDecision::Parked(retry_in) = next {
             if !parked_before {
                 let deaths = self.worker(id).restart_budget.failures;
-                self.log(LogRecord::WorkerParked { who, deaths, probe_in });
+                self.log(LogRecord::WorkerParked { subject, deaths, retry_in });
             }
-            // Those whose new generation was not spawned yet as well: a parked worker plans none.
+            // Includes clients whose generation was not spawned yet: a parked worker plans none.
             self.fail_waiters_if(id, &text, |goal| {
                 matches!(goal, Goal::Running { .. } | Goal::Replaced { .. })
             });
@@ -133,7 +133,7 @@ impl Transition<'_> {
     fn record_death(
         &mut self,
         exited: &ExitedProcess,
-        who: GenerationRef,
+        subject: GenerationRef,
         death: Death,
         next: RestartDecision,
         why: &str,
@@ -142,7 +142,7 @@ impl Transition<'_> {
             return;
         }
         if mutant::is(Mutant::ActAfterDeath) && exited.leaving.is_some() {
-            self.actions.push(Action::CloseControl { generation: who.generation });
+            self.actions.push(Action::CloseControl { generation: subject.generation });
         }
         let crash = self.state.next_crash;
         self.state.next_crash = CrashId(crash.0.saturating_add(1));
@@ -165,7 +165,7 @@ impl Transition<'_> {
             Some((StopReason::Killed { .. }, ..)) | None => None,
         };
         let facts = DeathRecord {
-            who: who.clone(),
+            subject: subject.clone(),
             role: self.state.role(exited.slot_id.worker),
             crash,
             at_ms,
@@ -177,18 +177,18 @@ impl Transition<'_> {
             exit,
             seq,
             during: attribution.as_ref().map(|attribution| attribution.during).or(during),
-            attempts: attribution.as_ref().map(|attribution| (attribution.tried, attribution.most)),
+            attempts: attribution.as_ref().map(|attribution| (attribution.count, attribution.limit)),
             next,
             why: attribution.map(|attribution| attribution.text() + "; ").unwrap_or_default() + why,
         };
-        self.log(LogRecord::WorkerDied { who, cause, detail, seq, crash, next, uptime, leaving });
+        self.log(LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving });
         if !mutant::is(Mutant::ForgetReport) {
             self.actions.push(Action::StoreReport(Box::new(facts)));
         }
     }
 }
 
-/// What one was doing when it died, as far as that can be told.
+/// What the process was doing when it died, as far as known.
 pub(in crate::core) fn during(seen: &PostMortem) -> Option<During> {
     match (seen.in_hand, seen.committing) {
         (Some(_), _) if seen.loading => Some(During::Load),

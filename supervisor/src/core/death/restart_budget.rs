@@ -1,4 +1,4 @@
-//! Back-off and parking: deaths without progress, and what counts as progress.
+//! The restart budget: back-off and parking, and what counts as progress.
 
 use crate::core::{
     death::decision::Decision,
@@ -16,7 +16,7 @@ use crate::core::{
 use bulkhead_proto::words::{Cause, Role};
 use std::time::Duration;
 
-/// After so many doublings every sane `max` is reached.
+/// Enough doublings to reach any sane `max`.
 const MAX_DOUBLINGS: u32 = 20;
 
 impl RestartBudget {
@@ -29,8 +29,8 @@ impl RestartBudget {
 }
 
 impl Transition<'_> {
-    /// Whether this generation has moved something on since its worker's last death, or was well; one that hung was not,
-    /// however long it was there. `left`: it was asked to leave, or killed for what it did.
+    /// Whether the generation made progress since the last death of its worker, or was healthy. A hung
+    /// generation was not healthy, however long it ran. `left`: it was stopping.
     pub(in crate::core) fn made_progress(
         &self,
         id: WorkerId,
@@ -43,8 +43,8 @@ impl Transition<'_> {
         let Some(activated) = process.activated else { return false };
         let ran = self.now.mono.since(activated);
         let worker = self.worker(id);
-        // SIGKILL is nothing that a program does to itself: unless it is ours, or the kernel's, it is an operator's, and no
-        // bad sign.
+        // A program does not SIGKILL itself. If neither the supervisor nor the kernel's OOM killer sent it,
+        // an operator did: the program is not at fault.
         let killed = exit.is_kill() && !seen.out_of_memory && !left;
         let well = killed || ran >= IDLE_HEALTHY_AFTER;
         let moved = match worker.role {
@@ -58,12 +58,12 @@ impl Transition<'_> {
         (moved || healthy) && !mutant::is(Mutant::IgnoreProgress)
     }
 
-    /// The next try after a death that is to be counted.
+    /// Counts a death, and decides about the next start.
     pub(in crate::core) fn count_death(&mut self, id: WorkerId, progress: bool) -> Decision {
         if progress {
             self.worker_mut(id).restart_budget.clear();
             let again = self.retry_after(id, self.state.policy.initial);
-            return Decision::new(again, "there was progress since the last death");
+            return Decision::new(again, "progress since the last death");
         }
         let now = self.now.mono;
         let (period, limit) = (self.state.policy.period, self.state.policy.limit.clamp(1, MAX_LIMIT));
@@ -75,11 +75,11 @@ impl Transition<'_> {
         if (restart_budget.on_probation || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
             restart_budget.recent.clear();
             let why = if restart_budget.on_probation {
-                "it was tried while parked, and died without progress".to_owned()
+                "the retry of a parked worker died without progress".to_owned()
             } else {
                 format!("{deaths} deaths without progress within {}", span(period))
             };
-            let parked = GenerationState::Parked { probe: Some(now.after(PARKED_RETRY_INTERVAL)) };
+            let parked = GenerationState::Parked { retry_at: Some(now.after(PARKED_RETRY_INTERVAL)) };
             return Decision::new((parked, RestartDecision::Parked(Some(PARKED_RETRY_INTERVAL))), why);
         }
         let failures = restart_budget.failures;
@@ -91,7 +91,7 @@ impl Transition<'_> {
         Decision::new(self.retry_after(id, delay), why)
     }
 
-    /// A new generation after this delay, but not before the spacing of starts allows it.
+    /// A new generation after this delay, and not before [`START_SPACING`] allows it.
     pub(in crate::core) fn retry_after(
         &mut self,
         id: WorkerId,
@@ -108,8 +108,8 @@ impl Transition<'_> {
         (GenerationState::Backoff { until }, RestartDecision::restart_in(delay))
     }
 
-    /// The delay after so many deaths in a row: `initial`, then doubling steps with jitter (half of it is random, so
-    /// that workers that died together do not come back together), never more than `max`.
+    /// The delay after this number of consecutive deaths: `initial`, then doubling steps, at most `max`. Half
+    /// of each step is random, so that workers that died together restart apart.
     fn backoff(&mut self, failures: u32) -> Duration {
         let (initial, max) = (self.state.policy.initial, self.state.policy.max);
         if mutant::is(Mutant::NeverBackOff) {
@@ -125,7 +125,7 @@ impl Transition<'_> {
         whole.saturating_sub(Duration::from_millis(random))
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough to spread restarts.
+    /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter.
     fn random(&mut self) -> u64 {
         self.state.jitter = self.state.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.state.jitter;
@@ -134,12 +134,12 @@ impl Transition<'_> {
         word ^ (word >> 31)
     }
 
-    /// When a probe counts as healthy.
+    /// A retried generation has passed its probation.
     pub(in crate::core) fn on_recovered(&mut self, id: WorkerId) {
         self.worker_mut(id).restart_budget.clear();
         if let Some(process) = self.worker(id).main.process() {
-            let who = self.generation_ref(id, process);
-            self.log(LogRecord::WorkerRecovered(who));
+            let subject = self.generation_ref(id, process);
+            self.log(LogRecord::WorkerRecovered(subject));
         }
     }
 }

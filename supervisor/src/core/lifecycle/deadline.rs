@@ -1,4 +1,5 @@
-//! Everything that happens because time has passed: in one place, so that what is waited for is also done.
+//! Everything that happens because time has passed. Deadlines and their handling are in one place, so that
+//! each deadline that is reported is also handled.
 
 use crate::core::{
     model::{
@@ -8,7 +9,8 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-/// When the shell must send [`super::Event::Tick`] at the latest; nothing, if only an event can change anything. What is due but has no room is no deadline: room is made by an event.
+/// The time at which the runtime must send [`crate::core::Event::Tick`] at the latest; `None` if only an
+/// event can change anything. A start that waits for room has no deadline: an event makes the room.
 #[must_use]
 pub fn next_deadline(state: &State) -> Option<Millis> {
     let own = match state.phase {
@@ -36,9 +38,10 @@ pub fn next_deadline(state: &State) -> Option<Millis> {
 }
 
 impl Transition<'_> {
-    /// Does what is overdue, apart from launching. One stage a turn: after a jump of time the next stage gets its own span.
+    /// Handles what is overdue, except starts. One stage for each transition: after a jump of the clock the
+    /// next stage still gets its full time.
     pub(in crate::core) fn expire(&mut self) {
-        // A second signal may have ended all in this very turn.
+        // A second signal may have ended everything in this transition.
         if self.state.phase == SupervisorPhase::Gone {
             return;
         }
@@ -78,7 +81,7 @@ impl Transition<'_> {
 }
 
 impl State {
-    /// When a running probe will have proved itself; one that may be hanging proves nothing yet.
+    /// End of a retried worker's probation. A process that may be hanging does not pass it.
     fn probation(&self, slot_id: WorkerSlotId, process: &Process) -> Option<Millis> {
         let worker = &self.workers[usize::from(slot_id.worker.0)];
         let on_probation = slot_id.slot == WorkerSlot::Main && worker.restart_budget.on_probation;
@@ -86,7 +89,7 @@ impl State {
         process.activated.filter(|_| sound).map(|activated| activated.after(HEALTHY_AFTER))
     }
 
-    /// When the state at that place ends by itself, launching apart.
+    /// The time at which the state of this slot ends, except for starts.
     fn expiry(&self, slot_id: WorkerSlotId) -> Option<Millis> {
         match self.slot(slot_id)? {
             GenerationState::Starting { .. } if mutant::is(Mutant::NeverTimeOut) => None,
@@ -104,7 +107,7 @@ impl State {
 }
 
 impl Transition<'_> {
-    /// A probe has proved itself, or a look is due.
+    /// A probation has passed, or a probe is due.
     fn check_running(&mut self, slot_id: WorkerSlotId) {
         let now = self.now.mono;
         let Some(GenerationState::Running { process }) = self.state.slot(slot_id) else { return };
@@ -121,11 +124,11 @@ impl Transition<'_> {
 }
 
 impl GenerationState {
-    /// When the next generation may be spawned here, if none is there.
+    /// The time at which the next generation may be spawned in this slot.
     pub(in crate::core) const fn due(&self) -> Option<Millis> {
         match self {
             Self::Backoff { until } => Some(*until),
-            Self::Parked { probe } => *probe,
+            Self::Parked { retry_at } => *retry_at,
             Self::Stopped
             | Self::Starting { .. }
             | Self::Standby { .. }

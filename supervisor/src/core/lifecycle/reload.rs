@@ -1,5 +1,5 @@
-//! A configuration that was read again. The shell compares it with the one in force; here its changes meet whatever is
-//! under way.
+//! Applies a new configuration. The runtime compares it with the active one; the core handles its changes
+//! beside everything in progress.
 
 use crate::core::{
     commands::names::unkillable,
@@ -14,7 +14,7 @@ use crate::core::{
 use bulkhead_proto::control::Outcome;
 
 impl Transition<'_> {
-    /// What needs no other process. Delays that have begun are cut to the new longest one.
+    /// Applies settings that need no new process. Delays in progress are cut to the new maximum.
     pub(in crate::core) fn configured(&mut self, policy: Policy, specs: &[WorkerSpec]) {
         let longest = self.now.mono.after(policy.max);
         self.state.policy = policy;
@@ -39,19 +39,19 @@ impl Transition<'_> {
         }
     }
 
-    /// One that was removed just before, and is still leaving, comes back with its next generation.
+    /// Adds a worker. A worker that was removed and is still stopping comes back with its next generation.
     pub(in crate::core) fn add(&mut self, client: ClientId, spec: &WorkerSpec) {
         let same = self.state.worker_ids().find(|id| self.worker(*id).name == spec.name);
         let id = match same {
             Some(id) if self.worker(id).desired != DesiredState::Removed => {
-                return self.refuse(client, format!("there is a worker {} already", spec.name));
+                return self.refuse(client, format!("worker {} already exists", spec.name));
             }
             Some(id) => id,
             None if self.state.workers.len() >= MAX_WORKERS => {
                 return self.refuse(
                     client,
                     format!(
-                        "there are {MAX_WORKERS} workers, those that are leaving included: reload again once they are gone"
+                        "the maximum of {MAX_WORKERS} workers is reached, including workers that are stopping: reload again when they are gone"
                     ),
                 );
             }
@@ -93,7 +93,7 @@ impl Transition<'_> {
         }
         let given_up =
             matches!(self.worker(id).main, GenerationState::Stopping { stage: StopStage::GivenUp, .. });
-        self.fail_waiters(id, "overtaken by a reload");
+        self.fail_waiters(id, "superseded by a reload");
         self.begin_replacement(id, StopRequest::Reload);
         if given_up {
             self.refuse(client, unkillable(&name));
@@ -102,7 +102,8 @@ impl Transition<'_> {
         }
     }
 
-    /// Forgets the workers that were removed, once nothing is left of them. Last in a turn: it moves the others' places.
+    /// Deletes removed workers that have no process. Runs at the end of a transition: it moves the indices of
+    /// other workers.
     pub(in crate::core) fn gc_removed(&mut self) {
         let exited = |worker: &Worker| {
             let empty = worker.main == GenerationState::Stopped && worker.successor.is_none();

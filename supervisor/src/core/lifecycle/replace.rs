@@ -1,5 +1,5 @@
-//! Replacing a generation by a newer one, for `restart` and for reloads: moved on turn by turn, so that whatever crosses it
-//! (deaths, a hand-over that was under way) is met where it is found.
+//! Replaces a generation by a newer one, for `restart` and reload. The replacement is advanced in each
+//! transition, so that a death or a takeover in progress is handled wherever it occurs.
 
 use crate::core::{
     model::{
@@ -12,17 +12,17 @@ use crate::core::{
 use bulkhead_proto::{ids::Generation, words::Role};
 
 impl Worker {
-    /// Whether the generation is one that is being replaced.
+    /// Whether the generation is being replaced.
     pub(in crate::core) fn is_outdated(&self, generation: Generation) -> bool {
         self.replacement.is_some_and(|replacement| generation <= replacement.outdated_through)
     }
 }
 
 impl Transition<'_> {
-    /// From now on, every generation so far is out of date. What has none at work is tried again at once.
-    pub(in crate::core) fn begin_replacement(&mut self, id: WorkerId, asked: StopRequest) {
+    /// Marks every generation so far as outdated. A worker without a running process is started at once.
+    pub(in crate::core) fn begin_replacement(&mut self, id: WorkerId, request: StopRequest) {
         let worker = self.worker_mut(id);
-        worker.replacement = Some(Replacement { outdated_through: worker.generation, asked });
+        worker.replacement = Some(Replacement { outdated_through: worker.generation, request });
         match (&worker.main, &worker.successor) {
             (
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
@@ -30,7 +30,7 @@ impl Transition<'_> {
             ) => {
                 self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
             }
-            // It has died while its predecessor was leaving.
+            // The successor died while its predecessor was stopping.
             (
                 GenerationState::Stopping { .. },
                 Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }),
@@ -47,19 +47,19 @@ impl Transition<'_> {
         }
     }
 
-    /// Moves every replacement on.
+    /// Advances all replacements.
     pub(in crate::core) fn advance_replacements(&mut self) {
         if self.state.phase != SupervisorPhase::Up {
             return;
         }
         for id in self.state.worker_ids() {
-            if let Some(Replacement { outdated_through, asked }) = self.worker(id).replacement {
-                self.advance_replacement(id, outdated_through, asked);
+            if let Some(Replacement { outdated_through, request }) = self.worker(id).replacement {
+                self.advance_replacement(id, outdated_through, request);
             }
         }
     }
 
-    fn advance_replacement(&mut self, id: WorkerId, outdated_through: Generation, asked: StopRequest) {
+    fn advance_replacement(&mut self, id: WorkerId, outdated_through: Generation, request: StopRequest) {
         let worker = self.worker(id);
         if worker.running().is_some_and(|process| process.generation > outdated_through) {
             self.worker_mut(id).replacement = None;
@@ -71,7 +71,7 @@ impl Transition<'_> {
                 let until = self.earliest_start(id);
                 self.worker_mut(id).successor = Some(GenerationState::Backoff { until });
             }
-            // Nothing works that could be kept working meanwhile.
+            // No process runs that could continue meanwhile.
             (
                 GenerationState::Starting { process, .. }
                 | GenerationState::Standby { process }
@@ -79,10 +79,10 @@ impl Transition<'_> {
                 None,
             ) => {
                 if process.generation <= outdated_through {
-                    self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, asked);
+                    self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, request);
                 }
             }
-            // What is on its way comes first, even a hand-over to one that is out of date by now; the rest follows then.
+            // What is in progress finishes first, even a takeover by an outdated generation.
             (
                 GenerationState::Stopped
                 | GenerationState::Stopping { .. }
@@ -99,7 +99,7 @@ impl Transition<'_> {
         }
     }
 
-    /// A generation has died. If it was to replace the others, they stay.
+    /// A generation died. If it was to replace the others, they stay.
     pub(in crate::core) fn replacement_failed(&mut self, id: WorkerId, died: Generation) {
         if !self.worker(id).is_outdated(died) || mutant::is(Mutant::LoseRenewal) {
             self.worker_mut(id).replacement = None;

@@ -1,5 +1,6 @@
-//! The supervisor's own end: plain workers first, for they may use the API; then the API, so that nothing more is
-//! accepted; then the analysis, which commits what it has read; then the rest is saved.
+//! The supervisor's orderly stop. Plain workers stop first, because they may use the API; then the API, so
+//! that no more events are accepted; then the analysis, which commits what it has read; then the rest is
+//! saved.
 
 use crate::core::{
     model::{
@@ -54,7 +55,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Goes on as soon as nothing is left to wait for.
+    /// Continues as soon as nothing is left to wait for.
     pub(in crate::core) fn advance_shutdown(&mut self) {
         while let SupervisorPhase::Stopping(role) = self.state.phase {
             if !self.state.slot_ids_of(role).into_iter().all(|slot_id| self.is_gone_or_given_up(slot_id)) {
@@ -117,15 +118,13 @@ impl Transition<'_> {
         }
         let trouble = match result {
             Err(error) => Some(format!("nothing was saved: {error}")),
-            Ok(()) if self.any_process_left() => {
-                Some("a process that cannot be killed was left behind".to_owned())
-            }
+            Ok(()) if self.any_process_left() => Some("a process that cannot be killed is left".to_owned()),
             Ok(()) => None,
         };
         self.exit_with(trouble);
     }
 
-    /// Saving takes too long.
+    /// Saving took too long.
     pub(in crate::core) fn saving_timed_out(&mut self) {
         self.exit_with(Some(format!("nothing was saved within {} s", SAVE_TIMEOUT.as_secs())));
     }
@@ -139,7 +138,9 @@ impl Transition<'_> {
         for generation in living {
             self.actions.push(Action::Signal { generation, signal: WorkerSignal::Kill, group: true });
         }
-        self.exit_with(Some(format!("{origin}, a second time: everything was killed and nothing saved")));
+        self.exit_with(Some(format!(
+            "{origin}, a second stop signal: all workers were killed and nothing was saved"
+        )));
     }
 
     fn exit_with(&mut self, trouble: Option<String>) {

@@ -1,4 +1,4 @@
-//! From nothing to running: who may be spawned when, readiness, activation, and the hand-over of a restart.
+//! Starts a worker: when it may be spawned, readiness, activation, and the takeover of a restart.
 
 use crate::core::{
     model::{
@@ -11,7 +11,7 @@ use crate::core::{
 use bulkhead_proto::{control::ToWorker, ids::Generation, words::Role};
 
 impl Transition<'_> {
-    /// Begins: every worker is due, plain ones after the API.
+    /// All workers are due; plain ones wait for the API.
     pub(in crate::core) fn boot(&mut self) {
         if self.state.phase != SupervisorPhase::New {
             return;
@@ -24,7 +24,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Spawns whatever is due, as far as there is room.
+    /// Spawns every worker that is due, as far as there is room.
     pub(in crate::core) fn start_due(&mut self) {
         if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::LaunchInShutdown) {
             return;
@@ -65,8 +65,8 @@ impl Transition<'_> {
         worker.restart_budget.on_probation |= probe;
         let process = Process::new(generation, now);
         if probe {
-            let who = self.generation_ref(slot_id.worker, &process);
-            self.log(LogRecord::WorkerRetried(who));
+            let subject = self.generation_ref(slot_id.worker, &process);
+            self.log(LogRecord::WorkerRetried(subject));
         }
         self.set_slot(
             slot_id,
@@ -76,29 +76,29 @@ impl Transition<'_> {
         self.actions.push(Action::Spawn { worker, generation });
     }
 
-    /// There is a process. A plain worker is at work from here on: nothing else will be heard of it.
+    /// The process exists. A plain worker counts as running: it reports nothing more.
     pub(in crate::core) fn spawned(&mut self, generation: Generation, pid: u32) {
         let Some(slot_id) = self.find(generation) else { return };
         if let Some(process) = self.process_mut(slot_id) {
             process.pid = Some(pid);
             let process = process.clone();
-            let who = self.generation_ref(slot_id.worker, &process);
-            self.log(LogRecord::WorkerStarted(who));
+            let subject = self.generation_ref(slot_id.worker, &process);
+            self.log(LogRecord::WorkerStarted(subject));
         }
         if self.state.role(slot_id.worker) == Role::Plain {
             self.ready(slot_id);
         }
     }
 
-    /// The handshake is over.
+    /// The handshake is complete.
     pub(in crate::core) fn ready(&mut self, slot_id: WorkerSlotId) {
         let slot_state = match self.take_slot(slot_id) {
             GenerationState::Starting { process, .. } => {
-                let who = self.generation_ref(slot_id.worker, &process);
-                self.log(LogRecord::WorkerReady(who));
+                let subject = self.generation_ref(slot_id.worker, &process);
+                self.log(LogRecord::WorkerReady(subject));
                 GenerationState::Standby { process }
             }
-            // Its order to leave and its `Ready` have crossed.
+            // The order to stop and `Ready` crossed.
             slot_state @ GenerationState::Stopping { .. } => slot_state,
             slot_state @ (GenerationState::Stopped
             | GenerationState::Standby { .. }
@@ -110,10 +110,11 @@ impl Transition<'_> {
         self.hand_over(slot_id);
     }
 
-    /// Moves a restart on, as far as it can go.
+    /// Advances a takeover as far as possible.
     ///
-    /// Two generations of the API may overlap: its producer page lets them take turns. Two of the analysis must not:
-    /// the state table has one writer, so the new one waits for the death of the old.
+    /// Two generations of the API may overlap: the lock on the producer page serialises them. Two generations
+    /// of the analysis must not: the state table has one writer, so the successor waits for the death of its
+    /// predecessor.
     pub(in crate::core) fn hand_over(&mut self, slot_id: WorkerSlotId) {
         let main = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Main };
         let successor = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Successor };
@@ -134,11 +135,11 @@ impl Transition<'_> {
             self.activate(successor);
         }
         if matches!(self.state.slot(main), Some(GenerationState::Running { .. })) {
-            let asked = self
+            let request = self
                 .worker(slot_id.worker)
                 .replacement
-                .map_or(StopRequest::Restart, |replacement| replacement.asked);
-            self.begin_stop(main, asked);
+                .map_or(StopRequest::Restart, |replacement| replacement.request);
+            self.begin_stop(main, request);
         }
     }
 
@@ -152,8 +153,8 @@ impl Transition<'_> {
                     let frame =
                         ToWorker::Activate(self.worker(slot_id.worker).poison_tracker.recovery_hints());
                     self.actions.push(Action::Send { generation: process.generation, frame });
-                    let who = self.generation_ref(slot_id.worker, &process);
-                    self.log(LogRecord::WorkerActivated(who));
+                    let subject = self.generation_ref(slot_id.worker, &process);
+                    self.log(LogRecord::WorkerActivated(subject));
                 }
                 GenerationState::Running { process }
             }
@@ -172,7 +173,7 @@ impl Transition<'_> {
 }
 
 impl State {
-    /// Whether the worker at that place would be spawned if it were due.
+    /// Whether the worker would be spawned if it were due.
     pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
         let waits = self.role(slot_id.worker) == Role::Plain
             && self.plain_wait.is_some()

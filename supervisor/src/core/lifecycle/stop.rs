@@ -1,4 +1,4 @@
-//! Asking a process to leave, and making it leave. Never waits for ever.
+//! Stops a process: asks it, then forces it. Each stage has a deadline.
 
 use crate::core::{
     model::{
@@ -15,16 +15,16 @@ use bulkhead_proto::{
 };
 
 impl Transition<'_> {
-    /// Asks whatever is at that place to leave; what has no process is stopped at once.
-    pub(in crate::core) fn begin_stop(&mut self, slot_id: WorkerSlotId, asked: StopRequest) {
+    /// Asks the process in this slot to stop. A slot without a process is stopped at once.
+    pub(in crate::core) fn begin_stop(&mut self, slot_id: WorkerSlotId, request: StopRequest) {
         let slot_state = match self.take_slot(slot_id) {
             GenerationState::Starting { process, .. }
             | GenerationState::Standby { process }
-            | GenerationState::Running { process } => self.request_stop(slot_id, process, asked),
+            | GenerationState::Running { process } => self.request_stop(slot_id, process, request),
             GenerationState::Stopping { process, why: StopReason::Requested(_), stage, deadline, since } => {
                 GenerationState::Stopping {
                     process,
-                    why: StopReason::Requested(asked),
+                    why: StopReason::Requested(request),
                     stage,
                     deadline,
                     since,
@@ -38,16 +38,16 @@ impl Transition<'_> {
         self.set_slot(slot_id, slot_state);
     }
 
-    /// The first stage. A plain worker knows no other word than SIGTERM.
+    /// The first stage. A plain worker understands only SIGTERM.
     fn request_stop(
         &mut self,
         slot_id: WorkerSlotId,
         process: Process,
-        asked: StopRequest,
+        request: StopRequest,
     ) -> GenerationState {
         let (generation, since) = (process.generation, self.now.mono);
-        let who = self.generation_ref(slot_id.worker, &process);
-        self.log(LogRecord::WorkerStopping { who, why: asked.text().to_owned() });
+        let subject = self.generation_ref(slot_id.worker, &process);
+        self.log(LogRecord::WorkerStopping { subject, why: request.text().to_owned() });
         let stage = match self.state.role(slot_id.worker) {
             Role::Api | Role::Analytics => {
                 self.actions.push(Action::Send { generation, frame: ToWorker::Drain });
@@ -60,10 +60,10 @@ impl Transition<'_> {
             }
         };
         let deadline = Some(since.after(self.worker(slot_id.worker).stop_timeout));
-        GenerationState::Stopping { process, why: StopReason::Requested(asked), stage, deadline, since }
+        GenerationState::Stopping { process, why: StopReason::Requested(request), stage, deadline, since }
     }
 
-    /// Kills a process for what it did. One that is being killed already stays as it is.
+    /// Kills a process that violated a rule. A process that is being killed stays as it is.
     pub(in crate::core) fn kill_for(
         &mut self,
         slot_id: WorkerSlotId,
@@ -74,7 +74,7 @@ impl Transition<'_> {
         self.kill_with(slot_id, WorkerSignal::Kill, cause, detail, retry);
     }
 
-    /// Ends a process that hangs, which may leave a trace of that first.
+    /// Aborts a hung process, so that it can write a backtrace first.
     pub(in crate::core) fn abort_hung(&mut self, slot_id: WorkerSlotId, detail: &str) {
         self.kill_with(slot_id, WorkerSignal::Abort, Cause::Hang, detail, true);
     }
@@ -156,12 +156,12 @@ impl Transition<'_> {
                 (StopStage::Kill, Some(now.after(KILL_GRACE)))
             }
             StopStage::Kill | StopStage::GivenUp => {
-                let who = self.generation_ref(slot_id.worker, process);
+                let subject = self.generation_ref(slot_id.worker, process);
                 let text = format!(
-                    "generation {} of {} cannot be killed: it is stuck in the kernel; it will be taken care of when it dies",
-                    who.generation, who.worker
+                    "generation {} of {} cannot be killed: it is stuck in the kernel; the supervisor will reap it when it dies",
+                    subject.generation, subject.worker
                 );
-                self.log(LogRecord::WorkerGivenUp(who));
+                self.log(LogRecord::WorkerGivenUp(subject));
                 self.fail_waiters(slot_id.worker, &text);
                 (StopStage::GivenUp, None)
             }
@@ -169,16 +169,16 @@ impl Transition<'_> {
     }
 
     fn signal(&mut self, slot_id: WorkerSlotId, process: &Process, signal: WorkerSignal, why: &StopReason) {
-        // SIGKILL goes to the group: what a worker has started must not outlive it.
+        // SIGKILL goes to the whole group: nothing that a worker started may outlive it.
         let group = signal == WorkerSignal::Kill;
-        let who = self.generation_ref(slot_id.worker, process);
-        self.log(LogRecord::WorkerSignalled { who, signal: signal.name(), why: why.text() });
+        let subject = self.generation_ref(slot_id.worker, process);
+        self.log(LogRecord::WorkerSignalled { subject, signal: signal.name(), why: why.text() });
         self.actions.push(Action::Signal { generation: process.generation, signal, group });
     }
 }
 
 impl WorkerSignal {
-    /// Its name in signal(7).
+    /// Its name, from signal(7).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,12 @@
-//! Hangs: no progress while there is work, judged by the time that a process could have worked.
+//! Hang detection: no progress while work is pending, measured in processor time that was available to the
+//! process.
 //!
-//! A look shows how far a process is, and what it had of the machine since the last one. What it shows is the analysis'
-//! own word: only what rises counts, and only up to what others own, so that running in circles is standing still; and
-//! however busily its words rise, without a commit it gets nowhere. The API moves on by answering pings.
-//! Without work nobody is looked at; the shell hears when there is some again.
+//! A probe shows how far a process is, and how much processor time it could have used since the last probe.
+//! The analysis itself writes its progress, so only increases count, and only up to values that others own:
+//! running in circles is no progress. Without commits even steady steps end in a hang. The API makes progress
+//! by answering pings.
+//!
+//! An idle process is not probed. The runtime reports when work is available again.
 
 use crate::core::{
     model::{
@@ -20,26 +23,27 @@ use bulkhead_proto::{
 };
 use std::time::Duration;
 
-/// So many looks a `hang_timeout`, and so many times as many near its end: a hang is noticed a third of it late, at most.
+/// Checks per `hang_timeout`; more near the deadline. A hang is found at most `hang_timeout / 3` late.
 const CHECKS_PER_TIMEOUT: u32 = 4;
 
-/// A look that comes late counts at most so many times the span between two: whoever stopped the supervisor may have
-/// stopped them all.
+/// A late probe counts at most this multiple of the interval. If the supervisor was suspended, its workers
+/// may have been suspended too.
 const MAX_SAMPLE_FACTOR: u32 = 2;
 
-/// A commit, or a migration, moves on from series to series for a long time, and no event is read meanwhile. Such time
-/// counts so many times less than other time without a commit; it counts, for the steps are the analysis' own word.
+/// A commit or a migration advances series by series for a long time without reading an event. This time
+/// counts one tenth of other time without a commit. It does count, because the analysis itself reports the
+/// steps.
 const STEP_DISCOUNT: u32 = 10;
 
 impl Probe {
-    /// How far it is itself. On a page that it has not taken over yet stands how far its predecessor was.
+    /// The progress of this process. Before it takes over the cursor page, the page shows its predecessor's.
     const fn own_progress(&self) -> Progress {
         if self.took_over { self.progress } else { Progress { seq: Seq(0), steps: 0, ..self.progress } }
     }
 }
 
 impl HangDetector {
-    /// Begins to watch.
+    /// Starts watching.
     pub(in crate::core) fn begin(now: Millis, timeout: Duration) -> Self {
         Self::Watched(ProgressTracker {
             next: now.after(ProgressTracker::every(timeout)),
@@ -47,7 +51,7 @@ impl HangDetector {
         })
     }
 
-    /// Whether nothing speaks for a hang.
+    /// Whether the process shows no sign of a hang.
     pub(in crate::core) fn is_healthy(&self, timeout: Duration) -> bool {
         match self {
             Self::Idle => true,
@@ -55,7 +59,7 @@ impl HangDetector {
         }
     }
 
-    /// When the next look is due.
+    /// Time of the next probe.
     pub(in crate::core) fn due(&self) -> Option<Millis> {
         match self {
             Self::Watched(tracker) if !mutant::is(Mutant::NeverLook) => Some(tracker.next),
@@ -65,7 +69,7 @@ impl HangDetector {
 }
 
 impl Progress {
-    /// The furthest of both, word by word.
+    /// The maximum of both, field by field.
     fn furthest(self, other: Self) -> Self {
         Self {
             seq: self.seq.max(other.seq),
@@ -76,20 +80,20 @@ impl Progress {
 }
 
 impl ProgressTracker {
-    /// The span between two looks.
+    /// The interval between two probes.
     pub(in crate::core) fn every(timeout: Duration) -> Duration {
         (timeout / CHECKS_PER_TIMEOUT).max(Duration::from_millis(1))
     }
 
-    /// Counts what a look shows of a process that has work. Says what is wrong with it, if anything is.
-    fn count(&mut self, look: &Probe, timeout: Duration, result: &str) -> Option<String> {
+    /// Counts the probe of a process that has work. Returns a description of the hang, if there is one.
+    fn count(&mut self, probe: &Probe, timeout: Duration, result: &str) -> Option<String> {
         let every = Self::every(timeout);
         let cpu_available = if mutant::is(Mutant::CountTheClock) {
             every
         } else {
-            look.cpu_available.min(every * MAX_SAMPLE_FACTOR)
+            probe.cpu_available.min(every * MAX_SAMPLE_FACTOR)
         };
-        let progress = look.own_progress();
+        let progress = probe.own_progress();
         let Some(best) = self.best else {
             self.best = Some(progress);
             return None;
@@ -97,9 +101,9 @@ impl ProgressTracker {
         let furthest = best.furthest(progress);
         let moved = furthest != best || mutant::is(Mutant::BelieveBackwards) && progress != best;
         self.best = Some(if mutant::is(Mutant::BelieveBackwards) { progress } else { furthest });
-        // One that has not even begun has its commit's time for that.
+        // A process that has not taken over yet is limited by the commit timeout.
         self.stalled_for =
-            if moved || !look.took_over { Duration::ZERO } else { self.stalled_for + cpu_available };
+            if moved || !probe.took_over { Duration::ZERO } else { self.stalled_for + cpu_available };
         let steps_alone = furthest.steps > best.steps && furthest.seq == best.seq;
         let counts = if steps_alone && !mutant::is(Mutant::HurryCommits) {
             cpu_available / STEP_DISCOUNT
@@ -109,20 +113,21 @@ impl ProgressTracker {
         self.uncommitted_for =
             if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counts };
         if self.stalled_for >= timeout {
-            return Some(format!("no progress for {} while there was work", span(self.stalled_for)));
+            return Some(format!("no progress for {} with work pending", span(self.stalled_for)));
         }
         if self.uncommitted_for >= Self::commit_timeout(timeout) && !mutant::is(Mutant::IgnoreDrips) {
-            return Some(format!("no {result} for {} while there was work", span(self.uncommitted_for)));
+            return Some(format!("no {result} for {} with work pending", span(self.uncommitted_for)));
         }
         None
     }
 
-    /// So long without a commit is a hang.
+    /// Time without a commit that counts as a hang.
     fn commit_timeout(timeout: Duration) -> Duration {
         timeout * 2 + COMMIT_GRACE
     }
 
-    /// When to look again: soon enough to see the end of its time, and no sooner if it gets next to none.
+    /// Schedules the next probe: in time for the end of the timeout, and not earlier if the process gets
+    /// almost no processor time.
     fn plan(&mut self, now: Millis, timeout: Duration) {
         let every = Self::every(timeout);
         let left = timeout
@@ -133,7 +138,7 @@ impl ProgressTracker {
 }
 
 impl Transition<'_> {
-    /// There is work for the workers of this role.
+    /// Work is available for the workers of this role.
     pub(in crate::core) fn on_work(&mut self, role: Role) {
         if mutant::is(Mutant::ForgetRing) {
             return;
@@ -149,7 +154,7 @@ impl Transition<'_> {
         }
     }
 
-    /// A look is due.
+    /// A probe is due.
     pub(in crate::core) fn probe(&mut self, slot_id: WorkerSlotId) {
         let (now, timeout) = (self.now.mono, self.worker(slot_id.worker).hang_timeout);
         let Some(process) = self.running_process(slot_id) else { return };
@@ -160,7 +165,7 @@ impl Transition<'_> {
         self.actions.push(Action::Probe { generation });
     }
 
-    pub(in crate::core) fn on_probe(&mut self, generation: Generation, look: &Probe) {
+    pub(in crate::core) fn on_probe(&mut self, generation: Generation, probe: &Probe) {
         let Some(slot_id) = self.find(generation) else { return };
         let (now, timeout, role) =
             (self.now.mono, self.worker(slot_id.worker).hang_timeout, self.state.role(slot_id.worker));
@@ -168,20 +173,20 @@ impl Transition<'_> {
         let Some(process) = self.running_process(slot_id) else { return };
         let HangDetector::Watched(tracker) = &mut process.hang_detector else { return };
         let pings = &mut process.pings;
-        let look = match role {
+        let probe = match role {
             Role::Api => {
-                pings.backlog_pending = look.backlog_pending;
-                Probe { took_over: true, progress: pings.progress(), ..*look }
+                pings.backlog_pending = probe.backlog_pending;
+                Probe { took_over: true, progress: pings.progress(), ..*probe }
             }
-            Role::Analytics | Role::Plain => *look,
+            Role::Analytics | Role::Plain => *probe,
         };
-        let works = role == Role::Api || look.pending || hang_ordered || mutant::is(Mutant::CondemnTheIdle);
+        let works = role == Role::Api || probe.pending || hang_ordered || mutant::is(Mutant::CondemnTheIdle);
         if !works {
             process.hang_detector = HangDetector::Idle;
             return;
         }
         let hang =
-            tracker.count(&look, timeout, if role == Role::Api { "connection accepted" } else { "commit" });
+            tracker.count(&probe, timeout, if role == Role::Api { "connection accepted" } else { "commit" });
         tracker.plan(now, timeout);
         if let Some(detail) = hang {
             self.abort_hung(slot_id, &detail);
@@ -192,7 +197,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Whether a fault that lasts was ordered: that is found out although there is no work.
+    /// Whether a lasting fault was ordered. It is detected even without work.
     pub(in crate::core) fn is_hang_ordered(&self, slot_id: WorkerSlotId) -> bool {
         let process = self.state.slot(slot_id).and_then(GenerationState::process);
         process.and_then(|process| process.fault).is_some_and(|fault| fault.kind.is_lasting())
@@ -208,13 +213,13 @@ impl Transition<'_> {
 }
 
 impl State {
-    /// Whether a worker of this role is at work and not watched: somebody must tell when there is work for it.
+    /// Whether a worker of this role runs unwatched. If so, the runtime must report new work for it.
     #[must_use]
     pub fn is_idle(&self, role: Role) -> bool {
-        let resting = |slot_state: &GenerationState| {
+        let idle = |slot_state: &GenerationState| {
             slot_state.is_running()
                 && slot_state.process().is_some_and(|process| process.hang_detector == HangDetector::Idle)
         };
-        self.slot_ids_of(role).into_iter().any(|slot_id| self.slot(slot_id).is_some_and(resting))
+        self.slot_ids_of(role).into_iter().any(|slot_id| self.slot(slot_id).is_some_and(idle))
     }
 }

@@ -1,4 +1,4 @@
-//! Pings: the API proves its progress by answers from the threads that serve requests.
+//! Pings: the API shows its progress by answers from the threads that serve requests.
 
 use crate::core::{
     model::{HangDetector, Pings, Progress, WorkerSlotId},
@@ -8,10 +8,10 @@ use crate::core::{
 use bulkhead_proto::{ids::Seq, words::Cause};
 
 impl Pings {
-    /// Of a process that was not pinged.
+    /// The pings of a process that was not pinged yet.
     pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, turns: 0, backlog_pending: false };
 
-    /// Takes an answer in that was asked for.
+    /// Records the answer to a ping that was sent.
     fn answered(&mut self, number: u64, turns: u64) {
         self.answered = self.answered.max(number);
         if !self.backlog_pending || turns > self.turns {
@@ -20,20 +20,20 @@ impl Pings {
         self.turns = self.turns.max(turns);
     }
 
-    /// How far it is.
+    /// The answered pings as progress.
     pub(in crate::core) const fn progress(&self) -> Progress {
         Progress { seq: Seq(self.answered), steps: 0, committed: Seq(self.served) }
     }
 }
 
 impl Transition<'_> {
-    /// An API has answered.
+    /// The API answered a ping.
     pub(in crate::core) fn on_pong(&mut self, slot_id: WorkerSlotId, number: u64, turns: u64, busy: bool) {
         let hang_ordered = self.is_hang_ordered(slot_id);
-        // One that is leaving is not watched any more.
+        // A process that is stopping is not watched.
         let Some(process) = self.running_process(slot_id) else { return };
         if number > process.pings.sent && !mutant::is(Mutant::BelieveLiars) {
-            let detail = format!("answered ping {number}, which it was never sent");
+            let detail = format!("answered ping {number}, which was not sent");
             return self.kill_for(slot_id, Cause::Protocol, &detail, true);
         }
         process.pings.answered(number, turns);

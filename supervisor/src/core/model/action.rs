@@ -1,4 +1,5 @@
-//! Everything that the supervisor can do. Idempotent by generation: a successor of the supervisor may repeat them.
+//! Actions: everything that the core can order. Each names the generation that it concerns, so a successor of
+//! the supervisor may repeat it.
 
 use super::{ClientId, DeathRecord, GenerationRef, LogRecord, QuarantineRequest};
 use bulkhead_proto::{
@@ -6,102 +7,106 @@ use bulkhead_proto::{
     ids::{Generation, Seq},
 };
 
-/// One thing to do. Actions of one turn are carried out in order, after the new state was published.
+/// One thing to do. The actions of one transition are carried out in order, after the new state was
+/// published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start a process. Answered by `Spawned` or `SpawnFailed`.
+    /// Start a process. Answered by [`super::Event::Spawned`] or [`super::Event::SpawnFailed`].
     Spawn {
-        /// Which worker, by name.
+        /// The worker's name.
         worker: String,
         /// Its new generation.
         generation: Generation,
     },
-    /// Send a frame; what does not fit comes back as `PipeFull`. A pipe closed by the other end is no event: a death follows.
+    /// Send a frame to a worker. A frame that does not fit into the pipe comes back as
+    /// [`super::Event::PipeFull`]. A pipe closed by the other end is no event: a death follows.
     Send {
-        /// To whom.
+        /// The receiver.
         generation: Generation,
-        /// What.
+        /// The frame.
         frame: ToWorker,
     },
-    /// Close the pipe towards a worker: it reads the end of file. Frames from it are still read.
+    /// Close the control pipe towards a worker: the worker reads end of file. Frames from it are still read.
     CloseControl {
-        /// Whose.
+        /// The receiver.
         generation: Generation,
     },
     /// Send a signal.
     Signal {
-        /// To whom, through its pidfd: never to a process that was reaped.
+        /// The receiver, addressed by pidfd: a reaped process is never signalled.
         generation: Generation,
-        /// Which.
+        /// The signal.
         signal: WorkerSignal,
-        /// To its whole process group.
+        /// Send it to the whole process group as well.
         group: bool,
     },
-    /// Look at a process at work. Answered by `Looked`.
+    /// Probe a running process. Answered by [`super::Event::Probed`].
     Probe {
-        /// Which one.
+        /// The process.
         generation: Generation,
     },
-    /// Note what its threads are doing, while it still lives: it is about to be ended for a hang.
+    /// Record what the threads of a hung process are doing, before it is killed.
     DumpThreads(GenerationRef),
     /// Answer a command.
     Answer {
-        /// To whom; it may be gone.
+        /// The client; it may have disconnected.
         client: ClientId,
-        /// Done or not; a refusal carries its reason.
+        /// The result. A refusal carries its reason.
         outcome: Outcome,
-        /// One line for people, said on success too. Never empty.
+        /// One line for people, also on success. Never empty.
         text: String,
     },
-    /// Give out numbers for events beyond this one only after further ones have been reserved on disk.
+    /// Reserve event numbers on disk before the API may use them.
     ReserveSeqs {
-        /// The next number that the API gives out.
+        /// The next number that the API will use.
         next: Seq,
     },
-    /// Store an event of the ring and what it is charged with. Answered by `SetAside`; until then no analysis is activated.
+    /// Store an event of the ring in quarantine. Answered by [`super::Event::Quarantined`]. No analysis is
+    /// activated until then.
     Quarantine(QuarantineRequest),
-    /// Remove an event that was set aside, and answer the worker that asks for it.
+    /// Remove an event from quarantine, and answer the worker that requested it.
     RemoveQuarantined {
-        /// Who asks.
+        /// The worker that requested it.
         requester: Generation,
-        /// Its request.
+        /// The number of its request.
         id: u64,
-        /// Which event.
+        /// The event.
         seq: Seq,
-        /// The number under which it was appended once more, if it was.
+        /// The seq under which the event was appended again, if it was replayed.
         replayed_as: Option<Seq>,
     },
-    /// Tell those who wait for the replay of that event that it was not.
+    /// Tell the clients that wait for the replay of this event that it failed.
     ReplayFailed {
-        /// Which event.
+        /// The event.
         seq: Seq,
-        /// Why, for people.
+        /// The reason, for people.
         why: String,
     },
-    /// Wake whoever may be parked on a shared bell: its owner's partner is gone.
+    /// Notify every shared wake fd: a process that slept on one may have lost its peer.
     WakeAll,
     /// Write one line to the log.
     Log(LogRecord),
-    /// Store a crash report. Nobody waits for it.
+    /// Store a crash report. The core does not wait for the result.
     StoreReport(Box<DeathRecord>),
-    /// Save state, unreleased events and marks. Answered by `Saved`.
+    /// Save state, pending events and high-water marks. Answered by [`super::Event::Saved`].
     Save {
-        /// Every worker is gone. If not, one that cannot be killed may still write to shared memory.
+        /// Whether every worker is gone. If not, a process that cannot be killed may still write to shared
+        /// memory.
         settled: bool,
     },
-    /// Leave, now.
+    /// Exit now.
     Exit {
-        /// The exit code: 0 after an orderly stop, else 1.
+        /// Exit code: 0 after an orderly stop, else 1.
         code: u8,
     },
 }
 
-/// The signals that the supervisor sends.
+/// The signals that the supervisor sends to workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerSignal {
-    /// SIGSTOP: a fault, never a step of a stop.
+    /// SIGSTOP: only as a fault (`freeze`).
     Stop,
-    /// SIGABRT, and SIGCONT behind it, so that one that is stopped gets it.
+    /// SIGABRT, followed by SIGCONT so that a stopped process receives it.
     Abort,
     /// SIGTERM.
     Term,

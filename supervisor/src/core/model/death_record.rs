@@ -1,4 +1,4 @@
-//! What the heart knows of a death: the shell adds what it alone has seen, and stores both as a crash report.
+//! What the core knows of a death. The runtime adds the exit artifacts and stores both as a crash report.
 
 use super::{ExitStatus, GenerationRef, Panic, RestartDecision};
 use bulkhead_proto::{
@@ -8,37 +8,37 @@ use bulkhead_proto::{
 };
 use std::time::Duration;
 
-/// One death. Every `worker_died` has these facts, under the same number.
+/// One death. Each `worker_died` log line has exactly one record, with the same crash number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeathRecord {
-    /// Which one; the pid is missing if there never was a process.
-    pub who: GenerationRef,
-    /// What its worker is for.
+    /// The generation that died. The pid is absent if no process was ever spawned.
+    pub subject: GenerationRef,
+    /// Role of its worker.
     pub role: Role,
-    /// The number of its report.
+    /// Number of its crash report.
     pub crash: CrashId,
-    /// When, Unix milliseconds.
+    /// Time of death, Unix milliseconds.
     pub at_ms: u64,
-    /// Since its spawn.
+    /// Time from spawn to death.
     pub uptime: Duration,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// More of why.
+    /// Details of the cause.
     pub detail: String,
-    /// The panic that it told of.
+    /// The panic that it reported.
     pub panic: Option<Panic>,
-    /// The signal of a fault, as its handler noted it.
+    /// The fatal signal, as recorded by its signal handler.
     pub signalled: Option<Signalled>,
-    /// How it ended; none if there never was a process.
+    /// Exit status; `None` if no process was ever spawned.
     pub exit: Option<ExitStatus>,
-    /// The event in hand, or that of a commit of one.
+    /// The event in flight, or the only event of a commit.
     pub seq: Option<Seq>,
-    /// What it was doing with it, or with those of a commit.
+    /// What the process was doing with that event, or with the events of a commit.
     pub during: Option<During>,
-    /// The event was tried so many times, of so many; none if it is not charged.
+    /// Attempts so far and the limit; `None` if the death is not attributed to an event.
     pub attempts: Option<(u32, u32)>,
-    /// What was decided.
+    /// What happens to the worker next.
     pub next: RestartDecision,
-    /// Why that was decided: one sentence.
+    /// Why, in one sentence.
     pub why: String,
 }

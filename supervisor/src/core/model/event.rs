@@ -1,4 +1,4 @@
-//! Everything that can wake the supervisor.
+//! Events: everything that can wake the supervisor.
 
 use super::{ExitStatus, PostMortem, Probe, QuarantineRequest};
 use bulkhead_proto::{
@@ -7,132 +7,133 @@ use bulkhead_proto::{
     words::FaultKind,
 };
 
-/// One thing that happened. Events of generations that are gone are ignored, so none can come too late.
+/// One thing that happened. An event of a generation that is gone is ignored, so no event can come too late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The first event of a supervisor's life: the shell is ready to carry actions out.
+    /// The first event: the runtime is ready to carry out actions.
     Boot,
-    /// `Spawn` was carried out.
+    /// A spawn succeeded.
     Spawned {
-        /// The generation that was asked for.
+        /// The generation that was ordered.
         generation: Generation,
-        /// Its process.
+        /// Its process id.
         pid: u32,
     },
-    /// `Spawn` could not be carried out: there is no process, and no [`Event::Died`] will come.
+    /// A spawn failed: there is no process, and no [`Event::Died`] will follow.
     SpawnFailed {
-        /// The generation that was asked for.
+        /// The generation that was ordered.
         generation: Generation,
-        /// Why, for people.
+        /// The error, for people.
         error: String,
-        /// Trying again cannot help: the program is missing or not executable.
+        /// Whether a retry cannot help: the program is missing or not executable.
         config: bool,
     },
     /// A worker sent a frame.
     Frame {
         /// The sender.
         generation: Generation,
-        /// What it says.
+        /// The frame.
         frame: FromWorker,
     },
-    /// A worker sent bytes that are no frame.
+    /// A worker sent bytes that are not a frame.
     BadFrame {
         /// The sender.
         generation: Generation,
         /// What is wrong with them.
         why: String,
     },
-    /// A worker does not read: its control pipe had no room.
+    /// A worker does not read: its control pipe was full.
     PipeFull {
         /// The receiver.
         generation: Generation,
-        /// What could not be sent, and was dropped.
+        /// The frame that was dropped.
         frame: ToWorker,
     },
-    /// There is work again for the workers of this role: for the analysis an event, for the API a connection.
+    /// Work is available again for the workers of this role: an event for the analysis, a connection for the
+    /// API.
     WorkAvailable(bulkhead_proto::words::Role),
-    /// `Probe` was carried out.
+    /// A probe was taken.
     Probed {
-        /// Whom it was at.
+        /// The process that was probed.
         generation: Generation,
-        /// What was seen.
+        /// The result.
         probe: Probe,
     },
-    /// A process is gone: its group was killed, it was reaped, its pidfd closed.
+    /// A process is gone: its group was killed, it was reaped, its pidfd is closed.
     Died {
-        /// Which one.
+        /// The generation.
         generation: Generation,
-        /// How.
+        /// Its exit status.
         exit: ExitStatus,
-        /// What shared memory told about it before it was reaped.
+        /// What shared memory showed of it before it was reaped.
         post_mortem: PostMortem,
     },
-    /// A client of the control socket wants something. Answered exactly once, maybe much later.
+    /// A client of the control socket sent a command. It is answered exactly once, possibly much later.
     Command {
-        /// Who asks.
+        /// The client.
         client: ClientId,
-        /// What for.
+        /// The command.
         command: Command,
     },
-    /// A client has left without waiting for its answer. Its command is carried out all the same.
+    /// A client disconnected before its answer. Its command is carried out all the same.
     ClientGone {
-        /// Who.
+        /// The client.
         client: ClientId,
     },
-    /// The configuration was read again: this is in force from here on. What needs another process comes as commands.
+    /// A new configuration is active. Workers that need a new process follow as commands.
     Configured {
         /// Delays and limits, and whether faults may be induced.
         policy: super::Policy,
-        /// The workers that there shall be; what their processes were started with does not matter here.
+        /// The configured workers. What their running processes were started with does not matter here.
         specs: Vec<WorkerSpec>,
     },
-    /// SIGTERM or SIGINT to the supervisor.
+    /// The supervisor received SIGTERM or SIGINT.
     StopSignal {
-        /// Which one, and who sent it, as far as that is known: for the log.
+        /// The signal and its sender, as far as known, for the log.
         origin: String,
     },
-    /// `SetAside` was carried out, or failed for this reason.
+    /// A [`super::Action::Quarantine`] was carried out, or failed.
     Quarantined {
-        /// What was to be stored.
+        /// The request.
         request: QuarantineRequest,
-        /// The reason of a failure, for people.
+        /// The error, for people.
         result: Result<(), String>,
     },
-    /// `Save` was carried out, or failed for this reason.
+    /// A [`super::Action::Save`] was carried out, or failed.
     Saved {
-        /// The reason of a failure, for people.
+        /// The error, for people.
         result: Result<(), String>,
     },
-    /// The deadline that [`super::next_deadline`] named has passed (or any other moment: harmless).
+    /// The deadline of [`crate::core::next_deadline`] has passed. A tick at any other moment is harmless.
     Tick,
 }
 
-/// A connection of the control socket. Never reused by the shell.
+/// A connection of the control socket. The runtime never reuses a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct ClientId(pub u64);
 
-/// What an operator may ask for. (`status` is answered by the shell from [`super::status`].)
+/// What an operator may order. (`status` is answered by the runtime from [`crate::core::status()`].)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Want it running, and start it now: leaves back-off and parking.
+    /// Start the worker now, out of back-off and parking, and keep it running.
     Start(String),
-    /// Want it stopped, until it is started by command.
+    /// Stop the worker until it is started by command.
     Stop(String),
-    /// Replace it by a new generation; leaves back-off and parking. Starts it when it was stopped.
+    /// Replace the worker by a new generation, out of back-off and parking. Starts a stopped worker.
     Restart(String),
-    /// Let it die in this way.
+    /// Induce a fault.
     Fault(String, FaultKind),
-    /// A reload: what it was started with has changed. As `Restart`, but one that shall not run stays as it is, and one
-    /// that is being replaced is replaced once more.
+    /// Reload: the worker's settings changed. Like `Restart`, but a stopped worker stays stopped, and a
+    /// worker that is being replaced is replaced once more.
     Replace(String),
-    /// A reload: have this worker too, and start it.
+    /// Reload: add this worker and start it.
     Add(WorkerSpec),
-    /// A reload: let it leave, then forget it.
+    /// Reload: stop the worker, then remove it.
     Remove(String),
 }
 
 impl Command {
-    /// The name of the worker that it is about.
+    /// The name of the worker that the command concerns.
     #[must_use]
     pub fn worker(&self) -> &str {
         match self {
@@ -147,15 +148,15 @@ impl Command {
     }
 }
 
-/// What the heart needs to know of a worker.
+/// What the core needs to know of a configured worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerSpec {
-    /// Its name, unique.
+    /// Its unique name.
     pub name: String,
     /// Its role.
     pub role: bulkhead_proto::words::Role,
-    /// How long it may take to drain.
+    /// Time that it may take to drain.
     pub stop_timeout: std::time::Duration,
-    /// So long without progress while there is work is a hang; plain workers are not watched.
+    /// Time without progress, while there is work, that counts as a hang. Plain workers are not watched.
     pub hang_timeout: std::time::Duration,
 }

@@ -3,56 +3,57 @@
 use super::policy::MAX_DETAIL;
 use bulkhead_proto::{control::cut, cursor::Signalled, ids::Seq};
 
-/// How a process ended, from `waitid`.
+/// How a process ended, from waitid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// It left with this exit code.
+    /// It exited with this code.
     Code(i32),
     /// A signal ended it.
     Signal {
-        /// The signal's number.
+        /// Number of the signal.
         number: i32,
-        /// Whether a core was dumped.
+        /// Whether it dumped core.
         core: bool,
     },
-    /// It is gone, but nobody could tell how.
+    /// The kernel reported no status.
     Unknown,
 }
 
-/// What shared memory told about a dead process. Written by it, so only as true as it was;
-/// the shell has checked the ranges: `committed <= head`, `committed < in_hand <= head`, likewise `committing`.
+/// What shared memory shows of a dead process. The process itself wrote these values, so they may be wrong;
+/// the runtime has checked the ranges only: `committed <= head`, `committed < in_hand <= head`, and the same
+/// for `committing`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostMortem {
     /// The event that was being applied, or whose series was being loaded.
     pub in_hand: Option<Seq>,
-    /// Whether its series was being loaded.
+    /// Whether the series of that event was being loaded.
     pub loading: bool,
-    /// The last event of a commit that was under way.
+    /// The last event of the commit in progress.
     pub committing: Option<Seq>,
-    /// The signal of a fault, as its handler noted it.
+    /// The fatal signal, as recorded by the signal handler.
     pub signalled: Option<Signalled>,
-    /// The last event that is part of the state.
+    /// The last committed event.
     pub committed: Seq,
-    /// The last event that was accepted.
+    /// The last accepted event.
     pub head: Seq,
-    /// Its last words.
+    /// The panic, as recorded by the panic hook.
     pub panic: Option<Panic>,
-    /// The memory that it was refused and, as far as can be told, did not get over.
+    /// The allocation that was refused, unless the process is known to have survived it.
     pub refused: Option<RefusedAllocation>,
-    /// Whether the kernel has killed for want of memory meanwhile.
+    /// Whether the kernel's OOM-kill counter rose since the last SIGKILL.
     pub out_of_memory: bool,
 }
 
-/// Memory that a process was refused.
+/// A refused memory allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedAllocation {
-    /// So much more was wanted, in bytes: the process's own word.
+    /// Size of the request in bytes, as recorded by the process.
     pub bytes: u64,
-    /// Its `memory_limit`, in bytes.
+    /// The `memory_limit` of the worker, in bytes.
     pub limit: Option<u64>,
 }
 
-/// A panic, as the worker told it. Texts of any length; cut where they are kept.
+/// A panic as the worker reported it. The texts have any length; they are cut where they are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Panic {
     /// Its message.
@@ -63,7 +64,7 @@ pub struct Panic {
     pub thread: String,
 }
 
-/// From signal(7), for every architecture that Linux runs on and this was written for.
+/// Signal numbers of signal(7), the same on every architecture that Bulkhead supports.
 pub(in crate::core) const SIGABRT: i32 = 6;
 
 pub(in crate::core) const SIGBUS: i32 = 7;
@@ -74,14 +75,14 @@ pub(in crate::core) const SIGSEGV: i32 = 11;
 
 pub(in crate::core) const SIGTERM: i32 = 15;
 
-/// The name of a signal in signal(7).
+/// The name of a signal, from signal(7).
 #[must_use]
 pub fn signal_name(number: i32) -> Option<&'static str> {
     signal_hook::low_level::signal_name(number)
 }
 
 impl ExitStatus {
-    /// For people.
+    /// Describes the status for people.
     #[must_use]
     pub fn text(self) -> String {
         match self {
@@ -93,7 +94,7 @@ impl ExitStatus {
                     None => format!("signal {number}{dumped}"),
                 }
             }
-            Self::Unknown => "nobody knows how".to_owned(),
+            Self::Unknown => "unknown exit status".to_owned(),
         }
     }
 }
@@ -114,7 +115,8 @@ impl ExitStatus {
 }
 
 impl Panic {
-    /// For people. It is the message that makes room in [`MAX_DETAIL`], not where it was.
+    /// Describes the panic for people. If the text exceeds [`MAX_DETAIL`], the message is cut, not the
+    /// location.
     #[must_use]
     pub fn text(&self) -> String {
         let place = format!(" at {}, thread {}", self.location, self.thread);
@@ -126,7 +128,7 @@ impl Panic {
         let mut shown = "\"".to_owned();
         for character in self.message.chars() {
             let escaped = format!("{:?}", character.encode_utf8(&mut [0; 4]));
-            // Without its own quotes.
+            // Without the quotes that `{:?}` adds.
             let escaped = &escaped[1..escaped.len() - 1];
             if shown.len() + escaped.len() > room {
                 break;
@@ -136,7 +138,7 @@ impl Panic {
         shown + "…\"" + &place
     }
 
-    /// Bounds it for the ledger: the message to `max` bytes, the rest shorter.
+    /// Bounds the texts for the ledger: `max` bytes for the message, less for the others.
     pub(in crate::core) fn cut(self, max: usize) -> Self {
         Self {
             message: cut(&self.message, max).to_owned(),

@@ -1,69 +1,72 @@
-//! What is known of the progress of a process.
+//! What is known of the progress of a running process.
 
 use super::Millis;
 use bincode::{Decode, Encode};
 use bulkhead_proto::ids::Seq;
 use std::time::Duration;
 
-/// Whether a process at work is watched.
+/// Whether a running process is watched for hangs.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum HangDetector {
-    /// There is no work: [`super::Event::WorkAvailable`] will tell.
+    /// No work is pending: [`super::Event::WorkAvailable`] ends this state.
     Idle,
-    /// There is some, or there may be.
+    /// Work is, or may be, pending.
     Watched(ProgressTracker),
 }
 
-/// What is known of a process that is watched.
+/// The progress of a watched process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct ProgressTracker {
-    /// When it is looked at next.
+    /// Time of the next probe.
     pub next: Millis,
-    /// How far it was at most. None before the first look.
+    /// The furthest progress so far; `None` before the first probe.
     pub(in crate::core) best: Option<Progress>,
-    /// It could have worked so long without getting further.
+    /// Processor time that was available since the last progress.
     pub(in crate::core) stalled_for: Duration,
-    /// It could have worked so long without a commit.
+    /// Processor time that was available since the last commit.
     pub(in crate::core) uncommitted_for: Duration,
 }
 
-/// The pings of one process, numbered from 1.
+/// The pings of one API process, numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Pings {
-    /// The last one that it was sent.
+    /// The last ping sent.
     pub(in crate::core) sent: u64,
-    /// The last one that it answered.
+    /// The last ping answered.
     pub(in crate::core) answered: u64,
-    /// The last one that it answered while no connection waited to be accepted, or one more had been.
+    /// The last ping that was answered while no connection waited in the backlog, or after one more was
+    /// accepted.
     pub(in crate::core) served: u64,
-    /// What it said last of its door: see [`bulkhead_proto::control::FromWorker::Pong`].
+    /// The number of connections accepted, as last reported: see `FromWorker::Pong`.
     pub(in crate::core) turns: u64,
-    /// Whether connections waited at the last look.
+    /// Whether connections waited in the backlog at the last probe.
     pub(in crate::core) backlog_pending: bool,
 }
 
-/// How far a process is. For the API, each ping that it answers is an event, and a commit if it leaves nobody at the door.
+/// How far a process is. For the API, an answered ping counts as an event, and as a commit if the backlog did
+/// not stall.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Progress {
-    /// The event in hand, or the last one; 0 if that cannot be true.
+    /// The event in flight, or the last one; 0 if the recorded value is impossible.
     pub seq: Seq,
-    /// The steps that it counts itself, where an event takes many: series that were loaded, migrated, or made ready for a commit.
+    /// Steps that the process counts within one event or commit: series loaded, migrated or encoded.
     pub steps: u64,
-    /// The last event that is part of the state.
+    /// The last committed event.
     pub committed: Seq,
 }
 
-/// What a look shows.
+/// One observation of a running process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// How long it could have worked since the last look: the time that passed, less what it spent waiting for a processor.
+    /// Processor time available since the last probe: the time passed, less the time spent waiting for a
+    /// processor.
     pub cpu_available: Duration,
-    /// Whether events wait for it. Of no meaning for the API, which tells by its pongs.
+    /// Whether events are pending. Meaningless for the API, which reports its connections in pongs.
     pub pending: bool,
-    /// Whether the mark is its own: it has taken the cursor's page over.
+    /// Whether this generation has taken over the cursor page, so that `progress` is its own.
     pub took_over: bool,
-    /// How far it is.
+    /// How far the process is.
     pub progress: Progress,
-    /// Whether connections wait to be accepted. Of no meaning for the analysis.
+    /// Whether connections wait in the backlog. Meaningless for the analysis.
     pub backlog_pending: bool,
 }

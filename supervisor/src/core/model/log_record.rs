@@ -1,4 +1,4 @@
-//! The lines of the log that tell the story of the workers (DESIGN 10).
+//! Lifecycle log lines, and the decision that each death line carries.
 
 use super::{QuarantineRequest, span};
 use bulkhead_proto::{
@@ -7,104 +7,104 @@ use bulkhead_proto::{
 };
 use std::{fmt, time::Duration};
 
-/// One lifecycle line.
+/// One lifecycle log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogRecord {
     /// A process was spawned.
     WorkerStarted(GenerationRef),
-    /// It could be activated at once.
+    /// A process is ready to be activated.
     WorkerReady(GenerationRef),
-    /// It is the active generation of its worker.
+    /// A process is the active generation of its worker.
     WorkerActivated(GenerationRef),
-    /// It was asked to leave.
+    /// A process was asked to stop.
     WorkerStopping {
-        /// Which one.
-        who: GenerationRef,
-        /// Why, for people.
+        /// The generation.
+        subject: GenerationRef,
+        /// The reason, for people.
         why: String,
     },
-    /// It did not leave, or may not stay: it gets a signal.
+    /// A process did not stop in time, or must not continue: it is sent a signal.
     WorkerSignalled {
-        /// Which one.
-        who: GenerationRef,
-        /// The signal's name.
+        /// The generation.
+        subject: GenerationRef,
+        /// Name of the signal.
         signal: &'static str,
-        /// Why, for people.
+        /// The reason, for people.
         why: String,
     },
-    /// It hangs, and this is what it was doing.
+    /// A process hangs; these are its threads.
     WorkerThreadsDumped {
-        /// Which one.
-        who: GenerationRef,
-        /// Its threads.
+        /// The generation.
+        subject: GenerationRef,
+        /// Description of its threads.
         threads: String,
     },
-    /// SIGKILL did not end it: nobody waits for it any more.
+    /// SIGKILL did not end the process: the supervisor no longer waits for it.
     WorkerGivenUp(GenerationRef),
-    /// It is gone, or could not be spawned. Every generation that was begun gets exactly one such line.
+    /// A process is gone, or could not be spawned. Each generation gets exactly one such line.
     WorkerDied {
-        /// Which one; the pid is missing if there never was a process.
-        who: GenerationRef,
-        /// Why.
+        /// The generation. The pid is absent if no process was ever spawned.
+        subject: GenerationRef,
+        /// The cause.
         cause: Cause,
-        /// More of why.
+        /// Details of the cause.
         detail: String,
-        /// The event in hand.
+        /// The event in flight.
         seq: Option<Seq>,
-        /// The number of its crash report.
+        /// Number of the crash report.
         crash: CrashId,
-        /// What was decided.
+        /// What happens next.
         next: RestartDecision,
-        /// Since its spawn.
+        /// Time since its spawn.
         uptime: Duration,
-        /// Since it was asked to leave, if it was.
+        /// Time since it was asked to stop, if it was.
         leaving: Option<Duration>,
     },
-    /// Too many deaths without progress, or a configuration that cannot work: degraded until it recovers.
+    /// A worker is parked: too many deaths without progress, or a configuration that cannot work.
     WorkerParked {
-        /// Which one; the last generation.
-        who: GenerationRef,
-        /// Deaths without progress that led to it.
+        /// Its last generation.
+        subject: GenerationRef,
+        /// The number of deaths without progress.
         deaths: u32,
-        /// When it will be tried again; never, if its configuration is wrong.
-        probe_in: Option<Duration>,
+        /// Time to the next attempt; `None` if the configuration is wrong.
+        retry_in: Option<Duration>,
     },
-    /// A parked worker is tried again, as this generation.
+    /// A parked worker is started again, as this generation.
     WorkerRetried(GenerationRef),
-    /// A parked worker made progress, or was healthy for a time: no longer parked.
+    /// A parked worker made progress or stayed healthy: it is no longer parked.
     WorkerRecovered(GenerationRef),
-    /// Something about a worker that an operator should know, but that changes nothing.
+    /// A condition that changes nothing, but that an operator should know.
     WorkerWarning {
-        /// Which one.
-        who: GenerationRef,
-        /// What.
+        /// The generation.
+        subject: GenerationRef,
+        /// The condition.
         text: String,
     },
-    /// An event is stored, and will be skipped.
+    /// An event was stored in quarantine and will be skipped.
     EventQuarantined(QuarantineRequest),
-    /// An event ought to be set aside and cannot be stored: it is not skipped.
+    /// An event could not be stored in quarantine: it will not be skipped.
     QuarantineFailed {
-        /// Which one, and why.
-        charge: QuarantineRequest,
-        /// Why it cannot be stored, for people.
+        /// The event and the death that it is charged with.
+        request: QuarantineRequest,
+        /// The error, for people.
         why: String,
     },
-    /// The supervisor begins its work.
+    /// The supervisor has started.
     SupervisorStarted,
-    /// It begins an orderly stop.
+    /// The supervisor begins an orderly stop.
     SupervisorStopping {
-        /// Why, for people.
+        /// The reason, for people.
         why: String,
     },
-    /// All is stopped and saved, or what went wrong.
+    /// The supervisor has stopped.
     SupervisorStopped {
-        /// What went wrong; nothing, after an orderly stop.
+        /// What went wrong; `None` after an orderly stop.
         trouble: Option<String>,
     },
 }
 
 impl LogRecord {
-    /// The value of the line's field `event_name`.
+    /// The value of the field `event_name`.
     #[must_use]
     pub const fn event_name(&self) -> &'static str {
         match self {
@@ -129,38 +129,38 @@ impl LogRecord {
     }
 }
 
-/// Which process a line is about.
+/// One generation of a worker, for log lines and reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GenerationRef {
     /// The worker's name.
     pub worker: String,
     /// Its generation.
     pub generation: Generation,
-    /// Its process, once it has one.
+    /// Its process id, once spawned.
     pub pid: Option<u32>,
 }
 
-/// What was decided at a death.
+/// What happens to a worker after a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartDecision {
-    /// A new generation, at once.
+    /// A new generation starts at once.
     RestartNow,
-    /// A new generation, after this delay.
+    /// A new generation starts after this delay.
     RestartIn(Duration),
-    /// This one, which is already there, takes over.
+    /// This generation, already started, takes over.
     Successor(Generation),
-    /// Its predecessor, which was to be replaced, works on.
+    /// This generation, which was to be replaced, continues.
     Predecessor(Generation),
-    /// Parked; tried again after this time, or never by itself.
+    /// Parked; tried again after this time, or only by command.
     Parked(Option<Duration>),
-    /// It stays stopped until it is started by command.
+    /// Stopped until it is started by command.
     Stopped,
     /// The supervisor is stopping.
     Shutdown,
 }
 
 impl RestartDecision {
-    /// A restart after this delay, or now.
+    /// A restart after this delay; without delay, at once.
     pub(in crate::core) const fn restart_in(delay: Duration) -> Self {
         if delay.is_zero() { Self::RestartNow } else { Self::RestartIn(delay) }
     }
@@ -172,8 +172,8 @@ impl fmt::Display for RestartDecision {
             Self::RestartNow => f.write_str("restart now"),
             Self::RestartIn(delay) => write!(f, "restart in {}", span(*delay)),
             Self::Successor(generation) => write!(f, "generation {generation} takes over"),
-            Self::Predecessor(generation) => write!(f, "generation {generation} works on"),
-            Self::Parked(Some(delay)) => write!(f, "parked, tried again in {}", span(*delay)),
+            Self::Predecessor(generation) => write!(f, "generation {generation} continues"),
+            Self::Parked(Some(delay)) => write!(f, "parked, next attempt in {}", span(*delay)),
             Self::Parked(None) => f.write_str("parked until it is started by command"),
             Self::Stopped => f.write_str("stopped"),
             Self::Shutdown => f.write_str("the supervisor is stopping"),

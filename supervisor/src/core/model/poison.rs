@@ -1,4 +1,4 @@
-//! Events that the analysis may have died of.
+//! Events that may have killed the analysis.
 
 use super::GenerationRef;
 use bincode::{Decode, Encode};
@@ -7,58 +7,60 @@ use bulkhead_proto::{
     words::{Cause, During},
 };
 
-/// SIGKILL comes from outside as a rule, and says little about the event in hand: so many of them set it aside, if
-/// `max_attempts` is not more. Fewer than park a worker by default, and more than chance, or an operator, brings together.
+/// Number of SIGKILLs with one event in flight that quarantines it, if `max_attempts` is not larger. A
+/// SIGKILL usually comes from outside and says little about the event. Eight are fewer than park a worker by
+/// default, and more than chance or an operator causes.
 pub const MAX_KILLS: u32 = 8;
 
-/// What an analysis is suspected to die of.
+/// The events that the analysis may have died of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct PoisonTracker {
-    /// Events beyond the last commit, at most [`MAX_CARE`].
+    /// Events beyond the last commit; at most `MAX_CARE`.
     pub suspects: Vec<SuspectEvent>,
-    /// A commit of several events was died of: one at a time up to here.
+    /// A death in a commit of several events was seen: up to this event, the analysis commits after each
+    /// event.
     pub single_commit_until: Seq,
 }
 
-/// One event under suspicion.
+/// One event that the analysis may have died of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SuspectEvent {
-    /// Which one.
+    /// The event.
     pub seq: Seq,
-    /// So many generations died of it.
+    /// Number of generations that died of it.
     pub attempts: u32,
-    /// So many more were killed with it in hand: see [`MAX_KILLS`].
+    /// Number of generations that were killed with it in flight: see [`MAX_KILLS`].
     pub kills: u32,
-    /// What became of it.
+    /// What happens to it.
     pub state: SuspectState,
 }
 
-/// What becomes of a suspect.
+/// What happens to a suspect event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum SuspectState {
     /// It is tried again.
     Retrying,
-    /// It is being stored. Nobody is activated meanwhile, who could only die of it again.
+    /// It is being stored. No generation is activated meanwhile: it could only die of the event again.
     Storing,
-    /// It is stored, and skipped from here on.
+    /// It is stored, and will be skipped.
     Stored,
 }
 
-/// What is stored with an event that is set aside: the last death that it was charged with.
+/// An event to be quarantined, with the last death that it is charged with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuarantineRequest {
-    /// Which generation died.
-    pub who: GenerationRef,
+    /// The generation that died.
+    pub subject: GenerationRef,
     /// The event.
     pub seq: Seq,
-    /// Generations that died of it, or were killed with it in hand, this one included.
+    /// Number of generations that died of it or were killed with it in flight, this one included.
     pub attempts: u32,
-    /// What that one was doing with it.
+    /// What that generation was doing with it.
     pub during: During,
-    /// The number of its crash report.
+    /// Number of the crash report.
     pub crash: CrashId,
-    /// Why it died.
+    /// The cause of the death.
     pub cause: Cause,
-    /// More of why.
+    /// Details of the cause.
     pub detail: String,
 }

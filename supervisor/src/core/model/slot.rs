@@ -1,33 +1,34 @@
-//! Where generations are kept in the state.
+//! Slots: where the state holds the generations of a worker.
 
 use super::{GenerationState, State};
 use bulkhead_proto::words::Role;
 
-/// One of a worker's two places for a generation.
+/// One of the two slots of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum WorkerSlot {
     Main,
     Successor,
 }
 
-/// The place of one generation.
+/// The slot of one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct WorkerSlotId {
     pub(in crate::core) worker: WorkerId,
     pub(in crate::core) slot: WorkerSlot,
 }
 
-/// A worker's place in [`State::workers`]. Holds for one turn: at its end, removed workers are forgotten.
+/// The index of a worker in [`State::workers`]. Valid within one transition: removed workers are deleted at
+/// its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) struct WorkerId(pub(in crate::core) u8);
 
 impl State {
-    /// Every worker, in the order of the configuration.
+    /// All workers, in the order of the configuration.
     pub(in crate::core) fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
         (0..u8::try_from(self.workers.len()).unwrap_or(u8::MAX)).map(WorkerId)
     }
 
-    /// Every place of every worker.
+    /// All slots of all workers.
     pub(in crate::core) fn slot_ids(&self) -> impl Iterator<Item = WorkerSlotId> + use<> {
         self.worker_ids().flat_map(|id| {
             [
@@ -37,7 +38,7 @@ impl State {
         })
     }
 
-    /// The places of the workers of a role.
+    /// The slots of the workers with this role.
     pub(in crate::core) fn slot_ids_of(&self, role: Role) -> Vec<WorkerSlotId> {
         self.slot_ids().filter(|slot_id| self.role(slot_id.worker) == role).collect()
     }
@@ -46,7 +47,7 @@ impl State {
         self.workers[usize::from(worker.0)].role
     }
 
-    /// What is at that place; nothing, if it is the empty place of a successor.
+    /// The content of a slot; `None` for an empty successor slot.
     pub(in crate::core) fn slot(&self, slot_id: WorkerSlotId) -> Option<&GenerationState> {
         let worker = &self.workers[usize::from(slot_id.worker.0)];
         match slot_id.slot {

@@ -1,4 +1,4 @@
-//! All that the supervisor knows: complete, so that a successor could go on from it, and bounded, so that it fits the ledger.
+//! The complete state of the supervisor. It is bounded, so that it fits the ledger.
 
 use super::{Millis, Now, Policy, Worker, WorkerSpec, policy::MAX_WORKERS};
 use bincode::{Decode, Encode};
@@ -7,54 +7,53 @@ use bulkhead_proto::{
     words::Role,
 };
 
-/// The whole state. Encoded, it takes less than [`State::MAX_BYTES`].
+/// The state. Its encoding is smaller than [`State::MAX_BYTES`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct State {
-    /// From the configuration.
+    /// Settings from the configuration.
     pub policy: Policy,
     /// The supervisor's own pid.
     pub pid: u32,
-    /// When it started, Unix milliseconds.
+    /// Start time, Unix milliseconds.
     pub started_ms: u64,
-    /// The supervisor's own course.
+    /// What the supervisor as a whole is doing.
     pub phase: SupervisorPhase,
-    /// Plain workers wait for the API until then, but no longer; `None` once they need not wait.
+    /// Plain workers wait until then for the API to start; `None` once they need not wait.
     pub plain_wait: Option<Millis>,
-    /// The workers, in the order of the configuration, those that were added later last; at most [`MAX_WORKERS`].
+    /// The workers in the order of the configuration, later additions at the end; at most [`MAX_WORKERS`].
     pub workers: Vec<Worker>,
-    /// The next generation to be given out.
-    /// The shell reserves numbers on disk before it carries out a `Spawn`.
+    /// The next unused generation number. The runtime reserves numbers on disk before it carries out a spawn.
     pub next_generation: Generation,
-    /// The next crash report's number; reserved likewise.
+    /// The next unused crash report number; reserved in the same way.
     pub next_crash: CrashId,
-    /// The seed of the next jitter.
+    /// State of the random generator for back-off jitter.
     pub jitter: u64,
 }
 
-/// What the supervisor as a whole is about.
+/// What the supervisor as a whole is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum SupervisorPhase {
-    /// Not booted.
+    /// Before [`super::Event::Boot`].
     New,
-    /// At work.
+    /// Normal operation.
     Up,
-    /// Stopping the workers of this role; those before it in the order are gone.
+    /// Stopping the workers of this role. The roles before it are done.
     Stopping(Role),
-    /// All workers are gone (or given up); saving.
+    /// All workers are gone or given up; the runtime is saving.
     Saving {
-        /// It leaves then, saved or not.
+        /// The supervisor exits then, saved or not.
         deadline: Millis,
     },
-    /// Nothing happens any more.
+    /// Stopped: no event changes anything any more.
     Gone,
 }
 
 impl State {
-    /// The most bytes that an encoded state takes.
+    /// Maximum size of the encoded state, in bytes.
     pub const MAX_BYTES: usize = 200 * 1024;
 
-    /// The state of a supervisor before [`super::Event::Boot`]: everything is wanted, nothing is there.
-    /// Workers beyond [`MAX_WORKERS`] are left out and names are cut: the configuration refuses both.
+    /// The state before [`super::Event::Boot`]: all workers are desired, none is started. Workers beyond
+    /// [`MAX_WORKERS`] are ignored and long names are cut; the configuration refuses both.
     #[must_use]
     pub fn new(policy: Policy, specs: Vec<WorkerSpec>, identity: Identity, now: Now) -> Self {
         Self {
@@ -71,15 +70,15 @@ impl State {
     }
 }
 
-/// What sets one supervisor apart from others.
+/// What distinguishes this run of the supervisor from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its pid.
+    /// Process id of the supervisor.
     pub pid: u32,
-    /// The first generation that was never given out; at least 1.
+    /// The first unused generation number; at least 1.
     pub next_generation: Generation,
-    /// The first crash report's number that was never given out; at least 1.
+    /// The first unused crash report number; at least 1.
     pub next_crash: CrashId,
-    /// For the jitter: any number, better not always the same.
+    /// Seed for the jitter. Any number; it should differ from run to run.
     pub seed: u64,
 }

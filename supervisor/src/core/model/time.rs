@@ -1,4 +1,4 @@
-//! Time as the heart sees it: two clocks, read by the shell once a turn.
+//! Time as the core sees it: two clocks, read by the runtime once for each transition.
 
 use bincode::{Decode, Encode};
 use std::time::Duration;
@@ -8,29 +8,29 @@ use std::time::Duration;
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// This instant, moved on by a span. Saturates.
+    /// This instant plus a duration. Saturates.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// The span since an earlier instant; zero when that one is not earlier.
+    /// The duration since an earlier instant; zero if that instant is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// What the clocks say during one turn.
+/// The clock readings of one transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For every decision: never jumps back.
+    /// For all decisions; never jumps back.
     pub mono: Millis,
-    /// For people alone: Unix milliseconds, may jump either way.
+    /// For display only: Unix milliseconds, may jump.
     pub unix_ms: u64,
 }
 
-/// A span of time for people: `12 ms`, `3.4 s`, `5 min`, `3 h`, `2 d`.
+/// Formats a duration for people: `12 ms`, `3.4 s`, `5 min`, `3 h`, `2 d`.
 #[must_use]
 pub fn span(span: Duration) -> String {
     match span.as_secs() {

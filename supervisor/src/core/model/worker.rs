@@ -1,4 +1,4 @@
-//! One worker, and its generations.
+//! One worker and its generations.
 
 use super::{ClientId, HangDetector, Millis, Now, Panic, Pings, PoisonTracker, WorkerSpec, policy::MAX_NAME};
 use bincode::{Decode, Encode};
@@ -9,14 +9,14 @@ use bulkhead_proto::{
     words::{Cause, FaultKind, Role},
 };
 use std::time::Duration;
-/// What the operator wants of a worker. Changed by commands and reloads alone.
+/// What the operator wants of a worker. Only commands and reloads change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum DesiredState {
-    /// It shall run.
+    /// The worker runs.
     Running,
-    /// It shall not.
+    /// The worker does not run.
     Stopped,
-    /// It is no longer in the configuration: forgotten once its last process is gone.
+    /// The worker is no longer configured. It is deleted once its last process is gone.
     Removed,
 }
 
@@ -27,184 +27,186 @@ pub struct Worker {
     pub name: String,
     /// Its role.
     pub role: Role,
-    /// How long it may take to drain.
+    /// Time that it may take to drain.
     pub stop_timeout: Duration,
-    /// So long without progress while there is work is a hang; plain workers are not watched.
+    /// Time without progress, while there is work, that counts as a hang. Plain workers are not watched.
     pub hang_timeout: Duration,
-    /// What it shall be.
+    /// What the operator wants.
     pub desired: DesiredState,
-    /// What it is.
+    /// The main slot.
     pub main: GenerationState,
-    /// The generation that shall replace it, during a restart; takes the main place when the old one is gone.
+    /// The generation that replaces the main one during a restart. It moves to the main slot when the old
+    /// generation is gone.
     pub successor: Option<GenerationState>,
-    /// It shall be replaced: set until a newer generation runs, or has died in the attempt.
+    /// A pending replacement. Set until a newer generation runs, or died before it did.
     pub replacement: Option<Replacement>,
-    /// Its last generation; 0 before the first.
+    /// The last generation; 0 before the first.
     pub generation: Generation,
-    /// When that one was spawned.
+    /// Time of the last spawn.
     pub started: Millis,
-    /// Likewise, Unix milliseconds.
+    /// Time of the last spawn, Unix milliseconds.
     pub started_ms: u64,
-    /// How often it was started again after the first time.
+    /// Number of starts after the first one.
     pub restarts: u64,
     /// Its deaths without progress.
     pub restart_budget: RestartBudget,
-    /// What it may have died of; of the analysis alone.
+    /// The events that it may have died of; used for the analysis only.
     pub poison_tracker: PoisonTracker,
     /// Its last death.
     pub last_crash: Option<CrashRow>,
-    /// Who waits for the end of a command; at most [`super::policy::MAX_WAITERS`].
+    /// The clients that wait for a command to finish; at most [`super::policy::MAX_WAITERS`].
     pub waiters: Vec<Waiter>,
 }
 
-/// What one generation's place is.
+/// The state of one generation, or of its empty slot.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum GenerationState {
-    /// No process, and none is to come.
+    /// No process, and none will be started.
     Stopped,
-    /// Spawned (or about to be), not ready.
+    /// Spawned, or about to be; not ready.
     Starting {
         /// The process.
         process: Process,
-        /// It must be ready by then.
+        /// It is killed if it is not ready by then.
         deadline: Millis,
     },
-    /// Ready; not activated, because its predecessor is not gone yet.
+    /// Ready; not activated because its predecessor is not gone yet.
     Standby {
         /// The process.
         process: Process,
     },
-    /// Activated (plain workers: spawned).
+    /// Activated. (A plain worker: spawned.)
     Running {
         /// The process.
         process: Process,
     },
-    /// On its way out.
+    /// Asked to stop, or being killed.
     Stopping {
         /// The process.
         process: Process,
-        /// Why.
+        /// The reason.
         why: StopReason,
-        /// How far the escalation is.
+        /// The current stage of the escalation.
         stage: StopStage,
-        /// When it goes on; `None` once it cannot.
+        /// Time of the next stage; `None` after the last one.
         deadline: Option<Millis>,
-        /// When it began.
+        /// Start of the stop.
         since: Millis,
     },
-    /// No process; started when the time has come, and its turn.
+    /// No process; started after a delay, when there is room.
     Backoff {
-        /// Not before then.
+        /// Not started before then.
         until: Millis,
     },
     /// No process; died too often without progress.
     Parked {
-        /// Tried again then; `None`: only by command.
-        probe: Option<Millis>,
+        /// Time of the next attempt; `None`: only by command.
+        retry_at: Option<Millis>,
     },
 }
 
-/// One generation's process: there is one, or the shell is about to spawn it.
+/// The process of one generation: it exists, or the runtime is about to spawn it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Process {
     /// Its generation.
     pub generation: Generation,
     /// Its pid, once spawned.
     pub pid: Option<u32>,
-    /// When its spawn was ordered.
+    /// Time of the spawn order.
     pub started: Millis,
-    /// Likewise, Unix milliseconds.
+    /// Time of the spawn order, Unix milliseconds.
     pub started_ms: u64,
-    /// Whether it has said hello.
+    /// Whether it has sent `Hello`.
     pub greeted: bool,
-    /// When it was activated.
+    /// Time of its activation.
     pub activated: Option<Millis>,
-    /// The panic that it told of, cut.
+    /// The panic that it reported, cut.
     pub panic: Option<Panic>,
-    /// The last fault that it was ordered to die of.
+    /// The last fault that was ordered.
     pub fault: Option<PendingFault>,
-    /// Whether it is watched; once it was activated.
+    /// Whether it is watched for hangs; from its activation on.
     pub hang_detector: HangDetector,
-    /// What it was asked, and answered; an API alone.
+    /// Its pings; used for the API only.
     pub pings: Pings,
 }
 
-/// A fault on its way.
+/// A fault that was ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct PendingFault {
-    /// Which.
+    /// The kind.
     pub kind: FaultKind,
-    /// A death later than this is not its effect; none, if it lasts until the death.
+    /// A later death is not its effect. `None`: it lasts until the death.
     pub until: Option<Millis>,
 }
 
-/// Why a process is on its way out.
+/// Why a process is being stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum StopReason {
-    /// An operator, or the supervisor's own end, asked it to leave.
+    /// A command, a reload or the supervisor's shutdown requested it.
     Requested(StopRequest),
-    /// It did what it must not do.
+    /// It violated a rule.
     Killed {
         /// `Handshake`, `Protocol` or `Hang`.
         cause: Cause,
         /// What it did, cut.
         detail: String,
-        /// Whether the next generation might do better.
+        /// Whether another generation may do better.
         retry: bool,
     },
 }
 
-/// On whose behalf a process was asked to leave.
+/// What requested a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum StopRequest {
     /// `stop`.
     Stop,
     /// `restart`.
     Restart,
-    /// What it was started with has changed.
+    /// Its settings changed.
     Reload,
-    /// It is no longer in the configuration.
+    /// It is no longer configured.
     Remove,
-    /// The supervisor is stopping.
+    /// The supervisor stops.
     Shutdown,
 }
 
-/// How far the escalation of a stop is.
+/// Stages of a stop, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum StopStage {
-    /// Asked by `Drain` and end of file.
+    /// Sent `Drain` and closed its control pipe.
     Drain,
-    /// Got SIGABRT, to leave a trace of its hang.
+    /// Sent SIGABRT, so that a hung process writes a backtrace.
     Abort,
-    /// Got SIGTERM.
+    /// Sent SIGTERM.
     Term,
-    /// Got SIGKILL, with its group.
+    /// Sent SIGKILL, with its group.
     Kill,
-    /// Not gone even so: nobody waits for it any more.
+    /// It survived SIGKILL; the supervisor no longer waits for it.
     GivenUp,
 }
 
-/// Deaths without progress: what back-off and parking go by.
+/// Deaths without progress: the input of back-off and parking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct RestartBudget {
-    /// When; only those within the policy's period, at most its limit.
+    /// Times of deaths within the policy's period; at most `limit`.
     pub recent: Vec<Millis>,
-    /// How many in a row: the exponent of the back-off.
+    /// Number of consecutive deaths: the exponent of the back-off.
     pub failures: u32,
-    /// The generation that runs is a parked worker's probe: if it dies without progress too, it is parked again.
+    /// The running generation is a retry of a parked worker. If it dies without progress, the worker is
+    /// parked again.
     pub on_probation: bool,
-    /// The last event that was committed at its last death.
+    /// The last committed event at its last death.
     pub committed: Seq,
-    /// The last event that was accepted at its last death.
+    /// The last accepted event at its last death.
     pub head: Seq,
 }
 
-/// A client that waits for the end of its command.
+/// A client that waits for a command to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Waiter {
-    /// Who.
+    /// The client.
     pub client: ClientId,
-    /// For what.
+    /// What it waits for.
     pub goal: Goal,
 }
 
@@ -213,25 +215,25 @@ pub struct Waiter {
 pub enum Goal {
     /// No process is left.
     Stopped,
-    /// A generation later than this one runs. Failed as soon as such a one has died.
+    /// A generation after this one runs. Fails when such a generation dies.
     Running {
         /// The last generation that does not count.
         after: Generation,
     },
-    /// Likewise, and this one and all before it are gone: nobody goes by what they were started with any more.
+    /// As `Running`, and this generation and all earlier ones are gone.
     Replaced {
-        /// The last generation that is out of date.
+        /// The last outdated generation.
         after: Generation,
     },
 }
 
-/// A replacement that is under way.
+/// A replacement in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Replacement {
-    /// The last generation that is out of date.
+    /// The last outdated generation.
     pub outdated_through: Generation,
-    /// On whose behalf.
-    pub asked: StopRequest,
+    /// What requested it.
+    pub request: StopRequest,
 }
 
 impl Worker {
@@ -258,7 +260,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// The generation at work, if there is one: the successor, once it is activated, for its predecessor is leaving.
+    /// The active generation, if there is one. A successor counts once it is activated.
     #[must_use]
     pub fn running(&self) -> Option<&Process> {
         [self.successor.as_ref(), Some(&self.main)].into_iter().flatten().find_map(|slot_state| {
@@ -303,7 +305,7 @@ impl GenerationState {
         }
     }
 
-    /// Whether it is at work.
+    /// Whether it is active.
     #[must_use]
     pub const fn is_running(&self) -> bool {
         match self {

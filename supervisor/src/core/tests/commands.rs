@@ -1,4 +1,4 @@
-//! start, stop and fault.
+//! The commands start, stop and fault.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -24,12 +24,12 @@ fn fault(name: &str, kind: FaultKind) -> Command {
 }
 
 #[test]
-fn stop_drains_answers_at_the_end_and_lasts_until_start() {
+fn stop_drains_the_worker_and_answers_when_it_is_gone() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
     assert_eq!(fixture.answer(stopper), None);
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
     assert_eq!(
         fixture.death(),
@@ -40,12 +40,12 @@ fn stop_drains_answers_at_the_end_and_lasts_until_start() {
 
     let starter = fixture.command(start(ANALYTICS));
     assert_eq!(fixture.spawns(), [Generation(4)]);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert_eq!(fixture.answer(starter), Some(Outcome::Done));
 }
 
 #[test]
-fn stop_escalates_and_ends_even_if_the_process_does_not() {
+fn stop_escalates_and_is_answered_even_if_the_process_survives() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     let signal = |signal, group| Action::Signal { generation: Generation(2), signal, group };
@@ -53,78 +53,77 @@ fn stop_escalates_and_ends_even_if_the_process_does_not() {
     assert!(fixture.advance(crate::core::policy::TERM_GRACE).contains(&signal(WorkerSignal::Kill, true)));
     fixture.advance(crate::core::policy::KILL_GRACE);
     assert!(matches!(fixture.answer(stopper), Some(Outcome::Conflict(_))));
-    fixture.dies(Generation(2), SIGKILL);
+    fixture.die(Generation(2), SIGKILL);
     assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Stopped);
 }
 
 #[test]
-fn a_plain_worker_gets_sigterm_with_its_group_first() {
+fn stop_sends_sigterm_to_the_group_of_a_plain_worker() {
     let mut fixture = Fixture::running();
     fixture.command(stop(PLAIN));
     let term = Action::Signal { generation: Generation(3), signal: WorkerSignal::Term, group: true };
     assert!(fixture.last.contains(&term));
-    fixture.dies(Generation(3), ExitStatus::Code(143));
+    fixture.die(Generation(3), ExitStatus::Code(143));
     assert_eq!(fixture.death().0, Cause::Requested);
 }
 
 #[test]
-fn a_crash_that_crosses_a_stop_keeps_its_reason_and_the_worker_stays_stopped() {
+fn a_crash_during_a_stop_keeps_its_cause_and_the_worker_stays_stopped() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
     assert_eq!(
         fixture.death(),
-        (Cause::Signal, "SIGSEGV, while it was leaving".to_owned(), RestartDecision::Stopped)
+        (Cause::Signal, "SIGSEGV, while stopping".to_owned(), RestartDecision::Stopped)
     );
 }
 
 #[test]
-fn start_overtakes_a_stop_that_is_under_way() {
+fn start_supersedes_a_stop_in_progress() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     let starter = fixture.command(start(ANALYTICS));
     assert!(matches!(fixture.answer(stopper), Some(Outcome::Conflict(_))));
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert_eq!(fixture.answer(starter), Some(Outcome::Done));
 }
 
 #[test]
-fn start_ends_parking_and_a_start_that_fails_is_told() {
+fn start_ends_parking_and_reports_a_failed_start() {
     let mut fixture = Fixture::running();
-    fixture.dies(Generation(3), ExitStatus::Code(78));
+    fixture.die(Generation(3), ExitStatus::Code(78));
     let starter = fixture.command(start(PLAIN));
     fixture.advance(START_SPACING);
     assert_eq!(fixture.spawns(), [Generation(4)]);
-    fixture.dies(Generation(4), ExitStatus::Code(78));
+    fixture.die(Generation(4), ExitStatus::Code(78));
     assert!(matches!(fixture.answer(starter), Some(Outcome::Conflict(why)) if why.contains("generation 4")));
 }
 
 #[test]
-fn start_and_stop_of_what_is_so_already_are_done_at_once() {
+fn start_and_stop_succeed_at_once_if_nothing_is_to_be_done() {
     let mut fixture = Fixture::running();
     let client = fixture.command(start(API));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
     fixture.command(stop(PLAIN));
-    fixture.dies(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(3), ExitStatus::Code(0));
     let client = fixture.command(stop(PLAIN));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
 }
 
 #[test]
-fn an_unknown_worker_is_not_found_and_the_known_ones_are_named() {
+fn an_unknown_worker_is_refused_with_the_known_names() {
     let mut fixture = Fixture::running();
     let client = fixture.command(stop("anlytics"));
-    let why =
-        "there is no worker \"anlytics\": did you mean \"analytics\"? There are: api, analytics, collector";
+    let why = "unknown worker \"anlytics\": did you mean \"analytics\"? Workers: api, analytics, collector";
     assert_eq!(fixture.answer(client), Some(Outcome::NotFound(why.to_owned())));
 }
 
 #[test]
-fn more_waiting_clients_than_there_is_room_for_are_refused() {
+fn clients_beyond_the_limit_of_waiters_are_refused() {
     let mut fixture = Fixture::running();
     for _ in 0..MAX_WAITERS {
         let client = fixture.command(stop(API));
@@ -136,67 +135,67 @@ fn more_waiting_clients_than_there_is_room_for_are_refused() {
 }
 
 #[test]
-fn a_client_that_has_left_makes_room_and_its_command_is_carried_out() {
+fn a_disconnected_client_frees_its_place_and_its_command_continues() {
     let mut fixture = Fixture::running();
     let clients: Vec<_> = (0..MAX_WAITERS).map(|_| fixture.command(stop(API))).collect();
     fixture.feed(Event::ClientGone { client: clients[0] });
     let late = fixture.command(stop(API));
-    assert_eq!(fixture.answer(late), None, "it may wait");
-    fixture.dies(Generation(1), ExitStatus::Code(0));
+    assert_eq!(fixture.answer(late), None, "the client may wait");
+    fixture.die(Generation(1), ExitStatus::Code(0));
     assert_eq!((fixture.answer(clients[0]), fixture.answer(late)), (None, Some(Outcome::Done)));
 }
 
 #[test]
-fn ordered_deaths_are_charged_to_nobody() {
+fn a_death_by_an_ordered_fault_does_not_count() {
     let mut fixture = Fixture::running();
     for _ in 0..50 {
         fixture.advance(START_SPACING);
         let client = fixture.command(fault(ANALYTICS, FaultKind::Kill));
         assert_eq!(fixture.answer(client), Some(Outcome::Done));
-        fixture.dies(fixture.worker(ANALYTICS).generation, SIGKILL);
+        fixture.die(fixture.worker(ANALYTICS).generation, SIGKILL);
         assert_eq!(
             fixture.death(),
             (Cause::Requested, "fault kill: SIGKILL".to_owned(), RestartDecision::RestartNow)
         );
-        fixture.comes_up(fixture.worker(ANALYTICS).generation);
+        fixture.become_ready(fixture.worker(ANALYTICS).generation);
     }
 }
 
 #[test]
-fn a_death_that_does_not_look_like_the_fault_has_its_own_reason() {
+fn a_death_that_does_not_match_the_fault_keeps_its_cause() {
     let mut fixture = Fixture::running();
     fixture.command(fault(ANALYTICS, FaultKind::Kill));
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Signal);
 
     let mut fixture = Fixture::running();
     fixture.command(fault(ANALYTICS, FaultKind::Segv));
     let events_before_it = 2 * fixture.worker(ANALYTICS).hang_timeout;
     fixture.advance(FAULT_EFFECT + events_before_it + START_SPACING);
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Signal);
 }
 
 #[test]
-fn a_fault_behind_slow_events_is_still_what_was_asked_for() {
+fn a_fault_that_waits_for_slow_events_still_counts_as_requested() {
     let mut fixture = Fixture::running();
     fixture.command(fault(ANALYTICS, FaultKind::Segv));
     fixture.advance(FAULT_EFFECT + fixture.worker(ANALYTICS).hang_timeout);
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Requested);
 }
 
 #[test]
-fn no_other_fault_takes_the_place_of_a_kill() {
+fn a_pending_kill_is_not_replaced_by_another_fault() {
     let mut fixture = Fixture::running();
     fixture.command(fault(ANALYTICS, FaultKind::Kill));
     fixture.command(fault(ANALYTICS, FaultKind::Panic));
-    fixture.dies(Generation(2), SIGKILL);
+    fixture.die(Generation(2), SIGKILL);
     assert_eq!((fixture.death().0, fixture.death().1.as_str()), (Cause::Requested, "fault kill: SIGKILL"));
 }
 
 #[test]
-fn faults_are_refused_unless_enabled_and_to_plain_workers_all_but_kill() {
+fn faults_are_refused_unless_enabled_and_a_plain_worker_accepts_only_kill() {
     let mut fixture = Fixture::with(Policy::default()).up();
     let client = fixture.command(fault(ANALYTICS, FaultKind::Kill));
     assert!(matches!(fixture.answer(client), Some(Outcome::NotFound(why)) if why.contains("not enabled")));

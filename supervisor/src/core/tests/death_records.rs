@@ -1,4 +1,4 @@
-//! What is reported of a death: the same as is told, and why it was decided so.
+//! The record of a death, and the reason of each decision.
 
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -13,7 +13,7 @@ use bulkhead_proto::{
 };
 
 impl Fixture {
-    /// The one report that the last event's actions order.
+    /// The only record among the actions of the last event.
     fn facts(&self) -> DeathRecord {
         let ordered = self.last.iter().filter_map(|action| match action {
             Action::StoreReport(facts) => Some((**facts).clone()),
@@ -24,8 +24,8 @@ impl Fixture {
         ordered[0].clone()
     }
 
-    /// The analysis at work dies so, and the next one comes up.
-    fn reported(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> DeathRecord {
+    /// Lets the active analysis die, and starts the next one. Returns the record of the death.
+    fn die_and_record(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> DeathRecord {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         self.feed(Event::Died { generation, exit, post_mortem });
@@ -33,7 +33,7 @@ impl Fixture {
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
-        self.comes_up(self.worker(ANALYTICS).generation);
+        self.become_ready(self.worker(ANALYTICS).generation);
         facts
     }
 }
@@ -48,79 +48,80 @@ fn applying(seq: u64) -> PostMortem {
 }
 
 #[test]
-fn a_report_has_the_number_of_its_death_and_what_was_in_hand() {
+fn a_record_has_the_crash_number_and_the_event_in_flight() {
     let mut fixture = service();
-    let facts = fixture.reported(SIGSEGV, applying(7));
-    assert_eq!((facts.crash, facts.role, facts.who.generation), (CrashId(1), Role::Analytics, Generation(2)));
+    let facts = fixture.die_and_record(SIGSEGV, applying(7));
+    assert_eq!(
+        (facts.crash, facts.role, facts.subject.generation),
+        (CrashId(1), Role::Analytics, Generation(2))
+    );
     assert_eq!((facts.cause, facts.exit), (Cause::Signal, Some(SIGSEGV)));
     assert_eq!((facts.seq, facts.during, facts.attempts), (Some(Seq(7)), Some(During::Apply), Some((1, 2))));
     assert_eq!(facts.next, RestartDecision::RestartNow);
     let loading = PostMortem { loading: true, ..applying(8) };
-    let facts = fixture.reported(SIGSEGV, loading);
+    let facts = fixture.die_and_record(SIGSEGV, loading);
     assert_eq!((facts.crash, facts.during), (CrashId(2), Some(During::Load)));
 }
 
 #[test]
-fn it_says_how_often_the_event_was_tried_and_what_comes_of_it() {
+fn a_record_has_the_attempts_and_what_happens_to_the_event() {
     let mut fixture = service();
-    let first = fixture.reported(SIGSEGV, PostMortem { committed: Seq(0), ..applying(7) });
-    assert_eq!(first.why, "event 7 was tried 1 of 2 times: to be tried again; first death without progress");
-    let killed = fixture.reported(SIGKILL, applying(7));
+    let first = fixture.die_and_record(SIGSEGV, PostMortem { committed: Seq(0), ..applying(7) });
+    assert_eq!(first.why, "event 7: attempt 1 of 2; tried again; first death without progress");
+    let killed = fixture.die_and_record(SIGKILL, applying(7));
     assert_eq!(killed.attempts, Some((1, MAX_KILLS)), "{killed:?}");
-    let last = fixture.reported(SIGSEGV, applying(7));
+    let last = fixture.die_and_record(SIGSEGV, applying(7));
     assert_eq!(last.attempts, Some((2, 2)));
-    assert!(last.why.starts_with("event 7 was tried 2 of 2 times: to be set aside; "), "{}", last.why);
-    let DeathRecord { who, crash, cause, detail, .. } = last;
+    assert!(last.why.starts_with("event 7: attempt 2 of 2; quarantined next; "), "{}", last.why);
+    let DeathRecord { subject, crash, cause, detail, .. } = last;
     let charge =
-        QuarantineRequest { who, seq: Seq(7), attempts: 3, during: During::Apply, crash, cause, detail };
+        QuarantineRequest { subject, seq: Seq(7), attempts: 3, during: During::Apply, crash, cause, detail };
     fixture.feed(Event::Quarantined { request: charge, result: Err("the disk is full".into()) });
-    let more = fixture.reported(SIGSEGV, applying(7));
-    assert!(more.why.starts_with("event 7 was tried 3 times (2 are enough): to be set"), "{}", more.why);
+    let more = fixture.die_and_record(SIGSEGV, applying(7));
+    assert!(more.why.starts_with("event 7: attempt 3 (limit 2); quarantined next"), "{}", more.why);
 }
 
 #[test]
-fn a_death_in_a_commit_of_several_names_no_event() {
+fn a_death_in_a_commit_of_several_events_names_none() {
     let mut fixture = service();
     let committing =
         PostMortem { committing: Some(Seq(9)), committed: Seq(4), head: Seq(100), ..PostMortem::default() };
-    let several = fixture.reported(SIGSEGV, committing.clone());
+    let several = fixture.die_and_record(SIGSEGV, committing.clone());
     assert_eq!((several.seq, several.during, several.attempts), (None, Some(During::Commit), None));
-    let one = fixture.reported(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
+    let one = fixture.die_and_record(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
     assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(During::Commit)));
 }
 
 #[test]
-fn a_panic_is_reported_whole_though_the_state_keeps_less_of_it() {
+fn a_record_has_the_whole_panic_although_the_state_cuts_it() {
     let mut fixture = service();
     let message = "x".repeat(1000);
     let panic = Panic { message: message.clone(), location: "x.rs:1:2".into(), thread: "main".into() };
-    let facts = fixture.reported(ExitStatus::Code(101), PostMortem { panic: Some(panic), ..applying(7) });
+    let facts =
+        fixture.die_and_record(ExitStatus::Code(101), PostMortem { panic: Some(panic), ..applying(7) });
     assert_eq!(facts.panic.unwrap().message, message);
     let frame =
         FromWorker::Panicked { message: "no".into(), location: "y.rs:1:2".into(), thread: "t".into() };
     fixture.says(fixture.worker(ANALYTICS).generation, frame);
-    let facts = fixture.reported(ExitStatus::Code(101), applying(7));
-    assert_eq!(facts.panic.unwrap().message, "no", "told by the frame alone");
+    let facts = fixture.die_and_record(ExitStatus::Code(101), applying(7));
+    assert_eq!(facts.panic.unwrap().message, "no", "reported by frame only");
 }
 
 #[test]
-fn a_death_that_was_asked_for_is_held_against_nobody() {
+fn a_requested_death_does_not_count() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Segv));
-    let facts = fixture.reported(SIGSEGV, applying(7));
+    let facts = fixture.die_and_record(SIGSEGV, applying(7));
     assert_eq!((facts.cause, facts.attempts), (Cause::Requested, None));
-    assert_eq!(facts.seq, Some(Seq(7)), "it had it in hand all the same");
-    assert_eq!(facts.why, "it was asked for, and is held against nobody");
+    assert_eq!(facts.seq, Some(Seq(7)), "the event was in flight all the same");
+    assert_eq!(facts.why, "the death was requested and does not count");
 }
 
 #[test]
 fn each_decision_has_its_reason() {
     let mut fixture = service();
     fixture.advance(HEALTHY_AFTER);
-    assert_eq!(
-        fixture.reported(SIGSEGV, PostMortem::default()).why,
-        "there was progress since the last death"
-    );
+    assert_eq!(fixture.die_and_record(SIGSEGV, PostMortem::default()).why, "progress since the last death");
 
     fixture.command(Command::Stop(API.to_owned()));
     fixture.feed(Event::Died {
@@ -128,18 +129,18 @@ fn each_decision_has_its_reason() {
         exit: ExitStatus::Code(0),
         post_mortem: PostMortem::default(),
     });
-    assert_eq!(fixture.facts().why, "it was stopped by command");
+    assert_eq!(fixture.facts().why, "stopped by command");
 
     let generation = fixture.worker(ANALYTICS).generation;
     fixture.feed(Event::Died { generation, exit: ExitStatus::Code(78), post_mortem: PostMortem::default() });
     assert_eq!(
         (fixture.facts().next, fixture.facts().why.as_str()),
-        (RestartDecision::Parked(None), "trying again cannot help")
+        (RestartDecision::Parked(None), "a retry cannot help")
     );
 }
 
 #[test]
-fn one_that_could_not_be_spawned_has_a_report_without_an_end() {
+fn a_failed_spawn_has_a_record_without_exit_status() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.feed(Event::SpawnFailed {
@@ -148,11 +149,11 @@ fn one_that_could_not_be_spawned_has_a_report_without_an_end() {
         config: true,
     });
     let facts = fixture.facts();
-    assert_eq!((facts.exit, facts.who.pid, facts.cause), (None, None, Cause::Config));
+    assert_eq!((facts.exit, facts.subject.pid, facts.cause), (None, None, Cause::Config));
 }
 
 #[test]
-fn parking_is_explained() {
+fn parking_has_its_reason() {
     let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
     let post_mortem = PostMortem { committed: Seq(0), ..applying(7) };
     fixture.feed(Event::Died { generation: Generation(2), exit: SIGSEGV, post_mortem });

@@ -1,4 +1,4 @@
-//! Deaths: why, and what comes next.
+//! Deaths: their causes, and what happens next.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -13,41 +13,41 @@ use bulkhead_proto::{
 };
 use std::time::Duration;
 
-/// Lets the analysis die of its first event until it is parked; its last generation.
+/// Lets the analysis die of its first event until it is parked. Returns its last generation.
 fn park(fixture: &mut Fixture) -> Generation {
     let mut generation = Generation(2);
     loop {
-        fixture.dies(generation, SIGSEGV);
+        fixture.die(generation, SIGSEGV);
         if matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }) {
             return generation;
         }
-        bring_up_next(fixture);
+        start_next(fixture);
         generation = fixture.worker(ANALYTICS).generation;
     }
 }
 
-/// Waits until the analysis is spawned again, and lets it come up.
-fn bring_up_next(fixture: &mut Fixture) {
+/// Waits until the analysis is spawned again, and makes it ready.
+fn start_next(fixture: &mut Fixture) {
     while matches!(fixture.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
         fixture.advance(START_SPACING);
     }
-    fixture.comes_up(fixture.worker(ANALYTICS).generation);
+    fixture.become_ready(fixture.worker(ANALYTICS).generation);
 }
 
 #[test]
 fn the_first_restart_is_at_once() {
     let mut fixture = Fixture::running();
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death(), (Cause::Signal, "SIGSEGV".to_owned(), RestartDecision::RestartNow));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     assert!(fixture.last.contains(&Action::WakeAll));
 }
 
 #[test]
-fn a_worker_that_dies_of_its_start_is_not_started_faster_than_the_spacing() {
+fn a_worker_that_dies_at_start_is_not_started_faster_than_the_spacing() {
     let mut fixture = Fixture::running();
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().2, RestartDecision::RestartIn(START_SPACING));
 }
 
@@ -57,20 +57,20 @@ fn the_delay_grows_with_deaths_without_progress() {
     let mut delays = Vec::new();
     for _ in 0..6 {
         fixture.advance(START_SPACING);
-        fixture.dies(fixture.worker(ANALYTICS).generation, SIGSEGV);
+        fixture.die(fixture.worker(ANALYTICS).generation, SIGSEGV);
         match fixture.death().2 {
             RestartDecision::RestartNow => delays.push(Duration::ZERO),
             RestartDecision::RestartIn(delay) => delays.push(delay),
             other => panic!("{other}"),
         }
-        bring_up_next(&mut fixture);
+        start_next(&mut fixture);
     }
     assert!(delays.is_sorted(), "{delays:?}");
     assert!(delays[5] >= Duration::from_millis(200), "{delays:?}");
 }
 
 #[test]
-fn ten_deaths_without_progress_park_it_and_it_is_probed() {
+fn ten_deaths_without_progress_park_the_worker_and_it_is_retried() {
     let mut fixture = Fixture::running();
     let last = park(&mut fixture);
     assert_eq!(last, Generation(12));
@@ -81,18 +81,18 @@ fn ten_deaths_without_progress_park_it_and_it_is_probed() {
     assert!(parked, "{:?}", fixture.last);
     fixture.advance(PARKED_RETRY_INTERVAL);
     assert_eq!(fixture.spawns(), [Generation(13)]);
-    fixture.comes_up(Generation(13));
-    fixture.dies(Generation(13), SIGSEGV);
+    fixture.become_ready(Generation(13));
+    fixture.die(Generation(13), SIGSEGV);
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }));
 }
 
 #[test]
-fn a_probe_that_makes_progress_ends_the_parking() {
+fn a_retry_that_makes_progress_ends_parking() {
     let mut fixture = Fixture::running();
     park(&mut fixture);
     fixture.advance(PARKED_RETRY_INTERVAL);
-    fixture.comes_up(Generation(13));
-    fixture.dies_at(Generation(13), SIGSEGV, Seq(5));
+    fixture.become_ready(Generation(13));
+    fixture.die_at(Generation(13), SIGSEGV, Seq(5));
     assert!(matches!(
         fixture.death().2,
         RestartDecision::RestartNow | RestartDecision::RestartIn(START_SPACING)
@@ -101,68 +101,68 @@ fn a_probe_that_makes_progress_ends_the_parking() {
 }
 
 #[test]
-fn a_probe_that_stays_healthy_ends_the_parking() {
+fn a_retry_that_stays_healthy_ends_parking() {
     let mut fixture = Fixture::running();
     park(&mut fixture);
     fixture.advance(PARKED_RETRY_INTERVAL);
-    fixture.comes_up(Generation(13));
+    fixture.become_ready(Generation(13));
     fixture.advance(HEALTHY_AFTER);
     assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerRecovered(_)))));
     assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation);
 }
 
 #[test]
-fn a_service_that_moves_on_never_parks() {
+fn an_analysis_that_makes_progress_is_never_parked() {
     let mut fixture = Fixture::running();
     for committed in 1..200 {
         fixture.advance(START_SPACING);
-        fixture.dies_at(fixture.worker(ANALYTICS).generation, SIGSEGV, Seq(committed));
+        fixture.die_at(fixture.worker(ANALYTICS).generation, SIGSEGV, Seq(committed));
         assert_eq!(fixture.death().2, RestartDecision::RestartNow);
-        fixture.comes_up(fixture.worker(ANALYTICS).generation);
+        fixture.become_ready(fixture.worker(ANALYTICS).generation);
     }
 }
 
 #[test]
-fn an_api_that_accepts_events_between_its_deaths_never_parks() {
+fn an_api_that_accepts_events_between_its_deaths_is_never_parked() {
     let mut fixture = Fixture::running();
     for head in 1..200 {
         fixture.advance(START_SPACING);
         let post_mortem = PostMortem { head: Seq(head), ..PostMortem::default() };
         fixture.feed(Event::Died { generation: fixture.worker(API).generation, exit: SIGSEGV, post_mortem });
         assert_eq!(fixture.death().2, RestartDecision::RestartNow);
-        fixture.comes_up(fixture.worker(API).generation);
+        fixture.become_ready(fixture.worker(API).generation);
     }
 }
 
 #[test]
-fn an_idle_analysis_may_be_killed_for_ever_but_may_not_die_of_its_activation() {
+fn sigkills_of_an_idle_analysis_do_not_count_but_deaths_at_activation_do() {
     let mut fixture = Fixture::running();
     let idle = PostMortem { committed: Seq(9), head: Seq(9), ..PostMortem::default() };
-    let mut dies = |exit, after| {
+    let mut die = |exit, after| {
         fixture.advance(after);
         let generation = fixture.worker(ANALYTICS).generation;
         fixture.feed(Event::Died { generation, exit, post_mortem: idle.clone() });
         let next = fixture.death().2;
-        bring_up_next(&mut fixture);
+        start_next(&mut fixture);
         next
     };
     for _ in 0..30 {
-        assert_eq!(dies(SIGKILL, START_SPACING), RestartDecision::RestartNow);
-        assert_eq!(dies(SIGSEGV, IDLE_HEALTHY_AFTER), RestartDecision::RestartNow);
+        assert_eq!(die(SIGKILL, START_SPACING), RestartDecision::RestartNow);
+        assert_eq!(die(SIGSEGV, IDLE_HEALTHY_AFTER), RestartDecision::RestartNow);
     }
-    assert_eq!(dies(SIGSEGV, START_SPACING), RestartDecision::RestartNow);
-    assert!(matches!(dies(SIGSEGV, START_SPACING), RestartDecision::RestartIn(_)));
+    assert_eq!(die(SIGSEGV, START_SPACING), RestartDecision::RestartNow);
+    assert!(matches!(die(SIGSEGV, START_SPACING), RestartDecision::RestartIn(_)));
 }
 
 #[test]
-fn a_panic_is_told_with_its_place_whether_by_frame_or_by_last_words() {
+fn a_panic_is_reported_with_its_location_by_frame_or_by_panic_record() {
     let panic = Panic { message: "boom".into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
     let told = "\"boom\" at src/a.rs:1:2, thread main";
 
     let mut fixture = Fixture::running();
     let Panic { message, location, thread } = panic.clone();
     fixture.says(Generation(2), FromWorker::Panicked { message, location, thread });
-    fixture.dies(Generation(2), ExitStatus::Code(101));
+    fixture.die(Generation(2), ExitStatus::Code(101));
     assert_eq!(fixture.death().0, Cause::Panic);
     assert_eq!(fixture.death().1, told);
 
@@ -176,7 +176,7 @@ fn a_panic_is_told_with_its_place_whether_by_frame_or_by_last_words() {
 }
 
 #[test]
-fn a_worker_that_cries_panic_and_is_killed_later_died_of_the_kill() {
+fn a_worker_that_reported_a_panic_and_was_killed_later_died_of_the_kill() {
     let mut fixture = Fixture::running();
     let frame = FromWorker::Panicked {
         message: "wolf".into(),
@@ -184,14 +184,14 @@ fn a_worker_that_cries_panic_and_is_killed_later_died_of_the_kill() {
         thread: "main".into(),
     };
     fixture.says(Generation(2), frame);
-    fixture.dies(Generation(2), SIGKILL);
+    fixture.die(Generation(2), SIGKILL);
     assert_eq!(fixture.death().0, Cause::Signal);
 }
 
 #[test]
-fn an_abort_behind_a_fault_is_a_stack_overflow_and_behind_a_signal_that_was_sent_it_is_none() {
+fn an_abort_after_a_fault_is_a_stack_overflow_and_after_a_sent_signal_it_is_not() {
     // SEGV_MAPERR and SI_USER of sigaction(2).
-    for (code, detail) in [(1, "SIGABRT behind a fault: a stack overflow"), (0, "SIGABRT")] {
+    for (code, detail) in [(1, "SIGABRT after a fault: stack overflow"), (0, "SIGABRT")] {
         let mut fixture = Fixture::running();
         let signalled = Some(Signalled { number: 11, code, address: 8 });
         let post_mortem = PostMortem { signalled, ..PostMortem::default() };
@@ -203,26 +203,26 @@ fn an_abort_behind_a_fault_is_a_stack_overflow_and_behind_a_signal_that_was_sent
 #[test]
 fn exit_code_78_is_a_configuration_error_and_parks_at_once_for_good() {
     let mut fixture = Fixture::running();
-    fixture.dies(Generation(3), ExitStatus::Code(78));
+    fixture.die(Generation(3), ExitStatus::Code(78));
     assert_eq!(fixture.death().0, Cause::Config);
-    assert_eq!(*fixture.slot_state(PLAIN), GenerationState::Parked { probe: None });
+    assert_eq!(*fixture.slot_state(PLAIN), GenerationState::Parked { retry_at: None });
     fixture.advance(10 * PARKED_RETRY_INTERVAL);
     assert_eq!(fixture.spawns(), []);
 }
 
 #[test]
-fn a_death_of_a_generation_that_is_gone_means_nothing() {
+fn the_death_of_an_unknown_generation_is_ignored() {
     let mut fixture = Fixture::running();
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     let before = fixture.state.clone();
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.last, []);
     assert_eq!(fixture.state, before);
 }
 
 #[test]
-fn the_text_of_a_long_panic_is_cut_and_where_it_was_is_told_whole() {
+fn a_long_panic_message_is_cut_and_its_location_is_not() {
     let max = crate::core::policy::MAX_DETAIL;
     for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
         let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
@@ -238,7 +238,7 @@ fn the_text_of_a_long_panic_is_cut_and_where_it_was_is_told_whole() {
 }
 
 #[test]
-fn the_state_of_a_full_house_fits_the_ledger() {
+fn the_largest_state_fits_the_ledger() {
     let specs = (0..64)
         .map(|number| crate::core::WorkerSpec {
             name: format!("{number:0>64}"),

@@ -1,4 +1,4 @@
-//! A supervisor without a shell: events by hand, actions to look at.
+//! The core without a runtime: the tests feed events and inspect actions.
 
 use crate::core::{
     Action, ClientId, Command, Event, ExitStatus, GenerationState, Identity, LogRecord, Millis, Now, Policy,
@@ -27,7 +27,7 @@ pub(super) struct Fixture {
     client: u64,
 }
 
-/// An API, an analysis and a plain worker, with this `hang_timeout`.
+/// An API, an analysis and a plain worker with this `hang_timeout`.
 pub(super) fn specs(hang_timeout: Duration) -> Vec<WorkerSpec> {
     let stop_timeout = Duration::from_secs(5);
     [(API, Role::Api), (ANALYTICS, Role::Analytics), (PLAIN, Role::Plain)]
@@ -36,7 +36,8 @@ pub(super) fn specs(hang_timeout: Duration) -> Vec<WorkerSpec> {
 }
 
 impl Fixture {
-    /// Not booted: an API, an analysis and a plain worker, on built-in policy but with faults enabled, and nothing is set aside.
+    /// Not booted: an API, an analysis and a plain worker. The policy is the built-in one with faults
+    /// enabled; the quarantine is empty.
     pub(super) fn new() -> Self {
         Self::with(Policy { faults: true, max_attempts: u32::MAX, ..Policy::default() })
     }
@@ -48,13 +49,13 @@ impl Fixture {
         Self { state: State::new(policy, specs, identity, now), now, last: Vec::new(), client: 0 }
     }
 
-    /// Everything runs: generations 1, 2 and 3.
+    /// All workers are running: generations 1, 2 and 3.
     pub(super) fn running() -> Self {
         Self::new().up()
     }
 
-    /// Everything runs, and there is no work.
-    pub(super) fn at_rest() -> Self {
+    /// All workers are running and idle.
+    pub(super) fn idle() -> Self {
         let mut fixture = Self::running();
         fixture.advance(Duration::from_secs(5) / 4);
         for generation in [Generation(1), Generation(2)] {
@@ -66,8 +67,8 @@ impl Fixture {
 
     pub(super) fn up(mut self) -> Self {
         self.feed(Event::Boot);
-        self.comes_up(Generation(1));
-        self.comes_up(Generation(2));
+        self.become_ready(Generation(1));
+        self.become_ready(Generation(2));
         self.spawned(Generation(3));
         self
     }
@@ -90,20 +91,20 @@ impl Fixture {
         self.says(generation, FromWorker::Hello { protocol: PROTOCOL, build: "test 1".to_owned() });
     }
 
-    /// Spawned, hello, ready.
-    pub(super) fn comes_up(&mut self, generation: Generation) {
+    /// Spawned, `Hello`, `Ready`.
+    pub(super) fn become_ready(&mut self, generation: Generation) {
         self.spawned(generation);
         self.hello(generation);
         self.says(generation, FromWorker::Ready);
     }
 
-    /// Dies without having moved anything on, with an event in hand.
-    pub(super) fn dies(&mut self, generation: Generation, exit: ExitStatus) {
-        self.dies_at(generation, exit, Seq(0));
+    /// Dies without progress, with an event in flight.
+    pub(super) fn die(&mut self, generation: Generation, exit: ExitStatus) {
+        self.die_at(generation, exit, Seq(0));
     }
 
-    /// Dies with so much committed, and more accepted.
-    pub(super) fn dies_at(&mut self, generation: Generation, exit: ExitStatus, committed: Seq) {
+    /// Dies with this last committed event, and more accepted ones.
+    pub(super) fn die_at(&mut self, generation: Generation, exit: ExitStatus, committed: Seq) {
         let in_hand = Some(committed.next());
         let post_mortem =
             PostMortem { in_hand, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
@@ -117,7 +118,7 @@ impl Fixture {
         client
     }
 
-    /// Time passes, and the shell ticks.
+    /// Time passes, and the runtime sends a tick.
     pub(super) fn advance(&mut self, span: Duration) -> &[Action] {
         self.now.mono = self.now.mono.after(span);
         self.now.unix_ms += u64::try_from(span.as_millis()).unwrap();
@@ -149,7 +150,7 @@ impl Fixture {
         self.last.contains(&Action::Send { generation, frame: frame.clone() })
     }
 
-    /// What the last event's actions answer that client.
+    /// The answer of the last event's actions to this client.
     pub(super) fn answer(&self, client: ClientId) -> Option<Outcome> {
         self.last.iter().find_map(|action| match action {
             Action::Answer { client: to, outcome, .. } if *to == client => Some(outcome.clone()),
@@ -157,7 +158,7 @@ impl Fixture {
         })
     }
 
-    /// The one death that the last event's actions tell of.
+    /// The only death in the last event's actions.
     pub(super) fn death(&self) -> (Cause, String, RestartDecision) {
         let deaths: Vec<_> = self
             .last
@@ -169,7 +170,7 @@ impl Fixture {
                 _ => None,
             })
             .collect();
-        assert_eq!(deaths.len(), 1, "one death is told once: {:?}", self.last);
+        assert_eq!(deaths.len(), 1, "expected one death: {:?}", self.last);
         deaths[0].clone()
     }
 }

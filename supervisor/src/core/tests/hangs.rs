@@ -1,4 +1,4 @@
-//! Hangs: who is looked at, what counts as progress, and how one that hangs is ended.
+//! Hangs: which process is probed, what counts as progress, and how a hung process is ended.
 
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, specs};
 use crate::core::{
@@ -17,17 +17,17 @@ const API_GENERATION: Generation = Generation(1);
 const ANALYSIS: Generation = Generation(2);
 const ABORTED: ExitStatus = ExitStatus::Signal { number: 6, core: false };
 
-/// As the bench's workers have it; probes come every quarter of it.
+/// The `hang_timeout` of the fixture's workers; probes come four times as often.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_millis(1250);
 
-/// What a look shows of an analysis that has work, and had all the time since the last look.
+/// The probe of an analysis that has work, and had all the processor time since the last probe.
 fn running(seq: u64, steps: u64, committed: u64) -> Probe {
     let progress = Progress { seq: Seq(seq), steps, committed: Seq(committed) };
     Probe { cpu_available: EVERY, pending: true, took_over: true, progress, backlog_pending: false }
 }
 
-/// Time passes until the next look is due; then this is seen.
+/// Time passes until the next probe is due; it returns this result.
 fn probe(fixture: &mut Fixture, generation: Generation, probe: Probe) {
     fixture.advance(EVERY);
     assert!(fixture.last.contains(&Action::Probe { generation }), "{:?}", fixture.last);
@@ -38,7 +38,8 @@ fn is_aborted(fixture: &Fixture, generation: Generation) -> bool {
     fixture.last.contains(&Action::Signal { generation, signal: WorkerSignal::Abort, group: false })
 }
 
-/// How many probes it takes, at most, until it is ended; what they show is told by their number.
+/// The number of probes until the process is aborted, at most `most`. `shows` makes the result of each probe
+/// from its number.
 fn probes_until_aborted(fixture: &mut Fixture, most: u64, shows: impl Fn(u64) -> Probe) -> Option<u64> {
     (0..most).find(|number| {
         probe(fixture, ANALYSIS, shows(*number));
@@ -47,8 +48,8 @@ fn probes_until_aborted(fixture: &mut Fixture, most: u64, shows: impl Fn(u64) ->
 }
 
 #[test]
-fn who_has_no_work_is_not_looked_at_until_there_is_some() {
-    let mut fixture = Fixture::at_rest();
+fn an_idle_worker_is_not_probed_until_work_is_available() {
+    let mut fixture = Fixture::idle();
     assert!(fixture.state.is_idle(Role::Analytics) && fixture.state.is_idle(Role::Api));
     assert_eq!(next_deadline(&fixture.state), None);
     fixture.feed(Event::WorkAvailable(Role::Analytics));
@@ -57,20 +58,20 @@ fn who_has_no_work_is_not_looked_at_until_there_is_some() {
 }
 
 #[test]
-fn one_that_stands_still_while_there_is_work_is_examined_and_aborted() {
+fn a_process_without_progress_is_dumped_and_aborted() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 10, |_| running(7, 3, 6));
-    assert_eq!(probes, Some(4), "the first look only shows where it is");
+    assert_eq!(probes, Some(4), "the first probe only sets the baseline");
     let examined = fixture.last.iter().position(|action| matches!(action, Action::DumpThreads(_)));
     let signalled = fixture.last.iter().position(|action| matches!(action, Action::Signal { .. }));
     assert!(examined.unwrap() < signalled.unwrap(), "{:?}", fixture.last);
-    fixture.dies(ANALYSIS, ABORTED);
+    fixture.die(ANALYSIS, ABORTED);
     assert_eq!(fixture.death().0, Cause::Hang);
-    assert_eq!(fixture.death().1, "no progress for 5.0 s while there was work");
+    assert_eq!(fixture.death().1, "no progress for 5.0 s with work pending");
 }
 
 #[test]
-fn one_that_does_not_die_of_sigabrt_is_killed_with_its_group() {
+fn a_process_that_survives_sigabrt_is_killed_with_its_group() {
     let mut fixture = Fixture::running();
     probes_until_aborted(&mut fixture, 10, |_| running(7, 3, 6)).unwrap();
     assert!(matches!(
@@ -83,37 +84,37 @@ fn one_that_does_not_die_of_sigabrt_is_killed_with_its_group() {
         signal: WorkerSignal::Kill,
         group: true
     }));
-    fixture.dies(ANALYSIS, SIGKILL);
+    fixture.die(ANALYSIS, SIGKILL);
     assert_eq!(fixture.death().0, Cause::Hang);
 }
 
 #[test]
-fn one_that_moves_on_and_commits_is_left_alone() {
+fn a_process_that_advances_and_commits_does_not_hang() {
     let mut fixture = Fixture::running();
     assert_eq!(probes_until_aborted(&mut fixture, 50, |probe| running(probe / 3, 0, probe / 4)), None);
     assert_eq!(probes_until_aborted(&mut fixture, 50, |probe| running(20, probe / 3, 100 + probe / 8)), None);
 }
 
 #[test]
-fn what_runs_backwards_stands_still() {
+fn decreasing_values_are_no_progress() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 10, |probe| running(100 - probe, 100 - probe, 6));
     assert_eq!(probes, Some(4));
 }
 
 #[test]
-fn one_that_moves_on_and_never_commits_is_ended_later() {
+fn a_process_that_advances_without_commits_hangs_after_the_commit_timeout() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 30, |probe| running(probe, probe, 0)).unwrap();
     let cpu_available = EVERY * u32::try_from(probes).unwrap();
     let commit_timeout = TIMEOUT * 2 + COMMIT_GRACE;
     assert!((commit_timeout..=commit_timeout + EVERY).contains(&cpu_available), "{cpu_available:?}");
-    fixture.dies(ANALYSIS, ABORTED);
+    fixture.die(ANALYSIS, ABORTED);
     assert!(fixture.death().1.starts_with("no commit for"), "{}", fixture.death().1);
 }
 
 #[test]
-fn a_long_commit_or_migration_has_ten_times_as_long_while_it_moves_on_and_no_longer() {
+fn a_commit_or_migration_that_advances_has_ten_times_the_commit_timeout() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 200, |probe| running(7, probe, 0)).unwrap();
     let cpu_available = EVERY * u32::try_from(probes).unwrap();
@@ -122,14 +123,14 @@ fn a_long_commit_or_migration_has_ten_times_as_long_while_it_moves_on_and_no_lon
 }
 
 #[test]
-fn a_successor_that_was_starved_is_not_measured_by_what_its_predecessor_did() {
+fn a_starved_successor_is_not_compared_with_its_predecessor() {
     let mut fixture = Fixture::running();
     probe(&mut fixture, ANALYSIS, Probe { took_over: false, ..running(90, 500, 6) });
     assert_eq!(probes_until_aborted(&mut fixture, 50, |probe| running(6, probe, 6)), None);
 }
 
 #[test]
-fn one_that_never_takes_its_page_over_is_ended_as_if_it_never_committed() {
+fn a_process_that_never_takes_over_the_page_hangs_after_the_commit_timeout() {
     let mut fixture = Fixture::running();
     let stranger = Probe { took_over: false, ..running(7, 3, 6) };
     let probes = probes_until_aborted(&mut fixture, 30, |_| stranger).unwrap();
@@ -137,14 +138,14 @@ fn one_that_never_takes_its_page_over_is_ended_as_if_it_never_committed() {
 }
 
 #[test]
-fn one_that_got_no_time_does_not_hang() {
+fn a_process_without_processor_time_does_not_hang() {
     let mut fixture = Fixture::running();
     let starved = Probe { cpu_available: EVERY / 100, ..running(7, 3, 6) };
     assert_eq!(probes_until_aborted(&mut fixture, 50, |_| starved), None);
 }
 
 #[test]
-fn a_look_that_comes_late_counts_for_little() {
+fn a_late_probe_counts_at_most_two_intervals() {
     let mut fixture = Fixture::running();
     let late = Probe { cpu_available: Duration::from_secs(3600), ..running(7, 3, 6) };
     probe(&mut fixture, ANALYSIS, late);
@@ -155,7 +156,7 @@ fn a_look_that_comes_late_counts_for_little() {
 }
 
 #[test]
-fn a_pause_between_two_pieces_of_work_does_not_add_up() {
+fn idle_time_between_two_pieces_of_work_does_not_count() {
     let mut fixture = Fixture::running();
     for _ in 0..20 {
         probe(&mut fixture, ANALYSIS, running(7, 3, 6));
@@ -167,30 +168,30 @@ fn a_pause_between_two_pieces_of_work_does_not_add_up() {
 }
 
 #[test]
-fn a_fault_that_lasts_is_found_out_without_any_work_and_was_asked_for() {
+fn a_lasting_fault_is_detected_without_work_and_counts_as_requested() {
     for kind in [FaultKind::Hang, FaultKind::Freeze] {
-        let mut fixture = Fixture::at_rest();
+        let mut fixture = Fixture::idle();
         fixture.command(Command::Fault(ANALYTICS.to_owned(), kind));
         let probes = probes_until_aborted(&mut fixture, 10, |_| Probe { pending: false, ..running(7, 3, 7) });
         assert_eq!(probes, Some(4));
-        fixture.dies(ANALYSIS, ABORTED);
-        let expected = format!("fault {kind}: no progress for 5.0 s while there was work");
+        fixture.die(ANALYSIS, ABORTED);
+        let expected = format!("fault {kind}: no progress for 5.0 s with work pending");
         assert_eq!((fixture.death().0, fixture.death().1), (Cause::Requested, expected));
     }
 }
 
 #[test]
-fn one_that_an_order_to_hang_did_not_reach_is_not_ended_for_it_and_one_that_it_reached_is_told_once() {
+fn a_dropped_order_to_hang_is_forgotten_and_a_delivered_one_is_sent_once() {
     let idle = Probe { pending: false, ..running(7, 3, 7) };
     let order = ToWorker::Fault(FaultKind::Hang);
     let sent = Action::Send { generation: ANALYSIS, frame: order.clone() };
-    let mut fixture = Fixture::at_rest();
+    let mut fixture = Fixture::idle();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
     assert!(fixture.last.contains(&sent), "{:?}", fixture.last);
     fixture.feed(Event::PipeFull { generation: ANALYSIS, frame: order });
     probe(&mut fixture, ANALYSIS, idle);
     assert!(fixture.state.is_idle(Role::Analytics));
-    // It may be ordered once more, and then comes.
+    // The fault may be ordered again, and is delivered then.
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
     assert!(fixture.last.contains(&sent), "{:?}", fixture.last);
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Hang));
@@ -199,7 +200,7 @@ fn one_that_an_order_to_hang_did_not_reach_is_not_ended_for_it_and_one_that_it_r
 }
 
 #[test]
-fn one_that_was_frozen_before_it_began_is_found_out_too() {
+fn a_process_frozen_before_its_first_event_is_detected() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Freeze));
     let stranger = Probe { pending: false, took_over: false, ..running(7, 3, 7) };
@@ -207,23 +208,23 @@ fn one_that_was_frozen_before_it_began_is_found_out_too() {
 }
 
 #[test]
-fn the_process_is_frozen_by_a_signal() {
+fn freeze_sends_sigstop() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(API.to_owned(), FaultKind::Freeze));
     let signal = Action::Signal { generation: API_GENERATION, signal: WorkerSignal::Stop, group: false };
     assert!(fixture.last.contains(&signal), "{:?}", fixture.last);
 }
 
-/// Looks at the API for so many times; it answers or not.
+/// Probes the API this many times; it answers or not.
 fn ping(fixture: &mut Fixture, times: u64, answers: bool) {
     let cpu_available = Probe { cpu_available: EVERY, ..Probe::default() };
     for _ in 0..times {
         probe(fixture, API_GENERATION, cpu_available);
-        let asked = fixture.last.iter().find_map(|action| match action {
+        let request = fixture.last.iter().find_map(|action| match action {
             Action::Send { generation: API_GENERATION, frame: ToWorker::Ping(number) } => Some(*number),
             _ => None,
         });
-        if let (Some(number), true) = (asked, answers) {
+        if let (Some(number), true) = (request, answers) {
             fixture.says(API_GENERATION, FromWorker::Pong { number, turns: 0, busy: true });
         }
     }
@@ -238,15 +239,15 @@ fn an_api_that_does_not_answer_pings_hangs() {
     assert!(!is_aborted(&fixture, API_GENERATION));
     ping(&mut fixture, 1, false);
     assert!(is_aborted(&fixture, API_GENERATION));
-    fixture.dies(API_GENERATION, ABORTED);
+    fixture.die(API_GENERATION, ABORTED);
     assert_eq!(fixture.death().0, Cause::Hang);
 }
 
-/// How many probes it takes, at most, until an API is ended that answers each ping while connections wait to be accepted.
+/// The number of probes until an API is aborted that answers each ping while connections wait to be accepted.
 fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
     let mut fixture = Fixture::running();
     (1..=50).find(|number| {
-        // If it rests meanwhile, those who wait end that at once.
+        // If the API becomes idle meanwhile, waiting connections end that at once.
         fixture.feed(Event::WorkAvailable(Role::Api));
         probe(
             &mut fixture,
@@ -263,7 +264,7 @@ fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
 }
 
 #[test]
-fn an_api_that_answers_and_accepts_nobody_hangs_and_one_that_accepts_does_not() {
+fn an_api_that_answers_pings_but_accepts_no_connection_hangs() {
     let probes = probes_with_backlog(|_| 7).unwrap();
     let commit_timeout = TIMEOUT * 2 + COMMIT_GRACE;
     assert!(EVERY * u32::try_from(probes).unwrap() >= commit_timeout, "{probes}");
@@ -271,8 +272,8 @@ fn an_api_that_answers_and_accepts_nobody_hangs_and_one_that_accepts_does_not() 
 }
 
 #[test]
-fn an_api_without_connections_is_not_pinged_until_it_has_one() {
-    let mut fixture = Fixture::at_rest();
+fn an_api_without_connections_is_not_pinged() {
+    let mut fixture = Fixture::idle();
     fixture.advance(TIMEOUT * 10);
     assert_eq!(fixture.last, []);
     fixture.says(API_GENERATION, FromWorker::Busy);
@@ -280,25 +281,28 @@ fn an_api_without_connections_is_not_pinged_until_it_has_one() {
 }
 
 #[test]
-fn an_answer_to_a_ping_that_was_never_sent_is_a_breach_and_an_old_one_is_none() {
+fn a_pong_for_an_unsent_ping_violates_the_protocol_and_an_old_pong_does_not() {
     let mut fixture = Fixture::running();
     ping(&mut fixture, 3, true);
     fixture.says(API_GENERATION, FromWorker::Pong { number: 1, turns: 0, busy: true });
     assert_eq!(fixture.last, []);
     fixture.says(API_GENERATION, FromWorker::Pong { number: 4, turns: 0, busy: true });
-    fixture.dies(API_GENERATION, SIGKILL);
+    fixture.die(API_GENERATION, SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
 }
 
 #[test]
-fn the_death_of_an_api_is_word_of_work() {
-    let mut fixture = Fixture::at_rest();
-    fixture.dies(API_GENERATION, SIGKILL);
-    assert!(!fixture.state.is_idle(Role::Analytics), "it may have died before it could ring");
+fn the_death_of_the_api_counts_as_available_work() {
+    let mut fixture = Fixture::idle();
+    fixture.die(API_GENERATION, SIGKILL);
+    assert!(
+        !fixture.state.is_idle(Role::Analytics),
+        "the API may have died before it notified the supervisor"
+    );
 }
 
 #[test]
-fn a_shorter_timeout_counts_from_now_on() {
+fn a_shorter_timeout_applies_at_once() {
     let mut fixture = Fixture::running();
     let specs = specs(Duration::from_millis(100));
     let policy = fixture.state.policy.clone();
@@ -308,10 +312,10 @@ fn a_shorter_timeout_counts_from_now_on() {
 }
 
 #[test]
-fn a_hang_is_charged_to_the_event_in_hand() {
+fn a_hang_is_charged_to_the_event_in_flight() {
     let mut fixture = Fixture::running();
     probes_until_aborted(&mut fixture, 10, |_| running(1, 3, 0)).unwrap();
-    fixture.dies(ANALYSIS, SIGKILL);
+    fixture.die(ANALYSIS, SIGKILL);
     let suspects = &fixture.worker(ANALYTICS).poison_tracker.suspects;
     assert_eq!(
         suspects.iter().map(|one| (one.seq, one.attempts, one.kills)).collect::<Vec<_>>(),
@@ -322,20 +326,20 @@ fn a_hang_is_charged_to_the_event_in_hand() {
 }
 
 #[test]
-fn one_that_hung_was_not_well_however_long_it_was_there() {
+fn a_hung_process_was_not_healthy_however_long_it_ran() {
     let mut fixture = Fixture::running();
     probes_until_aborted(&mut fixture, 30, |probe| running(probe, probe, 0)).unwrap();
     assert!(fixture.now.mono.since(fixture.worker(ANALYTICS).started) > HEALTHY_AFTER);
-    fixture.dies(ANALYSIS, ABORTED);
-    assert_eq!(fixture.worker(ANALYTICS).restart_budget.failures, 1, "it counts");
+    fixture.die(ANALYSIS, ABORTED);
+    assert_eq!(fixture.worker(ANALYTICS).restart_budget.failures, 1, "the death counts");
 }
 
 #[test]
-fn a_probe_that_may_be_hanging_ends_no_parking() {
+fn a_retry_that_may_be_hanging_does_not_end_parking() {
     let mut fixture = Fixture::running();
     fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
     let probes = probes_until_aborted(&mut fixture, 30, |probe| {
-        // Moving on, and committing nothing.
+        // It advances, and commits nothing.
         running(probe, probe, 0)
     });
     assert!(probes.is_some() && fixture.worker(ANALYTICS).restart_budget.on_probation);
@@ -344,5 +348,5 @@ fn a_probe_that_may_be_hanging_ends_no_parking() {
     fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
     assert_eq!(probes_until_aborted(&mut fixture, 10, |number| running(number, 0, number)), None);
     fixture.advance(Duration::ZERO);
-    assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation, "it has proved itself");
+    assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation, "the retry passed its probation");
 }

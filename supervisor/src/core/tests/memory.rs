@@ -1,4 +1,4 @@
-//! Deaths for want of memory, and those that only look like it.
+//! Deaths by lack of memory, and deaths that only look like it.
 
 use super::fixture::{ANALYTICS, Fixture, SIGABRT, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -28,15 +28,15 @@ fn death(exit: ExitStatus, post_mortem: PostMortem) -> (Cause, String) {
 }
 
 #[test]
-fn an_abort_upon_a_refusal_is_a_want_of_memory_and_names_the_limit() {
-    let limited = "16MiB more were refused: memory_limit is 1GiB".to_owned();
+fn an_abort_after_a_refused_allocation_is_oom_and_names_the_limit() {
+    let limited = "an allocation of 16MiB failed: memory_limit is 1GiB".to_owned();
     assert_eq!(death(SIGABRT, refused(Some(1 << 30))), (Cause::Oom, limited));
-    let unlimited = "16MiB more were refused: the system has no more, or does not give it".to_owned();
+    let unlimited = "an allocation of 16MiB failed: the system refused the memory".to_owned();
     assert_eq!(death(SIGABRT, refused(None)), (Cause::Oom, unlimited));
 }
 
 #[test]
-fn a_refusal_that_was_got_over_does_not_explain_a_death_of_another_kind() {
+fn a_refused_allocation_does_not_explain_a_death_of_another_kind() {
     let ends = [(SIGSEGV, Cause::Signal), (SIGKILL, Cause::Signal), (ExitStatus::Code(1), Cause::Exit)];
     for (exit, cause) in ends {
         assert_eq!(death(exit, refused(None)).0, cause, "{exit:?}");
@@ -47,21 +47,21 @@ fn a_refusal_that_was_got_over_does_not_explain_a_death_of_another_kind() {
 }
 
 #[test]
-fn whatever_size_a_liar_names_the_detail_is_short() {
+fn the_detail_is_short_for_any_recorded_size() {
     let refused = Some(RefusedAllocation { bytes: u64::MAX, limit: Some(u64::MAX) });
     let (cause, detail) = death(SIGABRT, PostMortem { refused, ..PostMortem::default() });
     assert!(cause == Cause::Oom && detail.len() <= MAX_DETAIL, "{detail}");
 }
 
 #[test]
-fn a_kill_of_the_kernels_is_told_from_other_kills() {
-    let text = "killed by the kernel for want of memory".to_owned();
+fn an_oom_kill_is_distinguished_from_other_kills() {
+    let text = "killed by the kernel: out of memory".to_owned();
     assert_eq!(death(SIGKILL, killed_by_the_kernel()), (Cause::Oom, text));
     assert_eq!(death(SIGSEGV, killed_by_the_kernel()).0, Cause::Signal);
 }
 
 #[test]
-fn a_kill_of_the_kernels_counts_as_an_attempt_in_full() {
+fn an_oom_kill_counts_as_an_attempt() {
     let mut fixture = Fixture::running();
     fixture.state.policy.max_attempts = 2;
     for last in [false, true] {
@@ -70,17 +70,17 @@ fn a_kill_of_the_kernels_counts_as_an_attempt_in_full() {
         fixture.feed(Event::Died { generation, exit: SIGKILL, post_mortem: killed_by_the_kernel() });
         let set_aside = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
         assert_eq!(set_aside, last);
-        fixture.comes_up(fixture.worker(ANALYTICS).generation);
+        fixture.become_ready(fixture.worker(ANALYTICS).generation);
     }
 }
 
 #[test]
-fn the_fault_is_told_with_what_was_refused() {
+fn the_oom_fault_is_reported_with_the_refused_size() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Oom));
     let (generation, post_mortem) = (Generation(2), refused(Some(1 << 30)));
     fixture.feed(Event::Died { generation, exit: SIGABRT, post_mortem });
     let (cause, detail, _) = fixture.death();
-    let text = "fault oom: 16MiB more were refused: memory_limit is 1GiB";
+    let text = "fault oom: an allocation of 16MiB failed: memory_limit is 1GiB";
     assert_eq!((cause, detail.as_str()), (Cause::Requested, text));
 }

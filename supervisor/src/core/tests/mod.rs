@@ -1,4 +1,4 @@
-//! What the heart does, one behaviour a test.
+//! Tests of the core, one behaviour each.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind and ignores the others")]
 

@@ -1,4 +1,4 @@
-//! Events that the analysis may have died of: charged, set aside, skipped.
+//! Events that may have killed the analysis: charged, quarantined, skipped.
 
 use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -11,7 +11,7 @@ use bulkhead_proto::{
     words::{Cause, During, FaultKind},
 };
 
-/// A service whose analysis is generation 2, and which sets aside after two attempts.
+/// A service whose analysis is generation 2, with a limit of two attempts.
 fn service() -> Fixture {
     Fixture::with(Policy { faults: true, ..Policy::default() }).up()
 }
@@ -27,7 +27,7 @@ fn committing(seq: u64, committed: u64) -> PostMortem {
 }
 
 impl Fixture {
-    /// The analysis at work dies so; what is ordered to be set aside.
+    /// Lets the active analysis die. Returns the quarantine request, if there is one.
     fn ends(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
@@ -38,13 +38,13 @@ impl Fixture {
         })
     }
 
-    /// The next analysis comes up; the care that it is told to take, once it is activated.
+    /// Starts the next analysis. Returns its recovery hints, once the generation is active.
     fn next(&mut self) -> Option<Care> {
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
         let generation = self.worker(ANALYTICS).generation;
-        self.comes_up(generation);
+        self.become_ready(generation);
         self.told()
     }
 
@@ -61,21 +61,21 @@ impl Fixture {
 }
 
 #[test]
-fn a_successor_is_told_its_suspects() {
+fn a_successor_receives_the_suspect_events() {
     let mut fixture = service();
     assert_eq!(fixture.ends(SIGSEGV, applying(7, 4)), None);
     assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
 }
 
 #[test]
-fn an_event_that_kills_twice_is_stored_before_anybody_works_on_and_then_skipped() {
+fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipped() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, During::Apply));
     assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
-    assert_eq!(fixture.next(), None, "it stands by");
+    assert_eq!(fixture.next(), None, "the generation is on standby");
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
     fixture.answers(charge, Ok(()));
     assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
@@ -83,22 +83,22 @@ fn an_event_that_kills_twice_is_stored_before_anybody_works_on_and_then_skipped(
 }
 
 #[test]
-fn kills_from_outside_must_be_many_to_be_held_against_an_event() {
+fn an_event_is_quarantined_after_eight_kills_from_outside() {
     let mut fixture = service();
     for _ in 1..MAX_KILLS {
         assert_eq!(fixture.ends(SIGKILL, applying(7, 6)), None);
         assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
     }
-    let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("it is set aside");
+    let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
     assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
 }
 
 #[test]
-fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_tried_again() {
+fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(charge, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
@@ -107,11 +107,11 @@ fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_tried_again() {
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_means_nothing() {
+fn an_unexpected_quarantine_result_is_ignored() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(charge.clone(), Ok(()));
     let before = fixture.state.clone();
     fixture.answers(charge, Err("late".to_owned()));
@@ -119,7 +119,7 @@ fn an_answer_that_nobody_waits_for_means_nothing() {
 }
 
 #[test]
-fn what_is_committed_is_no_suspect_any_more() {
+fn a_committed_event_is_no_longer_suspect() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
@@ -128,7 +128,7 @@ fn what_is_committed_is_no_suspect_any_more() {
 }
 
 #[test]
-fn a_death_that_was_ordered_and_one_with_nothing_in_hand_charge_nobody() {
+fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
     fixture.ends(SIGKILL, applying(7, 4));
@@ -142,7 +142,7 @@ fn a_death_that_was_ordered_and_one_with_nothing_in_hand_charge_nobody() {
 }
 
 #[test]
-fn a_generation_that_was_not_activated_is_held_to_nothing() {
+fn a_generation_that_was_not_activated_charges_no_event() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.advance(START_SPACING);
@@ -151,39 +151,39 @@ fn a_generation_that_was_not_activated_is_held_to_nothing() {
 }
 
 #[test]
-fn a_death_in_a_commit_of_several_charges_nobody_but_the_next_ones_are_made_one_by_one() {
+fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits() {
     let mut fixture = service();
     assert_eq!(fixture.ends(SIGSEGV, committing(9, 4)), None);
     assert_eq!(fixture.next(), Some(Care { cautious_to: Seq(9), ..Care::default() }));
 }
 
 #[test]
-fn a_death_in_the_commit_of_one_event_charges_that_one() {
+fn a_death_in_the_commit_of_one_event_charges_it() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, committing(9, 4));
     fixture.next();
     assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
     assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, During::Commit));
 }
 
 #[test]
-fn a_death_at_the_load_of_a_series_is_told_as_such() {
+fn a_death_while_loading_a_series_is_recorded_as_load() {
     let mut fixture = service();
     let loading = PostMortem { loading: true, ..applying(7, 6) };
     fixture.ends(SIGSEGV, loading.clone());
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, loading).expect("it is set aside").during, During::Load);
+    assert_eq!(fixture.ends(SIGSEGV, loading).expect("a quarantine request").during, During::Load);
 }
 
 #[test]
-fn a_hundred_poison_events_in_a_row_park_nobody() {
+fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
     let mut fixture = service();
     for seq in 1..=100 {
         assert_eq!(fixture.ends(SIGSEGV, applying(seq, seq - 1)), None);
         fixture.next();
-        let charge = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("it is set aside");
+        let charge = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
         assert!(
             matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
             "{seq}"
@@ -195,11 +195,11 @@ fn a_hundred_poison_events_in_a_row_park_nobody() {
 }
 
 #[test]
-fn a_parked_analysis_comes_back_when_what_it_died_of_is_set_aside() {
+fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
     fixture.ends(SIGSEGV, applying(1, 0));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(1, 0)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
     assert!(
         matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }),
         "{:?}",
@@ -210,14 +210,14 @@ fn a_parked_analysis_comes_back_when_what_it_died_of_is_set_aside() {
 }
 
 #[test]
-fn more_suspects_than_there_is_room_for_are_committed_one_by_one() {
+fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
     let mut fixture = Fixture::with(Policy { limit: 64, ..Policy::default() }).up();
     for seq in (10..).take(MAX_CARE + 3) {
         fixture.ends(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
     fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
-    let recovery_hints = fixture.next().expect("it is activated");
+    let recovery_hints = fixture.next().expect("the generation is active");
     assert_eq!(
         (recovery_hints.suspects.len(), recovery_hints.cautious_to),
         (MAX_CARE, Seq(12 + MAX_CARE as u64))
@@ -225,22 +225,22 @@ fn more_suspects_than_there_is_room_for_are_committed_one_by_one() {
 }
 
 #[test]
-fn what_an_earlier_run_had_stored_and_not_skipped_is_skipped_now() {
+fn an_event_stored_by_an_earlier_run_is_skipped() {
     let mut fixture = Fixture::new();
     fixture.state.restore_quarantined([Seq(7)]);
     fixture.feed(Event::Boot);
-    fixture.comes_up(Generation(1));
-    fixture.comes_up(Generation(2));
+    fixture.become_ready(Generation(1));
+    fixture.become_ready(Generation(2));
     assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 
 #[test]
-fn one_that_is_skipped_is_charged_with_nothing_more() {
+fn a_skipped_event_is_not_charged_again() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
+    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(charge, Ok(()));
     fixture.next();
     assert_eq!(fixture.ends(SIGSEGV, committing(7, 6)), None);
@@ -253,7 +253,7 @@ fn one_that_is_skipped_is_charged_with_nothing_more() {
 }
 
 #[test]
-fn the_log_the_board_and_the_report_name_the_same_event() {
+fn log_status_and_report_name_the_same_event() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, committing(7, 6));
     let told = fixture.last.iter().filter_map(|action| match action {

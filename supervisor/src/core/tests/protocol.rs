@@ -1,4 +1,4 @@
-//! Workers that say or do what they may not.
+//! Workers that violate the protocol.
 
 use super::fixture::{Fixture, SIGKILL, SIGSEGV};
 use crate::core::{Action, Command, Event, LogRecord, Policy, PostMortem, RestartDecision, WorkerSignal};
@@ -17,37 +17,37 @@ fn a_frame_that_is_not_allowed_kills_its_sender() {
     let mut fixture = Fixture::running();
     fixture.says(Generation(2), FromWorker::SeqMark(7));
     assert!(killed(&fixture, Generation(2)));
-    fixture.dies(Generation(2), SIGKILL);
+    fixture.die(Generation(2), SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
-    assert_eq!(fixture.death().1, "sent SeqMark, which is not allowed while it is active");
+    assert_eq!(fixture.death().1, "sent SeqMark, which is not allowed after activation");
 }
 
 #[test]
-fn bytes_that_are_no_frame_kill_their_sender() {
+fn bytes_that_are_not_a_frame_kill_their_sender() {
     let mut fixture = Fixture::running();
     fixture.feed(Event::BadFrame { generation: Generation(1), why: "unknown tag 9".to_owned() });
     assert!(killed(&fixture, Generation(1)));
-    fixture.dies(Generation(1), SIGSEGV);
+    fixture.die(Generation(1), SIGSEGV);
     assert_eq!(fixture.death().1, "sent a frame that cannot be read: unknown tag 9; ended by SIGSEGV");
 }
 
 #[test]
-fn who_is_killed_for_what_it_says_as_soon_as_it_is_at_work_is_parked_in_the_end() {
+fn repeated_protocol_violations_after_activation_park_the_worker() {
     for liar in [Generation(1), Generation(2)] {
         let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
         fixture.feed(Event::BadFrame { generation: liar, why: "unknown tag 9".to_owned() });
-        // Nothing was ever accepted, so nothing is left undone.
+        // Nothing was ever accepted, so no work is left.
         let post_mortem = PostMortem::default();
         fixture.feed(Event::Died { generation: liar, exit: SIGKILL, post_mortem });
         assert!(
             matches!(fixture.death().2, RestartDecision::Parked(Some(_))),
-            "our own SIGKILL is no operator's"
+            "the supervisor's own SIGKILL counts"
         );
     }
 }
 
 #[test]
-fn a_hello_that_crosses_the_order_to_leave_is_no_crime() {
+fn a_hello_that_crosses_the_stop_is_allowed() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(2));
@@ -70,7 +70,7 @@ fn a_worker_that_does_not_read_its_orders_is_killed_but_a_flooded_api_is_not() {
 }
 
 #[test]
-fn a_fault_for_one_that_reads_no_more_is_dropped_and_held_against_nobody() {
+fn a_fault_for_a_worker_that_does_not_read_is_dropped() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault("analytics".to_owned(), FaultKind::Freeze));
     fixture.feed(Event::PipeFull { generation: Generation(2), frame: ToWorker::Fault(FaultKind::Exit) });
@@ -79,7 +79,7 @@ fn a_fault_for_one_that_reads_no_more_is_dropped_and_held_against_nobody() {
 }
 
 #[test]
-fn the_api_may_ask_for_faults_and_for_numbers() {
+fn the_api_may_request_faults_and_event_numbers() {
     let mut fixture = Fixture::running();
     fixture.says(Generation(1), FromWorker::SeqMark(99));
     assert_eq!(fixture.last, [Action::ReserveSeqs { next: Seq(99) }]);
@@ -87,7 +87,7 @@ fn the_api_may_ask_for_faults_and_for_numbers() {
     fixture.says(Generation(1), FromWorker::Request { id: 5, request });
     assert!(fixture.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: Outcome::Done }));
     assert!(fixture.sent(Generation(2), &ToWorker::Fault(FaultKind::Segv)));
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Requested);
     assert_eq!(fixture.death().1, "fault segv: SIGSEGV");
 }

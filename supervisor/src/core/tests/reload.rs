@@ -45,52 +45,52 @@ fn a_worker_that_is_added_is_started_at_once() {
 }
 
 #[test]
-fn a_worker_that_is_removed_leaves_and_is_forgotten_once_it_is_gone() {
+fn a_removed_worker_is_stopped_and_deleted_when_it_is_gone() {
     let mut fixture = Fixture::running();
     let client = fixture.command(remove(PLAIN));
     let term = Action::Signal { generation: Generation(3), signal: WorkerSignal::Term, group: true };
     assert!(fixture.last.contains(&term));
     assert_eq!((fixture.answer(client), names(&fixture)), (None, vec![API, ANALYTICS, PLAIN]));
-    fixture.dies(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(3), ExitStatus::Code(0));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
     assert_eq!((fixture.death().0, fixture.death().2), (Cause::Requested, RestartDecision::Stopped));
     assert_eq!((names(&fixture), fixture.spawns()), (vec![API, ANALYTICS], vec![]));
 }
 
 #[test]
-fn a_removed_worker_is_unknown_even_while_it_is_leaving() {
+fn a_removed_worker_is_unknown_even_while_it_is_stopping() {
     let mut fixture = Fixture::running();
     fixture.command(remove(PLAIN));
     let client = fixture.command(Command::Start(PLAIN.to_owned()));
     assert!(
-        matches!(fixture.answer(client), Some(Outcome::NotFound(why)) if why.ends_with("are: api, analytics"))
+        matches!(fixture.answer(client), Some(Outcome::NotFound(why)) if why.ends_with("workers: api, analytics"))
     );
     assert_eq!(fixture.worker(PLAIN).desired, DesiredState::Removed);
 }
 
 #[test]
-fn a_removed_worker_that_is_added_again_while_it_is_leaving_comes_back() {
+fn a_removed_worker_that_is_added_while_it_is_stopping_comes_back() {
     let mut fixture = Fixture::running();
     let remover = fixture.command(remove(PLAIN));
     let adder = fixture.command(add(PLAIN));
     assert!(matches!(fixture.answer(remover), Some(Outcome::Conflict(_))));
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(3), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.spawned(Generation(4));
     assert_eq!(fixture.answer(adder), Some(Outcome::Done));
 }
 
 #[test]
-fn a_parked_worker_that_is_removed_is_forgotten_at_once() {
+fn a_removed_parked_worker_is_deleted_at_once() {
     let mut fixture = Fixture::running();
-    fixture.dies(Generation(3), ExitStatus::Code(78));
+    fixture.die(Generation(3), ExitStatus::Code(78));
     let client = fixture.command(remove(PLAIN));
     assert_eq!((fixture.answer(client), names(&fixture)), (Some(Outcome::Done), vec![API, ANALYTICS]));
 }
 
 #[test]
-fn workers_beyond_the_bound_are_refused() {
+fn workers_beyond_the_maximum_are_refused() {
     let mut fixture = Fixture::running();
     for number in 0.. {
         let client = fixture.command(add(&format!("w{number}")));
@@ -103,10 +103,10 @@ fn workers_beyond_the_bound_are_refused() {
 }
 
 #[test]
-fn one_that_was_stopped_is_not_started_by_a_change_of_its_command() {
+fn a_stopped_worker_is_not_started_by_a_change_of_its_command() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     let client = fixture.command(replace(ANALYTICS));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
     fixture.advance(100 * START_SPACING);
@@ -114,15 +114,15 @@ fn one_that_was_stopped_is_not_started_by_a_change_of_its_command() {
 }
 
 #[test]
-fn an_analysis_is_replaced_by_a_hand_over() {
+fn a_changed_analysis_is_replaced_by_a_takeover() {
     let mut fixture = Fixture::running();
     fixture.advance(START_SPACING);
     let client = fixture.command(replace(ANALYTICS));
     assert!(!fixture.sent(Generation(2), &ToWorker::Drain));
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
-    fixture.dies(Generation(2), ExitStatus::Code(0));
-    let why = "what it was started with has changed; exit code 0";
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    let why = "its settings changed; exit code 0";
     assert_eq!(
         fixture.death(),
         (Cause::Requested, why.to_owned(), RestartDecision::Successor(Generation(4)))
@@ -132,12 +132,12 @@ fn an_analysis_is_replaced_by_a_hand_over() {
 }
 
 #[test]
-fn one_that_cannot_start_leaves_the_old_one_working_and_is_not_tried_for_ever() {
+fn a_replacement_that_cannot_start_leaves_the_old_generation_running() {
     let mut fixture = Fixture::running();
     fixture.advance(START_SPACING);
     let client = fixture.command(replace(ANALYTICS));
     fixture.spawned(Generation(4));
-    fixture.dies(Generation(4), ExitStatus::Code(1));
+    fixture.die(Generation(4), ExitStatus::Code(1));
     assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
     fixture.advance(100 * START_SPACING);
     assert_eq!(fixture.spawns(), []);
@@ -151,34 +151,38 @@ fn a_change_during_a_restart_is_followed_by_one_more_generation() {
     let restarter = fixture.command(Command::Restart(API.to_owned()));
     let client = fixture.command(replace(API));
     assert!(matches!(fixture.answer(restarter), Some(Outcome::Conflict(_))));
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert_eq!(fixture.answer(client), None, "it was started with the old command");
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(1), ExitStatus::Code(0));
+    fixture.die(Generation(1), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(5)]);
-    fixture.comes_up(Generation(5));
+    fixture.become_ready(Generation(5));
     assert!(fixture.sent(Generation(4), &ToWorker::Drain));
-    assert_eq!(fixture.answer(client), None, "the one with the old command may still answer somebody");
-    fixture.dies(Generation(4), ExitStatus::Code(0));
+    assert_eq!(fixture.answer(client), None, "the generation with the old command may still serve a request");
+    fixture.die(Generation(4), ExitStatus::Code(0));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
 }
 
 #[test]
-fn a_death_before_the_replacement_is_spawned_does_not_keep_it_from_being_tried() {
+fn a_death_before_the_replacement_is_spawned_does_not_cancel_it() {
     let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
     let client = fixture.command(replace(ANALYTICS));
-    fixture.dies(Generation(2), SIGSEGV);
-    assert_eq!(fixture.death().2, RestartDecision::RestartIn(START_SPACING), "it would have been parked");
+    fixture.die(Generation(2), SIGSEGV);
+    assert_eq!(
+        fixture.death().2,
+        RestartDecision::RestartIn(START_SPACING),
+        "the worker would have been parked"
+    );
     fixture.advance(START_SPACING);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
 }
 
 #[test]
-fn a_parked_worker_is_tried_again_when_its_command_has_changed() {
+fn a_parked_worker_is_retried_when_its_command_changes() {
     let mut fixture = Fixture::running();
-    fixture.dies(Generation(3), ExitStatus::Code(78));
-    assert_eq!(*fixture.slot_state(PLAIN), GenerationState::Parked { probe: None });
+    fixture.die(Generation(3), ExitStatus::Code(78));
+    assert_eq!(*fixture.slot_state(PLAIN), GenerationState::Parked { retry_at: None });
     let client = fixture.command(replace(PLAIN));
     fixture.advance(START_SPACING);
     assert_eq!(fixture.spawns(), [Generation(4)]);
@@ -187,10 +191,10 @@ fn a_parked_worker_is_tried_again_when_its_command_has_changed() {
 }
 
 #[test]
-fn a_new_policy_holds_at_once_even_for_a_delay_that_has_begun() {
+fn a_new_policy_applies_to_a_delay_in_progress() {
     let hour = Duration::from_secs(3600);
     let mut fixture = Fixture::with(Policy { initial: hour, max: hour, ..Policy::default() }).up();
-    fixture.dies(Generation(3), SIGSEGV);
+    fixture.die(Generation(3), SIGSEGV);
     let specs = [API, ANALYTICS, PLAIN].map(spec).to_vec();
     fixture.feed(Event::Configured { policy: Policy::default(), specs });
     fixture.advance(Policy::default().max);
@@ -198,7 +202,7 @@ fn a_new_policy_holds_at_once_even_for_a_delay_that_has_begun() {
 }
 
 #[test]
-fn a_new_stop_timeout_holds_for_the_next_stop() {
+fn a_new_stop_timeout_applies_to_the_next_stop() {
     let mut fixture = Fixture::running();
     let short = WorkerSpec { stop_timeout: Duration::from_millis(10), ..spec(ANALYTICS) };
     fixture.feed(Event::Configured { policy: Policy::default(), specs: vec![short] });

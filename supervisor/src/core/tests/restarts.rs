@@ -1,4 +1,4 @@
-//! `restart`: the new generation beside the old one.
+//! `restart`: a new generation beside the old one.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
 use crate::core::{
@@ -21,12 +21,12 @@ fn restarting(name: &str) -> (Fixture, crate::core::ClientId) {
 fn the_new_analysis_is_ready_before_the_old_one_drains_and_active_only_after_its_death() {
     let (mut fixture, client) = restarting(ANALYTICS);
     assert_eq!(fixture.spawns(), [Generation(4)]);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
     assert!(!fixture.sent(Generation(4), &ToWorker::Activate(Care::default())));
     let states: Vec<_> = status(&fixture.state).workers.iter().map(|row| row.state).collect();
     assert!(states.contains(&WorkerState::Standby) && states.contains(&WorkerState::Stopping));
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     assert!(fixture.sent(Generation(4), &ToWorker::Activate(Care::default())));
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
     assert_eq!(fixture.death().2, RestartDecision::Successor(Generation(4)));
@@ -35,22 +35,22 @@ fn the_new_analysis_is_ready_before_the_old_one_drains_and_active_only_after_its
 #[test]
 fn the_new_api_serves_before_the_old_one_drains() {
     let (mut fixture, client) = restarting(API);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert!(
         fixture.sent(Generation(4), &ToWorker::Activate(Care::default()))
             && fixture.sent(Generation(1), &ToWorker::Drain)
     );
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
-    fixture.dies(Generation(1), ExitStatus::Code(0));
+    fixture.die(Generation(1), ExitStatus::Code(0));
     assert!(matches!(fixture.slot_state(API), GenerationState::Running { .. }));
     assert_eq!(fixture.worker(API).successor, None);
 }
 
 #[test]
-fn a_new_generation_that_cannot_start_leaves_the_old_one_working() {
+fn a_successor_that_cannot_start_leaves_the_old_generation_running() {
     let (mut fixture, client) = restarting(ANALYTICS);
     fixture.spawned(Generation(4));
-    fixture.dies(Generation(4), ExitStatus::Code(1));
+    fixture.die(Generation(4), ExitStatus::Code(1));
     assert_eq!(fixture.death().2, RestartDecision::Predecessor(Generation(2)));
     assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Running { .. }));
@@ -59,12 +59,12 @@ fn a_new_generation_that_cannot_start_leaves_the_old_one_working() {
 }
 
 #[test]
-fn a_successor_that_is_starting_takes_over_from_a_predecessor_that_dies() {
+fn a_starting_successor_takes_over_when_its_predecessor_dies() {
     let (mut fixture, client) = restarting(ANALYTICS);
     fixture.spawned(Generation(4));
-    fixture.dies(Generation(2), SIGSEGV);
+    fixture.die(Generation(2), SIGSEGV);
     assert_eq!((fixture.death().2, fixture.spawns()), (RestartDecision::Successor(Generation(4)), vec![]));
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     assert!(
         fixture.sent(Generation(4), &ToWorker::Activate(Care { suspects: vec![Seq(1)], ..Care::default() }))
     );
@@ -72,56 +72,56 @@ fn a_successor_that_is_starting_takes_over_from_a_predecessor_that_dies() {
 }
 
 #[test]
-fn a_standby_that_dies_while_the_old_one_drains_is_replaced() {
+fn a_standby_that_dies_while_its_predecessor_drains_is_replaced() {
     let (mut fixture, _) = restarting(ANALYTICS);
-    fixture.comes_up(Generation(4));
+    fixture.become_ready(Generation(4));
     fixture.advance(START_SPACING);
-    fixture.dies(Generation(4), SIGKILL);
+    fixture.die(Generation(4), SIGKILL);
     assert_eq!(fixture.spawns(), [Generation(5)]);
-    fixture.dies_at(Generation(2), ExitStatus::Code(0), Seq(9));
-    fixture.comes_up(Generation(5));
+    fixture.die_at(Generation(2), ExitStatus::Code(0), Seq(9));
+    fixture.become_ready(Generation(5));
     assert!(fixture.sent(Generation(5), &ToWorker::Activate(Care::default())));
 }
 
 #[test]
-fn start_revives_a_successor_that_was_parked_while_the_old_one_drains() {
+fn start_revives_a_parked_successor_while_its_predecessor_drains() {
     for command in [Command::Start, Command::Restart] {
         let (mut fixture, _) = restarting(API);
-        fixture.comes_up(Generation(4));
+        fixture.become_ready(Generation(4));
         fixture.advance(START_SPACING);
-        fixture.dies(Generation(4), ExitStatus::Code(78));
+        fixture.die(Generation(4), ExitStatus::Code(78));
         assert_eq!(fixture.death().2, RestartDecision::Parked(None));
         let client = fixture.command(command(API.to_owned()));
         assert_eq!(fixture.spawns(), [Generation(5)]);
-        fixture.comes_up(Generation(5));
+        fixture.become_ready(Generation(5));
         assert_eq!(fixture.answer(client), Some(Outcome::Done));
-        fixture.dies(Generation(1), ExitStatus::Code(0));
+        fixture.die(Generation(1), ExitStatus::Code(0));
         assert!(matches!(fixture.slot_state(API), GenerationState::Running { .. }));
     }
 }
 
 #[test]
-fn a_parked_successor_stays_parked_when_the_old_one_is_gone() {
+fn a_parked_successor_stays_parked_when_its_predecessor_is_gone() {
     let (mut fixture, _) = restarting(API);
-    fixture.comes_up(Generation(4));
-    fixture.dies(Generation(4), ExitStatus::Code(78));
-    fixture.dies(Generation(1), ExitStatus::Code(0));
+    fixture.become_ready(Generation(4));
+    fixture.die(Generation(4), ExitStatus::Code(78));
+    fixture.die(Generation(1), ExitStatus::Code(0));
     assert_eq!(fixture.death().2, RestartDecision::Parked(None));
     assert_eq!(
         (fixture.slot_state(API), fixture.spawns()),
-        (&GenerationState::Parked { probe: None }, vec![])
+        (&GenerationState::Parked { retry_at: None }, vec![])
     );
 }
 
 #[test]
-fn stop_overtakes_a_restart() {
+fn stop_supersedes_a_restart() {
     let (mut fixture, client) = restarting(ANALYTICS);
     fixture.spawned(Generation(4));
     let stopper = fixture.command(Command::Stop(ANALYTICS.to_owned()));
     assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     assert_eq!(fixture.answer(stopper), None);
-    fixture.dies(Generation(4), ExitStatus::Code(0));
+    fixture.die(Generation(4), ExitStatus::Code(0));
     assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
     assert_eq!(fixture.spawns(), []);
 }
@@ -130,14 +130,14 @@ fn stop_overtakes_a_restart() {
 fn a_plain_worker_is_stopped_then_started() {
     let (mut fixture, client) = restarting(PLAIN);
     assert_eq!(fixture.spawns(), []);
-    fixture.dies(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(3), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.feed(Event::Spawned { generation: Generation(4), pid: 9 });
     assert_eq!(fixture.answer(client), Some(Outcome::Done));
 }
 
 #[test]
-fn a_second_restart_is_refused_while_the_first_is_under_way() {
+fn a_second_restart_is_refused_while_the_first_is_in_progress() {
     let (mut fixture, _) = restarting(API);
     let second = fixture.command(Command::Restart(API.to_owned()));
     assert!(matches!(fixture.answer(second), Some(Outcome::Conflict(_))));

@@ -1,4 +1,4 @@
-//! The supervisor's own end.
+//! The supervisor's orderly stop.
 
 use super::fixture::{ANALYTICS, Fixture, SIGSEGV};
 use crate::core::{
@@ -11,34 +11,34 @@ use bulkhead_proto::{
 };
 use std::time::Duration;
 
-fn told_to_stop() -> Fixture {
+fn stopping() -> Fixture {
     let mut fixture = Fixture::running();
     fixture.feed(Event::StopSignal { origin: "SIGTERM from pid 1".to_owned() });
     fixture
 }
 
 #[test]
-fn plain_workers_go_first_then_the_api_then_the_analysis_then_all_is_saved() {
-    let mut fixture = told_to_stop();
+fn plain_workers_stop_first_then_the_api_then_the_analysis_then_the_state_is_saved() {
+    let mut fixture = stopping();
     assert!(fixture.last.contains(&Action::Signal {
         generation: Generation(3),
         signal: WorkerSignal::Term,
         group: true
     }));
     assert!(!fixture.sent(Generation(1), &ToWorker::Drain));
-    fixture.dies(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(3), ExitStatus::Code(0));
     assert!(fixture.sent(Generation(1), &ToWorker::Drain) && !fixture.sent(Generation(2), &ToWorker::Drain));
-    fixture.dies(Generation(1), ExitStatus::Code(0));
+    fixture.die(Generation(1), ExitStatus::Code(0));
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
-    fixture.dies(Generation(2), ExitStatus::Code(0));
+    fixture.die(Generation(2), ExitStatus::Code(0));
     assert!(fixture.last.contains(&Action::Save { settled: true }));
     fixture.feed(Event::Saved { result: Ok(()) });
     assert!(fixture.last.contains(&Action::Exit { code: 0 }));
 }
 
 #[test]
-fn a_second_signal_kills_everything_and_leaves_at_once() {
-    let mut fixture = told_to_stop();
+fn a_second_signal_kills_everything_and_exits() {
+    let mut fixture = stopping();
     fixture.feed(Event::StopSignal { origin: "SIGINT".to_owned() });
     for generation in [1, 2, 3].map(Generation) {
         assert!(fixture.last.contains(&Action::Signal {
@@ -51,8 +51,8 @@ fn a_second_signal_kills_everything_and_leaves_at_once() {
 }
 
 #[test]
-fn the_end_comes_even_if_nothing_obeys_and_nothing_is_saved() {
-    let mut fixture = told_to_stop();
+fn the_supervisor_exits_even_if_no_worker_stops_and_saving_fails() {
+    let mut fixture = stopping();
     for _ in 0..3 {
         fixture.advance(Duration::from_secs(5));
         fixture.advance(TERM_GRACE);
@@ -63,15 +63,15 @@ fn the_end_comes_even_if_nothing_obeys_and_nothing_is_saved() {
 }
 
 #[test]
-fn what_dies_meanwhile_is_not_started_again() {
-    let mut fixture = told_to_stop();
-    fixture.dies(Generation(2), SIGSEGV);
+fn a_worker_that_dies_during_shutdown_is_not_restarted() {
+    let mut fixture = stopping();
+    fixture.die(Generation(2), SIGSEGV);
     fixture.advance(Duration::from_secs(60));
     assert_eq!(fixture.spawns(), []);
 }
 
 #[test]
-fn waiting_clients_and_new_ones_are_told() {
+fn waiting_and_new_clients_are_refused_during_shutdown() {
     let mut fixture = Fixture::running();
     let waiters = fixture.command(Command::Stop(ANALYTICS.to_owned()));
     fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
@@ -81,9 +81,9 @@ fn waiting_clients_and_new_ones_are_told() {
 }
 
 #[test]
-fn stopping_changes_nothing_in_what_is_wanted() {
+fn shutdown_does_not_change_the_desired_states() {
     let before = Fixture::running();
-    let after = told_to_stop();
+    let after = stopping();
     for (before, after) in before.state.workers.iter().zip(&after.state.workers) {
         assert_eq!(before.desired, after.desired);
     }

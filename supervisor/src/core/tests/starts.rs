@@ -13,7 +13,7 @@ fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     assert_eq!(fixture.spawns(), [Generation(1), Generation(2)]);
-    fixture.comes_up(Generation(1));
+    fixture.become_ready(Generation(1));
     assert!(fixture.sent(Generation(1), &ToWorker::Activate(Care::default())));
     assert_eq!(fixture.spawns(), [Generation(3)]);
 }
@@ -23,9 +23,9 @@ fn one_core_starts_one_worker_at_a_time() {
     let mut fixture = Fixture::with(Policy { starts: 1, ..Policy::default() });
     fixture.feed(Event::Boot);
     assert_eq!(fixture.spawns(), [Generation(1)]);
-    fixture.comes_up(Generation(1));
+    fixture.become_ready(Generation(1));
     assert_eq!(fixture.spawns(), [Generation(2)]);
-    fixture.comes_up(Generation(2));
+    fixture.become_ready(Generation(2));
     assert_eq!(fixture.spawns(), [Generation(3)]);
 }
 
@@ -34,7 +34,7 @@ fn plain_workers_do_not_wait_for_an_api_that_cannot_start() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(1));
-    fixture.comes_up(Generation(2));
+    fixture.become_ready(Generation(2));
     assert_eq!(fixture.spawns(), []);
     fixture.advance(START_TIMEOUT);
     assert_eq!(fixture.spawns(), [Generation(3)]);
@@ -42,20 +42,20 @@ fn plain_workers_do_not_wait_for_an_api_that_cannot_start() {
 }
 
 #[test]
-fn a_worker_that_is_not_ready_in_time_is_killed_for_its_handshake() {
+fn a_worker_that_is_not_ready_in_time_is_killed() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(2));
     fixture.hello(Generation(2));
     fixture.advance(START_TIMEOUT);
-    fixture.dies(Generation(2), super::fixture::SIGKILL);
+    fixture.die(Generation(2), super::fixture::SIGKILL);
     let (cause, detail, _) = fixture.death();
     assert_eq!(cause, Cause::Handshake);
-    assert_eq!(detail, "not ready 10 s after its start: it said hello, but never that it is ready");
+    assert_eq!(detail, "not ready 10 s after its start: it sent Hello but not Ready");
 }
 
 #[test]
-fn a_worker_that_is_ready_is_heard_though_the_supervisor_was_stopped_meanwhile() {
+fn a_ready_worker_is_not_killed_after_the_supervisor_was_suspended() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(2));
@@ -66,20 +66,20 @@ fn a_worker_that_is_ready_is_heard_though_the_supervisor_was_stopped_meanwhile()
 }
 
 #[test]
-fn another_protocol_is_refused_and_not_tried_again() {
+fn a_worker_of_another_protocol_is_not_retried() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(2));
     fixture.says(Generation(2), FromWorker::Hello { protocol: 99, build: "analytics 9.9".to_owned() });
-    fixture.dies(Generation(2), super::fixture::SIGKILL);
+    fixture.die(Generation(2), super::fixture::SIGKILL);
     let (cause, detail, _) = fixture.death();
     assert_eq!(cause, Cause::Handshake);
     assert!(detail.starts_with("analytics 9.9 speaks control protocol 99"), "{detail}");
-    assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Parked { probe: None });
+    assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Parked { retry_at: None });
 }
 
 #[test]
-fn what_cannot_be_executed_is_a_configuration_error_and_not_tried_again() {
+fn a_program_that_cannot_be_executed_is_a_configuration_error_and_is_not_retried() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.feed(Event::SpawnFailed {
@@ -88,11 +88,11 @@ fn what_cannot_be_executed_is_a_configuration_error_and_not_tried_again() {
         config: true,
     });
     assert_eq!(fixture.death().0, Cause::Config);
-    assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Parked { probe: None });
+    assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Parked { retry_at: None });
 }
 
 #[test]
-fn a_fork_that_fails_is_tried_again() {
+fn a_failed_fork_is_retried() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.feed(Event::SpawnFailed {
@@ -104,12 +104,12 @@ fn a_fork_that_fails_is_tried_again() {
 }
 
 #[test]
-fn at_rest_there_is_no_deadline() {
-    assert_eq!(next_deadline(&Fixture::at_rest().state), None);
+fn an_idle_service_has_no_deadline() {
+    assert_eq!(next_deadline(&Fixture::idle().state), None);
 }
 
 #[test]
-fn the_board_shows_every_worker_with_its_state() {
+fn the_status_shows_every_worker_with_its_state() {
     let fixture = Fixture::running();
     let board = status(&fixture.state);
     let rows: Vec<_> = board.workers.iter().map(|row| (row.name.as_str(), row.state, row.pid)).collect();

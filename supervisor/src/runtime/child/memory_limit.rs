@@ -1,37 +1,34 @@
-//! How much memory a process may take, and whom the kernel shall kill first when it has none left.
+//! The memory limit of a process, and the order in which the kernel kills when memory is short.
 
 use crate::config::{WorkerPlan, units::show_size};
 use bulkhead_proto::{ids::Generation, words::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 
-/// Half of the machine's memory is added to what the analysis is rated by (proc_pid_oom_score_adj(5)): it is the part that
-/// grows by what strangers send and that may die without costing anybody an answer, so it goes before the API, the
-/// supervisor and the neighbours; unless one of those takes more than half of the machine.
-const FIRST_CHOICE: &str = "500";
+/// Adds half of the machine's memory to the OOM score of the analysis (proc_pid_oom_score_adj(5)). The
+/// analysis grows with its input and may die without costing an answer, so it goes before the API, the
+/// supervisor and other services, unless one of those uses more than half of the machine.
+const OOM_SCORE_ADJ: &str = "500";
 
-/// Bounds a process that was just started; the limit that holds for it, in bytes. Set from outside, for a program that
-/// knows nothing of Bulkhead does not limit itself, and not between fork and exec, where that would take unsafe code: in
-/// the microseconds until now no program grows large, and the limit counts what it has taken already.
+/// Limits a process that was just started; returns the limit in bytes. It is set from outside because a
+/// program that knows nothing of Bulkhead does not limit itself. It is not set between fork and exec because
+/// that would take unsafe code. No program grows large in the microseconds until now, and the limit counts
+/// what the process has taken already.
 pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerPlan, generation: Generation) -> Option<u64> {
     if worker.role == Role::Analytics
-        && let Err(error) = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), FIRST_CHOICE)
+        && let Err(error) = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), OOM_SCORE_ADJ)
     {
-        tracing::debug!(
-            generation = generation.0,
-            "{} cannot be made the kernel's first choice for want of memory: {error}",
-            worker.name
-        );
+        tracing::debug!(generation = generation.0, "cannot raise the OOM score of {}: {error}", worker.name);
     }
     let wanted = worker.memory_limit?;
-    // Somebody may have limited this process and all that it starts, which it cannot undo.
+    // The supervisor itself may run under a hard limit, which its children cannot exceed.
     let most = getrlimit(Resource::Data).maximum.map_or(wanted, |most| most.min(wanted));
     match prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) }) {
         Ok(_) => Some(most),
         Err(error) => {
             tracing::error!(
                 generation = generation.0,
-                "{} runs without its memory_limit of {}, which cannot be set: {error}",
+                "{} runs without its memory_limit of {}: cannot set it: {error}",
                 worker.name,
                 show_size(wanted)
             );

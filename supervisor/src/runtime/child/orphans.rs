@@ -1,4 +1,5 @@
-//! Processes whose parents are gone: as PID 1, and as a subreaper, they become ours and must be reaped.
+//! Orphans: processes that lost their parent. As PID 1 or subreaper, the supervisor inherits them and must
+//! reap them.
 
 use super::table::Children;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -11,42 +12,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many a turn; more come with the next SIGCHLD or death.
+/// Maximum number of orphans reaped at once. More follow with the next SIGCHLD or death.
 const REAP_BATCH: usize = 256;
 
-/// Children that this process had before it started any: those of a program that became this one by exec.
+/// Children that this process had before it started any: those of a program that became the supervisor by
+/// exec.
 #[derive(Debug)]
 pub(in crate::runtime) struct PreexistingChildren(Vec<Pid>);
 
-/// Makes this process the new parent of its descendants' orphans, so that none outlives the service unnoticed. To be called
-/// before the first worker is started.
+/// Makes this process the parent of its descendants' orphans, so that none outlives the service unnoticed.
+/// Must be called before the first worker starts.
 pub(in crate::runtime) fn adopt() -> PreexistingChildren {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        tracing::warn!("orphans of workers cannot be reaped here: {error}");
+        tracing::warn!("cannot become a subreaper, orphans of workers are not reaped: {error}");
     }
     PreexistingChildren(own_children())
 }
 
-/// Reaps all orphans that are gone. Workers are left to their pidfds: reaped here, their exit would be lost, and their pids
-/// could be reused under us.
+/// Reaps all orphans that have exited. Workers are left to their pidfds: if they were reaped here, their exit
+/// status would be lost, and their pids could be reused.
 pub(in crate::runtime) fn reap(children: &Children) {
     for _ in 0..REAP_BATCH {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let Ok(status) = waitid(Id::All, look) else { return };
         let Some(pid) = status.pid() else { return };
         if children.contains_pid(pid.as_raw()) {
-            // It stands before the others until it is buried; they are looked for again then.
+            // A worker that has exited comes before the others until it is reaped. The event loop calls again
+            // after that.
             return;
         }
         if waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).is_err() {
             return;
         }
-        tracing::debug!(pid = pid.as_raw(), "an orphan is gone, reaped");
+        tracing::debug!(pid = pid.as_raw(), "orphan reaped");
     }
 }
 
-/// Ends what has escaped from the workers' process groups and became ours: at the end of an orderly stop, nothing that the
-/// service has started stays behind. Whoever dies here may leave orphans of its own: these are ours then, too.
+/// Ends the processes that escaped from the process groups of workers: after an orderly stop, nothing that
+/// the service started remains. The orphans of a killed process are handled as well.
 pub(in crate::runtime) fn end(preexisting: &PreexistingChildren, timeout: Duration) {
     let until = Instant::now() + timeout;
     while Instant::now() < until {
@@ -61,22 +64,26 @@ pub(in crate::runtime) fn end(preexisting: &PreexistingChildren, timeout: Durati
     }
 }
 
-/// Kills an orphan, and reaps it once it is gone.
+/// Kills an orphan, and reaps it once it has exited.
 fn kill(pid: Pid, until: Instant) {
     let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    tracing::warn!(pid = pid.as_raw_nonzero().get(), "left behind by a worker, killed: {}", command.trim());
-    // It is no stranger: its pid is ours to reap, so nobody else can have got it.
+    tracing::warn!(
+        pid = pid.as_raw_nonzero().get(),
+        "killed a process that a worker left behind: {}",
+        command.trim()
+    );
+    // The orphan is our child and is not reaped yet, so its pid cannot belong to another process.
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = kill_process(pid, Signal::KILL);
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
     let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
-    // Readable once it is gone; one that is stuck in the kernel is given up.
+    // The pidfd is readable once the process has exited. A process stuck in the kernel is given up.
     if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], left.as_ref()).is_ok_and(|ready| ready > 0) {
         let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
-/// From `/proc/self/task/TID/children` (proc_tid_children(5)); empty on kernels that do not have it.
+/// Reads `/proc/self/task/TID/children` (proc_tid_children(5)); empty on kernels without it.
 fn own_children() -> Vec<Pid> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());

@@ -21,32 +21,32 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-/// How much is read at once, so that a worker that talks without end cannot keep the supervisor from the others.
+/// Bytes per read, so that a worker with endless output cannot starve the others.
 const CHUNK: usize = 16 << 10;
 
-/// A flood is thrown away so often: seldom enough not to take a core from the others, and…
+/// Interval at which excess output is discarded. Long enough not to occupy a core.
 const DISCARD_INTERVAL: Duration = Duration::from_millis(1);
 
-/// …so much at once: as much as a pipe may hold (pipe-max-size in proc(5)), so that hardly anybody writes fast enough to have
-/// to wait.
+/// Bytes discarded at once: the maximum size of a pipe (pipe-max-size in proc(5)). Hardly any program writes
+/// faster and has to wait.
 const DISCARD_CHUNK: usize = 1 << 20;
 
-/// How much is still read from a worker that is gone: as much as a pipe holds by default (pipe(7)).
+/// Bytes read from a worker that has exited: the default size of a pipe (pipe(7)).
 const FINAL_READ: usize = 64 << 10;
 
-/// The reading end, and the line that is being read.
+/// The reading end, and the line being read.
 #[derive(Debug)]
 pub(in crate::runtime) struct LogPipe {
     fd: AsyncFd<OwnedFd>,
     open: bool,
     lines: Lines,
     origin: Origin,
-    /// What is left of the budget, and until when it holds.
+    /// Bytes left in the budget of the current window.
     left: usize,
     window_end: Instant,
     /// Set once the budget is used up.
     pause: Option<Pin<Box<Sleep>>>,
-    /// Where a flood is thrown away.
+    /// Where excess output is read to.
     discard_buffer: Vec<u8>,
 }
 
@@ -65,7 +65,7 @@ impl LogPipe {
         })
     }
 
-    /// Ready when there is something to read, and it may be read.
+    /// Ready when there is something to read and the budget allows it.
     pub(in crate::runtime) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.open {
             return Poll::Pending;
@@ -79,7 +79,8 @@ impl LogPipe {
         Poll::Ready(())
     }
 
-    /// Reads what there is, up to a bound, and passes it on; or throws it away, beyond the budget. Says how much it was.
+    /// Reads what is available, up to a bound, and forwards it to the log; beyond the budget, discards it.
+    /// Returns the number of bytes.
     pub(in crate::runtime) fn forward(&mut self, output_tail: &mut OutputTail) -> usize {
         let now = Instant::now();
         if self.left == 0 && now < self.window_end {
@@ -92,7 +93,7 @@ impl LogPipe {
         length
     }
 
-    /// Reads up to so much of a flood, and counts its lines; the end of one that began before is cut off.
+    /// Reads and discards up to `most` bytes, and counts their lines. A line that began before is cut.
     fn discard(&mut self, most: usize, output_tail: &mut OutputTail, now: Instant) -> usize {
         let mut discard_buffer = mem::take(&mut self.discard_buffer);
         discard_buffer.resize(DISCARD_CHUNK, 0);
@@ -103,7 +104,7 @@ impl LogPipe {
         length
     }
 
-    /// What is there now; nothing at the end.
+    /// Reads what is available; 0 at the end of the pipe.
     fn read(&mut self, into: &mut [u8]) -> usize {
         match retry_on_intr(|| read(&self.fd, &mut *into)) {
             Ok(0) => {
@@ -118,7 +119,7 @@ impl LogPipe {
             Err(error) => {
                 tracing::warn!(
                     worker = self.origin.worker,
-                    "its {} cannot be read any more: {error}",
+                    "cannot read its {} any more: {error}",
                     self.origin.stream
                 );
                 self.open = false;
@@ -130,7 +131,7 @@ impl LogPipe {
     fn charge_budget(&mut self, bytes: usize, now: Instant) {
         if now >= self.window_end {
             if self.left > 0 {
-                // The flood is over.
+                // The output rate is back below the budget.
                 self.discard_buffer = Vec::new();
             }
             self.left = BUDGET;
@@ -138,15 +139,15 @@ impl LogPipe {
         }
         self.left = self.left.saturating_sub(bytes);
         if self.left == 0 {
-            // Where it is refused, its writer may have to wait a little.
+            // If the kernel refuses, the writer may have to wait a little.
             let _ = fcntl_setpipe_size(&self.fd, DISCARD_CHUNK);
         }
     }
 
-    /// Passes on what the worker said before it was gone. Descendants that have escaped it may hold the pipe open still:
+    /// Forwards what the worker wrote before it exited. Escaped descendants may still hold the pipe open;
     /// they are not waited for.
     pub(in crate::runtime) fn end(mut self, output_tail: &mut OutputTail) {
-        // Of a flood, the last lines.
+        // Keep the last lines of excess output.
         let there = ioctl_fionread(&self.fd).map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX));
         if let Some(flood) = there.checked_sub(FINAL_READ).filter(|flood| *flood > 0) {
             self.discard(flood, output_tail, Instant::now());
@@ -163,7 +164,7 @@ impl LogPipe {
     }
 }
 
-/// Where output goes: to the log, and to what is kept for a report.
+/// Where output goes: to the log, and to the tail for a crash report.
 fn sink(origin: &Origin, output_tail: &mut OutputTail) -> impl FnMut(Output) {
     move |output| {
         write(origin, &output);
@@ -179,7 +180,7 @@ mod tests {
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
 
     #[test]
-    fn a_flood_is_taken_in_whole_and_each_of_its_lines_is_passed_on_or_counted() {
+    fn every_line_of_excess_output_is_forwarded_or_counted() {
         const LINES: usize = 1 << 20;
         let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));

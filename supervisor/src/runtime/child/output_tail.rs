@@ -1,4 +1,4 @@
-//! The last lines that a worker wrote, of both its streams, for its crash report.
+//! The last output lines of a worker, of both streams, for its crash report.
 
 use crate::log::worker::{Output, text};
 use bulkhead_proto::{
@@ -7,10 +7,10 @@ use bulkhead_proto::{
 };
 use std::collections::VecDeque;
 
-/// What stands at the end of a line that was cut.
-const MORE: &str = "…";
+/// The end of a line that was cut.
+const ELLIPSIS: &str = "…";
 
-/// They take at most 50 KiB.
+/// The lines; at most 50 KiB.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct OutputTail {
     lines: VecDeque<Line>,
@@ -18,7 +18,7 @@ pub(in crate::runtime) struct OutputTail {
 }
 
 impl OutputTail {
-    /// Keeps what the log was given.
+    /// Keeps what was given to the log.
     pub(in crate::runtime) fn keep(&mut self, stream: &str, output: &Output) {
         let text = match output {
             Output::Dropped(lines) => {
@@ -26,7 +26,7 @@ impl OutputTail {
                 return;
             }
             Output::Line(line, 0) => text(line),
-            Output::Line(line, _) => text(line) + MORE,
+            Output::Line(line, _) => text(line) + ELLIPSIS,
         };
         if text.is_empty() {
             return;
@@ -37,14 +37,14 @@ impl OutputTail {
         self.lines.push_back(Line { stream: stream.to_owned(), text: bounded(text) });
     }
 
-    /// The lines in the order in which they came, and how many others were dropped.
+    /// The lines in order, and the number of dropped lines.
     pub(in crate::runtime) fn into_lines(self) -> (Vec<Line>, u64) {
         (self.lines.into(), self.dropped)
     }
 }
 
 fn bounded(text: String) -> String {
-    if text.len() <= MAX_LINE { text } else { cut(&text, MAX_LINE - MORE.len()).to_owned() + MORE }
+    if text.len() <= MAX_LINE { text } else { cut(&text, MAX_LINE - ELLIPSIS.len()).to_owned() + ELLIPSIS }
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_of_both_streams_are_kept_in_order_and_the_dropped_ones_counted() {
+    fn the_last_lines_of_both_streams_are_kept_in_order_and_dropped_lines_are_counted() {
         let mut output_tail = OutputTail::default();
         for number in 0..60 {
             let stream = if number % 2 == 0 { "stdout" } else { "stderr" };
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_at_a_character_and_says_so() {
+    fn a_long_line_is_cut_at_a_character_boundary_and_marked() {
         let mut output_tail = OutputTail::default();
         output_tail.keep("stdout", &line("ä".repeat(4000).as_bytes()));
         output_tail.keep("stdout", &Output::Line(b"short".to_vec(), 1));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_trouble_a_terminal_is_shown_and_not_kept() {
+    fn control_characters_are_escaped() {
         let mut output_tail = OutputTail::default();
         output_tail.keep("stderr", &line(b"\x1b[2J\xff"));
         assert_eq!(output_tail.into_lines().0[0].text, "\\u{1b}[2J\\xff");

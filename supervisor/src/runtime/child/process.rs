@@ -1,4 +1,4 @@
-//! One live process: its pidfd, its control pipes, its log pipes.
+//! One worker process: its pidfd, its control pipes, its log pipes.
 
 use super::{output::LogPipe, output_tail::OutputTail};
 use crate::runtime::{
@@ -37,7 +37,7 @@ pub(in crate::runtime) struct Control {
     to: Option<Sender<ToWorker>>,
 }
 
-/// One live process. Dropping it neither ends nor reaps it.
+/// One process. Dropping it neither kills nor reaps it.
 #[derive(Debug)]
 pub(in crate::runtime) struct Child {
     pid: Pid,
@@ -45,33 +45,33 @@ pub(in crate::runtime) struct Child {
     control: Control,
     output: Vec<LogPipe>,
     memory_limit: Option<u64>,
-    /// Its last lines.
+    /// Its last output lines.
     output_tail: OutputTail,
-    /// Its program, as it was when it said hello: by then one that was started by another has taken its place.
+    /// The executable, opened at `Hello`, when any wrapper has exec'ed the real worker.
     program: Option<File>,
-    /// Where it panicked.
+    /// The backtrace of its panic.
     backtrace: Vec<u64>,
-    /// When it was last looked at.
+    /// The sample of its last probe.
     seen: Option<Sample>,
     /// What its threads were doing when it was found hanging.
     thread_dump: Vec<String>,
 }
 
-/// What a process has to tell.
+/// What can happen to a child.
 #[derive(Debug)]
 pub(in crate::runtime) enum ChildEvent {
-    /// It said something.
+    /// It sent a frame.
     Frame(FromWorker),
-    /// It said something that is no frame.
+    /// It sent bytes that are not a frame.
     BadFrame(String),
-    /// It wrote to a log pipe: the one of that index.
+    /// It wrote to the log pipe with this index.
     Output(usize),
-    /// It is gone, and waits to be buried.
+    /// It has exited, and waits to be reaped.
     Exited,
 }
 
 impl Control {
-    /// Of a worker that knows nothing of Bulkhead.
+    /// For a worker that knows nothing of Bulkhead.
     pub(in crate::runtime) const fn none() -> Self {
         Self { from: None, to: None }
     }
@@ -89,7 +89,7 @@ impl Control {
             Ok(Received::Frame(frame)) => Some(ChildEvent::Frame(frame)),
             Ok(Received::Empty) => None,
             Ok(Received::Closed) => {
-                // A worker may close its end and live on; its pidfd tells when it is gone.
+                // A worker may close its end and continue; the pidfd shows its exit.
                 self.from = None;
                 None
             }
@@ -107,7 +107,7 @@ impl Control {
             // An error is found again, and handled, by the read.
             drop(ready!(from.poll_read_ready(cx)));
             match self.receive() {
-                Some(stir) => return Poll::Ready(stir),
+                Some(event) => return Poll::Ready(event),
                 None => {
                     if let Some(from) = &self.from {
                         drained(from);
@@ -119,7 +119,7 @@ impl Control {
 }
 
 impl Child {
-    /// Takes over a process that was just spawned by this one and is not reaped yet.
+    /// Takes over a process that was just spawned and is not reaped yet.
     pub(in crate::runtime) fn new(
         pid: Pid,
         control: Control,
@@ -141,24 +141,24 @@ impl Child {
         })
     }
 
-    /// Its pid.
+    /// Its process id.
     pub(in crate::runtime) const fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// How much private memory it may take, in bytes, if that is limited.
+    /// Its limit of private memory in bytes, if there is one.
     pub(in crate::runtime) const fn memory_limit(&self) -> Option<u64> {
         self.memory_limit
     }
 
-    /// What it has to tell; once it is gone, that alone: whoever buries it hears the rest.
+    /// The next event. After the exit, only that: whoever reaps the process reads the rest.
     pub(in crate::runtime) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ChildEvent> {
         if self.pidfd.poll_read_ready(cx).is_ready() {
             return Poll::Ready(ChildEvent::Exited);
         }
-        if let Poll::Ready(stir) = self.control.poll(cx) {
-            self.listen(&stir);
-            return Poll::Ready(stir);
+        if let Poll::Ready(event) = self.control.poll(cx) {
+            self.listen(&event);
+            return Poll::Ready(event);
         }
         let readable = |pipe: &mut LogPipe| pipe.poll_readable(cx).is_ready();
         match self.output.iter_mut().position(readable) {
@@ -167,24 +167,24 @@ impl Child {
         }
     }
 
-    /// Passes on what it wrote to that log pipe.
+    /// Forwards the output of this log pipe to the log.
     pub(in crate::runtime) fn forward(&mut self, index: usize) {
         if let Some(pipe) = self.output.get_mut(index) {
             pipe.forward(&mut self.output_tail);
         }
     }
 
-    /// Says something to it, without ever waiting.
+    /// Sends a frame. Never blocks.
     pub(in crate::runtime) fn send(&self, frame: &ToWorker) -> Result<Sent, PipeError> {
         self.control.to.as_ref().map_or(Ok(Sent::Closed), |to| to.send(frame))
     }
 
-    /// Closes the pipe towards it.
+    /// Closes the pipe towards the process.
     pub(in crate::runtime) fn close_control(&mut self) {
         self.control.to = None;
     }
 
-    /// How long it could have worked since this was last asked; nothing at first.
+    /// Processor time that was available to the process since the last call; zero at first.
     pub(in crate::runtime) fn cpu_available(&mut self) -> Duration {
         let now = threads::sample(self.pid);
         let cpu_available = self.seen.as_ref().map(|before| now.cpu_available_since(before));
@@ -192,13 +192,13 @@ impl Child {
         cpu_available.unwrap_or_default()
     }
 
-    /// Notes what its threads are doing, and says it.
+    /// Records what its threads are doing, and returns a description.
     pub(in crate::runtime) fn dump_threads(&mut self) -> String {
         self.thread_dump = threads::describe(self.pid);
         self.thread_dump.join("; ")
     }
 
-    /// Sends it a signal. Never reaches another process: it is not reaped before it is buried.
+    /// Sends a signal. It cannot reach another process: the pid is not reaped before [`Self::reap`].
     pub(in crate::runtime) fn signal(&self, signal: WorkerSignal, group: bool) -> Result<(), Errno> {
         match signal {
             WorkerSignal::Stop => self.deliver(rustix::process::Signal::STOP, group),
@@ -213,7 +213,8 @@ impl Child {
 
     fn deliver(&self, signal: rustix::process::Signal, group: bool) -> Result<(), Errno> {
         if group {
-            // The leader's pid is the group's number, which lives at least until the leader is reaped.
+            // The pid of the leader is the number of the group, which exists at least until the leader is
+            // reaped.
             match kill_process_group(self.pid, signal) {
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(error) => return Err(error),
@@ -225,17 +226,17 @@ impl Child {
         }
     }
 
-    /// Frames that are still in the pipe: at most as many as it holds, since nobody writes any more.
+    /// Frames that are still in the pipe: at most as many as it holds, because the writer is gone.
     pub(in crate::runtime) fn drain_frames(&mut self) -> Vec<ChildEvent> {
         const PIPE_HOLDS: usize = 16;
         let stirs: Vec<_> = std::iter::from_fn(|| self.control.receive()).take(PIPE_HOLDS).collect();
-        stirs.iter().for_each(|stir| self.listen(stir));
+        stirs.iter().for_each(|event| self.listen(event));
         stirs
     }
 
-    /// Keeps what is wanted for the crash report alone.
-    fn listen(&mut self, stir: &ChildEvent) {
-        match stir {
+    /// Keeps what only the crash report needs.
+    fn listen(&mut self, event: &ChildEvent) {
+        match event {
             ChildEvent::Frame(FromWorker::Hello { .. }) if self.program.is_none() => {
                 // Without it, a backtrace has no names.
                 self.program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok();
@@ -247,10 +248,10 @@ impl Child {
         }
     }
 
-    /// Buries a process that is gone: ends what is left of its group, passes on its last output, reaps it. Its pid may
-    /// belong to another process afterwards. How it ended, and what is left of it.
+    /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and collects
+    /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
     pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Remains) {
-        // Looked at, but not reaped yet: the group's number must stay ours while it is killed.
+        // Waits without reaping: the number of the group must stay ours while the group is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
         for pipe in self.output {

@@ -1,7 +1,7 @@
-//! Starting a process: a clean environment, a process group of its own, and no fd but those that are meant for it.
+//! Spawning: a clean environment, a process group of its own, and only the descriptors meant for the worker.
 //!
-//! Always on the main thread: nothing else runs between fork and exec then, and whatever follows the spawning thread
-//! follows the supervisor.
+//! Always on the main thread: then nothing else runs between fork and exec, and whatever is bound to the
+//! spawning thread is bound to the supervisor.
 
 use super::{
     memory_limit,
@@ -37,49 +37,51 @@ use std::{
     sync::Arc,
 };
 
-/// Variables that every worker may see: none of them carries a secret.
-const HARMLESS: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
+/// Variables that every worker inherits; none carries a secret.
+const INHERITED_VARIABLES: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
 
-/// What a service manager says to the supervisor alone.
-const OURS: &[&str] =
+/// Variables by which a service manager addresses the supervisor alone.
+const SUPERVISOR_VARIABLES: &[&str] =
     &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// Locale variables begin with this.
-const LOCALE: &str = "LC_";
+/// Prefix of locale variables.
+const LOCALE_PREFIX: &str = "LC_";
 
-/// What all workers are started with.
+/// What all workers start with.
 #[derive(Debug)]
 pub(in crate::runtime) struct Spawner {
-    /// The supervisor's own executable: programs are looked for beside it.
+    /// The supervisor's own executable: programs are looked up beside it.
     pub(in crate::runtime) executable: PathBuf,
     /// The listening socket, for the API.
     pub(in crate::runtime) listener: OwnedFd,
-    /// Where it listens.
+    /// The address of the listening socket.
     pub(in crate::runtime) address: Listen,
-    /// What the API may read of the events that were set aside.
+    /// The quarantine, which the API may read.
     pub(in crate::runtime) quarantine: Arc<Store>,
-    /// Likewise of the crash reports.
+    /// The crash reports, which the API may read.
     pub(in crate::runtime) crashes: Arc<crashes::Store>,
-    /// The log filter in force.
+    /// The active log filter.
     pub(in crate::runtime) filter: String,
 }
 
-/// Keeps the fds that this process was born with from its workers.
+/// Marks inherited descriptors as close-on-exec, so that workers do not get them.
 pub(in crate::runtime) fn set_cloexec_inherited() {
     if let Err(error) = bulkhead_proto::cloexec::mark_all() {
-        tracing::warn!("workers may inherit fds that were not meant for them: {error}");
+        tracing::warn!(
+            "cannot mark inherited file descriptors close-on-exec, workers may inherit them: {error}"
+        );
     }
 }
 
-/// Keeps this process and, by inheritance, its workers from dumping core: that delays the word of a death by seconds. A limit
-/// of one byte forbids it to files, where no core fits, and also to programs, for which a limit of none means nothing: see
-/// `kernel.core_pattern` in core(5), and do_coredump in Linux.
+/// Disables core dumps for this process and, by inheritance, for its workers: a core dump delays a death by
+/// seconds. A limit of one byte disables dumps to files, where no core fits, and to programs, which ignore a
+/// limit of zero: see `kernel.core_pattern` in core(5), and do_coredump() in Linux.
 pub(in crate::runtime) fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let present = getrlimit(Resource::Core);
     let limit = Rlimit { current: Some(present.maximum.map_or(1, |most| most.min(1))), ..present };
     if let Err(error) = setrlimit(Resource::Core, limit) {
-        tracing::warn!("core dumps cannot be switched off: {error}");
+        tracing::warn!("cannot disable core dumps: {error}");
     }
 }
 
@@ -96,11 +98,11 @@ impl Spawner {
         let mut command = self.command(plan, worker, generation, &bequest)?;
         command.preserved_fds(bequest.into_fds());
         let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
-        // The worker's ends must not stay open here, or its death would close nothing.
+        // If the worker's ends stayed open here, its death would close nothing.
         drop(command);
         let watched = Self::watch(&mut child, worker, generation, control);
         if watched.is_err() {
-            // Nobody would ever hear of it again.
+            // Without a watch, its exit would never be noticed.
             let _ = child.kill().and_then(|()| child.wait());
         }
         Ok(watched?)
@@ -126,7 +128,7 @@ impl Spawner {
         Child::new(pid, control, output, memory_limit).context("pidfd")
     }
 
-    /// The fds that a worker of this role inherits, and our ends of its pipes.
+    /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
     fn bequest(&self, plan: &Plan, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
         let mut bequest = Bequest::default();
         match role {
@@ -135,10 +137,10 @@ impl Spawner {
                 if let Some(path) = &plan.token {
                     bequest.add(FdName::Token, token_fd::open(path)?);
                 }
-                // Without it, the API works but for this.
+                // The API works without it, except for the quarantine.
                 match self.quarantine.folder() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show what is set aside: {}", told(&error)),
+                    Err(error) => tracing::error!("the API cannot show the quarantine: {}", told(&error)),
                 }
                 match self.crashes.folder() {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
@@ -180,7 +182,7 @@ impl Spawner {
             Role::Api | Role::Analytics => {
                 command.env(FDS_VARIABLE, bequest.variable());
                 command.env(SETTINGS_VARIABLE, self.settings(plan, worker, generation).to_json()?);
-                // Where the analysis keeps the bytes of a series whose state does not verify.
+                // Where the analysis keeps the bytes of damaged series.
                 command.env("BULKHEAD_STATE_DIR", std::path::absolute(&plan.state_dir)?);
             }
         }
@@ -204,8 +206,8 @@ impl Spawner {
 
 fn passes(name: &OsString, pass_env: &[String]) -> bool {
     name.to_str().is_some_and(|name| {
-        let promised = pass_env.iter().any(|wanted| wanted == name) && !OURS.contains(&name);
-        HARMLESS.contains(&name) || name.starts_with(LOCALE) || promised
+        let promised = pass_env.iter().any(|wanted| wanted == name) && !SUPERVISOR_VARIABLES.contains(&name);
+        INHERITED_VARIABLES.contains(&name) || name.starts_with(LOCALE_PREFIX) || promised
     })
 }
 
@@ -228,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_sees_the_harmless_variables_and_those_that_it_was_promised() {
+    fn a_worker_inherits_the_safe_variables_and_those_of_pass_env() {
         let promised = ["TOKEN".to_owned()];
         for (name, seen) in
             [("PATH", true), ("LC_ALL", true), ("TOKEN", true), ("AWS_SECRET", false), ("LD_PRELOAD", false)]
@@ -238,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_says_to_the_supervisor_is_passed_on_to_nobody() {
+    fn systemd_variables_of_the_supervisor_are_not_inherited() {
         let promised = ["NOTIFY_SOCKET".to_owned()];
         assert!(!passes(&"NOTIFY_SOCKET".into(), &promised) && !passes(&"LISTEN_FDS".into(), &[]));
     }
 
     #[test]
-    fn a_missing_program_is_a_matter_of_configuration() {
+    fn a_missing_program_is_a_configuration_error() {
         let mut command = Command::new("/nonexistent/program");
         let missing = command.spawn().unwrap_err();
         let error = failed(&command, &missing);

@@ -5,9 +5,9 @@ use crate::told::told;
 /// A process could not be started.
 #[derive(Debug)]
 pub(in crate::runtime) struct SpawnError {
-    /// Why, for people.
+    /// The error, for people.
     pub(in crate::runtime) text: String,
-    /// Trying again cannot help.
+    /// Whether a retry cannot help.
     pub(in crate::runtime) config: bool,
 }
 

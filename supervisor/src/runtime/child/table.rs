@@ -1,4 +1,4 @@
-//! All live processes, by generation, and the one place in which they are waited for.
+//! All worker processes by generation, and the one place where they are waited for.
 
 use super::process::{Child, ChildEvent};
 use bulkhead_proto::ids::Generation;
@@ -9,11 +9,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// The live processes.
+/// The processes.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Children {
     live: BTreeMap<Generation, Child>,
-    /// Who was heard last: the others come first, so that one that never falls silent keeps nobody from being heard.
+    /// The generation served last. The others come first, so that a busy worker does not starve them.
     last: Generation,
 }
 
@@ -30,17 +30,17 @@ impl Children {
         self.live.remove(&generation)
     }
 
-    /// Whether this is the pid of a live process of ours.
+    /// Whether a worker process has this pid.
     pub(in crate::runtime) fn contains_pid(&self, pid: i32) -> bool {
         self.live.values().any(|child| child.pid().as_raw_nonzero().get() == pid)
     }
 
-    /// Whether none is left.
+    /// Whether no process is left.
     pub(in crate::runtime) fn is_empty(&self) -> bool {
         self.live.is_empty()
     }
 
-    /// Waits until one of them has something to tell.
+    /// Waits for the next event of any process.
     pub(in crate::runtime) async fn next_event(&mut self) -> (Generation, ChildEvent) {
         poll_fn(|cx| self.poll(cx)).await
     }
@@ -50,9 +50,9 @@ impl Children {
             [(Bound::Excluded(self.last), Bound::Unbounded), (Bound::Unbounded, Bound::Included(self.last))];
         for range in ranges {
             for (&generation, child) in self.live.range_mut(range) {
-                if let Poll::Ready(stir) = child.poll(cx) {
+                if let Poll::Ready(event) = child.poll(cx) {
                     self.last = generation;
-                    return Poll::Ready((generation, stir));
+                    return Poll::Ready((generation, event));
                 }
             }
         }

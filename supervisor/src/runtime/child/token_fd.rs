@@ -1,13 +1,14 @@
-//! The file with the token of changing requests: opened anew for each generation of the API, which alone reads it.
+//! The file of the bearer token: opened anew for each generation of the API, which alone reads it.
 
 use super::spawn_error::SpawnError;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open as open_file};
 use std::{io, os::fd::OwnedFd, path::Path};
 
-/// Opens the file, which must be a regular one: a pipe would be empty for the next generation.
+/// Opens the file, which must be a regular file: a pipe would be empty for the next generation.
 ///
 /// # Errors
-/// When it cannot be read. No matter of configuration alone: a file that is being replaced is there again soon.
+/// If it cannot be read. This is not a configuration error: a file that is being replaced will exist again
+/// soon.
 pub(in crate::runtime) fn open(path: &Path) -> Result<OwnedFd, SpawnError> {
     let wrong = |why: &dyn std::fmt::Display| SpawnError {
         text: format!(
@@ -17,11 +18,11 @@ pub(in crate::runtime) fn open(path: &Path) -> Result<OwnedFd, SpawnError> {
         config: false,
     };
     let unreadable = |error| wrong(&format_args!("cannot be read: {}", io::Error::from(error)));
-    // What is no file must not be waited for.
+    // Opening a file that is not a regular one must not block.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = open_file(path, flags, Mode::empty()).map_err(unreadable)?;
     let kind = FileType::from_raw_mode(fstat(&file).map_err(unreadable)?.st_mode);
-    if kind.is_file() { Ok(file) } else { Err(wrong(&"is no regular file")) }
+    if kind.is_file() { Ok(file) } else { Err(wrong(&"is not a regular file")) }
 }
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod tests {
         open(&file).unwrap();
         for path in [folder.path(), Path::new("/dev/null")] {
             let error = open(path).unwrap_err();
-            assert!(!error.config && error.text.contains("no regular file"), "{error:?}");
+            assert!(!error.config && error.text.contains("not a regular file"), "{error:?}");
         }
     }
 }

@@ -1,21 +1,21 @@
-//! Whether the kernel has killed for want of memory: by its counter, for its SIGKILL looks like anybody's.
+//! The kernel's counter of OOM kills. The SIGKILL itself does not show its sender.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// The counter, and what it said last.
+/// The counter, and its last value.
 #[derive(Debug)]
 pub(in crate::runtime) struct OomKills {
-    /// `memory.events` of our own cgroup (version 2), which counts our processes alone; where there is none,
-    /// `/proc/vmstat`, which counts the whole machine's. None where the kernel shows neither.
+    /// `memory.events` of our own cgroup (version 2), which counts our processes only; without it
+    /// `/proc/vmstat`, which counts those of the whole machine. `None` if the kernel has neither.
     file: Option<PathBuf>,
     seen: u64,
 }
 
 impl OomKills {
-    /// Looks for it, below this root.
+    /// Finds the counter below this root directory.
     pub(in crate::runtime) fn find(root: &Path) -> Self {
         let own = fs::read_to_string(root.join("proc/self/cgroup")).ok().and_then(|text| {
             let folder = own_cgroup(&text)?;
@@ -26,12 +26,13 @@ impl OomKills {
         found.map_or(Self { file: None, seen: 0 }, |(seen, file)| Self { file: Some(file), seen })
     }
 
-    /// Forgets those so far: behind a death of another kind, so that they are not taken for the cause of a later SIGKILL.
+    /// Ignores the kills so far. Called after a death of another kind, so that they are not taken for the
+    /// cause of a later SIGKILL.
     pub(in crate::runtime) fn reset(&mut self) {
         self.increased();
     }
 
-    /// Whether there were more since it was asked last.
+    /// Whether the counter rose since the last call.
     pub(in crate::runtime) fn increased(&mut self) -> bool {
         let before = self.seen;
         self.seen = self.file.as_deref().and_then(read).unwrap_or(before);
@@ -39,12 +40,12 @@ impl OomKills {
     }
 }
 
-/// Our path in the one hierarchy of version 2, relative to its root (cgroups(7)).
+/// Our path in the cgroup v2 hierarchy, relative to its root (cgroups(7)).
 fn own_cgroup(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::/"))
 }
 
-/// `oom_kill` in a file of names and values.
+/// The value of `oom_kill` in a file of names and values.
 fn read(file: &Path) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
@@ -57,7 +58,7 @@ mod tests {
     const EVENTS: &str = "low 0\nhigh 0\nmax 812\noom 3\noom_kill 2\noom_group_kill 0\n";
     const VMSTAT: &str = "nr_free_pages 5118003\ndrop_slab 0\noom_kill 40\nballoon_inflate 0\n";
 
-    /// A root with these files.
+    /// A root directory with these files.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -73,23 +74,23 @@ mod tests {
     }
 
     #[test]
-    fn our_own_cgroup_is_asked_rather_than_the_whole_machine() {
+    fn the_counter_of_our_own_cgroup_is_preferred() {
         let events = "sys/fs/cgroup/system.slice/bulkhead.service/memory.events";
         let own = ("proc/self/cgroup", "0::/system.slice/bulkhead.service\n");
         let root = root(&[own, ("proc/vmstat", VMSTAT), (events, EVENTS)]);
         let mut kills = OomKills::find(root.path());
         assert_eq!((kills.seen, kills.increased()), (2, false));
         write(root.path(), "proc/vmstat", "oom_kill 41\n");
-        assert!(!kills.increased(), "somebody else's");
+        assert!(!kills.increased(), "a kill outside of our cgroup");
         write(root.path(), events, &EVENTS.replace("oom_kill 2", "oom_kill 3"));
         assert!(kills.increased() && !kills.increased());
         write(root.path(), events, &EVENTS.replace("oom_kill 2", "oom_kill 4"));
         kills.reset();
-        assert!(!kills.increased(), "somebody else's, before");
+        assert!(!kills.increased(), "a kill outside of our cgroup, before");
     }
 
     #[test]
-    fn without_a_cgroup_that_counts_the_machines_counter_serves() {
+    fn without_a_cgroup_counter_the_counter_of_the_machine_is_used() {
         let cgroups = "12:memory:/a\n1:name=systemd:/b\n0::/\n";
         let root = root(&[("proc/self/cgroup", cgroups), ("proc/vmstat", VMSTAT)]);
         let mut kills = OomKills::find(root.path());
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_tells_nothing_has_killed_nobody() {
+    fn a_kernel_without_counters_shows_no_kills() {
         let root = root(&[("proc/self/cgroup", "0::/x\n"), ("proc/vmstat", "oom_kill many\n")]);
         let mut kills = OomKills::find(root.path());
         assert!(kills.file.is_none() && !kills.increased());

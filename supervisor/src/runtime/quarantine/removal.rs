@@ -1,4 +1,4 @@
-//! Removing an event that was set aside: one after the other, each on a thread of its own, for the disk may take its time.
+//! Removal of quarantined events: one at a time, each on a thread of its own, because the disk may be slow.
 
 use crate::runtime::{blocking_task::BlockingTask, event_loop::Supervisor};
 use crate::{control::protocol::Reply, quarantine::Store, told::told};
@@ -9,21 +9,21 @@ use bulkhead_proto::{
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::oneshot;
 
-/// So many wait at most: more than the operators and the API have under way at once, unless the API lies.
+/// Maximum number of queued removals: more than the operators and a correct API have in progress at once.
 const MAX_QUEUED: usize = 64;
 
 /// What is to be removed, and who waits for it.
 #[derive(Debug)]
 pub(in crate::runtime) struct Removal {
     pub(in crate::runtime) seq: Seq,
-    /// The number under which it was appended once more, if it was.
+    /// The seq under which the event was appended again, if it was replayed.
     pub(in crate::runtime) replayed_as: Option<Seq>,
-    /// The worker that asks for it, and its request.
+    /// The worker that requested it, and the number of its request.
     pub(in crate::runtime) worker: Option<(Generation, u64)>,
     pub(in crate::runtime) operators: Vec<oneshot::Sender<Reply>>,
 }
 
-/// Those that wait; the first of them is under way.
+/// The queued removals; the first one is in progress.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Removals {
     queue: VecDeque<Removal>,
@@ -31,23 +31,23 @@ pub(in crate::runtime) struct Removals {
 }
 
 impl Removals {
-    /// What comes of the one that is under way; waits for ever when there is none.
+    /// The result of the removal in progress; waits forever if there is none.
     pub(in crate::runtime) async fn end(&mut self) -> Outcome {
         BlockingTask::end(&mut self.task).await
     }
 }
 
 impl Supervisor {
-    /// Removes one, and tells those who wait for it.
+    /// Removes an event, and answers everyone who waits for it.
     pub(in crate::runtime) fn remove(&mut self, removal: Removal) {
         let seq = removal.seq;
         if self.state.is_quarantining(seq) && self.memory.record().unwrap_or_default().seq < seq {
-            // Its file is what keeps it from being applied, should we stop now.
+            // Its file is what keeps the event from being applied if the service stopped now.
             let why = format!("event {seq} is not skipped yet: try again when it is");
             return self.finish(removal, Outcome::Conflict(why));
         }
         if self.removals.queue.len() >= MAX_QUEUED {
-            let why = format!("{MAX_QUEUED} others are to be removed first: try again later");
+            let why = format!("{MAX_QUEUED} removals are queued: try again later");
             return self.finish(removal, Outcome::Conflict(why));
         }
         self.removals.queue.push_back(removal);
@@ -56,7 +56,7 @@ impl Supervisor {
         }
     }
 
-    /// The one that was under way is removed, or cannot be.
+    /// The removal in progress succeeded or failed.
     pub(in crate::runtime) fn on_removed(&mut self, outcome: Outcome) {
         if let Some(removal) = self.removals.queue.pop_front() {
             self.finish(removal, outcome);
@@ -67,7 +67,7 @@ impl Supervisor {
     fn remove_next(&mut self) {
         while let Some(removal) = self.removals.queue.front() {
             let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
-            let broken = Outcome::Conflict("the thread that removes broke off".to_owned());
+            let broken = Outcome::Conflict("the removing thread panicked".to_owned());
             match BlockingTask::begin("quarantine", format!("removing event {seq}"), broken, move || {
                 remove(&store, seq)
             }) {
@@ -84,11 +84,11 @@ impl Supervisor {
     fn finish(&mut self, removal: Removal, outcome: Outcome) {
         let Removal { seq, replayed_as, worker, operators } = removal;
         let outcome = match (outcome, replayed_as) {
-            // Somebody else has removed it meanwhile; it is appended all the same.
+            // The event was removed by another request, but it is appended all the same.
             (Outcome::NotFound(_), Some(_)) => Outcome::Done,
             (Outcome::Conflict(why), Some(new)) => {
                 let why =
-                    format!("event {seq} is appended once more, as event {new}, but stays listed: {why}");
+                    format!("event {seq} was replayed as event {new}, but remains in quarantine: {why}");
                 Outcome::Conflict(cut(&why, MAX_TEXT).to_owned())
             }
             (outcome, _) => outcome,
@@ -98,18 +98,18 @@ impl Supervisor {
         }
         for reply in operators {
             let text = match (&outcome, replayed_as) {
-                (Outcome::Done, None) => format!("event {seq} is dropped"),
-                (Outcome::Done, Some(new)) => format!("event {seq} is appended once more, as event {new}"),
+                (Outcome::Done, None) => format!("event {seq} dropped"),
+                (Outcome::Done, Some(new)) => format!("event {seq} replayed as event {new}"),
                 (Outcome::NotFound(why) | Outcome::Conflict(why), _) => why.clone(),
             };
-            // A client that has left needs none.
+            // A client that has disconnected needs no reply.
             let _ = reply.send(Reply::decided(&outcome, text));
         }
-        let Some((asker, id)) = worker else { return };
-        if let Some(child) = self.children.get(asker)
+        let Some((requester, id)) = worker else { return };
+        if let Some(child) = self.children.get(requester)
             && let Err(error) = child.send(&ToWorker::Answer { id, outcome })
         {
-            tracing::error!(generation = asker.0, "an answer cannot be sent: {error}");
+            tracing::error!(generation = requester.0, "cannot send an answer: {error}");
         }
     }
 }
@@ -118,7 +118,7 @@ fn remove(store: &Store, seq: Seq) -> Outcome {
     match store.remove(seq) {
         Ok(true) => Outcome::Done,
         Ok(false) => Outcome::NotFound(unknown_event(seq)),
-        // It must fit a frame.
+        // The text must fit a frame.
         Err(error) => Outcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
     }
 }
@@ -129,16 +129,14 @@ fn log(seq: Seq, replayed_as: Option<Seq>) {
             event_name = "event_replayed",
             seq = seq.0,
             replayed_as = new.0,
-            "event {seq} is no longer set aside: it was appended once more, as event {new}"
+            "event {seq} replayed from quarantine as event {new}"
         ),
-        None => tracing::info!(
-            event_name = "event_dropped",
-            seq = seq.0,
-            "event {seq} was set aside, and is dropped for good"
-        ),
+        None => {
+            tracing::info!(event_name = "event_dropped", seq = seq.0, "event {seq} dropped from quarantine")
+        }
     }
 }
 
 pub(in crate::runtime) fn unknown_event(seq: Seq) -> String {
-    format!("event {seq} is not set aside; `bulkhead quarantine list` shows those that are")
+    format!("event {seq} is not in quarantine; `bulkhead quarantine list` shows the quarantined events")
 }

@@ -1,4 +1,4 @@
-//! What operators and the API may do with events that were set aside. The heart has no part in it.
+//! Requests of operators and of the API for quarantined events.
 
 use super::removal::{Removal, unknown_event};
 use crate::runtime::{blocking, event_loop::Supervisor};
@@ -17,11 +17,11 @@ use bulkhead_proto::{
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// So many a page: with a report each, they fit a reply.
+/// Number of events on a page: with a report each, they fit a reply.
 const PAGE: usize = 20;
 
 impl Supervisor {
-    /// A command from the control socket.
+    /// Handles a command from the control socket.
     pub(in crate::runtime) fn quarantine(&mut self, what: Quarantine, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.quarantine);
         match what {
@@ -37,20 +37,20 @@ impl Supervisor {
         }
     }
 
-    /// A request of the API. Where it has appended the event once more, those who wait for that wait for this now: also if
-    /// the API dies meanwhile.
+    /// Handles a request of the API. If the API has replayed the event, the clients that wait for the replay
+    /// wait for the removal now, so they are answered even if the API dies meanwhile.
     pub(in crate::runtime) fn remove_for(
         &mut self,
-        asker: Generation,
+        requester: Generation,
         id: u64,
         seq: Seq,
         replayed_as: Option<Seq>,
     ) {
         let operators = if replayed_as.is_some() { self.take_replays(seq) } else { Vec::new() };
-        self.remove(Removal { seq, replayed_as, worker: Some((asker, id)), operators });
+        self.remove(Removal { seq, replayed_as, worker: Some((requester, id)), operators });
     }
 
-    /// Nothing was appended: tells those who wait for it.
+    /// Nothing was appended: answers the clients that wait for the replay.
     pub(in crate::runtime) fn replay_failed(&mut self, seq: Seq, why: &str) {
         for reply in self.take_replays(seq) {
             let _ = reply.send(Reply::new(Ended::Conflict, why));
@@ -61,15 +61,15 @@ impl Supervisor {
         self.replays.extract_if(.., |(of, ..)| *of == seq).map(|(.., reply)| reply).collect()
     }
 
-    /// An API is gone, and with it what it was to append.
+    /// The API died, and with it the replays that it was to append.
     pub(in crate::runtime) fn fail_replays_of(&mut self, gone: Generation) {
         for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == gone) {
-            let text = "the API died meanwhile: try again; nothing is ever appended twice";
+            let text = "the API died meanwhile: try again; an event is never appended twice";
             let _ = reply.send(Reply::new(Ended::Conflict, text));
         }
     }
 
-    /// The API appends, for it alone writes to the ring.
+    /// The API appends the event, because only the API writes to the ring.
     fn replay(&mut self, seq: Seq, reply: oneshot::Sender<Reply>) {
         let api = self.state.workers.iter().filter(|worker| worker.role == Role::Api);
         let api = api.filter_map(|worker| Some(worker.running()?.generation)).next();
@@ -77,7 +77,7 @@ impl Supervisor {
             let child = self.children.get(*api);
             child.is_some_and(|child| matches!(child.send(&ToWorker::Replay(seq)), Ok(Sent::Done)))
         }) else {
-            let text = "no API is at work that could append it: try again when one is";
+            let text = "no API is running to append the event: try again when one is";
             return drop(reply.send(Reply::new(Ended::Conflict, text)));
         };
         self.replays.retain(|(.., reply)| !reply.is_closed());

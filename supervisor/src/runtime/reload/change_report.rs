@@ -1,4 +1,4 @@
-//! What became of each change: for the log, for the client.
+//! The result of each change, for the log and for the client.
 
 use crate::{
     config::{Setting, WorkerChange},
@@ -7,7 +7,7 @@ use crate::{
     log,
 };
 
-/// A change that needs no process. Whether the log could be changed is known by now.
+/// A setting that needs no new process. `log` is the result of changing the log.
 pub(in crate::runtime) fn setting(setting: Setting, log: &Result<(), String>) -> Change {
     match (setting, log) {
         (Setting::Live { key, .. }, Err(why)) if key.starts_with("log.") => {
@@ -16,10 +16,10 @@ pub(in crate::runtime) fn setting(setting: Setting, log: &Result<(), String>) ->
         (Setting::Live { key, from, to }, _) => {
             let but = match key.as_str() {
                 "log.level" if log::is_overridden() => ", but RUST_LOG overrides it",
-                "log.level" => "; the API and the analysis follow when they are started again",
+                "log.level" => "; the API and the analysis follow at their next start",
                 _ => "",
             };
-            Change { text: format!("{key}: {to} instead of {from}{but}"), what: key, how: How::Live }
+            Change { text: format!("{key}: changed from {from} to {to}{but}"), what: key, how: How::Live }
         }
         (Setting::Later { key, running, file }, _) => Change {
             what: key.to_owned(),
@@ -31,7 +31,7 @@ pub(in crate::runtime) fn setting(setting: Setting, log: &Result<(), String>) ->
     }
 }
 
-/// A worker's change, once the heart has answered. The worker as it is now, if it is still there.
+/// A change of a worker, after the answer of the core. `worker` is its present state, if it still exists.
 pub(in crate::runtime) fn worker_change(
     name: &str,
     change: &WorkerChange,
@@ -46,7 +46,7 @@ pub(in crate::runtime) fn worker_change(
     let (how, what_came) = match change {
         _ if !done => (How::Failed, format!("failed: {}", answer.text)),
         WorkerChange::Replaced(_) if idle => {
-            (How::WhenStarted, "takes effect when it is started, for it is stopped".to_owned())
+            (How::WhenStarted, "takes effect at its next start (the worker is stopped)".to_owned())
         }
         WorkerChange::Replaced(_) => (How::Replaced, format!("replaced{generation}")),
         WorkerChange::Added => (How::Added, format!("started{generation}")),
@@ -60,8 +60,8 @@ pub(in crate::runtime) fn worker_change(
     Change { what: name.to_owned(), how, text }
 }
 
-/// Tells all of them to the log.
-pub(in crate::runtime) fn tell(changes: &[Change]) {
+/// Writes the changes to the log.
+pub(in crate::runtime) fn log_changes(changes: &[Change]) {
     if changes.is_empty() {
         tracing::info!(event_name = "reloaded", "{NOTHING}");
     }
@@ -77,12 +77,12 @@ pub(in crate::runtime) fn tell(changes: &[Change]) {
     }
 }
 
-/// Tells all of them to the client.
+/// Builds the reply to the client.
 pub(in crate::runtime) fn reply(changes: Vec<Change>) -> Reply {
     let lines: Vec<_> = changes.iter().map(|change| change.text.as_str()).collect();
     let text = if lines.is_empty() { NOTHING.to_owned() } else { lines.join("\n") };
     Reply { changes: Some(changes), ..Reply::new(Ended::Done, text) }
 }
 
-/// When the file is as it was.
+/// The text if nothing changed.
 const NOTHING: &str = "nothing changed";

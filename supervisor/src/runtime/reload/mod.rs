@@ -1,8 +1,9 @@
-//! Reading the configuration again: what has changed is applied, and only that. `begin` and `end` are where a reload begins
-//! and ends, however it goes.
+//! Reload of the configuration: only what changed is applied. Every reload begins in `begin` and ends in
+//! `end`.
 //!
-//! Each worker that needs another process is asked for by a command of the heart, on behalf of a client that stands for the
-//! reload; the answer says what became of it. So whatever crosses a reload is met as it is met by a command.
+//! Each worker that needs a new process is changed by a command to the core, on behalf of a client that
+//! stands for the reload; the answer is the result of the change. So events during a reload are handled like
+//! events during a command.
 
 mod change_report;
 
@@ -19,37 +20,38 @@ use tokio::sync::oneshot;
 /// Where the answer to a client goes.
 type ReplyTo = oneshot::Sender<Reply>;
 
-/// A reload that is under way.
+/// A reload in progress.
 pub(super) struct Reload {
-    /// Who waits for its end, if it was asked for by command.
+    /// The client that waits for its end, if it was requested by command.
     reply: Option<ReplyTo>,
-    /// What was in force before.
+    /// The configuration before.
     former: InForce,
-    /// The workers whose changes take their time.
+    /// The changes of workers in progress.
     waiting: BTreeMap<ClientId, (String, WorkerChange)>,
-    /// What has come of it so far.
+    /// The results so far.
     done: Vec<protocol::Change>,
 }
 
 impl Supervisor {
-    /// Reloads on behalf of a client, or of this signal's sender. Signals during a reload come to one more after it.
+    /// Reloads on behalf of a client, or of the sender of a signal. Signals during a reload cause one more
+    /// reload after it.
     pub(super) fn reload(&mut self, origin: String, reply: Option<ReplyTo>) {
         match (self.state.refusal(), &self.reload, reply) {
             (None, None, reply) => self.begin(&origin, reply),
-            (None, Some(_), None) => self.reload_again = Some(origin),
+            (None, Some(_), None) => self.queued_reload = Some(origin),
             (None, Some(_), Some(reply)) => {
-                let why = "a reload is under way: wait for its end, then reload again";
+                let why = "a reload is in progress: wait until it is done, then reload again";
                 let _ = reply.send(Reply::new(Ended::Conflict, why));
             }
             (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(Ended::Conflict, why))),
-            (Some(why), _, None) => tracing::warn!("nothing is reloaded for {origin}: {why}"),
+            (Some(why), _, None) => tracing::warn!("{origin}: not reloading: {why}"),
         }
     }
 
-    /// Between two turns: a signal has come during the last reload.
+    /// Starts a reload for a signal that came during the last one.
     pub(super) fn start_queued_reload(&mut self) {
         if self.reload.is_none()
-            && let Some(origin) = self.reload_again.take()
+            && let Some(origin) = self.queued_reload.take()
         {
             self.reload(origin, None);
         }
@@ -57,15 +59,15 @@ impl Supervisor {
 
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
         self.notifier.reloading(clock::now().mono);
-        tracing::info!(event_name = "reloading", "reading the configuration again: {origin}");
-        let plan = match config::load(self.option.as_deref(), &|name| std::env::var_os(name)) {
+        tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
+        let plan = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
             Ok((plan, _)) => self.safe(plan).map_err(|problem| (problem.clone(), problem)),
             Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
         };
         match plan {
             Ok(plan) => self.apply(plan, reply),
             Err((problem, explained)) => {
-                let text = "the configuration is wrong; the one in force stays";
+                let text = "the configuration is invalid; the active one stays";
                 tracing::error!(event_name = "reload_failed", "{text}: {problem}");
                 self.end(reply, Reply::new(Ended::Invalid, format!("{text}\n{}", explained.trim_end())));
             }
@@ -74,22 +76,22 @@ impl Supervisor {
 
     fn end(&mut self, reply: Option<ReplyTo>, answer: Reply) {
         self.notifier.reloaded();
-        // A client that has left needs no reply.
+        // A client that has disconnected needs no reply.
         if let Some(reply) = reply {
             let _ = reply.send(answer);
         }
     }
 
-    /// A plan that is safe for where it wants to listen may be unsafe for where the service does listen until it is started
-    /// again.
+    /// Checks the new configuration against the address in use. A configuration may be safe for its own
+    /// address, and unsafe for the one that the service listens on until its next start.
     fn safe(&self, plan: Plan) -> Result<Plan, String> {
         let address = &self.spawner.address;
         if address.is_local() || plan.token.is_some() || plan.insecure {
             return Ok(plan);
         }
         Err(format!(
-            "the API listens on {address} until the next start of the service, and without a token anybody there may change \
-             things; keep api.token_file, or set api.insecure = true, until then"
+            "the API listens on {address} until the next start of the service; without a token, anyone who reaches \
+             this address may change state: keep api.token_file, or set api.insecure = true, until then"
         ))
     }
 
@@ -99,7 +101,7 @@ impl Supervisor {
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
         let log = self.log.change(plan.log).map_err(|error| told(&error));
         if log.is_err() {
-            // What is not in force is tried, and told of, by the next reload again.
+            // The next reload reports and tries the difference again.
             plan.log = self.config.plan().log;
         }
         self.config.adopt(plan);
@@ -124,7 +126,7 @@ impl Supervisor {
         self.end_when_done();
     }
 
-    /// What brings a worker's change about.
+    /// The command that carries out the change of a worker.
     fn command(&self, (name, change): &(String, WorkerChange)) -> Command {
         match (change, self.config.worker(name)) {
             (WorkerChange::Added, Some((_, plan))) => Command::Add(spec(plan)),
@@ -133,7 +135,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether this answer was for the reload. If so, it says what became of one of the changes.
+    /// Takes an answer that belongs to the reload, and records the result of the change.
     pub(super) fn on_reload_answer(&mut self, client: ClientId, answer: &Reply) -> bool {
         let Some(reload) = &mut self.reload else { return false };
         let Some((name, change)) = reload.waiting.remove(&client) else { return false };
@@ -144,7 +146,8 @@ impl Supervisor {
             WorkerChange::Added => worker.is_none(),
             WorkerChange::Removed => false,
         };
-        // One that works on as it did would also be started again so; one that was refused is still to be added.
+        // The worker keeps its old configuration; the next reload reports the difference again. An added
+        // worker that was refused is still to be added.
         if row.how == How::Failed && keeps {
             self.config.revert(&name, &reload.former);
         }
@@ -155,7 +158,7 @@ impl Supervisor {
 
     fn end_when_done(&mut self) {
         if let Some(reload) = self.reload.take_if(|reload| reload.waiting.is_empty()) {
-            change_report::tell(&reload.done);
+            change_report::log_changes(&reload.done);
             self.end(reload.reply, change_report::reply(reload.done));
         }
     }

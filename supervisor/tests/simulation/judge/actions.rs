@@ -38,12 +38,12 @@ impl Judge {
                 Ok(())
             }
             Action::Probe { generation } => self.known(*generation, "looks at a process").map(drop),
-            Action::DumpThreads(who) => self.known(who.generation, "examines a process").map(drop),
+            Action::DumpThreads(subject) => self.known(subject.generation, "examines a process").map(drop),
             Action::Log(record) => self.logs(record),
             Action::StoreReport(facts) => {
                 let told = self.turn.unreported.pop();
                 demand!(
-                    told == Some((facts.crash, facts.who.generation)),
+                    told == Some((facts.crash, facts.subject.generation)),
                     "reports crash {}, where {told:?} was told of",
                     facts.crash
                 );
@@ -215,18 +215,18 @@ impl Judge {
 
     fn logs(&mut self, record: &LogRecord) -> Result<(), Broken> {
         match record {
-            LogRecord::WorkerDied { who, cause, crash, next, .. } => {
+            LogRecord::WorkerDied { subject, cause, crash, next, .. } => {
                 demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
                 self.check_cause(*cause)?;
-                let wanted = self.records.get(&who.generation).is_some_and(|record| record.wanted_gone);
+                let wanted = self.records.get(&subject.generation).is_some_and(|record| record.wanted_gone);
                 demand!(wanted || *cause != Cause::Requested, "says that a death was asked for by nobody");
-                self.blame_told(who.generation, *cause);
-                self.turn.deaths.push(who.generation);
-                self.turn.unreported.push((*crash, who.generation));
+                self.blame_told(subject.generation, *cause);
+                self.turn.deaths.push(subject.generation);
+                self.turn.unreported.push((*crash, subject.generation));
                 let parked = matches!(next, RestartDecision::Parked(Some(_)));
                 demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
-                let worker = self.records.get(&who.generation).map(|record| record.worker);
+                let worker = self.records.get(&subject.generation).map(|record| record.worker);
                 if let (Some(worker), true) = (worker, parked) {
                     let before = std::mem::replace(&mut self.workers[worker].parked, true);
                     let ordered = *cause == Cause::Requested;

@@ -66,7 +66,7 @@ const DATA: &[Datum] =
 #[must_use]
 pub fn charge() -> QuarantineRequest {
     QuarantineRequest {
-        who: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: ASIDE,
         attempts: 2,
         during: During::Apply,
