@@ -12,10 +12,10 @@ use crate::{
     },
     core::{Identity, Millis, Now, Policy, State, WorkerSpec},
 };
-use bulkhead_proto::{
-    folder::Page,
+use bulkhead_proto::wire::{
     ids::{CrashId, Generation},
-    words::Role,
+    record_store::Page,
+    role::Role,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;

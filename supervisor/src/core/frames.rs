@@ -8,10 +8,11 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed, cut},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed},
     ids::{Generation, Seq},
-    words::Cause,
+    text::cut,
 };
 
 /// Maximum length of a build text in messages, in bytes.
@@ -40,11 +41,13 @@ impl Transition<'_> {
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
             }
-            FromWorker::Request { id, request: Request::Drop { seq, replayed_as } } => {
+            FromWorker::Request { id, request: Request::RemoveQuarantined { seq, replayed_as } } => {
                 self.actions.push(Action::RemoveQuarantined { requester: generation, id, seq, replayed_as });
             }
-            FromWorker::NotReplayed { seq, why } => self.actions.push(Action::ReplayFailed { seq, why }),
-            FromWorker::Pong { number, turns, busy } => self.on_pong(slot_id, number, turns, busy),
+            FromWorker::ReplayFailed { seq, why } => self.actions.push(Action::ReplayFailed { seq, why }),
+            FromWorker::Pong { number, accept_polls: turns, busy } => {
+                self.on_pong(slot_id, number, turns, busy)
+            }
             FromWorker::Busy => self.on_work(self.state.role(slot_id.worker)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
         }
@@ -158,7 +161,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Panicked { .. } => "Panicked",
         FromWorker::Backtrace { .. } => "Backtrace",
         FromWorker::Request { .. } => "Request",
-        FromWorker::NotReplayed { .. } => "NotReplayed",
+        FromWorker::ReplayFailed { .. } => "NotReplayed",
         FromWorker::SeqMark(_) => "SeqMark",
         FromWorker::Pong { .. } => "Pong",
         FromWorker::Busy => "Busy",

@@ -1,10 +1,7 @@
 //! The public part of the state: what operators and the API see.
 
 use crate::core::model::{GenerationState, State, Worker};
-use bulkhead_proto::{
-    status::{Status, WorkerRow},
-    words::WorkerState,
-};
+use bulkhead_proto::wire::status::{Status, WorkerRow, WorkerState};
 
 /// Builds the status from the state.
 #[must_use]

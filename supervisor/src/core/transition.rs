@@ -4,7 +4,7 @@ use crate::core::model::{
     Action, ClientId, Event, GenerationRef, GenerationState, LogRecord, Now, Process, State, SupervisorPhase,
     Worker, WorkerId, WorkerSlot, WorkerSlotId,
 };
-use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation, role::Role};
 
 /// The order in which workers are started.
 pub(in crate::core) const START_ORDER: [Role; 3] = [Role::Api, Role::Analytics, Role::Plain];
@@ -55,12 +55,12 @@ impl Transition<'_> {
         self.actions.push(Action::Log(record));
     }
 
-    pub(in crate::core) fn answer(&mut self, client: ClientId, outcome: Outcome, text: String) {
+    pub(in crate::core) fn answer(&mut self, client: ClientId, outcome: RequestOutcome, text: String) {
         self.actions.push(Action::Answer { client, outcome, text });
     }
 
     pub(in crate::core) fn refuse(&mut self, client: ClientId, why: String) {
-        self.answer(client, Outcome::Conflict(why.clone()), why);
+        self.answer(client, RequestOutcome::Conflict(why.clone()), why);
     }
 
     pub(in crate::core) fn worker(&self, id: WorkerId) -> &Worker {

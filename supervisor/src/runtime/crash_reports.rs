@@ -6,7 +6,7 @@ use crate::{
     core::DeathRecord,
     crashes::Store,
 };
-use bulkhead_proto::folder::Page;
+use bulkhead_proto::wire::record_store::Page;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

@@ -18,8 +18,9 @@ use crate::{
     told::told,
 };
 use bulkhead_proto::{
-    control::ToWorker, cursor::Doing, ids::Generation, link::Progress as LinkProgress, pipe::Sent,
-    snapshot::Summary,
+    shm::{cursor::Activity, memory::AnalyticsProgress as LinkProgress, snapshot::Summary},
+    wire::{control::ToWorker, ids::Generation},
+    worker::pipe::Sent,
 };
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ impl Effects for Supervisor {
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
             Action::Quarantine(charge) => return self.quarantine_event(charge),
-            Action::WakeAll => self.memory.kick(),
+            Action::WakeAll => self.memory.wake_analytics(),
             Action::Log(record) => lifecycle::write(&record),
             Action::StoreReport(death_record) => self.report(death_record),
             Action::Save { settled } => return self.save(settled),
@@ -182,23 +183,23 @@ impl Supervisor {
                 .map(move |p| (worker.role, p))
         });
         let analysis = process.into_iter().any(|(role, process)| {
-            role == bulkhead_proto::words::Role::Analytics
+            role == bulkhead_proto::wire::role::Role::Analytics
                 && process.generation == generation
                 && process.activated.is_some()
         });
         // A process that died before it took over the page left its predecessor's values there.
         let its_own = analysis && found.owner == generation;
-        let last_words = found.last_words.filter(|words| analysis && words.generation == generation);
+        let last_words = found.panic_record.filter(|words| analysis && words.generation == generation);
         let panic = last_words.map(|words| Panic {
             message: words.message,
             location: words.location,
             thread: words.thread,
         });
-        let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
-        let signalled = found.signalled.filter(|(of, _)| analysis && *of == generation);
+        let refused = found.allocation_failure.filter(|refused| analysis && refused.generation == generation);
+        let signalled = found.signal.filter(|(of, _)| analysis && *of == generation);
         let seen = PostMortem {
-            in_hand: found.in_hand.filter(|_| its_own),
-            loading: found.hand.doing == Doing::Load,
+            in_hand: found.in_flight.filter(|_| its_own),
+            loading: found.claimed.activity == Activity::Load,
             committing: found.committing.filter(|_| its_own),
             committed: found.committed.min(found.accepted),
             head: found.accepted,

@@ -27,12 +27,11 @@ use crate::{
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::Outcome,
-    ids::{Generation, Seq},
-    link::Memory,
-    segment::ReadWrite,
-    snapshot::Summary,
+    shm::{memory::SharedMemory, segment::ReadWrite, seqlock::SeqlockWriter, snapshot::Summary},
+    wire::{
+        control::RequestOutcome,
+        ids::{Generation, Seq},
+    },
 };
 use std::{
     collections::BTreeMap,
@@ -63,10 +62,10 @@ pub(super) struct Supervisor {
     pub(super) queued_reload: Option<String>,
     pub(super) log: Log,
     pub(super) state: State,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<SharedMemory>,
     pub(super) idle_waiter: IdleWaiter,
-    pub(super) ledger: BoardWriter<ReadWrite>,
-    pub(super) board: BoardWriter<ReadWrite>,
+    pub(super) ledger: SeqlockWriter<ReadWrite>,
+    pub(super) board: SeqlockWriter<ReadWrite>,
     pub(super) state_dir: StateDir,
     pub(super) marks: Marks,
     /// The last seq that the API reported.
@@ -105,7 +104,7 @@ enum LoopEvent {
     Signal(SupervisorSignal),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
-    Removed(Outcome),
+    Removed(RequestOutcome),
     Rung(Event),
     Deadline,
     Watchdog,
@@ -127,7 +126,7 @@ impl Supervisor {
         };
         notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
-        let memory = Memory::create(plan.capacity, plan.max_series, instance)
+        let memory = SharedMemory::create(plan.capacity, plan.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
@@ -142,7 +141,8 @@ impl Supervisor {
             address: listener.address.clone(),
             filter: log.filter(),
         };
-        let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
+        let (ledger, board) =
+            (SeqlockWriter::new(memory.ledger()?), SeqlockWriter::new(memory.status_page()?));
         let idle_waiter = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let next = recovery::load(&state_dir, &memory, &crashes, &quarantine)?;
         let quarantine_event = recovery::quarantined_pending(&quarantine, &memory)?;

@@ -1,16 +1,18 @@
 //! How the supervisor learns that work is available for a worker that it does not watch meanwhile.
 //!
-//! For the analysis it waits as the analysis itself does ([`bulkhead_proto::bell`]), on a page and a wake fd
+//! For the analysis it waits as the analysis itself does ([`bulkhead_proto::shm::wake`]), on a page and a wake fd
 //! of its own that no analysis can write. The API reports its connections by a frame. If the API does not
 //! even accept connections, the listening socket shows it.
 
 use super::async_fd::{drained, watch};
 use crate::core::{Event, State};
 use bulkhead_proto::{
-    bell::{Bell, announce_park, retract_park},
-    link::{LinkError, Memory},
-    segment::ReadWrite,
-    words::Role,
+    shm::{
+        memory::{MemoryError, SharedMemory},
+        segment::ReadWrite,
+        wake::{WakeFd, cancel_wait, prepare_wait},
+    },
+    wire::role::Role,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{future::pending, os::fd::OwnedFd, sync::Arc};
@@ -20,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub(super) struct IdleWaiter {
     page: ReadWrite,
-    alarm: AsyncFd<Bell>,
+    alarm: AsyncFd<WakeFd>,
     /// Whether the page shows the supervisor as waiting.
     parked: bool,
     listener: Arc<OwnedFd>,
@@ -29,14 +31,20 @@ pub(super) struct IdleWaiter {
 }
 
 impl IdleWaiter {
-    pub(super) fn new(memory: &Memory, listener: OwnedFd) -> Result<Self, LinkError> {
-        let alarm = watch(memory.alarm()?)?;
-        Ok(Self { page: memory.watch()?, alarm, parked: false, listener: Arc::new(listener), backlog: None })
+    pub(super) fn new(memory: &SharedMemory, listener: OwnedFd) -> Result<Self, MemoryError> {
+        let alarm = watch(memory.supervisor_wake()?)?;
+        Ok(Self {
+            page: memory.supervisor_page()?,
+            alarm,
+            parked: false,
+            listener: Arc::new(listener),
+            backlog: None,
+        })
     }
 
     /// Prepares the next wait: listens for work for idle workers only. Returns an event if the work arrived
     /// before.
-    pub(super) fn arm(&mut self, state: &State, memory: &Memory) -> Option<Event> {
+    pub(super) fn arm(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {
         self.backlog = match (state.is_idle(Role::Api), self.backlog.take()) {
             (true, None) => listen(&self.listener),
             (true, listening) => listening,
@@ -44,12 +52,12 @@ impl IdleWaiter {
         };
         match (state.is_idle(Role::Analytics), self.parked) {
             (true, false) => {
-                announce_park(&self.page);
+                prepare_wait(&self.page);
                 self.parked = true;
                 memory.progress().pending.then_some(Event::WorkAvailable(Role::Analytics))
             }
             (false, true) => {
-                retract_park(&self.page);
+                cancel_wait(&self.page);
                 self.parked = false;
                 None
             }

@@ -18,6 +18,7 @@ mod reload;
 mod signals;
 mod status;
 
+use crate::sys::listen_fds;
 use crate::{
     config::{Plan, Source, WorkerPlan},
     core::{Identity, State, WorkerSpec},
@@ -25,7 +26,6 @@ use crate::{
     state_dir::Numbers,
 };
 use anyhow::Context as _;
-use bulkhead_proto::listen_fds;
 use child::{orphans, spawn};
 use event_loop::Supervisor;
 use signals::Signals;

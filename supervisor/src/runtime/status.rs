@@ -7,12 +7,12 @@ use crate::{
     core::{State, status},
 };
 use bulkhead_proto::{
-    link::Memory,
-    status::{CrashRow, WorkerRow},
+    shm::memory::SharedMemory,
+    wire::status::{CrashRow, WorkerRow},
 };
 
 /// Collects the report.
-pub(super) fn collect(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
+pub(super) fn collect(plan: &Plan, listen: String, state: &State, memory: &SharedMemory) -> Report {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
     Report {
@@ -61,7 +61,7 @@ fn resident(pid: u32) -> Option<u64> {
 
 /// One consistent reading: the commit record first, so that everything that it counts was accepted before the
 /// tail is read. The analysis writes the record; whatever it contains, nothing here overflows.
-fn link(memory: &Memory, capacity_bytes: u64) -> Link {
+fn link(memory: &SharedMemory, capacity_bytes: u64) -> Link {
     let record = memory.record().unwrap_or_default();
     let output_tail = memory.tail();
     Link {

@@ -5,7 +5,7 @@
 mod status;
 
 use crate::core::{Millis, State, SupervisorPhase, policy};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 use std::{
     io,
     os::{

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::{GenerationState, HangDetector, Identity, Now, Pings, Policy, Process, WorkerSpec};
-use bulkhead_proto::ids::{CrashId, Generation};
+use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
 /// Stands in for systemd.

@@ -6,10 +6,10 @@ use crate::{
     process::Process,
     world::{Happening, World},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use bulkhead_supervisor::core::{
     Action, Event, HangDetector, Probe, Progress, WorkerSignal, policy::COMMIT_GRACE,
@@ -185,7 +185,10 @@ impl World {
         };
         if !truth.hangs(now) {
             let delay = takes * 100 / truth.share;
-            self.later(delay, Happening::Says(generation, FromWorker::Pong { number, turns: number, busy }));
+            self.later(
+                delay,
+                Happening::Says(generation, FromWorker::Pong { number, accept_polls: number, busy }),
+            );
         }
     }
 

@@ -7,10 +7,10 @@ use crate::{
     process::{Poison, Process, SIGKILL},
     weather::{Weather, policy},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use bulkhead_supervisor::core::{
     Action, Event, ExitStatus, Identity, LogRecord, Millis, Now, PostMortem, RefusedAllocation,

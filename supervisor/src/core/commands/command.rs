@@ -9,7 +9,7 @@ use crate::core::{
     },
     transition::Transition,
 };
-use bulkhead_proto::{control::Outcome, ids::Generation};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation};
 
 impl State {
     /// The reason why no command is accepted at present.
@@ -35,11 +35,11 @@ impl Transition<'_> {
             (_, Command::Add(spec)) => self.add(client, spec),
             (None, _) => {
                 let why = self.state.unknown_worker(name);
-                self.answer(client, Outcome::NotFound(why.clone()), why);
+                self.answer(client, RequestOutcome::NotFound(why.clone()), why);
             }
             (Some(id), Command::Fault(_, kind)) => match self.fault(id, *kind) {
                 Ok((text, effect)) => {
-                    self.answer(client, Outcome::Done, text);
+                    self.answer(client, RequestOutcome::Done, text);
                     self.actions.extend(effect);
                 }
                 Err(refusal) => self.answer(client, refusal.outcome(), refusal.text().to_owned()),
@@ -69,7 +69,7 @@ impl Transition<'_> {
         let (name, newest) = (worker.name.clone(), worker.generation);
         if let Some(process) = worker.running() {
             let text = format!("{name} is already running: generation {}", process.generation);
-            return self.answer(client, Outcome::Done, text);
+            return self.answer(client, RequestOutcome::Done, text);
         }
         let (main, slot_state) = (WorkerSlotId { worker: id, slot: WorkerSlot::Main }, &worker.main);
         let after = match slot_state {
@@ -116,7 +116,7 @@ impl Transition<'_> {
         if given_up {
             self.refuse(client, unkillable(&name));
         } else if none {
-            self.answer(client, Outcome::Done, format!("{name} is already stopped"));
+            self.answer(client, RequestOutcome::Done, format!("{name} is already stopped"));
         } else {
             self.add_waiter(id, client, Goal::Stopped);
         }

@@ -7,10 +7,12 @@ use crate::core::{
     },
     transition::Transition,
 };
-use bulkhead_proto::{
-    control::{MAX_TEXT, Outcome, ToWorker, cut},
+use bulkhead_proto::wire::{
+    control::{MAX_TEXT, RequestOutcome, ToWorker},
+    fault::FaultKind,
     ids::Generation,
-    words::{FaultKind, Role},
+    role::Role,
+    text::cut,
 };
 
 /// Why a fault is refused.
@@ -27,10 +29,10 @@ impl FaultRefusal {
     }
 
     /// Cut so that it fits a frame.
-    pub(in crate::core) fn outcome(&self) -> Outcome {
+    pub(in crate::core) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::NotFound(why) => Outcome::NotFound(cut(why, MAX_TEXT).to_owned()),
-            Self::Conflict(why) => Outcome::Conflict(cut(why, MAX_TEXT).to_owned()),
+            Self::NotFound(why) => RequestOutcome::NotFound(cut(why, MAX_TEXT).to_owned()),
+            Self::Conflict(why) => RequestOutcome::Conflict(cut(why, MAX_TEXT).to_owned()),
         }
     }
 }
@@ -51,7 +53,7 @@ impl Transition<'_> {
             (None, Some(id)) => self.fault(id, kind),
         };
         let (outcome, effect) = match effect {
-            Ok((_, effect)) => (Outcome::Done, effect),
+            Ok((_, effect)) => (RequestOutcome::Done, effect),
             Err(refusal) => (refusal.outcome(), None),
         };
         let frame = ToWorker::Answer { id: request, outcome };

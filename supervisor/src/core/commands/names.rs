@@ -1,7 +1,7 @@
 //! Lookup of workers by name.
 
 use crate::core::model::{DesiredState, State, Worker, WorkerId};
-use bulkhead_proto::control::cut;
+use bulkhead_proto::wire::text::cut;
 
 /// Maximum length of an unknown name in an answer, in bytes.
 const MAX_ECHO: usize = 64;

@@ -5,7 +5,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{control::Outcome, ids::Generation};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation};
 
 impl Transition<'_> {
     /// Whether one more client may wait; otherwise it is refused.
@@ -36,9 +36,9 @@ impl Transition<'_> {
             for waiter in self.take_waiters(id, |worker, waiter| goal_reached(worker, waiter.goal).is_some())
             {
                 let text = goal_reached(self.worker(id), waiter.goal).unwrap_or_default();
-                self.answer(waiter.client, Outcome::Done, text.clone());
+                self.answer(waiter.client, RequestOutcome::Done, text.clone());
                 if mutant::is(Mutant::TwoAnswers) {
-                    self.answer(waiter.client, Outcome::Done, text);
+                    self.answer(waiter.client, RequestOutcome::Done, text);
                 }
             }
         }

@@ -14,10 +14,11 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{
-    control::{Care, MAX_CARE},
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    control::{MAX_HINTS, RecoveryHints},
     ids::Seq,
-    words::{Cause, During, Role},
+    role::Role,
 };
 
 /// The event that a death is charged to.
@@ -25,7 +26,7 @@ pub(in crate::core) struct Attribution {
     /// The event.
     pub(in crate::core) seq: Seq,
     /// What the process was doing with it.
-    pub(in crate::core) during: During,
+    pub(in crate::core) during: Operation,
     /// Number of attempts, this one included.
     pub(in crate::core) count: u32,
     /// Number of attempts that quarantines the event.
@@ -36,7 +37,7 @@ pub(in crate::core) struct Attribution {
 
 impl PoisonTracker {
     /// What the next generation needs to know.
-    pub(in crate::core) fn recovery_hints(&self) -> Care {
+    pub(in crate::core) fn recovery_hints(&self) -> RecoveryHints {
         let with = |stored| {
             let those =
                 self.suspects.iter().filter(move |suspect| (suspect.state == SuspectState::Stored) == stored);
@@ -46,7 +47,7 @@ impl PoisonTracker {
         let suspects = if mutant::is(Mutant::ForgetSuspects) { Vec::new() } else { with(false) };
         let single_commit_until =
             if mutant::is(Mutant::ForgetCaution) { Seq(0) } else { self.single_commit_until };
-        Care { suspects, skip, cautious_to: single_commit_until }
+        RecoveryHints { suspects, skip, single_commit_until }
     }
 
     /// Removes the events that are committed.
@@ -63,15 +64,15 @@ impl PoisonTracker {
 
     /// The event that may have caused the death alone. After a commit of several events, the successor is
     /// told to commit after each event.
-    fn attribution(&mut self, seen: &PostMortem) -> Option<(Seq, During)> {
+    fn attribution(&mut self, seen: &PostMortem) -> Option<(Seq, Operation)> {
         if let Some(seq) = seen.in_hand {
-            return Some((seq, if seen.loading { During::Load } else { During::Apply }));
+            return Some((seq, if seen.loading { Operation::Load } else { Operation::Apply }));
         }
         let seq = seen.committing?;
         let alone =
             seq <= self.single_commit_until || seq == seen.committed.next() || self.find(seq).is_some();
         if alone && !mutant::is(Mutant::BlameNoCommit) {
-            return Some((seq, During::Commit));
+            return Some((seq, Operation::Commit));
         }
         self.single_commit_until = self.single_commit_until.max(seq);
         None
@@ -84,7 +85,7 @@ impl PoisonTracker {
             return None;
         }
         if self.find(seq).is_none() {
-            if self.suspects.len() >= MAX_CARE {
+            if self.suspects.len() >= MAX_HINTS {
                 self.single_commit_until = self.single_commit_until.max(seq);
                 return None;
             }
@@ -239,10 +240,10 @@ impl State {
     }
 
     /// Before [`crate::core::Event::Boot`]: marks pending events that an earlier run quarantined, so that
-    /// they are skipped. A run leaves at most one; those beyond `MAX_CARE` are ignored.
+    /// they are skipped. A run leaves at most one; those beyond `MAX_HINTS` are ignored.
     pub fn restore_quarantined(&mut self, stored: impl IntoIterator<Item = Seq>) {
         let suspect = |seq| SuspectEvent { seq, attempts: 0, kills: 0, state: SuspectState::Stored };
-        let suspects: Vec<_> = stored.into_iter().take(MAX_CARE).map(suspect).collect();
+        let suspects: Vec<_> = stored.into_iter().take(MAX_HINTS).map(suspect).collect();
         for worker in self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics) {
             worker.poison_tracker.suspects.clone_from(&suspects);
         }

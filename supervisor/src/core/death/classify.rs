@@ -10,10 +10,15 @@ use crate::core::{
     },
 };
 use bulkhead_proto::{
-    control::cut,
-    cursor::Signalled,
-    ids::Seq,
-    words::{Cause, EXIT_CONFIG, EXIT_PANIC, FaultKind, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Cause,
+        exit_code::{EXIT_CONFIG, EXIT_PANIC},
+        fault::FaultKind,
+        ids::Seq,
+        role::Role,
+        text::cut,
+    },
 };
 
 /// How far the stop of a process had come when it exited.
@@ -127,7 +132,7 @@ fn classify_exit(
 /// std aborts the process after a stack overflow. The handler of std ignores the first SIGSEGV that a process
 /// sent (code 0 or below), so a later abort has another cause.
 fn overflow(exit: ExitStatus, seen: &PostMortem) -> &'static str {
-    let by_kernel = |signal: &Signalled| signal.code > 0;
+    let by_kernel = |signal: &SignalInfo| signal.code > 0;
     let faulted = seen.signalled.filter(by_kernel).is_some_and(|it| matches!(it.number, SIGSEGV | SIGBUS));
     if faulted && is_signal(exit, SIGABRT) { " after a fault: stack overflow" } else { "" }
 }

@@ -8,7 +8,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::words::Cause;
+use bulkhead_proto::wire::cause::Cause;
 use std::time::Duration;
 
 impl Transition<'_> {

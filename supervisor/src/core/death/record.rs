@@ -13,10 +13,13 @@ use crate::core::{
     transition::Transition,
 };
 use bulkhead_proto::{
-    cursor::Signalled,
-    ids::{CrashId, Generation},
-    status::CrashRow,
-    words::{During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Operation,
+        ids::{CrashId, Generation},
+        role::Role,
+        status::CrashRow,
+    },
 };
 
 /// What is known of the death.
@@ -26,8 +29,8 @@ struct Death {
     progress: bool,
     exit: Option<ExitStatus>,
     panic: Option<Panic>,
-    signalled: Option<Signalled>,
-    during: Option<During>,
+    signalled: Option<SignalInfo>,
+    during: Option<Operation>,
     attribution: Option<Attribution>,
 }
 
@@ -189,11 +192,11 @@ impl Transition<'_> {
 }
 
 /// What the process was doing when it died, as far as known.
-pub(in crate::core) fn during(seen: &PostMortem) -> Option<During> {
+pub(in crate::core) fn during(seen: &PostMortem) -> Option<Operation> {
     match (seen.in_hand, seen.committing) {
-        (Some(_), _) if seen.loading => Some(During::Load),
-        (Some(_), _) => Some(During::Apply),
-        (None, Some(_)) => Some(During::Commit),
+        (Some(_), _) if seen.loading => Some(Operation::Load),
+        (Some(_), _) => Some(Operation::Apply),
+        (None, Some(_)) => Some(Operation::Commit),
         (None, None) => None,
     }
 }

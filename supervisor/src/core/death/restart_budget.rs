@@ -13,7 +13,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::words::{Cause, Role};
+use bulkhead_proto::wire::{cause::Cause, role::Role};
 use std::time::Duration;
 
 /// Enough doublings to reach any sane `max`.

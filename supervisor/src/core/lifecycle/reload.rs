@@ -11,7 +11,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::control::Outcome;
+use bulkhead_proto::wire::control::RequestOutcome;
 
 impl Transition<'_> {
     /// Applies settings that need no new process. Delays in progress are cut to the new maximum.
@@ -88,7 +88,7 @@ impl Transition<'_> {
                 self.set_desired(id, DesiredState::Running, "reload");
             }
             DesiredState::Stopped | DesiredState::Removed => {
-                return self.answer(client, Outcome::Done, format!("{name} is stopped"));
+                return self.answer(client, RequestOutcome::Done, format!("{name} is stopped"));
             }
         }
         let given_up =

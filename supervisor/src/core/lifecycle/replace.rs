@@ -9,7 +9,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 
 impl Worker {
     /// Whether the generation is being replaced.

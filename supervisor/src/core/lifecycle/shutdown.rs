@@ -10,7 +10,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 
 impl Transition<'_> {
     pub(in crate::core) fn stop_signal(&mut self, origin: String) {

@@ -8,7 +8,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::{START_ORDER, Transition},
 };
-use bulkhead_proto::{control::ToWorker, ids::Generation, words::Role};
+use bulkhead_proto::wire::{control::ToWorker, ids::Generation, role::Role};
 
 impl Transition<'_> {
     /// All workers are due; plain ones wait for the API.

@@ -9,10 +9,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{
-    control::{ToWorker, cut},
-    words::{Cause, Role},
-};
+use bulkhead_proto::wire::{cause::Cause, control::ToWorker, role::Role, text::cut};
 
 impl Transition<'_> {
     /// Asks the process in this slot to stop. A slot without a process is stopped at once.

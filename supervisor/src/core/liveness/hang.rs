@@ -16,10 +16,10 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::ToWorker,
     ids::{Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use std::time::Duration;
 

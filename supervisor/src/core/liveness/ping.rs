@@ -5,7 +5,7 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
-use bulkhead_proto::{ids::Seq, words::Cause};
+use bulkhead_proto::wire::{cause::Cause, ids::Seq};
 
 impl Pings {
     /// The pings of a process that was not pinged yet.

@@ -2,8 +2,8 @@
 //! the supervisor may repeat it.
 
 use super::{ClientId, DeathRecord, GenerationRef, LogRecord, QuarantineRequest};
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    control::{RequestOutcome, ToWorker},
     ids::{Generation, Seq},
 };
 
@@ -52,7 +52,7 @@ pub enum Action {
         /// The client; it may have disconnected.
         client: ClientId,
         /// The result. A refusal carries its reason.
-        outcome: Outcome,
+        outcome: RequestOutcome,
         /// One line for people, also on success. Never empty.
         text: String,
     },

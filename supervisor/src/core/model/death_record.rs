@@ -2,9 +2,12 @@
 
 use super::{ExitStatus, GenerationRef, Panic, RestartDecision};
 use bulkhead_proto::{
-    cursor::Signalled,
-    ids::{CrashId, Seq},
-    words::{Cause, During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::{Cause, Operation},
+        ids::{CrashId, Seq},
+        role::Role,
+    },
 };
 use std::time::Duration;
 
@@ -28,13 +31,13 @@ pub struct DeathRecord {
     /// The panic that it reported.
     pub panic: Option<Panic>,
     /// The fatal signal, as recorded by its signal handler.
-    pub signalled: Option<Signalled>,
+    pub signalled: Option<SignalInfo>,
     /// Exit status; `None` if no process was ever spawned.
     pub exit: Option<ExitStatus>,
     /// The event in flight, or the only event of a commit.
     pub seq: Option<Seq>,
     /// What the process was doing with that event, or with the events of a commit.
-    pub during: Option<During>,
+    pub during: Option<Operation>,
     /// Attempts so far and the limit; `None` if the death is not attributed to an event.
     pub attempts: Option<(u32, u32)>,
     /// What happens to the worker next.

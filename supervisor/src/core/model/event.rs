@@ -1,10 +1,10 @@
 //! Events: everything that can wake the supervisor.
 
 use super::{ExitStatus, PostMortem, Probe, QuarantineRequest};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::{FromWorker, ToWorker},
+    fault::FaultKind,
     ids::Generation,
-    words::FaultKind,
 };
 
 /// One thing that happened. An event of a generation that is gone is ignored, so no event can come too late.
@@ -51,7 +51,7 @@ pub enum Event {
     },
     /// Work is available again for the workers of this role: an event for the analysis, a connection for the
     /// API.
-    WorkAvailable(bulkhead_proto::words::Role),
+    WorkAvailable(bulkhead_proto::wire::role::Role),
     /// A probe was taken.
     Probed {
         /// The process that was probed.
@@ -154,7 +154,7 @@ pub struct WorkerSpec {
     /// Its unique name.
     pub name: String,
     /// Its role.
-    pub role: bulkhead_proto::words::Role,
+    pub role: bulkhead_proto::wire::role::Role,
     /// Time that it may take to drain.
     pub stop_timeout: std::time::Duration,
     /// Time without progress, while there is work, that counts as a hang. Plain workers are not watched.

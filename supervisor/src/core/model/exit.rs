@@ -1,7 +1,10 @@
 //! How a process ended, and what it left in shared memory.
 
 use super::policy::MAX_DETAIL;
-use bulkhead_proto::{control::cut, cursor::Signalled, ids::Seq};
+use bulkhead_proto::{
+    shm::cursor::SignalInfo,
+    wire::{ids::Seq, text::cut},
+};
 
 /// How a process ended, from waitid(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub struct PostMortem {
     /// The last event of the commit in progress.
     pub committing: Option<Seq>,
     /// The fatal signal, as recorded by the signal handler.
-    pub signalled: Option<Signalled>,
+    pub signalled: Option<SignalInfo>,
     /// The last committed event.
     pub committed: Seq,
     /// The last accepted event.

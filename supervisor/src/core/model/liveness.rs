@@ -2,7 +2,7 @@
 
 use super::Millis;
 use bincode::{Decode, Encode};
-use bulkhead_proto::ids::Seq;
+use bulkhead_proto::wire::ids::Seq;
 use std::time::Duration;
 
 /// Whether a running process is watched for hangs.

@@ -1,9 +1,9 @@
 //! Lifecycle log lines, and the decision that each death line carries.
 
 use super::{QuarantineRequest, span};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Generation, Seq},
-    words::Cause,
 };
 use std::{fmt, time::Duration};
 

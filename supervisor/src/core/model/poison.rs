@@ -2,9 +2,9 @@
 
 use super::GenerationRef;
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
     ids::{CrashId, Seq},
-    words::{Cause, During},
 };
 
 /// Number of SIGKILLs with one event in flight that quarantines it, if `max_attempts` is not larger. A
@@ -56,7 +56,7 @@ pub struct QuarantineRequest {
     /// Number of generations that died of it or were killed with it in flight, this one included.
     pub attempts: u32,
     /// What that generation was doing with it.
-    pub during: During,
+    pub during: Operation,
     /// Number of the crash report.
     pub crash: CrashId,
     /// The cause of the death.

@@ -1,7 +1,7 @@
 //! Slots: where the state holds the generations of a worker.
 
 use super::{GenerationState, State};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 
 /// One of the two slots of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use super::{Millis, Now, Policy, Worker, WorkerSpec, policy::MAX_WORKERS};
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     ids::{CrashId, Generation},
-    words::Role,
+    role::Role,
 };
 
 /// The state. Its encoding is smaller than [`State::MAX_BYTES`].

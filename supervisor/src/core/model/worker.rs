@@ -2,11 +2,13 @@
 
 use super::{ClientId, HangDetector, Millis, Now, Panic, Pings, PoisonTracker, WorkerSpec, policy::MAX_NAME};
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
-    control::cut,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    fault::FaultKind,
     ids::{Generation, Seq},
+    role::Role,
     status::CrashRow,
-    words::{Cause, FaultKind, Role},
+    text::cut,
 };
 use std::time::Duration;
 /// What the operator wants of a worker. Only commands and reloads change it.

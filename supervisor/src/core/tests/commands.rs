@@ -5,10 +5,11 @@ use crate::core::{
     Action, Command, DesiredState, Event, ExitStatus, GenerationState, Policy, RestartDecision, WorkerSignal,
     policy::{FAULT_EFFECT, MAX_WAITERS, START_SPACING},
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{RequestOutcome, ToWorker},
+    fault::FaultKind,
     ids::Generation,
-    words::{Cause, FaultKind},
 };
 
 fn stop(name: &str) -> Command {
@@ -30,7 +31,7 @@ fn stop_drains_the_worker_and_answers_when_it_is_gone() {
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
     assert_eq!(fixture.answer(stopper), None);
     fixture.die(Generation(2), ExitStatus::Code(0));
-    assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
+    assert_eq!(fixture.answer(stopper), Some(RequestOutcome::Done));
     assert_eq!(
         fixture.death(),
         (Cause::Requested, "stop by command; exit code 0".to_owned(), RestartDecision::Stopped)
@@ -41,7 +42,7 @@ fn stop_drains_the_worker_and_answers_when_it_is_gone() {
     let starter = fixture.command(start(ANALYTICS));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.become_ready(Generation(4));
-    assert_eq!(fixture.answer(starter), Some(Outcome::Done));
+    assert_eq!(fixture.answer(starter), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn stop_escalates_and_is_answered_even_if_the_process_survives() {
     assert!(fixture.advance(std::time::Duration::from_secs(5)).contains(&signal(WorkerSignal::Term, false)));
     assert!(fixture.advance(crate::core::policy::TERM_GRACE).contains(&signal(WorkerSignal::Kill, true)));
     fixture.advance(crate::core::policy::KILL_GRACE);
-    assert!(matches!(fixture.answer(stopper), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(stopper), Some(RequestOutcome::Conflict(_))));
     fixture.die(Generation(2), SIGKILL);
     assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Stopped);
 }
@@ -72,7 +73,7 @@ fn a_crash_during_a_stop_keeps_its_cause_and_the_worker_stays_stopped() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     fixture.die(Generation(2), SIGSEGV);
-    assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
+    assert_eq!(fixture.answer(stopper), Some(RequestOutcome::Done));
     assert_eq!(
         fixture.death(),
         (Cause::Signal, "SIGSEGV, while stopping".to_owned(), RestartDecision::Stopped)
@@ -84,12 +85,12 @@ fn start_supersedes_a_stop_in_progress() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     let starter = fixture.command(start(ANALYTICS));
-    assert!(matches!(fixture.answer(stopper), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(stopper), Some(RequestOutcome::Conflict(_))));
     fixture.advance(START_SPACING);
     fixture.die(Generation(2), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.become_ready(Generation(4));
-    assert_eq!(fixture.answer(starter), Some(Outcome::Done));
+    assert_eq!(fixture.answer(starter), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -100,18 +101,20 @@ fn start_ends_parking_and_reports_a_failed_start() {
     fixture.advance(START_SPACING);
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.die(Generation(4), ExitStatus::Code(78));
-    assert!(matches!(fixture.answer(starter), Some(Outcome::Conflict(why)) if why.contains("generation 4")));
+    assert!(
+        matches!(fixture.answer(starter), Some(RequestOutcome::Conflict(why)) if why.contains("generation 4"))
+    );
 }
 
 #[test]
 fn start_and_stop_succeed_at_once_if_nothing_is_to_be_done() {
     let mut fixture = Fixture::running();
     let client = fixture.command(start(API));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     fixture.command(stop(PLAIN));
     fixture.die(Generation(3), ExitStatus::Code(0));
     let client = fixture.command(stop(PLAIN));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn an_unknown_worker_is_refused_with_the_known_names() {
     let mut fixture = Fixture::running();
     let client = fixture.command(stop("anlytics"));
     let why = "unknown worker \"anlytics\": did you mean \"analytics\"? Workers: api, analytics, collector";
-    assert_eq!(fixture.answer(client), Some(Outcome::NotFound(why.to_owned())));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::NotFound(why.to_owned())));
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn clients_beyond_the_limit_of_waiters_are_refused() {
         assert_eq!(fixture.answer(client), None);
     }
     let client = fixture.command(stop(API));
-    assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     assert_eq!(fixture.worker(API).desired, DesiredState::Stopped);
 }
 
@@ -142,7 +145,7 @@ fn a_disconnected_client_frees_its_place_and_its_command_continues() {
     let late = fixture.command(stop(API));
     assert_eq!(fixture.answer(late), None, "the client may wait");
     fixture.die(Generation(1), ExitStatus::Code(0));
-    assert_eq!((fixture.answer(clients[0]), fixture.answer(late)), (None, Some(Outcome::Done)));
+    assert_eq!((fixture.answer(clients[0]), fixture.answer(late)), (None, Some(RequestOutcome::Done)));
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn a_death_by_an_ordered_fault_does_not_count() {
     for _ in 0..50 {
         fixture.advance(START_SPACING);
         let client = fixture.command(fault(ANALYTICS, FaultKind::Kill));
-        assert_eq!(fixture.answer(client), Some(Outcome::Done));
+        assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
         fixture.die(fixture.worker(ANALYTICS).generation, SIGKILL);
         assert_eq!(
             fixture.death(),
@@ -198,10 +201,12 @@ fn a_pending_kill_is_not_replaced_by_another_fault() {
 fn faults_are_refused_unless_enabled_and_a_plain_worker_accepts_only_kill() {
     let mut fixture = Fixture::with(Policy::default()).up();
     let client = fixture.command(fault(ANALYTICS, FaultKind::Kill));
-    assert!(matches!(fixture.answer(client), Some(Outcome::NotFound(why)) if why.contains("not enabled")));
+    assert!(
+        matches!(fixture.answer(client), Some(RequestOutcome::NotFound(why)) if why.contains("not enabled"))
+    );
     let mut fixture = Fixture::running();
     let client = fixture.command(fault(PLAIN, FaultKind::Panic));
-    assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     let client = fixture.command(fault(PLAIN, FaultKind::Kill));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }

@@ -6,10 +6,12 @@ use crate::core::{
     QuarantineRequest, RestartDecision,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
     control::FromWorker,
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
-    words::{Cause, During, FaultKind, Role},
+    role::Role,
 };
 
 impl Fixture {
@@ -56,11 +58,14 @@ fn a_record_has_the_crash_number_and_the_event_in_flight() {
         (CrashId(1), Role::Analytics, Generation(2))
     );
     assert_eq!((facts.cause, facts.exit), (Cause::Signal, Some(SIGSEGV)));
-    assert_eq!((facts.seq, facts.during, facts.attempts), (Some(Seq(7)), Some(During::Apply), Some((1, 2))));
+    assert_eq!(
+        (facts.seq, facts.during, facts.attempts),
+        (Some(Seq(7)), Some(Operation::Apply), Some((1, 2)))
+    );
     assert_eq!(facts.next, RestartDecision::RestartNow);
     let loading = PostMortem { loading: true, ..applying(8) };
     let facts = fixture.die_and_record(SIGSEGV, loading);
-    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(During::Load)));
+    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(Operation::Load)));
 }
 
 #[test]
@@ -74,8 +79,15 @@ fn a_record_has_the_attempts_and_what_happens_to_the_event() {
     assert_eq!(last.attempts, Some((2, 2)));
     assert!(last.why.starts_with("event 7: attempt 2 of 2; quarantined next; "), "{}", last.why);
     let DeathRecord { subject, crash, cause, detail, .. } = last;
-    let charge =
-        QuarantineRequest { subject, seq: Seq(7), attempts: 3, during: During::Apply, crash, cause, detail };
+    let charge = QuarantineRequest {
+        subject,
+        seq: Seq(7),
+        attempts: 3,
+        during: Operation::Apply,
+        crash,
+        cause,
+        detail,
+    };
     fixture.feed(Event::Quarantined { request: charge, result: Err("the disk is full".into()) });
     let more = fixture.die_and_record(SIGSEGV, applying(7));
     assert!(more.why.starts_with("event 7: attempt 3 (limit 2); quarantined next"), "{}", more.why);
@@ -87,9 +99,9 @@ fn a_death_in_a_commit_of_several_events_names_none() {
     let committing =
         PostMortem { committing: Some(Seq(9)), committed: Seq(4), head: Seq(100), ..PostMortem::default() };
     let several = fixture.die_and_record(SIGSEGV, committing.clone());
-    assert_eq!((several.seq, several.during, several.attempts), (None, Some(During::Commit), None));
+    assert_eq!((several.seq, several.during, several.attempts), (None, Some(Operation::Commit), None));
     let one = fixture.die_and_record(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
-    assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(During::Commit)));
+    assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(Operation::Commit)));
 }
 
 #[test]

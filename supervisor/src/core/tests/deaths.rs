@@ -6,10 +6,12 @@ use crate::core::{
     policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
 };
 use bulkhead_proto::{
-    control::FromWorker,
-    cursor::Signalled,
-    ids::{CrashId, Generation, Seq},
-    words::Cause,
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Cause,
+        control::FromWorker,
+        ids::{CrashId, Generation, Seq},
+    },
 };
 use std::time::Duration;
 
@@ -193,7 +195,7 @@ fn an_abort_after_a_fault_is_a_stack_overflow_and_after_a_sent_signal_it_is_not(
     // SEGV_MAPERR and SI_USER of sigaction(2).
     for (code, detail) in [(1, "SIGABRT after a fault: stack overflow"), (0, "SIGABRT")] {
         let mut fixture = Fixture::running();
-        let signalled = Some(Signalled { number: 11, code, address: 8 });
+        let signalled = Some(SignalInfo { number: 11, code, address: 8 });
         let post_mortem = PostMortem { signalled, ..PostMortem::default() };
         fixture.feed(Event::Died { generation: Generation(2), exit: SIGABRT, post_mortem });
         assert_eq!(fixture.death().1, detail);
@@ -242,7 +244,7 @@ fn the_largest_state_fits_the_ledger() {
     let specs = (0..64)
         .map(|number| crate::core::WorkerSpec {
             name: format!("{number:0>64}"),
-            role: bulkhead_proto::words::Role::Plain,
+            role: bulkhead_proto::wire::role::Role::Plain,
             stop_timeout: Duration::MAX,
             hang_timeout: Duration::MAX,
         })
@@ -281,7 +283,7 @@ fn the_largest_state_fits_the_ledger() {
         worker.main = full.clone();
         worker.successor = Some(full);
         worker.restart_budget.recent = vec![crate::core::Millis(u64::MAX); 64];
-        worker.last_crash = Some(bulkhead_proto::status::CrashRow {
+        worker.last_crash = Some(bulkhead_proto::wire::status::CrashRow {
             id: CrashId(u64::MAX),
             cause: Cause::Protocol,
             detail,

@@ -4,10 +4,11 @@ use crate::core::{
     Action, ClientId, Command, Event, ExitStatus, GenerationState, Identity, LogRecord, Millis, Now, Policy,
     PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, transition,
 };
-use bulkhead_proto::{
-    control::{FromWorker, Outcome, PROTOCOL, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, PROTOCOL, RequestOutcome, ToWorker},
     ids::{CrashId, Generation, Seq},
-    words::{Cause, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ impl Fixture {
         for generation in [Generation(1), Generation(2)] {
             fixture.feed(Event::Probed { generation, probe: Probe::default() });
         }
-        fixture.says(Generation(1), FromWorker::Pong { number: 1, turns: 0, busy: false });
+        fixture.says(Generation(1), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
         fixture
     }
 
@@ -151,7 +152,7 @@ impl Fixture {
     }
 
     /// The answer of the last event's actions to this client.
-    pub(super) fn answer(&self, client: ClientId) -> Option<Outcome> {
+    pub(super) fn answer(&self, client: ClientId) -> Option<RequestOutcome> {
         self.last.iter().find_map(|action| match action {
             Action::Answer { client: to, outcome, .. } if *to == client => Some(outcome.clone()),
             _ => None,

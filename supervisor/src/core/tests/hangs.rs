@@ -6,10 +6,12 @@ use crate::core::{
     WorkerSignal, next_deadline,
     policy::{ABORT_GRACE, COMMIT_GRACE, HEALTHY_AFTER},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     control::{FromWorker, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, FaultKind, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -225,7 +227,7 @@ fn ping(fixture: &mut Fixture, times: u64, answers: bool) {
             _ => None,
         });
         if let (Some(number), true) = (request, answers) {
-            fixture.says(API_GENERATION, FromWorker::Pong { number, turns: 0, busy: true });
+            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
         }
     }
 }
@@ -257,7 +259,7 @@ fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
         let aborted = is_aborted(&fixture, API_GENERATION);
         if !aborted {
             let (number, turns) = (*number, turns(*number));
-            fixture.says(API_GENERATION, FromWorker::Pong { number, turns, busy: false });
+            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: turns, busy: false });
         }
         aborted
     })
@@ -284,9 +286,9 @@ fn an_api_without_connections_is_not_pinged() {
 fn a_pong_for_an_unsent_ping_violates_the_protocol_and_an_old_pong_does_not() {
     let mut fixture = Fixture::running();
     ping(&mut fixture, 3, true);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 1, turns: 0, busy: true });
+    fixture.says(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
     assert_eq!(fixture.last, []);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 4, turns: 0, busy: true });
+    fixture.says(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
     fixture.die(API_GENERATION, SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
 }

@@ -5,10 +5,11 @@ use crate::core::{
     Action, Command, Event, ExitStatus, GenerationState, LogRecord, MAX_KILLS, Policy, PostMortem,
     QuarantineRequest, RestartDecision, SuspectState, policy::START_SPACING,
 };
-use bulkhead_proto::{
-    control::{Care, MAX_CARE, ToWorker},
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    control::{MAX_HINTS, RecoveryHints, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, During, FaultKind},
 };
 
 /// A service whose analysis is generation 2, with a limit of two attempts.
@@ -39,7 +40,7 @@ impl Fixture {
     }
 
     /// Starts the next analysis. Returns its recovery hints, once the generation is active.
-    fn next(&mut self) -> Option<Care> {
+    fn next(&mut self) -> Option<RecoveryHints> {
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
@@ -48,7 +49,7 @@ impl Fixture {
         self.told()
     }
 
-    fn told(&self) -> Option<Care> {
+    fn told(&self) -> Option<RecoveryHints> {
         self.last.iter().find_map(|action| match action {
             Action::Send { frame: ToWorker::Activate(recovery_hints), .. } => Some(recovery_hints.clone()),
             _ => None,
@@ -64,7 +65,7 @@ impl Fixture {
 fn a_successor_receives_the_suspect_events() {
     let mut fixture = service();
     assert_eq!(fixture.ends(SIGSEGV, applying(7, 4)), None);
-    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
@@ -73,12 +74,12 @@ fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipp
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
     let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, During::Apply));
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, Operation::Apply));
     assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(fixture.next(), None, "the generation is on standby");
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
     fixture.answers(charge, Ok(()));
-    assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
 }
 
@@ -87,7 +88,10 @@ fn an_event_is_quarantined_after_eight_kills_from_outside() {
     let mut fixture = service();
     for _ in 1..MAX_KILLS {
         assert_eq!(fixture.ends(SIGKILL, applying(7, 6)), None);
-        assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+        assert_eq!(
+            fixture.next(),
+            Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() })
+        );
     }
     let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
     assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
@@ -102,7 +106,7 @@ fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     fixture.answers(charge, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
-    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
     assert_eq!(fixture.ends(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
 }
 
@@ -124,7 +128,7 @@ fn a_committed_event_is_no_longer_suspect() {
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
     assert_eq!(fixture.ends(SIGSEGV, applying(8, 7)), None);
-    assert_eq!(fixture.next(), Some(Care { suspects: vec![Seq(8)], ..Care::default() }));
+    assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(8)], ..RecoveryHints::default() }));
 }
 
 #[test]
@@ -132,13 +136,13 @@ fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
     fixture.ends(SIGKILL, applying(7, 4));
-    assert_eq!(fixture.next(), Some(Care::default()));
+    assert_eq!(fixture.next(), Some(RecoveryHints::default()));
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
     fixture.ends(ExitStatus::Code(0), applying(7, 4));
     fixture.command(Command::Start(ANALYTICS.to_owned()));
-    assert_eq!(fixture.next(), Some(Care::default()));
+    assert_eq!(fixture.next(), Some(RecoveryHints::default()));
     fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
-    assert_eq!(fixture.next(), Some(Care::default()));
+    assert_eq!(fixture.next(), Some(RecoveryHints::default()));
 }
 
 #[test]
@@ -154,7 +158,10 @@ fn a_generation_that_was_not_activated_charges_no_event() {
 fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits() {
     let mut fixture = service();
     assert_eq!(fixture.ends(SIGSEGV, committing(9, 4)), None);
-    assert_eq!(fixture.next(), Some(Care { cautious_to: Seq(9), ..Care::default() }));
+    assert_eq!(
+        fixture.next(),
+        Some(RecoveryHints { single_commit_until: Seq(9), ..RecoveryHints::default() })
+    );
 }
 
 #[test]
@@ -165,7 +172,7 @@ fn a_death_in_the_commit_of_one_event_charges_it() {
     assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
     fixture.next();
     let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, During::Commit));
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, Operation::Commit));
 }
 
 #[test]
@@ -174,7 +181,7 @@ fn a_death_while_loading_a_series_is_recorded_as_load() {
     let loading = PostMortem { loading: true, ..applying(7, 6) };
     fixture.ends(SIGSEGV, loading.clone());
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, loading).expect("a quarantine request").during, During::Load);
+    assert_eq!(fixture.ends(SIGSEGV, loading).expect("a quarantine request").during, Operation::Load);
 }
 
 #[test]
@@ -206,21 +213,21 @@ fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
         fixture.slot_state(ANALYTICS)
     );
     fixture.answers(charge, Ok(()));
-    assert_eq!(fixture.next(), Some(Care { skip: vec![Seq(1)], ..Care::default() }));
+    assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
     let mut fixture = Fixture::with(Policy { limit: 64, ..Policy::default() }).up();
-    for seq in (10..).take(MAX_CARE + 3) {
+    for seq in (10..).take(MAX_HINTS + 3) {
         fixture.ends(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
     fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
     let recovery_hints = fixture.next().expect("the generation is active");
     assert_eq!(
-        (recovery_hints.suspects.len(), recovery_hints.cautious_to),
-        (MAX_CARE, Seq(12 + MAX_CARE as u64))
+        (recovery_hints.suspects.len(), recovery_hints.single_commit_until),
+        (MAX_HINTS, Seq(12 + MAX_HINTS as u64))
     );
 }
 
@@ -231,7 +238,7 @@ fn an_event_stored_by_an_earlier_run_is_skipped() {
     fixture.feed(Event::Boot);
     fixture.become_ready(Generation(1));
     fixture.become_ready(Generation(2));
-    assert_eq!(fixture.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 
@@ -249,7 +256,7 @@ fn a_skipped_event_is_not_charged_again() {
         _ => None,
     };
     assert_eq!(fixture.last.iter().find_map(told), Some(None), "{:?}", fixture.last);
-    assert_eq!(fixture.next(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use super::fixture::{Fixture, SIGKILL, SIGSEGV};
 use crate::core::{Action, Command, Event, LogRecord, Policy, PostMortem, RestartDecision, WorkerSignal};
-use bulkhead_proto::{
-    control::{Care, FromWorker, Outcome, Request, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, RecoveryHints, Request, RequestOutcome, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, FaultKind},
 };
 
 fn killed(fixture: &Fixture, generation: Generation) -> bool {
@@ -55,16 +56,16 @@ fn a_hello_that_crosses_the_stop_is_allowed() {
     fixture.hello(Generation(2));
     fixture.says(Generation(2), FromWorker::Ready);
     assert!(!killed(&fixture, Generation(2)));
-    assert!(!fixture.sent(Generation(2), &ToWorker::Activate(Care::default())));
+    assert!(!fixture.sent(Generation(2), &ToWorker::Activate(RecoveryHints::default())));
 }
 
 #[test]
 fn a_worker_that_does_not_read_its_orders_is_killed_but_a_flooded_api_is_not() {
     let mut fixture = Fixture::running();
-    let answer = ToWorker::Answer { id: 1, outcome: Outcome::Done };
+    let answer = ToWorker::Answer { id: 1, outcome: RequestOutcome::Done };
     fixture.feed(Event::PipeFull { generation: Generation(1), frame: answer });
     assert!(!killed(&fixture, Generation(1)));
-    let frame = ToWorker::Activate(Care::default());
+    let frame = ToWorker::Activate(RecoveryHints::default());
     fixture.feed(Event::PipeFull { generation: Generation(2), frame });
     assert!(killed(&fixture, Generation(2)));
 }
@@ -85,7 +86,7 @@ fn the_api_may_request_faults_and_event_numbers() {
     assert_eq!(fixture.last, [Action::ReserveSeqs { next: Seq(99) }]);
     let request = Request::Fault { worker: "analytics".to_owned(), kind: FaultKind::Segv };
     fixture.says(Generation(1), FromWorker::Request { id: 5, request });
-    assert!(fixture.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: Outcome::Done }));
+    assert!(fixture.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: RequestOutcome::Done }));
     assert!(fixture.sent(Generation(2), &ToWorker::Fault(FaultKind::Segv)));
     fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Requested);

@@ -5,10 +5,11 @@ use crate::core::{
     Action, Command, DesiredState, Event, ExitStatus, GenerationState, Policy, RestartDecision, WorkerSignal,
     WorkerSpec, policy::START_SPACING,
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{RequestOutcome, ToWorker},
     ids::Generation,
-    words::{Cause, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ fn a_worker_that_is_added_is_started_at_once() {
     let client = fixture.command(add(OTHER));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.spawned(Generation(4));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_removed_worker_is_stopped_and_deleted_when_it_is_gone() {
     assert!(fixture.last.contains(&term));
     assert_eq!((fixture.answer(client), names(&fixture)), (None, vec![API, ANALYTICS, PLAIN]));
     fixture.die(Generation(3), ExitStatus::Code(0));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     assert_eq!((fixture.death().0, fixture.death().2), (Cause::Requested, RestartDecision::Stopped));
     assert_eq!((names(&fixture), fixture.spawns()), (vec![API, ANALYTICS], vec![]));
 }
@@ -63,7 +64,7 @@ fn a_removed_worker_is_unknown_even_while_it_is_stopping() {
     fixture.command(remove(PLAIN));
     let client = fixture.command(Command::Start(PLAIN.to_owned()));
     assert!(
-        matches!(fixture.answer(client), Some(Outcome::NotFound(why)) if why.ends_with("workers: api, analytics"))
+        matches!(fixture.answer(client), Some(RequestOutcome::NotFound(why)) if why.ends_with("workers: api, analytics"))
     );
     assert_eq!(fixture.worker(PLAIN).desired, DesiredState::Removed);
 }
@@ -73,12 +74,12 @@ fn a_removed_worker_that_is_added_while_it_is_stopping_comes_back() {
     let mut fixture = Fixture::running();
     let remover = fixture.command(remove(PLAIN));
     let adder = fixture.command(add(PLAIN));
-    assert!(matches!(fixture.answer(remover), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(remover), Some(RequestOutcome::Conflict(_))));
     fixture.advance(START_SPACING);
     fixture.die(Generation(3), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.spawned(Generation(4));
-    assert_eq!(fixture.answer(adder), Some(Outcome::Done));
+    assert_eq!(fixture.answer(adder), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_removed_parked_worker_is_deleted_at_once() {
     let mut fixture = Fixture::running();
     fixture.die(Generation(3), ExitStatus::Code(78));
     let client = fixture.command(remove(PLAIN));
-    assert_eq!((fixture.answer(client), names(&fixture)), (Some(Outcome::Done), vec![API, ANALYTICS]));
+    assert_eq!((fixture.answer(client), names(&fixture)), (Some(RequestOutcome::Done), vec![API, ANALYTICS]));
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn workers_beyond_the_maximum_are_refused() {
     let mut fixture = Fixture::running();
     for number in 0.. {
         let client = fixture.command(add(&format!("w{number}")));
-        if let Some(Outcome::Conflict(why)) = fixture.answer(client) {
+        if let Some(RequestOutcome::Conflict(why)) = fixture.answer(client) {
             assert!(why.contains("64 workers"), "{why}");
             break;
         }
@@ -108,7 +109,7 @@ fn a_stopped_worker_is_not_started_by_a_change_of_its_command() {
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
     fixture.die(Generation(2), ExitStatus::Code(0));
     let client = fixture.command(replace(ANALYTICS));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     fixture.advance(100 * START_SPACING);
     assert_eq!((fixture.slot_state(ANALYTICS), fixture.spawns()), (&GenerationState::Stopped, vec![]));
 }
@@ -127,7 +128,7 @@ fn a_changed_analysis_is_replaced_by_a_takeover() {
         fixture.death(),
         (Cause::Requested, why.to_owned(), RestartDecision::Successor(Generation(4)))
     );
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     assert_eq!(fixture.worker(ANALYTICS).replacement, None);
 }
 
@@ -138,7 +139,7 @@ fn a_replacement_that_cannot_start_leaves_the_old_generation_running() {
     let client = fixture.command(replace(ANALYTICS));
     fixture.spawned(Generation(4));
     fixture.die(Generation(4), ExitStatus::Code(1));
-    assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     fixture.advance(100 * START_SPACING);
     assert_eq!(fixture.spawns(), []);
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Running { .. }));
@@ -150,7 +151,7 @@ fn a_change_during_a_restart_is_followed_by_one_more_generation() {
     fixture.advance(START_SPACING);
     let restarter = fixture.command(Command::Restart(API.to_owned()));
     let client = fixture.command(replace(API));
-    assert!(matches!(fixture.answer(restarter), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(restarter), Some(RequestOutcome::Conflict(_))));
     fixture.become_ready(Generation(4));
     assert_eq!(fixture.answer(client), None, "it was started with the old command");
     fixture.advance(START_SPACING);
@@ -160,7 +161,7 @@ fn a_change_during_a_restart_is_followed_by_one_more_generation() {
     assert!(fixture.sent(Generation(4), &ToWorker::Drain));
     assert_eq!(fixture.answer(client), None, "the generation with the old command may still serve a request");
     fixture.die(Generation(4), ExitStatus::Code(0));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -175,7 +176,7 @@ fn a_death_before_the_replacement_is_spawned_does_not_cancel_it() {
     );
     fixture.advance(START_SPACING);
     fixture.become_ready(Generation(4));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn a_parked_worker_is_retried_when_its_command_changes() {
     fixture.advance(START_SPACING);
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.spawned(Generation(4));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]

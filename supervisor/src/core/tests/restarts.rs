@@ -4,10 +4,10 @@ use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
 use crate::core::{
     Command, Event, ExitStatus, GenerationState, RestartDecision, policy::START_SPACING, status,
 };
-use bulkhead_proto::{
-    control::{Care, Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    control::{RecoveryHints, RequestOutcome, ToWorker},
     ids::{Generation, Seq},
-    words::WorkerState,
+    status::WorkerState,
 };
 
 fn restarting(name: &str) -> (Fixture, crate::core::ClientId) {
@@ -23,12 +23,12 @@ fn the_new_analysis_is_ready_before_the_old_one_drains_and_active_only_after_its
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.become_ready(Generation(4));
     assert!(fixture.sent(Generation(2), &ToWorker::Drain));
-    assert!(!fixture.sent(Generation(4), &ToWorker::Activate(Care::default())));
+    assert!(!fixture.sent(Generation(4), &ToWorker::Activate(RecoveryHints::default())));
     let states: Vec<_> = status(&fixture.state).workers.iter().map(|row| row.state).collect();
     assert!(states.contains(&WorkerState::Standby) && states.contains(&WorkerState::Stopping));
     fixture.die(Generation(2), ExitStatus::Code(0));
-    assert!(fixture.sent(Generation(4), &ToWorker::Activate(Care::default())));
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert!(fixture.sent(Generation(4), &ToWorker::Activate(RecoveryHints::default())));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     assert_eq!(fixture.death().2, RestartDecision::Successor(Generation(4)));
 }
 
@@ -37,10 +37,10 @@ fn the_new_api_serves_before_the_old_one_drains() {
     let (mut fixture, client) = restarting(API);
     fixture.become_ready(Generation(4));
     assert!(
-        fixture.sent(Generation(4), &ToWorker::Activate(Care::default()))
+        fixture.sent(Generation(4), &ToWorker::Activate(RecoveryHints::default()))
             && fixture.sent(Generation(1), &ToWorker::Drain)
     );
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
     fixture.die(Generation(1), ExitStatus::Code(0));
     assert!(matches!(fixture.slot_state(API), GenerationState::Running { .. }));
     assert_eq!(fixture.worker(API).successor, None);
@@ -52,7 +52,7 @@ fn a_successor_that_cannot_start_leaves_the_old_generation_running() {
     fixture.spawned(Generation(4));
     fixture.die(Generation(4), ExitStatus::Code(1));
     assert_eq!(fixture.death().2, RestartDecision::Predecessor(Generation(2)));
-    assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Running { .. }));
     fixture.advance(100 * START_SPACING);
     assert_eq!(fixture.spawns(), []);
@@ -65,10 +65,11 @@ fn a_starting_successor_takes_over_when_its_predecessor_dies() {
     fixture.die(Generation(2), SIGSEGV);
     assert_eq!((fixture.death().2, fixture.spawns()), (RestartDecision::Successor(Generation(4)), vec![]));
     fixture.become_ready(Generation(4));
-    assert!(
-        fixture.sent(Generation(4), &ToWorker::Activate(Care { suspects: vec![Seq(1)], ..Care::default() }))
-    );
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert!(fixture.sent(
+        Generation(4),
+        &ToWorker::Activate(RecoveryHints { suspects: vec![Seq(1)], ..RecoveryHints::default() })
+    ));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -80,7 +81,7 @@ fn a_standby_that_dies_while_its_predecessor_drains_is_replaced() {
     assert_eq!(fixture.spawns(), [Generation(5)]);
     fixture.die_at(Generation(2), ExitStatus::Code(0), Seq(9));
     fixture.become_ready(Generation(5));
-    assert!(fixture.sent(Generation(5), &ToWorker::Activate(Care::default())));
+    assert!(fixture.sent(Generation(5), &ToWorker::Activate(RecoveryHints::default())));
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn start_revives_a_parked_successor_while_its_predecessor_drains() {
         let client = fixture.command(command(API.to_owned()));
         assert_eq!(fixture.spawns(), [Generation(5)]);
         fixture.become_ready(Generation(5));
-        assert_eq!(fixture.answer(client), Some(Outcome::Done));
+        assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
         fixture.die(Generation(1), ExitStatus::Code(0));
         assert!(matches!(fixture.slot_state(API), GenerationState::Running { .. }));
     }
@@ -118,11 +119,11 @@ fn stop_supersedes_a_restart() {
     let (mut fixture, client) = restarting(ANALYTICS);
     fixture.spawned(Generation(4));
     let stopper = fixture.command(Command::Stop(ANALYTICS.to_owned()));
-    assert!(matches!(fixture.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     fixture.die(Generation(2), ExitStatus::Code(0));
     assert_eq!(fixture.answer(stopper), None);
     fixture.die(Generation(4), ExitStatus::Code(0));
-    assert_eq!(fixture.answer(stopper), Some(Outcome::Done));
+    assert_eq!(fixture.answer(stopper), Some(RequestOutcome::Done));
     assert_eq!(fixture.spawns(), []);
 }
 
@@ -133,12 +134,12 @@ fn a_plain_worker_is_stopped_then_started() {
     fixture.die(Generation(3), ExitStatus::Code(0));
     assert_eq!(fixture.spawns(), [Generation(4)]);
     fixture.feed(Event::Spawned { generation: Generation(4), pid: 9 });
-    assert_eq!(fixture.answer(client), Some(Outcome::Done));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
 fn a_second_restart_is_refused_while_the_first_is_in_progress() {
     let (mut fixture, _) = restarting(API);
     let second = fixture.command(Command::Restart(API.to_owned()));
-    assert!(matches!(fixture.answer(second), Some(Outcome::Conflict(_))));
+    assert!(matches!(fixture.answer(second), Some(RequestOutcome::Conflict(_))));
 }

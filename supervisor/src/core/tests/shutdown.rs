@@ -5,8 +5,8 @@ use crate::core::{
     Action, Command, Event, ExitStatus, WorkerSignal,
     policy::{KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    control::{RequestOutcome, ToWorker},
     ids::Generation,
 };
 use std::time::Duration;
@@ -75,9 +75,12 @@ fn waiting_and_new_clients_are_refused_during_shutdown() {
     let mut fixture = Fixture::running();
     let waiters = fixture.command(Command::Stop(ANALYTICS.to_owned()));
     fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
-    assert_eq!(fixture.answer(waiters), Some(Outcome::Conflict("the supervisor is stopping".to_owned())));
+    assert_eq!(
+        fixture.answer(waiters),
+        Some(RequestOutcome::Conflict("the supervisor is stopping".to_owned()))
+    );
     let late = fixture.command(Command::Start(ANALYTICS.to_owned()));
-    assert_eq!(fixture.answer(late), Some(Outcome::Conflict("the supervisor is stopping".to_owned())));
+    assert_eq!(fixture.answer(late), Some(RequestOutcome::Conflict("the supervisor is stopping".to_owned())));
 }
 
 #[test]

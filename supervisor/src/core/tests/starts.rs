@@ -2,10 +2,11 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN};
 use crate::core::{Event, GenerationState, Policy, next_deadline, policy::START_TIMEOUT, status};
-use bulkhead_proto::{
-    control::{Care, FromWorker, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, RecoveryHints, ToWorker},
     ids::Generation,
-    words::{Cause, WorkerState},
+    status::WorkerState,
 };
 
 #[test]
@@ -14,7 +15,7 @@ fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
     fixture.feed(Event::Boot);
     assert_eq!(fixture.spawns(), [Generation(1), Generation(2)]);
     fixture.become_ready(Generation(1));
-    assert!(fixture.sent(Generation(1), &ToWorker::Activate(Care::default())));
+    assert!(fixture.sent(Generation(1), &ToWorker::Activate(RecoveryHints::default())));
     assert_eq!(fixture.spawns(), [Generation(3)]);
 }
 

@@ -1,7 +1,7 @@
 //! The memory limit of a process, and the order in which the kernel kills when memory is short.
 
 use crate::config::{WorkerPlan, units::show_size};
-use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 

@@ -1,9 +1,9 @@
 //! The last output lines of a worker, of both streams, for its crash report.
 
 use crate::log::worker::{Output, text};
-use bulkhead_proto::{
-    control::cut,
-    crash::{Line, MAX_LINE, MAX_LINES},
+use bulkhead_proto::wire::{
+    crash::{MAX_LINE, MAX_LINES, OutputLine},
+    text::cut,
 };
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ const ELLIPSIS: &str = "…";
 /// The lines; at most 50 KiB.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct OutputTail {
-    lines: VecDeque<Line>,
+    lines: VecDeque<OutputLine>,
     dropped: u64,
 }
 
@@ -34,11 +34,11 @@ impl OutputTail {
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { stream: stream.to_owned(), text: bounded(text) });
+        self.lines.push_back(OutputLine { stream: stream.to_owned(), text: bounded(text) });
     }
 
     /// The lines in order, and the number of dropped lines.
-    pub(in crate::runtime) fn into_lines(self) -> (Vec<Line>, u64) {
+    pub(in crate::runtime) fn into_lines(self) -> (Vec<OutputLine>, u64) {
         (self.lines.into(), self.dropped)
     }
 }

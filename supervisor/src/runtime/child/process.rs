@@ -5,15 +5,14 @@ use crate::runtime::{
     async_fd::{drained, watch},
     probes::threads::{self, Sample},
 };
+use crate::sys::wait::wait_with_usage;
 use crate::{
     core::{ExitStatus, WorkerSignal},
     crashes::Remains,
 };
 use bulkhead_proto::{
-    control::{FromWorker, ToWorker},
-    pipe::{PipeError, Received, Receiver, Sender, Sent},
-    reap::reap,
-    trace::MAX_FRAMES,
+    wire::control::{FromWorker, MAX_BACKTRACE, ToWorker},
+    worker::pipe::{PipeError, Received, Receiver, Sender, Sent},
 };
 use rustix::{
     io::Errno,
@@ -242,7 +241,7 @@ impl Child {
                 self.program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok();
             }
             ChildEvent::Frame(FromWorker::Backtrace { frames }) => {
-                self.backtrace = frames.iter().copied().take(MAX_FRAMES).collect();
+                self.backtrace = frames.iter().copied().take(MAX_BACKTRACE).collect();
             }
             ChildEvent::Frame(_) | ChildEvent::BadFrame(_) | ChildEvent::Output(_) | ChildEvent::Exited => {}
         }
@@ -250,14 +249,14 @@ impl Child {
 
     /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and collects
     /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
-    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Remains) {
+    pub(in crate::runtime) fn wait_with_usage(mut self) -> (ExitStatus, Remains) {
         // Waits without reaping: the number of the group must stay ours while the group is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
         for pipe in self.output {
             pipe.end(&mut self.output_tail);
         }
-        let usage = reap(self.pid).ok().flatten();
+        let usage = wait_with_usage(self.pid).ok().flatten();
         let (output, output_dropped) = self.output_tail.into_lines();
         let exit = match seen {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
@@ -268,9 +267,6 @@ impl Child {
             Ok(None) | Err(_) => ExitStatus::Unknown,
         };
         let (program, backtrace, thread_dump) = (self.program, self.backtrace, self.thread_dump);
-        (
-            exit,
-            Remains { event: None, usage, output, output_dropped, living: thread_dump, program, backtrace },
-        )
+        (exit, Remains { event: None, usage, output, output_dropped, thread_dump, program, backtrace })
     }
 }

@@ -19,12 +19,13 @@ use crate::{
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::Generation,
-    link::Memory,
-    pipe::{self, Receiver, Sender},
-    settings::{SETTINGS_VARIABLE, Settings},
-    words::Role,
+    shm::memory::SharedMemory,
+    wire::{ids::Generation, role::Role},
+    worker::{
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        pipe::{self, Receiver, Sender},
+        settings::{SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt as _;
 use rustix::process::Pid;
@@ -66,7 +67,7 @@ pub(in crate::runtime) struct Spawner {
 
 /// Marks inherited descriptors as close-on-exec, so that workers do not get them.
 pub(in crate::runtime) fn set_cloexec_inherited() {
-    if let Err(error) = bulkhead_proto::cloexec::mark_all() {
+    if let Err(error) = crate::sys::cloexec::mark_all() {
         tracing::warn!(
             "cannot mark inherited file descriptors close-on-exec, workers may inherit them: {error}"
         );
@@ -92,7 +93,7 @@ impl Spawner {
         plan: &Plan,
         worker: &WorkerPlan,
         generation: Generation,
-        memory: &Memory,
+        memory: &SharedMemory,
     ) -> Result<Child, SpawnError> {
         let (bequest, control) = self.bequest(plan, worker.role, memory)?;
         let mut command = self.command(plan, worker, generation, &bequest)?;
@@ -129,8 +130,13 @@ impl Spawner {
     }
 
     /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
-    fn bequest(&self, plan: &Plan, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
-        let mut bequest = Bequest::default();
+    fn bequest(
+        &self,
+        plan: &Plan,
+        role: Role,
+        memory: &SharedMemory,
+    ) -> Result<(FdHandoff, Control), SpawnError> {
+        let mut bequest = FdHandoff::default();
         match role {
             Role::Api => {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
@@ -146,9 +152,9 @@ impl Spawner {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
                     Err(error) => tracing::error!("the API cannot show crash reports: {}", told(&error)),
                 }
-                memory.bequeath_to_api(&mut bequest).context("shared memory")?;
+                memory.pass_to_api(&mut bequest).context("shared memory")?;
             }
-            Role::Analytics => memory.bequeath_to_analytics(&mut bequest).context("shared memory")?,
+            Role::Analytics => memory.pass_to_analytics(&mut bequest).context("shared memory")?,
             Role::Plain => return Ok((bequest, Control::none())),
         }
         let (control_in, to) = pipe::pair().context("control pipe")?;
@@ -163,7 +169,7 @@ impl Spawner {
         plan: &Plan,
         worker: &WorkerPlan,
         generation: Generation,
-        bequest: &Bequest,
+        bequest: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
         let mut command = Command::new(program(name, &self.executable));

@@ -1,7 +1,7 @@
 //! All worker processes by generation, and the one place where they are waited for.
 
 use super::process::{Child, ChildEvent};
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use std::{
     collections::BTreeMap,
     future::poll_fn,

@@ -3,7 +3,7 @@
 //! Read from files in `/proc/PID/task` that take no lock of the process's memory map, so a process stuck
 //! there blocks no reader.
 
-use bulkhead_proto::control::cut;
+use bulkhead_proto::wire::text::cut;
 use rustix::process::Pid;
 use std::{
     collections::BTreeMap,

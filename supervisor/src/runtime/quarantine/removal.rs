@@ -2,9 +2,10 @@
 
 use crate::runtime::{blocking_task::BlockingTask, event_loop::Supervisor};
 use crate::{control::protocol::Reply, quarantine::Store, told::told};
-use bulkhead_proto::{
-    control::{MAX_TEXT, Outcome, ToWorker, cut},
+use bulkhead_proto::wire::{
+    control::{MAX_TEXT, RequestOutcome, ToWorker},
     ids::{Generation, Seq},
+    text::cut,
 };
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::oneshot;
@@ -27,12 +28,12 @@ pub(in crate::runtime) struct Removal {
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Removals {
     queue: VecDeque<Removal>,
-    task: Option<BlockingTask<Outcome>>,
+    task: Option<BlockingTask<RequestOutcome>>,
 }
 
 impl Removals {
     /// The result of the removal in progress; waits forever if there is none.
-    pub(in crate::runtime) async fn end(&mut self) -> Outcome {
+    pub(in crate::runtime) async fn end(&mut self) -> RequestOutcome {
         BlockingTask::end(&mut self.task).await
     }
 }
@@ -44,11 +45,11 @@ impl Supervisor {
         if self.state.is_quarantining(seq) && self.memory.record().unwrap_or_default().seq < seq {
             // Its file is what keeps the event from being applied if the service stopped now.
             let why = format!("event {seq} is not skipped yet: try again when it is");
-            return self.finish(removal, Outcome::Conflict(why));
+            return self.finish(removal, RequestOutcome::Conflict(why));
         }
         if self.removals.queue.len() >= MAX_QUEUED {
             let why = format!("{MAX_QUEUED} removals are queued: try again later");
-            return self.finish(removal, Outcome::Conflict(why));
+            return self.finish(removal, RequestOutcome::Conflict(why));
         }
         self.removals.queue.push_back(removal);
         if self.removals.queue.len() == 1 {
@@ -57,7 +58,7 @@ impl Supervisor {
     }
 
     /// The removal in progress succeeded or failed.
-    pub(in crate::runtime) fn on_removed(&mut self, outcome: Outcome) {
+    pub(in crate::runtime) fn on_removed(&mut self, outcome: RequestOutcome) {
         if let Some(removal) = self.removals.queue.pop_front() {
             self.finish(removal, outcome);
         }
@@ -67,40 +68,40 @@ impl Supervisor {
     fn remove_next(&mut self) {
         while let Some(removal) = self.removals.queue.front() {
             let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
-            let broken = Outcome::Conflict("the removing thread panicked".to_owned());
+            let broken = RequestOutcome::Conflict("the removing thread panicked".to_owned());
             match BlockingTask::begin("quarantine", format!("removing event {seq}"), broken, move || {
                 remove(&store, seq)
             }) {
                 Ok(task) => return self.removals.task = Some(task),
                 Err(error) => {
                     if let Some(removal) = self.removals.queue.pop_front() {
-                        self.finish(removal, Outcome::Conflict(error.to_string()));
+                        self.finish(removal, RequestOutcome::Conflict(error.to_string()));
                     }
                 }
             }
         }
     }
 
-    fn finish(&mut self, removal: Removal, outcome: Outcome) {
+    fn finish(&mut self, removal: Removal, outcome: RequestOutcome) {
         let Removal { seq, replayed_as, worker, operators } = removal;
         let outcome = match (outcome, replayed_as) {
             // The event was removed by another request, but it is appended all the same.
-            (Outcome::NotFound(_), Some(_)) => Outcome::Done,
-            (Outcome::Conflict(why), Some(new)) => {
+            (RequestOutcome::NotFound(_), Some(_)) => RequestOutcome::Done,
+            (RequestOutcome::Conflict(why), Some(new)) => {
                 let why =
                     format!("event {seq} was replayed as event {new}, but remains in quarantine: {why}");
-                Outcome::Conflict(cut(&why, MAX_TEXT).to_owned())
+                RequestOutcome::Conflict(cut(&why, MAX_TEXT).to_owned())
             }
             (outcome, _) => outcome,
         };
-        if outcome == Outcome::Done {
+        if outcome == RequestOutcome::Done {
             log(seq, replayed_as);
         }
         for reply in operators {
             let text = match (&outcome, replayed_as) {
-                (Outcome::Done, None) => format!("event {seq} dropped"),
-                (Outcome::Done, Some(new)) => format!("event {seq} replayed as event {new}"),
-                (Outcome::NotFound(why) | Outcome::Conflict(why), _) => why.clone(),
+                (RequestOutcome::Done, None) => format!("event {seq} dropped"),
+                (RequestOutcome::Done, Some(new)) => format!("event {seq} replayed as event {new}"),
+                (RequestOutcome::NotFound(why) | RequestOutcome::Conflict(why), _) => why.clone(),
             };
             // A client that has disconnected needs no reply.
             let _ = reply.send(Reply::decided(&outcome, text));
@@ -114,12 +115,12 @@ impl Supervisor {
     }
 }
 
-fn remove(store: &Store, seq: Seq) -> Outcome {
+fn remove(store: &Store, seq: Seq) -> RequestOutcome {
     match store.remove(seq) {
-        Ok(true) => Outcome::Done,
-        Ok(false) => Outcome::NotFound(unknown_event(seq)),
+        Ok(true) => RequestOutcome::Done,
+        Ok(false) => RequestOutcome::NotFound(unknown_event(seq)),
         // The text must fit a frame.
-        Err(error) => Outcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
+        Err(error) => RequestOutcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
     }
 }
 
