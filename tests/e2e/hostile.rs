@@ -1,7 +1,7 @@
 //! Workers that misbehave: they are ended or borne, the rest goes on, and the log says what they did (P5, P6).
 //! The stand-in is `tests/misbehave`.
 
-use bulkhead_proto::{control::PROTOCOL, crash::MAX_LINE};
+use bulkhead_proto::wire::{control::PROTOCOL, crash::MAX_LINE};
 use bulkhead_tests::{Bulkhead, Home, binaries, eventually, footprint::Footprint, log::Line, process};
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! What the faults look like from outside.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 /// What a death by this fault is reported as, when nobody has asked for it: its cause, and what its detail is or, of a
 /// panic and a hang, begins with.
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn where_a_panic_was_and_how_long_a_hang_took_may_differ() {
         assert!(is_told(FaultKind::Hang, "hang", "no progress for 301 ms while there was work"));
-        let panic = r#""a fault was asked for: panic" at proto/src/fault.rs:54:29, thread main"#;
+        let panic = r#""a fault was asked for: panic" at proto/src/worker/fault.rs:54:29, thread main"#;
         assert!(is_told(FaultKind::Panic, "panic", panic));
         assert!(!is_told(FaultKind::Panic, "panic", r#""index out of bounds" at src/x.rs:1:2, thread main"#));
     }

@@ -12,10 +12,10 @@ use crate::{
     },
     step::{Identity, Millis, Now, Policy, Spec, State},
 };
-use bulkhead_proto::{
-    folder::Page,
+use bulkhead_proto::wire::{
     ids::{CrashId, Generation},
-    words::Role,
+    record_store::Page,
+    role::Role,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;

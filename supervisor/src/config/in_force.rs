@@ -5,7 +5,7 @@ use super::{
     units::{show_duration, show_size},
 };
 use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 /// What the service and each of its workers go by.

@@ -2,7 +2,7 @@
 
 use super::problem::Fault;
 use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{
     collections::BTreeMap,
     fmt,

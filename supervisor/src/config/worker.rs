@@ -7,7 +7,10 @@ use super::{
     sections::{MAX_DELAY, path},
 };
 use crate::step::policy;
-use bulkhead_proto::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE, words::Role};
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The most plain workers: the two fixed roles take the rest of what the ledger holds.

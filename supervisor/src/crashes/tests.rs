@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::step::{Exit, Next, Panic, Who};
+use crate::sys::wait::Usage;
 use bulkhead_proto::{
-    cursor::Signalled,
-    event::Event,
-    ids::{CrashId, Generation, Seq},
-    reap::Usage,
-    words::{Cause, During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::{Cause, Operation},
+        event::Event,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
 };
 use std::fs;
 
@@ -24,7 +27,7 @@ fn facts(crash: u64) -> Facts {
         signalled: None,
         exit: Some(Exit::Code(101)),
         seq: Some(Seq(5)),
-        during: Some(During::Apply),
+        during: Some(Operation::Apply),
         attempts: Some((1, 2)),
         next: Next::RestartNow,
         why: "first death without progress".into(),
@@ -92,7 +95,7 @@ fn a_signal_is_named_if_it_has_a_name() {
 fn code_and_address_are_told_of_the_signal_that_ended_it_and_of_the_kernels_alone() {
     let exit = Some(Exit::Signal { number: 11, core: false });
     let told = |number, code| {
-        let signalled = Some(Signalled { number, code, address: 8 });
+        let signalled = Some(SignalInfo { number, code, address: 8 });
         let report = report(Facts { exit, signalled, ..facts(9) }, Remains::default());
         let signal = report.signal.unwrap();
         (signal.code, signal.address)
@@ -117,7 +120,7 @@ fn the_newest_reports_are_kept() {
 fn the_longest_report_can_be_read_back() {
     let (_folder, store) = store();
     let wild = "\u{1}".repeat(4096);
-    let line = bulkhead_proto::crash::Line { stream: "stderr".into(), text: "\"".repeat(1024) };
+    let line = bulkhead_proto::wire::crash::OutputLine { stream: "stderr".into(), text: "\"".repeat(1024) };
     let mut event = Vec::new();
     let sent = Event {
         series: &wild[..128],

@@ -1,9 +1,9 @@
 //! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
 
 use crate::step::{Charge, LogRecord, Next, Who, span};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Seq},
-    words::Cause,
 };
 use std::time::Duration;
 use tracing::Level;
@@ -167,7 +167,7 @@ fn death(
 mod tests {
     use super::*;
     use crate::log::testing::{json, pretty};
-    use bulkhead_proto::ids::Generation;
+    use bulkhead_proto::wire::ids::Generation;
 
     fn panic() -> LogRecord {
         LogRecord::WorkerDied {

@@ -16,7 +16,9 @@ use crate::{
     told::told,
 };
 use bulkhead_proto::{
-    control::ToWorker, cursor::Doing, ids::Generation, link::Progress, pipe::Sent, snapshot::Summary,
+    shm::{cursor::Activity, memory::AnalyticsProgress, snapshot::Summary},
+    wire::{control::ToWorker, ids::Generation},
+    worker::pipe::Sent,
 };
 use std::sync::Arc;
 
@@ -70,7 +72,7 @@ impl Surroundings for Shell {
             Action::Drop { asker, id, seq, replayed_as } => self.drop_for(asker, id, seq, replayed_as),
             Action::NotReplayed { seq, why } => self.not_replayed(seq, &why),
             Action::SetAside(charge) => return self.set_aside(charge),
-            Action::KickBells => self.memory.kick(),
+            Action::KickBells => self.memory.wake_analytics(),
             Action::Log(record) => lifecycle::write(&record),
             Action::Report(facts) => self.report(facts),
             Action::Save { settled } => return self.save(settled),
@@ -121,7 +123,7 @@ impl Shell {
     /// A process that is gone meanwhile has nothing to show.
     fn look(&mut self, generation: Generation) -> Option<Event> {
         let had = self.children.get(generation)?.had();
-        let Progress { owner, seq, steps, committed, pending } = self.memory.progress();
+        let AnalyticsProgress { owner, seq, steps, committed, pending } = self.memory.progress();
         let (mark, took_over) = (Mark { seq, steps, committed }, owner == generation);
         let look = Look { had, pending, took_over, mark, knocking: self.doze.is_knocked_at() };
         Some(Event::Looked { generation, look })
@@ -174,23 +176,23 @@ impl Shell {
                 .map(move |p| (worker.role, p))
         });
         let analysis = process.into_iter().any(|(role, process)| {
-            role == bulkhead_proto::words::Role::Analytics
+            role == bulkhead_proto::wire::role::Role::Analytics
                 && process.generation == generation
                 && process.activated.is_some()
         });
         // One that died before it took the page over left its predecessor's hand there.
         let its_own = analysis && found.owner == generation;
-        let last_words = found.last_words.filter(|words| analysis && words.generation == generation);
+        let last_words = found.panic_record.filter(|words| analysis && words.generation == generation);
         let panic = last_words.map(|words| Panic {
             message: words.message,
             location: words.location,
             thread: words.thread,
         });
-        let refused = found.refused.filter(|refused| analysis && refused.generation == generation);
-        let signalled = found.signalled.filter(|(of, _)| analysis && *of == generation);
+        let refused = found.allocation_failure.filter(|refused| analysis && refused.generation == generation);
+        let signalled = found.signal.filter(|(of, _)| analysis && *of == generation);
         let seen = PostMortem {
-            in_hand: found.in_hand.filter(|_| its_own),
-            loading: found.hand.doing == Doing::Load,
+            in_hand: found.in_flight.filter(|_| its_own),
+            loading: found.claimed.activity == Activity::Load,
             committing: found.committing.filter(|_| its_own),
             committed: found.committed.min(found.accepted),
             head: found.accepted,

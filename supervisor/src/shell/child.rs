@@ -6,15 +6,14 @@ use super::{
     threads::{self, Sample},
     watch::{drained, watch},
 };
+use crate::sys::wait::wait_with_usage;
 use crate::{
     crashes::Remains,
     step::{Exit, Signal},
 };
 use bulkhead_proto::{
-    control::{FromWorker, ToWorker},
-    pipe::{PipeError, Received, Receiver, Sender, Sent},
-    reap::reap,
-    trace::MAX_FRAMES,
+    wire::control::{FromWorker, MAX_BACKTRACE, ToWorker},
+    worker::pipe::{PipeError, Received, Receiver, Sender, Sent},
 };
 use rustix::{
     io::Errno,
@@ -55,7 +54,7 @@ pub(super) struct Child {
     /// When it was last looked at.
     seen: Option<Sample>,
     /// What its threads were doing when it was found hanging.
-    living: Vec<String>,
+    thread_dump: Vec<String>,
 }
 
 /// What a process has to tell.
@@ -138,7 +137,7 @@ impl Child {
             program: None,
             backtrace: Vec::new(),
             seen: None,
-            living: Vec::new(),
+            thread_dump: Vec::new(),
         })
     }
 
@@ -195,8 +194,8 @@ impl Child {
 
     /// Notes what its threads are doing, and says it.
     pub(super) fn examine(&mut self) -> String {
-        self.living = threads::describe(self.pid);
-        self.living.join("; ")
+        self.thread_dump = threads::describe(self.pid);
+        self.thread_dump.join("; ")
     }
 
     /// Sends it a signal. Never reaches another process: it is not reaped before it is buried.
@@ -242,7 +241,7 @@ impl Child {
                 self.program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok();
             }
             Stir::Frame(FromWorker::Backtrace { frames }) => {
-                self.backtrace = frames.iter().copied().take(MAX_FRAMES).collect();
+                self.backtrace = frames.iter().copied().take(MAX_BACKTRACE).collect();
             }
             Stir::Frame(_) | Stir::BadFrame(_) | Stir::Output(_) | Stir::Gone => {}
         }
@@ -257,7 +256,7 @@ impl Child {
         for pipe in self.output {
             pipe.end(&mut self.tail);
         }
-        let usage = reap(self.pid).ok().flatten();
+        let usage = wait_with_usage(self.pid).ok().flatten();
         let (output, output_dropped) = self.tail.into_lines();
         let exit = match seen {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
@@ -267,7 +266,7 @@ impl Child {
             },
             Ok(None) | Err(_) => Exit::Unknown,
         };
-        let (program, backtrace, living) = (self.program, self.backtrace, self.living);
-        (exit, Remains { event: None, usage, output, output_dropped, living, program, backtrace })
+        let (program, backtrace, thread_dump) = (self.program, self.backtrace, self.thread_dump);
+        (exit, Remains { event: None, usage, output, output_dropped, thread_dump, program, backtrace })
     }
 }

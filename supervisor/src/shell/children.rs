@@ -1,7 +1,7 @@
 //! All live processes, by generation, and the one place in which they are waited for.
 
 use super::child::{Child, Stir};
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use std::{
     collections::BTreeMap,
     future::poll_fn,

@@ -6,7 +6,7 @@ use crate::{
     crashes::Store,
     step::Facts,
 };
-use bulkhead_proto::folder::Page;
+use bulkhead_proto::wire::record_store::Page;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

@@ -1,16 +1,18 @@
 //! How the supervisor hears that there is work again for workers that it does not watch meanwhile.
 //!
-//! For the analysis it parks as the analysis itself does ([`bulkhead_proto::bell`]), on a page and a bell of its own, which
+//! For the analysis it parks as the analysis itself does ([`bulkhead_proto::shm::wake`]), on a page and a bell of its own, which
 //! no analysis can reach. The API tells by a frame of its connections; one that does not even accept them is given away by
 //! the listening socket.
 
 use super::watch::{drained, watch};
 use crate::step::{Event, State};
 use bulkhead_proto::{
-    bell::{Bell, announce_park, retract_park},
-    link::{LinkError, Memory},
-    segment::ReadWrite,
-    words::Role,
+    shm::{
+        memory::{MemoryError, SharedMemory},
+        segment::ReadWrite,
+        wake::{WakeFd, cancel_wait, prepare_wait},
+    },
+    wire::role::Role,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{future::pending, os::fd::OwnedFd, sync::Arc};
@@ -20,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub(super) struct Doze {
     page: ReadWrite,
-    alarm: AsyncFd<Bell>,
+    alarm: AsyncFd<WakeFd>,
     /// Whether the page says that it is parked.
     parked: bool,
     listener: Arc<OwnedFd>,
@@ -29,14 +31,20 @@ pub(super) struct Doze {
 }
 
 impl Doze {
-    pub(super) fn new(memory: &Memory, listener: OwnedFd) -> Result<Self, LinkError> {
-        let alarm = watch(memory.alarm()?)?;
-        Ok(Self { page: memory.watch()?, alarm, parked: false, listener: Arc::new(listener), backlog: None })
+    pub(super) fn new(memory: &SharedMemory, listener: OwnedFd) -> Result<Self, MemoryError> {
+        let alarm = watch(memory.supervisor_wake()?)?;
+        Ok(Self {
+            page: memory.supervisor_page()?,
+            alarm,
+            parked: false,
+            listener: Arc::new(listener),
+            backlog: None,
+        })
     }
 
     /// To be called before each wait: listens for those who rest, and for nobody else. What is given back has happened
     /// before it listened.
-    pub(super) fn settle(&mut self, state: &State, memory: &Memory) -> Option<Event> {
+    pub(super) fn settle(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {
         self.backlog = match (state.rests(Role::Api), self.backlog.take()) {
             (true, None) => listen(&self.listener),
             (true, listening) => listening,
@@ -44,12 +52,12 @@ impl Doze {
         };
         match (state.rests(Role::Analytics), self.parked) {
             (true, false) => {
-                announce_park(&self.page);
+                prepare_wait(&self.page);
                 self.parked = true;
                 memory.progress().pending.then_some(Event::Rung(Role::Analytics))
             }
             (false, true) => {
-                retract_park(&self.page);
+                cancel_wait(&self.page);
                 self.parked = false;
                 None
             }

@@ -1,7 +1,7 @@
 //! How much memory a process may take, and whom the kernel shall kill first when it has none left.
 
 use crate::config::{WorkerPlan, units::show_size};
-use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 

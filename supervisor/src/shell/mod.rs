@@ -26,6 +26,7 @@ mod threads;
 mod token;
 mod watch;
 
+use crate::sys::listen_fds;
 use crate::{
     config::{InForce, Plan, Source, WorkerPlan},
     control::server::{self, Call},
@@ -39,13 +40,11 @@ use crate::{
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::Outcome,
-    ids::{Generation, Seq},
-    link::Memory,
-    listen_fds,
-    segment::ReadWrite,
-    snapshot::Summary,
+    shm::{memory::SharedMemory, segment::ReadWrite, seqlock::SeqlockWriter, snapshot::Summary},
+    wire::{
+        control::RequestOutcome,
+        ids::{Generation, Seq},
+    },
 };
 use child::Stir;
 use children::Children;
@@ -128,10 +127,10 @@ struct Shell {
     reload_again: Option<String>,
     log: Log,
     state: State,
-    memory: Arc<Memory>,
+    memory: Arc<SharedMemory>,
     doze: Doze,
-    ledger: BoardWriter<ReadWrite>,
-    board: BoardWriter<ReadWrite>,
+    ledger: SeqlockWriter<ReadWrite>,
+    board: SeqlockWriter<ReadWrite>,
     state_dir: StateDir,
     marks: Marks,
     /// The last seq of which the API has told.
@@ -169,7 +168,7 @@ enum Wake {
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
-    Removed(Outcome),
+    Removed(RequestOutcome),
     Rung(Event),
     Deadline,
     Watchdog,
@@ -191,7 +190,7 @@ impl Shell {
         };
         notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
-        let memory = Memory::create(plan.capacity, plan.max_series, instance)
+        let memory = SharedMemory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
@@ -205,7 +204,8 @@ impl Shell {
             address: listener.address.clone(),
             filter: log.filter(),
         };
-        let (ledger, board) = (BoardWriter::new(memory.ledger()?), BoardWriter::new(memory.board()?));
+        let (ledger, board) =
+            (SeqlockWriter::new(memory.ledger()?), SeqlockWriter::new(memory.status_page()?));
         let doze = Doze::new(&memory, listener.fd.try_clone()?)?;
         let next = resume::load(&state_dir, &memory, &crashes, &quarantine)?;
         let set_aside = resume::set_aside(&quarantine, &memory)?;

@@ -177,7 +177,7 @@ fn sink(origin: &Origin, tail: &mut Tail) -> impl FnMut(Output) {
 mod tests {
     use super::*;
     use crate::log::testing::lines;
-    use bulkhead_proto::ids::Generation;
+    use bulkhead_proto::wire::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
 
     #[test]

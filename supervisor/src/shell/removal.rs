@@ -2,9 +2,10 @@
 
 use super::{Shell, errand::Errand, set_aside::unknown};
 use crate::{control::protocol::Reply, quarantine::Store, told::told};
-use bulkhead_proto::{
-    control::{MAX_TEXT, Outcome, ToWorker, cut},
+use bulkhead_proto::wire::{
+    control::{MAX_TEXT, RequestOutcome, ToWorker},
     ids::{Generation, Seq},
+    text::cut,
 };
 use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::oneshot;
@@ -27,12 +28,12 @@ pub(super) struct Removal {
 #[derive(Debug, Default)]
 pub(super) struct Removals {
     queue: VecDeque<Removal>,
-    errand: Option<Errand<Outcome>>,
+    errand: Option<Errand<RequestOutcome>>,
 }
 
 impl Removals {
     /// What comes of the one that is under way; waits for ever when there is none.
-    pub(super) async fn end(&mut self) -> Outcome {
+    pub(super) async fn end(&mut self) -> RequestOutcome {
         Errand::end(&mut self.errand).await
     }
 }
@@ -44,11 +45,11 @@ impl Shell {
         if self.state.sets_aside(seq) && self.memory.record().unwrap_or_default().seq < seq {
             // Its file is what keeps it from being applied, should we stop now.
             let why = format!("event {seq} is not skipped yet: try again when it is");
-            return self.tell(removal, Outcome::Conflict(why));
+            return self.tell(removal, RequestOutcome::Conflict(why));
         }
         if self.removals.queue.len() >= WAITING {
             let why = format!("{WAITING} others are to be removed first: try again later");
-            return self.tell(removal, Outcome::Conflict(why));
+            return self.tell(removal, RequestOutcome::Conflict(why));
         }
         self.removals.queue.push_back(removal);
         if self.removals.queue.len() == 1 {
@@ -57,7 +58,7 @@ impl Shell {
     }
 
     /// The one that was under way is removed, or cannot be.
-    pub(super) fn removed(&mut self, outcome: Outcome) {
+    pub(super) fn removed(&mut self, outcome: RequestOutcome) {
         if let Some(removal) = self.removals.queue.pop_front() {
             self.tell(removal, outcome);
         }
@@ -67,40 +68,42 @@ impl Shell {
     fn remove_next(&mut self) {
         while let Some(removal) = self.removals.queue.front() {
             let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
-            let broken = Outcome::Conflict("the thread that removes broke off".to_owned());
+            let broken = RequestOutcome::Conflict("the thread that removes broke off".to_owned());
             match Errand::begin("quarantine", format!("removing event {seq}"), broken, move || {
                 remove(&store, seq)
             }) {
                 Ok(errand) => return self.removals.errand = Some(errand),
                 Err(error) => {
                     if let Some(removal) = self.removals.queue.pop_front() {
-                        self.tell(removal, Outcome::Conflict(error.to_string()));
+                        self.tell(removal, RequestOutcome::Conflict(error.to_string()));
                     }
                 }
             }
         }
     }
 
-    fn tell(&mut self, removal: Removal, outcome: Outcome) {
+    fn tell(&mut self, removal: Removal, outcome: RequestOutcome) {
         let Removal { seq, replayed_as, worker, operators } = removal;
         let outcome = match (outcome, replayed_as) {
             // Somebody else has removed it meanwhile; it is appended all the same.
-            (Outcome::NotFound(_), Some(_)) => Outcome::Done,
-            (Outcome::Conflict(why), Some(new)) => {
+            (RequestOutcome::NotFound(_), Some(_)) => RequestOutcome::Done,
+            (RequestOutcome::Conflict(why), Some(new)) => {
                 let why =
                     format!("event {seq} is appended once more, as event {new}, but stays listed: {why}");
-                Outcome::Conflict(cut(&why, MAX_TEXT).to_owned())
+                RequestOutcome::Conflict(cut(&why, MAX_TEXT).to_owned())
             }
             (outcome, _) => outcome,
         };
-        if outcome == Outcome::Done {
+        if outcome == RequestOutcome::Done {
             log(seq, replayed_as);
         }
         for reply in operators {
             let text = match (&outcome, replayed_as) {
-                (Outcome::Done, None) => format!("event {seq} is dropped"),
-                (Outcome::Done, Some(new)) => format!("event {seq} is appended once more, as event {new}"),
-                (Outcome::NotFound(why) | Outcome::Conflict(why), _) => why.clone(),
+                (RequestOutcome::Done, None) => format!("event {seq} is dropped"),
+                (RequestOutcome::Done, Some(new)) => {
+                    format!("event {seq} is appended once more, as event {new}")
+                }
+                (RequestOutcome::NotFound(why) | RequestOutcome::Conflict(why), _) => why.clone(),
             };
             // A client that has left needs none.
             let _ = reply.send(Reply::decided(&outcome, text));
@@ -114,12 +117,12 @@ impl Shell {
     }
 }
 
-fn remove(store: &Store, seq: Seq) -> Outcome {
+fn remove(store: &Store, seq: Seq) -> RequestOutcome {
     match store.remove(seq) {
-        Ok(true) => Outcome::Done,
-        Ok(false) => Outcome::NotFound(unknown(seq)),
+        Ok(true) => RequestOutcome::Done,
+        Ok(false) => RequestOutcome::NotFound(unknown(seq)),
         // It must fit a frame.
-        Err(error) => Outcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
+        Err(error) => RequestOutcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
     }
 }
 

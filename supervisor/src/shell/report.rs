@@ -7,12 +7,12 @@ use crate::{
     step::{State, status},
 };
 use bulkhead_proto::{
-    link::Memory,
-    status::{CrashRow, WorkerRow},
+    shm::memory::SharedMemory,
+    wire::status::{CrashRow, WorkerRow},
 };
 
 /// Gathers it.
-pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
+pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &SharedMemory) -> Report {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
     Report {
@@ -61,7 +61,7 @@ fn resident(pid: u32) -> Option<u64> {
 
 /// One reading: the record first, so that all that it counts was accepted before the tail was read. The record is the
 /// analysis' word: whatever it says, nothing here overflows.
-fn link(memory: &Memory, capacity_bytes: u64) -> Link {
+fn link(memory: &SharedMemory, capacity_bytes: u64) -> Link {
     let record = memory.record().unwrap_or_default();
     let tail = memory.tail();
     Link {

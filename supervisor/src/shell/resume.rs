@@ -8,10 +8,14 @@ use crate::{
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
-    control::MAX_CARE,
-    ids::{CrashId, Generation, Seq},
-    link::Memory,
-    snapshot::{self, SnapshotError, Summary},
+    shm::{
+        memory::SharedMemory,
+        snapshot::{self, SnapshotError, Summary},
+    },
+    wire::{
+        control::MAX_HINTS,
+        ids::{CrashId, Generation, Seq},
+    },
 };
 use std::{collections::BTreeSet, future::pending, io, ops::ControlFlow, sync::Arc};
 use tokio::sync::oneshot;
@@ -26,7 +30,7 @@ const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), s
 /// When what is there cannot be read, or does not fit: to go on without would lose it for good.
 pub(super) fn load(
     state_dir: &StateDir,
-    memory: &Memory,
+    memory: &SharedMemory,
     crashes: &CrashStore,
     quarantine: &Store,
 ) -> anyhow::Result<Numbers> {
@@ -151,12 +155,12 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
 ///
 /// # Errors
 /// When it cannot be read what is set aside.
-pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
+pub(super) fn set_aside(store: &Store, memory: &SharedMemory) -> anyhow::Result<Vec<Seq>> {
     let folder = store.folder()?;
     let stored: BTreeSet<Seq> =
         folder.numbers().context("cannot read what is set aside")?.into_iter().collect();
     let mut skipped = Vec::new();
-    memory.each_pending(|seq, bytes| {
+    memory.for_each_pending(|seq, bytes| {
         if stored.contains(&seq) {
             match folder.read(seq) {
                 Ok(Some(entry)) if entry.payload().as_deref() == Some(bytes) => skipped.push(seq),
@@ -168,10 +172,10 @@ pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Se
         }
         ControlFlow::Continue(())
     });
-    if let Some(left_out) = skipped.len().checked_sub(MAX_CARE).filter(|left_out| *left_out > 0) {
+    if let Some(left_out) = skipped.len().checked_sub(MAX_HINTS).filter(|left_out| *left_out > 0) {
         tracing::warn!(
             left_out,
-            "{} pending events are set aside, and {MAX_CARE} can be skipped: the others are applied, and set aside again if \
+            "{} pending events are set aside, and {MAX_HINTS} can be skipped: the others are applied, and set aside again if \
              the analysis dies of them",
             skipped.len()
         );
@@ -192,7 +196,7 @@ pub(super) struct Saving {
 ///
 /// # Errors
 /// When there can be no further thread.
-pub(super) fn save(state_dir: &StateDir, memory: &Arc<Memory>, settled: bool) -> io::Result<Saving> {
+pub(super) fn save(state_dir: &StateDir, memory: &Arc<SharedMemory>, settled: bool) -> io::Result<Saving> {
     let (tell, done) = oneshot::channel();
     let (memory, path) = (Arc::clone(memory), state_dir.snapshot());
     // Nobody waits for a supervisor that has given up on its disk.
@@ -230,7 +234,7 @@ pub(super) fn end(
         "saved the state of {series} series and {pending} pending events to {}",
         path.display()
     );
-    for lost in &saved.lost {
+    for lost in &saved.damaged_series {
         let kept = match &lost.kept {
             Ok(path) => path.display().to_string(),
             Err(error) => format!("nowhere: {error}"),
@@ -247,8 +251,8 @@ pub(super) fn end(
     if let Some(damage) = &saved.damage {
         tracing::error!(event_name = "state_lost", "not all pending events could be read: {damage}");
     }
-    if saved.lost_keys > 0 {
-        let keys = saved.lost_keys;
+    if saved.unreadable_keys > 0 {
+        let keys = saved.unreadable_keys;
         tracing::error!(
             event_name = "state_lost",
             keys,

@@ -6,12 +6,14 @@ use crate::{
     quarantine::Store,
 };
 use bulkhead_proto::{
-    control::ToWorker,
-    folder::Page,
-    ids::{Generation, Seq},
-    pipe::Sent,
-    quarantine::Entry,
-    words::Role,
+    wire::{
+        control::ToWorker,
+        ids::{Generation, Seq},
+        quarantine::Entry,
+        record_store::Page,
+        role::Role,
+    },
+    worker::pipe::Sent,
 };
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -18,12 +18,13 @@ use crate::{
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::Generation,
-    link::Memory,
-    pipe::{self, Receiver, Sender},
-    settings::{SETTINGS_VARIABLE, Settings},
-    words::Role,
+    shm::memory::SharedMemory,
+    wire::{ids::Generation, role::Role},
+    worker::{
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        pipe::{self, Receiver, Sender},
+        settings::{SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt as _;
 use rustix::process::Pid;
@@ -80,7 +81,7 @@ impl From<anyhow::Error> for SpawnError {
 
 /// Keeps the fds that this process was born with from its workers.
 pub(super) fn keep_strays() {
-    if let Err(error) = bulkhead_proto::cloexec::mark_all() {
+    if let Err(error) = crate::sys::cloexec::mark_all() {
         tracing::warn!("workers may inherit fds that were not meant for them: {error}");
     }
 }
@@ -104,7 +105,7 @@ impl Spawner {
         plan: &Plan,
         worker: &WorkerPlan,
         generation: Generation,
-        memory: &Memory,
+        memory: &SharedMemory,
     ) -> Result<Child, SpawnError> {
         let (bequest, control) = self.bequest(plan, worker.role, memory)?;
         let mut command = self.command(plan, worker, generation, &bequest)?;
@@ -141,8 +142,13 @@ impl Spawner {
     }
 
     /// The fds that a worker of this role inherits, and our ends of its pipes.
-    fn bequest(&self, plan: &Plan, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
-        let mut bequest = Bequest::default();
+    fn bequest(
+        &self,
+        plan: &Plan,
+        role: Role,
+        memory: &SharedMemory,
+    ) -> Result<(FdHandoff, Control), SpawnError> {
+        let mut bequest = FdHandoff::default();
         match role {
             Role::Api => {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
@@ -158,9 +164,9 @@ impl Spawner {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
                     Err(error) => tracing::error!("the API cannot show crash reports: {}", told(&error)),
                 }
-                memory.bequeath_to_api(&mut bequest).context("shared memory")?;
+                memory.pass_to_api(&mut bequest).context("shared memory")?;
             }
-            Role::Analytics => memory.bequeath_to_analytics(&mut bequest).context("shared memory")?,
+            Role::Analytics => memory.pass_to_analytics(&mut bequest).context("shared memory")?,
             Role::Plain => return Ok((bequest, Control::none())),
         }
         let (control_in, to) = pipe::pair().context("control pipe")?;
@@ -175,7 +181,7 @@ impl Spawner {
         plan: &Plan,
         worker: &WorkerPlan,
         generation: Generation,
-        bequest: &Bequest,
+        bequest: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
         let mut command = Command::new(program(name, &self.executable));

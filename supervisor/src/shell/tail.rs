@@ -1,9 +1,9 @@
 //! The last lines that a worker wrote, of both its streams, for its crash report.
 
 use crate::log::worker::{Output, text};
-use bulkhead_proto::{
-    control::cut,
-    crash::{Line, MAX_LINE, MAX_LINES},
+use bulkhead_proto::wire::{
+    crash::{MAX_LINE, MAX_LINES, OutputLine},
+    text::cut,
 };
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ const MORE: &str = "…";
 /// They take at most 50 KiB.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    lines: VecDeque<Line>,
+    lines: VecDeque<OutputLine>,
     dropped: u64,
 }
 
@@ -34,11 +34,11 @@ impl Tail {
         if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { stream: stream.to_owned(), text: bounded(text) });
+        self.lines.push_back(OutputLine { stream: stream.to_owned(), text: bounded(text) });
     }
 
     /// The lines in the order in which they came, and how many others were dropped.
-    pub(super) fn into_lines(self) -> (Vec<Line>, u64) {
+    pub(super) fn into_lines(self) -> (Vec<OutputLine>, u64) {
         (self.lines.into(), self.dropped)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! From files of `/proc/PID/task` that take no lock of the process's memory, so that one that is stuck there holds nobody up.
 
-use bulkhead_proto::control::cut;
+use bulkhead_proto::wire::text::cut;
 use rustix::process::Pid;
 use std::{
     collections::BTreeMap,

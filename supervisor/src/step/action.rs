@@ -6,8 +6,8 @@ use super::{
     log::{LogRecord, Who},
     suspects::Charge,
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    control::{RequestOutcome, ToWorker},
     ids::{Generation, Seq},
 };
 
@@ -54,7 +54,7 @@ pub enum Action {
         /// To whom; it may be gone.
         client: ClientId,
         /// Done or not; a refusal carries its reason.
-        outcome: Outcome,
+        outcome: RequestOutcome,
         /// One line for people, said on success too. Never empty.
         text: String,
     },

@@ -1,10 +1,7 @@
 //! The public part of the state.
 
 use super::{Is, State, Worker};
-use bulkhead_proto::{
-    status::{Status, WorkerRow},
-    words::WorkerState,
-};
+use bulkhead_proto::wire::status::{Status, WorkerRow, WorkerState};
 
 /// What operators and the API may see.
 #[must_use]

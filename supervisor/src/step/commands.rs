@@ -7,7 +7,7 @@ use super::{
     policy::START_SPACING,
     turn::{At, Lane},
 };
-use bulkhead_proto::{control::Outcome, ids::Generation};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation};
 
 impl State {
     /// Why no command is carried out at this time, if so.
@@ -31,11 +31,11 @@ impl Turn<'_> {
             (_, Command::Add(spec)) => self.add(client, spec),
             (None, _) => {
                 let why = self.state.unknown(name);
-                self.answer(client, Outcome::NotFound(why.clone()), why);
+                self.answer(client, RequestOutcome::NotFound(why.clone()), why);
             }
             (Some(id), Command::Fault(_, kind)) => match self.fault(id, *kind) {
                 Ok((text, effect)) => {
-                    self.answer(client, Outcome::Done, text);
+                    self.answer(client, RequestOutcome::Done, text);
                     self.actions.extend(effect);
                 }
                 Err(refusal) => self.answer(client, refusal.outcome(), refusal.text().to_owned()),
@@ -65,7 +65,7 @@ impl Turn<'_> {
         let (name, newest) = (worker.name.clone(), worker.generation);
         if let Some(process) = worker.running() {
             let text = format!("{name} is running already: generation {}", process.generation);
-            return self.answer(client, Outcome::Done, text);
+            return self.answer(client, RequestOutcome::Done, text);
         }
         let (main, is) = (At { id, lane: Lane::Main }, &worker.main);
         let after = match is {
@@ -103,7 +103,7 @@ impl Turn<'_> {
         if given_up {
             self.refuse(client, stuck(&name));
         } else if none {
-            self.answer(client, Outcome::Done, format!("{name} is stopped already"));
+            self.answer(client, RequestOutcome::Done, format!("{name} is stopped already"));
         } else {
             self.wait(id, client, Goal::Stopped);
         }

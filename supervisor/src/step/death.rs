@@ -11,10 +11,13 @@ use super::{
     turn::At,
 };
 use bulkhead_proto::{
-    cursor::Signalled,
-    ids::{CrashId, Generation},
-    status::CrashRow,
-    words::{During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Operation,
+        ids::{CrashId, Generation},
+        role::Role,
+        status::CrashRow,
+    },
 };
 
 /// A generation that is gone, taken out of its place.
@@ -32,8 +35,8 @@ struct Death {
     progress: bool,
     exit: Option<Exit>,
     panic: Option<Panic>,
-    signalled: Option<Signalled>,
-    during: Option<During>,
+    signalled: Option<SignalInfo>,
+    during: Option<Operation>,
     blame: Option<Blame>,
 }
 

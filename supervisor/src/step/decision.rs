@@ -7,7 +7,7 @@ use super::{
     mutant::{self, Mutant},
     turn::Lane,
 };
-use bulkhead_proto::words::Cause;
+use bulkhead_proto::wire::cause::Cause;
 use std::time::Duration;
 
 /// What its place is from now on, and why.

@@ -6,10 +6,15 @@ use super::{
     policy::{MAX_DETAIL, MAX_PANIC},
 };
 use bulkhead_proto::{
-    control::cut,
-    cursor::Signalled,
-    ids::Seq,
-    words::{Cause, EXIT_CONFIG, EXIT_PANIC, FaultKind, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Cause,
+        exit_code::{EXIT_CONFIG, EXIT_PANIC},
+        fault::FaultKind,
+        ids::Seq,
+        role::Role,
+        text::cut,
+    },
 };
 
 /// From signal(7), for every architecture that Linux runs on and this was written for.
@@ -119,7 +124,7 @@ fn by_itself(process: &Process, exit: Exit, panic: Option<&Panic>, seen: &PostMo
 /// std answers a fault beyond the end of a stack by an abort. A signal that was merely sent, by a process (its code is not
 /// above 0), it swallows once: an abort that comes later has nothing to do with that.
 fn overflow(exit: Exit, seen: &PostMortem) -> &'static str {
-    let by_kernel = |signal: &Signalled| signal.code > 0;
+    let by_kernel = |signal: &SignalInfo| signal.code > 0;
     let faulted = seen.signalled.filter(by_kernel).is_some_and(|it| matches!(it.number, SIGSEGV | SIGBUS));
     if faulted && is_signal(exit, SIGABRT) { " behind a fault: a stack overflow" } else { "" }
 }

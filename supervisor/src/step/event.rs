@@ -2,10 +2,12 @@
 
 use super::{suspects::Charge, vigil::Look};
 use bulkhead_proto::{
-    control::{FromWorker, ToWorker},
-    cursor::Signalled,
-    ids::{Generation, Seq},
-    words::FaultKind,
+    shm::cursor::SignalInfo,
+    wire::{
+        control::{FromWorker, ToWorker},
+        fault::FaultKind,
+        ids::{Generation, Seq},
+    },
 };
 
 /// One thing that happened. Events of generations that are gone are ignored, so none can come too late.
@@ -51,7 +53,7 @@ pub enum Event {
         frame: ToWorker,
     },
     /// There is work again for the workers of this role: for the analysis an event, for the API a connection.
-    Rung(bulkhead_proto::words::Role),
+    Rung(bulkhead_proto::wire::role::Role),
     /// `Look` was carried out.
     Looked {
         /// Whom it was at.
@@ -175,7 +177,7 @@ pub struct PostMortem {
     /// The last event of a commit that was under way.
     pub committing: Option<Seq>,
     /// The signal of a fault, as its handler noted it.
-    pub signalled: Option<Signalled>,
+    pub signalled: Option<SignalInfo>,
     /// The last event that is part of the state.
     pub committed: Seq,
     /// The last event that was accepted.
@@ -214,7 +216,7 @@ pub struct Spec {
     /// Its name, unique.
     pub name: String,
     /// Its role.
-    pub role: bulkhead_proto::words::Role,
+    pub role: bulkhead_proto::wire::role::Role,
     /// How long it may take to drain.
     pub stop_timeout: std::time::Duration,
     /// So long without progress while there is work is a hang; plain workers are not watched.

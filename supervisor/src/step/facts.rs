@@ -2,9 +2,12 @@
 
 use super::{Exit, Next, Panic, PostMortem, Who, suspects::Blame};
 use bulkhead_proto::{
-    cursor::Signalled,
-    ids::{CrashId, Seq},
-    words::{Cause, During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::{Cause, Operation},
+        ids::{CrashId, Seq},
+        role::Role,
+    },
 };
 use std::time::Duration;
 
@@ -28,13 +31,13 @@ pub struct Facts {
     /// The panic that it told of.
     pub panic: Option<Panic>,
     /// The signal of a fault, as its handler noted it.
-    pub signalled: Option<Signalled>,
+    pub signalled: Option<SignalInfo>,
     /// How it ended; none if there never was a process.
     pub exit: Option<Exit>,
     /// The event in hand, or that of a commit of one.
     pub seq: Option<Seq>,
     /// What it was doing with it, or with those of a commit.
-    pub during: Option<During>,
+    pub during: Option<Operation>,
     /// The event was tried so many times, of so many; none if it is not charged.
     pub attempts: Option<(u32, u32)>,
     /// What was decided.
@@ -44,11 +47,11 @@ pub struct Facts {
 }
 
 /// What one was doing when it died, as far as that can be told.
-pub(super) fn during(seen: &PostMortem) -> Option<During> {
+pub(super) fn during(seen: &PostMortem) -> Option<Operation> {
     match (seen.in_hand, seen.committing) {
-        (Some(_), _) if seen.loading => Some(During::Load),
-        (Some(_), _) => Some(During::Apply),
-        (None, Some(_)) => Some(During::Commit),
+        (Some(_), _) if seen.loading => Some(Operation::Load),
+        (Some(_), _) => Some(Operation::Apply),
+        (None, Some(_)) => Some(Operation::Commit),
         (None, None) => None,
     }
 }

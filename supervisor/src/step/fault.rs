@@ -6,10 +6,12 @@ use super::{
     turn::{At, Lane},
     vigil::Vigil,
 };
-use bulkhead_proto::{
-    control::{MAX_TEXT, Outcome, ToWorker, cut},
+use bulkhead_proto::wire::{
+    control::{MAX_TEXT, RequestOutcome, ToWorker},
+    fault::FaultKind,
     ids::Generation,
-    words::{FaultKind, Role},
+    role::Role,
+    text::cut,
 };
 
 /// Why a fault is not induced.
@@ -26,10 +28,10 @@ impl Refusal {
     }
 
     /// Cut so that it fits a frame.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> RequestOutcome {
         match self {
-            Self::NotFound(why) => Outcome::NotFound(cut(why, MAX_TEXT).to_owned()),
-            Self::Conflict(why) => Outcome::Conflict(cut(why, MAX_TEXT).to_owned()),
+            Self::NotFound(why) => RequestOutcome::NotFound(cut(why, MAX_TEXT).to_owned()),
+            Self::Conflict(why) => RequestOutcome::Conflict(cut(why, MAX_TEXT).to_owned()),
         }
     }
 }
@@ -43,7 +45,7 @@ impl Turn<'_> {
             (None, Some(id)) => self.fault(id, kind),
         };
         let (outcome, effect) = match effect {
-            Ok((_, effect)) => (Outcome::Done, effect),
+            Ok((_, effect)) => (RequestOutcome::Done, effect),
             Err(refusal) => (refusal.outcome(), None),
         };
         let frame = ToWorker::Answer { id: request, outcome };

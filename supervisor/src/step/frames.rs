@@ -6,10 +6,11 @@ use super::{
     policy::{MAX_PANIC, START_GRACE, START_TIMEOUT},
     turn::{At, Turn},
 };
-use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed, cut},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed},
     ids::{Generation, Seq},
-    words::Cause,
+    text::cut,
 };
 
 /// The longest build text that is repeated to people, in bytes.
@@ -38,11 +39,11 @@ impl Turn<'_> {
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
             }
-            FromWorker::Request { id, request: Request::Drop { seq, replayed_as } } => {
+            FromWorker::Request { id, request: Request::RemoveQuarantined { seq, replayed_as } } => {
                 self.actions.push(Action::Drop { asker: generation, id, seq, replayed_as });
             }
-            FromWorker::NotReplayed { seq, why } => self.actions.push(Action::NotReplayed { seq, why }),
-            FromWorker::Pong { number, turns, busy } => self.ponged(at, number, turns, busy),
+            FromWorker::ReplayFailed { seq, why } => self.actions.push(Action::NotReplayed { seq, why }),
+            FromWorker::Pong { number, accept_polls: turns, busy } => self.ponged(at, number, turns, busy),
             FromWorker::Busy => self.rung(self.state.role(at.id)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
         }
@@ -142,7 +143,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Panicked { .. } => "Panicked",
         FromWorker::Backtrace { .. } => "Backtrace",
         FromWorker::Request { .. } => "Request",
-        FromWorker::NotReplayed { .. } => "NotReplayed",
+        FromWorker::ReplayFailed { .. } => "NotReplayed",
         FromWorker::SeqMark(_) => "SeqMark",
         FromWorker::Pong { .. } => "Pong",
         FromWorker::Busy => "Busy",

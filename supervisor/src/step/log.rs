@@ -1,9 +1,9 @@
 //! The lines of the log that tell the story of the workers (DESIGN 10).
 
 use super::{span, suspects::Charge};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Generation, Seq},
-    words::Cause,
 };
 use std::{fmt, time::Duration};
 

@@ -1,7 +1,7 @@
 //! Workers by name.
 
 use super::{State, Wanted, Worker, WorkerId};
-use bulkhead_proto::control::cut;
+use bulkhead_proto::wire::text::cut;
 
 /// The longest part of an unknown name that is repeated to whoever asked, in bytes.
 const MAX_ECHO: usize = 64;

@@ -10,7 +10,7 @@ use super::{
     turn::{At, Lane},
     vigil::{Vigil, Watch},
 };
-use bulkhead_proto::control::Outcome;
+use bulkhead_proto::wire::control::RequestOutcome;
 
 impl Turn<'_> {
     /// What needs no other process. Delays that have begun are cut to the new longest one.
@@ -84,7 +84,7 @@ impl Turn<'_> {
                 self.want(id, Wanted::Running, "reload");
             }
             Wanted::Stopped | Wanted::Removed => {
-                return self.answer(client, Outcome::Done, format!("{name} is stopped"));
+                return self.answer(client, RequestOutcome::Done, format!("{name} is stopped"));
             }
         }
         let given_up = matches!(self.worker(id).main, Is::Stopping { stage: Stage::GivenUp, .. });

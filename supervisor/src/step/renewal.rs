@@ -7,7 +7,7 @@ use super::{
     turn::{At, Lane, Turn},
 };
 use bincode::{Decode, Encode};
-use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 
 /// A replacement that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]

@@ -7,7 +7,7 @@ use super::{
     policy::SAVE_TIMEOUT,
     turn::{At, Lane},
 };
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 
 impl Turn<'_> {
     pub(super) fn stop_signal(&mut self, origin: String) {

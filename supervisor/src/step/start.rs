@@ -7,7 +7,7 @@ use super::{
     turn::{At, Lane, START_ORDER, Turn},
     vigil::Vigil,
 };
-use bulkhead_proto::{control::ToWorker, ids::Generation, words::Role};
+use bulkhead_proto::wire::{control::ToWorker, ids::Generation, role::Role};
 
 impl Turn<'_> {
     /// Begins: every worker is due, plain ones after the API.

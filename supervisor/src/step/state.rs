@@ -9,11 +9,13 @@ use super::{
     vigil::{Pings, Vigil},
 };
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
-    control::cut,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
+    role::Role,
     status::CrashRow,
-    words::{Cause, FaultKind, Role},
+    text::cut,
 };
 use std::time::Duration;
 

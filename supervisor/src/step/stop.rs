@@ -6,10 +6,7 @@ use super::{
     policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     turn::{At, Turn},
 };
-use bulkhead_proto::{
-    control::{ToWorker, cut},
-    words::{Cause, Role},
-};
+use bulkhead_proto::wire::{cause::Cause, control::ToWorker, role::Role, text::cut};
 
 impl Turn<'_> {
     /// Asks whatever is at that place to leave; what has no process is stopped at once.

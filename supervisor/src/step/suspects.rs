@@ -12,10 +12,11 @@ use super::{
     turn::{At, Lane},
 };
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
-    control::{Care, MAX_CARE},
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    control::{MAX_HINTS, RecoveryHints},
     ids::{CrashId, Seq},
-    words::{Cause, During, Role},
+    role::Role,
 };
 
 /// SIGKILL comes from outside as a rule, and says little about the event in hand: so many of them set it aside, if
@@ -25,10 +26,10 @@ pub const MAX_KILLS: u32 = 8;
 /// What an analysis is suspected to die of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Suspicion {
-    /// Events beyond the last commit, at most [`MAX_CARE`].
+    /// Events beyond the last commit, at most [`MAX_HINTS`].
     pub suspects: Vec<Suspect>,
     /// A commit of several events was died of: one at a time up to here.
-    pub cautious_to: Seq,
+    pub single_commit_until: Seq,
 }
 
 /// One event under suspicion.
@@ -65,7 +66,7 @@ pub struct Charge {
     /// Generations that died of it, or were killed with it in hand, this one included.
     pub attempts: u32,
     /// What that one was doing with it.
-    pub during: During,
+    pub during: Operation,
     /// The number of its crash report.
     pub crash: CrashId,
     /// Why it died.
@@ -79,7 +80,7 @@ pub(super) struct Blame {
     /// Which one.
     pub(super) seq: Seq,
     /// What the dead one was doing with it.
-    pub(super) during: During,
+    pub(super) during: Operation,
     /// It was tried so many times…
     pub(super) tried: u32,
     /// …of so many.
@@ -90,22 +91,23 @@ pub(super) struct Blame {
 
 impl Suspicion {
     /// What the next generation is told.
-    pub(super) fn care(&self) -> Care {
+    pub(super) fn care(&self) -> RecoveryHints {
         let with = |stored| {
             let those = self.suspects.iter().filter(move |suspect| (suspect.fate == Fate::Stored) == stored);
             those.map(|suspect| suspect.seq).collect()
         };
         let skip = if mutant::is(Mutant::ForgetSkip) { Vec::new() } else { with(true) };
         let suspects = if mutant::is(Mutant::ForgetSuspects) { Vec::new() } else { with(false) };
-        let cautious_to = if mutant::is(Mutant::ForgetCaution) { Seq(0) } else { self.cautious_to };
-        Care { suspects, skip, cautious_to }
+        let single_commit_until =
+            if mutant::is(Mutant::ForgetCaution) { Seq(0) } else { self.single_commit_until };
+        RecoveryHints { suspects, skip, single_commit_until }
     }
 
     /// Forgets what is behind a commit.
     fn prune(&mut self, committed: Seq) {
         self.suspects.retain(|suspect| suspect.seq > committed);
-        if self.cautious_to <= committed {
-            self.cautious_to = Seq(0);
+        if self.single_commit_until <= committed {
+            self.single_commit_until = Seq(0);
         }
     }
 
@@ -114,16 +116,17 @@ impl Suspicion {
     }
 
     /// The event that alone may have caused a death; a commit of several makes the successor cautious instead.
-    fn blame(&mut self, seen: &PostMortem) -> Option<(Seq, During)> {
+    fn blame(&mut self, seen: &PostMortem) -> Option<(Seq, Operation)> {
         if let Some(seq) = seen.in_hand {
-            return Some((seq, if seen.loading { During::Load } else { During::Apply }));
+            return Some((seq, if seen.loading { Operation::Load } else { Operation::Apply }));
         }
         let seq = seen.committing?;
-        let alone = seq <= self.cautious_to || seq == seen.committed.next() || self.find(seq).is_some();
+        let alone =
+            seq <= self.single_commit_until || seq == seen.committed.next() || self.find(seq).is_some();
         if alone && !mutant::is(Mutant::BlameNoCommit) {
-            return Some((seq, During::Commit));
+            return Some((seq, Operation::Commit));
         }
-        self.cautious_to = self.cautious_to.max(seq);
+        self.single_commit_until = self.single_commit_until.max(seq);
         None
     }
 
@@ -133,8 +136,8 @@ impl Suspicion {
             return None;
         }
         if self.find(seq).is_none() {
-            if self.suspects.len() >= MAX_CARE {
-                self.cautious_to = self.cautious_to.max(seq);
+            if self.suspects.len() >= MAX_HINTS {
+                self.single_commit_until = self.single_commit_until.max(seq);
                 return None;
             }
             self.suspects.push(Suspect { seq, attempts: 0, kills: 0, fate: Fate::Tried });
@@ -267,10 +270,10 @@ impl State {
     }
 
     /// Before [`super::Event::Boot`]: these pending events were set aside by an earlier run, and are skipped. No run leaves
-    /// more than one behind; what is beyond [`MAX_CARE`] is left out.
+    /// more than one behind; what is beyond [`MAX_HINTS`] is left out.
     pub fn remember_set_aside(&mut self, stored: impl IntoIterator<Item = Seq>) {
         let suspect = |seq| Suspect { seq, attempts: 0, kills: 0, fate: Fate::Stored };
-        let suspects: Vec<_> = stored.into_iter().take(MAX_CARE).map(suspect).collect();
+        let suspects: Vec<_> = stored.into_iter().take(MAX_HINTS).map(suspect).collect();
         for worker in self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics) {
             worker.suspicion.suspects.clone_from(&suspects);
         }

@@ -8,7 +8,7 @@ use super::{
     span,
 };
 use crate::step::Tally;
-use bulkhead_proto::words::{Cause, Role};
+use bulkhead_proto::wire::{cause::Cause, role::Role};
 use std::time::Duration;
 
 /// After so many doublings every sane `max` is reached.

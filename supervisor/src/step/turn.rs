@@ -4,7 +4,7 @@ use super::{
     Action, Course, Is, LogRecord, Now, Process, State, Who, Worker, WorkerId,
     event::{ClientId, Event},
 };
-use bulkhead_proto::{control::Outcome, ids::Generation, words::Role};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation, role::Role};
 
 /// The order in which workers are started; they are stopped in the reverse order of what they need of each other.
 pub(super) const START_ORDER: [Role; 3] = [Role::Api, Role::Analytics, Role::Plain];
@@ -69,12 +69,12 @@ impl Turn<'_> {
         self.actions.push(Action::Log(record));
     }
 
-    pub(super) fn answer(&mut self, client: ClientId, outcome: Outcome, text: String) {
+    pub(super) fn answer(&mut self, client: ClientId, outcome: RequestOutcome, text: String) {
         self.actions.push(Action::Answer { client, outcome, text });
     }
 
     pub(super) fn refuse(&mut self, client: ClientId, why: String) {
-        self.answer(client, Outcome::Conflict(why.clone()), why);
+        self.answer(client, RequestOutcome::Conflict(why.clone()), why);
     }
 
     pub(super) fn worker(&self, id: WorkerId) -> &Worker {

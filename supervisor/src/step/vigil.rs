@@ -13,10 +13,11 @@ use super::{
     turn::At,
 };
 use bincode::{Decode, Encode};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     control::ToWorker,
     ids::{Generation, Seq},
-    words::{Cause, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub struct Pings {
     answered: u64,
     /// The last one that it answered while no connection waited to be accepted, or one more had been.
     served: u64,
-    /// What it said last of its door: see [`bulkhead_proto::control::FromWorker::Pong`].
+    /// What it said last of its door: see [`bulkhead_proto::wire::control::FromWorker::Pong`].
     turns: u64,
     /// Whether connections waited at the last look.
     knocking: bool,

@@ -7,7 +7,7 @@ use super::{
     policy::MAX_WAITING,
     turn::Turn,
 };
-use bulkhead_proto::{control::Outcome, ids::Generation};
+use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation};
 
 impl Turn<'_> {
     /// Whether one more may wait; if not, it is refused.
@@ -37,9 +37,9 @@ impl Turn<'_> {
         for id in self.state.ids() {
             for waiter in self.dismiss(id, |worker, waiter| content(worker, waiter.goal).is_some()) {
                 let text = content(self.worker(id), waiter.goal).unwrap_or_default();
-                self.answer(waiter.client, Outcome::Done, text.clone());
+                self.answer(waiter.client, RequestOutcome::Done, text.clone());
                 if mutant::is(Mutant::TwoAnswers) {
-                    self.answer(waiter.client, Outcome::Done, text);
+                    self.answer(waiter.client, RequestOutcome::Done, text);
                 }
             }
         }

@@ -5,7 +5,7 @@
 mod status;
 
 use crate::step::{Course, Millis, State, policy};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 use std::{
     io,
     os::{

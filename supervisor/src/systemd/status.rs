@@ -4,10 +4,10 @@ use crate::{
     log::visible,
     step::{Course, State, status},
 };
-use bulkhead_proto::{
-    control::cut,
-    status::{CrashRow, WorkerRow},
-    words::{Role, WorkerState},
+use bulkhead_proto::wire::{
+    role::Role,
+    status::{CrashRow, WorkerRow, WorkerState},
+    text::cut,
 };
 
 /// The longest description of a death, in bytes: the line must fit a terminal's few lines.
@@ -59,9 +59,9 @@ fn death(row: &WorkerRow, crash: &CrashRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::Cause,
         ids::{CrashId, Generation, Seq},
-        words::Cause,
     };
 
     fn row(name: &str, state: WorkerState) -> WorkerRow {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::step::{Identity, Is, Now, Pings, Policy, Process, Spec, Vigil};
-use bulkhead_proto::ids::{CrashId, Generation};
+use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
 /// Stands in for systemd.

@@ -6,10 +6,7 @@ use crate::{
     weather::policy,
     world::{Happening, World, spec},
 };
-use bulkhead_proto::{
-    ids::Generation,
-    words::{FaultKind, Role},
-};
+use bulkhead_proto::wire::{fault::FaultKind, ids::Generation, role::Role};
 use bulkhead_supervisor::step::{ClientId, Command, Event, Policy};
 
 /// Plain workers that a reload may add: few, so that names come again.

@@ -1,7 +1,7 @@
 //! What the judge writes down.
 
 use crate::judge::Moment;
-use bulkhead_proto::{control::Phase, words::Role};
+use bulkhead_proto::wire::{control::Phase, role::Role};
 use bulkhead_supervisor::step::{self, Wanted};
 
 /// One generation, from its `Spawn` on.

@@ -6,10 +6,10 @@ use crate::{
     process::Process,
     world::{Happening, World},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use bulkhead_supervisor::step::{Action, Event, Look, Mark, Signal, Vigil, policy::COMMIT_GRACE};
 use std::time::Duration;
@@ -177,7 +177,10 @@ impl World {
         };
         if !truth.hangs(now) {
             let delay = takes * 100 / truth.share;
-            self.later(delay, Happening::Says(generation, FromWorker::Pong { number, turns: number, busy }));
+            self.later(
+                delay,
+                Happening::Says(generation, FromWorker::Pong { number, accept_polls: number, busy }),
+            );
         }
     }
 

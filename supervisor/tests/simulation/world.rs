@@ -7,10 +7,10 @@ use crate::{
     process::{Poison, Process, SIGKILL},
     weather::{Weather, policy},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use bulkhead_supervisor::step::{
     Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Refusal, Spec, State,

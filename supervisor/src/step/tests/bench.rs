@@ -4,10 +4,11 @@ use crate::step::{
     Action, ClientId, Command, Event, Exit, Identity, Is, LogRecord, Look, Millis, Next, Now, Policy,
     PostMortem, Spec, State, Worker, step,
 };
-use bulkhead_proto::{
-    control::{FromWorker, Outcome, PROTOCOL, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, PROTOCOL, RequestOutcome, ToWorker},
     ids::{CrashId, Generation, Seq},
-    words::{Cause, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ impl Bench {
         for generation in [Generation(1), Generation(2)] {
             bench.feed(Event::Looked { generation, look: Look::default() });
         }
-        bench.says(Generation(1), FromWorker::Pong { number: 1, turns: 0, busy: false });
+        bench.says(Generation(1), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
         bench
     }
 
@@ -150,7 +151,7 @@ impl Bench {
     }
 
     /// What the last event's actions answer that client.
-    pub(super) fn answer(&self, client: ClientId) -> Option<Outcome> {
+    pub(super) fn answer(&self, client: ClientId) -> Option<RequestOutcome> {
         self.last.iter().find_map(|action| match action {
             Action::Answer { client: to, outcome, .. } if *to == client => Some(outcome.clone()),
             _ => None,

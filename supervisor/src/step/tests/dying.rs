@@ -6,10 +6,12 @@ use crate::step::{
     policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PROBE_EVERY, START_SPACING},
 };
 use bulkhead_proto::{
-    control::FromWorker,
-    cursor::Signalled,
-    ids::{CrashId, Generation, Seq},
-    words::Cause,
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::Cause,
+        control::FromWorker,
+        ids::{CrashId, Generation, Seq},
+    },
 };
 use std::time::Duration;
 
@@ -190,7 +192,7 @@ fn an_abort_behind_a_fault_is_a_stack_overflow_and_behind_a_signal_that_was_sent
     // SEGV_MAPERR and SI_USER of sigaction(2).
     for (code, detail) in [(1, "SIGABRT behind a fault: a stack overflow"), (0, "SIGABRT")] {
         let mut bench = Bench::running();
-        let signalled = Some(Signalled { number: 11, code, address: 8 });
+        let signalled = Some(SignalInfo { number: 11, code, address: 8 });
         let post_mortem = PostMortem { signalled, ..PostMortem::default() };
         bench.feed(Event::Died { generation: Generation(2), exit: SIGABRT, post_mortem });
         assert_eq!(bench.death().1, detail);
@@ -239,7 +241,7 @@ fn the_state_of_a_full_house_fits_the_ledger() {
     let specs = (0..64)
         .map(|number| crate::step::Spec {
             name: format!("{number:0>64}"),
-            role: bulkhead_proto::words::Role::Plain,
+            role: bulkhead_proto::wire::role::Role::Plain,
             stop_timeout: Duration::MAX,
             hang_timeout: Duration::MAX,
         })
@@ -276,7 +278,7 @@ fn the_state_of_a_full_house_fits_the_ledger() {
         worker.main = full.clone();
         worker.successor = Some(full);
         worker.tally.recent = vec![crate::step::Millis(u64::MAX); 64];
-        worker.last_crash = Some(bulkhead_proto::status::CrashRow {
+        worker.last_crash = Some(bulkhead_proto::wire::status::CrashRow {
             id: CrashId(u64::MAX),
             cause: Cause::Protocol,
             detail,

@@ -5,10 +5,12 @@ use crate::step::{
     Action, Command, Event, Exit, Is, LogRecord, Look, Mark, Millis, Signal, Stage, next_deadline,
     policy::{ABORT_GRACE, COMMIT_GRACE, HEALTHY_AFTER},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     control::{FromWorker, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, FaultKind, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -216,7 +218,7 @@ fn ping(bench: &mut Bench, times: u64, answers: bool) {
             _ => None,
         });
         if let (Some(number), true) = (asked, answers) {
-            bench.says(API_GENERATION, FromWorker::Pong { number, turns: 0, busy: true });
+            bench.says(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
         }
     }
 }
@@ -244,7 +246,7 @@ fn looks_while_some_wait(turns: impl Fn(u64) -> u64) -> Option<u64> {
         let aborted = is_aborted(&bench, API_GENERATION);
         if !aborted {
             let (number, turns) = (*number, turns(*number));
-            bench.says(API_GENERATION, FromWorker::Pong { number, turns, busy: false });
+            bench.says(API_GENERATION, FromWorker::Pong { number, accept_polls: turns, busy: false });
         }
         aborted
     })
@@ -271,9 +273,9 @@ fn an_api_without_connections_is_not_pinged_until_it_has_one() {
 fn an_answer_to_a_ping_that_was_never_sent_is_a_breach_and_an_old_one_is_none() {
     let mut bench = Bench::running();
     ping(&mut bench, 3, true);
-    bench.says(API_GENERATION, FromWorker::Pong { number: 1, turns: 0, busy: true });
+    bench.says(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
     assert_eq!(bench.last, []);
-    bench.says(API_GENERATION, FromWorker::Pong { number: 4, turns: 0, busy: true });
+    bench.says(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
     bench.dies(API_GENERATION, SIGKILL);
     assert_eq!(bench.death().0, Cause::Protocol);
 }

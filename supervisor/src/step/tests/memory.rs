@@ -5,9 +5,10 @@ use crate::step::{
     Action, Command, Event, Exit, Panic, PostMortem, Refusal,
     policy::{MAX_DETAIL, START_SPACING},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, FaultKind},
 };
 
 fn refused(limit: Option<u64>) -> PostMortem {

@@ -2,10 +2,11 @@
 
 use super::bench::{Bench, SIGKILL, SIGSEGV};
 use crate::step::{Action, Command, Event, LogRecord, Next, Policy, PostMortem, Signal};
-use bulkhead_proto::{
-    control::{Care, FromWorker, Outcome, Request, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, RecoveryHints, Request, RequestOutcome, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, FaultKind},
 };
 
 fn killed(bench: &Bench, generation: Generation) -> bool {
@@ -52,16 +53,16 @@ fn a_hello_that_crosses_the_order_to_leave_is_no_crime() {
     bench.hello(Generation(2));
     bench.says(Generation(2), FromWorker::Ready);
     assert!(!killed(&bench, Generation(2)));
-    assert!(!bench.sent(Generation(2), &ToWorker::Activate(Care::default())));
+    assert!(!bench.sent(Generation(2), &ToWorker::Activate(RecoveryHints::default())));
 }
 
 #[test]
 fn a_worker_that_does_not_read_its_orders_is_killed_but_a_flooded_api_is_not() {
     let mut bench = Bench::running();
-    let answer = ToWorker::Answer { id: 1, outcome: Outcome::Done };
+    let answer = ToWorker::Answer { id: 1, outcome: RequestOutcome::Done };
     bench.feed(Event::PipeFull { generation: Generation(1), frame: answer });
     assert!(!killed(&bench, Generation(1)));
-    let frame = ToWorker::Activate(Care::default());
+    let frame = ToWorker::Activate(RecoveryHints::default());
     bench.feed(Event::PipeFull { generation: Generation(2), frame });
     assert!(killed(&bench, Generation(2)));
 }
@@ -82,7 +83,7 @@ fn the_api_may_ask_for_faults_and_for_numbers() {
     assert_eq!(bench.last, [Action::ReserveSeqs { next: Seq(99) }]);
     let request = Request::Fault { worker: "analytics".to_owned(), kind: FaultKind::Segv };
     bench.says(Generation(1), FromWorker::Request { id: 5, request });
-    assert!(bench.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: Outcome::Done }));
+    assert!(bench.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: RequestOutcome::Done }));
     assert!(bench.sent(Generation(2), &ToWorker::Fault(FaultKind::Segv)));
     bench.dies(Generation(2), SIGSEGV);
     assert_eq!(bench.death().0, Cause::Requested);

@@ -4,10 +4,11 @@ use super::bench::{ANALYTICS, API, Bench, PLAIN, SIGSEGV};
 use crate::step::{
     Action, Command, Event, Exit, Is, Next, Policy, Signal, Spec, Wanted, policy::START_SPACING,
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{RequestOutcome, ToWorker},
     ids::Generation,
-    words::{Cause, Role},
+    role::Role,
 };
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ fn a_worker_that_is_added_is_started_at_once() {
     let client = bench.command(add(OTHER));
     assert_eq!(bench.spawns(), [Generation(4)]);
     bench.spawned(Generation(4));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn a_worker_that_is_removed_leaves_and_is_forgotten_once_it_is_gone() {
     assert!(bench.last.contains(&term));
     assert_eq!((bench.answer(client), names(&bench)), (None, vec![API, ANALYTICS, PLAIN]));
     bench.dies(Generation(3), Exit::Code(0));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
     assert_eq!((bench.death().0, bench.death().2), (Cause::Requested, Next::Stopped));
     assert_eq!((names(&bench), bench.spawns()), (vec![API, ANALYTICS], vec![]));
 }
@@ -62,7 +63,7 @@ fn a_removed_worker_is_unknown_even_while_it_is_leaving() {
     bench.command(remove(PLAIN));
     let client = bench.command(Command::Start(PLAIN.to_owned()));
     assert!(
-        matches!(bench.answer(client), Some(Outcome::NotFound(why)) if why.ends_with("are: api, analytics"))
+        matches!(bench.answer(client), Some(RequestOutcome::NotFound(why)) if why.ends_with("are: api, analytics"))
     );
     assert_eq!(bench.worker(PLAIN).wanted, Wanted::Removed);
 }
@@ -72,12 +73,12 @@ fn a_removed_worker_that_is_added_again_while_it_is_leaving_comes_back() {
     let mut bench = Bench::running();
     let remover = bench.command(remove(PLAIN));
     let adder = bench.command(add(PLAIN));
-    assert!(matches!(bench.answer(remover), Some(Outcome::Conflict(_))));
+    assert!(matches!(bench.answer(remover), Some(RequestOutcome::Conflict(_))));
     bench.wait(START_SPACING);
     bench.dies(Generation(3), Exit::Code(0));
     assert_eq!(bench.spawns(), [Generation(4)]);
     bench.spawned(Generation(4));
-    assert_eq!(bench.answer(adder), Some(Outcome::Done));
+    assert_eq!(bench.answer(adder), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn a_parked_worker_that_is_removed_is_forgotten_at_once() {
     let mut bench = Bench::running();
     bench.dies(Generation(3), Exit::Code(78));
     let client = bench.command(remove(PLAIN));
-    assert_eq!((bench.answer(client), names(&bench)), (Some(Outcome::Done), vec![API, ANALYTICS]));
+    assert_eq!((bench.answer(client), names(&bench)), (Some(RequestOutcome::Done), vec![API, ANALYTICS]));
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn workers_beyond_the_bound_are_refused() {
     let mut bench = Bench::running();
     for number in 0.. {
         let client = bench.command(add(&format!("w{number}")));
-        if let Some(Outcome::Conflict(why)) = bench.answer(client) {
+        if let Some(RequestOutcome::Conflict(why)) = bench.answer(client) {
             assert!(why.contains("64 workers"), "{why}");
             break;
         }
@@ -107,7 +108,7 @@ fn one_that_was_stopped_is_not_started_by_a_change_of_its_command() {
     bench.command(Command::Stop(ANALYTICS.to_owned()));
     bench.dies(Generation(2), Exit::Code(0));
     let client = bench.command(replace(ANALYTICS));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
     bench.wait(100 * START_SPACING);
     assert_eq!((bench.is(ANALYTICS), bench.spawns()), (&Is::Stopped, vec![]));
 }
@@ -123,7 +124,7 @@ fn an_analysis_is_replaced_by_a_hand_over() {
     bench.dies(Generation(2), Exit::Code(0));
     let why = "what it was started with has changed; exit code 0";
     assert_eq!(bench.death(), (Cause::Requested, why.to_owned(), Next::Successor(Generation(4))));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
     assert_eq!(bench.worker(ANALYTICS).renewal, None);
 }
 
@@ -134,7 +135,7 @@ fn one_that_cannot_start_leaves_the_old_one_working_and_is_not_tried_for_ever() 
     let client = bench.command(replace(ANALYTICS));
     bench.spawned(Generation(4));
     bench.dies(Generation(4), Exit::Code(1));
-    assert!(matches!(bench.answer(client), Some(Outcome::Conflict(_))));
+    assert!(matches!(bench.answer(client), Some(RequestOutcome::Conflict(_))));
     bench.wait(100 * START_SPACING);
     assert_eq!(bench.spawns(), []);
     assert!(matches!(bench.is(ANALYTICS), Is::Running { .. }));
@@ -146,7 +147,7 @@ fn a_change_during_a_restart_is_followed_by_one_more_generation() {
     bench.wait(START_SPACING);
     let restarter = bench.command(Command::Restart(API.to_owned()));
     let client = bench.command(replace(API));
-    assert!(matches!(bench.answer(restarter), Some(Outcome::Conflict(_))));
+    assert!(matches!(bench.answer(restarter), Some(RequestOutcome::Conflict(_))));
     bench.comes_up(Generation(4));
     assert_eq!(bench.answer(client), None, "it was started with the old command");
     bench.wait(START_SPACING);
@@ -156,7 +157,7 @@ fn a_change_during_a_restart_is_followed_by_one_more_generation() {
     assert!(bench.sent(Generation(4), &ToWorker::Drain));
     assert_eq!(bench.answer(client), None, "the one with the old command may still answer somebody");
     bench.dies(Generation(4), Exit::Code(0));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn a_death_before_the_replacement_is_spawned_does_not_keep_it_from_being_tried()
     assert_eq!(bench.death().2, Next::RestartIn(START_SPACING), "it would have been parked");
     bench.wait(START_SPACING);
     bench.comes_up(Generation(4));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_parked_worker_is_tried_again_when_its_command_has_changed() {
     bench.wait(START_SPACING);
     assert_eq!(bench.spawns(), [Generation(4)]);
     bench.spawned(Generation(4));
-    assert_eq!(bench.answer(client), Some(Outcome::Done));
+    assert_eq!(bench.answer(client), Some(RequestOutcome::Done));
 }
 
 #[test]

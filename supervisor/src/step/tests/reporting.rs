@@ -5,10 +5,12 @@ use crate::step::{
     Action, Charge, Command, Event, Exit, Facts, Is, MAX_KILLS, Next, Panic, Policy, PostMortem,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
     control::FromWorker,
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
-    words::{Cause, During, FaultKind, Role},
+    role::Role,
 };
 
 impl Bench {
@@ -52,11 +54,14 @@ fn a_report_has_the_number_of_its_death_and_what_was_in_hand() {
     let facts = bench.reported(SIGSEGV, applying(7));
     assert_eq!((facts.crash, facts.role, facts.who.generation), (CrashId(1), Role::Analytics, Generation(2)));
     assert_eq!((facts.cause, facts.exit), (Cause::Signal, Some(SIGSEGV)));
-    assert_eq!((facts.seq, facts.during, facts.attempts), (Some(Seq(7)), Some(During::Apply), Some((1, 2))));
+    assert_eq!(
+        (facts.seq, facts.during, facts.attempts),
+        (Some(Seq(7)), Some(Operation::Apply), Some((1, 2)))
+    );
     assert_eq!(facts.next, Next::RestartNow);
     let loading = PostMortem { loading: true, ..applying(8) };
     let facts = bench.reported(SIGSEGV, loading);
-    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(During::Load)));
+    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(Operation::Load)));
 }
 
 #[test]
@@ -70,7 +75,7 @@ fn it_says_how_often_the_event_was_tried_and_what_comes_of_it() {
     assert_eq!(last.attempts, Some((2, 2)));
     assert!(last.why.starts_with("event 7 was tried 2 of 2 times: to be set aside; "), "{}", last.why);
     let Facts { who, crash, cause, detail, .. } = last;
-    let charge = Charge { who, seq: Seq(7), attempts: 3, during: During::Apply, crash, cause, detail };
+    let charge = Charge { who, seq: Seq(7), attempts: 3, during: Operation::Apply, crash, cause, detail };
     bench.feed(Event::SetAside { charge, result: Err("the disk is full".into()) });
     let more = bench.reported(SIGSEGV, applying(7));
     assert!(more.why.starts_with("event 7 was tried 3 times (2 are enough): to be set"), "{}", more.why);
@@ -82,9 +87,9 @@ fn a_death_in_a_commit_of_several_names_no_event() {
     let committing =
         PostMortem { committing: Some(Seq(9)), committed: Seq(4), head: Seq(100), ..PostMortem::default() };
     let several = bench.reported(SIGSEGV, committing.clone());
-    assert_eq!((several.seq, several.during, several.attempts), (None, Some(During::Commit), None));
+    assert_eq!((several.seq, several.during, several.attempts), (None, Some(Operation::Commit), None));
     let one = bench.reported(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
-    assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(During::Commit)));
+    assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(Operation::Commit)));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::step::{
     Action, Command, Event, Exit, Signal,
     policy::{KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
 };
-use bulkhead_proto::{
-    control::{Outcome, ToWorker},
+use bulkhead_proto::wire::{
+    control::{RequestOutcome, ToWorker},
     ids::Generation,
 };
 use std::time::Duration;
@@ -71,9 +71,12 @@ fn waiting_clients_and_new_ones_are_told() {
     let mut bench = Bench::running();
     let waiting = bench.command(Command::Stop(ANALYTICS.to_owned()));
     bench.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
-    assert_eq!(bench.answer(waiting), Some(Outcome::Conflict("the supervisor is stopping".to_owned())));
+    assert_eq!(
+        bench.answer(waiting),
+        Some(RequestOutcome::Conflict("the supervisor is stopping".to_owned()))
+    );
     let late = bench.command(Command::Start(ANALYTICS.to_owned()));
-    assert_eq!(bench.answer(late), Some(Outcome::Conflict("the supervisor is stopping".to_owned())));
+    assert_eq!(bench.answer(late), Some(RequestOutcome::Conflict("the supervisor is stopping".to_owned())));
 }
 
 #[test]

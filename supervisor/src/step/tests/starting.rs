@@ -2,10 +2,11 @@
 
 use super::bench::{ANALYTICS, API, Bench, PLAIN};
 use crate::step::{Event, Is, Policy, next_deadline, policy::START_TIMEOUT, status};
-use bulkhead_proto::{
-    control::{Care, FromWorker, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{FromWorker, RecoveryHints, ToWorker},
     ids::Generation,
-    words::{Cause, WorkerState},
+    status::WorkerState,
 };
 
 #[test]
@@ -14,7 +15,7 @@ fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
     bench.feed(Event::Boot);
     assert_eq!(bench.spawns(), [Generation(1), Generation(2)]);
     bench.comes_up(Generation(1));
-    assert!(bench.sent(Generation(1), &ToWorker::Activate(Care::default())));
+    assert!(bench.sent(Generation(1), &ToWorker::Activate(RecoveryHints::default())));
     assert_eq!(bench.spawns(), [Generation(3)]);
 }
 

@@ -5,10 +5,11 @@ use crate::step::{
     Action, Charge, Command, Event, Exit, Fate, Is, LogRecord, MAX_KILLS, Next, Policy, PostMortem,
     policy::START_SPACING,
 };
-use bulkhead_proto::{
-    control::{Care, MAX_CARE, ToWorker},
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    control::{MAX_HINTS, RecoveryHints, ToWorker},
+    fault::FaultKind,
     ids::{Generation, Seq},
-    words::{Cause, During, FaultKind},
 };
 
 /// A service whose analysis is generation 2, and which sets aside after two attempts.
@@ -39,7 +40,7 @@ impl Bench {
     }
 
     /// The next analysis comes up; the care that it is told to take, once it is activated.
-    fn next(&mut self) -> Option<Care> {
+    fn next(&mut self) -> Option<RecoveryHints> {
         while matches!(self.is(ANALYTICS), Is::Backoff { .. }) {
             self.wait(START_SPACING);
         }
@@ -48,7 +49,7 @@ impl Bench {
         self.told()
     }
 
-    fn told(&self) -> Option<Care> {
+    fn told(&self) -> Option<RecoveryHints> {
         self.last.iter().find_map(|action| match action {
             Action::Send { frame: ToWorker::Activate(care), .. } => Some(care.clone()),
             _ => None,
@@ -64,7 +65,7 @@ impl Bench {
 fn a_successor_is_told_its_suspects() {
     let mut bench = service();
     assert_eq!(bench.ends(SIGSEGV, applying(7, 4)), None);
-    assert_eq!(bench.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
@@ -73,12 +74,12 @@ fn an_event_that_kills_twice_is_stored_before_anybody_works_on_and_then_skipped(
     bench.ends(SIGSEGV, applying(7, 4));
     bench.next();
     let charge = bench.ends(SIGSEGV, applying(7, 6)).expect("it is set aside");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, During::Apply));
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, Operation::Apply));
     assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(bench.next(), None, "it stands by");
     assert!(matches!(bench.is(ANALYTICS), Is::Standby { .. }));
     bench.answers(charge, Ok(()));
-    assert_eq!(bench.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(bench.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert!(bench.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
 }
 
@@ -87,7 +88,7 @@ fn kills_from_outside_must_be_many_to_be_held_against_an_event() {
     let mut bench = service();
     for _ in 1..MAX_KILLS {
         assert_eq!(bench.ends(SIGKILL, applying(7, 6)), None);
-        assert_eq!(bench.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+        assert_eq!(bench.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
     }
     let charge = bench.ends(SIGKILL, applying(7, 6)).expect("it is set aside");
     assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
@@ -102,7 +103,7 @@ fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_tried_again() {
     bench.answers(charge, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(bench.last.iter().any(failed), "{:?}", bench.last);
-    assert_eq!(bench.next(), Some(Care { suspects: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
     assert_eq!(bench.ends(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
 }
 
@@ -124,7 +125,7 @@ fn what_is_committed_is_no_suspect_any_more() {
     bench.ends(SIGSEGV, applying(7, 4));
     bench.next();
     assert_eq!(bench.ends(SIGSEGV, applying(8, 7)), None);
-    assert_eq!(bench.next(), Some(Care { suspects: vec![Seq(8)], ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { suspects: vec![Seq(8)], ..RecoveryHints::default() }));
 }
 
 #[test]
@@ -132,13 +133,13 @@ fn a_death_that_was_ordered_and_one_with_nothing_in_hand_charge_nobody() {
     let mut bench = service();
     bench.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
     bench.ends(SIGKILL, applying(7, 4));
-    assert_eq!(bench.next(), Some(Care::default()));
+    assert_eq!(bench.next(), Some(RecoveryHints::default()));
     bench.command(Command::Stop(ANALYTICS.to_owned()));
     bench.ends(Exit::Code(0), applying(7, 4));
     bench.command(Command::Start(ANALYTICS.to_owned()));
-    assert_eq!(bench.next(), Some(Care::default()));
+    assert_eq!(bench.next(), Some(RecoveryHints::default()));
     bench.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
-    assert_eq!(bench.next(), Some(Care::default()));
+    assert_eq!(bench.next(), Some(RecoveryHints::default()));
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn a_generation_that_was_not_activated_is_held_to_nothing() {
 fn a_death_in_a_commit_of_several_charges_nobody_but_the_next_ones_are_made_one_by_one() {
     let mut bench = service();
     assert_eq!(bench.ends(SIGSEGV, committing(9, 4)), None);
-    assert_eq!(bench.next(), Some(Care { cautious_to: Seq(9), ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { single_commit_until: Seq(9), ..RecoveryHints::default() }));
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn a_death_in_the_commit_of_one_event_charges_that_one() {
     assert_eq!(bench.ends(SIGSEGV, committing(6, 5)), None);
     bench.next();
     let charge = bench.ends(SIGSEGV, committing(6, 5)).expect("it is set aside");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, During::Commit));
+    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, Operation::Commit));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn a_death_at_the_load_of_a_series_is_told_as_such() {
     let loading = PostMortem { loading: true, ..applying(7, 6) };
     bench.ends(SIGSEGV, loading.clone());
     bench.next();
-    assert_eq!(bench.ends(SIGSEGV, loading).expect("it is set aside").during, During::Load);
+    assert_eq!(bench.ends(SIGSEGV, loading).expect("it is set aside").during, Operation::Load);
 }
 
 #[test]
@@ -199,19 +200,19 @@ fn a_parked_analysis_comes_back_when_what_it_died_of_is_set_aside() {
     let charge = bench.ends(SIGSEGV, applying(1, 0)).expect("it is set aside");
     assert!(matches!(bench.is(ANALYTICS), Is::Parked { .. }), "{:?}", bench.is(ANALYTICS));
     bench.answers(charge, Ok(()));
-    assert_eq!(bench.next(), Some(Care { skip: vec![Seq(1)], ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn more_suspects_than_there_is_room_for_are_committed_one_by_one() {
     let mut bench = Bench::with(Policy { limit: 64, ..Policy::default() }).up();
-    for seq in (10..).take(MAX_CARE + 3) {
+    for seq in (10..).take(MAX_HINTS + 3) {
         bench.ends(SIGSEGV, applying(seq, 1));
         bench.next();
     }
     bench.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
     let care = bench.next().expect("it is activated");
-    assert_eq!((care.suspects.len(), care.cautious_to), (MAX_CARE, Seq(12 + MAX_CARE as u64)));
+    assert_eq!((care.suspects.len(), care.single_commit_until), (MAX_HINTS, Seq(12 + MAX_HINTS as u64)));
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn what_an_earlier_run_had_stored_and_not_skipped_is_skipped_now() {
     bench.feed(Event::Boot);
     bench.comes_up(Generation(1));
     bench.comes_up(Generation(2));
-    assert_eq!(bench.told(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(bench.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert_eq!(bench.worker(ANALYTICS).suspicion.suspects[0].fate, Fate::Stored);
 }
 
@@ -239,7 +240,7 @@ fn one_that_is_skipped_is_charged_with_nothing_more() {
         _ => None,
     };
     assert_eq!(bench.last.iter().find_map(told), Some(None), "{:?}", bench.last);
-    assert_eq!(bench.next(), Some(Care { skip: vec![Seq(7)], ..Care::default() }));
+    assert_eq!(bench.next(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]

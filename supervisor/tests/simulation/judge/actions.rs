@@ -5,10 +5,11 @@ use crate::{
     demand::demand,
     record::{Command, Record},
 };
-use bulkhead_proto::{
-    control::{Outcome, Phase, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{Phase, RequestOutcome, ToWorker},
     ids::{CrashId, Generation},
-    words::{Cause, Role},
+    role::Role,
 };
 use bulkhead_supervisor::step::{
     Action, LogRecord, Next, Signal,
@@ -34,7 +35,7 @@ impl Judge {
                 );
                 demand!(!text.is_empty(), "answers client {} without a word", client.0);
                 let own = self.turn.command.as_ref().is_some_and(|operator| operator.client == client.0);
-                self.turn.refused |= own && *outcome != Outcome::Done;
+                self.turn.refused |= own && *outcome != RequestOutcome::Done;
                 Ok(())
             }
             Action::Look { generation } => self.known(*generation, "looks at a process").map(drop),

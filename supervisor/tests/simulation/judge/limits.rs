@@ -2,7 +2,7 @@
 
 use super::{Broken, Judge, Turn, ms};
 use crate::demand::demand;
-use bulkhead_proto::{ids::Generation, words::Role};
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 use bulkhead_supervisor::step::{
     State, Wanted,
     policy::{ABORT_GRACE, KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},

@@ -6,10 +6,10 @@ mod blame;
 mod limits;
 
 use crate::record::{Command, Operator, Record};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::{FromWorker, PROTOCOL, Phase, allowed},
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
 use bulkhead_supervisor::step::{
     self, Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER,
@@ -224,7 +224,7 @@ impl Judge {
             FromWorker::Request { id, .. } => self.turn.request = Some((generation, *id)),
             FromWorker::Panicked { .. }
             | FromWorker::Backtrace { .. }
-            | FromWorker::NotReplayed { .. }
+            | FromWorker::ReplayFailed { .. }
             | FromWorker::SeqMark(_) => {}
         }
     }

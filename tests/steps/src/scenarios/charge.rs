@@ -8,13 +8,17 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    control::{FromWorker, PROTOCOL, ToWorker},
-    cursor,
-    fds::{FdName, Inherited},
-    ids::{CrashId, Generation, Seq},
-    segment::{Kind, ReadWrite},
-    words::Role,
+    shm::{
+        cursor,
+        segment::{Kind, ReadWrite},
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::{
+        control::{FromWorker, PROTOCOL, ToWorker},
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
+    worker::fds::{FdName, InheritedFds},
 };
 use bulkhead_supervisor::step::{
     self, Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec,
@@ -47,7 +51,7 @@ const POISON: Seq = Seq(3);
 /// for the workers at once.
 pub(super) struct Supervisor {
     state: State,
-    ledger: BoardWriter<ReadWrite>,
+    ledger: SeqlockWriter<ReadWrite>,
     /// Whoever is activated takes it over: so it is seen.
     cursor: ReadWrite,
     now: Now,
@@ -87,12 +91,12 @@ impl Supervisor {
         let spec = Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         let state = State::new(Policy::default(), vec![spec], identity, now);
-        Self { state, ledger: BoardWriter::new(board), cursor, now, shown: Ok(()), acts_first: false }
+        Self { state, ledger: SeqlockWriter::new(board), cursor, now, shown: Ok(()), acts_first: false }
     }
 
     /// In the child.
-    pub(super) fn open(fds: &mut Inherited) -> Result<Self> {
-        let board = ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?;
+    pub(super) fn open(fds: &mut InheritedFds) -> Result<Self> {
+        let board = ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?;
         Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
     }
 
@@ -167,14 +171,14 @@ impl Scenario for Charge {
         Ok(History::default())
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut supervisor = Supervisor::open(fds)?;
         supervisor.begin(self.before)?;
         region.run(|| supervisor.loses_one())
     }
 
     fn judge(&self, copy: &World, _: &History) -> Result<usize> {
-        let mut ledger: BoardReader<ReadWrite, State> = BoardReader::new(copy.board.map()?);
+        let mut ledger: SeqlockReader<ReadWrite, State> = SeqlockReader::new(copy.board.map()?);
         let state = ledger.read().context("there is no ledger")?;
         let analysis = state.workers.first().context("there is no analysis")?;
         let charged = analysis.suspicion.suspects.iter().find(|suspect| suspect.seq == POISON);
