@@ -1,43 +1,17 @@
-//! What Bulkhead's processes share: ids, control messages, events, memory segments, the events ring, the state
-//! table, and the inheritance of fds.
+//! What Bulkhead's processes share.
 //!
-//! This crate never starts a process and never serves a socket. Unsafe code lives in the files named in
-//! `ARCHITECTURE.md`, and nowhere else.
+//! - [`wire`]: what the processes say to each other and store: ids, events, control messages, reports, and their encoding.
+//! - [`shm`]: the memory that they share: segments, the events ring, the state table, seqlock cells, the snapshot. It uses
+//!   the encodings of [`wire`] and holds no policy.
+//! - [`worker`]: the runtime of a worker: inherited fds, control pipes, settings, signal handlers, the allocator.
+//!
+//! Imports run one way: `worker` uses `shm` and `wire`, `shm` uses `wire`, `wire` uses neither. This crate never starts a
+//! process and never serves a socket. `ARCHITECTURE.md` names the files that contain unsafe code.
 
-pub mod bell;
-pub mod board;
-pub mod cloexec;
-pub mod codec;
-pub mod control;
-pub mod crash;
-pub mod cursor;
-pub mod event;
-pub mod fault;
-pub mod fds;
-pub mod folder;
-pub mod ids;
-pub mod link;
-pub mod listen_fds;
 mod mutant;
-pub mod noting;
-pub mod own_page;
-pub mod pipe;
-pub mod quarantine;
-pub mod reap;
-pub mod ring;
-pub mod segment;
-pub mod settings;
-pub mod shared;
-pub mod signals;
-pub mod snapshot;
-pub mod state_memory;
-pub mod status;
+pub mod shm;
+pub mod wire;
+pub mod worker;
 
-pub mod sync;
-pub mod table;
-pub mod trace;
-pub mod visible;
-pub mod words;
-
-// Positions and lengths in shared memory are 64 bits wide, as indices are.
+// Positions and lengths in shared memory are 64 bits wide. `shm::access::index` converts them to `usize`.
 const _: () = assert!(size_of::<usize>() == 8, "Bulkhead needs a 64-bit machine");

@@ -249,7 +249,7 @@ impl Child {
 
     /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and collects
     /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
-    pub(in crate::runtime) fn wait_with_usage(mut self) -> (ExitStatus, Remains) {
+    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Remains) {
         // Waits without reaping: the number of the group must stay ours while the group is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);

@@ -1,0 +1,302 @@
+//! Appending to the ring: place the records, then one release store.
+
+use super::{
+    Batch, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes,
+    record_word,
+    tail::{Tail, flip_of, publish, tail_of},
+};
+use crate::{
+    shm::{
+        access::{WORD, WriteWords, index},
+        sync::Ordering,
+    },
+    wire::ids::{Position, Seq},
+};
+
+/// The seqs that a batch was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Of its first event.
+    pub first: Seq,
+    /// Of its last event.
+    pub last: Seq,
+}
+
+/// Why a batch was refused, whole: nothing of it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// It does not fit now; when the analysis has committed more, it will.
+    #[error("the ring is full: {wanted} bytes wanted, {free} of {capacity} free")]
+    Full {
+        /// What the batch needs here and now, in bytes.
+        wanted: u64,
+        /// What is free, in bytes.
+        free: u64,
+        /// The ring's capacity, in bytes.
+        capacity: u64,
+    },
+    /// It could never fit.
+    #[error("a batch of {wanted} bytes can never fit a ring of {capacity}; send it in parts")]
+    TooLarge {
+        /// What the batch needs in the worst place, in bytes.
+        wanted: u64,
+        /// The ring's capacity, in bytes.
+        capacity: u64,
+    },
+    /// There is no event in it.
+    #[error("the batch is empty")]
+    Empty,
+    /// The key that it came with was used for another request.
+    #[error("this key was used for another request; a new request needs a key of its own")]
+    KeyReused,
+    /// The lock of the producer's page does not work any more.
+    #[error("the producer's lock failed with error {0}; restart the API worker")]
+    Lock(i32),
+}
+
+impl From<KeyReused> for AppendError {
+    fn from(_: KeyReused) -> Self {
+        Self::KeyReused
+    }
+}
+
+/// The writing side of the ring, for whoever holds the producer's lock.
+#[derive(Debug)]
+pub struct Appender<E, P> {
+    events: E,
+    page: P,
+    capacity: u64,
+    flip: u64,
+    tail: Tail,
+    released: Position,
+}
+
+impl<E: WriteWords, P: WriteWords> Appender<E, P> {
+    /// Takes over the ring where its last owner left it.
+    pub fn attach(events: E, page: P) -> Self {
+        let capacity = (events.words() * WORD) as u64;
+        assert!(capacity.is_power_of_two(), "the ring's capacity is {capacity}, which is no power of two");
+        let mut appender = Self { events, page, capacity, flip: 0, tail: Tail::EMPTY, released: Position(0) };
+        appender.reload();
+        appender
+    }
+
+    /// Takes note of what another owner did since; to be called when the lock was taken.
+    pub fn reload(&mut self) {
+        // The lock that its owner holds has put all that other owners did before this.
+        let flip = flip_of(&self.page, Ordering::Relaxed);
+        if flip != self.flip {
+            self.flip = flip;
+            self.tail = tail_of(&self.page, flip);
+        }
+    }
+
+    /// Where the ring ends.
+    pub const fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// The ring's capacity, in bytes.
+    pub const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Appends all of a batch or nothing. `released` says up to where the analysis has committed; it is asked only when
+    /// space is short, and believed only as far as it can be true.
+    ///
+    /// # Errors
+    /// When the batch is empty, does not fit now, or never will; nothing was accepted then.
+    pub fn append(
+        &mut self,
+        batch: &mut Batch,
+        released: impl FnOnce() -> Position,
+    ) -> Result<Appended, AppendError> {
+        let (appended, tail) = self.prepare(batch, released)?;
+        self.accept(tail);
+        Ok(appended)
+    }
+
+    /// Appends one record whose payload is at hand: copied once, straight into the ring.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    #[inline]
+    pub fn append_payload(
+        &mut self,
+        payload: &[u8],
+        released: impl FnOnce() -> Position,
+    ) -> Result<Appended, AppendError> {
+        let (start, size) = (self.tail.head.0, record_bytes(payload.len()) as u64);
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if size > self.capacity / LARGEST_SHARE {
+            return Err(AppendError::TooLarge { wanted: size, capacity: self.capacity });
+        }
+        let pad = self.pad_before(start, size);
+        let at = start + pad;
+        self.reserve(at + size, released)?;
+        self.write_pad(start, pad);
+        let word = self.word(at);
+        self.events.store(word, record_word(length, at), Ordering::Relaxed);
+        self.events.store(word + 1, self.tail.next_seq.0, Ordering::Relaxed);
+        self.copy(payload, at + RECORD_HEAD as u64);
+        let (appended, tail) = self.behind(at + size, 1);
+        self.accept(tail);
+        Ok(appended)
+    }
+
+    /// As [`Self::append`], and with the batch the request that it came with: both or neither, whatever dies. Whether
+    /// the request was carried out before is the caller's question.
+    ///
+    /// # Errors
+    /// As for [`Self::append`].
+    pub fn append_keyed(
+        &mut self,
+        batch: &mut Batch,
+        request: KeyedRequest,
+        log: &KeyLog<impl WriteWords>,
+        released: impl FnOnce() -> Position,
+    ) -> Result<Appended, AppendError> {
+        let (appended, tail) = self.prepare(batch, released)?;
+        log.write(tail.keyed, &KeyedBatch { request, appended });
+        self.accept(Tail { keyed: tail.keyed + 1, ..tail });
+        Ok(appended)
+    }
+
+    /// Everything but the flip: places the batch, and says where the ring will end.
+    fn prepare(
+        &mut self,
+        batch: &mut Batch,
+        released: impl FnOnce() -> Position,
+    ) -> Result<(Appended, Tail), AppendError> {
+        if batch.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        let end = self.end_of(batch)?;
+        self.reserve(end, released)?;
+        self.place(batch);
+        Ok(self.behind(end, batch.len()))
+    }
+
+    /// The seqs of that many events up to `end`, and where the ring ends then.
+    #[inline]
+    const fn behind(&self, end: u64, count: u64) -> (Appended, Tail) {
+        let Tail { next_seq: first, accepted, keyed, .. } = self.tail;
+        let (next_seq, accepted) = (Seq(first.0 + count), accepted + count);
+        let tail = Tail { head: Position(end), next_seq, accepted, keyed };
+        (Appended { first, last: tail.last_seq() }, tail)
+    }
+
+    /// The records up to that tail are in place: they are accepted now, by one store.
+    #[inline]
+    fn accept(&mut self, tail: Tail) {
+        self.flip = self.flip.wrapping_add(1).max(1);
+        publish(&self.page, self.flip, tail);
+        self.tail = tail;
+    }
+
+    fn room_to_end(&self, position: u64) -> u64 {
+        self.capacity - (position & (self.capacity - 1))
+    }
+
+    /// Where the batch would end, pads included.
+    fn end_of(&self, batch: &Batch) -> Result<u64, AppendError> {
+        let (bytes, largest) = (batch.bytes() as u64, batch.largest() as u64);
+        // The pad before the ring's end is shorter than the record that did not fit there.
+        let worst = bytes.saturating_add(largest);
+        if worst > self.capacity || largest > self.capacity / LARGEST_SHARE {
+            return Err(AppendError::TooLarge { wanted: worst, capacity: self.capacity });
+        }
+        let start = self.tail.head.0;
+        if bytes <= self.room_to_end(start) {
+            return Ok(start + bytes);
+        }
+        let (mut at, mut offset) = (start, 0);
+        while offset < batch.bytes() {
+            let size = record_bytes(batch.payload_at(offset) as usize);
+            at += self.pad_before(at, size as u64) + size as u64;
+            offset += size;
+        }
+        Ok(at)
+    }
+
+    /// How much must be skipped at `position` so that a record of `size` bytes does not wrap.
+    fn pad_before(&self, position: u64, size: u64) -> u64 {
+        let room = self.room_to_end(position);
+        if size > room { room } else { 0 }
+    }
+
+    fn reserve(&mut self, end: u64, released: impl FnOnce() -> Position) -> Result<(), AppendError> {
+        let fits = |from: Position| end - from.0 <= self.capacity;
+        if !fits(self.released) {
+            // The analysis is not trusted: only a position between what it released before and our head can be true.
+            let told = released();
+            if (self.released..=self.tail.head).contains(&told) {
+                self.released = told;
+            }
+        }
+        let (head, from) = (self.tail.head.0, self.released);
+        let free = self.capacity.saturating_sub(head - from.0);
+        if end - from.0 <= self.capacity {
+            Ok(())
+        } else {
+            Err(AppendError::Full { wanted: end - head, free, capacity: self.capacity })
+        }
+    }
+
+    /// Copies the records in, in one piece or, at the ring's end, in two.
+    fn place(&self, batch: &mut Batch) {
+        let Tail { head, next_seq, .. } = self.tail;
+        if batch.bytes() as u64 > self.room_to_end(head.0) {
+            return self.place_around(batch);
+        }
+        let (mut offset, mut seq) = (0, next_seq.0);
+        while offset < batch.bytes() {
+            let length = batch.payload_at(offset);
+            batch.stamp(offset, record_word(length, head.0 + offset as u64), seq);
+            (offset, seq) = (offset + record_bytes(length as usize), seq + 1);
+        }
+        self.copy(batch.records(0, offset), head.0);
+    }
+
+    /// As [`Self::place`], with a pad wherever the ring begins anew.
+    #[cold]
+    fn place_around(&self, batch: &mut Batch) {
+        let (mut at, mut seq) = (self.tail.head.0, self.tail.next_seq.0);
+        let (mut piece, mut piece_at) = (0, at);
+        let mut offset = 0;
+        while offset < batch.bytes() {
+            let length = batch.payload_at(offset);
+            let size = record_bytes(length as usize);
+            let pad = self.pad_before(at, size as u64);
+            if pad > 0 || self.room_to_end(at) == self.capacity {
+                // Here the ring begins anew: what was gathered up to here ends.
+                self.copy(batch.records(piece, offset), piece_at);
+                self.write_pad(at, pad);
+                at += pad;
+                (piece, piece_at) = (offset, at);
+            }
+            batch.stamp(offset, record_word(length, at), seq);
+            (at, seq, offset) = (at + size as u64, seq + 1, offset + size);
+        }
+        self.copy(batch.records(piece, offset), piece_at);
+    }
+
+    fn word(&self, position: u64) -> usize {
+        index(position & (self.capacity - 1)) / WORD
+    }
+
+    fn copy(&self, bytes: &[u8], at: u64) {
+        if !bytes.is_empty() {
+            self.events.write_bytes(self.word(at), bytes);
+        }
+    }
+
+    fn write_pad(&self, at: u64, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        // Shorter than the largest record, which is at most an eighth of the capacity: fits 31 bits up to 16 GiB.
+        let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
+        self.events.store(self.word(at), record_word(length, at), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,124 @@
+//! A batch of encoded events, ready to be copied into the ring.
+
+use super::{RECORD_HEAD, record_bytes};
+use crate::{
+    shm::access::WORD,
+    wire::event::{Event, EventError},
+};
+
+/// Events that are accepted together or not at all. Keep one and [`Batch::clear`] it: its memory is reused.
+///
+/// It holds records just as the ring does, their tags and seqs left open, so that appending is a walk over the heads and
+/// one copy.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    records: u64,
+    largest: usize,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), records: 0, largest: 0 }
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// When a text is out of its bounds or the value is not finite; the batch is unchanged then.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
+        let start = self.begin();
+        if let Err(error) = event.encode(&mut self.bytes) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        self.finish(start);
+        Ok(())
+    }
+
+    /// Adds a record with any payload: for tests and benches of the ring itself, and for a restored snapshot.
+    #[inline]
+    pub fn push_bytes(&mut self, payload: &[u8]) {
+        let start = self.begin();
+        self.bytes.extend_from_slice(payload);
+        self.finish(start);
+    }
+
+    /// Leaves room for a record's head. Says where it begins.
+    #[inline]
+    fn begin(&mut self) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; RECORD_HEAD]);
+        start
+    }
+
+    #[inline]
+    fn finish(&mut self, start: usize) {
+        let payload = self.bytes.len() - start - RECORD_HEAD;
+        let rest = payload.next_multiple_of(WORD) - payload;
+        if rest > 0 {
+            self.bytes.extend_from_slice(&[0; WORD][..rest]);
+        }
+        // A payload beyond u32 cannot be placed anyway: `largest` makes `append` refuse it.
+        let length = u32::try_from(payload).unwrap_or(u32::MAX);
+        self.head(start)[..4].copy_from_slice(&length.to_ne_bytes());
+        self.largest = self.largest.max(record_bytes(payload));
+        self.records += 1;
+    }
+
+    /// Forgets the events, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.records = 0;
+        self.largest = 0;
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// The bytes that the records take up in the ring, without padding at its end.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) const fn largest(&self) -> usize {
+        self.largest
+    }
+
+    pub(super) fn records(&self, from: usize, to: usize) -> &[u8] {
+        &self.bytes[from..to]
+    }
+
+    /// The payload's length of the record that begins at `offset`.
+    #[inline]
+    pub(super) fn payload_at(&self, offset: usize) -> u32 {
+        let mut length = [0; 4];
+        length.copy_from_slice(&self.bytes[offset..offset + 4]);
+        u32::from_ne_bytes(length)
+    }
+
+    /// Fills in the head of the record that begins at `offset`.
+    #[inline]
+    pub(super) fn stamp(&mut self, offset: usize, word: u64, seq: u64) {
+        let (first, second) = self.head(offset).split_at_mut(WORD);
+        first.copy_from_slice(&word.to_ne_bytes());
+        second.copy_from_slice(&seq.to_ne_bytes());
+    }
+
+    #[inline]
+    fn head(&mut self, offset: usize) -> &mut [u8] {
+        &mut self.bytes[offset..offset + RECORD_HEAD]
+    }
+}

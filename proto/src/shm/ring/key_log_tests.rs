@@ -1,0 +1,207 @@
+//! Keyed requests against a model: what the last few of them were answered.
+
+use super::*;
+use crate::{
+    shm::{
+        access::WriteWords,
+        memory::SharedMemory,
+        segment::{Kind, ReadWrite, Segment},
+        sync::Ordering,
+    },
+    wire::ids::{Position, Seq},
+    worker::link::ApiLink,
+};
+use proptest::prelude::*;
+use std::{collections::VecDeque, sync::Arc, thread};
+
+const WINDOW: u64 = 4;
+
+fn request(key: u8, digest: u128) -> KeyedRequest {
+    KeyedRequest { key: IdempotencyKey::new(format!("key-{key}").as_bytes()).unwrap(), digest }
+}
+
+fn batch(records: usize) -> Batch {
+    let mut batch = Batch::new();
+    (0..records).for_each(|_| batch.push_bytes(b"payload"));
+    batch
+}
+
+/// The memory of one ring, and the owners of its end.
+struct Rig {
+    events: Arc<ReadWrite>,
+    page: Arc<ReadWrite>,
+    keys: Arc<ReadWrite>,
+}
+
+type Owner = (Appender<Arc<ReadWrite>, Arc<ReadWrite>>, IdempotencyIndex<Arc<ReadWrite>>);
+
+impl Rig {
+    fn new() -> Self {
+        let make = |kind, bytes| Arc::new(Segment::create(kind, bytes, 1, false).unwrap().map().unwrap());
+        Self {
+            events: make(Kind::Events, 2048),
+            page: make(Kind::Producer, PRODUCER_WORDS * 8),
+            keys: make(Kind::Keys, key_log_bytes(WINDOW)),
+        }
+    }
+
+    fn owner(&self) -> Owner {
+        let appender = Appender::attach(Arc::clone(&self.events), Arc::clone(&self.page));
+        (appender, IdempotencyIndex::new(KeyLog::new(Arc::clone(&self.keys))))
+    }
+}
+
+/// Everything is released at once, but for what `full` holds back.
+fn ask(
+    (appender, recall): &mut Owner,
+    records: usize,
+    request: KeyedRequest,
+    full: bool,
+) -> Result<AppendOutcome, AppendError> {
+    appender.reload();
+    if let Some(before) = recall.find(&request, &appender.tail())? {
+        return Ok(AppendOutcome::Replayed(before));
+    }
+    let released = if full { Position(0) } else { appender.tail().head };
+    appender
+        .append_keyed(&mut batch(records), request, recall.log(), || released)
+        .map(AppendOutcome::Appended)
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Keyed { owner: usize, key: u8, digest: u128, records: usize, full: bool },
+    Unkeyed { owner: usize },
+    Successor { owner: usize },
+    DiesBeforeTheFlip { owner: usize, key: u8 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let owner = 0..2usize;
+    prop_oneof![
+        8 => (owner.clone(), 0..8u8, 0..2u128, 1..4usize, prop::bool::weighted(0.2))
+            .prop_map(|(owner, key, digest, records, full)| Op::Keyed { owner, key, digest, records, full }),
+        1 => owner.clone().prop_map(|owner| Op::Unkeyed { owner }),
+        1 => owner.clone().prop_map(|owner| Op::Successor { owner }),
+        1 => (owner, 0..8u8).prop_map(|(owner, key)| Op::DiesBeforeTheFlip { owner, key }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    #[test]
+    fn the_last_keyed_requests_are_known_to_every_owner_and_no_other_is(
+        ops in proptest::collection::vec(op(), 1..120)
+    ) {
+        let rig = Rig::new();
+        let mut owners = [rig.owner(), rig.owner()];
+        let (mut known, mut next) = (VecDeque::<(KeyedRequest, Appended)>::new(), 1);
+        for op in ops {
+            match op {
+                Op::Keyed { owner, key, digest, records, full } => {
+                    let request = request(key, digest);
+                    let outcome = ask(&mut owners[owner], records, request, full);
+                    match known.iter().find(|(known, _)| known.key == request.key) {
+                        Some((known, before)) if known.digest == digest => {
+                            prop_assert_eq!(outcome, Ok(AppendOutcome::Replayed(*before)));
+                        }
+                        Some(_) => prop_assert_eq!(outcome, Err(AppendError::KeyReused)),
+                        None if matches!(outcome, Err(AppendError::Full { .. })) => prop_assert!(full),
+                        None => {
+                            let last = next + records as u64 - 1;
+                            let appended = Appended { first: Seq(next), last: Seq(last) };
+                            prop_assert_eq!(outcome, Ok(AppendOutcome::Appended(appended)));
+                            known.push_back((request, appended));
+                            next = last + 1;
+                        }
+                    }
+                    if known.len() as u64 > WINDOW {
+                        known.pop_front();
+                    }
+                }
+                Op::Unkeyed { owner } => {
+                    let (appender, _) = &mut owners[owner];
+                    appender.reload();
+                    let head = appender.tail().head;
+                    prop_assert_eq!(appender.append(&mut batch(1), || head).unwrap().first, Seq(next));
+                    next += 1;
+                }
+                Op::Successor { owner } => owners[owner] = rig.owner(),
+                Op::DiesBeforeTheFlip { owner, key } => {
+                    let (appender, recall) = &mut owners[owner];
+                    appender.reload();
+                    let appended = Appended { first: Seq(next), last: Seq(next) };
+                    let batch = KeyedBatch { request: request(key, 0), appended };
+                    recall.log().write(appender.tail().keyed, &batch);
+                    owners[owner] = rig.owner();
+                }
+            }
+            for (_, recall) in &mut owners {
+                prop_assert_eq!(recall.take_unreadable(), 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_was_written_over_is_told_and_taken_for_unknown() {
+    for (word, value) in [(0, 0), (0, u64::MAX), (8, 1), (10, 9), (11, 0), (12, 5)] {
+        let rig = Rig::new();
+        let first = ask(&mut rig.owner(), 1, request(1, 7), false).unwrap();
+        rig.keys.store(word, value, Ordering::Relaxed);
+        let mut owner = rig.owner();
+        let again = ask(&mut owner, 1, request(1, 7), false).unwrap();
+        assert!(
+            matches!((first, again), (AppendOutcome::Appended(_), AppendOutcome::Appended(_))),
+            "word {word}"
+        );
+        assert_eq!(owner.1.take_unreadable(), 1, "word {word}");
+    }
+}
+
+#[test]
+fn the_entry_of_another_number_does_not_pass_for_one() {
+    let rig = Rig::new();
+    let (_, recall) = rig.owner();
+    let appended = Appended { first: Seq(1), last: Seq(1) };
+    recall.log().write(0, &KeyedBatch { request: request(1, 7), appended });
+    let tail = Tail { next_seq: Seq(9), keyed: WINDOW + 2, ..Tail::EMPTY };
+    assert!(recall.log().read(0, &tail).is_some());
+    assert_eq!(recall.log().read(WINDOW + 1, &tail), None, "the same place, one lap later");
+}
+
+#[test]
+fn a_key_is_1_to_64_visible_characters() {
+    let longest = [b'k'; MAX_IDEMPOTENCY_KEY];
+    for good in [&b"k"[..], b"!~", b"\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", &longest] {
+        assert_eq!(IdempotencyKey::new(good).unwrap().as_bytes(), good);
+    }
+    for bad in [&b""[..], b"a b", b"a\0", b"\x7f", "é".as_bytes(), &[b'k'; MAX_IDEMPOTENCY_KEY + 1]] {
+        assert_eq!(IdempotencyKey::new(bad), None, "{bad:?}");
+    }
+}
+
+#[test]
+fn of_many_requests_with_one_key_from_two_generations_one_is_carried_out() {
+    const THREADS: usize = 8;
+    let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
+    let generations =
+        [ApiLink::open_in_process(&memory).unwrap(), ApiLink::open_in_process(&memory).unwrap()];
+    for key in 0..50 {
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let ask = |thread: usize| {
+                let link = &generations[thread % 2];
+                scope.spawn(move || link.append_keyed(&mut batch(2), request(key, 1)).unwrap())
+            };
+            let threads: Vec<_> = (0..THREADS).map(ask).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let appended = Appended { first: Seq(u64::from(key) * 2 + 1), last: Seq(u64::from(key) * 2 + 2) };
+        let carried_out =
+            outcomes.iter().filter(|outcome| **outcome == AppendOutcome::Appended(appended)).count();
+        let replayed =
+            outcomes.iter().filter(|outcome| **outcome == AppendOutcome::Replayed(appended)).count();
+        assert_eq!((carried_out, replayed), (1, THREADS - 1), "{outcomes:?}");
+    }
+}

@@ -1,0 +1,69 @@
+//! The events ring: written by the API, read by the analysis, freed by the analysis' commits alone.
+//!
+//! Positions are bytes since the ring was made; they never wrap. The capacity is a power of two. A record is 8-aligned
+//! and never wraps around the end; a pad record fills the rest instead:
+//!
+//! ```text
+//! word 0: u32 payload length, bit 31 set in a pad (whose length is all that it takes up, this word included)
+//!         u32 tag = position >> 3, cut to 32 bits: a record read at a wrong place does not verify
+//! word 1: u64 seq
+//! then:   payload, zero-padded to a multiple of 8
+//! ```
+//!
+//! An event is accepted by the one release store that flips the producer's page ([`tail`]), a batch by one such store, and
+//! with it the client's key for the request, if it has one ([`keys`]).
+
+mod append;
+mod batch;
+mod consume;
+mod idempotency_index;
+mod key_log;
+mod lock;
+mod producer;
+mod tail;
+
+pub use append::{AppendError, Appended, Appender};
+pub use batch::Batch;
+pub use consume::{Consumer, RingCorruption};
+pub use idempotency_index::{IdempotencyIndex, KeyReused};
+pub(crate) use key_log::key_log_bytes;
+pub use key_log::{IdempotencyKey, KEY_WINDOW, KeyLog, KeyedBatch, KeyedRequest, MAX_IDEMPOTENCY_KEY};
+pub(crate) use lock::init as init_lock;
+pub use producer::{AppendOutcome, Producer};
+pub use tail::{PRODUCER_WORDS, Tail, read_tail, set_tail};
+
+use crate::shm::access::WORD;
+
+/// The smallest capacity, in bytes: below it, throughput falls 3 to 6 times (MEASURED.md).
+pub const MIN_CAPACITY: u64 = 4 << 20;
+
+/// The largest capacity, in bytes. A bound against typing errors; also, a death takes time for every mapped page.
+pub const MAX_CAPACITY: u64 = 16 << 30;
+
+/// The length of a record's head, in bytes.
+const RECORD_HEAD: usize = 2 * WORD;
+
+/// Marks a pad record, in the length's half of word 0.
+const PAD: u32 = 1 << 31;
+
+/// A record may take up this part of the capacity at most, so that padding never wastes more.
+const LARGEST_SHARE: u64 = 8;
+
+/// How often a reader of a flipped word looks again before it falls back on what it knew.
+const TRIES: usize = 64;
+
+/// The bytes that a record with that many bytes of payload takes up.
+const fn record_bytes(payload: usize) -> usize {
+    RECORD_HEAD + payload.next_multiple_of(WORD)
+}
+
+/// Word 0 of a record at `position`.
+const fn record_word(length: u32, position: u64) -> u64 {
+    // The tag: bits 3 to 34 of the position.
+    (((position >> 3) & 0xffff_ffff) << 32) | length as u64
+}
+
+#[cfg(test)]
+mod key_log_tests;
+#[cfg(test)]
+mod tests;

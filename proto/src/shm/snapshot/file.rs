@@ -1,0 +1,130 @@
+//! The file of a snapshot: a magic, then items.
+
+use super::SnapshotError;
+use crate::{
+    shm::table::BODY_BYTES,
+    wire::codec::{self, CodecError},
+};
+use bincode::{Decode, Encode};
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// Of the version that is written. It ends with the version's number.
+const MAGIC: &[u8; 16] = b"bulkhead snap 02";
+
+/// The version before it, which is loaded too: it holds no keyed requests.
+const WITHOUT_KEYS: &[u8; 16] = b"bulkhead snap 01";
+
+/// The longest item, in bytes: a body and what the codec adds to it.
+const MAX_ITEM: usize = BODY_BYTES + 1024;
+
+/// A snapshot that is being written.
+pub(super) struct Sink {
+    path: PathBuf,
+    new: PathBuf,
+    file: BufWriter<File>,
+    buffer: Vec<u8>,
+}
+
+impl Sink {
+    pub(super) fn create(path: &Path) -> Result<Self, SnapshotError> {
+        let new = path.with_extension("new");
+        let mut sink = File::create(&new)
+            .map(|file| Self {
+                path: path.to_owned(),
+                new: new.clone(),
+                file: BufWriter::new(file),
+                buffer: vec![0; MAX_ITEM],
+            })
+            .map_err(|source| SnapshotError::File { path: new, source })?;
+        sink.file.write_all(MAGIC).map_err(|source| sink.error(source))?;
+        Ok(sink)
+    }
+
+    fn error(&self, source: io::Error) -> SnapshotError {
+        SnapshotError::File { path: self.new.clone(), source }
+    }
+
+    pub(super) fn item(&mut self, item: &impl Encode) -> Result<(), SnapshotError> {
+        let length =
+            codec::encode(item, &mut self.buffer).map_err(|error| self.error(io::Error::other(error)))?;
+        let bytes = &self.buffer[..length];
+        let frame =
+            [u32::try_from(length).unwrap_or(u32::MAX), crc32c::crc32c(bytes)].map(u32::to_le_bytes).concat();
+        let written = self.file.write_all(&frame).and_then(|()| self.file.write_all(bytes));
+        written.map_err(|source| self.error(source))
+    }
+
+    /// Makes it durable, then the current one.
+    pub(super) fn finish(mut self) -> Result<(), SnapshotError> {
+        let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
+        let renamed = flushed.and_then(|()| fs::rename(&self.new, &self.path));
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let durable = renamed.and_then(|()| File::open(folder)?.sync_all());
+        durable.map_err(|source| self.error(source))
+    }
+}
+
+/// A snapshot that is being read.
+pub(super) struct Source {
+    path: PathBuf,
+    file: BufReader<File>,
+    at: u64,
+    /// Whether it is of a version that holds keyed requests.
+    pub(super) has_keys: bool,
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, SnapshotError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SnapshotError::File { path: path.to_owned(), source }),
+        };
+        let mut source = Self { path: path.to_owned(), file: BufReader::new(file), at: 0, has_keys: true };
+        let mut magic = [0; MAGIC.len()];
+        source.read(&mut magic)?;
+        source.has_keys = &magic == MAGIC;
+        if source.has_keys || &magic == WITHOUT_KEYS {
+            Ok(Some(source))
+        } else {
+            Err(source.damaged("it does not begin as a snapshot of this version".into()))
+        }
+    }
+
+    pub(super) fn error(&self, source: io::Error) -> SnapshotError {
+        SnapshotError::File { path: self.path.clone(), source }
+    }
+
+    pub(super) fn damaged(&self, what: String) -> SnapshotError {
+        SnapshotError::Damaged { path: self.path.clone(), at: self.at, what }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<(), SnapshotError> {
+        if let Err(error) = self.file.read_exact(into) {
+            let cut = error.kind() == io::ErrorKind::UnexpectedEof;
+            return Err(if cut { self.damaged("it ends too early".into()) } else { self.error(error) });
+        }
+        self.at += into.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn item<T: Decode<()>>(&mut self) -> Result<T, SnapshotError> {
+        let mut frame = [[0; 4]; 2];
+        self.read(frame.as_flattened_mut())?;
+        let [length, crc] = frame.map(u32::from_le_bytes);
+        if length as usize > MAX_ITEM {
+            return Err(self.damaged(format!("an item of {length} bytes")));
+        }
+        let mut bytes = vec![0; length as usize];
+        self.read(&mut bytes)?;
+        if crc32c::crc32c(&bytes) != crc {
+            return Err(self.damaged("an item's check sum does not hold".into()));
+        }
+        codec::decode(&bytes).map_err(|error: CodecError| self.damaged(error.to_string()))
+    }
+}

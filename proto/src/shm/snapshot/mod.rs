@@ -1,0 +1,317 @@
+//! The snapshot: state, unreleased events and counters in one file, written at an orderly stop, loaded at the next start.
+//!
+//! It is logical, not an image: a later start may have another capacity or another `max_series`. A file is a magic, then
+//! items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events, how many keyed requests, and these.
+
+mod file;
+mod keyed_requests;
+
+use crate::{
+    shm::memory::MemoryError,
+    shm::{
+        access::{ReadWords as _, WORD},
+        memory::SharedMemory,
+        ring::{Appender, Consumer, KeyLog, RingCorruption, Tail, set_tail},
+        segment::ReadOnly,
+        table::{BodySlot, BodyTooLarge, CommitHeader, TableReader, TableWriter},
+    },
+    wire::{
+        ids::{Commit, Generation, Position, Seq},
+        series::OVERFLOW_SERIES,
+    },
+};
+use bincode::{Decode, Encode};
+use file::{Sink, Source};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Why a snapshot could not be saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file.
+    #[error("snapshot {}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not what this program writes.
+    #[error("snapshot {}: damaged at byte {at}: {what}; move it away to start empty", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// About where.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// What was saved does not fit the memory as it is configured now.
+    #[error("the saved {what} do not fit: {found} saved, room for {room}; raise {key}")]
+    NoRoom {
+        /// What.
+        what: &'static str,
+        /// How much was saved.
+        found: u64,
+        /// How much there is room for.
+        room: u64,
+        /// The configuration's key.
+        key: &'static str,
+    },
+    /// The last commit record does not verify: it is not known what the state is.
+    #[error("the state table's commit record does not verify: nothing can be saved")]
+    NoRecord,
+    /// What the memory says contradicts itself.
+    #[error("the memory contradicts itself ({0}): nothing can be saved, and the former snapshot stays")]
+    Contradiction(&'static str),
+    /// The memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// A series that could not be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedSeries {
+    /// Its slot.
+    pub slot: u32,
+    /// The name that stands in its damaged bytes, whether it is right or not.
+    pub name: String,
+    /// The file that keeps these bytes, or why there is none.
+    pub kept: Result<PathBuf, String>,
+}
+
+/// What was saved or loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Series.
+    pub series: u32,
+    /// Series whose slots did not verify: they are not in the snapshot.
+    pub damaged_series: Vec<DamagedSeries>,
+    /// Events that were accepted and not committed.
+    pub pending: u64,
+    /// Keyed requests whose repeats are still known.
+    pub keys: u64,
+    /// Keyed requests that could not be read: they are not in the snapshot.
+    pub unreadable_keys: u64,
+    /// What was wrong with the ring, if the pending events could not all be read.
+    pub damage: Option<RingCorruption>,
+    /// The seq that the next event gets.
+    pub next_seq: Seq,
+}
+
+#[derive(Encode, Decode)]
+struct Head {
+    commit: Commit,
+    generation: Generation,
+    seq: Seq,
+    version: u32,
+    analysed: u64,
+    skipped: u64,
+    resets: u64,
+    at_ms: u64,
+    next_seq: Seq,
+    accepted: u64,
+    series: u32,
+    events: u64,
+}
+
+/// No seq and no commit comes near this: a seq shares its word with what is done to it ([`crate::shm::cursor::read_in_flight`]).
+const MAX_NUMBER: u64 = 1 << 62;
+
+impl Head {
+    /// Whether the numbers can be those of one service: check sums do not tell, and whoever appends or reads later relies
+    /// on it.
+    fn check(&self) -> Result<(), &'static str> {
+        let counted =
+            self.analysed.checked_add(self.skipped).and_then(|counted| counted.checked_add(self.events));
+        let empty = self.series == 0 && self.seq.0 == 0 && self.analysed == 0 && self.skipped == 0;
+        let checks = [
+            (counted == Some(self.accepted), "what was accepted is not analysed, skipped or pending"),
+            (self.accepted < self.next_seq.0, "more events than seqs"),
+            (self.seq < self.next_seq && self.next_seq.0 < MAX_NUMBER, "the next seq cannot be"),
+            (self.commit.0 < MAX_NUMBER, "the commit's number cannot be"),
+            (self.commit.0 > 0 || empty, "a state without a commit"),
+        ];
+        checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
+    }
+}
+
+#[derive(Encode, Decode)]
+struct Series {
+    key: String,
+    version: u32,
+    state: Vec<u8>,
+    public: Vec<u8>,
+}
+
+#[derive(Encode, Decode)]
+struct Pending {
+    seq: Seq,
+    payload: Vec<u8>,
+}
+
+/// Saves to `path`, atomically and durably. No worker may be writing.
+///
+/// # Errors
+/// When nothing can be saved; the former snapshot is still there then.
+pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError> {
+    let (events, page, table) = memory.views();
+    let record = table.record().ok_or(SnapshotError::NoRecord)?;
+    let tail = memory.tail();
+    let series: Vec<BodySlot> =
+        (0..record.slots).map(BodySlot).filter(|&slot| table.body(slot, &record).is_some()).collect();
+    let consumer = || Consumer::attach(events, page, record.position, record.seq);
+    let (pending, damage) = count(consumer());
+    let damaged_series = (0..record.slots).map(BodySlot).filter(|slot| !series.contains(slot));
+    let damaged_series = damaged_series.map(|slot| keep_damaged(table, path, slot)).collect();
+    let counted = record.analysed.saturating_add(record.skipped);
+    let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+    let head = Head {
+        commit: record.commit,
+        generation: record.generation,
+        seq: record.seq,
+        version: record.version,
+        analysed: record.analysed,
+        skipped: record.skipped,
+        resets: record.resets,
+        at_ms: record.at_ms,
+        next_seq: tail.next_seq,
+        // Events that a damaged ring lost are not there any more; what is left adds up.
+        accepted: if damage.is_some() { counted.saturating_add(pending) } else { tail.accepted },
+        series: count(series.len()),
+        events: pending,
+    };
+    // What could not be loaded is not saved.
+    head.check().map_err(SnapshotError::Contradiction)?;
+    let mut file = Sink::create(path)?;
+    file.item(&head)?;
+    for body in series.iter().filter_map(|&slot| table.body(slot, &record)) {
+        let (key, state, public) = (body.key().to_owned(), body.state().to_vec(), body.public().to_vec());
+        file.item(&Series { key, version: body.version, state, public })?;
+    }
+    if let Ok(mut consumer) = consumer() {
+        let mut payload = Vec::new();
+        while let Ok(Some(seq)) = consumer.next(&mut payload) {
+            file.item(&Pending { seq, payload: payload.clone() })?;
+        }
+    }
+    let (keys, unreadable_keys) = keyed_requests::save(&KeyLog::new(memory.keys()?), &tail, &mut file)?;
+    file.finish()?;
+    Ok(Summary {
+        series: head.series,
+        damaged_series,
+        pending,
+        keys,
+        unreadable_keys,
+        damage,
+        next_seq: tail.next_seq,
+    })
+}
+
+/// Keeps the bytes of a slot that does not verify in a file beside the snapshot.
+fn keep_damaged(table: &TableReader<ReadOnly>, path: &Path, slot: BodySlot) -> DamagedSeries {
+    let (bytes, name) = table.raw_slot(slot);
+    let file = path.with_file_name(format!("lost-slot-{}", slot.0));
+    let kept = fs::write(&file, bytes).map(|()| file).map_err(|error| error.to_string());
+    DamagedSeries { slot: slot.0, name, kept }
+}
+
+type Unread<'a> = Consumer<&'a ReadOnly, &'a ReadOnly>;
+
+fn count(consumer: Result<Unread<'_>, RingCorruption>) -> (u64, Option<RingCorruption>) {
+    let mut consumer = match consumer {
+        Ok(consumer) => consumer,
+        Err(fault) => return (0, Some(fault)),
+    };
+    let (mut events, mut payload) = (0, Vec::new());
+    loop {
+        match consumer.next(&mut payload) {
+            Ok(Some(_)) => events += 1,
+            Ok(None) => return (events, None),
+            Err(fault) => return (events, Some(fault)),
+        }
+    }
+}
+
+/// Loads from `path` into fresh memory, before any worker is started. None when there is no snapshot.
+///
+/// # Errors
+/// When the file is damaged or does not fit; the memory must not be used then.
+pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, SnapshotError> {
+    let Some(mut file) = Source::open(path)? else { return Ok(None) };
+    let head: Head = file.item()?;
+    head.check().map_err(|what| file.damaged(what.to_owned()))?;
+    let (events, page, state) = memory.writable()?;
+    let mut writer = TableWriter::attach(state).ok_or(SnapshotError::NoRecord)?;
+    writer.activate();
+    writer.resume_numbers(head.commit);
+    for _ in 0..head.series {
+        let series: Series = file.item()?;
+        restore_series(&mut writer, &series, &head, &file)?;
+    }
+    let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
+    let position = Position(0);
+    if head.commit.0 > 0 {
+        let checkpoint =
+            CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
+        writer.commit(checkpoint).map_err(|source| file.error(source))?;
+    }
+    let room = (events.words() * WORD) as u64;
+    let mut appender = Appender::attach(&events, &page);
+    let mut last = head.seq;
+    for _ in 0..head.events {
+        let event: Pending = file.item()?;
+        if event.seq <= last || event.seq >= head.next_seq {
+            return Err(file.damaged(format!("event {} behind event {last}", event.seq)));
+        }
+        last = event.seq;
+        set_tail(&page, Tail { next_seq: event.seq, ..appender.tail() });
+        appender.reload();
+        let no_room = |_| SnapshotError::NoRoom {
+            what: "events",
+            found: head.events,
+            room,
+            key: "link.capacity (bytes)",
+        };
+        appender.append_payload(&event.payload, || position).map_err(no_room)?;
+    }
+    let tail = Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() };
+    let log = KeyLog::new(memory.keys()?);
+    let keyed = keyed_requests::load(&mut file, &log, &tail)?;
+    set_tail(&page, Tail { keyed, ..tail });
+    Ok(Some(Summary {
+        series: head.series,
+        pending: head.events,
+        keys: keyed.min(log.window()),
+        next_seq: head.next_seq,
+        ..Summary::default()
+    }))
+}
+
+fn restore_series(
+    writer: &mut TableWriter<crate::shm::state_memory::StateMemory>,
+    series: &Series,
+    head: &Head,
+    file: &Source,
+) -> Result<(), SnapshotError> {
+    if writer.find(&series.key).is_some() {
+        return Err(file.damaged(format!("series {:?} for the second time", series.key)));
+    }
+    // The last slot is the overflow series', or the first series beyond the bound would find none.
+    let room = writer.slots().saturating_sub(1);
+    let ordinary = series.key != OVERFLOW_SERIES;
+    let found = u64::from(head.series);
+    let no_room =
+        || SnapshotError::NoRoom { what: "series", found, room: room.into(), key: "analytics.max_series" };
+    if ordinary && writer.assigned() - u32::from(writer.find(OVERFLOW_SERIES).is_some()) >= room {
+        return Err(no_room());
+    }
+    let slot = writer.assign(&series.key).ok_or_else(no_room)?;
+    let staged = writer.stage(slot, series.version, &series.key, &series.state, &series.public);
+    staged.map_err(|error: BodyTooLarge| file.damaged(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

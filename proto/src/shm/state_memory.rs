@@ -1,0 +1,57 @@
+//! The state table's memory as the analysis holds it: everything mapped for reading, the front alone for writing.
+
+use crate::shm::{
+    access::{ReadWords, WORD},
+    segment::{Kind, ReadOnly, ReadWrite, SegmentError, write_through},
+    sync::Ordering,
+    table::{Geometry, TableMemory},
+};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+/// See [`TableMemory`] for why the bodies are written through the fd.
+#[derive(Debug)]
+pub struct StateMemory {
+    all: ReadOnly,
+    front: ReadWrite,
+    file: File,
+}
+
+impl StateMemory {
+    /// Maps the table. Keeps the fd: commits write bodies through it.
+    ///
+    /// # Errors
+    /// When it is no state table, or the system refuses.
+    pub fn map(fd: OwnedFd) -> Result<Self, SegmentError> {
+        let all = ReadOnly::map(fd.as_fd(), Kind::State)?;
+        let front = ReadWrite::map_first(fd.as_fd(), Kind::State, Geometry::of(all.words()).front_bytes())?;
+        Ok(Self { all, front, file: fd.into() })
+    }
+}
+
+impl ReadWords for StateMemory {
+    fn words(&self) -> usize {
+        self.all.words()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        self.all.load(word, order)
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        self.all.read_bytes(word, into);
+    }
+}
+
+impl TableMemory for StateMemory {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        crate::shm::access::WriteWords::store(&self.front, word, value, order);
+    }
+
+    fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {
+        write_through(&self.file, word * WORD, bytes)
+    }
+}

@@ -1,0 +1,137 @@
+//! One version of one slot: key, private state, public part, and a CRC over all of it.
+
+use super::BodySlot;
+use crate::shm::sync::crc;
+use std::str;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a body may take up, in bytes.
+pub const BODY_BYTES: usize = 64 << 10;
+
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = crate::wire::event::MAX_SERIES;
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Head {
+    crc: u32,
+    slot: u32,
+    tag: u64,
+    version: u32,
+    key: u32,
+    state: u32,
+    public: u32,
+}
+
+/// The length of a body's head, in bytes.
+pub(super) const HEAD_BYTES: usize = size_of::<Head>();
+
+/// A series' state and answer do not fit its slot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "series {key:?} does not fit its slot: key {}, state {state} and public part {public} bytes; \
+     together at most {}",
+    key.len(), BODY_BYTES - HEAD_BYTES
+)]
+pub struct BodyTooLarge {
+    /// The series.
+    pub key: String,
+    /// The length of its encoded state, in bytes.
+    pub state: usize,
+    /// The length of its public part, in bytes.
+    pub public: usize,
+}
+
+/// A verified body, in private memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    bytes: Vec<u8>,
+    key: usize,
+    state: usize,
+    /// The `VERSION` of the analysis that wrote it.
+    pub version: u32,
+}
+
+impl Body {
+    /// The series' name.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        // Checked by `parse`; the fallback is never taken.
+        str::from_utf8(&self.bytes[HEAD_BYTES..self.key]).unwrap_or_default()
+    }
+
+    /// The private state, as the analysis encoded it.
+    #[must_use]
+    pub fn state(&self) -> &[u8] {
+        &self.bytes[self.key..self.state]
+    }
+
+    /// The public part, as the analysis rendered it. Not to be believed unchecked.
+    #[must_use]
+    pub fn public(&self) -> &[u8] {
+        &self.bytes[self.state..]
+    }
+
+    /// The lengths that a body's head speaks of, in all. None when they cannot be.
+    pub(super) fn length(head: &[u8]) -> Option<usize> {
+        let (head, _) = Head::read_from_prefix(head).ok()?;
+        let parts = [head.key, head.state, head.public].map(|part| part as usize);
+        let length = HEAD_BYTES + parts.iter().sum::<usize>();
+        (length <= BODY_BYTES && parts[0] <= MAX_KEY).then_some(length)
+    }
+
+    /// Verifies a private copy of a body that should be version `tag` of `slot`.
+    pub(super) fn parse(bytes: Vec<u8>, slot: BodySlot, tag: u64) -> Option<Self> {
+        let (head, rest) = Head::read_from_prefix(&bytes).ok()?;
+        let whole = Self::length(&bytes)? == bytes.len() && head.slot == slot.0 && head.tag == tag;
+        if !whole || head.crc != crc(&bytes[size_of::<u32>()..]) {
+            return None;
+        }
+        let (key, state, version) = (head.key as usize, head.state as usize, head.version);
+        str::from_utf8(&rest[..key]).ok()?;
+        Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, version, bytes })
+    }
+
+    /// The key in an unverified body, as far as it can be read; empty if it cannot.
+    pub(super) fn claimed_key(bytes: &[u8]) -> String {
+        let key = Head::read_from_prefix(bytes).ok().and_then(|(head, rest)| rest.get(..head.key as usize));
+        let short = key.filter(|key| key.len() <= MAX_KEY);
+        short.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
+    }
+
+    /// The tag in an unverified head: for repair alone.
+    pub(super) fn claimed_tag(head: &[u8]) -> Option<u64> {
+        Head::read_from_prefix(head).ok().map(|(head, _)| head.tag)
+    }
+
+    /// Appends a body to `into`.
+    pub(super) fn encode(
+        into: &mut Vec<u8>,
+        (slot, tag, version): (BodySlot, u64, u32),
+        key: &str,
+        state: &[u8],
+        public: &[u8],
+    ) -> Result<(), BodyTooLarge> {
+        let too_large = || BodyTooLarge { key: key.to_owned(), state: state.len(), public: public.len() };
+        if key.len() > MAX_KEY || HEAD_BYTES + key.len() + state.len() + public.len() > BODY_BYTES {
+            return Err(too_large());
+        }
+        let length = |bytes: usize| u32::try_from(bytes).map_err(|_| too_large());
+        let head = Head {
+            crc: 0,
+            slot: slot.0,
+            tag,
+            version,
+            key: length(key.len())?,
+            state: length(state.len())?,
+            public: length(public.len())?,
+        };
+        let start = into.len();
+        for part in [head.as_bytes(), key.as_bytes(), state, public] {
+            into.extend_from_slice(part);
+        }
+        let crc = crc(&into[start + size_of::<u32>()..]);
+        into[start..start + size_of::<u32>()].copy_from_slice(&crc.to_ne_bytes());
+        Ok(())
+    }
+}

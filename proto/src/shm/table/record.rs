@@ -1,0 +1,115 @@
+//! The commit record: all that a commit says about the ring and the table, in one checked piece.
+
+use super::{
+    TRIES,
+    layout::{COMMIT, RECORD_WORDS, RECORDS},
+};
+use crate::{
+    shm::{
+        access::{ReadWords, WORD, index},
+        sync::{self, Ordering, Site, at, fence},
+    },
+    wire::ids::{Commit, Generation, Position, Seq},
+};
+use zerocopy::IntoBytes as _;
+
+/// One commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// Its number; 0 if nothing was ever committed.
+    pub commit: Commit,
+    /// Who made it, as it says itself: for whoever looks at the memory. Nothing goes by it, so a lie here changes nothing; the
+    /// one that is at work is known from its process.
+    pub generation: Generation,
+    /// The last event that is in the state, or was set aside.
+    pub seq: Seq,
+    /// The ring's position behind that event: all before it is free.
+    pub position: Position,
+    /// How many slots are in use.
+    pub slots: u32,
+    /// The `VERSION` of the analysis that made it.
+    pub version: u32,
+    /// How many events were applied, in all.
+    pub analysed: u64,
+    /// How many events were set aside, in all.
+    pub skipped: u64,
+    /// How many times a series was reset because its slot did not verify.
+    pub resets: u64,
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// A sum over hashes and newest tags of all slots: a wild write among them does not go unnoticed.
+    pub(super) sum: u64,
+}
+
+const fn place(n: u64) -> usize {
+    RECORDS + RECORD_WORDS * index(n & 1)
+}
+
+fn crc(words: &[u64; RECORD_WORDS]) -> u64 {
+    sync::crc(words[..RECORD_WORDS - 1].as_bytes()).into()
+}
+
+impl CommitRecord {
+    pub(super) fn store(&self, mut store: impl FnMut(usize, u64)) {
+        let mut words = [0; RECORD_WORDS];
+        words[..11].copy_from_slice(&[
+            self.commit.0,
+            self.generation.0,
+            self.seq.0,
+            self.position.0,
+            self.slots.into(),
+            self.version.into(),
+            self.analysed,
+            self.skipped,
+            self.resets,
+            self.at_ms,
+            self.sum,
+        ]);
+        words[RECORD_WORDS - 1] = crc(&words);
+        for (offset, word) in words.into_iter().enumerate() {
+            store(place(self.commit.0) + offset, word);
+        }
+    }
+
+    fn parse(words: &[u64; RECORD_WORDS]) -> Option<Self> {
+        if words[RECORD_WORDS - 1] != crc(words) {
+            return None;
+        }
+        Some(Self {
+            commit: Commit(words[0]),
+            generation: Generation(words[1]),
+            seq: Seq(words[2]),
+            position: Position(words[3]),
+            slots: u32::try_from(words[4]).ok()?,
+            version: u32::try_from(words[5]).ok()?,
+            analysed: words[6],
+            skipped: words[7],
+            resets: words[8],
+            at_ms: words[9],
+            sum: words[10],
+        })
+    }
+
+    /// Reads the newest record while the analysis may be committing. None when none could be read whole.
+    pub(super) fn read(memory: &impl ReadWords) -> Option<Self> {
+        for _ in 0..TRIES {
+            let n = memory.load(COMMIT, at(Site::CommitRead, Ordering::Acquire));
+            if n == 0 {
+                return Some(Self::default());
+            }
+            let mut bytes = [0; RECORD_WORDS * WORD];
+            memory.read_bytes(place(n), &mut bytes);
+            fence(Site::CommitRecheck, Ordering::Acquire);
+            // CommitRecord n is overwritten only after commit n + 1 was published.
+            let unchanged = memory.load(COMMIT, Ordering::Relaxed) == n;
+            let record = Self::parse(&zerocopy::transmute!(bytes));
+            match record {
+                Some(record) if unchanged && record.commit.0 == n => return Some(record),
+                // It cannot be read whole, and nobody is writing: it will not get better.
+                _ if unchanged => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,323 @@
+//! The commit, stopped behind every single store: whatever is found then, a successor recovers a committed prefix, and
+//! goes on with a batch that differs from the unfinished one.
+
+use super::*;
+use crate::{
+    shm::{
+        access::{ReadWords, WORD},
+        sync::Ordering,
+    },
+    wire::ids::{Commit, Generation, Position, Seq},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io, iter,
+};
+
+/// A table's memory that takes note of every store, and stops storing after a given number: as a death does.
+#[derive(Debug)]
+struct Recorder {
+    words: RefCell<Vec<u64>>,
+    stores: Cell<usize>,
+    dies_after: Cell<usize>,
+}
+
+impl Recorder {
+    fn new(slots: u32) -> Self {
+        Self::from(vec![0; Geometry::new(slots).bytes() / WORD])
+    }
+
+    fn put(&self, word: usize, value: u64) {
+        if self.stores.get() < self.dies_after.get() {
+            self.words.borrow_mut()[word] = value;
+        }
+        self.stores.set(self.stores.get() + 1);
+    }
+
+    fn image(&self) -> Vec<u64> {
+        self.words.borrow().clone()
+    }
+}
+
+impl From<Vec<u64>> for Recorder {
+    fn from(words: Vec<u64>) -> Self {
+        Self { words: RefCell::new(words), stores: Cell::new(0), dies_after: Cell::new(usize::MAX) }
+    }
+}
+
+impl ReadWords for Recorder {
+    fn words(&self) -> usize {
+        self.words.borrow().len()
+    }
+
+    fn load(&self, word: usize, _: Ordering) -> u64 {
+        self.words.borrow()[word]
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        let words = self.words.borrow();
+        for (chunk, word) in into.chunks_mut(WORD).zip(&words[word..]) {
+            chunk.copy_from_slice(&word.to_ne_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl TableMemory for Recorder {
+    fn store(&self, word: usize, value: u64, _: Ordering) {
+        self.put(word, value);
+    }
+
+    fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {
+        for (offset, chunk) in bytes.chunks(WORD).enumerate() {
+            let mut padded = [0; WORD];
+            padded[..chunk.len()].copy_from_slice(chunk);
+            self.put(word + offset, u64::from_ne_bytes(padded));
+        }
+        Ok(())
+    }
+}
+
+/// What the table should say: a state a series.
+type Model = BTreeMap<String, String>;
+type Batch = &'static [(&'static str, &'static str)];
+
+fn checkpoint(n: u64) -> CommitHeader {
+    CommitHeader {
+        generation: Generation(n),
+        seq: Seq(10 * n),
+        position: Position(100 * n),
+        version: 7,
+        analysed: 10 * n,
+        at_ms: n,
+        ..CommitHeader::default()
+    }
+}
+
+/// Applies a batch; the states are strings, their public part is the same in capitals.
+fn commit(writer: &mut TableWriter<&Recorder>, batch: Batch) -> CommitRecord {
+    for (key, state) in batch {
+        let slot = writer.find(key).or_else(|| writer.assign(key)).unwrap();
+        writer.stage(slot, 7, key, state.as_bytes(), state.to_uppercase().as_bytes()).unwrap();
+    }
+    let n = writer.record().commit.0 + 1;
+    writer.commit(checkpoint(n)).unwrap()
+}
+
+fn apply(model: &mut Model, batch: Batch) {
+    model.extend(batch.iter().map(|(key, state)| ((*key).to_owned(), (*state).to_owned())));
+}
+
+/// What a reader finds, through its names.
+fn shown(memory: &Recorder) -> (CommitRecord, Model) {
+    let view = SeriesView::new(memory);
+    let record = view.record();
+    let names = view.names("", None, usize::MAX);
+    let public =
+        |name: &str| String::from_utf8(view.public(name).unwrap().0.to_vec()).unwrap().to_lowercase();
+    (record, names.iter().map(|name| (name.to_string(), public(name))).collect())
+}
+
+/// What a successor finds, through its slots.
+fn loaded(writer: &TableWriter<&Recorder>) -> Model {
+    let slots = (0..writer.record().slots).map(BodySlot);
+    let bodies = slots.map(|slot| writer.load(slot).expect("every committed slot verifies"));
+    bodies.map(|body| (body.key().to_owned(), String::from_utf8(body.state().to_vec()).unwrap())).collect()
+}
+
+const FIRST: &[Batch] = &[
+    &[("ATL", "a1"), ("BOS", "b1")],
+    &[("ATL", "a2"), ("CLT", "c2, a state of several words, so that a death can tear its body")],
+    &[("BOS", "b3")],
+];
+/// The one that is stopped, and the ones of a successor: it goes on with other series, then comes back to the same.
+const STOPPED: Batch =
+    &[("ATL", "a4!"), ("DTW", "d4! and a long tail of bytes that may be torn anywhere"), ("BOS", "b4!")];
+const AFTER: &[Batch] =
+    &[&[("CLT", "c4"), ("EWR", "e4")], &[("ATL", "a5"), ("DTW", "d5")], &[("BOS", "b6"), ("EWR", "e6")]];
+
+fn table(batches: &[Batch]) -> (Recorder, Model) {
+    let memory = Recorder::new(6);
+    let mut model = Model::new();
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    for batch in batches {
+        commit(&mut writer, batch);
+        apply(&mut model, batch);
+    }
+    drop(writer);
+    (memory, model)
+}
+
+/// Runs `work` on copies of `image`, stopped behind every store; hands what is left to `check`.
+fn at_every_store(
+    image: &[u64],
+    work: impl Fn(&Recorder),
+    mut check: impl FnMut(Recorder, usize, bool),
+) -> usize {
+    let whole = Recorder::from(image.to_vec());
+    work(&whole);
+    let stores = whole.stores.get();
+    for stop in 0..=stores {
+        let memory = Recorder::from(image.to_vec());
+        memory.dies_after.set(stop);
+        work(&memory);
+        check(Recorder::from(memory.image()), stop, stop == stores);
+    }
+    stores
+}
+
+#[test]
+fn a_commit_is_whole_or_not_there_at_whatever_store_it_stops() {
+    let (memory, before) = table(FIRST);
+    let mut after = before.clone();
+    apply(&mut after, STOPPED);
+    let n = FIRST.len() as u64;
+    let stopped = |memory: &Recorder| {
+        let mut writer = TableWriter::attach(memory).unwrap();
+        writer.activate();
+        commit(&mut writer, STOPPED);
+    };
+    let stores = at_every_store(&memory.image(), stopped, |memory, stop, done| {
+        // Only the very last store makes it true.
+        let (commit_now, mut model) = if done { (n + 1, after.clone()) } else { (n, before.clone()) };
+        let (record, found) = shown(&memory);
+        assert_eq!((record.commit, record.seq), (Commit(commit_now), Seq(10 * commit_now)), "store {stop}");
+        assert_eq!(found, model, "a reader, store {stop}");
+
+        let mut writer = TableWriter::attach(&memory).unwrap();
+        assert!(!writer.activate().repaired, "store {stop}");
+        assert_eq!(loaded(&writer), model, "a successor, store {stop}");
+        for batch in AFTER {
+            commit(&mut writer, batch);
+            apply(&mut model, batch);
+            assert_eq!(loaded(&writer), model, "the successor's commits, store {stop}");
+            assert_eq!(shown(&memory).1, model, "a reader of the successor's commits, store {stop}");
+        }
+    });
+    assert!(stores > 40, "three bodies, their tags twice, a hash, a record and the commit: {stores} stores");
+}
+
+#[test]
+fn a_scrub_may_stop_at_any_store_and_be_begun_again() {
+    let (memory, before) = table(FIRST);
+    let unfinished = |memory: &Recorder| {
+        let mut writer = TableWriter::attach(memory).unwrap();
+        writer.activate();
+        commit(&mut writer, STOPPED);
+    };
+    // The worst that a death can leave: everything but the last store.
+    let whole = Recorder::from(memory.image());
+    unfinished(&whole);
+    let torn = Recorder::from(memory.image());
+    torn.dies_after.set(whole.stores.get() - 1);
+    unfinished(&torn);
+    let scrub = |memory: &Recorder| {
+        TableWriter::attach(memory).unwrap().activate();
+    };
+    let stores = at_every_store(&torn.image(), scrub, |memory, stop, _| {
+        let mut writer = TableWriter::attach(&memory).unwrap();
+        writer.activate();
+        let mut model = before.clone();
+        assert_eq!(loaded(&writer), model, "store {stop}");
+        for batch in AFTER {
+            commit(&mut writer, batch);
+            apply(&mut model, batch);
+            assert_eq!((loaded(&writer), shown(&memory).1), (model.clone(), model.clone()), "store {stop}");
+        }
+    });
+    assert_eq!(stores, 3, "one for each tag of the unfinished commit");
+}
+
+#[test]
+fn a_wild_write_over_any_word_of_the_front_is_noticed_and_mended_or_harmless() {
+    let (memory, model) = table(FIRST);
+    let image = memory.image();
+    let front = Geometry::new(6).front_bytes() / WORD;
+    for (word, value) in (0..front).flat_map(|word| [0, 1, 2, u64::MAX].map(|value| (word, value))) {
+        let mut damaged = image.clone();
+        damaged[word] = value;
+        let memory = Recorder::from(damaged);
+        shown_without_panic(&memory);
+        let Some(mut writer) = TableWriter::attach(&memory) else { continue };
+        if writer.record().commit != Commit(FIRST.len() as u64) {
+            // The commit's number itself went back to one whose record verifies, or to nothing at all.
+            assert_eq!(word, 0, "only the commit word can do that");
+            continue;
+        }
+        writer.activate();
+        assert_eq!(loaded(&writer), model, "word {word} = {value:#x}");
+    }
+}
+
+fn shown_without_panic(memory: &Recorder) {
+    let view = SeriesView::new(memory);
+    for name in view.names("", None, usize::MAX) {
+        view.public(&name);
+    }
+}
+
+#[test]
+fn a_damaged_body_does_not_verify_and_the_reader_falls_back_to_the_last_good_copy() {
+    let (memory, _) = table(FIRST);
+    let view = SeriesView::new(&memory);
+    assert_eq!(&*view.public("BOS").unwrap().0, b"B3");
+    let slot = TableWriter::attach(&memory)
+        .map(|mut writer| (writer.activate(), writer.find("BOS").unwrap()))
+        .unwrap()
+        .1;
+    for version in [0, 1] {
+        memory.put(Geometry::new(6).body(slot, version) + 4, 0);
+    }
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    assert_eq!(writer.load(slot), None);
+    assert_eq!(writer.raw_slot(slot).len(), 2 * BODY_BYTES);
+    assert_eq!(&*view.public("BOS").unwrap().0, b"B3");
+    assert_eq!(&*SeriesView::new(&memory).public("ATL").unwrap().0, b"A2");
+}
+
+#[test]
+fn a_state_that_is_too_large_is_refused_by_name_and_nothing_is_staged() {
+    let (memory, model) = table(FIRST);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let slot = writer.find("ATL").unwrap();
+    let error = writer.stage(slot, 7, "ATL", &vec![0; BODY_BYTES], b"{}").unwrap_err();
+    assert!(error.to_string().contains("series \"ATL\" does not fit"), "{error}");
+    writer.commit(checkpoint(4)).unwrap();
+    assert_eq!(loaded(&writer), model);
+}
+
+#[test]
+fn a_full_table_gives_no_further_slot() {
+    let memory = Recorder::new(2);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    assert_eq!(
+        [writer.assign("a"), writer.assign("b"), writer.assign("c")],
+        [Some(BodySlot(0)), Some(BodySlot(1)), None]
+    );
+}
+
+#[test]
+fn names_come_in_order_by_prefix_and_page() {
+    let (memory, _) = table(&[FIRST, AFTER].concat());
+    let view = SeriesView::new(&memory);
+    let names = |prefix, after, limit| {
+        view.names(prefix, after, limit).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(names("", None, 9), ["ATL", "BOS", "CLT", "DTW", "EWR"]);
+    assert_eq!(names("", Some("BOS"), 2), ["CLT", "DTW"]);
+    assert_eq!(names("C", None, 9), ["CLT"]);
+    assert_eq!(names("B", Some("A"), 9), ["BOS"]);
+    assert_eq!(names("B", Some("Z"), 9), Vec::<String>::new());
+}
+
+#[test]
+fn the_geometry_is_found_again_from_the_size() {
+    for slots in iter::once(0).chain([1, 2, 255, 256, 4096, 4097]) {
+        let geometry = Geometry::new(slots);
+        assert_eq!(Geometry::of(geometry.bytes() / WORD), geometry);
+    }
+}

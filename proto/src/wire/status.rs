@@ -1,0 +1,79 @@
+//! The status that the supervisor publishes on the status page, which the API maps read-only.
+
+use super::{
+    cause::Cause,
+    ids::{CrashId, Generation, Seq},
+    role::Role,
+    vocabulary::vocabulary,
+};
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+vocabulary! {
+    /// The state of a worker, as operators see it.
+    WorkerState("worker state") {
+        /// Spawned, not ready yet.
+        Starting = "starting",
+        /// Ready and idle; the supervisor has not activated it.
+        Standby = "standby",
+        /// Activated.
+        Running = "running",
+        /// Asked to exit.
+        Stopping = "stopping",
+        /// Dead; the supervisor starts it again after a delay.
+        Backoff = "backoff",
+        /// Died too often without progress; the supervisor retries it at long intervals.
+        Parked = "parked",
+        /// Stopped on purpose.
+        Stopped = "stopped",
+    }
+}
+
+/// The status of the service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Status {
+    /// The supervisor's pid.
+    pub pid: u32,
+    /// When the supervisor started, in Unix milliseconds.
+    pub started_ms: u64,
+    /// Whether faults are enabled.
+    pub faults: bool,
+    /// One row per worker. A standby has a row of its own, and so has a successor that starts beside its predecessor.
+    pub workers: Vec<WorkerRow>,
+}
+
+/// One worker or one standby.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// The worker's name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its state.
+    pub state: WorkerState,
+    /// The generation that is alive, or the last one.
+    pub generation: Generation,
+    /// The pid of the process, if one is alive.
+    pub pid: Option<u32>,
+    /// The number of starts after the first one.
+    pub restarts: u64,
+    /// When this generation was started, in Unix milliseconds.
+    pub started_ms: u64,
+    /// The last death, requested or not: `cause` says which.
+    pub last_crash: Option<CrashRow>,
+}
+
+/// The summary of one death.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct CrashRow {
+    /// The number of the crash report.
+    pub id: CrashId,
+    /// Why the generation died.
+    pub cause: Cause,
+    /// Details of the cause: a panic message with its location, the name of a signal, an exit code.
+    pub detail: String,
+    /// The event in flight, if there was one.
+    pub seq: Option<Seq>,
+    /// When it died, in Unix milliseconds.
+    pub at_ms: u64,
+}

@@ -1,0 +1,58 @@
+//! The link as the analysis holds it.
+
+use super::error::LinkError;
+use crate::{
+    shm::{
+        memory::{MemoryError, SharedMemory},
+        segment::{Kind, ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        wake::WakeFd,
+    },
+    worker::fds::{FdName, InheritedFds},
+};
+use std::sync::Arc;
+
+/// The link as the analysis holds it.
+#[derive(Debug)]
+pub struct AnalyticsLink {
+    /// The events ring: a read-only mapping of a read-only description.
+    pub events: ReadOnly,
+    /// The producer's page.
+    pub producer: ReadOnly,
+    /// The analysis' own page.
+    pub cursor: Arc<ReadWrite>,
+    /// The state table.
+    pub state: StateMemory,
+    /// The eventfd that wakes a parked analysis.
+    pub wake: WakeFd,
+}
+
+impl AnalyticsLink {
+    /// Opens the part of the analysis. Closes all fds except those of the state table and of the eventfd.
+    ///
+    /// # Errors
+    /// If an fd is missing or is not the expected segment.
+    pub fn open(fds: &mut InheritedFds) -> Result<Self, LinkError> {
+        Ok(Self {
+            events: ReadOnly::map(fds.take(FdName::Events)?, Kind::Events)?,
+            producer: ReadOnly::map(fds.take(FdName::Producer)?, Kind::Producer)?,
+            cursor: Arc::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?),
+            state: StateMemory::map(fds.take(FdName::State)?)?,
+            wake: WakeFd::from(fds.take(FdName::AnalyticsWake)?),
+        })
+    }
+
+    /// Opens the part of the analysis in the supervisor's process: for tests without worker processes.
+    ///
+    /// # Errors
+    /// If the system refuses a mapping.
+    pub fn open_in_process(memory: &SharedMemory) -> Result<Self, MemoryError> {
+        Ok(Self {
+            events: ReadOnly::map(memory.events.read_only()?, Kind::Events)?,
+            producer: ReadOnly::map(&memory.producer, Kind::Producer)?,
+            cursor: Arc::new(memory.cursor.map()?),
+            state: StateMemory::map(memory.state.writable()?)?,
+            wake: WakeFd::from(memory.analytics_wake.try_clone()?),
+        })
+    }
+}
