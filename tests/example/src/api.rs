@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_api::{
-    AppendError, Authorized, ApiHandle, NewEvent,
+    ApiHandle, AppendError, Authorized, NewEvent,
     axum::{Json, Router, extract::State, http::StatusCode, routing::post},
     serve,
 };
