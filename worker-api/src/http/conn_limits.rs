@@ -60,8 +60,8 @@ pub(super) struct ConnLimits {
     epoch: Instant,
     permits: Mutex<PermitState>,
     freed: Notify,
-    /// How many times a permit was requested or accept(2) failed. The answer to a ping carries it, so that the supervisor
-    /// sees that the acceptor is not stuck.
+    /// How many times a permit was requested or accept(2) failed. The answer to a ping carries it, so that the
+    /// supervisor sees that the acceptor is not stuck.
     accept_progress: AtomicU64,
 }
 

@@ -1,7 +1,7 @@
 //! HTTP on the listening socket that the supervisor owns.
 //!
-//! Where to start reading: [`server`] starts and drains; [`acceptor`] accepts connections; [`conn_limits`] grants each a
-//! permit; [`timed_stream`] enforces the timeouts of one connection; [`service`] wraps every request.
+//! Where to start reading: [`server`] starts and drains; [`acceptor`] accepts connections; [`conn_limits`] grants each
+//! a permit; [`timed_stream`] enforces the timeouts of one connection; [`service`] wraps every request.
 
 mod acceptor;
 pub(crate) mod body;
