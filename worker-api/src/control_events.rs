@@ -1,6 +1,6 @@
 //! Control events: frames from the supervisor, and SIGTERM.
 
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     codec,
     control::{MAX_FRAME, ToWorker},
 };
@@ -85,15 +85,15 @@ impl ControlEvents {
 mod tests {
     use super::*;
     use bulkhead_proto::{
-        control::Care,
-        pipe::{self, Sender},
+        wire::control::RecoveryHints,
+        worker::pipe::{self, Sender},
     };
 
     #[tokio::test]
     async fn every_frame_is_read_and_then_the_close() {
         let (read, write) = pipe::pair().unwrap();
         let (mut events, supervisor) = (ControlEvents::new(read).unwrap(), Sender::new(write));
-        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
+        supervisor.send(&ToWorker::Activate(RecoveryHints::default())).unwrap();
         supervisor.send(&ToWorker::Drain).unwrap();
         assert!(matches!(events.next().await, ControlEvent::Frame(ToWorker::Activate(_))));
         assert!(matches!(events.next().await, ControlEvent::Frame(ToWorker::Drain)));

@@ -17,14 +17,19 @@ use crate::{
 };
 use axum::Router;
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, ToWorker},
-    fault,
-    fds::{FdError, FdName, Inherited},
-    link::{ApiLink, LinkError},
-    pipe::{PipeError, Sender, Sent},
-    segment::SegmentError,
-    settings::{Settings, SettingsError},
-    words::{EXIT_CONFIG, FaultKind},
+    shm::segment::SegmentError,
+    wire::{
+        control::{FromWorker, PROTOCOL, ToWorker},
+        exit_code::EXIT_CONFIG,
+        fault::FaultKind,
+    },
+    worker::{
+        fault,
+        fds::{FdError, FdName, InheritedFds},
+        link::{ApiLink, LinkError},
+        pipe::{PipeError, Sender, Sent},
+        settings::{Settings, SettingsError},
+    },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{future::pending, io, os::fd::OwnedFd, process::ExitCode, sync::Arc, time::Duration};
@@ -99,7 +104,7 @@ pub(crate) struct ApiProcess {
 impl ApiProcess {
     /// Takes the settings from the environment and the inherited fds. Fds that are not taken are closed at the end.
     pub(crate) fn boot() -> Result<Self, ProcessError> {
-        let mut inherited = Inherited::from_env()?;
+        let mut inherited = InheritedFds::from_env()?;
         let settings = Settings::from_env()?;
         let log = Log::start(&settings.log);
         let control = inherited.take(FdName::ControlIn)?;
@@ -108,7 +113,7 @@ impl ApiProcess {
         out.set_nonblocking(true).map_err(io::Error::from)?;
         panic_hook::install(Arc::clone(&out), log.clone());
         let listener = inherited.take(FdName::Listener)?;
-        let token = inherited.take_if_given(FdName::Token).map(BearerToken::read).transpose()?;
+        let token = inherited.take_optional(FdName::Token).map(BearerToken::read).transpose()?;
         let stores = Stores::take(&mut inherited);
         let link = ApiLink::open(&mut inherited)?;
         raise_open_file_limit();
@@ -220,7 +225,7 @@ async fn forward_answers(events: &mut ControlEvents, supervisor: &SupervisorClie
     loop {
         match events.next().await {
             ControlEvent::Frame(ToWorker::Answer { id, outcome }) => supervisor.complete(id, outcome),
-            ControlEvent::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
+            ControlEvent::Frame(ToWorker::Fault(kind)) => fault::execute(kind),
             // A draining worker is not pinged: the stop timeout bounds its time.
             ControlEvent::Frame(
                 ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Ping(_) | ToWorker::Drain,
@@ -236,7 +241,7 @@ async fn induce_fault(kind: FaultKind, events: &mut ControlEvents, supervisor: &
     if supervisor.was_used() {
         let _ = timeout(LAST_ANSWER_TIMEOUT, forward_answers(events, supervisor)).await;
     }
-    fault::carry_out(kind)
+    fault::execute(kind)
 }
 
 /// Raises the soft limit of open files to the hard limit: the usual 1,024 is less than the connection limit.

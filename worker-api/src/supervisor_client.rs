@@ -2,8 +2,8 @@
 
 use crate::http::problem::{Problem, ProblemKind};
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    pipe::{Sender, Sent},
+    wire::control::{FromWorker, Request, RequestOutcome},
+    worker::pipe::{Sender, Sent},
 };
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ pub(crate) struct SupervisorClient {
     out: Arc<Sender<FromWorker>>,
     next_id: AtomicU64,
     used: AtomicBool,
-    pending: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
+    pending: Mutex<HashMap<u64, oneshot::Sender<RequestOutcome>>>,
 }
 
 impl SupervisorClient {
@@ -55,16 +55,16 @@ impl SupervisorClient {
         let outcome = timeout(ANSWER_TIMEOUT, receiver).await;
         drop(pending);
         match outcome {
-            Ok(Ok(Outcome::Done)) => Ok(()),
-            Ok(Ok(Outcome::NotFound(reason))) => Err(Problem::new(ProblemKind::NotFound, reason)),
-            Ok(Ok(Outcome::Conflict(reason))) => Err(Problem::new(ProblemKind::Conflict, reason)),
+            Ok(Ok(RequestOutcome::Done)) => Ok(()),
+            Ok(Ok(RequestOutcome::NotFound(reason))) => Err(Problem::new(ProblemKind::NotFound, reason)),
+            Ok(Ok(RequestOutcome::Conflict(reason))) => Err(Problem::new(ProblemKind::Conflict, reason)),
             Ok(Err(_)) | Err(_) => Err(unavailable(
                 "the supervisor did not answer in time; it may or may not have carried out the request",
             )),
         }
     }
 
-    fn register(&self, id: u64) -> Result<oneshot::Receiver<Outcome>, Problem> {
+    fn register(&self, id: u64) -> Result<oneshot::Receiver<RequestOutcome>, Problem> {
         let mut pending = self.pending();
         if pending.len() >= MAX_PENDING {
             return Err(unavailable("too many requests to the supervisor are pending; try again later"));
@@ -75,7 +75,7 @@ impl SupervisorClient {
     }
 
     /// Passes an outcome to the handler that waits for it. Ignores an outcome whose handler has left.
-    pub(crate) fn complete(&self, id: u64, outcome: Outcome) {
+    pub(crate) fn complete(&self, id: u64, outcome: RequestOutcome) {
         let sender = self.pending().remove(&id);
         if let Some(sender) = sender {
             let _ = sender.send(outcome);
@@ -87,7 +87,7 @@ impl SupervisorClient {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<RequestOutcome>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,8 +112,8 @@ impl Drop for PendingRequest<'_> {
 mod tests {
     use super::*;
     use bulkhead_proto::{
-        pipe::{self, Received, Receiver},
-        words::FaultKind,
+        wire::fault::FaultKind,
+        worker::pipe::{self, Received, Receiver},
     };
 
     fn client() -> (SupervisorClient, Receiver<FromWorker>) {
@@ -127,7 +127,7 @@ mod tests {
         Request::Fault { worker: "analytics".into(), kind: FaultKind::Panic }
     }
 
-    async fn request_and_answer(outcome: Outcome) -> Result<(), ProblemKind> {
+    async fn request_and_answer(outcome: RequestOutcome) -> Result<(), ProblemKind> {
         let (client, supervisor) = client();
         let (result, ()) = tokio::join!(client.request(request()), async {
             let Received::Frame(FromWorker::Request { id, request: Request::Fault { worker, .. } }) =
@@ -136,7 +136,7 @@ mod tests {
                 panic!("expected a request")
             };
             assert_eq!(worker, "analytics");
-            client.complete(id + 1, Outcome::Done);
+            client.complete(id + 1, RequestOutcome::Done);
             client.complete(id, outcome);
         });
         result.map_err(|problem| problem.kind())
@@ -144,9 +144,15 @@ mod tests {
 
     #[tokio::test]
     async fn each_outcome_maps_to_its_problem_kind() {
-        assert_eq!(request_and_answer(Outcome::Done).await, Ok(()));
-        assert_eq!(request_and_answer(Outcome::NotFound("no".into())).await, Err(ProblemKind::NotFound));
-        assert_eq!(request_and_answer(Outcome::Conflict("no".into())).await, Err(ProblemKind::Conflict));
+        assert_eq!(request_and_answer(RequestOutcome::Done).await, Ok(()));
+        assert_eq!(
+            request_and_answer(RequestOutcome::NotFound("no".into())).await,
+            Err(ProblemKind::NotFound)
+        );
+        assert_eq!(
+            request_and_answer(RequestOutcome::Conflict("no".into())).await,
+            Err(ProblemKind::Conflict)
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,19 +10,26 @@ use crate::{
 };
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::FromWorker,
-    event::Event,
-    folder::Folder,
-    ids::{Generation, Position, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    pipe::{self, Receiver, Sender},
-    ring::{Consumer, MIN_CAPACITY},
-    settings::{self, Settings},
-    state_memory::StateMemory,
-    status::Status,
-    table::{Checkpoint, Writer},
-    words::Role,
+    shm::{
+        memory::SharedMemory,
+        ring::{Consumer, MIN_CAPACITY},
+        seqlock::SeqlockWriter,
+        state_memory::StateMemory,
+        table::{CommitHeader, TableWriter},
+    },
+    wire::{
+        control::FromWorker,
+        event::Event,
+        ids::{Generation, Position, Seq},
+        record_store::RecordStore,
+        role::Role,
+        status::Status,
+    },
+    worker::{
+        link::{AnalyticsLink, ApiLink},
+        pipe::{self, Receiver, Sender},
+        settings::{self, Settings},
+    },
 };
 use http_body_util::BodyExt;
 use std::sync::Arc;
@@ -37,7 +44,7 @@ const MAX_SERIES: u32 = 100;
 pub(crate) const GENERATION: Generation = Generation(5);
 
 pub(crate) struct ApiFixture {
-    pub(crate) memory: Memory,
+    pub(crate) memory: SharedMemory,
     pub(crate) handle: ApiHandle,
     pub(crate) supervisor_client: Arc<SupervisorClient>,
     /// The frames that the worker sends to the supervisor.
@@ -47,7 +54,7 @@ pub(crate) struct ApiFixture {
     /// The directory of crash reports.
     pub(crate) crashes_dir: tempfile::TempDir,
     service: ApiService,
-    writer: Writer<StateMemory>,
+    writer: TableWriter<StateMemory>,
 }
 
 /// A response with its body.
@@ -78,7 +85,7 @@ impl ApiFixture {
     }
 
     fn build(faults: bool, user_routes: Router<ApiHandle>, token: Option<BearerToken>) -> Self {
-        let memory = Memory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
+        let memory = SharedMemory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
         let settings = Settings {
             worker: "api".into(),
             role: Role::Api,
@@ -96,11 +103,11 @@ impl ApiFixture {
         let supervisor_client = Arc::new(SupervisorClient::new(Arc::clone(&out)));
         let (quarantine_dir, crashes_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let stores = Stores {
-            quarantine: Some(Folder::open(quarantine_dir.path()).unwrap()),
-            crashes: Some(Folder::open(crashes_dir.path()).unwrap()),
+            quarantine: Some(RecordStore::open(quarantine_dir.path()).unwrap()),
+            crashes: Some(RecordStore::open(crashes_dir.path()).unwrap()),
         };
         let handle = ApiHandle::new(
-            ApiLink::open_within(&memory).unwrap(),
+            ApiLink::open_in_process(&memory).unwrap(),
             settings,
             token,
             stores,
@@ -109,7 +116,7 @@ impl ApiFixture {
         );
         let service =
             ApiService::new(routes::router(user_routes, handle.clone()), GENERATION, &Limits::default());
-        let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
+        let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
         writer.activate();
         let sent_frames = Receiver::new(read);
         sent_frames.set_nonblocking(true).unwrap();
@@ -144,7 +151,7 @@ impl ApiFixture {
     /// The events in the ring after the last commit, each as `series value label request_id`, and the position of their
     /// end.
     pub(crate) fn pending(&self) -> (Vec<String>, Position) {
-        let link = AnalyticsLink::open_within(&self.memory).unwrap();
+        let link = AnalyticsLink::open_in_process(&self.memory).unwrap();
         let record = self.writer.record();
         let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq).unwrap();
         let (mut events, mut bytes) = (Vec::new(), Vec::new());
@@ -165,18 +172,18 @@ impl ApiFixture {
             self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
         }
         let analysed = events.len() as u64;
-        let checkpoint = Checkpoint {
+        let checkpoint = CommitHeader {
             seq: Seq(record.seq.0 + analysed),
             position,
             analysed: record.analysed + analysed,
             at_ms: now_ms(),
-            ..Checkpoint::default()
+            ..CommitHeader::default()
         };
         self.writer.commit(checkpoint).unwrap();
     }
 
     /// Publishes a status as the supervisor does.
     pub(crate) fn publish(&self, status: &Status) {
-        BoardWriter::new(self.memory.board().unwrap()).publish(status).unwrap();
+        SeqlockWriter::new(self.memory.status_page().unwrap()).publish(status).unwrap();
     }
 }

@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
-    control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
-    fault::{self, Ending},
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::Generation,
-    link::Memory,
-    pipe::{self, Received, Receiver, Sender},
-    ring::MIN_CAPACITY,
-    settings::{Limits, SETTINGS_VARIABLE, Settings},
-    words::{FaultKind, Role},
+    shm::{memory::SharedMemory, ring::MIN_CAPACITY},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker},
+        fault::FaultKind,
+        ids::Generation,
+        role::Role,
+    },
+    worker::{
+        fault::{self, Ending},
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        pipe::{self, Received, Receiver, Sender},
+        settings::{Limits, SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt;
 use std::{
@@ -27,7 +31,7 @@ struct Worker {
     control: Option<Sender<ToWorker>>,
     frames: Receiver<FromWorker>,
     socket: TcpListener,
-    memory: Memory,
+    memory: SharedMemory,
 }
 
 impl Drop for Worker {
@@ -58,18 +62,18 @@ impl Worker {
     }
 
     fn spawn_by(command: Command) -> Self {
-        Self::spawn_with(command, Memory::create(MIN_CAPACITY, 4, 1).unwrap())
+        Self::spawn_with(command, SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap())
     }
 
-    fn spawn_with(mut command: Command, memory: Memory) -> Self {
+    fn spawn_with(mut command: Command, memory: SharedMemory) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
         let (frames, control_out) = pipe::pair().unwrap();
-        let mut bequest = Bequest::default();
+        let mut bequest = FdHandoff::default();
         bequest.add(FdName::ControlIn, control_in);
         bequest.add(FdName::ControlOut, control_out);
         bequest.add(FdName::Listener, socket.try_clone().unwrap().into());
-        memory.bequeath_to_api(&mut bequest).unwrap();
+        memory.pass_to_api(&mut bequest).unwrap();
         command
             .env(FDS_VARIABLE, bequest.variable())
             .env(SETTINGS_VARIABLE, settings().to_json().unwrap())
@@ -88,7 +92,7 @@ impl Worker {
 
     fn activate(self) -> Self {
         self.expect_hello();
-        self.send(&ToWorker::Activate(Care::default()));
+        self.send(&ToWorker::Activate(RecoveryHints::default()));
         self
     }
 
@@ -141,7 +145,7 @@ fn the_worker_says_hello_and_serves_once_activated() {
     worker.expect_hello();
     let early = worker.post_event();
     assert_eq!(worker.memory.tail().accepted, 0);
-    worker.send(&ToWorker::Activate(Care::default()));
+    worker.send(&ToWorker::Activate(RecoveryHints::default()));
     let text = read_response(early);
     assert!(text.starts_with("HTTP/1.1 202"), "{text}");
     assert!(text.ends_with(r#"{"accepted":1,"first_seq":1,"last_seq":1}"#), "{text}");
@@ -191,7 +195,7 @@ fn each_fault_ends_the_worker_as_defined() {
 
 #[test]
 fn the_request_that_induces_a_fault_is_answered_first() {
-    let outcome_frame = |id| ToWorker::Answer { id, outcome: Outcome::Done };
+    let outcome_frame = |id| ToWorker::Answer { id, outcome: RequestOutcome::Done };
     let fault = |_| ToWorker::Fault(FaultKind::Exit);
     let orders: [[&dyn Fn(u64) -> ToWorker; 2]; 2] = [[&outcome_frame, &fault], [&fault, &outcome_frame]];
     for order in orders {
@@ -254,9 +258,9 @@ fn a_worker_without_a_supervisor_says_how_to_start_it() {
 #[test]
 fn memory_of_another_layout_version_is_a_configuration_error() {
     for segment in ["events", "producer", "cursor", "state", "board"] {
-        let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
-        let mut bequest = Bequest::default();
-        memory.bequeath_to_api(&mut bequest).unwrap();
+        let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
+        let mut bequest = FdHandoff::default();
+        memory.pass_to_api(&mut bequest).unwrap();
         let variable = bequest.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
         // The layout version follows the eight magic bytes. The fd names the memory that the worker will map.

@@ -11,11 +11,9 @@ use crate::{
 };
 use axum::response::{IntoResponse, Response};
 use bulkhead_proto::{
-    control::FromWorker,
-    event::Event,
-    pipe::Sent,
-    ring::{self, Appended, Batch, KeyedRequest, Outcome},
-    words::RESERVED_PREFIX,
+    shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
+    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX},
+    worker::pipe::Sent,
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 
@@ -160,17 +158,19 @@ impl ApiHandle {
         &self,
         request: KeyedRequest,
         fill: impl FnOnce(&mut Batch) -> Result<(), E>,
-    ) -> Result<Outcome, E> {
+    ) -> Result<AppendOutcome, E> {
         if let Some(earlier) = self.find_earlier(&request)? {
-            return Ok(Outcome::Replayed(earlier));
+            return Ok(AppendOutcome::Replayed(earlier));
         }
         with_batch(|batch| {
             fill(batch)?;
             // The same request may have been appended meanwhile: `append_keyed` checks again.
             match self.0.link.append_keyed(batch, request) {
-                Ok(Outcome::Replayed(earlier)) => Ok(Outcome::Replayed(earlier)),
-                Ok(Outcome::Appended(appended)) => Ok(Outcome::Appended(self.record_outcome(Ok(appended))?)),
-                Err(error) => Ok(Outcome::Appended(self.record_outcome(Err(error))?)),
+                Ok(AppendOutcome::Replayed(earlier)) => Ok(AppendOutcome::Replayed(earlier)),
+                Ok(AppendOutcome::Appended(appended)) => {
+                    Ok(AppendOutcome::Appended(self.record_outcome(Ok(appended))?))
+                }
+                Err(error) => Ok(AppendOutcome::Appended(self.record_outcome(Err(error))?)),
             }
         })
     }

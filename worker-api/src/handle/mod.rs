@@ -8,7 +8,7 @@ mod series;
 mod stats;
 
 pub use append::{AppendError, NewEvent};
-pub use bulkhead_proto::ring::Appended;
+pub use bulkhead_proto::shm::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
 use crate::{
@@ -16,7 +16,10 @@ use crate::{
     stores::Stores,
     supervisor_client::SupervisorClient,
 };
-use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
+use bulkhead_proto::{
+    wire::{control::FromWorker, status::Status},
+    worker::{link::ApiLink, pipe::Sender, settings::Settings},
+};
 use last_good::LastGoodSeries;
 use std::sync::{Arc, atomic::AtomicBool};
 

@@ -10,11 +10,14 @@ use crate::{
     mutant::{self, Mutant},
 };
 use bulkhead_proto::{
-    control::{FromWorker, MAX_TEXT, Request, cut},
-    event::{Event, EventError},
-    ids::Seq,
-    quarantine::Entry,
-    ring::{Batch, Key, KeyedRequest, Outcome},
+    shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
+    wire::{
+        control::{FromWorker, MAX_TEXT, Request},
+        event::{Event, EventError},
+        ids::Seq,
+        quarantine::Entry,
+        text::cut,
+    },
 };
 
 impl ApiHandle {
@@ -29,7 +32,7 @@ impl ApiHandle {
     pub(crate) async fn replay(&self, seq: Seq) -> Result<Seq, Problem> {
         let entry = self.quarantined_event(seq).await?;
         let new = self.append_replay(&entry)?;
-        self.supervisor().request(Request::Drop { seq, replayed_as: Some(new) }).await?;
+        self.supervisor().request(Request::RemoveQuarantined { seq, replayed_as: Some(new) }).await?;
         Ok(new)
     }
 
@@ -37,7 +40,7 @@ impl ApiHandle {
     pub(crate) async fn replay_for_operator(self, seq: Seq) {
         if let Err(problem) = self.replay(seq).await {
             let why = cut(problem.detail(), MAX_TEXT).to_owned();
-            let _ = self.0.out.send(&FromWorker::NotReplayed { seq, why });
+            let _ = self.0.out.send(&FromWorker::ReplayFailed { seq, why });
         }
     }
 
@@ -52,7 +55,7 @@ impl ApiHandle {
             Event::decode(&payload).map_err(|_| conflict("cannot be decoded: it can only be dropped"))?;
         let name = format!("{RESERVED_KEY_PREFIX}replay-of-{seq}");
         let no_key = || conflict("has a seq that does not fit an Idempotency-Key");
-        let key = Key::new(name.as_bytes()).ok_or_else(no_key)?;
+        let key = IdempotencyKey::new(name.as_bytes()).ok_or_else(no_key)?;
         let request_id = format!("replay-of-{seq}");
         let request_id = Some(&*request_id).filter(|_| !mutant::is(Mutant::ReplayNameless));
         let replayed = Event { request_id, arrived_ms: arrival_ms(), ..event };
@@ -62,11 +65,12 @@ impl ApiHandle {
             batch.push(&replayed).map_err(bad_event)
         };
         let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
-            self.append_with(fill).map(Outcome::Appended)
+            self.append_with(fill).map(AppendOutcome::Appended)
         } else {
             self.append_once(request, fill)
         };
-        let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome.map_err(Problem::from)?;
+        let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
+            outcome.map_err(Problem::from)?;
         Ok(appended.first)
     }
 }

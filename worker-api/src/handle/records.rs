@@ -5,7 +5,7 @@ use crate::{
     http::problem::{Problem, ProblemKind},
     stores::{PAGE_LIMIT, PageQuery, Stores},
 };
-use bulkhead_proto::folder::{Folder, Numbered, Page};
+use bulkhead_proto::wire::record_store::{Page, Record, RecordStore};
 use std::io;
 use tokio::task::spawn_blocking;
 
@@ -13,8 +13,8 @@ impl ApiHandle {
     /// Reads one of the stores on a blocking thread, so that other requests are not delayed.
     pub(crate) async fn read_store<F: 'static, T: Send + 'static>(
         &self,
-        select: impl FnOnce(&Stores) -> &Option<Folder<F>> + Send + 'static,
-        read: impl FnOnce(&Folder<F>) -> io::Result<T> + Send + 'static,
+        select: impl FnOnce(&Stores) -> &Option<RecordStore<F>> + Send + 'static,
+        read: impl FnOnce(&RecordStore<F>) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
         let api = self.clone();
         let read = spawn_blocking(move || match select(api.stores()) {
@@ -28,9 +28,9 @@ impl ApiHandle {
     }
 
     /// Reads one page of a store.
-    pub(crate) async fn read_page<F: Numbered<Number: Send> + Send + 'static>(
+    pub(crate) async fn read_page<F: Record<Number: Send> + Send + 'static>(
         &self,
-        select: impl FnOnce(&Stores) -> &Option<Folder<F>> + Send + 'static,
+        select: impl FnOnce(&Stores) -> &Option<RecordStore<F>> + Send + 'static,
         PageQuery { limit, after }: PageQuery<F>,
     ) -> Result<Page<F>, Problem> {
         if !(1..=PAGE_LIMIT).contains(&limit) {

@@ -2,7 +2,7 @@
 
 use super::ApiHandle;
 use crate::clock::now_ms;
-use bulkhead_proto::table::Record;
+use bulkhead_proto::shm::table::CommitRecord;
 use std::{io::Write, sync::Arc};
 
 impl ApiHandle {
@@ -35,7 +35,7 @@ impl ApiHandle {
 }
 
 /// Writes `object` with the members `committed_seq` and `age_ms` added.
-fn write_with_age(object: &[u8], record: &Record, now_ms: u64, out: &mut Vec<u8>) -> bool {
+fn write_with_age(object: &[u8], record: &CommitRecord, now_ms: u64, out: &mut Vec<u8>) -> bool {
     let Some(members) = object.trim_ascii_end().strip_suffix(b"}") else { return false };
     out.extend_from_slice(members);
     let comma = if members.trim_ascii() == b"{" { "" } else { "," };
@@ -47,11 +47,11 @@ fn write_with_age(object: &[u8], record: &Record, now_ms: u64, out: &mut Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::ids::Seq;
+    use bulkhead_proto::wire::ids::Seq;
 
     #[test]
     fn committed_seq_and_age_are_added_to_the_object() {
-        let mut record = Record::default();
+        let mut record = CommitRecord::default();
         (record.seq, record.at_ms) = (Seq(7), 100);
         for (object, json) in [
             ("{}", r#"{"committed_seq":7,"age_ms":23}"#),

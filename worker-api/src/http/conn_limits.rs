@@ -12,8 +12,8 @@ use super::{
     limits::Limits,
 };
 use bulkhead_proto::{
-    control::FromWorker,
-    pipe::{Sender, Sent},
+    wire::control::FromWorker,
+    worker::pipe::{Sender, Sent},
 };
 use std::{
     collections::HashMap,
@@ -162,7 +162,7 @@ impl ConnLimits {
         let mut permits = self.lock();
         let (busy, turns) = (!permits.connections.is_empty(), self.accept_progress.load(Ordering::Relaxed));
         // The send never blocks. If the pipe is full the answer is lost, and the next ping is answered.
-        let _ = supervisor.send(&FromWorker::Pong { number, turns, busy });
+        let _ = supervisor.send(&FromWorker::Pong { number, accept_polls: turns, busy });
         permits.idle_reported_to = (!busy).then_some(supervisor);
     }
 

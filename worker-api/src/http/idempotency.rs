@@ -1,12 +1,12 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): lets a client repeat a request safely.
+//! `Idempotency-IdempotencyKey` (draft-ietf-httpapi-idempotency-key-header-07): lets a client repeat a request safely.
 //!
-//! The key is used verbatim, including quotes. [`bulkhead_proto::ring::Recall`] defines which keys are remembered and
+//! The key is used verbatim, including quotes. [`bulkhead_proto::shm::ring::IdempotencyIndex`] defines which keys are remembered and
 //! for how long.
 
 use super::problem::{Problem, ProblemKind};
 use crate::parse::BodyFormat;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bulkhead_proto::ring::{Key, KeyedRequest, MAX_KEY};
+use bulkhead_proto::shm::ring::{IdempotencyKey, KeyedRequest, MAX_IDEMPOTENCY_KEY};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
@@ -33,8 +33,8 @@ pub(crate) fn keyed_request(
     if values.next().is_some() {
         return Err(bad_key("found the header more than once"));
     }
-    let Some(key) =
-        Key::new(value.as_bytes()).filter(|key| !key.as_bytes().starts_with(RESERVED_KEY_PREFIX.as_bytes()))
+    let Some(key) = IdempotencyKey::new(value.as_bytes())
+        .filter(|key| !key.as_bytes().starts_with(RESERVED_KEY_PREFIX.as_bytes()))
     else {
         return Err(bad_key(&format!("found {} bytes: {value:?}", value.len())));
     };
@@ -43,7 +43,7 @@ pub(crate) fn keyed_request(
 
 fn bad_key(found: &str) -> Problem {
     let detail = format!(
-        "expected one Idempotency-Key of 1 to {MAX_KEY} visible ASCII characters that does not start with {RESERVED_KEY_PREFIX}; {found}"
+        "expected one Idempotency-Key of 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters that does not start with {RESERVED_KEY_PREFIX}; {found}"
     );
     Problem::new(ProblemKind::BadRequest, detail)
 }

@@ -1,6 +1,6 @@
 //! All limits on what a client may use, in one file so that they can be compared.
 
-use bulkhead_proto::settings;
+use bulkhead_proto::worker::settings;
 use std::time::Duration;
 
 /// The limits of a server.

@@ -13,7 +13,7 @@ use super::{
     listener::Listener,
     service::ApiService,
 };
-use bulkhead_proto::{control::FromWorker, pipe::Sender};
+use bulkhead_proto::{wire::control::FromWorker, worker::pipe::Sender};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,

@@ -8,7 +8,7 @@ mod scalar;
 mod time;
 
 use batch::{BatchParser, ErrorLocation};
-use bulkhead_proto::{control::cut, event::Event};
+use bulkhead_proto::wire::{event::Event, text::cut};
 use event::{EventArray, EventObject};
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;

@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::ring::{Appended, Batch, KeyedRequest, Outcome};
+use bulkhead_proto::shm::ring::{AppendOutcome, Appended, Batch, KeyedRequest};
 
 pub(super) async fn accept(
     _: Authorized,
@@ -29,9 +29,9 @@ pub(super) async fn accept(
     // No await from here on: the batch buffer belongs to the thread.
     let request = idempotency::keyed_request(&head.headers, format, &body)?;
     let outcome = append(&api, &body, format, request)?;
-    let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome;
+    let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) = outcome;
     let mut response = typed_response(StatusCode::ACCEPTED, "application/json", receipt(appended));
-    if matches!(outcome, Outcome::Replayed(_)) {
+    if matches!(outcome, AppendOutcome::Replayed(_)) {
         response.headers_mut().extend([idempotency::REPLAYED_HEADER]);
     }
     Ok(response)
@@ -42,7 +42,7 @@ fn append(
     body: &[u8],
     format: BodyFormat,
     request: Option<KeyedRequest>,
-) -> Result<Outcome, Problem> {
+) -> Result<AppendOutcome, Problem> {
     let id = RequestId::current();
     let context = BatchContext {
         arrived_ms: arrival_ms(),
@@ -60,7 +60,7 @@ fn append(
         push_error.map_or(Ok(()), |error| Err(Problem::new(ProblemKind::BadEvent, error.to_string())))
     };
     match request {
-        None => api.append_with(fill).map(Outcome::Appended),
+        None => api.append_with(fill).map(AppendOutcome::Appended),
         Some(request) => api.append_once(request, fill),
     }
 }
@@ -82,7 +82,7 @@ fn receipt(Appended { first, last }: Appended) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::ids::Seq;
+    use bulkhead_proto::wire::ids::Seq;
 
     #[test]
     fn the_receipt_holds_count_and_seqs() {

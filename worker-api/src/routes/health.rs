@@ -5,7 +5,7 @@ use crate::{
     http::problem::{Problem, json_response, typed_response},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
-use bulkhead_proto::words::WorkerState;
+use bulkhead_proto::wire::status::WorkerState;
 use serde::Serialize;
 
 /// The body of `/readyz`. The status is always 200, because reads are served while this process runs; the body says

@@ -14,7 +14,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::{control::Request, ids::Seq, quarantine::Entry};
+use bulkhead_proto::wire::{control::Request, ids::Seq, quarantine::Entry};
 
 type SeqParam = Result<Path<u64>, PathRejection>;
 
@@ -36,7 +36,7 @@ pub(super) async fn discard(
     seq: SeqParam,
 ) -> Result<Response, Problem> {
     let seq = Seq(seq?.0);
-    api.supervisor().request(Request::Drop { seq, replayed_as: None }).await?;
+    api.supervisor().request(Request::RemoveQuarantined { seq, replayed_as: None }).await?;
     json_response(&serde_json::json!({ "dropped": seq }))
 }
 

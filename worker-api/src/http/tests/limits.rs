@@ -12,8 +12,8 @@ use crate::{
 };
 use axum::{extract::Request, http::StatusCode, response::IntoResponse};
 use bulkhead_proto::{
-    control::FromWorker,
-    pipe::{self, Received, Receiver, Sender},
+    wire::control::FromWorker,
+    worker::pipe::{self, Received, Receiver, Sender},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{DuplexStream, duplex};
@@ -359,13 +359,13 @@ async fn a_ping_is_answered_and_the_first_connection_after_an_idle_time_is_repor
         frame
     };
     fixture.acceptor.conn_limits.answer_ping(1, Arc::clone(&supervisor));
-    assert_eq!(next_frame(), FromWorker::Pong { number: 1, turns: 0, busy: false });
+    assert_eq!(next_frame(), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
     let (_one, _two) = (fixture.connect(), fixture.connect());
     assert_eq!(next_frame(), FromWorker::Busy);
     fixture.acceptor.conn_limits.answer_ping(2, supervisor);
     assert_eq!(
         next_frame(),
-        FromWorker::Pong { number: 2, turns: 0, busy: true },
+        FromWorker::Pong { number: 2, accept_polls: 0, busy: true },
         "the second connection is not reported"
     );
 }

@@ -6,7 +6,7 @@ mod malformed_requests;
 
 use super::{limits::Limits, listener::Listener, server::Server, service::ApiService};
 use axum::{Router, extract::State, routing::get};
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use std::{net, os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -12,11 +12,15 @@ use crate::{
 };
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::post};
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    ids::{CrashId, Generation, Seq},
-    pipe::Received,
-    status::{CrashRow, Status, WorkerRow},
-    words::{Cause, FaultKind, Role, WorkerState},
+    wire::{
+        cause::Cause,
+        control::{FromWorker, Request, RequestOutcome},
+        fault::FaultKind,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+        status::{CrashRow, Status, WorkerRow, WorkerState},
+    },
+    worker::pipe::Received,
 };
 use serde_json::json;
 
@@ -260,7 +264,7 @@ async fn a_fault_request_is_forwarded_to_the_supervisor() {
             panic!("expected a request")
         };
         assert_eq!(request, Request::Fault { worker: "analytics".into(), kind: FaultKind::Segv });
-        fixture.supervisor_client.complete(id, Outcome::Done);
+        fixture.supervisor_client.complete(id, RequestOutcome::Done);
     });
     assert_eq!((response.status, response.json()), (202, json!({ "worker": "analytics", "fault": "segv" })));
     assert_problem(&fixture.post("/v1/faults/analytics/flood", "", Body::empty()).await, 404, "not-found");

@@ -3,13 +3,15 @@
 use crate::testing::{ApiFixture, TestResponse};
 use axum::body::Body;
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    event::Event,
-    folder::file_name,
-    ids::{CrashId, Generation, Seq},
-    pipe::Received,
-    quarantine::Entry,
-    words::{Cause, During},
+    wire::{
+        cause::{Cause, Operation},
+        control::{FromWorker, Request, RequestOutcome},
+        event::Event,
+        ids::{CrashId, Generation, Seq},
+        quarantine::Entry,
+        record_store::file_name,
+    },
+    worker::pipe::Received,
 };
 use serde_json::json;
 use std::fs;
@@ -24,7 +26,7 @@ fn quarantine(fixture: &ApiFixture, seq: u64, bytes: &[u8]) {
         crash: CrashId(2),
         cause: Cause::Signal,
         detail: "SIGSEGV".into(),
-        during: During::Apply,
+        during: Operation::Apply,
         attempts: 2,
         event: None,
         bytes: Entry::hex(bytes),
@@ -48,12 +50,15 @@ async fn with_one_quarantined() -> ApiFixture {
 }
 
 /// Replays event 1. The supervisor answers the request to drop the old one with `outcome`.
-async fn replay(fixture: &ApiFixture, outcome: Outcome) -> TestResponse {
+async fn replay(fixture: &ApiFixture, outcome: RequestOutcome) -> TestResponse {
     let supervisor = async {
         loop {
             match fixture.sent_frames.recv().unwrap() {
                 Received::Frame(FromWorker::Request { id, request }) => {
-                    assert_eq!(request, Request::Drop { seq: Seq(1), replayed_as: Some(Seq(2)) });
+                    assert_eq!(
+                        request,
+                        Request::RemoveQuarantined { seq: Seq(1), replayed_as: Some(Seq(2)) }
+                    );
                     return fixture.supervisor_client.complete(id, outcome);
                 }
                 Received::Frame(other) => panic!("{other:?}"),
@@ -67,7 +72,7 @@ async fn replay(fixture: &ApiFixture, outcome: Outcome) -> TestResponse {
 #[tokio::test]
 async fn a_replay_is_a_new_event_that_names_the_old_one() {
     let fixture = with_one_quarantined().await;
-    let response = replay(&fixture, Outcome::Done).await;
+    let response = replay(&fixture, RequestOutcome::Done).await;
     assert_eq!((response.status, response.json()), (202, json!({ "replayed": 1, "seq": 2 })));
     assert_eq!(fixture.pending().0, ["s 0.1 x replay-of-1"]);
 }
@@ -75,8 +80,8 @@ async fn a_replay_is_a_new_event_that_names_the_old_one() {
 #[tokio::test]
 async fn an_interrupted_replay_that_is_repeated_appends_the_event_once() {
     let fixture = with_one_quarantined().await;
-    assert_eq!(replay(&fixture, Outcome::Conflict("the disk is full".into())).await.status, 409);
-    assert_eq!(replay(&fixture, Outcome::Done).await.json()["seq"], 2);
+    assert_eq!(replay(&fixture, RequestOutcome::Conflict("the disk is full".into())).await.status, 409);
+    assert_eq!(replay(&fixture, RequestOutcome::Done).await.json()["seq"], 2);
     assert_eq!(fixture.pending().0.len(), 1);
 }
 
