@@ -1,13 +1,14 @@
-//! The HTTP API worker, as a library: accepts events into the ring, answers from the state table, and waits for nobody.
+//! The HTTP API worker as a library: appends events to the ring and answers queries from the state table. It never
+//! waits for the analysis.
 //!
-//! A program of your own with further routes is this much:
+//! A program with its own routes:
 //!
 //! ```no_run
 //! use axum::{Router, extract::State, http::StatusCode, routing::post};
-//! use bulkhead_worker_api::{AppendError, Authorized, Bulkhead, NewEvent, serve};
+//! use bulkhead_worker_api::{ApiHandle, AppendError, Authorized, NewEvent, serve};
 //!
-//! async fn tick(_: Authorized, State(bulkhead): State<Bulkhead>) -> Result<StatusCode, AppendError> {
-//!     bulkhead.append(&[NewEvent::new("ticks", 1.0)])?;
+//! async fn tick(_: Authorized, State(api): State<ApiHandle>) -> Result<StatusCode, AppendError> {
+//!     api.append(&[NewEvent::new("ticks", 1.0)])?;
 //!     Ok(StatusCode::ACCEPTED)
 //! }
 //!
@@ -16,52 +17,47 @@
 //! }
 //! ```
 //!
-//! It is started by the supervisor: `[api] command = ["…"]`. Routes that change things take [`Authorized`], so that they need
-//! the token of `api.token_file` when there is one.
+//! The supervisor starts this program: `[api] command = ["…"]`. Routes that change state take [`Authorized`], so that
+//! they require the token of `api.token_file` if one is configured.
 #![forbid(unsafe_code)]
 
-mod body;
-mod bulkhead;
-mod desk;
-mod folders;
-mod front;
-mod idempotency;
-mod inbox;
-mod limits;
-mod listener;
+mod clock;
+mod control_events;
+mod handle;
+mod http;
 mod log;
 mod mutant;
-mod panic;
+mod panic_hook;
 mod parse;
-mod problem;
-mod request_id;
+mod process;
 mod routes;
-mod server;
+mod stores;
+mod supervisor_client;
 #[cfg(test)]
 mod testing;
-mod token;
-mod worker;
 
 pub use axum;
-pub use bulkhead::{AnalyticsRow, AppendError, Appended, Bulkhead, NewEvent, RingUse, Stats};
-pub use problem::{Kind, Problem};
-pub use request_id::RequestId;
-pub use token::Authorized;
+pub use handle::{AnalyticsRow, ApiHandle, AppendError, Appended, NewEvent, RingUse, Stats};
+pub use http::{
+    problem::{Problem, ProblemKind},
+    request_id::RequestId,
+};
+pub use routes::authorized::Authorized;
 
 use axum::Router;
 use std::process::ExitCode;
 
-/// Serves our routes and `own` ones, until the supervisor says otherwise. To be returned from `main`.
+/// Serves the built-in routes and `user_routes` until the supervisor stops this process. `main` returns its result.
 ///
-/// The exit code is 0 after a drain, 78 when what the supervisor handed down cannot be used, 101 after a panic of the
-/// main thread, else 1.
+/// The exit code is 0 after a drain, 78 if the inherited settings, fds or memory cannot be used, 101 after a panic of
+/// the main thread, otherwise 1.
 #[must_use]
-pub fn serve(own: Router<Bulkhead>) -> ExitCode {
-    match worker::Worker::boot().and_then(|worker| worker.run(own)) {
+pub fn serve(user_routes: Router<ApiHandle>) -> ExitCode {
+    match process::ApiProcess::boot().and_then(|process| process.run(user_routes)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("bulkhead-api: {failure}");
-            failure.exit_code()
+        Err(error) => {
+            eprintln!("bulkhead-api: {error}");
+            error.exit_code()
         }
     }
 }

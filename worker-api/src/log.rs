@@ -1,21 +1,22 @@
-//! The log: a JSON object a line on stderr, which is a pipe that the supervisor reads.
+//! The log: one JSON object per line on stderr, which is a pipe that the supervisor reads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Keeps the log's writer alive; flushes it, within a bounded time, when it is told to or when the last one is dropped.
+/// Owns the log writer. [`Log::flush`] or dropping the last clone flushes it, within a bounded time.
 #[derive(Clone, Debug)]
 pub(crate) struct Log(Arc<Mutex<Option<WorkerGuard>>>);
 
 impl Log {
-    /// Sets the process's log up. The writer drops lines rather than wait for a supervisor that is stopped.
+    /// Sets up the process's log. The writer drops lines when the pipe is full: a stopped supervisor must not block the
+    /// worker.
     pub(crate) fn start(filter: &str) -> Self {
         let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
         let parsed = EnvFilter::try_new(filter);
         let bad = parsed.as_ref().err().map(ToString::to_string);
         let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
-        // Somebody else's logger, as in a test, stays.
+        // Fails if a logger is already set, as in tests. Then that one is kept.
         let _ = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)
@@ -23,12 +24,12 @@ impl Log {
             .with_writer(writer)
             .try_init();
         if let Some(bad) = bad {
-            tracing::warn!("the log filter is not understood, \"info\" is used instead: {bad}");
+            tracing::warn!("invalid log filter, using \"info\": {bad}");
         }
         Self(Arc::new(Mutex::new(Some(guard))))
     }
 
-    /// Writes out what is waiting, within about a second. The log is silent afterwards.
+    /// Writes the buffered lines, within about one second. Later lines are dropped.
     pub(crate) fn flush(&self) {
         let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(guard);

@@ -1,4 +1,4 @@
-//! The API worker without any route of a user's own.
+//! The API worker with the built-in routes only.
 #![forbid(unsafe_code)]
 
 use axum::Router;

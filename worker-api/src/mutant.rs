@@ -1,4 +1,4 @@
-//! Faults planted in the replay, one at a time, to show that its tests find them.
+//! Mutants of the quarantine replay, enabled one at a time, to show that the tests detect them.
 
 bulkhead_proto::mutants! {
     ReplayNameless,

@@ -1,6 +1,13 @@
-//! A whole link within one process: real memory, a supervisor and an analysis played by the test.
+//! An API with real shared memory within one process. The test acts as the supervisor and as the analysis.
 
-use crate::{Bulkhead, desk::Desk, folders::Folders, front::Front, limits::Limits, routes, token::Secret};
+use crate::{
+    clock::now_ms,
+    handle::ApiHandle,
+    http::{limits::Limits, service::ApiService, token::BearerToken},
+    routes,
+    stores::Stores,
+    supervisor_client::SupervisorClient,
+};
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
     shm::{
@@ -27,57 +34,57 @@ use bulkhead_proto::{
 use http_body_util::BodyExt;
 use std::sync::Arc;
 
-/// The largest body that a [`Rig`] takes, in bytes.
+/// `max_body` of an [`ApiFixture`], in bytes.
 pub(crate) const MAX_BODY: u64 = 6 << 20;
 
-/// The most series that a [`Rig`] has room for.
+/// `max_series` of an [`ApiFixture`].
 const MAX_SERIES: u32 = 100;
 
-/// The generation of a [`Rig`]'s API.
+/// The generation of an [`ApiFixture`]'s worker.
 pub(crate) const GENERATION: Generation = Generation(5);
 
-pub(crate) struct Rig {
+pub(crate) struct ApiFixture {
     pub(crate) memory: SharedMemory,
-    pub(crate) bulkhead: Bulkhead,
-    pub(crate) desk: Arc<Desk>,
-    /// What the worker says to its supervisor.
-    pub(crate) said: Receiver<FromWorker>,
-    /// Where events are that were set aside.
-    pub(crate) folder: tempfile::TempDir,
-    /// Where crash reports are.
-    pub(crate) crashes: tempfile::TempDir,
-    front: Front,
+    pub(crate) handle: ApiHandle,
+    pub(crate) supervisor_client: Arc<SupervisorClient>,
+    /// The frames that the worker sends to the supervisor.
+    pub(crate) sent_frames: Receiver<FromWorker>,
+    /// The directory of quarantined events.
+    pub(crate) quarantine_dir: tempfile::TempDir,
+    /// The directory of crash reports.
+    pub(crate) crashes_dir: tempfile::TempDir,
+    service: ApiService,
     writer: TableWriter<StateMemory>,
 }
 
-/// An answer with its body read.
-pub(crate) struct Answer {
+/// A response with its body.
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text).unwrap()
     }
 }
 
-impl Rig {
+impl ApiFixture {
     pub(crate) fn new() -> Self {
         Self::with(false, Router::new())
     }
 
-    pub(crate) fn with(faults: bool, own: Router<Bulkhead>) -> Self {
-        Self::build(faults, own, None)
+    pub(crate) fn with(faults: bool, user_routes: Router<ApiHandle>) -> Self {
+        Self::build(faults, user_routes, None)
     }
 
-    /// One whose changing routes need this token.
-    pub(crate) fn with_token(token: Secret, own: Router<Bulkhead>) -> Self {
-        Self::build(true, own, Some(token))
+    /// A fixture whose routes require this token to change state.
+    pub(crate) fn with_token(token: BearerToken, user_routes: Router<ApiHandle>) -> Self {
+        Self::build(true, user_routes, Some(token))
     }
 
-    fn build(faults: bool, own: Router<Bulkhead>, token: Option<Secret>) -> Self {
+    fn build(faults: bool, user_routes: Router<ApiHandle>, token: Option<BearerToken>) -> Self {
         let memory = SharedMemory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
         let settings = Settings {
             worker: "api".into(),
@@ -93,54 +100,56 @@ impl Rig {
         let (read, write) = pipe::pair().unwrap();
         let out = Arc::new(Sender::new(write));
         out.set_nonblocking(true).unwrap();
-        let desk = Arc::new(Desk::new(Arc::clone(&out)));
-        let (folder, crashes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let folders = Folders {
-            quarantine: Some(RecordStore::open(folder.path()).unwrap()),
-            crashes: Some(RecordStore::open(crashes.path()).unwrap()),
+        let supervisor_client = Arc::new(SupervisorClient::new(Arc::clone(&out)));
+        let (quarantine_dir, crashes_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let stores = Stores {
+            quarantine: Some(RecordStore::open(quarantine_dir.path()).unwrap()),
+            crashes: Some(RecordStore::open(crashes_dir.path()).unwrap()),
         };
-        let bulkhead = Bulkhead::new(
+        let handle = ApiHandle::new(
             ApiLink::open_in_process(&memory).unwrap(),
             settings,
             token,
-            folders,
-            Arc::clone(&desk),
+            stores,
+            Arc::clone(&supervisor_client),
             out,
         );
-        let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION, &Limits::default());
+        let service =
+            ApiService::new(routes::router(user_routes, handle.clone()), GENERATION, &Limits::default());
         let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
         writer.activate();
-        let said = Receiver::new(read);
-        said.set_nonblocking(true).unwrap();
-        Self { memory, folder, crashes, bulkhead, desk, said, front, writer }
+        let sent_frames = Receiver::new(read);
+        sent_frames.set_nonblocking(true).unwrap();
+        Self { memory, quarantine_dir, crashes_dir, handle, supervisor_client, sent_frames, service, writer }
     }
 
-    /// Whatever the client does with this, it goes the way of a real request.
-    pub(crate) async fn send(&self, request: Request) -> Answer {
-        let response: Response = self.front.answer(request).await;
+    /// Handles a request as the server would.
+    pub(crate) async fn send(&self, request: Request) -> TestResponse {
+        let response: Response = self.service.handle(request).await;
         let (head, body) = response.into_parts();
         let text = body.collect().await.unwrap().to_bytes();
-        Answer {
+        TestResponse {
             status: head.status.as_u16(),
             headers: head.headers,
             text: String::from_utf8(text.into()).unwrap(),
         }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, media: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, media: &str, body: impl Into<Body>) -> TestResponse {
         let request = Request::post(path).header("content-type", media).header("x-request-id", "test");
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    pub(crate) async fn post_json(&self, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post_json(&self, body: impl Into<Body>) -> TestResponse {
         self.post("/v1/events", "application/json", body).await
     }
 
-    /// The events in the ring behind the last commit, each as `series value label request`, and where they end.
+    /// The events in the ring after the last commit, each as `series value label request_id`, and the position of their
+    /// end.
     pub(crate) fn pending(&self) -> (Vec<String>, Position) {
         let link = AnalyticsLink::open_in_process(&self.memory).unwrap();
         let record = self.writer.record();
@@ -154,7 +163,7 @@ impl Rig {
         (events, consumer.position())
     }
 
-    /// Commits all that is pending, with these public parts.
+    /// Commits all pending events, with these public parts.
     pub(crate) fn commit(&mut self, series: &[(&str, &str)]) {
         let (events, position) = self.pending();
         let record = *self.writer.record();
@@ -167,13 +176,13 @@ impl Rig {
             seq: Seq(record.seq.0 + analysed),
             position,
             analysed: record.analysed + analysed,
-            at_ms: crate::bulkhead::now_ms(),
+            at_ms: now_ms(),
             ..CommitHeader::default()
         };
         self.writer.commit(checkpoint).unwrap();
     }
 
-    /// Publishes what the supervisor says of everyone.
+    /// Publishes a status as the supervisor does.
     pub(crate) fn publish(&self, status: &Status) {
         SeqlockWriter::new(self.memory.status_page().unwrap()).publish(status).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The real binary, with the test as its supervisor.
+//! The real binary. The test acts as its supervisor.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
@@ -25,18 +25,18 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-/// A worker, and all that its supervisor holds.
+/// A worker process and what its supervisor holds.
 struct Worker {
     child: Child,
     control: Option<Sender<ToWorker>>,
-    said: Receiver<FromWorker>,
+    frames: Receiver<FromWorker>,
     socket: TcpListener,
     memory: SharedMemory,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // A worker that has ended by now cannot be killed, which is as well.
+        // Fails if the worker has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -68,7 +68,7 @@ impl Worker {
     fn spawn_with(mut command: Command, memory: SharedMemory) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
-        let (said, control_out) = pipe::pair().unwrap();
+        let (frames, control_out) = pipe::pair().unwrap();
         let mut bequest = FdHandoff::default();
         bequest.add(FdName::ControlIn, control_in);
         bequest.add(FdName::ControlOut, control_out);
@@ -80,32 +80,32 @@ impl Worker {
             .stderr(Stdio::piped())
             .preserved_fds(bequest.into_fds());
         let child = command.spawn().unwrap();
-        // It holds copies of the worker's ends: while they live, neither side would ever see the other's end.
+        // The command holds copies of the worker's pipe ends. While they are open, neither side sees the other close.
         drop(command);
-        Self { child, control: Some(Sender::new(control)), said: Receiver::new(said), socket, memory }
+        Self { child, control: Some(Sender::new(control)), frames: Receiver::new(frames), socket, memory }
     }
 
-    /// Spawned, greeted and activated.
+    /// Spawns a worker, checks its hello and activates it.
     fn start() -> Self {
-        Self::spawn().activated()
+        Self::spawn().activate()
     }
 
-    fn activated(self) -> Self {
-        self.greeted();
-        self.say(&ToWorker::Activate(RecoveryHints::default()));
+    fn activate(self) -> Self {
+        self.expect_hello();
+        self.send(&ToWorker::Activate(RecoveryHints::default()));
         self
     }
 
-    fn greeted(&self) {
-        let Received::Frame(FromWorker::Hello { protocol, build }) = self.said.recv().unwrap() else {
-            panic!("a hello is expected first")
+    fn expect_hello(&self) {
+        let Received::Frame(FromWorker::Hello { protocol, build }) = self.frames.recv().unwrap() else {
+            panic!("expected a hello first")
         };
         assert_eq!(protocol, PROTOCOL);
         assert!(build.starts_with("bulkhead-api "), "{build}");
-        assert_eq!(self.said.recv().unwrap(), Received::Frame(FromWorker::Ready));
+        assert_eq!(self.frames.recv().unwrap(), Received::Frame(FromWorker::Ready));
     }
 
-    fn say(&self, frame: &ToWorker) {
+    fn send(&self, frame: &ToWorker) {
         self.control.as_ref().unwrap().send(frame).unwrap();
     }
 
@@ -113,7 +113,7 @@ impl Worker {
         TcpStream::connect(self.socket.local_addr().unwrap()).unwrap()
     }
 
-    fn ask(&self) -> TcpStream {
+    fn post_event(&self) -> TcpStream {
         let mut stream = self.connect();
         let body = r#"{"series":"s","value":1}"#;
         write!(
@@ -126,27 +126,27 @@ impl Worker {
         stream
     }
 
-    fn end(&mut self) -> (ExitStatus, String) {
+    fn wait_for_exit(&mut self) -> (ExitStatus, String) {
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         (self.child.wait().unwrap(), log)
     }
 }
 
-fn answer(mut stream: TcpStream) -> String {
+fn read_response(mut stream: TcpStream) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
 }
 
 #[test]
-fn it_greets_and_serves_when_it_is_activated() {
+fn the_worker_says_hello_and_serves_once_activated() {
     let worker = Worker::spawn();
-    worker.greeted();
-    let early = worker.ask();
+    worker.expect_hello();
+    let early = worker.post_event();
     assert_eq!(worker.memory.tail().accepted, 0);
-    worker.say(&ToWorker::Activate(RecoveryHints::default()));
-    let text = answer(early);
+    worker.send(&ToWorker::Activate(RecoveryHints::default()));
+    let text = read_response(early);
     assert!(text.starts_with("HTTP/1.1 202"), "{text}");
     assert!(text.ends_with(r#"{"accepted":1,"first_seq":1,"last_seq":1}"#), "{text}");
     assert!(text.contains("x-request-id: g1-1"), "{text}");
@@ -154,9 +154,9 @@ fn it_greets_and_serves_when_it_is_activated() {
 }
 
 #[test]
-fn it_drains_when_it_is_told_to_when_it_is_alone_and_on_sigterm() {
+fn the_worker_drains_on_request_on_a_closed_pipe_and_on_sigterm() {
     let ways: [fn(&mut Worker); 3] = [
-        |worker| worker.say(&ToWorker::Drain),
+        |worker| worker.send(&ToWorker::Drain),
         |worker| drop(worker.control.take()),
         |worker| {
             let pid = rustix::process::Pid::from_child(&worker.child);
@@ -165,67 +165,67 @@ fn it_drains_when_it_is_told_to_when_it_is_alone_and_on_sigterm() {
     ];
     for way in ways {
         let mut worker = Worker::start();
-        assert!(answer(worker.ask()).starts_with("HTTP/1.1 202"));
+        assert!(read_response(worker.post_event()).starts_with("HTTP/1.1 202"));
         way(&mut worker);
-        let (status, log) = worker.end();
+        let (status, log) = worker.wait_for_exit();
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(log.contains("drained"), "{log}");
-        assert_eq!(worker.said.recv().unwrap(), Received::Closed);
+        assert_eq!(worker.frames.recv().unwrap(), Received::Closed);
     }
 }
 
 #[test]
-fn it_leaves_at_once_when_it_was_never_activated() {
+fn a_worker_that_was_never_activated_exits_at_once() {
     let mut worker = Worker::spawn();
-    worker.greeted();
-    worker.say(&ToWorker::Drain);
-    assert_eq!(worker.end().0.code(), Some(0));
+    worker.expect_hello();
+    worker.send(&ToWorker::Drain);
+    assert_eq!(worker.wait_for_exit().0.code(), Some(0));
 }
 
 #[test]
-fn it_dies_as_it_is_told_to() {
+fn each_fault_ends_the_worker_as_defined() {
     for &kind in FaultKind::ALL.iter().filter(|kind| !kind.is_lasting()) {
         let mut worker = Worker::start();
-        worker.say(&ToWorker::Fault(kind));
-        let (status, log) = worker.end();
+        worker.send(&ToWorker::Fault(kind));
+        let (status, log) = worker.wait_for_exit();
         let found = status.code().map(Ending::Code).or(status.signal().map(Ending::Signal));
         assert_eq!(found, Some(fault::ending(kind)), "{kind}: {log}");
     }
 }
 
 #[test]
-fn who_asks_for_its_death_over_http_is_answered_first() {
-    let answered = |id| ToWorker::Answer { id, outcome: RequestOutcome::Done };
+fn the_request_that_induces_a_fault_is_answered_first() {
+    let outcome_frame = |id| ToWorker::Answer { id, outcome: RequestOutcome::Done };
     let fault = |_| ToWorker::Fault(FaultKind::Exit);
-    let orders: [[&dyn Fn(u64) -> ToWorker; 2]; 2] = [[&answered, &fault], [&fault, &answered]];
+    let orders: [[&dyn Fn(u64) -> ToWorker; 2]; 2] = [[&outcome_frame, &fault], [&fault, &outcome_frame]];
     for order in orders {
         let mut worker = Worker::start();
         let mut client = worker.connect();
         write!(client, "POST /v1/faults/api/exit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").unwrap();
-        let Received::Frame(FromWorker::Request { id, request }) = worker.said.recv().unwrap() else {
-            panic!("a request is expected")
+        let Received::Frame(FromWorker::Request { id, request }) = worker.frames.recv().unwrap() else {
+            panic!("expected a request")
         };
         assert_eq!(request, Request::Fault { worker: "api".into(), kind: FaultKind::Exit });
         for frame in order {
-            worker.say(&frame(id));
+            worker.send(&frame(id));
         }
-        let text = answer(client);
+        let text = read_response(client);
         assert!(text.starts_with("HTTP/1.1 202"), "{text}");
-        assert_eq!(worker.end().0.code(), Some(3));
+        assert_eq!(worker.wait_for_exit().0.code(), Some(3));
     }
 }
 
 #[test]
-fn a_panic_is_reported_before_the_end() {
+fn a_panic_is_reported_before_the_process_ends() {
     let mut worker = Worker::start();
-    worker.say(&ToWorker::Fault(FaultKind::Panic));
-    let Received::Frame(FromWorker::Panicked { message, location, thread }) = worker.said.recv().unwrap()
+    worker.send(&ToWorker::Fault(FaultKind::Panic));
+    let Received::Frame(FromWorker::Panicked { message, location, thread }) = worker.frames.recv().unwrap()
     else {
-        panic!("a report is expected")
+        panic!("expected a panic record")
     };
     assert_eq!((message.as_str(), thread.as_str()), (fault::FAULT_PANIC, "main"));
     assert!(location.contains("fault.rs:"), "{location}");
-    let (status, log) = worker.end();
+    let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(101));
     let line = log.lines().find(|line| line.contains("panicked")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -233,22 +233,22 @@ fn a_panic_is_reported_before_the_end() {
 }
 
 #[test]
-fn without_fds_for_more_connections_it_closes_idle_ones_and_goes_on() {
+fn without_free_fds_the_worker_closes_idle_connections_and_keeps_serving() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 24 && exec \"$0\"", env!("CARGO_BIN_EXE_bulkhead-api")]);
-    let mut worker = Worker::spawn_by(command).activated();
+    let mut worker = Worker::spawn_by(command).activate();
     let idle: Vec<_> = (0..40).map(|_| worker.connect()).collect();
-    assert!(answer(worker.ask()).starts_with("HTTP/1.1 202"));
+    assert!(read_response(worker.post_event()).starts_with("HTTP/1.1 202"));
     drop(idle);
-    worker.say(&ToWorker::Drain);
-    let (status, log) = worker.end();
+    worker.send(&ToWorker::Drain);
+    let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("cannot accept connections"), "{log}");
-    assert!(log.lines().count() < 20, "it does not go on about it: {log}");
+    assert!(log.lines().count() < 20, "the failure is logged once: {log}");
 }
 
 #[test]
-fn started_by_hand_it_says_what_to_do() {
+fn a_worker_without_a_supervisor_says_how_to_start_it() {
     let ended = Command::new(env!("CARGO_BIN_EXE_bulkhead-api")).output().unwrap();
     assert_eq!(ended.status.code(), Some(78));
     let text = String::from_utf8(ended.stderr).unwrap();
@@ -256,18 +256,18 @@ fn started_by_hand_it_says_what_to_do() {
 }
 
 #[test]
-fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
+fn memory_of_another_layout_version_is_a_configuration_error() {
     for segment in ["events", "producer", "cursor", "state", "board"] {
         let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
         let mut bequest = FdHandoff::default();
         memory.pass_to_api(&mut bequest).unwrap();
         let variable = bequest.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
-        // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.
+        // The layout version follows the eight magic bytes. The fd names the memory that the worker will map.
         let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
         file.write_all_at(&99_u32.to_ne_bytes(), 8).unwrap();
         let (status, log) =
-            Worker::spawn_with(Command::new(env!("CARGO_BIN_EXE_bulkhead-api")), memory).end();
+            Worker::spawn_with(Command::new(env!("CARGO_BIN_EXE_bulkhead-api")), memory).wait_for_exit();
         assert_eq!(status.code(), Some(78), "{log}");
         for text in [segment, "layout version is 0x63", "restart the whole service"] {
             assert!(log.contains(text), "no {text:?} in {log}");

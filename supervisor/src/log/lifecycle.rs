@@ -155,7 +155,7 @@ fn death(
     let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
     let when = match leaving {
         Some(leaving) => format!("left in {}", span(leaving)),
-        None => format!("uptime {}", span(uptime)),
+        None => format!("lived {}", span(uptime)),
     };
     // Who was asked to leave for good does so: that is no news.
     let next = match (cause, next) {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_api::{
-    AppendError, Authorized, Bulkhead, NewEvent,
+    ApiHandle, AppendError, Authorized, NewEvent,
     axum::{Json, Router, extract::State, http::StatusCode, routing::post},
     serve,
 };
@@ -22,7 +22,7 @@ struct Reading {
 /// All of the readings are accepted or none; the errors (400, 413, 503) are those of `POST /v1/events`.
 async fn readings(
     _: Authorized,
-    State(bulkhead): State<Bulkhead>,
+    State(api): State<ApiHandle>,
     Json(readings): Json<Vec<Reading>>,
 ) -> Result<(StatusCode, Json<Value>), AppendError> {
     let converted: Vec<_> = readings
@@ -35,7 +35,7 @@ async fn readings(
         .collect();
     let events: Vec<_> =
         converted.iter().map(|(series, celsius, data)| NewEvent::new(series, *celsius).data(data)).collect();
-    let appended = bulkhead.append(&events)?;
+    let appended = api.append(&events)?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": events.len(), "last_seq": appended.last }))))
 }
 

@@ -1,8 +1,8 @@
-//! One event, and a sequence of them, as serde sees them.
+//! Deserializes one event object, and an array of them.
 
 use super::{
-    Intake, Place,
-    scalar::{Finite, OptionalText, Text, Timestamp, bounded_data},
+    batch::{BatchParser, ErrorLocation},
+    scalar::{BoundedText, FiniteNumber, OptionalBoundedText, Timestamp, check_data_bounds},
 };
 use bulkhead_proto::wire::{
     event::{Event, MAX_LABEL, MAX_SERIES},
@@ -14,16 +14,16 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
-/// The longest part of an unknown field's name that is quoted back, in bytes.
+/// The most bytes of an unknown field's name that an error quotes.
 const MAX_QUOTED: usize = 64;
 
 /// An array of events.
-pub(super) struct Sequence<'i, 'r, 's, S>(pub(super) &'i mut Intake<'r, 's, S>);
+pub(super) struct EventArray<'i, 'r, 's, S>(pub(super) &'i mut BatchParser<'r, 's, S>);
 
 /// One event object.
-pub(super) struct OneEvent<'i, 'r, 's, S>(pub(super) &'i mut Intake<'r, 's, S>);
+pub(super) struct EventObject<'i, 'r, 's, S>(pub(super) &'i mut BatchParser<'r, 's, S>);
 
-impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for Sequence<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for EventArray<'_, '_, '_, S> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -31,7 +31,7 @@ impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for Sequence<'_, '_, '_, S>
     }
 }
 
-impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for Sequence<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventArray<'_, '_, '_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,21 +39,21 @@ impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for Sequence<'_, '_, '_, S> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut events: A) -> Result<(), A::Error> {
-        while events.next_element_seed(OneEvent(&mut *self.0))?.is_some() {}
+        while events.next_element_seed(EventObject(&mut *self.0))?.is_some() {}
         Ok(())
     }
 }
 
-impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for OneEvent<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for EventObject<'_, '_, '_, S> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        self.0.place.index = Some(self.0.count);
+        self.0.location.index = Some(self.0.count);
         from.deserialize_map(self)
     }
 }
 
-impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for OneEvent<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventObject<'_, '_, '_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,48 +63,50 @@ impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for OneEvent<'_, '_, '_, S> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Intake { rules, sink, count, place } = self.0;
+        let BatchParser { context, sink, count, location } = self.0;
         let mut fields = Fields::default();
-        while let Some(field) = map.next_key_seed(FieldName(place))? {
-            place.known = Some(field.name());
+        while let Some(field) = map.next_key_seed(FieldName(location))? {
+            location.known_field = Some(field.name());
             fields.read(field, &mut map)?;
-            place.known = None;
+            location.known_field = None;
         }
-        let series = require(fields.series.as_deref(), Field::Series, place)?;
-        let value = require(fields.value, Field::Value, place)?;
+        let series = require_field(fields.series.as_deref(), Field::Series, location)?;
+        let value = require_field(fields.value, Field::Value, location)?;
         if series.starts_with(RESERVED_PREFIX) {
-            place.known = Some(Field::Series.name());
-            admit_reserved(series, rules.faults).map_err(Error::custom)?;
+            location.known_field = Some(Field::Series.name());
+            check_reserved_series(series, context.faults).map_err(Error::custom)?;
         }
         sink(&Event {
             series,
             value,
-            ts_ms: fields.ts_ms.unwrap_or(rules.arrived_ms),
-            arrived_ms: rules.arrived_ms,
+            ts_ms: fields.ts_ms.unwrap_or(context.arrived_ms),
+            arrived_ms: context.arrived_ms,
             label: fields.label.as_deref(),
             data: fields.data,
-            request_id: rules.request_id,
+            request_id: context.request_id,
         });
         *count += 1;
-        *place = Place::default();
+        *location = ErrorLocation::default();
         Ok(())
     }
 }
 
-fn require<T, E: Error>(found: Option<T>, field: Field, place: &mut Place) -> Result<T, E> {
+fn require_field<T, E: Error>(found: Option<T>, field: Field, location: &mut ErrorLocation) -> Result<T, E> {
     found.ok_or_else(|| {
-        place.known = Some(field.name());
+        location.known_field = Some(field.name());
         E::missing_field(field.name())
     })
 }
 
-/// Whether a series whose name is reserved may come from outside.
+/// Checks a series whose name has the reserved prefix.
 ///
 /// # Errors
-/// Why not, and what to do.
-pub(crate) fn admit_reserved(series: &str, faults: bool) -> Result<(), String> {
+/// When clients may not append to this series: why, and what to do.
+pub(crate) fn check_reserved_series(series: &str, faults: bool) -> Result<(), String> {
     let Some(kind) = series.strip_prefix(FAULT_PREFIX) else {
-        return Err(format!("series that begin with {RESERVED_PREFIX:?} are reserved: choose another name"));
+        return Err(format!(
+            "series names that start with {RESERVED_PREFIX:?} are reserved: choose another name"
+        ));
     };
     kind.parse::<FaultKind>().map_err(|unknown| unknown.to_string())?;
     if faults {
@@ -116,7 +118,7 @@ pub(crate) fn admit_reserved(series: &str, faults: bool) -> Result<(), String> {
     }
 }
 
-/// What an event object said so far.
+/// The fields of an event object that were read so far.
 #[derive(Default)]
 struct Fields<'de> {
     seen: u8,
@@ -135,13 +137,15 @@ impl<'de> Fields<'de> {
         }
         self.seen |= bit;
         match field {
-            Field::Series => self.series = Some(map.next_value_seed(Text { least: 1, most: MAX_SERIES })?),
-            Field::Value => self.value = Some(map.next_value_seed(Finite)?),
-            Field::Label => self.label = map.next_value_seed(OptionalText { most: MAX_LABEL })?,
+            Field::Series => {
+                self.series = Some(map.next_value_seed(BoundedText { min: 1, max: MAX_SERIES })?);
+            }
+            Field::Value => self.value = Some(map.next_value_seed(FiniteNumber)?),
+            Field::Label => self.label = map.next_value_seed(OptionalBoundedText { max: MAX_LABEL })?,
             Field::Ts => self.ts_ms = map.next_value_seed(Timestamp)?,
             Field::Data => {
                 let text = map.next_value::<&RawValue>()?.get();
-                self.data = Some(bounded_data(text).map_err(Error::custom)?);
+                self.data = Some(check_data_bounds(text).map_err(Error::custom)?);
             }
         }
         Ok(())
@@ -166,8 +170,8 @@ impl Field {
     }
 }
 
-/// Reads a field's name; an unknown one is noted in the place.
-struct FieldName<'p>(&'p mut Place);
+/// Reads a field's name and records an unknown one in the location.
+struct FieldName<'p>(&'p mut ErrorLocation);
 
 impl<'de> DeserializeSeed<'de> for FieldName<'_> {
     type Value = Field;
@@ -181,7 +185,7 @@ impl Visitor<'_> for FieldName<'_> {
     type Value = Field;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field's name")
+        f.write_str("a field name")
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Field, E> {

@@ -1,140 +1,116 @@
-//! From a request's body to events: straight from its bytes, without a value tree and without an allocation an event.
+//! Parses events directly from the bytes of a request body, without a value tree and without an allocation per event.
 //!
-//! All or nothing: the first thing that is wrong ends the reading, with the event's index and the field's name.
+//! All or nothing: the first error ends the parse, with the event's index and the field's name.
 
+mod batch;
 mod event;
 mod scalar;
 mod time;
 
+use batch::{BatchParser, ErrorLocation};
 use bulkhead_proto::wire::{event::Event, text::cut};
-use event::{OneEvent, Sequence};
+use event::{EventArray, EventObject};
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
-pub(crate) use event::admit_reserved;
+pub(crate) use batch::BatchContext;
+pub(crate) use event::check_reserved_series;
 
-/// The longest `detail` of a refusal, in bytes: a parser's message may quote the whole offending text.
+/// The longest `detail` of an error, in bytes: a parser message may quote the whole offending text.
 const MAX_DETAIL: usize = 512;
 
-/// How the events are laid out in a body.
+/// The layout of the events in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// `application/json`: one object, or an array of them.
+pub(crate) enum BodyFormat {
+    /// `application/json`: one object, or an array of objects.
     Json,
-    /// `application/x-ndjson`: an object a line; blank lines are skipped.
+    /// `application/x-ndjson`: one object per line; blank lines are skipped.
     Ndjson,
-}
-
-/// What holds for every event of one request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules<'r> {
-    /// When the request arrived, Unix milliseconds: the `ts` of events without one.
-    pub(crate) arrived_ms: i64,
-    /// The id of the request.
-    pub(crate) request_id: Option<&'r str>,
-    /// Whether `__fault.KIND` series are let through.
-    pub(crate) faults: bool,
 }
 
 /// Why a body was refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadEvents {
-    /// The offending event, from 0, when there is one.
+pub(crate) struct BatchError {
+    /// The index of the offending event, from 0, if one is known.
     pub(crate) index: Option<usize>,
-    /// The offending field's name, when there is one.
+    /// The name of the offending field, if one is known.
     pub(crate) field: Option<String>,
-    /// For people: what was wanted, what was found, and where.
+    /// For a person: what was expected, what was found, and where.
     pub(crate) detail: String,
 }
 
-/// Reads all events of `body` and hands each to `sink`; says how many there were (at least one).
+/// Parses all events of `body` and passes each to `sink`. Returns their number, which is at least one.
 ///
 /// # Errors
-/// At the first thing that is wrong. What the sink got until then must be thrown away by the caller.
+/// At the first error. The caller must then discard what `sink` received.
 pub(crate) fn parse(
     body: &[u8],
-    form: Form,
-    rules: &Rules<'_>,
+    format: BodyFormat,
+    context: &BatchContext<'_>,
     sink: &mut impl FnMut(&Event<'_>),
-) -> Result<usize, BadEvents> {
-    // Checked once, over the whole body: the parser then need not look at each text again.
-    let text = str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to(), form, rules))?;
-    let mut intake = Intake { rules, sink, count: 0, place: Place::default() };
-    intake.read(text, form)?;
-    match intake.count {
-        0 => Err(whole("at least one event is wanted; there is none".into())),
+) -> Result<usize, BatchError> {
+    // Checked once for the whole body, so that the parser need not check each string again.
+    let text = str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to(), format, context))?;
+    let mut parser = BatchParser { context, sink, count: 0, location: ErrorLocation::default() };
+    parser.parse(text, format)?;
+    match parser.count {
+        0 => Err(invalid_batch("expected at least one event; found none".into())),
         count => Ok(count),
     }
 }
 
-/// Checks a time stated in Unix milliseconds.
+/// Checks a time in Unix milliseconds.
 ///
 /// # Errors
 /// When it is outside the years 1 to 9999.
 pub(crate) fn check_ts(ms: i64) -> Result<(), String> {
-    time::in_range(ms).map(drop)
+    time::check_range(ms).map(drop)
 }
 
 /// Checks a text that is to be an event's `data`.
 ///
 /// # Errors
-/// When it is not one JSON value within its bounds.
+/// When it is not one JSON value within the bounds.
 pub(crate) fn check_data(text: &str) -> Result<(), String> {
-    scalar::bounded_data(text)?;
+    scalar::check_data_bounds(text)?;
     serde_json::from_str::<&RawValue>(text).map(drop).map_err(|error| format!("data is not JSON: {error}"))
 }
 
-/// Why a body that is no text is refused: what can be read of it tells the event and the field.
-fn not_utf8(body: &[u8], valid: usize, form: Form, rules: &Rules<'_>) -> BadEvents {
-    let detail = format!("the body must be UTF-8; it is not behind byte {valid}");
+/// The error for a body that is not UTF-8. The valid part is parsed to find the event and the field.
+fn not_utf8(body: &[u8], valid: usize, format: BodyFormat, context: &BatchContext<'_>) -> BatchError {
+    let detail = format!("the body must be UTF-8; found an invalid byte at offset {valid}");
     let text = body.get(..valid).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default();
-    let mut intake = Intake { rules, sink: &mut |_: &Event<'_>| {}, count: 0, place: Place::default() };
-    match intake.read(text, form) {
-        Err(cut_off) => BadEvents { detail, ..cut_off },
-        Ok(()) => whole(detail),
+    let mut parser =
+        BatchParser { context, sink: &mut |_: &Event<'_>| {}, count: 0, location: ErrorLocation::default() };
+    match parser.parse(text, format) {
+        Err(error) => BatchError { detail, ..error },
+        Ok(()) => invalid_batch(detail),
     }
 }
 
-fn whole(detail: String) -> BadEvents {
-    BadEvents { index: None, field: None, detail }
+fn invalid_batch(detail: String) -> BatchError {
+    BatchError { index: None, field: None, detail }
 }
 
-/// Where in the body the reading is.
-#[derive(Debug, Default)]
-struct Place {
-    index: Option<usize>,
-    field: Option<String>,
-    /// A field of the contract: kept apart from `field` so that good events cost no allocation.
-    known: Option<&'static str>,
-}
-
-/// The state of one reading.
-struct Intake<'r, 's, S> {
-    rules: &'r Rules<'r>,
-    sink: &'s mut S,
-    count: usize,
-    place: Place,
-}
-
-impl<S: FnMut(&Event<'_>)> Intake<'_, '_, S> {
-    fn read(&mut self, text: &str, form: Form) -> Result<(), BadEvents> {
-        match form {
-            Form::Json => self.json(text),
-            Form::Ndjson => self.lines(text),
+impl<S: FnMut(&Event<'_>)> BatchParser<'_, '_, S> {
+    fn parse(&mut self, text: &str, format: BodyFormat) -> Result<(), BatchError> {
+        match format {
+            BodyFormat::Json => self.parse_json(text),
+            BodyFormat::Ndjson => self.parse_lines(text),
         }
     }
 
-    fn json(&mut self, text: &str) -> Result<(), BadEvents> {
+    fn parse_json(&mut self, text: &str) -> Result<(), BatchError> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let outcome = match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first() {
             None => return Ok(()),
-            Some(b'[') => Sequence(self).deserialize(&mut reader),
-            Some(_) => OneEvent(self).deserialize(&mut reader),
+            Some(b'[') => EventArray(self).deserialize(&mut reader),
+            Some(_) => EventObject(self).deserialize(&mut reader),
         };
-        outcome.and_then(|()| reader.end()).map_err(|error| self.refusal(&error, 0))
+        outcome.and_then(|()| reader.end()).map_err(|error| self.batch_error(&error, 0))
     }
 
-    fn lines(&mut self, text: &str) -> Result<(), BadEvents> {
+    fn parse_lines(&mut self, text: &str) -> Result<(), BatchError> {
         let mut start = 0;
         let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
         for (number, end) in ends.enumerate() {
@@ -144,26 +120,26 @@ impl<S: FnMut(&Event<'_>)> Intake<'_, '_, S> {
                 continue;
             }
             let mut reader = serde_json::Deserializer::from_str(line);
-            OneEvent(self)
+            EventObject(self)
                 .deserialize(&mut reader)
                 .and_then(|()| reader.end())
-                .map_err(|error| self.refusal(&error, number))?;
+                .map_err(|error| self.batch_error(&error, number))?;
         }
         Ok(())
     }
 
-    fn refusal(&mut self, error: &serde_json::Error, lines_before: usize) -> BadEvents {
-        let place = std::mem::take(&mut self.place);
-        BadEvents {
-            index: place.index,
-            field: place.field.or_else(|| place.known.map(str::to_owned)),
-            detail: located(error, lines_before),
+    fn batch_error(&mut self, error: &serde_json::Error, lines_before: usize) -> BatchError {
+        let location = std::mem::take(&mut self.location);
+        BatchError {
+            index: location.index,
+            field: location.field.or_else(|| location.known_field.map(str::to_owned)),
+            detail: with_position(error, lines_before),
         }
     }
 }
 
-/// The parser's message with its place in front, counted over the whole body.
-fn located(error: &serde_json::Error, lines_before: usize) -> String {
+/// The parser's message, prefixed with its position in the whole body.
+fn with_position(error: &serde_json::Error, lines_before: usize) -> String {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
     let message = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);

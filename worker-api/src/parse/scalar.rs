@@ -5,27 +5,27 @@ use bulkhead_proto::wire::event::MAX_DATA;
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 use std::{borrow::Cow, fmt};
 
-/// How deep `data` may be nested: what a user's analysis parses must not exhaust its parser's limit (serde_json: 128).
+/// The most nesting levels of `data`. The analysis that parses it must not reach its parser's limit (serde_json: 128).
 const MAX_DEPTH: usize = 64;
 
-/// A text of `least` to `most` bytes, borrowed from the body unless it holds escapes.
+/// A string of `min` to `max` bytes, borrowed from the body unless it contains escapes.
 #[derive(Clone, Copy)]
-pub(super) struct Text {
-    pub(super) least: usize,
-    pub(super) most: usize,
+pub(super) struct BoundedText {
+    pub(super) min: usize,
+    pub(super) max: usize,
 }
 
-impl Text {
-    fn bounded<E: Error>(self, found: usize) -> Result<(), E> {
-        if (self.least..=self.most).contains(&found) {
+impl BoundedText {
+    fn check_length<E: Error>(self, found: usize) -> Result<(), E> {
+        if (self.min..=self.max).contains(&found) {
             return Ok(());
         }
-        let Self { least, most } = self;
-        Err(E::custom(format_args!("a text of {least} to {most} bytes is wanted; this one has {found}")))
+        let Self { min, max } = self;
+        Err(E::custom(format_args!("expected a string of {min} to {max} bytes; found {found} bytes")))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Text {
+impl<'de> DeserializeSeed<'de> for BoundedText {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -33,31 +33,31 @@ impl<'de> DeserializeSeed<'de> for Text {
     }
 }
 
-impl<'de> Visitor<'de> for Text {
+impl<'de> Visitor<'de> for BoundedText {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a text of {} to {} bytes", self.least, self.most)
+        write!(f, "a string of {} to {} bytes", self.min, self.max)
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        self.bounded(text.len())?;
+        self.check_length(text.len())?;
         Ok(Cow::Borrowed(text))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.bounded(text.len())?;
+        self.check_length(text.len())?;
         Ok(Cow::Owned(text.to_owned()))
     }
 }
 
-/// A text of at most `most` bytes, or null for none.
+/// A string of at most `max` bytes, or null.
 #[derive(Clone, Copy)]
-pub(super) struct OptionalText {
-    pub(super) most: usize,
+pub(super) struct OptionalBoundedText {
+    pub(super) max: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for OptionalText {
+impl<'de> DeserializeSeed<'de> for OptionalBoundedText {
     type Value = Option<Cow<'de, str>>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -65,11 +65,11 @@ impl<'de> DeserializeSeed<'de> for OptionalText {
     }
 }
 
-impl<'de> Visitor<'de> for OptionalText {
+impl<'de> Visitor<'de> for OptionalBoundedText {
     type Value = Option<Cow<'de, str>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a text of at most {} bytes, or null", self.most)
+        write!(f, "a string of at most {} bytes, or null", self.max)
     }
 
     fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
@@ -77,14 +77,14 @@ impl<'de> Visitor<'de> for OptionalText {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        Text { least: 0, most: self.most }.deserialize(from).map(Some)
+        BoundedText { min: 0, max: self.max }.deserialize(from).map(Some)
     }
 }
 
-/// A number; serde_json refuses what overflows (`1e999`), and JSON knows neither NaN nor infinity.
-pub(super) struct Finite;
+/// A number. serde_json refuses overflow (`1e999`), and JSON has neither NaN nor infinity.
+pub(super) struct FiniteNumber;
 
-impl<'de> DeserializeSeed<'de> for Finite {
+impl<'de> DeserializeSeed<'de> for FiniteNumber {
     type Value = f64;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<f64, D::Error> {
@@ -92,7 +92,7 @@ impl<'de> DeserializeSeed<'de> for Finite {
     }
 }
 
-impl Visitor<'_> for Finite {
+impl Visitor<'_> for FiniteNumber {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +100,7 @@ impl Visitor<'_> for Finite {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<f64, E> {
-        if number.is_finite() { Ok(number) } else { Err(E::custom("a finite number is wanted")) }
+        if number.is_finite() { Ok(number) } else { Err(E::custom("expected a finite number")) }
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<f64, E> {
@@ -112,7 +112,7 @@ impl Visitor<'_> for Finite {
     }
 }
 
-/// A point in time: RFC 3339 text, integer Unix milliseconds, or null for "when it arrived".
+/// A time: RFC 3339 text, integer Unix milliseconds, or null for the arrival time.
 pub(super) struct Timestamp;
 
 impl<'de> DeserializeSeed<'de> for Timestamp {
@@ -127,7 +127,7 @@ impl Visitor<'_> for Timestamp {
     type Value = Option<i64>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an RFC 3339 text or integer Unix milliseconds")
+        f.write_str("an RFC 3339 string or integer Unix milliseconds")
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
@@ -135,7 +135,7 @@ impl Visitor<'_> for Timestamp {
     }
 
     fn visit_i64<E: Error>(self, ms: i64) -> Result<Self::Value, E> {
-        time::in_range(ms).map(Some).map_err(E::custom)
+        time::check_range(ms).map(Some).map_err(E::custom)
     }
 
     fn visit_u64<E: Error>(self, ms: u64) -> Result<Self::Value, E> {
@@ -147,22 +147,22 @@ impl Visitor<'_> for Timestamp {
     }
 }
 
-/// Passes the JSON text of `data` on if it is short and flat enough, and any parser will read it.
-pub(super) fn bounded_data(text: &str) -> Result<&str, String> {
+/// Returns the JSON text of `data` if its size and depth are within the bounds and every parser accepts its escapes.
+pub(super) fn check_data_bounds(text: &str) -> Result<&str, String> {
     if text.len() > MAX_DATA {
-        return Err(format!("at most {MAX_DATA} bytes of JSON are wanted; these are {}", text.len()));
+        return Err(format!("data may have at most {MAX_DATA} bytes of JSON; found {}", text.len()));
     }
     if has_lone_surrogate(text) {
-        return Err("a \\u escape is half of a surrogate pair, which is no character".into());
+        return Err("a \\u escape is half of a surrogate pair, which is not a character".into());
     }
-    match depth(text) {
+    match nesting_depth(text) {
         0..=MAX_DEPTH => Ok(text),
-        depth => Err(format!("JSON nested at most {MAX_DEPTH} deep is wanted; this is {depth} deep")),
+        depth => Err(format!("data may be nested at most {MAX_DEPTH} levels deep; found {depth}")),
     }
 }
 
-/// Whether an escape in a JSON text is one half of a surrogate pair without the other. serde_json lets it pass in what it
-/// does not decode, and then an analysis would stumble over it. Valid JSON has backslashes in strings alone.
+/// Whether the JSON text contains an escape of half a surrogate pair. serde_json accepts it in what it does not decode,
+/// and the analysis would then fail on it. In valid JSON, backslashes occur in strings only.
 fn has_lone_surrogate(json: &str) -> bool {
     let mut rest = json.as_bytes();
     while let Some(backslash) = memchr::memchr(b'\\', rest) {
@@ -180,15 +180,15 @@ fn has_lone_surrogate(json: &str) -> bool {
     false
 }
 
-/// The number of an escape such as `\u00e9`, behind its backslash.
+/// The value of an escape such as `\u00e9`, given what follows its backslash.
 fn utf16_unit(escape: &[u8]) -> Option<u16> {
     let digits = escape.strip_prefix(b"u")?.get(..4)?;
     u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// How deep a valid JSON text is nested.
-fn depth(json: &str) -> usize {
-    let (mut now, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+/// How many levels deep a valid JSON text is nested.
+fn nesting_depth(json: &str) -> usize {
+    let (mut current, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
         if in_string {
             in_string = escaped || byte != b'"';
@@ -198,10 +198,10 @@ fn depth(json: &str) -> usize {
         match byte {
             b'"' => in_string = true,
             b'[' | b'{' => {
-                now += 1;
-                deepest = deepest.max(now);
+                current += 1;
+                deepest = deepest.max(current);
             }
-            b']' | b'}' => now = now.saturating_sub(1),
+            b']' | b'}' => current = current.saturating_sub(1),
             _ => {}
         }
     }

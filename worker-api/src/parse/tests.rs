@@ -1,32 +1,36 @@
-//! What is accepted, and what is refused with which index and field.
+//! Which bodies are accepted, and which are refused with which index and field.
 
 use super::*;
 use proptest::prelude::*;
 
-const RULES: Rules<'static> = Rules { arrived_ms: 77, request_id: Some("r"), faults: false };
+const CONTEXT: BatchContext<'static> = BatchContext { arrived_ms: 77, request_id: Some("r"), faults: false };
 
-/// The events as short texts.
-fn read_with(rules: &Rules<'_>, form: Form, body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
+/// Parses a body and returns each event as a short text.
+fn read_with(
+    context: &BatchContext<'_>,
+    format: BodyFormat,
+    body: impl AsRef<[u8]>,
+) -> Result<Vec<String>, BatchError> {
     let mut seen = Vec::new();
-    let count = parse(body.as_ref(), form, rules, &mut |event| {
+    let count = parse(body.as_ref(), format, context, &mut |event| {
         let Event { series, value, ts_ms, label, data, .. } = event;
-        assert_eq!((event.arrived_ms, event.request_id), (rules.arrived_ms, rules.request_id));
+        assert_eq!((event.arrived_ms, event.request_id), (context.arrived_ms, context.request_id));
         seen.push(format!("{series} {value} {ts_ms} {label:?} {data:?}"));
     })?;
     assert_eq!(count, seen.len());
     Ok(seen)
 }
 
-fn json(body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
-    read_with(&RULES, Form::Json, body)
+fn json(body: impl AsRef<[u8]>) -> Result<Vec<String>, BatchError> {
+    read_with(&CONTEXT, BodyFormat::Json, body)
 }
 
-fn ndjson(body: impl AsRef<[u8]>) -> Result<Vec<String>, BadEvents> {
-    read_with(&RULES, Form::Ndjson, body)
+fn ndjson(body: impl AsRef<[u8]>) -> Result<Vec<String>, BatchError> {
+    read_with(&CONTEXT, BodyFormat::Ndjson, body)
 }
 
 #[test]
-fn the_three_forms_are_read() {
+fn the_three_layouts_are_parsed() {
     let (a, b) = (r#"{"series":"a","value":1}"#, r#"{"value":-2.5,"series":"b"}"#);
     let both = vec!["a 1 77 None None".to_owned(), "b -2.5 77 None None".to_owned()];
     assert_eq!(json(a).unwrap(), both[..1]);
@@ -36,7 +40,7 @@ fn the_three_forms_are_read() {
 }
 
 #[test]
-fn every_field_is_carried_and_data_is_kept_verbatim() {
+fn every_field_is_parsed_and_data_is_kept_verbatim() {
     let body = r#"{"label":"x\n\u00e9","data": {"b": 1.0e2, "a":[ ] } ,"ts":"1970-01-01T00:00:01Z","series":"\u0073 é","value":1e3}"#;
     assert_eq!(json(body).unwrap(), [r#"s é 1000 1000 Some("x\né") Some("{\"b\": 1.0e2, \"a\":[ ] }")"#]);
     assert_eq!(
@@ -50,7 +54,7 @@ fn every_field_is_carried_and_data_is_kept_verbatim() {
 }
 
 #[test]
-fn texts_at_their_bounds_are_accepted() {
+fn strings_at_their_bounds_are_accepted() {
     let body = format!(
         r#"{{"series":"{}","value":1,"label":"{}","data":"{}"}}"#,
         "s".repeat(128),
@@ -111,22 +115,18 @@ fn every_bad_field_is_named() {
         ("colour", r#""series":"a","value":1,"colour":"red""#.into()),
     ] {
         let good = r#"{"series":"good","value":1}"#;
-        for (form, body) in [
-            (Form::Json, format!("[{good},{{{rest}}},{good}]")),
-            (Form::Ndjson, format!("{good}\n\n{{{rest}}}\n{good}")),
+        for (format, body) in [
+            (BodyFormat::Json, format!("[{good},{{{rest}}},{good}]")),
+            (BodyFormat::Ndjson, format!("{good}\n\n{{{rest}}}\n{good}")),
         ] {
-            let refusal = read_with(&RULES, form, &body).expect_err(&body);
-            assert_eq!(
-                (refusal.index, refusal.field.as_deref()),
-                (Some(1), Some(field)),
-                "{body}: {refusal:?}"
-            );
+            let error = read_with(&CONTEXT, format, &body).expect_err(&body);
+            assert_eq!((error.index, error.field.as_deref()), (Some(1), Some(field)), "{body}: {error:?}");
         }
     }
 }
 
 #[test]
-fn escapes_of_characters_are_accepted_in_data_and_kept() {
+fn character_escapes_in_data_are_accepted_and_kept() {
     for data in [r#""\ud83d\ude00""#, r#""\\ud800""#, r#"["\u0041\ud83D\uDe00\n\\"]"#, r#""\\\\u""#] {
         let body = format!(r#"{{"series":"a","value":1,"data":{data}}}"#);
         assert!(json(&body).unwrap()[0].ends_with(&format!("Some({data:?})")), "{body}");
@@ -134,18 +134,18 @@ fn escapes_of_characters_are_accepted_in_data_and_kept() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_with_their_event_and_field() {
+fn invalid_utf8_is_refused_with_its_event_and_field() {
     let good = "{\"series\":\"a\",\"value\":1}";
     let bad = "{\"series\":\"a\",\"label\":\"\u{e9}\",\"value\":1}";
     let cut = |body: String| body.bytes().filter(|&byte| byte != 0xa9).collect::<Vec<u8>>();
-    for refusal in [json(cut(format!("[{good},{bad}]"))), ndjson(cut(format!("{good}\n{bad}\n")))] {
-        let refusal = refusal.unwrap_err();
-        assert_eq!((refusal.index, refusal.field.as_deref()), (Some(1), Some("label")), "{refusal:?}");
-        assert!(refusal.detail.contains("UTF-8"), "{refusal:?}");
+    for error in [json(cut(format!("[{good},{bad}]"))), ndjson(cut(format!("{good}\n{bad}\n")))] {
+        let error = error.unwrap_err();
+        assert_eq!((error.index, error.field.as_deref()), (Some(1), Some("label")), "{error:?}");
+        assert!(error.detail.contains("UTF-8"), "{error:?}");
     }
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mark = format!("\u{feff}{good}");
-    for body in [&utf16, mark.as_bytes(), &[b"\xff\xfe", &*utf16].concat()] {
+    let with_byte_order_mark = format!("\u{feff}{good}");
+    for body in [&utf16, with_byte_order_mark.as_bytes(), &[b"\xff\xfe", &*utf16].concat()] {
         assert!(json(body).is_err() && ndjson(body).is_err(), "{body:?}");
     }
 }
@@ -174,8 +174,8 @@ fn every_malformed_body_is_refused_with_its_index_if_it_has_one() {
         (None, b"{\"series\":\"a\",\"value\":1} {\"series\":\"a\",\"value\":1}"),
         (Some(1), b"[{\"series\":\"a\",\"value\":1},7]"),
     ] {
-        let refusal = json(body).expect_err(&String::from_utf8_lossy(body));
-        assert_eq!(refusal.index, index, "{}: {refusal:?}", String::from_utf8_lossy(body));
+        let error = json(body).expect_err(&String::from_utf8_lossy(body));
+        assert_eq!(error.index, index, "{}: {error:?}", String::from_utf8_lossy(body));
     }
     assert_eq!(ndjson("{\"series\":\"a\",\"value\":1}\n[]").unwrap_err().index, Some(1));
     assert!(ndjson("{\"series\":\"a\",\n\"value\":1}").is_err(), "an event does not span lines");
@@ -183,50 +183,50 @@ fn every_malformed_body_is_refused_with_its_index_if_it_has_one() {
 }
 
 #[test]
-fn a_refusal_says_where_and_never_quotes_without_bound() {
-    let refusal = ndjson("{\"series\":\"a\",\"value\":1}\n{\"series\":\"a\",\"value\":x}").unwrap_err();
-    assert_eq!(refusal.detail, "line 2, column 23: expected value");
+fn an_error_has_a_position_and_quotes_a_bounded_text() {
+    let error = ndjson("{\"series\":\"a\",\"value\":1}\n{\"series\":\"a\",\"value\":x}").unwrap_err();
+    assert_eq!(error.detail, "line 2, column 23: expected value");
     let huge = "x".repeat(1 << 20);
     for body in
         [format!(r#"{{"{huge}":1}}"#), format!(r#"{{"series":"a","value":"{huge}"}}"#), format!("\"{huge}\"")]
     {
-        let refusal = json(body).unwrap_err();
-        assert!(refusal.detail.len() < 600 && refusal.field.is_none_or(|field| field.len() <= 64));
+        let error = json(body).unwrap_err();
+        assert!(error.detail.len() < 600 && error.field.is_none_or(|field| field.len() <= 64));
     }
 }
 
 #[test]
-fn fault_series_pass_only_when_faults_are_enabled_and_known() {
-    let faults = Rules { faults: true, ..RULES };
+fn fault_series_are_accepted_only_when_enabled_and_known() {
+    let faults = BatchContext { faults: true, ..CONTEXT };
     let body = |series: &str| format!(r#"{{"series":"{series}","value":1}}"#);
-    assert!(read_with(&faults, Form::Json, body("__fault.panic")).is_ok());
-    let unknown = read_with(&faults, Form::Json, body("__fault.flood")).unwrap_err();
+    assert!(read_with(&faults, BodyFormat::Json, body("__fault.panic")).is_ok());
+    let unknown = read_with(&faults, BodyFormat::Json, body("__fault.flood")).unwrap_err();
     assert!(unknown.detail.contains("expected one of: panic, abort"), "{unknown:?}");
-    assert!(read_with(&faults, Form::Json, body("__overflow__")).is_err());
+    assert!(read_with(&faults, BodyFormat::Json, body("__overflow__")).is_err());
     let disabled = json(body("__fault.panic")).unwrap_err();
     assert!(disabled.detail.contains("faults are not enabled"), "{disabled:?}");
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_parsed_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = (json(&body), ndjson(&body));
     }
 
     #[test]
-    fn almost_json_is_read_or_refused(body in r#"[\[\]{}:,"\\ a-z0-9.eE+-]{0,60}"#) {
+    fn almost_json_is_parsed_or_refused(body in r#"[\[\]{}:,"\\ a-z0-9.eE+-]{0,60}"#) {
         let _ = (json(&body), ndjson(&body));
     }
 
     #[test]
-    fn whatever_serde_json_writes_is_read_back(
+    fn what_serde_json_writes_is_parsed_back(
         series in "\\PC{1,32}", value in -1e300..1e300f64, label in proptest::option::of("[\\PC\\n\"]{0,32}"),
         ts in proptest::option::of(-1_000_000_000_000..1_000_000_000_000i64),
     ) {
         prop_assume!(!series.starts_with("__"));
         let body = serde_json::json!({ "series": series, "value": value, "label": label, "ts": ts }).to_string();
-        let wanted = format!("{series} {value} {} {label:?} None", ts.unwrap_or(77));
-        prop_assert_eq!(json(&body).unwrap(), std::slice::from_ref(&wanted));
-        prop_assert_eq!(ndjson(body).unwrap(), [wanted]);
+        let expected = format!("{series} {value} {} {label:?} None", ts.unwrap_or(77));
+        prop_assert_eq!(json(&body).unwrap(), std::slice::from_ref(&expected));
+        prop_assert_eq!(ndjson(body).unwrap(), [expected]);
     }
 }

@@ -1,49 +1,49 @@
-//! Times as events may state them.
+//! Parses the times of events.
 
 use bulkhead_proto::wire::text::cut;
 use jiff::Timestamp;
 
-/// 0001-01-01T00:00:00Z, the first instant that RFC 3339 and every calendar library agree on, in Unix milliseconds.
+/// 0001-01-01T00:00:00Z, in Unix milliseconds: the first instant that RFC 3339 and every calendar library support.
 const EARLIEST_MS: i64 = -62_135_596_800_000;
 
-/// 9999-12-30T22:00:00.999Z, in Unix milliseconds: the last one that jiff renders in every time zone.
+/// 9999-12-30T22:00:00.999Z, in Unix milliseconds: the last instant that jiff can format in every time zone.
 const LATEST_MS: i64 = 253_402_207_200_999;
 
-/// The longest text that is quoted back, in bytes.
+/// The most bytes of a text that an error quotes.
 const MAX_QUOTED: usize = 40;
 
-/// Passes Unix milliseconds on if they lie in the years 1 to 9999.
-pub(super) fn in_range(ms: i64) -> Result<i64, String> {
+/// Returns Unix milliseconds that lie within the years 1 to 9999.
+pub(super) fn check_range(ms: i64) -> Result<i64, String> {
     if (EARLIEST_MS..=LATEST_MS).contains(&ms) {
         Ok(ms)
     } else {
         Err(format!(
-            "Unix milliseconds from {EARLIEST_MS} to {LATEST_MS} (the years 1 to 9999) are wanted; found {ms}"
+            "expected Unix milliseconds from {EARLIEST_MS} to {LATEST_MS} (the years 1 to 9999); found {ms}"
         ))
     }
 }
 
-/// Reads an RFC 3339 time; parts of a millisecond are cut off.
+/// Parses an RFC 3339 time and truncates it to milliseconds.
 pub(super) fn from_rfc3339(text: &str) -> Result<i64, String> {
-    let wanted = || {
+    let expected = || {
         format!(
-            "a time such as \"2026-01-31T08:00:00Z\" (RFC 3339) is wanted; found {:?}",
+            "expected a time such as \"2026-01-31T08:00:00Z\" (RFC 3339); found {:?}",
             cut(text, MAX_QUOTED)
         )
     };
-    // jiff reads more forms than the RFC has (no separators, no minutes in the offset, `[zone]`): one way is enough.
+    // jiff accepts more forms than RFC 3339 (no separators, no minutes in the offset, `[zone]`). Accept one form only.
     if !has_rfc3339_shape(text.as_bytes()) {
-        return Err(wanted());
+        return Err(expected());
     }
-    in_range(text.parse::<Timestamp>().map_err(|_| wanted())?.as_millisecond())
+    check_range(text.parse::<Timestamp>().map_err(|_| expected())?.as_millisecond())
 }
 
-/// `YYYY-MM-DDThh:mm:ss[.f…](Z|±hh:mm)`; the values are for jiff to judge.
+/// `YYYY-MM-DDThh:mm:ss[.f…](Z|±hh:mm)`. jiff checks the values.
 fn has_rfc3339_shape(text: &[u8]) -> bool {
     let Some((head, rest)) = text.split_at_checked(19) else { return false };
     let fits = |pattern: &[u8], text: &[u8]| {
         pattern.len() == text.len()
-            && pattern.iter().zip(text).all(|(wanted, found)| match wanted {
+            && pattern.iter().zip(text).all(|(expected, found)| match expected {
                 b'0' => found.is_ascii_digit(),
                 b'T' => matches!(found, b'T' | b't' | b' '),
                 b'+' => matches!(found, b'+' | b'-'),
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc3339_times_are_read_to_the_millisecond() {
+    fn rfc3339_times_are_parsed_to_the_millisecond() {
         for (text, ms) in [
             ("1970-01-01T00:00:00Z", 0),
             ("1970-01-01t00:00:01.5z", 1500),

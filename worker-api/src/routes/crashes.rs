@@ -1,9 +1,9 @@
-//! `GET /v1/crashes`: why every worker that died did, the newest first.
+//! `GET /v1/crashes` and `GET /v1/crashes/{id}`: crash reports, newest first.
 
 use crate::{
-    Bulkhead,
-    folders::Wanted,
-    problem::{Kind, Problem, json},
+    handle::ApiHandle,
+    http::problem::{Problem, ProblemKind, json_response},
+    stores::PageQuery,
 };
 use axum::{
     extract::{
@@ -15,19 +15,19 @@ use axum::{
 use bulkhead_proto::wire::{crash::Report, ids::CrashId};
 
 pub(super) async fn list(
-    State(bulkhead): State<Bulkhead>,
-    wanted: Result<Query<Wanted<Report>>, QueryRejection>,
+    State(api): State<ApiHandle>,
+    query: Result<Query<PageQuery<Report>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted?;
-    json(&bulkhead.page(|folders| &folders.crashes, wanted).await?)
+    let Query(query) = query?;
+    json_response(&api.read_page(|stores| &stores.crashes, query).await?)
 }
 
 pub(super) async fn show(
-    State(bulkhead): State<Bulkhead>,
+    State(api): State<ApiHandle>,
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id?;
-    let report = bulkhead.read(|folders| &folders.crashes, move |folder| folder.read(CrashId(id))).await?;
-    let unknown = || Problem::new(Kind::NotFound, format!("there is no report of crash {id}"));
-    json(&report.ok_or_else(unknown)?)
+    let report = api.read_store(|stores| &stores.crashes, move |folder| folder.read(CrashId(id))).await?;
+    let not_found = || Problem::new(ProblemKind::NotFound, format!("there is no report of crash {id}"));
+    json_response(&report.ok_or_else(not_found)?)
 }

@@ -1,9 +1,9 @@
-//! `POST /v1/faults/{worker}/{kind}`: asks the supervisor for an induced death.
+//! `POST /v1/faults/{worker}/{kind}`: asks the supervisor to induce a fault.
 
-use super::not_found;
+use super::{authorized::Authorized, fallback::not_found};
 use crate::{
-    Authorized, Bulkhead,
-    problem::{Kind, Problem, with_type},
+    handle::ApiHandle,
+    http::problem::{Problem, ProblemKind, typed_response},
 };
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
@@ -18,20 +18,21 @@ use bulkhead_proto::wire::{
 
 pub(super) async fn induce(
     _: Authorized,
-    State(bulkhead): State<Bulkhead>,
+    State(api): State<ApiHandle>,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    // Not enabled, it is not there: an attacker learns nothing.
-    if !bulkhead.settings().faults {
+    // If faults are not enabled, the response is the one for an unknown route: an attacker learns nothing.
+    if !api.settings().faults {
         return Err(not_found(request).await);
     }
     let Path((worker, kind)) = path?;
-    let kind =
-        kind.parse::<FaultKind>().map_err(|unknown| Problem::new(Kind::NotFound, unknown.to_string()))?;
-    // No name is so long, cut or not: the supervisor says so.
+    let kind = kind
+        .parse::<FaultKind>()
+        .map_err(|unknown| Problem::new(ProblemKind::NotFound, unknown.to_string()))?;
+    // No worker has a name this long. The supervisor answers "not found" for the cut name too.
     let worker = cut(&worker, MAX_TEXT).to_owned();
     let body = serde_json::json!({ "worker": worker, "fault": kind }).to_string();
-    bulkhead.desk().ask(control::Request::Fault { worker, kind }).await?;
-    Ok(with_type(StatusCode::ACCEPTED, "application/json", body))
+    api.supervisor().request(control::Request::Fault { worker, kind }).await?;
+    Ok(typed_response(StatusCode::ACCEPTED, "application/json", body))
 }

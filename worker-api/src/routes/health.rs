@@ -1,14 +1,15 @@
 //! `/livez`, `/healthz`, `/readyz`.
 
 use crate::{
-    Bulkhead,
-    problem::{Problem, json, with_type},
+    handle::ApiHandle,
+    http::problem::{Problem, json_response, typed_response},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
 use bulkhead_proto::wire::status::WorkerState;
 use serde::Serialize;
 
-/// What `/readyz` says. Reads are served while anyone is there to ask, so the status is 200; what is amiss is in here.
+/// The body of `/readyz`. The status is always 200, because reads are served while this process runs; the body says
+/// what is degraded.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Readiness {
     status: &'static str,
@@ -17,22 +18,22 @@ struct Readiness {
 }
 
 pub(super) async fn live() -> Response {
-    with_type(StatusCode::OK, "application/json", r#"{"status":"ok"}"#)
+    typed_response(StatusCode::OK, "application/json", r#"{"status":"ok"}"#)
 }
 
-pub(super) async fn ready(State(bulkhead): State<Bulkhead>) -> Result<Response, Problem> {
-    let stats = bulkhead.stats();
+pub(super) async fn ready(State(api): State<ApiHandle>) -> Result<Response, Problem> {
+    let stats = api.stats();
     let states = stats.analytics.iter().map(|row| row.state);
-    json(&readiness(bulkhead.is_full(stats.ring), states))
+    json_response(&readiness(api.is_full(stats.ring), states))
 }
 
 fn readiness(full: bool, mut states: impl Iterator<Item = WorkerState> + Clone) -> Readiness {
-    // A process that works counts, whoever stands beside it.
+    // A running process counts, whatever the state of its standby or successor.
     let running = states.clone().find(|state| *state == WorkerState::Running);
     let analytics = running.or_else(|| states.next()).unwrap_or(WorkerState::Stopped);
-    let well = !full && analytics == WorkerState::Running;
+    let healthy = !full && analytics == WorkerState::Running;
     Readiness {
-        status: if well { "ok" } else { "degraded" },
+        status: if healthy { "ok" } else { "degraded" },
         ring: if full { "full" } else { "ok" },
         analytics,
     }
@@ -43,15 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_amiss_is_said() {
+    fn readiness_reports_a_full_ring_and_the_state_of_the_analysis() {
         use WorkerState::{Parked, Running, Standby, Stopped};
-        for (full, states, wanted) in [
+        for (full, states, expected) in [
             (false, &[Standby, Running][..], ("ok", "ok", Running)),
             (true, &[Running], ("degraded", "full", Running)),
             (false, &[Parked], ("degraded", "ok", Parked)),
             (false, &[], ("degraded", "ok", Stopped)),
         ] {
-            let (status, ring, analytics) = wanted;
+            let (status, ring, analytics) = expected;
             assert_eq!(readiness(full, states.iter().copied()), Readiness { status, ring, analytics });
         }
     }

@@ -1,7 +1,9 @@
-//! The routes of DESIGN 9, a file each.
+//! The HTTP routes, one file per resource.
 
+pub(crate) mod authorized;
 mod crashes;
 mod events;
+mod fallback;
 mod faults;
 mod health;
 mod quarantine;
@@ -9,20 +11,17 @@ mod series;
 mod stats;
 mod workers;
 
-use crate::{
-    bulkhead::Bulkhead,
-    problem::{Kind, Problem},
-};
+use crate::handle::ApiHandle;
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::DefaultBodyLimit,
     routing::{get, post},
 };
 
-/// Our routes and a user's own. Paths that begin with `/v1/` are ours: a user's route at one that exists is a panic at
-/// the start, and one that does not exist yet may be taken by a later version.
-pub(crate) fn router(own: Router<Bulkhead>, bulkhead: Bulkhead) -> Router {
-    let max_body = usize::try_from(bulkhead.settings().max_body).unwrap_or(usize::MAX);
+/// The built-in routes and a user's own. Paths that start with `/v1/` are reserved: a user's route that collides with
+/// an existing one panics at start, and a later version may add routes.
+pub(crate) fn router(user_routes: Router<ApiHandle>, api: ApiHandle) -> Router {
+    let max_body = usize::try_from(api.settings().max_body).unwrap_or(usize::MAX);
     Router::new()
         .route("/v1/events", post(events::accept))
         .route("/v1/stats", get(stats::show))
@@ -38,31 +37,11 @@ pub(crate) fn router(own: Router<Bulkhead>, bulkhead: Bulkhead) -> Router {
         .route("/livez", get(health::live))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .merge(own.layer(DefaultBodyLimit::max(max_body)))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(bulkhead)
+        .merge(user_routes.layer(DefaultBodyLimit::max(max_body)))
+        .fallback(fallback::not_found)
+        .method_not_allowed_fallback(fallback::method_not_allowed)
+        .with_state(api)
 }
 
-/// Also for what does not exist because it is not enabled: it is the same answer.
-pub(crate) async fn not_found(request: Request) -> Problem {
-    Problem::new(Kind::NotFound, format!("there is no route {:?}", request.uri().path()))
-}
-
-async fn method_not_allowed(request: Request) -> Problem {
-    let detail = format!(
-        "{} is not a method of {:?}; the Allow header names those that are",
-        request.method(),
-        request.uri().path()
-    );
-    Problem::new(Kind::MethodNotAllowed, detail)
-}
-
-#[cfg(test)]
-mod crashes_tests;
-#[cfg(test)]
-mod keyed_tests;
-#[cfg(test)]
-mod quarantine_tests;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
-//! `/v1/quarantine`: events that were set aside, to be looked at, appended once more, or dropped.
+//! `/v1/quarantine`: lists, shows, replays and drops quarantined events.
 
+use super::authorized::Authorized;
 use crate::{
-    Authorized, Bulkhead,
-    folders::Wanted,
-    problem::{Problem, json, with_type},
+    handle::ApiHandle,
+    http::problem::{Problem, json_response, typed_response},
+    stores::PageQuery,
 };
 use axum::{
     extract::{
@@ -15,37 +16,37 @@ use axum::{
 };
 use bulkhead_proto::wire::{control::Request, ids::Seq, quarantine::Entry};
 
-type Number = Result<Path<u64>, PathRejection>;
+type SeqParam = Result<Path<u64>, PathRejection>;
 
 pub(super) async fn list(
-    State(bulkhead): State<Bulkhead>,
-    wanted: Result<Query<Wanted<Entry>>, QueryRejection>,
+    State(api): State<ApiHandle>,
+    query: Result<Query<PageQuery<Entry>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(wanted) = wanted?;
-    json(&bulkhead.page(|folders| &folders.quarantine, wanted).await?)
+    let Query(query) = query?;
+    json_response(&api.read_page(|stores| &stores.quarantine, query).await?)
 }
 
-pub(super) async fn show(State(bulkhead): State<Bulkhead>, seq: Number) -> Result<Response, Problem> {
-    json(&bulkhead.set_aside(Seq(seq?.0)).await?)
+pub(super) async fn show(State(api): State<ApiHandle>, seq: SeqParam) -> Result<Response, Problem> {
+    json_response(&api.quarantined_event(Seq(seq?.0)).await?)
 }
 
 pub(super) async fn discard(
     _: Authorized,
-    State(bulkhead): State<Bulkhead>,
-    seq: Number,
+    State(api): State<ApiHandle>,
+    seq: SeqParam,
 ) -> Result<Response, Problem> {
     let seq = Seq(seq?.0);
-    bulkhead.desk().ask(Request::RemoveQuarantined { seq, replayed_as: None }).await?;
-    json(&serde_json::json!({ "dropped": seq }))
+    api.supervisor().request(Request::RemoveQuarantined { seq, replayed_as: None }).await?;
+    json_response(&serde_json::json!({ "dropped": seq }))
 }
 
 pub(super) async fn replay(
     _: Authorized,
-    State(bulkhead): State<Bulkhead>,
-    seq: Number,
+    State(api): State<ApiHandle>,
+    seq: SeqParam,
 ) -> Result<Response, Problem> {
     let seq = Seq(seq?.0);
-    let new = bulkhead.replay(seq).await?;
+    let new = api.replay(seq).await?;
     let body = serde_json::json!({ "replayed": seq, "seq": new }).to_string();
-    Ok(with_type(StatusCode::ACCEPTED, "application/json", body))
+    Ok(typed_response(StatusCode::ACCEPTED, "application/json", body))
 }

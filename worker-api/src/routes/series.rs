@@ -1,8 +1,8 @@
-//! `GET /v1/series` and `GET /v1/series/{name}`: always answered at once, from the last commit.
+//! `GET /v1/series` and `GET /v1/series/{name}`: answered from the last commit, without waiting for the analysis.
 
 use crate::{
-    Bulkhead,
-    problem::{Kind, Problem, with_type},
+    handle::ApiHandle,
+    http::problem::{Problem, ProblemKind, typed_response},
 };
 use axum::{
     extract::{
@@ -14,81 +14,81 @@ use axum::{
 };
 use serde::Deserialize;
 
-/// How many series a page has unless the client says otherwise.
-const PAGE: usize = 100;
+/// The default number of series on a query.
+const PAGE_LIMIT: usize = 100;
 
-/// The most series on a page.
-const MAX_PAGE: usize = 1000;
+/// The most series on a query.
+const MAX_PAGE_LIMIT: usize = 1000;
 
-/// A page that has grown beyond this, in bytes, ends early; `next` says where to go on. A series may take up to 64 KiB.
+/// A page ends early when it exceeds this many bytes; `next` says where to continue. A series may take up to 64 KiB.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 
-/// The query of a list.
+/// The query of a list request.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Page {
+pub(super) struct SeriesQuery {
     prefix: String,
     limit: usize,
     after: Option<String>,
 }
 
-impl Default for Page {
+impl Default for SeriesQuery {
     fn default() -> Self {
-        Self { prefix: String::new(), limit: PAGE, after: None }
+        Self { prefix: String::new(), limit: PAGE_LIMIT, after: None }
     }
 }
 
 pub(super) async fn show(
-    State(bulkhead): State<Bulkhead>,
+    State(api): State<ApiHandle>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(name) = name?;
-    let mut answer = Vec::new();
-    if bulkhead.write_series(&name, &mut answer) {
-        return Ok(with_type(StatusCode::OK, "application/json", answer));
+    let mut json = Vec::new();
+    if api.write_series(&name, &mut json) {
+        return Ok(typed_response(StatusCode::OK, "application/json", json));
     }
-    if bulkhead.is_unreadable(&name) {
+    if api.is_unreadable(&name) {
         let detail = format!(
-            "what the analysis left of {name:?}, or of all series, does not verify, and no good copy is left; \
+            "the stored state of {name:?}, or of all series, does not verify, and no good copy is left; \
              see the supervisor's log"
         );
-        return Err(Problem::new(Kind::Unavailable, detail));
+        return Err(Problem::new(ProblemKind::Unavailable, detail));
     }
-    let detail = format!("there is no series {name:?} as of the last commit");
-    Err(Problem::new(Kind::NotFound, detail))
+    let detail = format!("the last commit has no series {name:?}");
+    Err(Problem::new(ProblemKind::NotFound, detail))
 }
 
 pub(super) async fn list(
-    State(bulkhead): State<Bulkhead>,
-    page: Result<Query<Page>, QueryRejection>,
+    State(api): State<ApiHandle>,
+    query: Result<Query<SeriesQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(page) = page?;
-    if !(1..=MAX_PAGE).contains(&page.limit) {
-        let detail = format!("a limit of 1 to {MAX_PAGE} is wanted; found {}", page.limit);
-        return Err(Problem::new(Kind::BadRequest, detail));
+    let Query(query) = query?;
+    if !(1..=MAX_PAGE_LIMIT).contains(&query.limit) {
+        let detail = format!("expected a limit of 1 to {MAX_PAGE_LIMIT}; found {}", query.limit);
+        return Err(Problem::new(ProblemKind::BadRequest, detail));
     }
-    // One more than asked for tells whether there is a next page.
-    let names = bulkhead.series_names(&page.prefix, page.after.as_deref(), page.limit + 1);
-    let mut answer = b"{\"items\":[".to_vec();
+    // Ask for one more than the limit, to know whether there is a next query.
+    let names = api.series_names(&query.prefix, query.after.as_deref(), query.limit + 1);
+    let mut json = b"{\"items\":[".to_vec();
     let mut shown = 0;
-    for name in names.iter().take(page.limit) {
-        let end = answer.len();
-        if !answer.ends_with(b"[") {
-            answer.push(b',');
+    for name in names.iter().take(query.limit) {
+        let end = json.len();
+        if !json.ends_with(b"[") {
+            json.push(b',');
         }
-        if !bulkhead.write_series(name, &mut answer) {
-            answer.truncate(end);
+        if !api.write_series(name, &mut json) {
+            json.truncate(end);
         }
         shown += 1;
-        if answer.len() > MAX_PAGE_BYTES {
+        if json.len() > MAX_PAGE_BYTES {
             break;
         }
     }
     let next = names[..shown].last().filter(|_| names.len() > shown);
     let next = serde_json::to_string(&next.map(|name| &**name))
-        .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
-    answer.extend_from_slice(b"],\"next\":");
-    answer.extend_from_slice(next.as_bytes());
-    answer.push(b'}');
-    Ok(with_type(StatusCode::OK, "application/json", answer))
+        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+    json.extend_from_slice(b"],\"next\":");
+    json.extend_from_slice(next.as_bytes());
+    json.push(b'}');
+    Ok(typed_response(StatusCode::OK, "application/json", json))
 }

@@ -1,11 +1,11 @@
 //! `GET /v1/stats`.
 
 use crate::{
-    Bulkhead,
-    problem::{Problem, json},
+    handle::ApiHandle,
+    http::problem::{Problem, json_response},
 };
 use axum::{extract::State, response::Response};
 
-pub(super) async fn show(State(bulkhead): State<Bulkhead>) -> Result<Response, Problem> {
-    json(&bulkhead.stats())
+pub(super) async fn show(State(api): State<ApiHandle>) -> Result<Response, Problem> {
+    json_response(&api.stats())
 }

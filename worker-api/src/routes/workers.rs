@@ -1,9 +1,9 @@
-//! `GET /v1/workers`: the supervisor's word on everyone, from the status board.
+//! `GET /v1/workers`: the workers as the supervisor published them on the status page.
 
 use crate::{
-    Bulkhead,
-    bulkhead::now_ms,
-    problem::{Problem, json},
+    clock::now_ms,
+    handle::ApiHandle,
+    http::problem::{Problem, json_response},
 };
 use axum::{extract::State, response::Response};
 use bulkhead_proto::wire::{
@@ -19,7 +19,7 @@ use std::fs;
 #[derive(Serialize)]
 struct List {
     items: Vec<Row>,
-    /// All fit one page.
+    /// Always `null`: all workers fit on one page.
     next: Option<String>,
 }
 
@@ -45,10 +45,10 @@ struct Crash {
     at: String,
 }
 
-pub(super) async fn list(State(bulkhead): State<Bulkhead>) -> Result<Response, Problem> {
+pub(super) async fn list(State(api): State<ApiHandle>) -> Result<Response, Problem> {
     let now = now_ms();
-    let items = bulkhead.status().workers.into_iter().map(|worker| row(worker, now)).collect();
-    json(&List { items, next: None })
+    let items = api.status().workers.into_iter().map(|worker| row(worker, now)).collect();
+    json_response(&List { items, next: None })
 }
 
 fn row(worker: WorkerRow, now: u64) -> Row {
@@ -69,13 +69,13 @@ fn crash(crash: CrashRow) -> Crash {
     Crash { id: crash.id, cause: crash.cause, detail: crash.detail, seq: crash.seq, at: rfc3339(crash.at_ms) }
 }
 
-/// RFC 3339, UTC, to the millisecond as the supervisor tells it; the epoch for what no calendar holds.
+/// RFC 3339 in UTC, with the millisecond precision of the supervisor; the Unix epoch if the time is out of range.
 fn rfc3339(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or_default();
     format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
-/// The resident memory of a process, by proc_pid_statm(5). None if it is gone by now.
+/// The resident memory of a process, from proc_pid_statm(5); `None` if the process has ended.
 fn rss_bytes(pid: u32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_living_process_has_memory_and_an_absent_one_has_none() {
+    fn a_running_process_has_memory_and_an_absent_one_has_none() {
         assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 0));
         assert_eq!(rss_bytes(u32::MAX), None);
     }

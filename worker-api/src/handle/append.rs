@@ -1,0 +1,222 @@
+//! Appends events.
+
+use super::ApiHandle;
+use crate::{
+    clock::arrival_ms,
+    http::{
+        problem::{Problem, ProblemKind},
+        request_id::RequestId,
+    },
+    parse::{self, check_reserved_series},
+};
+use axum::response::{IntoResponse, Response};
+use bulkhead_proto::{
+    shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
+    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX},
+    worker::pipe::Sent,
+};
+use std::{cell::RefCell, sync::atomic::Ordering};
+
+/// A thread keeps its batch buffer for the next request up to this size, in bytes. Usual batches fit, the largest do
+/// not.
+const MAX_KEPT_BATCH: usize = 1 << 20;
+
+/// The supervisor is notified when the seq passes a multiple of this. It reserves blocks of 2^32 seqs and reserves the
+/// next one when half of a block is used.
+const SEQ_MARK_INTERVAL: u64 = 1 << 31;
+
+thread_local! {
+    static BATCH: RefCell<Batch> = const { RefCell::new(Batch::new()) };
+}
+
+/// An event that a user's own route appends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewEvent<'a> {
+    series: &'a str,
+    value: f64,
+    ts_ms: Option<i64>,
+    label: Option<&'a str>,
+    data: Option<&'a str>,
+}
+
+impl<'a> NewEvent<'a> {
+    /// An event of this series (1 to 128 bytes, not starting with `__`) with this finite value. Its time is now.
+    #[must_use]
+    pub const fn new(series: &'a str, value: f64) -> Self {
+        Self { series, value, ts_ms: None, label: None, data: None }
+    }
+
+    /// Sets the label: at most 128 bytes.
+    #[must_use]
+    pub const fn label(mut self, label: &'a str) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// Sets the time of the event in Unix milliseconds, within the years 1 to 9999.
+    #[must_use]
+    pub const fn ts_ms(mut self, ms: i64) -> Self {
+        self.ts_ms = Some(ms);
+        self
+    }
+
+    /// Sets the data for the analysis: one JSON value as text, at most 4,096 bytes and at most 64 levels deep.
+    #[must_use]
+    pub const fn data(mut self, json: &'a str) -> Self {
+        self.data = Some(json);
+        self
+    }
+
+    fn check(&self, faults: bool) -> Result<(), String> {
+        if self.series.starts_with(RESERVED_PREFIX) {
+            check_reserved_series(self.series, faults)?;
+        }
+        if let Some(ms) = self.ts_ms {
+            parse::check_ts(ms)?;
+        }
+        self.data.map_or(Ok(()), parse::check_data)
+    }
+}
+
+/// Why no event was appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// An event is out of bounds.
+    #[error("event {index}: {reason}")]
+    BadEvent {
+        /// The index of the event, from 0.
+        index: usize,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// The ring refused the batch.
+    #[error(transparent)]
+    Ring(#[from] ring::AppendError),
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        use ring::AppendError::{Empty, Full, KeyReused, Lock, TooLarge};
+        let kind = match &error {
+            AppendError::BadEvent { index, reason } => return Self::bad_event(*index, reason),
+            AppendError::Ring(Empty) => ProblemKind::BadEvent,
+            AppendError::Ring(Full { .. }) => ProblemKind::Full,
+            AppendError::Ring(TooLarge { .. }) => ProblemKind::BatchTooLarge,
+            AppendError::Ring(KeyReused) => ProblemKind::IdempotencyKeyReused,
+            AppendError::Ring(Lock(_)) => ProblemKind::Internal,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl IntoResponse for AppendError {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}
+
+impl ApiHandle {
+    /// Appends all events or none. They carry the id of the request that the current task handles, if any.
+    ///
+    /// # Errors
+    /// When an event is out of bounds, there is no event, or the ring has no space. As a response: 400, 413 or 503.
+    pub fn append(&self, events: &[NewEvent<'_>]) -> Result<Appended, AppendError> {
+        let request = RequestId::current();
+        let arrived_ms = arrival_ms();
+        self.append_with(|batch| {
+            for (index, new) in events.iter().enumerate() {
+                let bad = |reason| AppendError::BadEvent { index, reason };
+                new.check(self.settings().faults).map_err(bad)?;
+                let event = Event {
+                    series: new.series,
+                    value: new.value,
+                    ts_ms: new.ts_ms.unwrap_or(arrived_ms),
+                    arrived_ms,
+                    label: new.label,
+                    data: new.data,
+                    request_id: request.as_ref().map(RequestId::as_str),
+                };
+                batch.push(&event).map_err(|error| bad(error.to_string()))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Clears a batch, lets `fill` fill it, and appends it unless `fill` fails.
+    pub(crate) fn append_with<E: From<AppendError>>(
+        &self,
+        fill: impl FnOnce(&mut Batch) -> Result<(), E>,
+    ) -> Result<Appended, E> {
+        with_batch(|batch| {
+            fill(batch)?;
+            Ok(self.record_outcome(self.0.link.append(batch))?)
+        })
+    }
+
+    /// Like [`Self::append_with`], unless this keyed request was appended before: then nothing is filled or appended.
+    pub(crate) fn append_once<E: From<AppendError>>(
+        &self,
+        request: KeyedRequest,
+        fill: impl FnOnce(&mut Batch) -> Result<(), E>,
+    ) -> Result<AppendOutcome, E> {
+        if let Some(earlier) = self.find_earlier(&request)? {
+            return Ok(AppendOutcome::Replayed(earlier));
+        }
+        with_batch(|batch| {
+            fill(batch)?;
+            // The same request may have been appended meanwhile: `append_keyed` checks again.
+            match self.0.link.append_keyed(batch, request) {
+                Ok(AppendOutcome::Replayed(earlier)) => Ok(AppendOutcome::Replayed(earlier)),
+                Ok(AppendOutcome::Appended(appended)) => {
+                    Ok(AppendOutcome::Appended(self.record_outcome(Ok(appended))?))
+                }
+                Err(error) => Ok(AppendOutcome::Appended(self.record_outcome(Err(error))?)),
+            }
+        })
+    }
+
+    fn find_earlier(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
+        let earlier = self.0.link.find(request)?;
+        let unreadable = self.0.link.take_unreadable_keys();
+        if unreadable > 0 {
+            tracing::error!(
+                unreadable,
+                "{unreadable} remembered Idempotency-Keys cannot be read: a repeated request with such a key is appended again"
+            );
+        }
+        Ok(earlier)
+    }
+
+    /// Records whether the ring was full, and reports passed seq marks.
+    fn record_outcome(&self, outcome: Result<Appended, ring::AppendError>) -> Result<Appended, AppendError> {
+        let full = matches!(outcome, Err(ring::AppendError::Full { .. }));
+        // Load first: concurrent loads share the cache line, stores would move it between cores.
+        if self.0.ring_full.load(Ordering::Relaxed) != full {
+            self.0.ring_full.store(full, Ordering::Relaxed);
+        }
+        let appended = outcome?;
+        self.report_seq_mark(appended);
+        Ok(appended)
+    }
+
+    /// Notifies the supervisor when half of the reserved seqs are used.
+    fn report_seq_mark(&self, Appended { first, last }: Appended) {
+        let passed = last.0 / SEQ_MARK_INTERVAL != first.0.saturating_sub(1) / SEQ_MARK_INTERVAL;
+        if passed || self.0.seq_mark_due.load(Ordering::Relaxed) {
+            let sent = self.0.out.send(&FromWorker::SeqMark(last.0));
+            self.0.seq_mark_due.store(!matches!(sent, Ok(Sent::Done)), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lends the thread's batch buffer, cleared.
+fn with_batch<T>(work: impl FnOnce(&mut Batch) -> T) -> T {
+    BATCH.with_borrow_mut(|batch| {
+        batch.clear();
+        let result = work(batch);
+        if batch.bytes() > MAX_KEPT_BATCH {
+            *batch = Batch::new();
+        }
+        result
+    })
+}

@@ -1,0 +1,76 @@
+//! Quarantined events: read from the supervisor's store, replayed, dropped by the supervisor.
+
+use super::{ApiHandle, append::AppendError};
+use crate::{
+    clock::arrival_ms,
+    http::{
+        idempotency::RESERVED_KEY_PREFIX,
+        problem::{Problem, ProblemKind},
+    },
+    mutant::{self, Mutant},
+};
+use bulkhead_proto::{
+    shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
+    wire::{
+        control::{FromWorker, MAX_TEXT, Request},
+        event::{Event, EventError},
+        ids::Seq,
+        quarantine::Entry,
+        text::cut,
+    },
+};
+
+impl ApiHandle {
+    /// Reads one quarantined event.
+    pub(crate) async fn quarantined_event(&self, seq: Seq) -> Result<Entry, Problem> {
+        let entry = self.read_store(|stores| &stores.quarantine, move |folder| folder.read(seq)).await?;
+        entry.ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("event {seq} is not in quarantine")))
+    }
+
+    /// Appends a quarantined event again, and asks the supervisor to remove it from the quarantine. Returns its new
+    /// seq. If the API or the supervisor dies meanwhile, a repeated replay does not append the event twice.
+    pub(crate) async fn replay(&self, seq: Seq) -> Result<Seq, Problem> {
+        let entry = self.quarantined_event(seq).await?;
+        let new = self.append_replay(&entry)?;
+        self.supervisor().request(Request::RemoveQuarantined { seq, replayed_as: Some(new) }).await?;
+        Ok(new)
+    }
+
+    /// Like [`Self::replay`]. Reports a failure to the supervisor.
+    pub(crate) async fn replay_for_operator(self, seq: Seq) {
+        if let Err(problem) = self.replay(seq).await {
+            let why = cut(problem.detail(), MAX_TEXT).to_owned();
+            let _ = self.0.out.send(&FromWorker::ReplayFailed { seq, why });
+        }
+    }
+
+    fn append_replay(&self, entry: &Entry) -> Result<Seq, Problem> {
+        let Entry { seq, .. } = entry;
+        let conflict = |reason: &str| Problem::new(ProblemKind::Conflict, format!("event {seq} {reason}"));
+        if self.0.link.may_be_pending(*seq) && !mutant::is(Mutant::ReplayUnskipped) {
+            return Err(conflict("is not skipped yet: try again later"));
+        }
+        let payload = entry.payload().unwrap_or_default();
+        let event =
+            Event::decode(&payload).map_err(|_| conflict("cannot be decoded: it can only be dropped"))?;
+        let name = format!("{RESERVED_KEY_PREFIX}replay-of-{seq}");
+        let no_key = || conflict("has a seq that does not fit an Idempotency-Key");
+        let key = IdempotencyKey::new(name.as_bytes()).ok_or_else(no_key)?;
+        let request_id = format!("replay-of-{seq}");
+        let request_id = Some(&*request_id).filter(|_| !mutant::is(Mutant::ReplayNameless));
+        let replayed = Event { request_id, arrived_ms: arrival_ms(), ..event };
+        let request = KeyedRequest { key, digest: seq.0.into() };
+        let fill = |batch: &mut Batch| {
+            let bad_event = |error: EventError| AppendError::BadEvent { index: 0, reason: error.to_string() };
+            batch.push(&replayed).map_err(bad_event)
+        };
+        let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
+            self.append_with(fill).map(AppendOutcome::Appended)
+        } else {
+            self.append_once(request, fill)
+        };
+        let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
+            outcome.map_err(Problem::from)?;
+        Ok(appended.first)
+    }
+}

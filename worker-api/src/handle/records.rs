@@ -1,0 +1,42 @@
+//! Reads the record stores that the supervisor writes.
+
+use super::ApiHandle;
+use crate::{
+    http::problem::{Problem, ProblemKind},
+    stores::{PAGE_LIMIT, PageQuery, Stores},
+};
+use bulkhead_proto::wire::record_store::{Page, Record, RecordStore};
+use std::io;
+use tokio::task::spawn_blocking;
+
+impl ApiHandle {
+    /// Reads one of the stores on a blocking thread, so that other requests are not delayed.
+    pub(crate) async fn read_store<F: 'static, T: Send + 'static>(
+        &self,
+        select: impl FnOnce(&Stores) -> &Option<RecordStore<F>> + Send + 'static,
+        read: impl FnOnce(&RecordStore<F>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let api = self.clone();
+        let read = spawn_blocking(move || match select(api.stores()) {
+            Some(folder) => read(folder).map_err(|error| error.to_string()),
+            None => Err("the supervisor could not open the directory".to_owned()),
+        });
+        let unreadable = |reason: String| {
+            Problem::new(ProblemKind::Unavailable, format!("cannot read the supervisor's records: {reason}"))
+        };
+        read.await.map_err(|error| unreadable(error.to_string()))?.map_err(unreadable)
+    }
+
+    /// Reads one page of a store.
+    pub(crate) async fn read_page<F: Record<Number: Send> + Send + 'static>(
+        &self,
+        select: impl FnOnce(&Stores) -> &Option<RecordStore<F>> + Send + 'static,
+        PageQuery { limit, after }: PageQuery<F>,
+    ) -> Result<Page<F>, Problem> {
+        if !(1..=PAGE_LIMIT).contains(&limit) {
+            let detail = format!("expected a limit of 1 to {PAGE_LIMIT}; found {limit}");
+            return Err(Problem::new(ProblemKind::BadRequest, detail));
+        }
+        self.read_store(select, move |folder| folder.page(after, limit)).await
+    }
+}

@@ -1,0 +1,66 @@
+//! The series as the analysis rendered them. The API does not trust these bytes: it checks them before it serves them.
+
+use super::ApiHandle;
+use crate::clock::now_ms;
+use bulkhead_proto::shm::table::CommitRecord;
+use std::{io::Write, sync::Arc};
+
+impl ApiHandle {
+    /// The state of a series as of the last commit: the JSON object that the analysis rendered, with `committed_seq`
+    /// and `age_ms` added. `None` if there is no such series.
+    #[must_use]
+    pub fn series(&self, name: &str) -> Option<String> {
+        let mut json = Vec::new();
+        self.write_series(name, &mut json).then_some(())?;
+        String::from_utf8(json).ok()
+    }
+
+    /// Appends the JSON object of a series to `out`. Returns false, and appends nothing, if there is no such series.
+    pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> bool {
+        let Some((public, record)) = self.0.link.view().public(name) else { return false };
+        let Some(object) = self.0.last_good.verify(name, public) else { return false };
+        write_with_age(&object, &record, now_ms(), out)
+    }
+
+    /// Whether the state of a series, or whether it exists, is unknown, because its stored bytes do not verify.
+    pub(crate) fn is_unreadable(&self, name: &str) -> bool {
+        self.0.link.view().is_unreadable(name)
+    }
+
+    /// At most `limit` names of series that start with `prefix` and sort after `after`, in byte order.
+    #[must_use]
+    pub fn series_names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
+        self.0.link.view().names(prefix, after, limit)
+    }
+}
+
+/// Writes `object` with the members `committed_seq` and `age_ms` added.
+fn write_with_age(object: &[u8], record: &CommitRecord, now_ms: u64, out: &mut Vec<u8>) -> bool {
+    let Some(members) = object.trim_ascii_end().strip_suffix(b"}") else { return false };
+    out.extend_from_slice(members);
+    let comma = if members.trim_ascii() == b"{" { "" } else { "," };
+    let (seq, age) = (record.seq, now_ms.saturating_sub(record.at_ms));
+    // Writing to a Vec cannot fail.
+    write!(out, "{comma}\"committed_seq\":{seq},\"age_ms\":{age}}}").is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_proto::wire::ids::Seq;
+
+    #[test]
+    fn committed_seq_and_age_are_added_to_the_object() {
+        let mut record = CommitRecord::default();
+        (record.seq, record.at_ms) = (Seq(7), 100);
+        for (object, json) in [
+            ("{}", r#"{"committed_seq":7,"age_ms":23}"#),
+            ("{ } \n", r#"{ "committed_seq":7,"age_ms":23}"#),
+            (r#"{"a":{}}"#, r#"{"a":{},"committed_seq":7,"age_ms":23}"#),
+        ] {
+            let mut out = Vec::new();
+            assert!(write_with_age(object.as_bytes(), &record, 123, &mut out));
+            assert_eq!(String::from_utf8(out).unwrap(), json);
+        }
+    }
+}

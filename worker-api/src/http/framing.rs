@@ -1,0 +1,301 @@
+//! Follows where each message of a client begins and ends, and makes hyper reject what it would otherwise accept:
+//! - A head with both `Content-Length` and `Transfer-Encoding`. A proxy in front of the server may see other requests
+//!   in such bytes than the server does: request smuggling (RFC 9112, 6.1 and 11.2). hyper drops the length silently,
+//!   so a handler cannot detect this.
+//! - A trailer line that ends in a line feed alone. Implementations disagree about where such trailers end.
+//!
+//! To reject, the line is corrupted in place: hyper then answers 400 and closes the connection.
+//!
+//! Only as much is parsed as is needed to find the start of the next head. The result must agree with hyper only on
+//! bytes that hyper accepts, because anything else ends the connection.
+
+/// What the next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ParseState {
+    /// A request line, or the blank lines that may precede it.
+    StartLine,
+    Header,
+    /// A body of fixed length; the value is the number of bytes left.
+    Fixed(u64),
+    ChunkSize,
+    /// A chunk and its line end; the value is the number of bytes left.
+    Chunk(u64),
+    /// A trailer, or, unless one has begun, the blank line that ends the trailers.
+    Trailer {
+        has_begun: bool,
+    },
+    /// A head that was rejected.
+    Rejected,
+}
+
+/// Follows the messages of one connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    state: ParseState,
+    /// The start of an incomplete line. hyper bounds its length: it rejects longer lines.
+    line: Vec<u8>,
+    length: Option<u64>,
+    chunked: bool,
+    messages: u64,
+}
+
+impl Framing {
+    pub(super) const fn new() -> Self {
+        Self { state: ParseState::StartLine, line: Vec::new(), length: None, chunked: false, messages: 0 }
+    }
+
+    /// How many messages were received completely.
+    pub(super) const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Whether the next byte belongs to a head that has begun.
+    pub(super) const fn in_head(&self) -> bool {
+        match self.state {
+            ParseState::StartLine => !self.line.is_empty(),
+            ParseState::Header | ParseState::Rejected => true,
+            ParseState::Fixed(_)
+            | ParseState::ChunkSize
+            | ParseState::Chunk(_)
+            | ParseState::Trailer { .. } => false,
+        }
+    }
+
+    /// Whether the next byte belongs to a body.
+    pub(super) const fn in_body(&self) -> bool {
+        !matches!(self.state, ParseState::StartLine | ParseState::Header | ParseState::Rejected)
+    }
+
+    /// Processes the bytes of one read.
+    pub(super) fn feed(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let consumed = match self.state {
+                ParseState::Fixed(left) => self.skip_body(left, bytes.len(), ParseState::Fixed),
+                ParseState::Chunk(left) => self.skip_body(left, bytes.len(), ParseState::Chunk),
+                ParseState::StartLine
+                | ParseState::Header
+                | ParseState::ChunkSize
+                | ParseState::Trailer { .. } => self.read_line(bytes),
+                ParseState::Rejected => fill_with_line_feeds(bytes),
+            };
+            bytes = bytes.get_mut(consumed..).unwrap_or_default();
+        }
+    }
+
+    /// Skips as many of the `left` body bytes as are `available`.
+    fn skip_body(&mut self, left: u64, available: usize, with_left: fn(u64) -> ParseState) -> usize {
+        let consumed = usize::try_from(left).map_or(available, |left| left.min(available));
+        match left - consumed as u64 {
+            0 if matches!(self.state, ParseState::Chunk(_)) => self.state = ParseState::ChunkSize,
+            0 => self.end_message(),
+            left => self.state = with_left(left),
+        }
+        consumed
+    }
+
+    /// Reads a line, or the part of it that is available.
+    fn read_line(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            self.line.extend_from_slice(bytes);
+            return bytes.len();
+        };
+        let rejected = if self.line.is_empty() {
+            self.parse_line(&bytes[..end])
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(&bytes[..end]);
+            self.parse_line(&line)
+        };
+        if rejected.is_err() {
+            bytes[end] = 0;
+        }
+        end + 1
+    }
+
+    /// # Errors
+    /// When the head must be rejected.
+    fn parse_line(&mut self, line: &[u8]) -> Result<(), Rejected> {
+        let (line, ended_by_crlf) = line.strip_suffix(b"\r").map_or((line, false), |line| (line, true));
+        match self.state {
+            ParseState::StartLine if line.is_empty() => {}
+            ParseState::StartLine => self.state = ParseState::Header,
+            ParseState::Header if line.is_empty() => self.end_head(),
+            ParseState::Header => return self.parse_header(line),
+            ParseState::ChunkSize => match chunk_size(line) {
+                0 => self.state = ParseState::Trailer { has_begun: false },
+                size => self.state = ParseState::Chunk(size.saturating_add(2)),
+            },
+            // hyper treats a bare line feed first as part of the trailer and then, at the end, as a line end. A parser
+            // that accepts bare line feeds sees the end of a message where hyper sees none.
+            ParseState::Trailer { .. } if !ended_by_crlf => {
+                self.state = ParseState::Trailer { has_begun: true };
+                return Err(Rejected);
+            }
+            ParseState::Trailer { has_begun: false } if line.is_empty() => self.end_message(),
+            ParseState::Trailer { .. } => self.state = ParseState::Trailer { has_begun: false },
+            ParseState::Fixed(_) | ParseState::Chunk(_) | ParseState::Rejected => {}
+        }
+        Ok(())
+    }
+
+    fn parse_header(&mut self, line: &[u8]) -> Result<(), Rejected> {
+        if let Some(value) = header_value(line, b"content-length:") {
+            self.length = parse_decimal(value);
+            self.reject_if(self.length.is_none() || self.chunked)
+        } else if header_value(line, b"transfer-encoding:").is_some() {
+            self.chunked = true;
+            self.reject_if(self.length.is_some())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn reject_if(&mut self, condition: bool) -> Result<(), Rejected> {
+        if !condition {
+            return Ok(());
+        }
+        self.state = ParseState::Rejected;
+        Err(Rejected)
+    }
+
+    fn end_head(&mut self) {
+        match (self.chunked, self.length) {
+            (true, _) => self.state = ParseState::ChunkSize,
+            (false, None | Some(0)) => self.end_message(),
+            (false, Some(length)) => self.state = ParseState::Fixed(length),
+        }
+    }
+
+    fn end_message(&mut self) {
+        (self.state, self.length, self.chunked) = (ParseState::StartLine, None, false);
+        self.messages += 1;
+    }
+}
+
+/// The line must be corrupted before hyper sees it.
+struct Rejected;
+
+/// Fills what follows a corrupted line with line feeds: hyper parses a head that arrives in pieces only when it is
+/// complete.
+fn fill_with_line_feeds(bytes: &mut [u8]) -> usize {
+    bytes.fill(b'\n');
+    bytes.len()
+}
+
+fn header_value<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    let (found, value) = line.split_at_checked(name.len())?;
+    found.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+}
+
+fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    let all_digits = digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
+}
+
+/// The hexadecimal number at the start of a line. If there is no digit, hyper closes the connection.
+fn chunk_size(line: &[u8]) -> u64 {
+    let digits = line.iter().map_while(|&byte| char::from(byte).to_digit(16));
+    digits.fold(0, |number: u64, digit| number.saturating_mul(16).saturating_add(digit.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const POST: &str = "POST / HTTP/1.1\r\nhost: x\r\n";
+
+    /// The number of complete messages in a text that arrives in pieces of this size, and of corrupted lines.
+    fn feed(text: &str, piece: usize) -> (u64, usize) {
+        let mut framing = Framing::new();
+        let mut bytes = text.as_bytes().to_vec();
+        for piece in bytes.chunks_mut(piece) {
+            framing.feed(piece);
+        }
+        (framing.messages(), bytes.iter().filter(|&&byte| byte == 0).count())
+    }
+
+    fn assert_messages(text: &str, expected: (u64, usize)) {
+        for piece in [1, 2, 7, 64, usize::MAX] {
+            assert_eq!(feed(text, piece), expected, "{text:?} in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn messages_of_every_framing_are_counted() {
+        let get = "\r\n\nGET / HTTP/1.1\nhost: x\n\n";
+        let fixed = format!("{POST}Content-LENGTH:  13 \r\n\r\nGET / \r\n\r\n\r\n\r");
+        let chunked = format!(
+            "{POST}transfer-Encoding: chunked\r\n\r\n5;x=y\r\n\r\n\r\n.\r\n1F\r\n{}\r\n0\r\nt: content-length: 5\r\n\r\n",
+            "content-length: 31\r\n\r\n01234567890"
+        );
+        assert_messages(get, (1, 0));
+        assert_messages(&fixed, (1, 0));
+        assert_messages(&chunked, (1, 0));
+        assert_messages(&format!("{chunked}{fixed}{get}{chunked}{get}"), (5, 0));
+    }
+
+    #[test]
+    fn a_head_with_both_lengths_is_corrupted_in_either_order() {
+        let (length, chunked) = ("content-length: 5\r\n", "Transfer-Encoding:chunked\r\n");
+        let valid = format!("{POST}{length}\r\n12345");
+        for both in [format!("{length}{chunked}"), format!("{chunked}a: b\r\n{length}")] {
+            assert_messages(&format!("{valid}{POST}{both}"), (1, 1));
+        }
+        assert_messages(&format!("{valid}{POST}x-{length}{chunked}\r\n0\r\n\r\n"), (2, 0));
+    }
+
+    #[test]
+    fn the_bytes_after_a_corrupted_line_are_hidden() {
+        let mut bytes = format!("{POST}content-length: x\r\n\r\nGET / HTTP/1.1\r\n\r\n").into_bytes();
+        Framing::new().feed(&mut bytes);
+        assert!(bytes.ends_with(&[b"\0".as_slice(), &[b'\n'; 20]].concat()));
+    }
+
+    #[test]
+    fn trailers_with_bare_line_feeds_are_corrupted_and_end_where_hyper_ends_them() {
+        let chunked = format!("{POST}transfer-encoding: chunked\r\n\r\n0\r\n");
+        for (trailers, corrupted) in [("\n\r\n", 1), ("a: b\n\n\r\n", 2), ("a: b\r\n\nGET / HTTP/1.1\r\n", 1)]
+        {
+            assert_messages(&format!("{chunked}{trailers}"), (0, corrupted));
+            assert_messages(&format!("{chunked}{trailers}\r\n"), (1, corrupted));
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_not_a_number_is_corrupted() {
+        for length in ["", "-1", "+1", "1, 1", "0x1", "99999999999999999999"] {
+            assert_messages(&format!("{POST}content-length:{length}\r\n"), (0, 1));
+        }
+    }
+
+    #[test]
+    fn the_next_byte_is_known_to_be_in_a_head_a_body_or_neither() {
+        let mut framing = Framing::new();
+        let mut at = |text: &str| {
+            framing.feed(&mut text.as_bytes().to_vec());
+            (framing.in_head(), framing.in_body())
+        };
+        for (text, expected) in [
+            ("\r\n", (false, false)),
+            ("P", (true, false)),
+            ("OST / HTTP/1.1\r\n", (true, false)),
+            ("content-length: 2\r\n", (true, false)),
+            ("\r\n", (false, true)),
+            ("a", (false, true)),
+            ("b", (false, false)),
+        ] {
+            assert_eq!(at(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_split_into_pieces_makes_no_difference(text in r"((GET|content-length: |transfer-encoding: chunked|[0-9a-f]|[ :\r\n]){1,9}\r?\n){0,12}") {
+            let ended_by_crlf = feed(&text, usize::MAX);
+            for piece in [1, 3, 10] {
+                prop_assert_eq!(feed(&text, piece), ended_by_crlf);
+            }
+        }
+    }
+}

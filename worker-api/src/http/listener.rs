@@ -1,0 +1,56 @@
+//! The listening socket. The supervisor owns it, and it outlives this process; this process only accepts from it.
+
+use rustix::net::{AddressFamily, sockopt::socket_domain};
+use std::{io, net::IpAddr, os::fd::OwnedFd};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// An inherited listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// An accepted connection.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    /// The client's address; `None` on a Unix socket.
+    pub(crate) address: Option<IpAddr>,
+}
+
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Wraps an inherited socket. Call it within the tokio runtime.
+    ///
+    /// # Errors
+    /// When tokio cannot serve the socket.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        // All processes that inherited the socket share this flag, and each of them sets it.
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        if socket_domain(&fd)? == AddressFamily::UNIX {
+            Ok(Self::Unix(UnixListener::from_std(fd.into())?))
+        } else {
+            Ok(Self::Tcp(TcpListener::from_std(fd.into())?))
+        }
+    }
+
+    /// Accepts the next connection. Safe to cancel.
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Responses are written whole: waiting for more data would only delay them.
+                stream.set_nodelay(true)?;
+                Ok(Accepted { stream: Stream::Tcp(stream), address: Some(peer.ip()) })
+            }
+            Self::Unix(listener) => {
+                let (stream, _path) = listener.accept().await?;
+                Ok(Accepted { stream: Stream::Unix(stream), address: None })
+            }
+        }
+    }
+}

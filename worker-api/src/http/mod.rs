@@ -1,0 +1,22 @@
+//! HTTP on the listening socket that the supervisor owns.
+//!
+//! Where to start reading: [`server`] starts and drains; [`acceptor`] accepts connections; [`conn_limits`] grants each
+//! a permit; [`timed_stream`] enforces the timeouts of one connection; [`service`] wraps every request.
+
+mod acceptor;
+pub(crate) mod body;
+mod conn_limits;
+mod conn_state;
+mod framing;
+pub(crate) mod idempotency;
+pub(crate) mod limits;
+pub(crate) mod listener;
+pub(crate) mod problem;
+pub(crate) mod request_id;
+pub(crate) mod server;
+pub(crate) mod service;
+mod timed_stream;
+pub(crate) mod token;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Wraps every request, whichever route handles it: request id, timeout, panic.
+//!
+//! This is one function instead of a tower layer each, because each layer would allocate a boxed future per request.
+
+use super::{
+    limits::{Limits, MAX_URI},
+    problem::{Problem, ProblemKind},
+    request_id::{self, RequestIds},
+};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::Request,
+    http::{HeaderValue, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bulkhead_proto::wire::ids::Generation;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use std::{
+    error::Error,
+    panic::AssertUnwindSafe,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use tower::Service as _;
+
+/// The router with its wrapper.
+#[derive(Debug)]
+pub(crate) struct ApiService {
+    router: Router,
+    ids: RequestIds,
+    /// The most time from the start of a request to the head of its response.
+    timeout: Duration,
+    draining: AtomicBool,
+}
+
+impl ApiService {
+    pub(crate) fn new(router: Router, generation: Generation, limits: &Limits) -> Self {
+        let ids = RequestIds::new(generation);
+        Self { router, ids, timeout: limits.request, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on, each response closes its connection, so that clients reconnect to the next generation.
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Handles one request. Always returns a response, also when the handler panics or takes too long.
+    pub(crate) async fn handle<B>(&self, request: Request<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let id = self.ids.accept_or_generate(request.headers());
+        let header = id.header();
+        if let Some(response) = uri_too_long(request.uri()) {
+            return self.finish(response, header);
+        }
+        let handler = id.scope(self.router.clone().call(request.map(Body::new)));
+        // A handler that panics can only damage state that it shares, and our locks stay usable after a panic.
+        let guarded = AssertUnwindSafe(handler).catch_unwind();
+        let response = match tokio::time::timeout(self.timeout, guarded).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_panic)) => panic_response(&header),
+            Err(_elapsed) => timeout_response(self.timeout),
+        };
+        self.finish(response, header)
+    }
+
+    /// Refuses the request of a client that has too many connections, and closes this connection.
+    pub(crate) fn refuse<B>(&self, request: &Request<B>) -> Response {
+        let detail = "this address has too many connections; close some, or reuse them";
+        let mut response = Problem::new(ProblemKind::TooManyConnections, detail).into_response();
+        close_connection(&mut response);
+        self.finish(response, self.ids.accept_or_generate(request.headers()).header())
+    }
+
+    fn finish(&self, mut response: Response, header: HeaderValue) -> Response {
+        response.headers_mut().insert(request_id::HEADER, header);
+        if self.draining.load(Ordering::Relaxed) {
+            close_connection(&mut response);
+        }
+        response
+    }
+}
+
+/// The panic hook has logged the panic with its location.
+fn panic_response(id: &HeaderValue) -> Response {
+    let detail = format!("the handler panicked; see the log for request id {id:?}");
+    Problem::new(ProblemKind::Internal, detail).into_response()
+}
+
+fn uri_too_long(uri: &Uri) -> Option<Response> {
+    let found = uri.path_and_query().map_or(0, |text| text.as_str().len());
+    let detail = || format!("path and query may have at most {MAX_URI} bytes; found {found}");
+    (found > MAX_URI).then(|| Problem::new(ProblemKind::UriTooLong, detail()).into_response())
+}
+
+fn timeout_response(timeout: Duration) -> Response {
+    let detail = format!("the request was not received and answered within {timeout:?}");
+    let mut response = Problem::new(ProblemKind::Timeout, detail).into_response();
+    // The rest of the request body may still arrive.
+    close_connection(&mut response);
+    response
+}
+
+fn close_connection(response: &mut Response) {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RequestId;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use std::future::pending;
+
+    fn service() -> ApiService {
+        let router = Router::new()
+            .route("/id", get(async || RequestId::current().unwrap().as_str().to_owned()))
+            .route("/panic", get(async || -> () { panic!("on purpose") }))
+            .route("/hang", get(pending::<()>));
+        ApiService::new(router, Generation(3), &Limits::default())
+    }
+
+    async fn send(service: &ApiService, path: &str, id: &str) -> Response {
+        service.handle(Request::get(path).header("x-request-id", id).body(Body::empty()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn the_request_id_of_the_client_reaches_the_handler_and_the_response() {
+        let response = send(&service(), "/id", "mine-1").await;
+        assert_eq!(response.headers()["x-request-id"], "mine-1");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "mine-1");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_an_id_gets_a_generated_one_in_error_responses_too() {
+        let response = send(&service(), "/nowhere", "").await;
+        assert_eq!(
+            (response.status().as_u16(), response.headers()["x-request-id"].as_bytes()),
+            (404, &b"g3-1"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_its_own_request_only() {
+        let service = service();
+        let response = send(&service, "/panic", "p").await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-request-id"]),
+            (500, &HeaderValue::from_static("p"))
+        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(send(&service, "/id", "q").await.status(), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_hangs_times_out_with_408() {
+        let response = send(&service(), "/hang", "h").await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["connection"]),
+            (408, &HeaderValue::from_static("close"))
+        );
+    }
+
+    #[tokio::test]
+    async fn responses_of_a_draining_process_close_their_connections() {
+        let service = service();
+        assert!(send(&service, "/id", "a").await.headers().get("connection").is_none());
+        service.start_draining();
+        assert_eq!(send(&service, "/id", "a").await.headers()["connection"], "close");
+    }
+}

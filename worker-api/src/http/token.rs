@@ -1,0 +1,163 @@
+//! The bearer token (RFC 6750) that requests need to change state.
+
+use super::problem::{Problem, ProblemKind};
+use axum::http::{HeaderMap, header};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    iter::repeat,
+    ops::RangeInclusive,
+    os::fd::OwnedFd,
+};
+use subtle::{Choice, ConstantTimeEq};
+
+/// The length of a token in bytes. The minimum is too long to guess; the maximum fits the head limit of any proxy.
+const TOKEN_LENGTH: RangeInclusive<usize> = 16..=4096;
+
+/// The most bytes of white space around a token, such as the line end that editors add.
+const MAX_WHITESPACE: usize = 64;
+
+/// A bearer token. It has no text form, so that it cannot be logged.
+pub(crate) struct BearerToken(Box<[u8]>);
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken")
+    }
+}
+
+/// Why a token file cannot be used. The messages never contain its content.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("cannot read the token file: {0}")]
+    Io(#[from] io::Error),
+    #[error(
+        "the token file must hold {min} to {max} visible ASCII characters; it has {0}; create a token with `openssl rand -hex 32`",
+        min = TOKEN_LENGTH.start(),
+        max = TOKEN_LENGTH.end()
+    )]
+    Length(String),
+    #[error("the token file must hold visible ASCII characters only, on one line; byte {0} is not one")]
+    Character(usize),
+}
+
+impl BearerToken {
+    /// Reads the token file that the supervisor opened.
+    ///
+    /// # Errors
+    /// When the file does not hold a valid token.
+    pub(crate) fn read(file: OwnedFd) -> Result<Self, TokenError> {
+        let max_bytes = TOKEN_LENGTH.end() + MAX_WHITESPACE;
+        let mut bytes = Vec::new();
+        File::from(file).take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
+        let token = bytes.trim_ascii();
+        if let Some(offset) = token.iter().position(|byte| !byte.is_ascii_graphic()) {
+            return Err(TokenError::Character(offset + 1));
+        }
+        if bytes.len() > max_bytes {
+            return Err(TokenError::Length("more".into()));
+        }
+        if !TOKEN_LENGTH.contains(&token.len()) {
+            return Err(TokenError::Length(token.len().to_string()));
+        }
+        Ok(Self(token.into()))
+    }
+
+    /// Whether `candidate` is this token. The time depends on the length of the token only, not on how many bytes
+    /// match.
+    fn matches(&self, candidate: &[u8]) -> bool {
+        let padded = candidate.iter().chain(repeat(&0));
+        let same_length = Choice::from(u8::from(candidate.len() == self.0.len()));
+        let equal =
+            self.0.iter().zip(padded).fold(same_length, |equal, (own, other)| equal & own.ct_eq(other));
+        equal.into()
+    }
+
+    /// Checks the `Authorization` header of a request.
+    ///
+    /// # Errors
+    /// When the header is missing, is present more than once, or does not hold this token.
+    pub(crate) fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut found = headers.get_all(header::AUTHORIZATION).iter();
+        match (found.next().and_then(|value| bearer(value.as_bytes())), found.next()) {
+            (Some(token), None) if self.matches(token) => Ok(()),
+            (None, None) => Err(Problem::new(
+                ProblemKind::TokenMissing,
+                "requests that change state need the header \"Authorization: Bearer TOKEN\" with the token of api.token_file",
+            )),
+            (_, _) => {
+                Err(Problem::new(ProblemKind::TokenInvalid, "the token is not the one of api.token_file"))
+            }
+        }
+    }
+}
+
+/// The token of an `Authorization` value with the bearer scheme, whose name is case-insensitive (RFC 9110, 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
+
+    pub(crate) fn token_from(content: &[u8]) -> Result<BearerToken, TokenError> {
+        let (read, mut write) = io::pipe().unwrap();
+        write.write_all(content).unwrap();
+        drop(write);
+        BearerToken::read(read.into())
+    }
+
+    fn authorize(values: &[&str]) -> Result<(), ProblemKind> {
+        let headers = values.iter().map(|value| (header::AUTHORIZATION, value.parse().unwrap()));
+        let mut map = HeaderMap::new();
+        headers.for_each(|(name, value)| {
+            map.append(name, value);
+        });
+        token_from(TOKEN.as_bytes()).unwrap().authorize(&map).map_err(|problem| problem.kind())
+    }
+
+    #[test]
+    fn only_the_exact_token_is_accepted() {
+        let token = format!("Bearer {TOKEN}");
+        assert_eq!(authorize(&[&token]), Ok(()));
+        assert_eq!(authorize(&[&format!("bEARER   {TOKEN}")]), Ok(()));
+        for missing in [&[][..], &["Basic Y29ycmVjdA=="], &["Bearer"], &[TOKEN]] {
+            assert_eq!(authorize(missing), Err(ProblemKind::TokenMissing), "{missing:?}");
+        }
+        let (longer, shorter) = (format!("{token}x"), &token[..token.len() - 1]);
+        let other = token.replace("horse", "house");
+        for wrong in
+            [&["Bearer "][..], &[&longer], &[shorter], &[&other], &[&token, &token], &[&token, "Basic x"]]
+        {
+            assert_eq!(authorize(wrong), Err(ProblemKind::TokenInvalid), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_holds_one_token_and_surrounding_white_space_is_ignored() {
+        assert!(token_from(format!("\n {TOKEN}\r\n").as_bytes()).unwrap().matches(TOKEN.as_bytes()));
+        assert!(token_from(&[b'x'; 4096]).is_ok());
+        for (content, text) in [
+            (&b""[..], "it has 0"),
+            (b"123456789012345", "it has 15"),
+            (b"two tokens of a kind", "byte 4"),
+            ("umläute-are-not-ascii".as_bytes(), "byte 4"),
+            (&[b'x'; 4097], "it has 4097"),
+            (&[b'x'; 9000], "it has more"),
+        ] {
+            let error = token_from(content).unwrap_err().to_string();
+            assert!(error.contains(text) && !error.contains("tokens of"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        assert_eq!(format!("{:?}", token_from(TOKEN.as_bytes()).unwrap()), "BearerToken");
+    }
+}

@@ -1,0 +1,29 @@
+//! The state of one parse of a request body.
+
+/// What applies to every event of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchContext<'r> {
+    /// When the request arrived, in Unix milliseconds: the `ts` of events without one.
+    pub(crate) arrived_ms: i64,
+    /// The id of the request.
+    pub(crate) request_id: Option<&'r str>,
+    /// Whether `__fault.KIND` series are accepted.
+    pub(crate) faults: bool,
+}
+
+/// The event and field that are being parsed.
+#[derive(Debug, Default)]
+pub(super) struct ErrorLocation {
+    pub(super) index: Option<usize>,
+    pub(super) field: Option<String>,
+    /// A known field. Separate from `field` so that valid events need no allocation.
+    pub(super) known_field: Option<&'static str>,
+}
+
+/// The state of one parse.
+pub(super) struct BatchParser<'r, 's, S> {
+    pub(super) context: &'r BatchContext<'r>,
+    pub(super) sink: &'s mut S,
+    pub(super) count: usize,
+    pub(super) location: ErrorLocation,
+}
