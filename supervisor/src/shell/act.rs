@@ -3,8 +3,8 @@
 use super::{Shell, child::Stir, clock, errand::Errand, report, resume};
 use crate::{
     control::{
-        protocol::{Command, Ended, Reply, SUPERVISOR},
-        server::Call,
+        protocol::{CommandOutcome, ControlCommand, Reply, SUPERVISOR},
+        server::ClientRequest,
     },
     crashes::Remains,
     log::lifecycle,
@@ -62,7 +62,9 @@ impl Surroundings for Shell {
                     lifecycle::write(&LogRecord::WorkerExamined { who, threads });
                 }
             }
-            Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
+            Action::Answer { client, outcome, text } => {
+                self.answer(client, Reply::from_outcome(&outcome, text))
+            }
             Action::ReserveSeqs { next } => {
                 self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
@@ -242,20 +244,20 @@ impl Shell {
     }
 
     /// A command from the control socket.
-    pub(super) fn call(&mut self, call: Call) {
-        let Call { command, reply } = call;
+    pub(super) fn call(&mut self, call: ClientRequest) {
+        let ClientRequest { command, reply } = call;
         let worker = command.worker().map(str::to_owned);
         let command = match command {
             // A client that has left needs no reply.
-            Command::Status => return drop(reply.send(self.status())),
-            Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
-            Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
-            Command::Quarantine(what) => return self.quarantine(what, reply),
-            Command::Crashes(what) => return self.show_crashes(what, reply),
-            Command::Start(worker) => step::Command::Start(worker),
-            Command::Stop(worker) => step::Command::Stop(worker),
-            Command::Restart(worker) => step::Command::Restart(worker),
-            Command::Fault(worker, kind) => step::Command::Fault(worker, kind),
+            ControlCommand::Status => return drop(reply.send(self.status())),
+            ControlCommand::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            ControlCommand::Reload => return self.reload("by command".to_owned(), Some(reply)),
+            ControlCommand::Quarantine(what) => return self.quarantine(what, reply),
+            ControlCommand::Crashes(what) => return self.show_crashes(what, reply),
+            ControlCommand::Start(worker) => step::Command::Start(worker),
+            ControlCommand::Stop(worker) => step::Command::Stop(worker),
+            ControlCommand::Restart(worker) => step::Command::Restart(worker),
+            ControlCommand::Fault(worker, kind) => step::Command::Fault(worker, kind),
         };
         self.dismiss_the_departed();
         let client = self.new_client();
@@ -281,17 +283,17 @@ impl Shell {
 
     fn status(&self) -> Reply {
         let listen = self.spawner.address.to_string();
-        let report = report::report(self.config.plan(), listen, &self.state, &self.memory);
-        Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
+        let report = report::report(self.config.current(), listen, &self.state, &self.memory);
+        Reply { report: Some(report), ..Reply::new(CommandOutcome::Done, "") }
     }
 
     /// Whether there may be lines of this one in the log.
     fn has_logs(&self, of: Option<&str>) -> Reply {
         match of {
             Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => {
-                Reply::new(Ended::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown(name)))
+                Reply::new(CommandOutcome::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown(name)))
             }
-            Some(_) | None => Reply::new(Ended::Done, ""),
+            Some(_) | None => Reply::new(CommandOutcome::Done, ""),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Answers to operators that are read from the disk, which may take its time: each on a thread of its own.
 
 use crate::{
-    control::protocol::{Ended, Reply},
+    control::protocol::{CommandOutcome, Reply},
     told::told,
 };
 use std::thread;
@@ -22,5 +22,5 @@ pub(super) fn answer(
 
 /// What is said where the disk says no.
 pub(super) fn unreadable(error: &anyhow::Error) -> Reply {
-    Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(error)))
+    Reply::new(CommandOutcome::Conflict, format!("it cannot be read: {}", told(error)))
 }

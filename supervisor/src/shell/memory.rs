@@ -1,6 +1,6 @@
 //! How much memory a process may take, and whom the kernel shall kill first when it has none left.
 
-use crate::config::{WorkerPlan, units::show_size};
+use crate::config::{WorkerConfig, units::format_size};
 use bulkhead_proto::{ids::Generation, words::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
@@ -13,7 +13,7 @@ const FIRST_CHOICE: &str = "500";
 /// Bounds a process that was just started; the limit that holds for it, in bytes. Set from outside, for a program that
 /// knows nothing of Bulkhead does not limit itself, and not between fork and exec, where that would take unsafe code: in
 /// the microseconds until now no program grows large, and the limit counts what it has taken already.
-pub(super) fn bound(pid: Pid, worker: &WorkerPlan, generation: Generation) -> Option<u64> {
+pub(super) fn bound(pid: Pid, worker: &WorkerConfig, generation: Generation) -> Option<u64> {
     if worker.role == Role::Analytics
         && let Err(error) = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), FIRST_CHOICE)
     {
@@ -33,7 +33,7 @@ pub(super) fn bound(pid: Pid, worker: &WorkerPlan, generation: Generation) -> Op
                 generation = generation.0,
                 "{} runs without its memory_limit of {}, which cannot be set: {error}",
                 worker.name,
-                show_size(wanted)
+                format_size(wanted)
             );
             None
         }

@@ -27,8 +27,8 @@ mod token;
 mod watch;
 
 use crate::{
-    config::{InForce, Plan, Source, WorkerPlan},
-    control::server::{self, Call},
+    config::{ActiveConfig, Config, Source, WorkerConfig},
+    control::server::{self, ClientRequest},
     crashes::{Desk, Remains, Store as CrashStore},
     listener::{self, Listener},
     log::Log,
@@ -82,7 +82,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// What a run is started with.
 pub struct Start {
     /// What to do.
-    pub plan: Plan,
+    pub plan: Config,
     /// Where that came from.
     pub source: Source,
     /// Where a reload looks first: `--config`.
@@ -119,7 +119,7 @@ fn variable(name: &str) -> Option<String> {
 
 /// All that the shell holds.
 struct Shell {
-    config: InForce,
+    config: ActiveConfig,
     /// Where a reload looks first.
     option: Option<PathBuf>,
     /// The reload that is under way.
@@ -158,14 +158,14 @@ struct Shell {
     strangers: Strangers,
     notifier: Notifier,
     // Their files are removed when they are dropped.
-    server: server::Server,
+    server: server::ControlSocket,
     _listener: Listener,
 }
 
 /// Everything that can end a wait.
 enum Wake {
     Child(Generation, Stir),
-    Call(Call),
+    Call(ClientRequest),
     Signal(Signalled),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
@@ -179,7 +179,7 @@ impl Shell {
     fn open(
         start: Start,
         handed: Vec<(String, OwnedFd)>,
-        calls: mpsc::Sender<Call>,
+        calls: mpsc::Sender<ClientRequest>,
         strangers: Strangers,
     ) -> anyhow::Result<Self> {
         let Start { plan, source, option, socket, log } = start;
@@ -189,9 +189,9 @@ impl Shell {
             Some(listener) => listener,
             None => Listener::open(&plan.listen)?,
         };
-        notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
+        notifier.preparing(plan.ring_capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
-        let memory = Memory::create(plan.capacity, plan.max_series, instance)
+        let memory = Memory::create(plan.ring_capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
@@ -245,7 +245,7 @@ impl Shell {
             oom_kills: OomKills::find(Path::new("/")),
             strangers,
             notifier,
-            config: InForce::new(plan),
+            config: ActiveConfig::new(plan),
             option,
             reload: None,
             reload_again: None,
@@ -259,7 +259,7 @@ impl Shell {
     }
 
     /// The event loop.
-    async fn work(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
+    async fn work(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<ClientRequest>) -> u8 {
         self.take(Event::Boot);
         loop {
             self.notifier.tell(&self.state);
@@ -347,7 +347,7 @@ impl Shell {
 }
 
 /// The state before the first event.
-fn state(plan: &Plan, next: Numbers) -> State {
+fn state(plan: &Config, next: Numbers) -> State {
     let now = clock::now();
     let identity = Identity {
         pid: std::process::id(),
@@ -359,11 +359,11 @@ fn state(plan: &Plan, next: Numbers) -> State {
 }
 
 /// What the heart needs to know of the workers.
-fn specs(plan: &Plan) -> Vec<Spec> {
+fn specs(plan: &Config) -> Vec<Spec> {
     plan.workers.iter().map(spec).collect()
 }
 
-fn spec(worker: &WorkerPlan) -> Spec {
-    let WorkerPlan { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
+fn spec(worker: &WorkerConfig) -> Spec {
+    let WorkerConfig { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
     Spec { name: name.clone(), role, stop_timeout, hang_timeout }
 }

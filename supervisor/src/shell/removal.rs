@@ -103,7 +103,7 @@ impl Shell {
                 (Outcome::NotFound(why) | Outcome::Conflict(why), _) => why.clone(),
             };
             // A client that has left needs none.
-            let _ = reply.send(Reply::decided(&outcome, text));
+            let _ = reply.send(Reply::from_outcome(&outcome, text));
         }
         let Some((asker, id)) = worker else { return };
         if let Some(child) = self.children.get(asker)

@@ -2,8 +2,8 @@
 
 use super::clock;
 use crate::{
-    config::Plan,
-    control::protocol::{Crash, Link, Report, Ring, Row},
+    config::Config,
+    control::protocol::{LastCrash, LinkStatus, RingStatus, StatusReport, WorkerStatus},
     step::{State, status},
 };
 use bulkhead_proto::{
@@ -12,10 +12,10 @@ use bulkhead_proto::{
 };
 
 /// Gathers it.
-pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &Memory) -> Report {
+pub(super) fn report(plan: &Config, listen: String, state: &State, memory: &Memory) -> StatusReport {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
-    Report {
+    StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: status.pid,
         uptime_ms: now_ms.saturating_sub(status.started_ms),
@@ -23,12 +23,12 @@ pub(super) fn report(plan: &Plan, listen: String, state: &State, memory: &Memory
         state_dir: std::path::absolute(&plan.state_dir).unwrap_or_default().display().to_string(),
         faults: status.faults,
         workers: status.workers.into_iter().map(|worker| row(worker, now_ms)).collect(),
-        link: link(memory, plan.capacity),
+        link: link(memory, plan.ring_capacity),
     }
 }
 
-fn row(worker: WorkerRow, now_ms: u64) -> Row {
-    Row {
+fn row(worker: WorkerRow, now_ms: u64) -> WorkerStatus {
+    WorkerStatus {
         name: worker.name,
         role: worker.role,
         state: worker.state,
@@ -41,9 +41,9 @@ fn row(worker: WorkerRow, now_ms: u64) -> Row {
     }
 }
 
-fn crash(crash: CrashRow) -> Crash {
+fn crash(crash: CrashRow) -> LastCrash {
     let at = i64::try_from(crash.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    Crash {
+    LastCrash {
         id: crash.id,
         cause: crash.cause,
         detail: crash.detail,
@@ -61,16 +61,16 @@ fn resident(pid: u32) -> Option<u64> {
 
 /// One reading: the record first, so that all that it counts was accepted before the tail was read. The record is the
 /// analysis' word: whatever it says, nothing here overflows.
-fn link(memory: &Memory, capacity_bytes: u64) -> Link {
+fn link(memory: &Memory, capacity_bytes: u64) -> LinkStatus {
     let record = memory.record().unwrap_or_default();
     let tail = memory.tail();
-    Link {
+    LinkStatus {
         accepted: tail.accepted,
         analysed: record.analysed,
         quarantined: record.skipped,
         pending: tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped)),
         committed_seq: record.seq,
-        ring: Ring {
+        ring: RingStatus {
             used_bytes: tail.head.0.saturating_sub(record.position.0).min(capacity_bytes),
             capacity_bytes,
         },

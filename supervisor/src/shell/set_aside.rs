@@ -2,7 +2,7 @@
 
 use super::{Shell, from_disk, removal::Removal};
 use crate::{
-    control::protocol::{Ended, Quarantine, Reply},
+    control::protocol::{CommandOutcome, QuarantineCommand, Reply},
     quarantine::Store,
 };
 use bulkhead_proto::{
@@ -21,18 +21,18 @@ const PAGE: usize = 20;
 
 impl Shell {
     /// A command from the control socket.
-    pub(super) fn quarantine(&mut self, what: Quarantine, reply: oneshot::Sender<Reply>) {
+    pub(super) fn quarantine(&mut self, what: QuarantineCommand, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.quarantine);
         match what {
-            Quarantine::List(after) => {
+            QuarantineCommand::List(after) => {
                 from_disk::answer("quarantine", reply, move || list(&store, after));
             }
-            Quarantine::Show(seq) => from_disk::answer("quarantine", reply, move || show(&store, seq)),
-            Quarantine::Drop(seq) => {
+            QuarantineCommand::Show(seq) => from_disk::answer("quarantine", reply, move || show(&store, seq)),
+            QuarantineCommand::Drop(seq) => {
                 let operators = vec![reply];
                 self.remove(Removal { seq, replayed_as: None, worker: None, operators });
             }
-            Quarantine::Replay(seq) => self.replay(seq, reply),
+            QuarantineCommand::Replay(seq) => self.replay(seq, reply),
         }
     }
 
@@ -46,7 +46,7 @@ impl Shell {
     /// Nothing was appended: tells those who wait for it.
     pub(super) fn not_replayed(&mut self, seq: Seq, why: &str) {
         for reply in self.who_replay(seq) {
-            let _ = reply.send(Reply::new(Ended::Conflict, why));
+            let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
         }
     }
 
@@ -58,7 +58,7 @@ impl Shell {
     pub(super) fn abandon_replays(&mut self, gone: Generation) {
         for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == gone) {
             let text = "the API died meanwhile: try again; nothing is ever appended twice";
-            let _ = reply.send(Reply::new(Ended::Conflict, text));
+            let _ = reply.send(Reply::new(CommandOutcome::Conflict, text));
         }
     }
 
@@ -71,7 +71,7 @@ impl Shell {
             child.is_some_and(|child| matches!(child.send(&ToWorker::Replay(seq)), Ok(Sent::Done)))
         }) else {
             let text = "no API is at work that could append it: try again when one is";
-            return drop(reply.send(Reply::new(Ended::Conflict, text)));
+            return drop(reply.send(Reply::new(CommandOutcome::Conflict, text)));
         };
         self.replays.retain(|(.., reply)| !reply.is_closed());
         self.replays.push((seq, api, reply));
@@ -92,11 +92,11 @@ fn list(store: &Store, after: Seq) -> Reply {
 fn show(store: &Store, seq: Seq) -> Reply {
     match store.folder().and_then(|folder| Ok(folder.read(seq)?)) {
         Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
-        Ok(None) => Reply::new(Ended::NotFound, unknown(seq)),
+        Ok(None) => Reply::new(CommandOutcome::NotFound, unknown(seq)),
         Err(error) => from_disk::unreadable(&error),
     }
 }
 
 fn shown(page: Page<Entry>) -> Reply {
-    Reply { quarantine: Some(Box::new(page)), ..Reply::new(Ended::Done, "") }
+    Reply { quarantine: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") }
 }

@@ -10,7 +10,7 @@ use super::{
     token,
 };
 use crate::{
-    config::{Listen, Plan, WorkerPlan, plan::program},
+    config::{Config, ListenAddr, WorkerConfig, model::resolve_program},
     crashes,
     log::worker::Origin,
     quarantine::Store,
@@ -54,7 +54,7 @@ pub(super) struct Spawner {
     /// The listening socket, for the API.
     pub(super) listener: OwnedFd,
     /// Where it listens.
-    pub(super) address: Listen,
+    pub(super) address: ListenAddr,
     /// What the API may read of the events that were set aside.
     pub(super) quarantine: Arc<Store>,
     /// Likewise of the crash reports.
@@ -101,8 +101,8 @@ impl Spawner {
     /// Starts one generation of a worker.
     pub(super) fn spawn(
         &self,
-        plan: &Plan,
-        worker: &WorkerPlan,
+        plan: &Config,
+        worker: &WorkerConfig,
         generation: Generation,
         memory: &Memory,
     ) -> Result<Child, SpawnError> {
@@ -123,7 +123,7 @@ impl Spawner {
     /// Takes over a process that was just spawned.
     fn watch(
         child: &mut std::process::Child,
-        worker: &WorkerPlan,
+        worker: &WorkerConfig,
         generation: Generation,
         control: Control,
     ) -> anyhow::Result<Child> {
@@ -141,12 +141,12 @@ impl Spawner {
     }
 
     /// The fds that a worker of this role inherits, and our ends of its pipes.
-    fn bequest(&self, plan: &Plan, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
+    fn bequest(&self, plan: &Config, role: Role, memory: &Memory) -> Result<(Bequest, Control), SpawnError> {
         let mut bequest = Bequest::default();
         match role {
             Role::Api => {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
-                if let Some(path) = &plan.token {
+                if let Some(path) = &plan.token_file {
                     bequest.add(FdName::Token, token::open(path)?);
                 }
                 // Without it, the API works but for this.
@@ -172,13 +172,13 @@ impl Spawner {
 
     fn command(
         &self,
-        plan: &Plan,
-        worker: &WorkerPlan,
+        plan: &Config,
+        worker: &WorkerConfig,
         generation: Generation,
         bequest: &Bequest,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
-        let mut command = Command::new(program(name, &self.executable));
+        let mut command = Command::new(resolve_program(name, &self.executable));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| passes(name, &worker.pass_env)));
@@ -201,7 +201,7 @@ impl Spawner {
         Ok(command)
     }
 
-    fn settings(&self, plan: &Plan, worker: &WorkerPlan, generation: Generation) -> Settings {
+    fn settings(&self, plan: &Config, worker: &WorkerConfig, generation: Generation) -> Settings {
         Settings {
             worker: worker.name.clone(),
             role: worker.role,

@@ -8,8 +8,8 @@ mod row;
 
 use super::{Shell, clock, spec, specs};
 use crate::{
-    config::{self, Change, InForce, Plan, WorkerChange},
-    control::protocol::{self, Ended, How, Reply},
+    config::{self, ActiveConfig, Change, Config, WorkerChange},
+    control::protocol::{self, ChangeOutcome, CommandOutcome, Reply},
     step::{ClientId, Command, Event},
     told::told,
 };
@@ -24,11 +24,11 @@ pub(super) struct Reload {
     /// Who waits for its end, if it was asked for by command.
     reply: Option<ReplyTo>,
     /// What was in force before.
-    former: InForce,
+    former: ActiveConfig,
     /// The workers whose changes take their time.
     waiting: BTreeMap<ClientId, (String, WorkerChange)>,
     /// What has come of it so far.
-    done: Vec<protocol::Change>,
+    done: Vec<protocol::ChangeResult>,
 }
 
 impl Shell {
@@ -39,9 +39,9 @@ impl Shell {
             (None, Some(_), None) => self.reload_again = Some(origin),
             (None, Some(_), Some(reply)) => {
                 let why = "a reload is under way: wait for its end, then reload again";
-                let _ = reply.send(Reply::new(Ended::Conflict, why));
+                let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
             }
-            (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(Ended::Conflict, why))),
+            (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(CommandOutcome::Conflict, why))),
             (Some(why), _, None) => tracing::warn!("nothing is reloaded for {origin}: {why}"),
         }
     }
@@ -67,7 +67,10 @@ impl Shell {
             Err((problem, explained)) => {
                 let text = "the configuration is wrong; the one in force stays";
                 tracing::error!(event_name = "reload_failed", "{text}: {problem}");
-                self.end(reply, Reply::new(Ended::Invalid, format!("{text}\n{}", explained.trim_end())));
+                self.end(
+                    reply,
+                    Reply::new(CommandOutcome::Invalid, format!("{text}\n{}", explained.trim_end())),
+                );
             }
         }
     }
@@ -82,9 +85,9 @@ impl Shell {
 
     /// A plan that is safe for where it wants to listen may be unsafe for where the service does listen until it is started
     /// again.
-    fn safe(&self, plan: Plan) -> Result<Plan, String> {
+    fn safe(&self, plan: Config) -> Result<Config, String> {
         let address = &self.spawner.address;
-        if address.is_local() || plan.token.is_some() || plan.insecure {
+        if address.is_local() || plan.token_file.is_some() || plan.insecure {
             return Ok(plan);
         }
         Err(format!(
@@ -93,17 +96,17 @@ impl Shell {
         ))
     }
 
-    fn apply(&mut self, mut plan: Plan, reply: Option<ReplyTo>) {
+    fn apply(&mut self, mut plan: Config, reply: Option<ReplyTo>) {
         let changes = self.config.changes(&plan);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
         let log = self.log.change(plan.log).map_err(|error| told(&error));
         if log.is_err() {
             // What is not in force is tried, and told of, by the next reload again.
-            plan.log = self.config.plan().log;
+            plan.log = self.config.current().log;
         }
         self.config.adopt(plan);
-        let plan = self.config.plan();
+        let plan = self.config.current();
         let configured = Event::Configured { policy: plan.policy.clone(), specs: specs(plan) };
         self.spawner.filter = self.log.filter();
         self.take(configured);
@@ -145,7 +148,7 @@ impl Shell {
             WorkerChange::Removed => false,
         };
         // One that works on as it did would also be started again so; one that was refused is still to be added.
-        if row.how == How::Failed && keeps {
+        if row.how == ChangeOutcome::Failed && keeps {
             self.config.revert(&name, &reload.former);
         }
         reload.done.push(row);

@@ -1,42 +1,42 @@
-//! `bulkhead status` for people: a table that fits 80 columns, a line for each last crash, and one about the link.
+//! `bulkhead status` for people: a table of the workers, a line for each last crash, and a line for the link. Fits 80 columns.
 
-use super::output::terminal;
+use super::output::terminal_size;
 use crate::{
-    config::units::show_size,
-    control::protocol::{Crash, Report, Row},
+    config::units::format_size,
+    control::protocol::{LastCrash, StatusReport, WorkerStatus},
     log::{colours, visible},
     step::span,
 };
 use bulkhead_proto::words::WorkerState;
 use std::{fmt::Write as _, time::Duration};
 
-/// The longest that a name is shown, unless the terminal is wider than an ordinary one.
+/// The longest name on a terminal of 80 columns; wider terminals show more.
 const NAME_WIDTH: usize = 20;
 
-const HEAD: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
+const HEADER: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
 
-/// The column of states.
-const STATE: usize = 2;
+/// The index of the column STATE.
+const STATE_COLUMN: usize = 2;
 
-/// The columns that are aligned as numbers are.
-const NUMBERS: std::ops::Range<usize> = 3..7;
+/// The right-aligned columns.
+const NUMERIC_COLUMNS: std::ops::Range<usize> = 3..7;
 
-/// How a table may look.
+/// How output is rendered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct Style {
     /// The longest line, in characters.
     pub(super) width: usize,
     /// Whether states are coloured.
     pub(super) colour: bool,
 }
 
-impl Look {
-    /// For what is no terminal: as on an ordinary one, without colours.
+impl Style {
+    /// Without a terminal: 80 columns, no colours.
     pub(super) const PLAIN: Self = Self { width: 80, colour: false };
 
-    /// For stdout.
-    pub(super) fn of_stdout() -> Self {
-        terminal().map_or(Self::PLAIN, |(width, _)| Self { width, colour: colours(true) })
+    /// The style for stdout.
+    pub(super) fn for_stdout() -> Self {
+        terminal_size().map_or(Self::PLAIN, |(width, _)| Self { width, colour: colours(true) })
     }
 
     fn name_width(self) -> usize {
@@ -44,48 +44,48 @@ impl Look {
     }
 }
 
-/// Renders it; several lines, without a final newline.
-pub(super) fn render(report: &Report, look: Look) -> String {
-    render_at(report, look, jiff::Timestamp::now())
+/// Renders several lines, without a final newline.
+pub(super) fn render(report: &StatusReport, style: Style) -> String {
+    render_at(report, style, jiff::Timestamp::now())
 }
 
-pub(super) fn render_at(report: &Report, look: Look, now: jiff::Timestamp) -> String {
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(report.workers.iter().map(|row| cells(row, look)));
+pub(super) fn render_at(report: &StatusReport, style: Style, now: jiff::Timestamp) -> String {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(report.workers.iter().map(|row| cells(row, style)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 8] = std::array::from_fn(width);
     let states = std::iter::once(None).chain(report.workers.iter().map(|row| Some(row.state)));
     let mut text: String =
-        rows.iter().zip(states).map(|(row, state)| line(row, widths, state, look) + "\n").collect();
+        rows.iter().zip(states).map(|(row, state)| line(row, widths, state, style) + "\n").collect();
     for row in &report.workers {
         if let Some(crash) = &row.last_crash {
-            text = text + &cut(&told(row, crash, now), look.width) + "\n";
+            text = text + &truncate(&last_crash_line(row, crash, now), style.width) + "\n";
         }
     }
-    text + &cut(&link(report), look.width)
+    text + &truncate(&link_line(report), style.width)
 }
 
-/// One row. Only the state is coloured, behind the cut: escapes take no room.
-fn line(row: &[String; 8], widths: [usize; 8], state: Option<WorkerState>, look: Look) -> String {
-    let (mut before, mut behind) = (String::new(), String::new());
+/// Renders one row. The state is coloured after the line is truncated, because escape sequences have no width.
+fn line(row: &[String; 8], widths: [usize; 8], state: Option<WorkerState>, style: Style) -> String {
+    let (mut before, mut after) = (String::new(), String::new());
     for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-        let part = if column < STATE { &mut before } else { &mut behind };
+        let part = if column < STATE_COLUMN { &mut before } else { &mut after };
         // Writing to a String cannot fail.
-        let _ = match NUMBERS.contains(&column) {
+        let _ = match NUMERIC_COLUMNS.contains(&column) {
             true => write!(part, "{cell:>width$}  "),
             false => write!(part, "{cell:<width$}  "),
         };
     }
-    let line = cut((before.clone() + &behind).trim_end(), look.width);
-    let Some(state) = state.filter(|_| look.colour) else { return line };
+    let line = truncate((before.clone() + &after).trim_end(), style.width);
+    let Some(state) = state.filter(|_| style.colour) else { return line };
     match line.strip_prefix(&before).and_then(|rest| rest.strip_prefix(state.as_str())) {
-        Some(rest) => format!("{before}{}{state}\x1b[0m{rest}", colour(state)),
+        Some(rest) => format!("{before}{}{state}\x1b[0m{rest}", state_colour(state)),
         None => line,
     }
 }
 
-/// Green is well, yellow will pass, red needs somebody.
-fn colour(state: WorkerState) -> &'static str {
+/// Green: running. Yellow: temporary. Red: needs the operator.
+fn state_colour(state: WorkerState) -> &'static str {
     match state {
         WorkerState::Running => "\x1b[32m",
         WorkerState::Starting | WorkerState::Standby | WorkerState::Stopping | WorkerState::Backoff => {
@@ -96,10 +96,10 @@ fn colour(state: WorkerState) -> &'static str {
     }
 }
 
-fn cells(row: &Row, look: Look) -> [String; 8] {
+fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
-        cut(&visible(&row.name), look.name_width()),
+        truncate(&visible(&row.name), style.name_width()),
         row.role.to_string(),
         row.state.to_string(),
         row.generation.to_string(),
@@ -110,32 +110,32 @@ fn cells(row: &Row, look: Look) -> [String; 8] {
     ]
 }
 
-/// The column has no room for when it was, and for what matters most.
-fn told(row: &Row, crash: &Crash, now: jiff::Timestamp) -> String {
+/// Details that do not fit the column LAST CRASH.
+fn last_crash_line(row: &WorkerStatus, crash: &LastCrash, now: jiff::Timestamp) -> String {
     let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
-    let seq = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    let seq = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     visible(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
 }
 
-fn link(report: &Report) -> String {
+fn link_line(report: &StatusReport) -> String {
     let link = &report.link;
-    let set_aside = if link.quarantined > 0 {
-        format!(", {} set aside", grouped(link.quarantined))
+    let quarantined = if link.quarantined > 0 {
+        format!(", {} quarantined", group_digits(link.quarantined))
     } else {
         String::new()
     };
     let percent = link.ring.used_bytes.saturating_mul(100).checked_div(link.ring.capacity_bytes).unwrap_or(0);
     format!(
-        "link: {} accepted, {} analysed, {} pending{set_aside}; ring {percent} % of {}",
-        grouped(link.accepted),
-        grouped(link.analysed),
-        grouped(link.pending),
-        show_size(link.ring.capacity_bytes)
+        "link: {} accepted, {} analysed, {} pending{quarantined}; ring {percent}% of {} used",
+        group_digits(link.accepted),
+        group_digits(link.analysed),
+        group_digits(link.pending),
+        format_size(link.ring.capacity_bytes)
     )
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
+fn group_digits(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -147,7 +147,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-pub(super) fn cut(text: &str, width: usize) -> String {
+pub(super) fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -157,14 +157,14 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::control::protocol::{Link, Ring};
+    use crate::control::protocol::{LinkStatus, RingStatus};
     use bulkhead_proto::{
         ids::{CrashId, Generation, Seq},
         words::{Cause, Role},
     };
 
-    pub(in crate::cli) fn report() -> Report {
-        let row = |name: &str, role, crash| Row {
+    pub(in crate::cli) fn report() -> StatusReport {
+        let row = |name: &str, role, crash| WorkerStatus {
             name: name.to_owned(),
             role,
             state: WorkerState::Running,
@@ -175,14 +175,14 @@ pub(super) mod tests {
             rss_bytes: Some(1),
             last_crash: crash,
         };
-        let crash = Crash {
+        let crash = LastCrash {
             id: CrashId(1),
             cause: Cause::Panic,
             detail: "\"a long message\u{1b}[2J\" at src/some/file.rs:1:2".into(),
             seq: Some(Seq(4711)),
             at: jiff::Timestamp::UNIX_EPOCH,
         };
-        Report {
+        StatusReport {
             version: "0".into(),
             pid: 1,
             uptime_ms: 1,
@@ -194,28 +194,28 @@ pub(super) mod tests {
                 row("analytics", Role::Analytics, Some(crash)),
                 row(&"x".repeat(64), Role::Plain, None),
             ],
-            link: Link {
+            link: LinkStatus {
                 accepted: 1_234_567,
                 analysed: 1_234_500,
                 quarantined: 0,
                 pending: 67,
                 committed_seq: Seq(1),
-                ring: Ring { used_bytes: 1 << 20, capacity_bytes: 64 << 20 },
+                ring: RingStatus { used_bytes: 1 << 20, capacity_bytes: 64 << 20 },
             },
         }
     }
 
     #[test]
-    fn the_table_fits_an_ordinary_terminal_whatever_it_has_to_show() {
-        let text = render(&report(), Look::PLAIN);
+    fn the_table_fits_80_columns() {
+        let text = render(&report(), Style::PLAIN);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 
     #[test]
-    fn a_wider_terminal_shows_more_and_a_narrow_one_is_not_overrun() {
+    fn the_table_uses_the_width_of_the_terminal() {
         for width in [40, 80, 120, 200] {
-            let text = render(&report(), Look { width, colour: false });
+            let text = render(&report(), Style { width, colour: false });
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= width, "{text}");
             assert_eq!(text.contains(&"x".repeat(64)), width >= 200, "{text}");
@@ -223,38 +223,38 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn on_a_terminal_states_are_coloured_and_nothing_else() {
-        let coloured = render(&report(), Look { width: 80, colour: true });
+    fn only_states_are_coloured_on_a_terminal() {
+        let coloured = render(&report(), Style { width: 80, colour: true });
         assert_eq!(coloured.matches("\x1b[32mrunning\x1b[0m  ").count(), 3, "{coloured}");
         let plain = coloured.replace("\x1b[32m", "").replace("\x1b[0m", "");
-        assert_eq!(plain, render(&report(), Look::PLAIN));
+        assert_eq!(plain, render(&report(), Style::PLAIN));
     }
 
     #[test]
-    fn a_last_crash_is_told_on_a_line_of_its_own() {
+    fn each_last_crash_has_its_own_line() {
         let now = jiff::Timestamp::from_second(3).unwrap();
-        let text = render_at(&report(), Look::PLAIN, now);
+        let text = render_at(&report(), Style::PLAIN, now);
         let crash = text.lines().nth(4).unwrap();
-        let told = "crash 1 of analytics 3.0 s ago, event 4711 in hand: \"a long message";
-        assert!(crash.starts_with(told), "{text}");
+        let expected = "crash 1 of analytics 3.0 s ago, event 4711 in flight: \"a long message";
+        assert!(crash.starts_with(expected), "{text}");
     }
 
     #[test]
-    fn the_last_line_tells_of_the_link() {
-        let text = render(&report(), Look::PLAIN);
+    fn the_last_line_describes_the_link() {
+        let text = render(&report(), Style::PLAIN);
         assert_eq!(
             text.lines().last().unwrap(),
-            "link: 1,234,567 accepted, 1,234,500 analysed, 67 pending; ring 1 % of 64MiB"
+            "link: 1,234,567 accepted, 1,234,500 analysed, 67 pending; ring 1% of 64MiB used"
         );
     }
 
     #[test]
-    fn what_there_is_not_is_a_dash() {
+    fn a_missing_value_is_a_dash() {
         let mut report = report();
         report.workers.truncate(1);
         report.workers[0].pid = None;
         report.workers[0].uptime_ms = None;
-        let text = render(&report, Look::PLAIN);
+        let text = render(&report, Style::PLAIN);
         let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row, ["api", "api", "running", "3", "-", "12", "-", "-"]);
     }
