@@ -40,18 +40,18 @@ fn env_os(name: &str) -> Option<OsString> {
 
 /// `bulkhead run`.
 #[must_use]
-pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (plan, source) = match config::load(config, &env_os) {
+pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
+    let (config, source) = match config::load(config_file, &env_os) {
         Ok(loaded) => loaded,
         Err(report) => return report_problems(&report),
     };
-    let log = match log::start(plan.log) {
+    let log = match log::start(config.log) {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let socket = control::socket_path::server_path(socket, &env, &plan.state_dir);
-    let option = config.map(Path::to_owned);
-    match shell::run(shell::Start { plan, source, option, socket, log: log.clone() }) {
+    let socket = control::socket_path::server_path(socket, &env, &config.state_dir);
+    let option = config_file.map(Path::to_owned);
+    match shell::run(shell::Start { plan: config, source, option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
@@ -62,17 +62,17 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 
 /// `bulkhead check`.
 #[must_use]
-pub fn check(config: Option<&Path>, json: bool) -> ExitCode {
+pub fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
-    let (plan, report) = config::check(config, &env_os, &executable);
+    let (config, report) = config::check(config_file, &env_os, &executable);
     if json {
         let code = print_json(&report.json());
-        return if plan.is_some() { code } else { USAGE.into() };
+        return if config.is_some() { code } else { USAGE.into() };
     }
-    let Some(plan) = plan else { return report_problems(&report) };
+    let Some(config) = config else { return report_problems(&report) };
     print_error(&report.render(true));
     let source = report.source();
-    print(&format!("{source}: OK; {} workers, API on {}", plan.workers.len(), plan.listen))
+    print(&format!("{source}: OK; {} workers, API on {}", config.workers.len(), config.listen))
 }
 
 /// Prints the problems of a configuration on stderr, with colours on a terminal.

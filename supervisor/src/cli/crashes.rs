@@ -39,7 +39,7 @@ pub(super) fn show(report: &Report) -> String {
         format!("time:      {at}, {} after its start", format_ms(report.uptime_ms)),
         format!("cause:     {cause}: {detail}"),
     ];
-    lines.extend(exit_details(report).map(|exit| format!("exit:      {exit}")));
+    lines.extend(exit_details(report).map(|exit| format!("status:    {exit}")));
     lines.extend(panic(report).map(|panic| format!("panic:     {panic}")));
     lines.extend(in_flight(report).map(|event| format!("in flight: {event}")));
     lines.extend(report.event.as_ref().map(|event| format!("event:     {}", describe_event(event))));
@@ -218,6 +218,6 @@ pub(super) mod tests {
         let report =
             Report { cause, detail: "SIGSEGV".into(), exit_code: None, signal, panic: None, ..report(9) };
         let shown = show(&report);
-        assert!(shown.contains("signal: SIGSEGV\nexit:      SEGV_MAPERR, address 0x8\n"), "{shown}");
+        assert!(shown.contains("signal: SIGSEGV\nstatus:    SEGV_MAPERR, address 0x8\n"), "{shown}");
     }
 }

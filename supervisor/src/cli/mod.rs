@@ -30,7 +30,7 @@ Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 supervisor n
 #[derive(Debug, Parser)]
 #[command(name = "bulkhead", version, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
-    /// Path of the control socket [default: $BULKHEAD_SOCKET (not for `run`), else see below].
+    /// Path of the control socket [default: $BULKHEAD_SOCKET (not for `run`), else see `bulkhead --help`].
     #[arg(long, global = true, value_name = "PATH", display_order = 100)]
     pub socket: Option<PathBuf>,
     /// The command.

@@ -1,7 +1,7 @@
 //! The active configuration, and its differences from a new one.
 
 use super::{
-    Config, WorkerConfig,
+    model::{Config, WorkerConfig},
     units::{format_duration, format_size},
 };
 use crate::step::Policy;

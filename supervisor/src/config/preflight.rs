@@ -2,8 +2,8 @@
 //! supervisor, and before everything is installed. Only what can never work is an error.
 
 use super::{
-    Config, EnvLookup, ListenAddr, WorkerConfig,
-    model::resolve_program,
+    environment::EnvLookup,
+    model::{Config, ListenAddr, WorkerConfig, resolve_program},
     problem::{Diagnostics, Issue, Problem, Severity},
 };
 use crate::step::Policy;

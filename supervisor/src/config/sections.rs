@@ -143,7 +143,7 @@ fn read_listen(
 
 fn exposed_issue(listen: &ListenAddr) -> Issue {
     let found = format!("{:?} can be reached from other machines", listen.to_string());
-    Issue::new(found, "they could change state without a token")
+    Issue::new(found, "clients there could change state without a token")
         .with_help("listen on 127.0.0.1, or set api.token_file, or set api.insecure = true")
 }
 

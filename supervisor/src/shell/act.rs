@@ -63,7 +63,7 @@ impl Surroundings for Shell {
                 }
             }
             Action::Answer { client, outcome, text } => {
-                self.answer(client, Reply::from_outcome(&outcome, text))
+                self.answer(client, Reply::from_outcome(&outcome, text));
             }
             Action::ReserveSeqs { next } => {
                 self.seq_mark = self.seq_mark.max(next.min(self.memory.tail().next_seq));
