@@ -36,7 +36,7 @@ pub(super) fn show(report: &Report) -> String {
     let pid = report.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
     let mut lines = vec![
         format!("crash {id}: {worker}{role} gen {generation}{pid}"),
-        format!("time:      {at}, {} after its start", format_ms(report.uptime_ms)),
+        format!("time:      {at}, uptime {}", format_ms(report.uptime_ms)),
         format!("cause:     {cause}: {detail}"),
     ];
     lines.extend(exit_details(report).map(|exit| format!("status:    {exit}")));

@@ -76,12 +76,12 @@ fn read_log(mut log: Section<'_>) -> LogConfig {
         ("debug", LevelFilter::DEBUG),
         ("trace", LevelFilter::TRACE),
     ];
-    let read_config = LogConfig {
+    let config = LogConfig {
         format: log.choice("format", &formats).unwrap_or(LogFormat::Auto),
         level: log.choice("level", &levels).unwrap_or(LevelFilter::INFO),
     };
     log.finish();
-    read_config
+    config
 }
 
 /// The values of the section `[api]`.
