@@ -1,11 +1,11 @@
 //! Renders crash reports for people.
 
 use super::status_table::{Style, truncate};
-use crate::{config::units::format_size, log::visible, step::span};
-use bulkhead_proto::{
-    crash::{Panic, Report, Signal},
-    folder::Page,
-    quarantine::Shown,
+use crate::{config::units::format_size, core::span, log::visible};
+use bulkhead_proto::wire::{
+    crash::{FatalSignal, Panic, Report},
+    quarantine::EventView,
+    record_store::Page,
 };
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(super) fn show(report: &Report) -> String {
             (format_size(used.peak_rss_bytes), format_ms(used.user_ms), format_ms(used.system_ms));
         format!("resources: peak RSS {resident}, CPU time {user} user, {system} system")
     }));
-    push_section(&mut lines, "thread dump", &report.living);
+    push_section(&mut lines, "thread dump", &report.thread_dump);
     push_section(&mut lines, "backtrace", &report.backtrace);
     let output: Vec<_> = report.output.iter().map(|line| format!("{}: {}", line.stream, line.text)).collect();
     push_section(&mut lines, "last output", &output);
@@ -69,7 +69,7 @@ fn push_section(text: &mut Vec<String>, name: &str, lines: &[String]) {
 /// How the process ended, without what the detail already contains.
 fn exit_details(report: &Report) -> Option<String> {
     let mut parts: Vec<_> = report.exit_code.map(|code| format!("exit code {code}")).into_iter().collect();
-    if let Some(Signal { number, name, code, address, core }) = &report.signal {
+    if let Some(FatalSignal { number, name, code, address, core }) = &report.signal {
         parts.push(name.clone().unwrap_or_else(|| format!("signal {number}")));
         parts.extend(code.clone());
         parts.extend(address.as_ref().map(|address| format!("address {address}")));
@@ -95,8 +95,8 @@ fn in_flight(report: &Report) -> Option<String> {
 }
 
 /// One event on one line.
-pub(super) fn describe_event(event: &Shown) -> String {
-    let Shown { series, value, ts, arrived, label, data, request_id } = event;
+pub(super) fn describe_event(event: &EventView) -> String {
+    let EventView { series, value, ts, arrived, label, data, request_id } = event;
     // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
     let value = format!("{value:?}");
     let value = value.strip_suffix(".0").unwrap_or(&value);
@@ -119,10 +119,11 @@ fn format_ms(ms: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use bulkhead_proto::{
-        crash::{Line, Resources},
+    use bulkhead_proto::wire::{
+        cause::{Cause, Operation},
+        crash::{OutputLine, Resources},
         ids::{CrashId, Generation, Seq},
-        words::{Cause, During, Role},
+        role::Role,
     };
 
     #[test]
@@ -130,13 +131,13 @@ pub(super) mod tests {
         for (value, shown) in
             [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
         {
-            let text = describe_event(&Shown { value, ..event() });
+            let text = describe_event(&EventView { value, ..event() });
             assert!(text.contains(&format!("value {shown},")), "{text}");
         }
     }
 
-    pub(in crate::cli) fn event() -> Shown {
-        Shown {
+    pub(in crate::cli) fn event() -> EventView {
+        EventView {
             series: "orders".into(),
             value: 1.5,
             ts: "2026-11-22T19:59:59.000Z".into(),
@@ -166,7 +167,7 @@ pub(super) mod tests {
             exit_code: Some(101),
             signal: None,
             seq: Some(Seq(42)),
-            during: Some(During::Apply),
+            during: Some(Operation::Apply),
             event: Some(event()),
             request_id: Some("r-1".into()),
             attempts: Some(1),
@@ -174,9 +175,12 @@ pub(super) mod tests {
             decision: "restart now".into(),
             why: "event 42 was tried 1 of 2 times: to be tried again; first death without progress".into(),
             resources: Some(Resources { peak_rss_bytes: 5 << 20, user_ms: 12, system_ms: 3 }),
-            output: vec![Line { stream: "stderr".into(), text: "ERROR panicked at src/x.rs:1:2: no".into() }],
+            output: vec![OutputLine {
+                stream: "stderr".into(),
+                text: "ERROR panicked at src/x.rs:1:2: no".into(),
+            }],
             output_dropped: 3,
-            living: Vec::new(),
+            thread_dump: Vec::new(),
             backtrace: vec!["analysis::apply at src/x.rs:1".into(), "0x1234".into()],
         }
     }
@@ -214,7 +218,7 @@ pub(super) mod tests {
     fn a_signal_is_shown_with_code_and_address() {
         let cause = Cause::Signal;
         let (name, code, address) = (Some("SIGSEGV".into()), Some("SEGV_MAPERR".into()), Some("0x8".into()));
-        let signal = Some(Signal { number: 11, name, code, address, core: false });
+        let signal = Some(FatalSignal { number: 11, name, code, address, core: false });
         let report =
             Report { cause, detail: "SIGSEGV".into(), exit_code: None, signal, panic: None, ..report(9) };
         let shown = show(&report);

@@ -1,6 +1,6 @@
 //! Output and exit codes of commands.
 
-use bulkhead_proto::{ids::Generation, visible::visible_json};
+use bulkhead_proto::wire::{ids::Generation, text::escape_controls_in_json};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::{
@@ -31,12 +31,12 @@ pub(super) struct JsonReply<'a, Outcome> {
 /// JSON on one line.
 pub(super) fn json_line(value: &impl Serialize) -> String {
     // Cannot fail: all values consist of strings and numbers.
-    visible_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
+    escape_controls_in_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
 }
 
 /// Prints indented JSON.
 pub(super) fn print_json(value: &impl Serialize) -> ExitCode {
-    print(&visible_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
+    print(&escape_controls_in_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
 }
 
 /// Prints a line to stdout and returns the exit code.

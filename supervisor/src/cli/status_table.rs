@@ -4,10 +4,10 @@ use super::output::terminal_size;
 use crate::{
     config::units::format_size,
     control::protocol::{LastCrash, StatusReport, WorkerStatus},
+    core::span,
     log::{colours, visible},
-    step::span,
 };
-use bulkhead_proto::words::WorkerState;
+use bulkhead_proto::wire::status::WorkerState;
 use std::{fmt::Write as _, time::Duration};
 
 /// The longest name on a terminal of 80 columns; wider terminals show more.
@@ -158,9 +158,10 @@ pub(super) fn truncate(text: &str, width: usize) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::control::protocol::{LinkStatus, RingStatus};
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::Cause,
         ids::{CrashId, Generation, Seq},
-        words::{Cause, Role},
+        role::Role,
     };
 
     pub(in crate::cli) fn report() -> StatusReport {

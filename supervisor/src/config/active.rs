@@ -4,8 +4,8 @@ use super::{
     model::{Config, WorkerConfig},
     units::{format_duration, format_size},
 };
-use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use crate::core::Policy;
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 /// The configuration that the service and each worker currently use.

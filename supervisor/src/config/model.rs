@@ -1,8 +1,8 @@
 //! The validated configuration.
 
 use super::problem::Issue;
-use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use crate::core::Policy;
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{
     collections::BTreeMap,
     fmt,

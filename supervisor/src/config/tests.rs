@@ -1,7 +1,7 @@
 //! The configuration through its public functions.
 
 use super::*;
-use bulkhead_proto::{settings::Limits, words::Role};
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use proptest::{
     collection::vec,
     prelude::*,

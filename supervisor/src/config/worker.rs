@@ -6,8 +6,11 @@ use super::{
     reader::{Section, parse_path},
     units::MAX_DURATION,
 };
-use crate::step::policy;
-use bulkhead_proto::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE, words::Role};
+use crate::core::policy;
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The most plain workers. The ledger has room for `MAX_WORKERS`; the API and the analysis take two.

@@ -1,12 +1,15 @@
 //! The protocol of the control socket: the client sends one [`Request`] per line and gets one [`Reply`] per line.
 
-use bulkhead_proto::{
-    control::Outcome,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::RequestOutcome,
     crash,
-    folder::Page,
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
     quarantine::Entry,
-    words::{Cause, FaultKind, Role, WorkerState},
+    record_store::Page,
+    role::Role,
+    status::WorkerState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -313,11 +316,11 @@ impl Reply {
 
     /// The reply to a decision of the core.
     #[must_use]
-    pub fn from_outcome(outcome: &Outcome, text: String) -> Self {
+    pub fn from_outcome(outcome: &RequestOutcome, text: String) -> Self {
         let outcome = match outcome {
-            Outcome::Done => CommandOutcome::Done,
-            Outcome::NotFound(_) => CommandOutcome::NotFound,
-            Outcome::Conflict(_) => CommandOutcome::Conflict,
+            RequestOutcome::Done => CommandOutcome::Done,
+            RequestOutcome::NotFound(_) => CommandOutcome::NotFound,
+            RequestOutcome::Conflict(_) => CommandOutcome::Conflict,
         };
         Self::new(outcome, text)
     }
