@@ -59,7 +59,7 @@ fn assert_replayed(bulkhead: &Bulkhead, old: u64, told: &Line) -> u64 {
 #[test]
 fn an_event_is_listed_and_shown_by_command_and_by_http() {
     let bulkhead = Home::new(FAULTS).start();
-    assert_eq!(said(&bulkhead, &["list"], 0).trim(), "no event is set aside");
+    assert_eq!(said(&bulkhead, &["list"], 0).trim(), "no quarantined events");
     let seq = set_aside(&bulkhead);
     let number = seq.to_string();
     let list = said(&bulkhead, &["list"], 0);

@@ -1,19 +1,22 @@
-//! Each command, from its arguments to its exit code.
+//! Runs each command: from its arguments to its exit code.
 
 use super::{
-    Numbered, SetAside, Target, crashes,
-    failure::{Failure, lines},
-    logs,
-    output::{self, Answer, FAILED, USAGE, complain, end_with_ctrl_c, fail, say, show},
-    pages, quarantine,
-    table::{self, Look},
-    watch::{PACE, Watch},
+    EventArgs, QuarantineAction, WorkerArgs, crashes,
+    failure::{Failure, escape_lines},
+    generate, logs,
+    output::{self, FAILED, JsonReply, USAGE, exit_on_ctrl_c, fail, print, print_error, print_json},
+    quarantine,
+    status_table::{self, Style},
+    watch::{POLL_INTERVAL, Watch},
 };
 use crate::{
     config, control,
     control::{
         client::Connection,
-        protocol::{Command, Crashes, Ended, How, Logs, Quarantine, Reply, Report},
+        protocol::{
+            ChangeOutcome, CommandOutcome, ControlCommand, CrashQuery, LogQuery, QuarantineCommand, Reply,
+            StatusReport,
+        },
     },
     log::{self, visible},
     runtime,
@@ -26,29 +29,29 @@ use bulkhead_proto::wire::{
 use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-fn variable(name: &str) -> Option<String> {
+fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// As [`variable`]; a path need not be UTF-8.
-fn any_variable(name: &str) -> Option<OsString> {
+/// Like [`env`], for paths, which need not be UTF-8.
+fn env_os(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
 /// `bulkhead run`.
 #[must_use]
-pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (plan, source) = match config::load(config, &any_variable) {
+pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
+    let (config, source) = match config::load(config_file, &env_os) {
         Ok(loaded) => loaded,
-        Err(diagnosis) => return refuse(&diagnosis),
+        Err(report) => return report_problems(&report),
     };
-    let log = match log::start(plan.log) {
+    let log = match log::start(config.log) {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let socket = control::paths::daemon(socket, &variable, &plan.state_dir);
-    let option = config.map(Path::to_owned);
-    match runtime::run(runtime::Start { plan, source, config_path: option, socket, log: log.clone() }) {
+    let socket = control::socket_path::server_path(socket, &env, &config.state_dir);
+    let option = config_file.map(Path::to_owned);
+    match runtime::run(runtime::Start { config, source, config_path: option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
@@ -59,22 +62,22 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 
 /// `bulkhead check`.
 #[must_use]
-pub fn check(config: Option<&Path>, json: bool) -> ExitCode {
+pub fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
-    let (plan, diagnosis) = config::check(config, &any_variable, &executable);
+    let (config, report) = config::check(config_file, &env_os, &executable);
     if json {
-        let said = show(&diagnosis.told());
-        return if plan.is_some() { said } else { USAGE.into() };
+        let code = print_json(&report.json());
+        return if config.is_some() { code } else { USAGE.into() };
     }
-    let Some(plan) = plan else { return refuse(&diagnosis) };
-    complain(&diagnosis.render(true));
-    let source = diagnosis.source();
-    say(&format!("{source}: good; {} workers, the API at {}", plan.workers.len(), plan.listen))
+    let Some(config) = config else { return report_problems(&report) };
+    print_error(&report.render(true));
+    let source = report.source();
+    print(&format!("{source}: OK; {} workers, API on {}", config.workers.len(), config.listen))
 }
 
-/// Shows what is wrong with a configuration; in colours where those are wanted.
-fn refuse(diagnosis: &config::Diagnosis) -> ExitCode {
-    complain(&diagnosis.render(true));
+/// Prints the problems of a configuration on stderr, with colours on a terminal.
+fn report_problems(report: &config::ProblemReport) -> ExitCode {
+    print_error(&report.render(true));
     USAGE.into()
 }
 
@@ -82,24 +85,24 @@ fn refuse(diagnosis: &config::Diagnosis) -> ExitCode {
 #[must_use]
 pub fn status(json: bool, watch: bool, socket: Option<&Path>) -> ExitCode {
     if watch {
-        return watching(json, socket);
+        return watch_status(json, socket);
     }
-    match report(json, socket) {
-        Ok(report) if json => show(&report),
-        Ok(report) => say(&table::render(&report, Look::of_stdout())),
+    match fetch_status(json, socket) {
+        Ok(report) if json => print_json(&report),
+        Ok(report) => print(&status_table::render(&report, Style::for_stdout())),
         Err(failure) => failure,
     }
 }
 
-fn watching(json: bool, socket: Option<&Path>) -> ExitCode {
-    if let Err(error) = end_with_ctrl_c() {
+fn watch_status(json: bool, socket: Option<&Path>) -> ExitCode {
+    if let Err(error) = exit_on_ctrl_c() {
         return fail(FAILED, &error);
     }
     let mut watch = Watch::new(json);
     loop {
-        match report(json, socket) {
-            Ok(report) => match watch.show(&report) {
-                None => std::thread::sleep(PACE),
+        match fetch_status(json, socket) {
+            Ok(report) => match watch.update(&report) {
+                None => std::thread::sleep(POLL_INTERVAL),
                 Some(end) => return end,
             },
             Err(failure) => return failure,
@@ -107,82 +110,89 @@ fn watching(json: bool, socket: Option<&Path>) -> ExitCode {
     }
 }
 
-fn report(json: bool, socket: Option<&Path>) -> Result<Report, ExitCode> {
-    let (reply, _) = ask(Command::Status, socket).map_err(|failure| failure.tell(json))?;
-    reply.report.ok_or_else(|| fail(FAILED, &"the supervisor tells nothing of itself"))
+fn fetch_status(json: bool, socket: Option<&Path>) -> Result<StatusReport, ExitCode> {
+    let (reply, _) = request(ControlCommand::Status, socket).map_err(|failure| failure.report(json))?;
+    reply.report.ok_or_else(|| fail(FAILED, &"the reply of the supervisor has no status"))
 }
 
 /// `bulkhead logs`.
 #[must_use]
-pub fn logs(which: Logs, json: bool, socket: Option<&Path>) -> ExitCode {
-    match ask(Command::Logs(which), socket) {
+pub fn logs(query: LogQuery, json: bool, socket: Option<&Path>) -> ExitCode {
+    match request(ControlCommand::Logs(query), socket) {
         Ok((_, connection)) => logs::print(connection, json),
-        Err(failure) => failure.tell(json),
+        Err(failure) => failure.report(json),
     }
 }
 
 /// `bulkhead reload`.
 #[must_use]
 pub fn reload(json: bool, socket: Option<&Path>) -> ExitCode {
-    let (reply, _) = match ask(Command::Reload, socket) {
-        Ok(told) => told,
-        Err(failure) => return failure.tell(json),
+    let (reply, _) = match request(ControlCommand::Reload, socket) {
+        Ok(replied) => replied,
+        Err(failure) => return failure.report(json),
     };
-    let said = if json {
-        say(&output::json(&serde_json::json!({ "changes": reply.changes })))
+    let code = if json {
+        print(&output::json_line(&serde_json::json!({ "changes": reply.changes })))
     } else {
-        say(&lines(&reply.text))
+        print(&escape_lines(&reply.text))
     };
-    let failed = reply.changes.into_iter().flatten().any(|change| change.how == How::Failed);
-    if failed { FAILED.into() } else { said }
+    let failed = reply.changes.into_iter().flatten().any(|change| change.how == ChangeOutcome::Failed);
+    if failed { FAILED.into() } else { code }
 }
 
 /// `bulkhead restart`, `stop`, `start` and `fault`.
 #[must_use]
-pub fn act(command: impl FnOnce(String) -> Command, target: Target, socket: Option<&Path>) -> ExitCode {
-    let Target { worker, json } = target;
-    match ask(command(worker.clone()), socket) {
+pub fn act(
+    command: impl FnOnce(String) -> ControlCommand,
+    target: WorkerArgs,
+    socket: Option<&Path>,
+) -> ExitCode {
+    let WorkerArgs { worker, json } = target;
+    match request(command(worker.clone()), socket) {
         Ok((Reply { outcome, text, generation, .. }, _)) if json => {
-            say(&output::json(&Answer { outcome, text: &text, worker: Some(&worker), generation }))
+            print(&output::json_line(&JsonReply { outcome, text: &text, worker: Some(&worker), generation }))
         }
-        Ok((reply, _)) => say(&visible(&reply.text)),
-        Err(failure) => failure.about(worker).tell(json),
+        Ok((reply, _)) => print(&visible(&reply.text)),
+        Err(failure) => failure.for_worker(worker).report(json),
     }
 }
 
 /// `bulkhead quarantine`.
 #[must_use]
-pub fn quarantine(what: SetAside, socket: Option<&Path>) -> ExitCode {
-    let (command, json) = match what {
-        SetAside::List { json } => return list_set_aside(json, socket),
-        SetAside::Show(Numbered { seq, json }) => (Quarantine::Show(Seq(seq)), json),
-        SetAside::Replay(Numbered { seq, json }) => (Quarantine::Replay(Seq(seq)), json),
-        SetAside::Drop(Numbered { seq, json }) => (Quarantine::Drop(Seq(seq)), json),
+pub fn quarantine(action: QuarantineAction, socket: Option<&Path>) -> ExitCode {
+    let (command, json) = match action {
+        QuarantineAction::List { json } => return list_quarantined(json, socket),
+        QuarantineAction::Show(EventArgs { seq, json }) => (QuarantineCommand::Show(Seq(seq)), json),
+        QuarantineAction::Replay(EventArgs { seq, json }) => (QuarantineCommand::Replay(Seq(seq)), json),
+        QuarantineAction::Drop(EventArgs { seq, json }) => (QuarantineCommand::Drop(Seq(seq)), json),
     };
-    match ask(Command::Quarantine(command), socket) {
+    match request(ControlCommand::Quarantine(command), socket) {
         Ok((Reply { outcome, text, quarantine, .. }, _)) => {
             match (quarantine.and_then(|page| page.items.into_iter().next()), json) {
-                (Some(entry), true) => show(&entry),
-                (Some(entry), false) => say(&quarantine::show(&entry)),
-                (None, true) => {
-                    say(&output::json(&Answer { outcome, text: &text, worker: None, generation: None }))
-                }
-                (None, false) => say(&visible(&text)),
+                (Some(entry), true) => print_json(&entry),
+                (Some(entry), false) => print(&quarantine::show(&entry)),
+                (None, true) => print(&output::json_line(&JsonReply {
+                    outcome,
+                    text: &text,
+                    worker: None,
+                    generation: None,
+                })),
+                (None, false) => print(&visible(&text)),
             }
         }
-        Err(failure) => failure.tell(json),
+        Err(failure) => failure.report(json),
     }
 }
 
-/// Page by page.
-fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
+/// Fetches all pages, then prints the list.
+fn list_quarantined(json: bool, socket: Option<&Path>) -> ExitCode {
     let (mut items, mut after) = (Vec::new(), Seq(0));
     loop {
-        let page = match ask(Command::Quarantine(Quarantine::List(after)), socket) {
+        let page = match request(ControlCommand::Quarantine(QuarantineCommand::List(after)), socket) {
             Ok((reply, _)) => reply.quarantine,
-            Err(failure) => return failure.tell(json),
+            Err(failure) => return failure.report(json),
         };
-        let Some(page) = page else { return fail(FAILED, &"the supervisor shows nothing") };
+        let Some(page) = page else { return fail(FAILED, &"the reply of the supervisor has no data") };
         items.extend(page.items);
         match page.next.filter(|next| *next > after) {
             Some(next) => after = next,
@@ -190,50 +200,50 @@ fn list_set_aside(json: bool, socket: Option<&Path>) -> ExitCode {
         }
     }
     if json {
-        return show(&Page { items, next: None });
+        return print_json(&Page { items, next: None });
     }
-    say(&quarantine::list(&items, Look::of_stdout()))
+    print(&quarantine::list(&items, Style::for_stdout()))
 }
 
 /// `bulkhead crashes`.
 #[must_use]
 pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitCode {
-    let what = id.map_or(Crashes::List, |id| Crashes::Show(CrashId(id)));
-    let page = match ask(Command::Crashes(what), socket) {
+    let query = id.map_or(CrashQuery::List, |id| CrashQuery::Show(CrashId(id)));
+    let page = match request(ControlCommand::Crashes(query), socket) {
         Ok((reply, _)) => reply.crashes,
-        Err(failure) => return failure.tell(json),
+        Err(failure) => return failure.report(json),
     };
     match (page.map(|page| *page), id) {
-        (Some(page), None) if json => show(&page),
-        (Some(page), None) => say(&crashes::list(&page, Look::of_stdout())),
+        (Some(page), None) if json => print_json(&page),
+        (Some(page), None) => print(&crashes::list(&page, Style::for_stdout())),
         (Some(Page { items, .. }), Some(_)) => match items.first() {
-            Some(report) if json => show(report),
-            Some(report) => say(&crashes::show(report)),
-            None => fail(FAILED, &"the supervisor shows nothing"),
+            Some(report) if json => print_json(report),
+            Some(report) => print(&crashes::show(report)),
+            None => fail(FAILED, &"the reply of the supervisor has no data"),
         },
-        (None, _) => fail(FAILED, &"the supervisor shows nothing"),
+        (None, _) => fail(FAILED, &"the reply of the supervisor has no data"),
     }
 }
 
 /// `bulkhead completions`.
 #[must_use]
 pub fn completions(runtime: Shell) -> ExitCode {
-    say(&String::from_utf8_lossy(&pages::completions(runtime)))
+    print(&String::from_utf8_lossy(&generate::completions(runtime)))
 }
 
 /// `bulkhead man`.
 #[must_use]
 pub fn man(directory: &Path) -> ExitCode {
-    match pages::man(directory) {
+    match generate::man(directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &format!("cannot write man pages to {}: {error}", directory.display())),
     }
 }
 
-/// The reply to a command that was carried out, and the connection on which more may follow.
-fn ask(command: Command, socket: Option<&Path>) -> Result<(Reply, Connection), Failure> {
-    let places = control::paths::client(socket, &variable, &config::state_dir(&any_variable));
-    let mut connection = Connection::open(&places)?;
-    let reply = connection.ask(command)?;
-    if reply.outcome == Ended::Done { Ok((reply, connection)) } else { Err(reply.into()) }
+/// Sends a command. Returns its reply, and the connection, on which lines may follow.
+fn request(command: ControlCommand, socket: Option<&Path>) -> Result<(Reply, Connection), Failure> {
+    let paths = control::socket_path::client_paths(socket, &env, &config::state_dir(&env_os));
+    let mut connection = Connection::open(&paths)?;
+    let reply = connection.request(command)?;
+    if reply.outcome == CommandOutcome::Done { Ok((reply, connection)) } else { Err(reply.into()) }
 }

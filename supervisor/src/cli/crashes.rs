@@ -1,7 +1,7 @@
-//! Crash reports for people: a line for each, or the whole story of one.
+//! Renders crash reports for people.
 
-use super::table::{Look, cut};
-use crate::{config::units::show_size, core::span, log::visible};
+use super::status_table::{Style, truncate};
+use crate::{config::units::format_size, core::span, log::visible};
 use bulkhead_proto::wire::{
     crash::{FatalSignal, Panic, Report},
     quarantine::EventView,
@@ -9,64 +9,65 @@ use bulkhead_proto::wire::{
 };
 use std::time::Duration;
 
-/// The newest ones, a line each.
-pub(super) fn list(page: &Page<Report>, look: Look) -> String {
+/// The newest reports, one line each.
+pub(super) fn list(page: &Page<Report>, style: Style) -> String {
     if page.items.is_empty() {
-        return "nobody has died".to_owned();
+        return "no crash reports".to_owned();
     }
     let mut lines: Vec<_> =
-        page.items.iter().map(|report| cut(&visible(&line(report)), look.width)).collect();
+        page.items.iter().map(|report| truncate(&visible(&line(report)), style.width)).collect();
     if let Some(next) = page.next {
-        lines.push(format!("older ones: GET /v1/crashes?after={next}"));
+        lines.push(format!("older reports: GET /v1/crashes?after={next}"));
     }
     lines.join("\n")
 }
 
 fn line(report: &Report) -> String {
     let Report { id, at, worker, generation, cause, detail, seq, .. } = report;
-    let seq = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
+    let seq = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     format!("{id}  {at}  {worker} gen {generation}  {cause}{seq}: {detail}")
 }
 
-/// The whole story of one, each thing told once.
+/// One complete report, each fact once.
 pub(super) fn show(report: &Report) -> String {
     let Report { id, at, worker, generation, cause, detail, decision, why, .. } = report;
     let role = report.role.to_string();
     let role = if role == *worker { String::new() } else { format!(" ({role})") };
     let pid = report.pid.map(|pid| format!(" pid {pid}")).unwrap_or_default();
-    let mut story = vec![
+    let mut lines = vec![
         format!("crash {id}: {worker}{role} gen {generation}{pid}"),
-        format!("when:      {at}, {} after its start", ms(report.uptime_ms)),
+        format!("time:      {at}, uptime {}", format_ms(report.uptime_ms)),
         format!("cause:     {cause}: {detail}"),
     ];
-    story.extend(end(report).map(|end| format!("end:       {end}")));
-    story.extend(panic(report).map(|panic| format!("panic:     {panic}")));
-    story.extend(hand(report).map(|hand| format!("in hand:   {hand}")));
-    story.extend(report.event.as_ref().map(|event| format!("event:     {}", told(event))));
-    story.push(format!("decision:  {decision}: {why}"));
-    story.extend(report.resources.map(|used| {
-        let (resident, user, system) = (show_size(used.peak_rss_bytes), ms(used.user_ms), ms(used.system_ms));
-        format!("resources: {resident} resident at most, CPU time {user} user, {system} system")
+    lines.extend(exit_details(report).map(|exit| format!("status:    {exit}")));
+    lines.extend(panic(report).map(|panic| format!("panic:     {panic}")));
+    lines.extend(in_flight(report).map(|event| format!("in flight: {event}")));
+    lines.extend(report.event.as_ref().map(|event| format!("event:     {}", describe_event(event))));
+    lines.push(format!("decision:  {decision}: {why}"));
+    lines.extend(report.resources.map(|used| {
+        let (resident, user, system) =
+            (format_size(used.peak_rss_bytes), format_ms(used.user_ms), format_ms(used.system_ms));
+        format!("resources: peak RSS {resident}, CPU time {user} user, {system} system")
     }));
-    part(&mut story, "its threads, while it lived", &report.thread_dump);
-    part(&mut story, "backtrace", &report.backtrace);
+    push_section(&mut lines, "thread dump", &report.thread_dump);
+    push_section(&mut lines, "backtrace", &report.backtrace);
     let output: Vec<_> = report.output.iter().map(|line| format!("{}: {}", line.stream, line.text)).collect();
-    part(&mut story, "last lines", &output);
+    push_section(&mut lines, "last output", &output);
     if report.output_dropped > 0 {
-        story.push(format!("  ({} lines came too fast and were dropped)", report.output_dropped));
+        lines.push(format!("  ({} lines were dropped: output was too fast)", report.output_dropped));
     }
-    story.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
-fn part(story: &mut Vec<String>, name: &str, lines: &[String]) {
+fn push_section(text: &mut Vec<String>, name: &str, lines: &[String]) {
     if !lines.is_empty() {
-        story.push(format!("{name}:"));
-        story.extend(lines.iter().map(|line| format!("  {line}")));
+        text.push(format!("{name}:"));
+        text.extend(lines.iter().map(|line| format!("  {line}")));
     }
 }
 
-/// How its process ended, as far as the cause does not say so.
-fn end(report: &Report) -> Option<String> {
+/// How the process ended, without what the detail already contains.
+fn exit_details(report: &Report) -> Option<String> {
     let mut parts: Vec<_> = report.exit_code.map(|code| format!("exit code {code}")).into_iter().collect();
     if let Some(FatalSignal { number, name, code, address, core }) = &report.signal {
         parts.push(name.clone().unwrap_or_else(|| format!("signal {number}")));
@@ -78,25 +79,25 @@ fn end(report: &Report) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// The panic that it told of, unless the cause says it whole.
+/// The panic, unless the detail contains it completely.
 fn panic(report: &Report) -> Option<String> {
     let Panic { message, location, thread } = report.panic.as_ref()?;
-    let told = report.detail.contains(&format!("{message:?} at {location}, thread {thread}"));
-    (!told).then(|| format!("{message} at {location}, thread {thread}"))
+    let in_detail = report.detail.contains(&format!("{message:?} at {location}, thread {thread}"));
+    (!in_detail).then(|| format!("{message} at {location}, thread {thread}"))
 }
 
-/// Which event it had in hand. How often that was tried is part of the decision.
-fn hand(report: &Report) -> Option<String> {
+/// The event in flight. The number of attempts is part of the decision.
+fn in_flight(report: &Report) -> Option<String> {
     let during = report.during?;
     let Some(seq) = report.seq else { return Some(format!("several events, during {during}")) };
-    let charged = if report.attempts.is_some() { "" } else { ", not charged with this death" };
+    let charged = if report.attempts.is_some() { "" } else { ", this death does not count as an attempt" };
     Some(format!("event {seq}, during {during}{charged}"))
 }
 
-/// An event, on one line.
-pub(super) fn told(event: &EventView) -> String {
+/// One event on one line.
+pub(super) fn describe_event(event: &EventView) -> String {
     let EventView { series, value, ts, arrived, label, data, request_id } = event;
-    // Debug has `1e300` instead of three hundred digits, but `1.0` for 1.
+    // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
     let value = format!("{value:?}");
     let value = value.strip_suffix(".0").unwrap_or(&value);
     let mut text = format!("series {series}, value {value}, ts {ts}, arrived {arrived}");
@@ -106,12 +107,12 @@ pub(super) fn told(event: &EventView) -> String {
     text
 }
 
-/// So many deaths.
-pub(super) fn deaths(count: u32) -> String {
+/// "1 death", "2 deaths".
+pub(super) fn format_deaths(count: u32) -> String {
     format!("{count} {}", if count == 1 { "death" } else { "deaths" })
 }
 
-fn ms(ms: u64) -> String {
+fn format_ms(ms: u64) -> String {
     span(Duration::from_millis(ms))
 }
 
@@ -126,11 +127,11 @@ pub(super) mod tests {
     };
 
     #[test]
-    fn a_value_is_short_however_large_or_small() {
+    fn values_are_short_at_any_magnitude() {
         for (value, shown) in
             [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
         {
-            let text = told(&EventView { value, ..event() });
+            let text = describe_event(&EventView { value, ..event() });
             assert!(text.contains(&format!("value {shown},")), "{text}");
         }
     }
@@ -185,26 +186,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_list_has_a_line_for_each_that_fits_and_says_where_older_ones_are() {
-        assert_eq!(list(&Page { items: vec![], next: None }, Look::PLAIN), "nobody has died");
+    fn the_list_has_one_line_per_report_and_points_to_older_ones() {
+        assert_eq!(list(&Page { items: vec![], next: None }, Style::PLAIN), "no crash reports");
         let page = Page { items: vec![report(9), report(8)], next: Some(CrashId(8)) };
-        let list = list(&page, Look::PLAIN);
+        let list = list(&page, Style::PLAIN);
         assert_eq!(list.lines().count(), 3, "{list}");
         assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
         assert!(
-            list.starts_with("9  2026-11-22T20:00:00.000Z  analytics gen 7  panic, event 42 in hand"),
+            list.starts_with("9  2026-11-22T20:00:00.000Z  analytics gen 7  panic, event 42 in flight"),
             "{list}"
         );
         assert!(list.ends_with("/v1/crashes?after=8"), "{list}");
     }
 
     #[test]
-    fn what_a_worker_said_cannot_trouble_a_terminal() {
+    fn control_characters_in_a_report_are_escaped() {
         assert!(!show(&report(9)).contains('\u{1b}'));
     }
 
     #[test]
-    fn a_panic_that_the_cause_does_not_say_whole_is_told_beside_it() {
+    fn a_panic_longer_than_the_detail_is_shown_separately() {
         let message = "no\n".repeat(300);
         let panic =
             Panic { message: message.clone(), location: "src/x.rs:1:2".into(), thread: "main".into() };
@@ -214,13 +215,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_signal_is_told_with_its_reason_and_address() {
+    fn a_signal_is_shown_with_code_and_address() {
         let cause = Cause::Signal;
         let (name, code, address) = (Some("SIGSEGV".into()), Some("SEGV_MAPERR".into()), Some("0x8".into()));
         let signal = Some(FatalSignal { number: 11, name, code, address, core: false });
         let report =
             Report { cause, detail: "SIGSEGV".into(), exit_code: None, signal, panic: None, ..report(9) };
         let shown = show(&report);
-        assert!(shown.contains("signal: SIGSEGV\nend:       SEGV_MAPERR, address 0x8\n"), "{shown}");
+        assert!(shown.contains("signal: SIGSEGV\nstatus:    SEGV_MAPERR, address 0x8\n"), "{shown}");
     }
 }

@@ -1,78 +1,79 @@
-//! Why a command was not carried out, for people or for programs.
+//! The failure of a command, for people or for programs.
 
-use super::output::{Answer, FAILED, UNREACHABLE, USAGE, fail, json, say};
+use super::output::{FAILED, JsonReply, UNREACHABLE, USAGE, fail, json_line, print};
 use crate::{
     control::{
         client::ClientError,
-        protocol::{Ended, Reply},
+        protocol::{CommandOutcome, Reply},
     },
     log::visible,
 };
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// A command that was not carried out.
+/// A command that failed.
 pub(super) struct Failure {
-    outcome: Outcome,
+    kind: FailureKind,
     text: String,
     worker: Option<String>,
 }
 
-/// How it failed: what the supervisor says, or why it says nothing.
+/// Why it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Outcome {
+enum FailureKind {
     Unreachable,
     Failed,
     #[serde(untagged)]
-    Told(Ended),
+    Reply(CommandOutcome),
 }
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let outcome = match error {
-            ClientError::Unreachable(_) => Outcome::Unreachable,
-            ClientError::Broken(..) => Outcome::Failed,
+        let kind = match error {
+            ClientError::Unreachable(_) => FailureKind::Unreachable,
+            ClientError::Failed(..) => FailureKind::Failed,
         };
-        Self { outcome, text: error.to_string(), worker: None }
+        Self { kind, text: error.to_string(), worker: None }
     }
 }
 
 impl From<Reply> for Failure {
     fn from(reply: Reply) -> Self {
         let text = match reply.outcome {
-            Ended::Invalid => lines(&reply.text),
-            Ended::Done | Ended::NotFound | Ended::Conflict | Ended::Refused => {
-                visible(&reply.text).into_owned()
-            }
+            CommandOutcome::Invalid => escape_lines(&reply.text),
+            CommandOutcome::Done
+            | CommandOutcome::NotFound
+            | CommandOutcome::Conflict
+            | CommandOutcome::Refused => visible(&reply.text).into_owned(),
         };
-        Self { outcome: Outcome::Told(reply.outcome), text, worker: None }
+        Self { kind: FailureKind::Reply(reply.outcome), text, worker: None }
     }
 }
 
-/// A text that has several lines on purpose.
-pub(super) fn lines(text: &str) -> String {
+/// Escapes each line of a text with several lines.
+pub(super) fn escape_lines(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
 impl Failure {
-    /// It was about this worker.
-    pub(super) fn about(self, worker: String) -> Self {
+    /// Adds the name of the worker.
+    pub(super) fn for_worker(self, worker: String) -> Self {
         Self { worker: Some(worker), ..self }
     }
 
-    /// Says it, as JSON on stdout or else on stderr, and how to end.
-    pub(super) fn tell(&self, as_json: bool) -> ExitCode {
-        let code = match self.outcome {
-            Outcome::Unreachable => UNREACHABLE,
-            Outcome::Told(Ended::Invalid) => USAGE,
-            Outcome::Failed | Outcome::Told(_) => FAILED,
+    /// Prints the failure, as JSON on stdout or as text on stderr. Returns the exit code.
+    pub(super) fn report(&self, as_json: bool) -> ExitCode {
+        let code = match self.kind {
+            FailureKind::Unreachable => UNREACHABLE,
+            FailureKind::Reply(CommandOutcome::Invalid) => USAGE,
+            FailureKind::Failed | FailureKind::Reply(_) => FAILED,
         };
         if !as_json {
             return fail(code, &self.text);
         }
-        let Self { outcome, text, worker } = self;
-        say(&json(&Answer { outcome, text, worker: worker.as_deref(), generation: None }));
+        let Self { kind, text, worker } = self;
+        print(&json_line(&JsonReply { outcome: kind, text, worker: worker.as_deref(), generation: None }));
         code.into()
     }
 }
@@ -82,9 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_get_one_word_for_every_failure() {
-        let words = [Outcome::Told(Ended::NotFound), Outcome::Unreachable, Outcome::Failed]
-            .map(|outcome| json(&outcome));
+    fn every_failure_has_one_json_word() {
+        let words =
+            [FailureKind::Reply(CommandOutcome::NotFound), FailureKind::Unreachable, FailureKind::Failed]
+                .map(|kind| json_line(&kind));
         assert_eq!(words, ["\"not_found\"", "\"unreachable\"", "\"failed\""]);
     }
 }

@@ -1,14 +1,14 @@
-//! What operators see, committed as it is: `cargo insta review` shows a change of it.
+//! Snapshots of what operators see. `cargo insta review` shows changes.
 
 use super::{
     Cli, crashes,
-    output::json,
-    table::{Look, render_at, tests::report},
+    output::json_line,
+    status_table::{Style, render_at, tests::report},
 };
 use crate::{
     control::{
         client::Connection,
-        protocol::{Ended, Reply},
+        protocol::{CommandOutcome, Reply},
     },
     core::{Identity, Millis, Now, Policy, State, WorkerSpec},
 };
@@ -22,7 +22,7 @@ use insta::assert_snapshot;
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{os::unix::net::UnixListener, time::Duration};
 
-/// What a command line shows on a terminal of 80 columns.
+/// The output of clap for these arguments on a terminal of 80 columns.
 fn help(arguments: &[&str]) -> String {
     let shown = Cli::command().term_width(80).try_get_matches_from(arguments);
     shown.unwrap_err().to_string()
@@ -31,14 +31,14 @@ fn help(arguments: &[&str]) -> String {
 #[test]
 fn help_of_each_command() {
     assert_snapshot!("help", help(&["bulkhead", "--help"]));
-    for verb in Cli::command().get_subcommands() {
-        let verb = verb.get_name();
-        assert_snapshot!(format!("help_{verb}"), help(&["bulkhead", verb, "--help"]));
+    for command in Cli::command().get_subcommands() {
+        let command = command.get_name();
+        assert_snapshot!(format!("help_{command}"), help(&["bulkhead", command, "--help"]));
     }
 }
 
 #[test]
-fn a_slip_in_the_command_line() {
+fn a_misspelt_command() {
     assert_snapshot!(help(&["bulkhead", "statsu"]));
 }
 
@@ -47,7 +47,7 @@ fn status_for_people() {
     let now = jiff::Timestamp::from_second(90).unwrap();
     let mut report = report();
     report.workers.truncate(2);
-    assert_snapshot!(render_at(&report, Look::PLAIN, now));
+    assert_snapshot!(render_at(&report, Style::PLAIN, now));
 }
 
 #[test]
@@ -56,36 +56,36 @@ fn status_for_programs() {
 }
 
 #[test]
-fn a_crash_for_people() {
+fn one_crash_report_for_people() {
     assert_snapshot!(crashes::show(&crashes::tests::report(9)));
 }
 
 #[test]
-fn crashes_for_people() {
+fn the_list_of_crash_reports_for_people() {
     let page = Page { items: vec![crashes::tests::report(9), crashes::tests::report(8)], next: None };
-    assert_snapshot!(crashes::list(&page, Look::PLAIN));
+    assert_snapshot!(crashes::list(&page, Style::PLAIN));
 }
 
 #[test]
-fn no_supervisor_can_be_reached() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+fn an_unreachable_supervisor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
     std::fs::write(path("file.sock"), "").unwrap();
     mkfifo(&path("fifo.sock"), Mode::S_IRWXU).unwrap();
     drop(UnixListener::bind(path("left.sock")).unwrap());
-    let places = ["none.sock", "file.sock", "fifo.sock", "left.sock"].map(path);
-    let error = Connection::open(&places).unwrap_err().to_string();
-    assert_snapshot!(error.replace(folder.path().to_str().unwrap(), "/run"));
+    let paths = ["none.sock", "file.sock", "fifo.sock", "left.sock"].map(path);
+    let error = Connection::open(&paths).unwrap_err().to_string();
+    assert_snapshot!(error.replace(dir.path().to_str().unwrap(), "/run"));
 }
 
 #[test]
 fn an_unknown_worker() {
-    let patience = Duration::from_secs(10);
+    let timeout = Duration::from_secs(10);
     let spec = |name: &str, role| WorkerSpec {
         name: name.into(),
         role,
-        stop_timeout: patience,
-        hang_timeout: patience,
+        stop_timeout: timeout,
+        hang_timeout: timeout,
     };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics), spec("host", Role::Plain)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
@@ -95,8 +95,10 @@ fn an_unknown_worker() {
 }
 
 #[test]
-fn a_reply_on_the_control_socket() {
-    let reply =
-        Reply { generation: Some(Generation(5)), ..Reply::new(Ended::Done, "api is running: generation 5") };
-    assert_snapshot!(json(&reply));
+fn a_reply_as_json() {
+    let reply = Reply {
+        generation: Some(Generation(5)),
+        ..Reply::new(CommandOutcome::Done, "api is running: generation 5")
+    };
+    assert_snapshot!(json_line(&reply));
 }

@@ -1,8 +1,8 @@
-//! `bulkhead logs`: lines as they come from the supervisor, in the forms of its own log.
+//! `bulkhead logs`: prints lines from the supervisor in the formats of its log.
 
 use super::{
     failure::Failure,
-    output::{FAILED, end_with_ctrl_c, fail, put},
+    output::{FAILED, exit_on_ctrl_c, fail, write_stdout},
 };
 use crate::{
     control::client::Connection,
@@ -13,28 +13,28 @@ use std::{
     process::ExitCode,
 };
 
-/// Prints what comes until it ends, nobody reads it any more, or Ctrl-C.
+/// Prints lines until the stream ends, stdout is closed, or Ctrl-C.
 pub(super) fn print(mut connection: Connection, json: bool) -> ExitCode {
-    if let Err(error) = end_with_ctrl_c() {
+    if let Err(error) = exit_on_ctrl_c() {
         return fail(FAILED, &error);
     }
     let format =
         if json { Format::Json } else { Format::Pretty { colour: colours(io::stdout().is_terminal()) } };
     loop {
-        match connection.line() {
+        match connection.next_line() {
             Ok(Some(line)) => {
-                if let Some(end) = put(&shown(&line, format)) {
+                if let Some(end) = write_stdout(&render_line(&line, format)) {
                     return end;
                 }
             }
             Ok(None) => return ExitCode::SUCCESS,
-            Err(error) => return Failure::from(error).tell(json),
+            Err(error) => return Failure::from(error).report(json),
         }
     }
 }
 
-/// A line of a supervisor that this program does not understand is still better shown than not.
-fn shown(text: &str, format: Format) -> String {
+/// Renders a line. An unknown form, such as that of a newer supervisor, is shown with control characters escaped.
+fn render_line(text: &str, format: Format) -> String {
     match Line::from_json(text) {
         Some(line) => format.render(&line),
         None => visible(text.trim_end()).into_owned() + "\n",
@@ -48,16 +48,16 @@ mod tests {
     const JSON: &str = "{\"timestamp\":\"2026-11-22T20:14:45.975000Z\",\"level\":\"INFO\",\"message\":\"at x\",\"port\":7}\n";
 
     #[test]
-    fn lines_have_the_forms_of_the_log() {
-        assert_eq!(shown(JSON, Format::Json), JSON);
+    fn lines_are_rendered_in_the_formats_of_the_log() {
+        assert_eq!(render_line(JSON, Format::Json), JSON);
         assert_eq!(
-            shown(JSON, Format::Pretty { colour: false }),
+            render_line(JSON, Format::Pretty { colour: false }),
             "2026-11-22T20:14:45.975Z  INFO at x port=7\n"
         );
     }
 
     #[test]
-    fn what_is_no_line_is_shown_harmlessly() {
-        assert_eq!(shown("what\u{1b}[2J\n", Format::Json), "what\\u{1b}[2J\n");
+    fn an_unknown_line_is_shown_escaped() {
+        assert_eq!(render_line("what\u{1b}[2J\n", Format::Json), "what\\u{1b}[2J\n");
     }
 }

@@ -1,15 +1,15 @@
-//! The command line (DESIGN 7).
+//! The command line.
 
 pub mod commands;
 mod crashes;
 mod failure;
+mod generate;
 #[cfg(test)]
 mod golden;
 mod logs;
 mod output;
-mod pages;
 mod quarantine;
-mod table;
+mod status_table;
 mod watch;
 
 use bulkhead_proto::wire::fault::FaultKind;
@@ -20,160 +20,160 @@ use clap::{
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-const AFTERWORD: &str = "\
-The control socket is made by `run` in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/bulkhead, else in state_dir; the \
-other commands look in /run/bulkhead and in those places.
+const AFTER_HELP: &str = "\
+Control socket: `run` creates it in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/bulkhead, else in state_dir. The other \
+commands try /run/bulkhead, then the same directories.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no supervisor can be reached.";
+Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 supervisor not reachable.";
 
-/// Keeps a service's API answering while the analysis behind it crashes.
+/// Keeps an HTTP API available while the analysis process crashes.
 #[derive(Debug, Parser)]
-#[command(name = "bulkhead", version, after_help = AFTERWORD, propagate_version = true)]
+#[command(name = "bulkhead", version, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
-    /// The control socket; else $BULKHEAD_SOCKET (not for `run`), else the usual places.
+    /// Path of the control socket [default: $BULKHEAD_SOCKET (not for `run`), else see `bulkhead --help`].
     #[arg(long, global = true, value_name = "PATH", display_order = 100)]
     pub socket: Option<PathBuf>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Run the service in the foreground, until SIGTERM or Ctrl-C; a second one ends it at once.
+pub enum Command {
+    /// Run the service in the foreground until SIGTERM or Ctrl-C; a second signal stops it at once.
     Run {
-        /// The configuration; else $BULKHEAD_CONFIG, else /etc/bulkhead/bulkhead.toml, else built-in defaults.
+        /// Configuration file [default: $BULKHEAD_CONFIG, else /etc/bulkhead/bulkhead.toml, else built-in defaults].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Check the configuration, and say all that is wrong with it.
+    /// Check the configuration and report all problems.
     Check {
-        /// As for `run`.
+        /// Configuration file [default: as for `run`].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// As one JSON object: source (null for the built-in defaults), ok, problems (severity, line, column, message,
-        /// help; line, column and help may be null).
+        /// Print one JSON object: source (null for the built-in defaults), ok, problems (severity, line, column, message, help;
+        /// line, column and help may be null).
         #[arg(long)]
         json: bool,
     },
-    /// Show the workers and the link between them.
+    /// Show the workers and the link between the API and the analysis.
     Status {
-        /// As one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (the rows of GET /v1/workers),
-        /// link (accepted, analysed, quarantined, pending, committed_seq, ring).
+        /// Print one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (as in GET /v1/workers), link
+        /// (accepted, analysed, quarantined, pending, committed_seq, ring).
         #[arg(long)]
         json: bool,
-        /// Ask once a second, and show what has changed until Ctrl-C: in place on a terminal, else one after the other.
+        /// Poll once a second and show each change until Ctrl-C. A terminal is updated in place.
         #[arg(long, short)]
         watch: bool,
     },
-    /// Show the last lines of the log: the supervisor keeps up to 2,000 of them, or 512 KiB.
+    /// Show the last lines of the log. The supervisor keeps up to 2,000 lines or 512 KiB.
     Logs {
-        /// Only those of and about this worker; `supervisor` for the supervisor's own.
+        /// Show only lines by and about this worker, or `supervisor` for the supervisor's own lines.
         worker: Option<String>,
-        /// Go on with the lines to come, until Ctrl-C or the end of the supervisor.
+        /// Also show new lines, until Ctrl-C or the end of the supervisor.
         #[arg(long, short)]
         follow: bool,
-        /// Only so many of the last ones.
+        /// Show only the last N lines.
         #[arg(long, short = 'n', value_name = "N")]
         lines: Option<u32>,
-        /// As JSON objects, a line each: what the log is when it is no terminal.
+        /// Print one JSON object per line, the same as in the log.
         #[arg(long)]
         json: bool,
     },
-    /// Replace a worker by a new generation; the old one works until the new one is ready.
-    Restart(Target),
-    /// Stop a worker, until it is started.
-    Stop(Target),
-    /// Start a worker that was stopped, or waits to be restarted.
-    Start(Target),
-    /// Read the configuration again, and apply what has changed. SIGHUP does the same.
+    /// Replace a worker by a new generation. The old one runs until the new one is ready.
+    Restart(WorkerArgs),
+    /// Stop a worker until it is started again by command.
+    Stop(WorkerArgs),
+    /// Start a worker that is stopped, parked, or waiting for its restart.
+    Start(WorkerArgs),
+    /// Read the configuration again and apply the changes, as SIGHUP does.
     ///
-    /// Waits until every worker that has changed is replaced, added or removed. A wrong configuration changes nothing.
+    /// Waits until all changed workers are replaced, added or removed. An invalid configuration changes nothing.
     Reload {
-        /// As one JSON object: {"changes":[{"what","how","text"}]}; what: the key or the worker; how: live, next_start,
-        /// replaced, when_started, added, removed, or failed.
+        /// Print one JSON object: {"changes":[{"what","how","text"}]}. what: the key or the worker; how: live, next_start, replaced,
+        /// when_started, added, removed, or failed.
         #[arg(long)]
         json: bool,
     },
-    /// Let a worker die in some way, for a drill. Only when faults are enabled in the configuration.
+    /// Induce a fault in a worker, for a drill. Requires [faults] enabled = true in the configuration.
     Fault {
-        /// Which one, and how to answer.
+        /// The worker, and the form of the output.
         #[command(flatten)]
-        target: Target,
-        /// How.
+        target: WorkerArgs,
+        /// Kind of fault.
         #[arg(value_parser = fault_kind())]
         kind: FaultKind,
     },
-    /// Show the newest crash reports, or all of one: what died of what, when, and what was decided.
+    /// List the newest crash reports, or show one: cause, event in flight, decision, output.
     Crashes {
-        /// Its number.
+        /// Number of the crash report to show; without it, list the newest.
         id: Option<u64>,
-        /// As one JSON object: the report, or items (in brief: without output, living and backtrace) and next. GET /v1/crashes
-        /// lists older ones.
+        /// Print one JSON object: the report, or a list (items without output, living and backtrace; next). For older reports use
+        /// GET /v1/crashes.
         #[arg(long)]
         json: bool,
     },
-    /// Look at events that killed the analysis and were set aside; let them in again, or drop them.
+    /// List, show, replay or drop quarantined events: events that repeatedly killed the analysis.
     #[command(disable_help_subcommand = true)]
     Quarantine {
-        /// What to do with them.
+        /// The action.
         #[command(subcommand)]
-        what: SetAside,
+        action: QuarantineAction,
     },
-    /// Print a script by which a shell completes commands and options; `make install` puts it in place.
+    /// Print a completion script for a shell. `make install` installs the scripts.
     Completions {
-        /// For this shell.
+        /// Name of the shell.
         shell: Shell,
     },
-    /// Write the man pages; `make install` puts them in place.
+    /// Write the man pages to a directory. `make install` installs them.
     Man {
-        /// Into this directory, which must be there.
+        /// Existing directory to write to.
         directory: PathBuf,
     },
 }
 
-/// Knows every kind, so that help, completions and errors name them all.
+/// A parser that lists every kind in help, completions and errors.
 fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
     PossibleValuesParser::new(FaultKind::ALL.iter().map(|kind| kind.as_str()))
         .try_map(|word| word.parse::<FaultKind>())
 }
 
-/// What to do with events that were set aside.
+/// An action on quarantined events.
 #[derive(Clone, Copy, Debug, Subcommand)]
-pub enum SetAside {
-    /// List them all, a line each.
+pub enum QuarantineAction {
+    /// List all quarantined events, one per line.
     List {
-        /// As one JSON object: items (as `show --json`, without bytes), next (null).
+        /// Print one JSON object: items (as in `show --json`, without bytes), next (null).
         #[arg(long)]
         json: bool,
     },
-    /// Show one, and what it died of.
-    Show(Numbered),
-    /// Append it once more as a new event, and forget the old one. Never twice, whoever dies meanwhile.
-    Replay(Numbered),
-    /// Forget it for good.
-    Drop(Numbered),
+    /// Show an event and the last death that it caused.
+    Show(EventArgs),
+    /// Append an event again as a new one and remove the old one. A crash meanwhile cannot append it twice.
+    Replay(EventArgs),
+    /// Remove an event. It cannot be restored.
+    Drop(EventArgs),
 }
 
-/// The event that a command is about.
+/// A quarantined event, and the form of the output.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Numbered {
-    /// Its number.
+pub struct EventArgs {
+    /// Sequence number of the event.
     pub seq: u64,
-    /// Answer as one JSON object: the event and its report, or outcome and text. So, and on stdout, are failures; the exit
-    /// code is the same.
+    /// Print one JSON object: the event and its last death, or outcome and text. Failures are also printed to stdout in this
+    /// form; the exit code is the same.
     #[arg(long)]
     pub json: bool,
 }
 
-/// The worker that a command is about.
+/// A worker, and the form of the output.
 #[derive(Debug, Args)]
-pub struct Target {
-    /// Its name.
+pub struct WorkerArgs {
+    /// Name of the worker.
     pub worker: String,
-    /// Answer as one JSON object: outcome (done, not_found, conflict, refused, unreachable, failed), text, worker, and
-    /// generation if one runs. So, and on stdout, are failures; the exit code is the same.
+    /// Print one JSON object: outcome (done, not_found, conflict, refused, unreachable, failed), text, worker, and generation
+    /// if one runs. Failures are also printed to stdout in this form; the exit code is the same.
     #[arg(long)]
     pub json: bool,
 }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_fault_is_a_matter_of_usage() {
+    fn an_unknown_fault_kind_is_a_usage_error() {
         let error = Cli::try_parse_from(["bulkhead", "fault", "api", "nap"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let kinds: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_may_stand_before_or_behind_the_command() {
+    fn the_socket_option_may_precede_or_follow_the_command() {
         for arguments in [["bulkhead", "--socket", "/s", "status"], ["bulkhead", "status", "--socket", "/s"]]
         {
             assert_eq!(Cli::try_parse_from(arguments).unwrap().socket.unwrap(), PathBuf::from("/s"));

@@ -1,4 +1,4 @@
-//! How commands speak, and how they end.
+//! Output and exit codes of commands.
 
 use bulkhead_proto::wire::{ids::Generation, text::escape_controls_in_json};
 use rustix::termios::tcgetwinsize;
@@ -10,16 +10,16 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// The command was not carried out.
+/// Exit code: the command failed.
 pub(super) const FAILED: u8 = 1;
-/// The command line or the configuration is wrong.
+/// Exit code: usage or configuration error.
 pub(super) const USAGE: u8 = 2;
-/// There is no supervisor to carry it out.
+/// Exit code: no supervisor is reachable.
 pub(super) const UNREACHABLE: u8 = 3;
 
-/// What `--json` prints when a command has nothing to show, or failed.
+/// What `--json` prints for a command without data, or for a failure.
 #[derive(Serialize)]
-pub(super) struct Answer<'a, Outcome> {
+pub(super) struct JsonReply<'a, Outcome> {
     pub(super) outcome: Outcome,
     pub(super) text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,25 +28,25 @@ pub(super) struct Answer<'a, Outcome> {
     pub(super) generation: Option<Generation>,
 }
 
-/// One line of JSON.
-pub(super) fn json(value: &impl Serialize) -> String {
-    // What is printed is made of text and numbers: it can always be written.
+/// JSON on one line.
+pub(super) fn json_line(value: &impl Serialize) -> String {
+    // Cannot fail: all values consist of strings and numbers.
     escape_controls_in_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
 }
 
-/// Prints JSON that people may look at, too.
-pub(super) fn show(value: &impl Serialize) -> ExitCode {
-    say(&escape_controls_in_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
+/// Prints indented JSON.
+pub(super) fn print_json(value: &impl Serialize) -> ExitCode {
+    print(&escape_controls_in_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
 }
 
-/// Prints to stdout, and says how the command ends.
-pub(super) fn say(text: &str) -> ExitCode {
-    put(&format!("{text}\n")).unwrap_or(ExitCode::SUCCESS)
+/// Prints a line to stdout and returns the exit code.
+pub(super) fn print(text: &str) -> ExitCode {
+    write_stdout(&format!("{text}\n")).unwrap_or(ExitCode::SUCCESS)
 }
 
-/// Prints whole lines to stdout. When no more can be printed, says how the command ends: a reader that has left (`| head`)
-/// is no failure, a full disk is one.
-pub(super) fn put(lines: &str) -> Option<ExitCode> {
+/// Writes whole lines to stdout. Returns the exit code if that fails: success for a closed pipe (`| head`), failure for
+/// anything else, such as a full disk.
+pub(super) fn write_stdout(lines: &str) -> Option<ExitCode> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => None,
@@ -55,30 +55,30 @@ pub(super) fn put(lines: &str) -> Option<ExitCode> {
     }
 }
 
-/// Says on stderr what is wrong.
+/// Prints an error to stderr and returns the exit code.
 pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
-    complain(&format!("bulkhead: {error}\n"));
+    print_error(&format!("bulkhead: {error}\n"));
     code.into()
 }
 
-/// Writes to stderr, with the colours that stand in the text where those are wanted. `eprint!` would panic when it cannot
-/// be written to; the exit code says enough then.
-pub(super) fn complain(text: &str) {
+/// Writes to stderr. Colour codes in the text are removed unless stderr supports them. Write errors are ignored (`eprint!`
+/// would panic): the exit code still reports the failure.
+pub(super) fn print_error(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
-/// The width and height of the terminal on stdout; none when it is none, or does not tell.
-pub(super) fn terminal() -> Option<(usize, usize)> {
+/// Width and height of the terminal on stdout; `None` if stdout is not a terminal or has no size.
+pub(super) fn terminal_size() -> Option<(usize, usize)> {
     let stdout = io::stdout();
     let size = tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
     Some((size.ws_col.into(), size.ws_row.into())).filter(|(width, height)| *width > 0 && *height > 0)
 }
 
-/// Lets Ctrl-C be an ordinary end, for commands that have no other.
+/// Makes Ctrl-C exit with code 0, for commands that run until then.
 ///
 /// # Errors
-/// When the signal cannot be handled.
-pub(super) fn end_with_ctrl_c() -> io::Result<()> {
+/// The signal handler cannot be installed.
+pub(super) fn exit_on_ctrl_c() -> io::Result<()> {
     let always = Arc::new(AtomicBool::new(true));
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 0, always).map(drop)
 }

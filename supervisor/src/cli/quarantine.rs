@@ -1,36 +1,36 @@
-//! Events that were set aside, for people.
+//! Renders quarantined events for people.
 
 use super::{
-    crashes::{deaths, told},
-    table::{Look, cut},
+    crashes::{describe_event, format_deaths},
+    status_table::{Style, truncate},
 };
 use crate::log::visible;
 use bulkhead_proto::wire::quarantine::Entry;
 
-/// A line for each.
-pub(super) fn list(entries: &[Entry], look: Look) -> String {
+/// One line per event.
+pub(super) fn list(entries: &[Entry], style: Style) -> String {
     if entries.is_empty() {
-        return "no event is set aside".to_owned();
+        return "no quarantined events".to_owned();
     }
-    entries.iter().map(|entry| cut(&visible(&line(entry)), look.width)).collect::<Vec<_>>().join("\n")
+    entries.iter().map(|entry| truncate(&visible(&line(entry)), style.width)).collect::<Vec<_>>().join("\n")
 }
 
 fn line(entry: &Entry) -> String {
     let Entry { seq, at, attempts, cause, detail, .. } = entry;
-    let series = entry.event.as_ref().map_or("(not an event)", |event| &event.series);
-    format!("{seq}  {at}  {series}  {}, {cause}: {detail}", deaths(*attempts))
+    let series = entry.event.as_ref().map_or("(undecodable)", |event| &event.series);
+    format!("{seq}  {at}  {series}  {}, {cause}: {detail}", format_deaths(*attempts))
 }
 
-/// All of one.
+/// All details of one event.
 pub(super) fn show(entry: &Entry) -> String {
     let Entry { seq, at, worker, generation, crash, cause, detail, during, attempts, .. } = entry;
     let mut lines = vec![
-        format!("event {seq}, set aside {at} after {} of {worker}", deaths(*attempts)),
+        format!("event {seq}, quarantined {at} after {} of {worker}", format_deaths(*attempts)),
         format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
     ];
     match &entry.event {
-        None => lines.push("its bytes are no event".to_owned()),
-        Some(event) => lines.push(told(event)),
+        None => lines.push("the bytes cannot be decoded as an event".to_owned()),
+        Some(event) => lines.push(describe_event(event)),
     }
     lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
@@ -62,15 +62,15 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_a_line_for_each_without_control_characters() {
-        assert_eq!(list(&[], Look::PLAIN), "no event is set aside");
-        let list = list(&[entry(), entry()], Look::PLAIN);
+    fn the_list_has_one_line_per_event_without_control_characters() {
+        assert_eq!(list(&[], Style::PLAIN), "no quarantined events");
+        let list = list(&[entry(), entry()], Style::PLAIN);
         assert_eq!(list.lines().count(), 2);
         assert!(!list.contains('\u{1b}') && list.contains("2 deaths, signal: SIGSEGV"), "{list}");
     }
 
     #[test]
-    fn one_is_shown_with_all_that_is_known_of_it() {
+    fn an_event_is_shown_with_all_details() {
         let shown = show(&entry());
         for part in
             ["event 4711", "crash 3, generation 7, during apply: signal: SIGSEGV", "label tea", "request r-1"]

@@ -1,21 +1,21 @@
-//! `bulkhead status --watch`: asked once a second, shown when something has changed.
+//! `bulkhead status --watch`: polls once a second and shows changes.
 
 use super::{
-    output::{put, terminal},
-    table::{self, Look},
+    output::{terminal_size, write_stdout},
+    status_table::{self, Style},
 };
-use crate::control::protocol::Report;
+use crate::control::protocol::StatusReport;
 use std::{process::ExitCode, time::Duration};
 
-/// How often the supervisor is asked. Nothing wakes it up for it while nobody watches.
-pub(super) const PACE: Duration = Duration::from_secs(1);
+/// How often the supervisor is polled. The supervisor does no work for watchers otherwise.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was shown last.
+/// The state of the output.
 #[derive(Default)]
 pub(super) struct Watch {
     json: bool,
-    shown: Option<Report>,
-    /// The height of what is to be drawn over, in lines.
+    shown: Option<StatusReport>,
+    /// The number of lines to overwrite.
     height: usize,
 }
 
@@ -24,30 +24,30 @@ impl Watch {
         Self { json, ..Self::default() }
     }
 
-    /// Shows a report, unless it says nothing new. Says how the command ends when nothing more can be shown.
-    pub(super) fn show(&mut self, report: &Report) -> Option<ExitCode> {
-        match terminal() {
+    /// Shows a report if it changed. Returns the exit code if output is no longer possible.
+    pub(super) fn update(&mut self, report: &StatusReport) -> Option<ExitCode> {
+        match terminal_size() {
             Some((width, height)) if !self.json => {
-                let table = table::render(report, Look { width, colour: crate::log::colours(true) });
-                put(&self.redrawn(&table, height))
+                let table = status_table::render(report, Style { width, colour: crate::log::colours(true) });
+                write_stdout(&self.redraw(&table, height))
             }
             Some(_) | None => {
-                let news = timeless(report);
-                if self.shown.as_ref() == Some(&news) {
+                let current = ignoring_time(report);
+                if self.shown.as_ref() == Some(&current) {
                     return None;
                 }
-                self.shown = Some(news);
-                put(&if self.json {
-                    super::output::json(report) + "\n"
+                self.shown = Some(current);
+                write_stdout(&if self.json {
+                    super::output::json_line(report) + "\n"
                 } else {
-                    table::render(report, Look::PLAIN) + "\n\n"
+                    status_table::render(report, Style::PLAIN) + "\n\n"
                 })
             }
         }
     }
 
-    /// The table, over the former one; as much of it as the terminal is high.
-    fn redrawn(&mut self, table: &str, height: usize) -> String {
+    /// The table, with escape sequences that overwrite the last one. Truncated to the height of the terminal.
+    fn redraw(&mut self, table: &str, height: usize) -> String {
         let lines: Vec<&str> = table.lines().take(height.saturating_sub(1)).collect();
         let up = if self.height > 0 { format!("\x1b[{}F", self.height) } else { String::new() };
         self.height = lines.len();
@@ -56,8 +56,8 @@ impl Watch {
     }
 }
 
-/// A report without what changes while nothing happens.
-fn timeless(report: &Report) -> Report {
+/// The report without values that change while nothing happens.
+fn ignoring_time(report: &StatusReport) -> StatusReport {
     let mut report = report.clone();
     report.uptime_ms = 0;
     for row in &mut report.workers {
@@ -70,29 +70,29 @@ fn timeless(report: &Report) -> Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::table::tests::report;
+    use crate::cli::status_table::tests::report;
 
     #[test]
-    fn what_is_shown_again_is_drawn_over_what_was_there() {
+    fn a_redraw_overwrites_the_last_table() {
         let mut watch = Watch::new(false);
-        assert_eq!(watch.redrawn("a\nb", 24), "a\x1b[K\nb\x1b[K\n\x1b[J");
-        assert_eq!(watch.redrawn("c", 24), "\x1b[2Fc\x1b[K\n\x1b[J");
-        assert_eq!(watch.redrawn("d", 24), "\x1b[1Fd\x1b[K\n\x1b[J");
+        assert_eq!(watch.redraw("a\nb", 24), "a\x1b[K\nb\x1b[K\n\x1b[J");
+        assert_eq!(watch.redraw("c", 24), "\x1b[2Fc\x1b[K\n\x1b[J");
+        assert_eq!(watch.redraw("d", 24), "\x1b[1Fd\x1b[K\n\x1b[J");
     }
 
     #[test]
-    fn what_is_higher_than_the_terminal_is_cut() {
-        assert_eq!(Watch::new(false).redrawn("a\nb\nc", 3), "a\x1b[K\nb\x1b[K\n\x1b[J");
+    fn a_table_is_truncated_to_the_height_of_the_terminal() {
+        assert_eq!(Watch::new(false).redraw("a\nb\nc", 3), "a\x1b[K\nb\x1b[K\n\x1b[J");
     }
 
     #[test]
-    fn the_passing_of_time_is_no_news_and_a_new_process_is() {
+    fn a_new_pid_is_a_change_and_a_new_uptime_is_not() {
         let (before, mut after) = (report(), report());
         after.uptime_ms += 1000;
         after.workers[0].uptime_ms = Some(6000);
         after.workers[0].rss_bytes = Some(2);
-        assert_eq!(timeless(&before), timeless(&after));
+        assert_eq!(ignoring_time(&before), ignoring_time(&after));
         after.workers[0].pid = Some(7);
-        assert_ne!(timeless(&before), timeless(&after));
+        assert_ne!(ignoring_time(&before), ignoring_time(&after));
     }
 }

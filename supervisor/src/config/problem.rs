@@ -1,97 +1,101 @@
-//! What can be wrong with a configuration, and where.
+//! Problems of a configuration: what is wrong, and where.
 
-use super::words::nearest;
+use super::suggest::closest;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     ops::Range,
 };
 
-/// The most problems that are gathered: nobody mends more at once, and a file of garbage has one in every line.
+/// The most problems that are collected. A file of garbage has one in every line.
 const MAX_PROBLEMS: usize = 100;
 
-/// What is wrong with a value, wherever that stands.
+/// What is wrong with a value, independent of its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Issue {
     /// What was found.
     pub found: String,
-    /// What was wanted; may be empty, when there is nothing to add.
-    pub wanted: String,
-    /// What to do, if that is known.
+    /// What was expected; may be empty.
+    pub expected: String,
+    /// What the operator can do, if known.
     pub help: Option<String>,
 }
 
-impl Fault {
-    /// What was found instead of what was wanted.
+impl Issue {
+    /// An issue without help.
     #[must_use]
-    pub fn new(found: impl Into<String>, wanted: impl Into<String>) -> Self {
-        Self { found: found.into(), wanted: wanted.into(), help: None }
+    pub fn new(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { found: found.into(), expected: expected.into(), help: None }
     }
 
-    /// Says what to do.
+    /// Adds what the operator can do.
     #[must_use]
-    pub fn help(self, help: impl Into<String>) -> Self {
+    pub fn with_help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// Offers a likely slip's correction, if there is one.
+    /// Adds "did you mean …?" if there is a suggestion.
     #[must_use]
-    pub fn offer(self, likely: Option<impl std::fmt::Display>) -> Self {
-        match likely {
-            Some(likely) => self.help(format!("did you mean {likely}?")),
+    pub fn suggest(self, suggestion: Option<impl std::fmt::Display>) -> Self {
+        match suggestion {
+            Some(suggestion) => self.with_help(format!("did you mean {suggestion}?")),
             None => self,
         }
     }
 
-    /// What was found and what was wanted, in one line.
+    /// `found` and `expected` in one line.
     #[must_use]
     pub fn message(&self) -> String {
-        if self.wanted.is_empty() { self.found.clone() } else { format!("{}; {}", self.found, self.wanted) }
+        if self.expected.is_empty() {
+            self.found.clone()
+        } else {
+            format!("{}; {}", self.found, self.expected)
+        }
     }
 }
 
-/// Whether a problem keeps the configuration from being used.
+/// How serious a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It does.
+    /// The configuration cannot be used.
     Error,
-    /// It does not, but somebody should look.
+    /// The configuration can be used, but probably does not do what the operator wants.
     Warning,
 }
 
-/// Something wrong in a configuration.
+/// An issue at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// How serious it is.
     pub severity: Severity,
-    /// What it is.
-    pub fault: Fault,
-    /// Where in the text, in bytes; none when it is about the whole.
+    /// What is wrong.
+    pub issue: Issue,
+    /// The position in the text, in bytes; `None` if the problem has none.
     pub span: Option<Range<usize>>,
-    /// It is the environment, not the file, that is wrong.
-    pub environment: bool,
-    /// What else in the text has to do with it, and how.
-    pub also: Option<(Range<usize>, String)>,
+    /// The problem is in an environment variable, not in the file.
+    pub in_environment: bool,
+    /// Another position that matters, with a label.
+    pub related: Option<(Range<usize>, String)>,
 }
 
 impl Problem {
-    /// An error at this place.
+    /// An error.
     #[must_use]
-    pub fn new(fault: Fault, span: Option<Range<usize>>) -> Self {
-        Self { severity: Severity::Error, fault, span, environment: false, also: None }
+    pub fn new(issue: Issue, span: Option<Range<usize>>) -> Self {
+        Self { severity: Severity::Error, issue, span, in_environment: false, related: None }
     }
 
-    /// An error of a variable of the environment.
+    /// An error in an environment variable.
     #[must_use]
-    pub fn of_variable(name: &str, fault: Fault) -> Self {
-        let found = format!("{name}: {}", fault.found);
-        Self { environment: true, ..Self::new(Fault { found, ..fault }, None) }
+    pub fn in_environment(name: &str, issue: Issue) -> Self {
+        let found = format!("{name}: {}", issue.found);
+        Self { in_environment: true, ..Self::new(Issue { found, ..issue }, None) }
     }
 
-    /// The place as line and column, both from 1; columns count characters.
+    /// Line and column, both from 1. Columns count characters.
     #[must_use]
-    pub fn place(&self, text: &str) -> Option<(usize, usize)> {
+    pub fn position(&self, text: &str) -> Option<(usize, usize)> {
         let start = self.span.as_ref()?.start.min(text.len());
         let before = text.get(..start)?;
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -99,104 +103,108 @@ impl Problem {
     }
 }
 
-/// A key that nobody asked for.
+/// A key that no section reads.
 #[derive(Debug)]
-pub(super) struct Stray {
-    /// Where it stands: `api`, or empty at the top.
+pub(super) struct UnknownKey {
+    /// The section that contains it, such as `api`; empty at the top level.
     pub(super) section: String,
-    /// The key itself.
+    /// The key.
     pub(super) key: String,
-    /// Its place.
+    /// Its position.
     pub(super) span: Range<usize>,
-    /// What is known there.
+    /// The keys that this section knows.
     pub(super) known: Vec<&'static str>,
 }
 
-/// What is noted while a text is read.
+/// Collects problems, positions and known keys while a text is read.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct Diagnostics {
     problems: RefCell<Vec<Problem>>,
-    places: RefCell<BTreeMap<String, Range<usize>>>,
-    known: RefCell<BTreeSet<String>>,
-    strays: RefCell<Vec<Stray>>,
+    spans: RefCell<BTreeMap<String, Range<usize>>>,
+    known_keys: RefCell<BTreeSet<String>>,
+    unknown_keys: RefCell<Vec<UnknownKey>>,
 }
 
-impl Notes {
-    /// Notes a problem, if it is not one too many.
+impl Diagnostics {
+    /// Adds a problem, up to [`MAX_PROBLEMS`].
     pub(super) fn push(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
         match problems.len() {
             0..MAX_PROBLEMS => problems.push(problem),
             MAX_PROBLEMS => problems.push(Problem::new(
-                Fault::new("there are more problems than are shown", "").help("mend these first"),
+                Issue::new(format!("more than {MAX_PROBLEMS} problems"), "")
+                    .with_help("fix the ones above first"),
                 None,
             )),
             _ => {}
         }
     }
 
-    /// Notes where a key's value, an item of a list or a name stands: `api.listen`, `api.command[0]`, `api.env.NAME`.
-    pub(super) fn place(&self, name: String, span: Range<usize>) {
-        self.places.borrow_mut().insert(name, span);
+    /// Records the position of a key's value, a list item or a name: `api.listen`, `api.command[0]`, `api.env.NAME`.
+    pub(super) fn record_span(&self, name: String, span: Range<usize>) {
+        self.spans.borrow_mut().insert(name, span);
     }
 
-    /// Where it stands, if it is there.
-    pub(super) fn find(&self, name: &str) -> Option<Range<usize>> {
-        self.places.borrow().get(name).cloned()
+    /// The recorded position.
+    pub(super) fn span_of(&self, name: &str) -> Option<Range<usize>> {
+        self.spans.borrow().get(name).cloned()
     }
 
-    /// Notes that a key has an effect, by its full name: `api.listen`, `worker.name`.
-    pub(super) fn know(&self, name: String) {
-        self.known.borrow_mut().insert(name);
+    /// Records that a key has an effect, by its full name: `api.listen`, `worker.name`.
+    pub(super) fn record_known_key(&self, name: String) {
+        self.known_keys.borrow_mut().insert(name);
     }
 
-    /// Notes a key that nobody asked for. What to say of it is found when all keys are known.
-    pub(super) fn stray(&self, stray: Stray) {
-        let mut strays = self.strays.borrow_mut();
-        if strays.len() <= MAX_PROBLEMS {
-            strays.push(stray);
+    /// Adds an unknown key. It becomes a problem later, when all known keys are recorded and can be suggested.
+    pub(super) fn push_unknown_key(&self, unknown_key: UnknownKey) {
+        let mut unknown_keys = self.unknown_keys.borrow_mut();
+        if unknown_keys.len() <= MAX_PROBLEMS {
+            unknown_keys.push(unknown_key);
         }
     }
 
     /// All keys that have an effect.
     #[cfg(test)]
-    pub(super) fn known(&self) -> BTreeSet<String> {
-        self.known.borrow().clone()
+    pub(super) fn known_keys(&self) -> BTreeSet<String> {
+        self.known_keys.borrow().clone()
     }
 
-    /// Forgets every problem for which this does not hold.
-    pub(super) fn retain(&self, holds: impl FnMut(&Problem) -> bool) {
-        self.settle();
-        self.problems.borrow_mut().retain(holds);
+    /// Keeps only the problems that satisfy `keep`.
+    pub(super) fn retain(&self, keep: impl FnMut(&Problem) -> bool) {
+        self.resolve_unknown_keys();
+        self.problems.borrow_mut().retain(keep);
     }
 
-    /// All problems in the order of the text, those without a place at the end.
+    /// Takes all problems, in the order of the text; those without a position come last.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        self.settle();
+        self.resolve_unknown_keys();
         let mut problems = self.problems.take();
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
         problems
     }
 
-    fn settle(&self) {
-        for stray in self.strays.take() {
-            self.push(self.unknown(&stray));
+    fn resolve_unknown_keys(&self) {
+        for unknown_key in self.unknown_keys.take() {
+            self.push(self.unknown_key_problem(&unknown_key));
         }
     }
 
-    fn unknown(&self, stray: &Stray) -> Problem {
-        let Stray { section, key, span, known } = stray;
-        let (place, dot) =
-            if section.is_empty() { ("at the top".to_owned(), "") } else { (format!("in {section}"), ".") };
-        let fault = Fault::new(format!("{section}{dot}{key}: unknown key"), format!("not known {place}"));
-        let everywhere = self.known.borrow();
-        let elsewhere =
-            everywhere.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == key));
-        let fault = match (nearest(key, known.iter().copied()), elsewhere) {
-            (Some(near), _) => fault.offer(Some(near)),
-            (None, Some(name)) => fault.offer(Some(name)),
-            (None, None) => fault.help(format!("known {place} are {}", known.join(", "))),
+    fn unknown_key_problem(&self, unknown_key: &UnknownKey) -> Problem {
+        let UnknownKey { section, key, span, known } = unknown_key;
+        let (place, dot) = if section.is_empty() {
+            ("at the top level".to_owned(), "")
+        } else {
+            (format!("in {section}"), ".")
         };
-        Problem::new(fault, Some(span.clone()))
+        let issue = Issue::new(format!("{section}{dot}{key}: unknown key"), format!("not a key {place}"));
+        let known_keys = self.known_keys.borrow();
+        let elsewhere =
+            known_keys.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == key));
+        let issue = match (closest(key, known.iter().copied()), elsewhere) {
+            (Some(near), _) => issue.suggest(Some(near)),
+            (None, Some(name)) => issue.suggest(Some(name)),
+            (None, None) => issue.with_help(format!("the keys {place} are: {}", known.join(", "))),
+        };
+        Problem::new(issue, Some(span.clone()))
     }
 }

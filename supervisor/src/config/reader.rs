@@ -1,133 +1,137 @@
-//! Reads a TOML text key by key and gathers every problem with its place, instead of stopping at the first.
+//! Reads a TOML table key by key and reports every problem with its position, instead of stopping at the first.
 //!
-//! serde would stop at the first wrong value; asking for each key by hand also makes the list of known keys, from which
-//! the nearest one is offered, the same list as the keys that have an effect.
+//! serde would stop at the first wrong value. Reading each key by hand also keeps the list of known keys, which serves
+//! suggestions, equal to the list of keys that have an effect.
 
 use super::{
-    problem::{Fault, Notes, Problem, Stray},
+    problem::{Diagnostics, Issue, Problem, UnknownKey},
+    suggest::{closest, quoted_list},
     units,
-    words::{listed, nearest},
 };
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-/// One table of the configuration, asked key by key; what was never asked for is unknown.
+/// One table of the configuration, read key by key. A key that is never read is unknown.
 pub(super) struct Section<'a> {
     path: String,
     table: Option<&'a DeTable<'a>>,
     span: Option<Range<usize>>,
     known: Vec<&'static str>,
     reserved: Vec<&'static str>,
-    notes: &'a Notes,
+    diagnostics: &'a Diagnostics,
 }
 
 impl<'a> Section<'a> {
-    /// The table at the top.
-    pub(super) fn root(table: &'a DeTable<'a>, notes: &'a Notes) -> Self {
+    /// The top-level table.
+    pub(super) fn root(table: &'a DeTable<'a>, diagnostics: &'a Diagnostics) -> Self {
         Self {
             path: String::new(),
             table: Some(table),
             span: None,
             known: Vec::new(),
             reserved: Vec::new(),
-            notes,
+            diagnostics,
         }
     }
 
-    /// The key's name in full.
-    pub(super) fn name(&self, key: &str) -> String {
+    /// The full name of a key, such as `api.listen`.
+    pub(super) fn full_name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Whether the key is there, with whatever value.
+    /// Whether the key is present, with any value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// Notes a problem with this key's value, or with its absence.
-    pub(super) fn report(&self, key: &str, fault: Fault) {
-        self.report_beside(key, fault, "", "");
+    /// Reports a problem of this key's value, or of its absence.
+    pub(super) fn report(&self, key: &str, issue: Issue) {
+        self.report_with_key(key, issue, "", "");
     }
 
-    /// As [`report`](Self::report); points at another key of this section, too, and says what that has to do with it.
-    pub(super) fn report_with(&self, key: &str, fault: Fault, other: &str, label: &str) {
-        self.report_beside(key, fault, &self.name(other), label);
+    /// Like [`report`](Self::report), and also points at another key of this section.
+    pub(super) fn report_with_sibling(&self, key: &str, issue: Issue, other: &str, label: &str) {
+        self.report_with_key(key, issue, &self.full_name(other), label);
     }
 
-    /// As [`report_with`](Self::report_with), the other one being anywhere.
-    pub(super) fn report_beside(&self, key: &str, fault: Fault, other: &str, label: &str) {
-        let name = self.name(key);
-        let span = self.notes.find(&name).or_else(|| self.span.clone());
-        let fault = Fault { found: format!("{name}: {}", fault.found), ..fault };
-        let also = self.notes.find(other).map(|span| (span, label.to_owned()));
-        self.notes.push(Problem { also, ..Problem::new(fault, span) });
+    /// Like [`report_with_sibling`](Self::report_with_sibling), but `other` is the full name of any key.
+    pub(super) fn report_with_key(&self, key: &str, issue: Issue, other: &str, label: &str) {
+        let name = self.full_name(key);
+        let span = self.diagnostics.span_of(&name).or_else(|| self.span.clone());
+        let issue = Issue { found: format!("{name}: {}", issue.found), ..issue };
+        let related = self.diagnostics.span_of(other).map(|span| (span, label.to_owned()));
+        self.diagnostics.push(Problem { related, ..Problem::new(issue, span) });
     }
 
-    fn get(&mut self, key: &'static str) -> Option<&'a DeValue<'a>> {
+    fn lookup(&mut self, key: &'static str) -> Option<&'a DeValue<'a>> {
         self.known.push(key);
-        // The index says which one of several it is: they all know the same keys.
-        self.notes.know(self.name(key).replace(|c: char| c.is_ascii_digit() || "[]".contains(c), ""));
+        // All sections of a list know the same keys, so the index is left out.
+        self.diagnostics.record_known_key(
+            self.full_name(key).replace(|c: char| c.is_ascii_digit() || "[]".contains(c), ""),
+        );
         let value = self.table?.get(key)?;
-        self.notes.place(self.name(key), value.span());
+        self.diagnostics.record_span(self.full_name(key), value.span());
         Some(value.get_ref())
     }
 
-    /// The key's value as `parse` understands it; a problem, and none, when it does not.
-    fn value<T>(
+    /// The parsed value; reports a problem and returns `None` if `parse` fails.
+    fn parse_value<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&'a DeValue<'a>) -> Result<T, Fault>,
+        parse: impl FnOnce(&'a DeValue<'a>) -> Result<T, Issue>,
     ) -> Option<T> {
-        let value = self.get(key)?;
-        parse(value).map_err(|fault| self.report(key, fault)).ok()
+        let value = self.lookup(key)?;
+        parse(value).map_err(|issue| self.report(key, issue)).ok()
     }
 
-    /// A string that `parse` understands.
-    pub(super) fn text<T>(
+    /// A string, parsed by `parse`.
+    pub(super) fn string<T>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, Fault>,
+        parse: impl FnOnce(&str) -> Result<T, Issue>,
     ) -> Option<T> {
-        self.value(key, |value| parse(string(value)?))
+        self.parse_value(key, |value| parse(as_string(value)?))
     }
 
-    /// One of these words, with what it stands for.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        self.text(key, |text| {
+    /// One of these words, mapped to its meaning.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        self.string(key, |text| {
             let known = || words.iter().map(|(word, _)| *word);
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
-                Fault::new(format!("{text:?} is not known"), format!("wanted {}", listed(known())))
-                    .offer(nearest(text, known()).map(|word| format!("{word:?}")))
+                Issue::new(format!("unknown value {text:?}"), format!("expected {}", quoted_list(known())))
+                    .suggest(closest(text, known()).map(|word| format!("{word:?}")))
             })
         })
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        self.value(key, |value| {
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.parse_value(key, |value| {
             value.as_bool().ok_or_else(|| {
-                let fault = Fault::new(format!("found {}", show(value)), "wanted true or false");
+                let issue = Issue::new(format!("found {}", describe_value(value)), "expected true or false");
                 match value.as_str() {
-                    Some(word @ ("true" | "false")) => fault.help(format!("write {word}, without quotes")),
-                    _ => fault,
+                    Some(word @ ("true" | "false")) => {
+                        issue.with_help(format!("write {word}, without quotes"))
+                    }
+                    _ => issue,
                 }
             })
         })
     }
 
-    /// A whole number within `range`.
-    pub(super) fn number(&mut self, key: &'static str, range: Range<u32>) -> Option<u32> {
-        self.value(key, |value| {
+    /// A whole number in `range`.
+    pub(super) fn integer(&mut self, key: &'static str, range: Range<u32>) -> Option<u32> {
+        self.parse_value(key, |value| {
             let number = value.as_integer().and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
             number.filter(|number| range.contains(number)).ok_or_else(|| {
-                let wanted = format!("wanted a whole number from {} to {}", range.start, range.end - 1);
-                let fault = Fault::new(format!("found {}", show(value)), wanted);
+                let expected = format!("expected a whole number from {} to {}", range.start, range.end - 1);
+                let issue = Issue::new(format!("found {}", describe_value(value)), expected);
                 match value.as_str().and_then(|text| text.parse::<u32>().ok()) {
-                    Some(number) => fault.help(format!("write {number}, without quotes")),
-                    None => fault,
+                    Some(number) => issue.with_help(format!("write {number}, without quotes")),
+                    None => issue,
                 }
             })
         })
@@ -135,87 +139,100 @@ impl<'a> Section<'a> {
 
     /// A duration from `min` to `max`.
     pub(super) fn duration(&mut self, key: &'static str, min: Duration, max: Duration) -> Option<Duration> {
-        self.value(key, |value| {
-            let text = value.as_str().ok_or_else(|| units::bare_duration(&show(value)))?;
-            within(text, units::duration(text)?, [min, max], units::show_duration)
+        self.parse_value(key, |value| {
+            let text = value.as_str().ok_or_else(|| units::not_a_duration(&describe_value(value)))?;
+            check_range(text, units::parse_duration(text)?, [min, max], units::format_duration)
         })
     }
 
     /// A size in bytes from `min` to `max`.
     pub(super) fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
-        self.value(key, |value| {
-            let text = value.as_str().ok_or_else(|| units::bare_size(&show(value)))?;
-            within(text, units::size(text)?, [min, max], units::show_size)
+        self.parse_value(key, |value| {
+            let text = value.as_str().ok_or_else(|| units::not_a_size(&describe_value(value)))?;
+            check_range(text, units::parse_size(text)?, [min, max], units::format_size)
         })
     }
 
-    /// A list of strings. An item that is none is a problem of its own.
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
-        let list = self.value(key, |value| {
+    /// A list of strings. Reports each item that is not a string.
+    pub(super) fn string_list(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let list = self.parse_value(key, |value| {
             value.as_array().ok_or_else(|| {
-                let fault = Fault::new(format!("{} is not a list", show(value)), "wanted a list of strings");
+                let issue = Issue::new(
+                    format!("{} is not a list", describe_value(value)),
+                    "expected a list of strings",
+                );
                 match value.as_str() {
-                    Some(text) => fault.help(format!("write {:?}", Vec::from_iter(text.split_whitespace()))),
-                    None => fault,
+                    Some(text) => {
+                        issue.with_help(format!("write {:?}", Vec::from_iter(text.split_whitespace())))
+                    }
+                    None => issue,
                 }
             })
         })?;
         let item = |(index, item): (usize, &'a Spanned<DeValue<'a>>)| {
-            self.item(&format!("{key}[{index}]"), item.span(), item.get_ref())
+            self.string_item(&format!("{key}[{index}]"), item.span(), item.get_ref())
         };
-        // All of them are looked at before any is missed.
+        // Collect first, so that every wrong item is reported.
         let texts: Vec<Option<String>> = list.iter().enumerate().map(item).collect();
         texts.into_iter().collect()
     }
 
-    /// A table of strings. A value that is none is a problem of its own.
-    pub(super) fn pairs(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
-        let table = self.value(key, |value| {
-            let wanted =
-                || Fault::new(format!("{} is not a table", show(value)), "wanted { NAME = \"value\" }");
-            value.as_table().ok_or_else(wanted)
+    /// A table of strings. Reports each value that is not a string.
+    pub(super) fn string_map(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
+        let table = self.parse_value(key, |value| {
+            let expected = || {
+                Issue::new(
+                    format!("{} is not a table", describe_value(value)),
+                    "expected { NAME = \"value\" }",
+                )
+            };
+            value.as_table().ok_or_else(expected)
         })?;
         let pair = |(name, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let text: &std::borrow::Cow<'_, str> = name.get_ref();
-            let value = self.item(&format!("{key}.{text}"), value.span(), value.get_ref());
-            self.notes.place(self.name(&format!("{key}.{text}")), name.span());
+            let value = self.string_item(&format!("{key}.{text}"), value.span(), value.get_ref());
+            self.diagnostics.record_span(self.full_name(&format!("{key}.{text}")), name.span());
             Some((text.clone().into_owned(), value?))
         };
         let pairs: Vec<Option<(String, String)>> = table.iter().map(pair).collect();
         pairs.into_iter().collect()
     }
 
-    fn item(&self, name: &str, span: Range<usize>, value: &DeValue<'_>) -> Option<String> {
-        self.notes.place(self.name(name), span);
-        string(value).map(str::to_owned).map_err(|fault| self.report(name, fault)).ok()
+    fn string_item(&self, name: &str, span: Range<usize>, value: &DeValue<'_>) -> Option<String> {
+        self.diagnostics.record_span(self.full_name(name), span);
+        as_string(value).map(str::to_owned).map_err(|issue| self.report(name, issue)).ok()
     }
 
-    /// The table under that key, empty when it is absent.
+    /// The table of this key; empty if the key is absent.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
-        let path = self.name(key);
-        let table = self.value(key, |value| {
-            let wanted =
-                || Fault::new(format!("{} is not a section", show(value)), format!("wanted [{key}]"));
-            value.as_table().ok_or_else(wanted)
+        let path = self.full_name(key);
+        let table = self.parse_value(key, |value| {
+            let expected = || {
+                Issue::new(format!("{} is not a section", describe_value(value)), format!("expected [{key}]"))
+            };
+            value.as_table().ok_or_else(expected)
         });
         Self {
-            span: self.notes.find(&path),
+            span: self.diagnostics.span_of(&path),
             path,
             table,
             known: Vec::new(),
             reserved: Vec::new(),
-            notes: self.notes,
+            diagnostics: self.diagnostics,
         }
     }
 
     /// The tables of an array of tables (`[[worker]]`).
-    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Self> {
-        let path = self.name(key);
-        let fault = |value: &DeValue<'_>| {
-            Fault::new(format!("{} is not a list of sections", show(value)), format!("wanted [[{key}]]"))
-                .help(format!("write [[{key}]] before the keys of each"))
+    pub(super) fn section_list(&mut self, key: &'static str) -> Vec<Self> {
+        let path = self.full_name(key);
+        let issue = |value: &DeValue<'_>| {
+            Issue::new(
+                format!("{} is not a list of sections", describe_value(value)),
+                format!("expected [[{key}]]"),
+            )
+            .with_help(format!("write [[{key}]] before the keys of each {key}"))
         };
-        let list = self.value(key, |value| value.as_array().ok_or_else(|| fault(value)));
+        let list = self.parse_value(key, |value| value.as_array().ok_or_else(|| issue(value)));
         let mut sections = Vec::new();
         for (index, item) in list.into_iter().flat_map(|list| list.iter()).enumerate() {
             match item.get_ref().as_table() {
@@ -225,30 +242,32 @@ impl<'a> Section<'a> {
                     span: Some(item.span()),
                     known: Vec::new(),
                     reserved: Vec::new(),
-                    notes: self.notes,
+                    diagnostics: self.diagnostics,
                 }),
-                None => self.report(key, fault(item.get_ref())),
+                None => self.report(key, issue(item.get_ref())),
             }
         }
         sections
     }
 
-    /// A key of the contract that has no effect yet: refused rather than ignored.
-    pub(super) fn later(&mut self, key: &'static str) {
+    /// A key that is reserved for a later version: it is refused, not ignored.
+    pub(super) fn reserved(&mut self, key: &'static str) {
         self.reserved.push(key);
         if let Some((key, _)) = self.table.and_then(|table| table.get_key_value(key)) {
-            let found = format!("{}: not in this version", self.name(key.get_ref()));
-            self.notes
-                .push(Problem::new(Fault::new(found, "reserved").help("remove this key"), Some(key.span())));
+            let found = format!("{}: not supported in this version", self.full_name(key.get_ref()));
+            self.diagnostics.push(Problem::new(
+                Issue::new(found, "reserved key").with_help("remove this key"),
+                Some(key.span()),
+            ));
         }
     }
 
-    /// Reports every key that was not asked for.
-    pub(super) fn end(self) {
+    /// Reports every key that was not read.
+    pub(super) fn finish(self) {
         for key in self.table.into_iter().flat_map(DeTable::keys) {
             let name = key.get_ref().as_ref();
             if !self.known.contains(&name) && !self.reserved.contains(&name) {
-                self.notes.stray(Stray {
+                self.diagnostics.push_unknown_key(UnknownKey {
                     section: self.path.clone(),
                     key: name.to_owned(),
                     span: key.span(),
@@ -259,39 +278,44 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A string that may also be a path, an argument or the value of a variable, none of which can hold a NUL.
-fn string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Fault> {
+/// A string without NUL: it may be used as a path, an argument or the value of a variable.
+fn as_string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Issue> {
     match value.as_str() {
         Some(text) if text.contains('\0') => {
-            Err(Fault::new("found a NUL character", "no path, argument or variable can hold one"))
+            Err(Issue::new("contains a NUL character", "paths, arguments and variables cannot contain NUL"))
         }
         Some(text) => Ok(text),
         None => {
-            let fault = Fault::new(format!("{} is not a string", show(value)), "wanted a string");
+            let issue = Issue::new(format!("{} is not a string", describe_value(value)), "expected a string");
             match value {
-                DeValue::Array(_) | DeValue::Table(_) | DeValue::String(_) => Err(fault),
+                DeValue::Array(_) | DeValue::Table(_) | DeValue::String(_) => Err(issue),
                 DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-                    Err(fault.help(format!("write \"{}\", in quotes", show(value))))
+                    Err(issue.with_help(format!("write \"{}\", in quotes", describe_value(value))))
                 }
             }
         }
     }
 }
 
-fn within<T: PartialOrd + Copy>(
+/// A path; a relative one starts at the directory in which the supervisor is started.
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, Issue> {
+    if text.is_empty() { Err(Issue::new("the path is empty", "expected a path")) } else { Ok(text.into()) }
+}
+
+fn check_range<T: PartialOrd + Copy>(
     text: &str,
     found: T,
     [min, max]: [T; 2],
-    show: fn(T) -> String,
-) -> Result<T, Fault> {
+    format: fn(T) -> String,
+) -> Result<T, Issue> {
     if (min..=max).contains(&found) {
         return Ok(found);
     }
-    let wanted = format!("wanted {:?} to {:?}", show(min), show(max));
-    Err(Fault::new(format!("{text:?} is out of range"), wanted))
+    let expected = format!("expected {:?} to {:?}", format(min), format(max));
+    Err(Issue::new(format!("{text:?} is out of range"), expected))
 }
 
-fn show(value: &DeValue<'_>) -> String {
+fn describe_value(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),

@@ -1,11 +1,12 @@
-//! The keys of the contract (DESIGN 8), section by section: each is asked for once, checked, and given its default.
+//! Reads the configuration section by section: each key is read once, checked, and given its default.
 
 use super::{
-    plan::{Listen, LogFormat, LogPlan, Plan, WorkerPlan},
-    problem::{Fault, Notes, Problem},
-    reader::Section,
-    units,
-    worker::{plain, worker},
+    environment::Overrides,
+    model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig},
+    problem::{Diagnostics, Issue, Problem},
+    reader::{Section, parse_path},
+    units::{self, MAX_DURATION},
+    worker::{read_plain_workers, read_worker},
 };
 use crate::core::{Policy, policy};
 use bulkhead_proto::{
@@ -16,68 +17,52 @@ use bulkhead_proto::{
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
 
-/// Longer delays than a day are slips of the unit.
-pub(super) const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
+/// The shortest duration. Zero would mean no pause between restarts, or requests that always time out.
+const MIN_DURATION: Duration = Duration::from_millis(1);
 
-/// A time of nothing would mean something else than what it says: no pause between restarts, no request ever in time.
-const MIN_TIME: Duration = Duration::from_millis(1);
-
-/// The smallest `max_body`: a handful of events.
+/// The smallest `max_body`, in bytes: a few events.
 const MIN_BODY: u64 = 1 << 10;
 
-/// No request needs more at once: the ring takes at most an eighth of its capacity a record anyway.
+/// The largest `max_body`, in bytes. No request needs more: one record takes at most an eighth of the ring.
 const MAX_BODY: u64 = 1 << 30;
 
-/// More connections than a process of the API could hold fds for.
+/// The largest `max_connections`: more than the API has file descriptors for.
 const MAX_CONNECTIONS: u32 = 1 << 16;
 
-/// The most series that may be kept: the tags that every reader scans grow with it.
+/// The largest `max_series`. Readers scan one tag per series, so their cost grows with it.
 const MAX_SERIES: u32 = 1 << 16;
 
-/// What the environment says over the file, or where the file says nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `BULKHEAD_API_LISTEN`.
-    pub listen: Option<String>,
-    /// `BULKHEAD_STATE_DIR`.
-    pub state_dir: Option<PathBuf>,
-    /// `STATE_DIRECTORY`, the default of `state_dir`.
-    pub default_state_dir: Option<PathBuf>,
-    /// The token among systemd's credentials, the default of `api.token_file`.
-    pub default_token: Option<PathBuf>,
-}
-
-/// Reads all sections; every problem is noted, and then the plan is not to be used.
-pub(super) fn plan(mut root: Section<'_>, overrides: &Overrides, notes: &Notes) -> Plan {
-    let configured = root.text("state_dir", path);
+/// Reads all sections and adds every problem to `diagnostics`. The result must not be used if there is an error.
+pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnostics: &Diagnostics) -> Config {
+    let configured = root.string("state_dir", parse_path);
     let state_dir =
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
-    let log = log(root.section("log"));
-    let api = api(root.section("api"), overrides, notes);
-    let (max_series, max_attempts, analytics) = analytics(root.section("analytics"));
-    let capacity = link(root.section("link"));
-    let restart = restart(root.section("restart"));
-    let policy = Policy { faults: faults(root.section("faults")), max_attempts, ..restart };
+    let log = read_log(root.section("log"));
+    let api = read_api(root.section("api"), overrides, diagnostics);
+    let (max_series, max_attempts, analytics) = read_analytics(root.section("analytics"));
+    let ring_capacity = read_link(root.section("link"));
+    let restart = read_restart(root.section("restart"));
+    let policy = Policy { faults: read_faults(root.section("faults")), max_attempts, ..restart };
     let mut workers = vec![api.worker, analytics];
-    workers.extend(plain(&mut root));
-    root.later("history");
-    root.end();
-    Plan {
+    workers.extend(read_plain_workers(&mut root));
+    root.reserved("history");
+    root.finish();
+    Config {
         state_dir: state_dir.unwrap_or_else(|| "bulkhead-state".into()),
         log,
         listen: api.listen,
         max_body: api.max_body,
         limits: api.limits,
-        token: api.token,
+        token_file: api.token_file,
         insecure: api.insecure,
         max_series,
-        capacity,
+        ring_capacity,
         policy,
         workers,
     }
 }
 
-fn log(mut log: Section<'_>) -> LogPlan {
+fn read_log(mut log: Section<'_>) -> LogConfig {
     let formats = [
         ("auto", LogFormat::Auto),
         ("pretty", LogFormat::Pretty),
@@ -91,82 +76,98 @@ fn log(mut log: Section<'_>) -> LogPlan {
         ("debug", LevelFilter::DEBUG),
         ("trace", LevelFilter::TRACE),
     ];
-    let plan = LogPlan {
-        format: log.word("format", &formats).unwrap_or(LogFormat::Auto),
-        level: log.word("level", &levels).unwrap_or(LevelFilter::INFO),
+    let config = LogConfig {
+        format: log.choice("format", &formats).unwrap_or(LogFormat::Auto),
+        level: log.choice("level", &levels).unwrap_or(LevelFilter::INFO),
     };
-    log.end();
-    plan
+    log.finish();
+    config
 }
 
-/// What the section `[api]` comes to.
+/// The values of the section `[api]`.
 struct Api {
-    listen: Listen,
+    listen: ListenAddr,
     max_body: u64,
     limits: Limits,
-    token: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     insecure: bool,
-    worker: WorkerPlan,
+    worker: WorkerConfig,
 }
 
-fn api(mut api: Section<'_>, overrides: &Overrides, notes: &Notes) -> Api {
-    let token = api.text("token_file", path).or_else(|| overrides.default_token.clone());
-    // A key that is there but was not understood has been spoken of.
-    let misread = api.has("token_file") && token.is_none();
-    let insecure = api.flag("insecure").unwrap_or(false);
-    let listen = listen(&mut api, insecure || token.is_some() || misread, overrides, notes);
+fn read_api(mut api: Section<'_>, overrides: &Overrides, diagnostics: &Diagnostics) -> Api {
+    let token_file = api.string("token_file", parse_path).or_else(|| overrides.default_token.clone());
+    // An invalid key is already reported.
+    let invalid = api.has("token_file") && token_file.is_none();
+    let insecure = api.boolean("insecure").unwrap_or(false);
+    let listen = read_listen(&mut api, insecure || token_file.is_some() || invalid, overrides, diagnostics);
     let max_body = api.size("max_body", MIN_BODY, MAX_BODY).unwrap_or(4 << 20);
-    let limits = limits(&mut api);
-    let worker = worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
-    api.end();
-    Api { listen, max_body, limits, token, insecure, worker }
+    let limits = read_limits(&mut api);
+    let worker = read_worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
+    api.finish();
+    Api { listen, max_body, limits, token_file, insecure, worker }
 }
 
-fn listen(api: &mut Section<'_>, safe: bool, overrides: &Overrides, notes: &Notes) -> Listen {
-    let configured = api.text("listen", Listen::parse);
-    let refused = |listen: &Listen| !listen.is_local() && !safe;
-    match overrides.listen.as_deref().map(Listen::parse) {
+fn read_listen(
+    api: &mut Section<'_>,
+    exposure_allowed: bool,
+    overrides: &Overrides,
+    diagnostics: &Diagnostics,
+) -> ListenAddr {
+    let configured = api.string("listen", ListenAddr::parse);
+    let must_refuse = |listen: &ListenAddr| !listen.is_local() && !exposure_allowed;
+    match overrides.listen.as_deref().map(ListenAddr::parse) {
         None => {
-            let listen = configured.unwrap_or(Listen::DEFAULT);
-            if refused(&listen) {
-                api.report_with("listen", exposed(&listen), "insecure", "does not allow it");
+            let listen = configured.unwrap_or(ListenAddr::DEFAULT);
+            if must_refuse(&listen) {
+                api.report_with_sibling(
+                    "listen",
+                    exposed_issue(&listen),
+                    "insecure",
+                    "this does not allow it",
+                );
             }
             listen
         }
         Some(overriding) => {
-            let listen = overriding.and_then(|listen| match refused(&listen) {
-                true => Err(exposed(&listen)),
+            let listen = overriding.and_then(|listen| match must_refuse(&listen) {
+                true => Err(exposed_issue(&listen)),
                 false => Ok(listen),
             });
-            listen.unwrap_or_else(|fault| {
-                notes.push(Problem::of_variable("BULKHEAD_API_LISTEN", fault));
-                Listen::DEFAULT
+            listen.unwrap_or_else(|issue| {
+                diagnostics.push(Problem::in_environment("BULKHEAD_API_LISTEN", issue));
+                ListenAddr::DEFAULT
             })
         }
     }
 }
 
-fn exposed(listen: &Listen) -> Fault {
+fn exposed_issue(listen: &ListenAddr) -> Issue {
     let found = format!("{:?} can be reached from other machines", listen.to_string());
-    Fault::new(found, "anybody there could change things")
-        .help("listen on 127.0.0.1, or ask for a token (api.token_file), or set api.insecure = true")
+    Issue::new(found, "clients there could change state without a token")
+        .with_help("listen on 127.0.0.1, or set api.token_file, or set api.insecure = true")
 }
 
-fn limits(api: &mut Section<'_>) -> Limits {
+fn read_limits(api: &mut Section<'_>) -> Limits {
     let default = Limits::default();
-    let all = api.number("max_connections", 1..MAX_CONNECTIONS + 1);
-    let per_address = api.number("max_connections_per_address", 0..MAX_CONNECTIONS + 1);
-    // A key that was misread has been spoken of.
+    let all = api.integer("max_connections", 1..MAX_CONNECTIONS + 1);
+    let per_address = api.integer("max_connections_per_address", 0..MAX_CONNECTIONS + 1);
+    // An invalid key is already reported.
     let most = all.or_else(|| (!api.has("max_connections")).then_some(default.max_connections));
     if let (Some(most), Some(per_address)) = (most, per_address)
         && per_address > most
     {
-        let found = format!("{per_address} is more than api.max_connections, which is {most}");
-        let fault = Fault::new(found, "never reached")
-            .help("raise api.max_connections, or set this to 0 if one address may have all connections");
-        api.report_with("max_connections_per_address", fault, "max_connections", "the most in all");
+        let found = format!("{per_address} is greater than api.max_connections ({most})");
+        let issue = Issue::new(found, "this limit is never reached")
+            .with_help("raise api.max_connections, or set this to 0 for no limit per address");
+        api.report_with_sibling(
+            "max_connections_per_address",
+            issue,
+            "max_connections",
+            "the limit of all connections",
+        );
     }
-    let timeout = api.duration("request_timeout", MIN_TIME, MAX_DELAY).map(|timeout| timeout.as_millis());
+    let timeout =
+        api.duration("request_timeout", MIN_DURATION, MAX_DURATION).map(|timeout| timeout.as_millis());
     Limits {
         max_connections: all.unwrap_or(default.max_connections),
         max_connections_per_address: per_address.unwrap_or(default.max_connections_per_address),
@@ -176,70 +177,66 @@ fn limits(api: &mut Section<'_>) -> Limits {
     }
 }
 
-fn analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerPlan) {
-    let max_series = analytics.number("max_series", 1..MAX_SERIES + 1).unwrap_or(4096);
+fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerConfig) {
+    let max_series = analytics.integer("max_series", 1..MAX_SERIES + 1).unwrap_or(4096);
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
-    let max_attempts = analytics.number("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
+    let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
     for key in ["standby", "instances"] {
-        analytics.later(key);
+        analytics.reserved(key);
     }
-    let worker = worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
-    analytics.end();
+    let worker = read_worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
+    analytics.finish();
     (max_series, max_attempts, worker)
 }
 
-fn link(mut link: Section<'_>) -> u64 {
-    link.text("transport", |text| only(text, "ring"));
-    link.text("durability", |text| only(text, "memory"));
+fn read_link(mut link: Section<'_>) -> u64 {
+    link.string("transport", |text| require_value(text, "ring"));
+    link.string("durability", |text| require_value(text, "memory"));
     let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(64 << 20);
     if !capacity.is_power_of_two() {
-        let show = |bytes| format!("{:?}", units::show_size(bytes));
+        let show = |bytes| format!("{:?}", units::format_size(bytes));
         let above = capacity.next_power_of_two();
-        let fault = Fault::new(format!("{} is not a power of two", show(capacity)), "wanted a power of two");
-        link.report("capacity", fault.offer(Some(format!("{} or {}", show(above / 2), show(above)))));
+        let issue =
+            Issue::new(format!("{} is not a power of two", show(capacity)), "expected a power of two");
+        link.report("capacity", issue.suggest(Some(format!("{} or {}", show(above / 2), show(above)))));
     }
-    link.end();
+    link.finish();
     capacity
 }
 
-fn only(text: &str, known: &str) -> Result<(), Fault> {
-    if text == known {
+fn require_value(text: &str, supported: &str) -> Result<(), Issue> {
+    if text == supported {
         return Ok(());
     }
-    Err(Fault::new(format!("{text:?} is not in this version"), format!("wanted {known:?}")))
+    Err(Issue::new(format!("{text:?} is not supported in this version"), format!("expected {supported:?}")))
 }
 
-fn restart(mut restart: Section<'_>) -> Policy {
+fn read_restart(mut restart: Section<'_>) -> Policy {
     let default = Policy::default();
-    let max = restart.duration("max", MIN_TIME, MAX_DELAY);
+    let max = restart.duration("max", MIN_DURATION, MAX_DURATION);
     let policy = Policy {
-        initial: restart.duration("initial", Duration::ZERO, MAX_DELAY).unwrap_or(default.initial),
+        initial: restart.duration("initial", Duration::ZERO, MAX_DURATION).unwrap_or(default.initial),
         max: max.unwrap_or(default.max),
-        limit: restart.number("limit", 1..policy::MAX_LIMIT + 1).unwrap_or(default.limit),
-        period: restart.duration("period", MIN_TIME, MAX_DELAY).unwrap_or(default.period),
+        limit: restart.integer("limit", 1..policy::MAX_LIMIT + 1).unwrap_or(default.limit),
+        period: restart.duration("period", MIN_DURATION, MAX_DURATION).unwrap_or(default.period),
         starts: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         faults: default.faults,
         max_attempts: default.max_attempts,
     };
-    // A key that was misread has been spoken of.
-    let misread = restart.has("max") && max.is_none();
-    if policy.initial > policy.max && !misread {
-        let max = units::show_duration(policy.max);
-        let fault = Fault::new(format!("longer than restart.max, which is {max}"), "the first delay")
-            .help(format!("set restart.initial to at most \"{max}\", or raise restart.max"));
-        restart.report_with("initial", fault, "max", "the longest delay");
+    // An invalid key is already reported.
+    let invalid = restart.has("max") && max.is_none();
+    if policy.initial > policy.max && !invalid {
+        let max = units::format_duration(policy.max);
+        let issue = Issue::new(format!("longer than restart.max ({max})"), "the first delay")
+            .with_help(format!("set restart.initial to at most \"{max}\", or raise restart.max"));
+        restart.report_with_sibling("initial", issue, "max", "the longest delay");
     }
-    restart.end();
+    restart.finish();
     policy
 }
 
-fn faults(mut faults: Section<'_>) -> bool {
-    let enabled = faults.flag("enabled").unwrap_or(false);
-    faults.end();
+fn read_faults(mut faults: Section<'_>) -> bool {
+    let enabled = faults.boolean("enabled").unwrap_or(false);
+    faults.finish();
     enabled
-}
-
-/// A path, which may be relative to where the supervisor is started.
-pub(super) fn path(text: &str) -> Result<PathBuf, Fault> {
-    if text.is_empty() { Err(Fault::new("an empty path", "wanted a path")) } else { Ok(text.into()) }
 }

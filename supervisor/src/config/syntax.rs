@@ -1,16 +1,17 @@
-//! Text that is not TOML.
+//! Reports TOML syntax errors.
 
-use super::problem::{Fault, Notes, Problem};
+use super::problem::{Diagnostics, Issue, Problem};
 use std::{collections::BTreeSet, ops::Range};
 use toml::de::Error;
 
-/// So many errors are looked at: finding an error's line takes time, and a file of garbage has an error in each.
+/// The most parser errors that are examined. A file of garbage has one in every line, and finding the line of each takes
+/// time.
 const MAX_ERRORS: usize = 1_000;
 
-/// What the parser says of a text, in the words of this module, instead of what the rest of each such line looks like
-/// after it: one slip makes many errors there.
-pub(super) fn note(text: &str, errors: &[Error], notes: &Notes) {
-    let mut broken = BTreeSet::new();
+/// Adds the parser's errors to `diagnostics`, one per line of text. Removes other problems on those lines: they follow
+/// from the syntax error.
+pub(super) fn report_errors(text: &str, errors: &[Error], diagnostics: &Diagnostics) {
+    let mut broken_lines = BTreeSet::new();
     let line = |span: &Range<usize>| {
         text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&b| b == b'\n').count()
     };
@@ -18,42 +19,44 @@ pub(super) fn note(text: &str, errors: &[Error], notes: &Notes) {
         .iter()
         .take(MAX_ERRORS)
         .map(|error| problem(text, error))
-        .filter(|problem| problem.span.as_ref().is_none_or(|span| broken.insert(line(span))))
+        .filter(|problem| problem.span.as_ref().is_none_or(|span| broken_lines.insert(line(span))))
         .collect();
-    notes.retain(|problem| problem.span.as_ref().is_none_or(|span| !broken.contains(&line(span))));
+    diagnostics
+        .retain(|problem| problem.span.as_ref().is_none_or(|span| !broken_lines.contains(&line(span))));
     for problem in problems {
-        notes.push(problem);
+        diagnostics.push(problem);
     }
 }
 
 fn problem(text: &str, error: &Error) -> Problem {
-    // An error without a place is one of the end.
+    // An error without a span is at the end of the text.
     let span = error.span().unwrap_or(text.len()..text.len());
-    let fault = match value(text, &span) {
-        Some("") => Fault::new("not TOML: a key without a value", "wanted a value"),
+    let issue = match value_at(text, &span) {
+        Some("") => Issue::new("invalid TOML: the key has no value", "expected a value"),
         Some(value) if !value.starts_with(['"', '\'', '[', '{']) => {
-            Fault::new("not TOML: this is no number and no other value", "")
-                .help(format!("if it is a string, write {value:?}, in quotes"))
+            Issue::new("invalid TOML: not a number, true, false, or a string in quotes", "")
+                .with_help(format!("if it is a string, write {value:?}, in quotes"))
         }
         Some(_) | None => {
-            let (found, wanted) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-            let wanted = match wanted {
+            let (found, expected) =
+                error.message().split_once(", expected ").unwrap_or((error.message(), ""));
+            let expected = match expected {
                 "" | "nothing" => String::new(),
-                "literal string" => "wanted quotes around it".to_owned(),
-                wanted => format!("wanted {wanted}"),
+                "literal string" => "expected quotes around it".to_owned(),
+                expected => format!("expected {expected}"),
             };
-            Fault::new(format!("not TOML: {found}"), wanted)
+            Issue::new(format!("invalid TOML: {found}"), expected)
         }
     };
-    Problem::new(fault, Some(span))
+    Problem::new(issue, Some(span))
 }
 
-/// The value of the line, if it is there that the parser stumbled.
-fn value<'a>(text: &'a str, span: &Range<usize>) -> Option<&'a str> {
+/// The value in the line of `span`, if the parser failed within it.
+fn value_at<'a>(text: &'a str, span: &Range<usize>) -> Option<&'a str> {
     let before = text.get(..span.start)?;
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = text.get(start..)?.lines().next().unwrap_or_default();
     let (key, value) = line.split_once('=')?;
-    let stumbled = span.start > start + key.len();
-    stumbled.then(|| value.split_once('#').map_or(value, |(value, _)| value).trim())
+    let in_value = span.start > start + key.len();
+    in_value.then(|| value.split_once('#').map_or(value, |(value, _)| value).trim())
 }

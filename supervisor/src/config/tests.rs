@@ -1,4 +1,4 @@
-//! The configuration as its users meet it.
+//! The configuration through its public functions.
 
 use super::*;
 use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
@@ -7,9 +7,9 @@ use proptest::{
     prelude::*,
     sample::{Index, select},
 };
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
-fn read(text: &str) -> Result<Plan, String> {
+fn read(text: &str) -> Result<Config, String> {
     parse(text, Source::File("t.toml".into()), &Overrides::default()).map_err(|error| error.to_string())
 }
 
@@ -18,16 +18,16 @@ fn errors(text: &str) -> String {
 }
 
 #[test]
-fn no_configuration_means_the_defaults_of_the_contract() {
-    let plan = read("").unwrap();
-    assert_eq!(plan.state_dir, Path::new("bulkhead-state"));
-    assert_eq!(plan.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!((plan.max_body, plan.max_series, plan.capacity), (4 << 20, 4096, 64 << 20));
-    assert!(!plan.policy.faults);
-    assert_eq!((plan.policy.initial, plan.policy.max), (Duration::ZERO, Duration::from_secs(10)));
-    assert_eq!((plan.policy.limit, plan.policy.period), (10, Duration::from_secs(30)));
+fn an_empty_configuration_has_the_documented_defaults() {
+    let config = read("").unwrap();
+    assert_eq!(config.state_dir, Path::new("bulkhead-state"));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.max_body, config.max_series, config.ring_capacity), (4 << 20, 4096, 64 << 20));
+    assert!(!config.policy.faults);
+    assert_eq!((config.policy.initial, config.policy.max), (Duration::ZERO, Duration::from_secs(10)));
+    assert_eq!((config.policy.limit, config.policy.period), (10, Duration::from_secs(30)));
     let workers: Vec<_> =
-        plan.workers.iter().map(|w| (w.name.as_str(), w.role, w.command[0].as_str())).collect();
+        config.workers.iter().map(|w| (w.name.as_str(), w.role, w.command[0].as_str())).collect();
     assert_eq!(
         workers,
         [("api", Role::Api, "bulkhead-api"), ("analytics", Role::Analytics, "bulkhead-analytics")]
@@ -35,10 +35,10 @@ fn no_configuration_means_the_defaults_of_the_contract() {
 }
 
 #[test]
-fn the_commented_default_configuration_says_what_the_defaults_are() {
+fn the_commented_default_file_equals_the_defaults() {
     let text = include_str!("../../../deploy/bulkhead.toml");
     assert_eq!(read(text).unwrap(), read("").unwrap());
-    // Keys whose default depends on the machine stand there as "#key = value": they must be valid too.
+    // Lines of the form "#key = value" show defaults that depend on the machine. They must be valid, too.
     let shown: String = text
         .lines()
         .map(|line| {
@@ -49,17 +49,18 @@ fn the_commented_default_configuration_says_what_the_defaults_are() {
                 + "\n"
         })
         .collect();
-    let (plan, diagnosis, notes) = understand(shown, Source::Defaults, &Overrides::default());
-    assert!(diagnosis.ok() && plan.workers.len() == 3, "the example of a further worker: {diagnosis}");
-    // The reader knows which keys it asked for, and where those stand that it found.
-    let missing =
-        |name: &String| notes.find(name).or(notes.find(&name.replace("worker.", "worker[0]."))).is_none();
-    let missing: Vec<String> = notes.known().into_iter().filter(missing).collect();
+    let (config, report, diagnostics) = parse_text(shown, Source::Defaults, &Overrides::default());
+    assert!(report.ok() && config.workers.len() == 3, "the example of a plain worker: {report}");
+    // `diagnostics` has all keys that were read, and the positions of those that were found.
+    let missing = |name: &String| {
+        diagnostics.span_of(name).or(diagnostics.span_of(&name.replace("worker.", "worker[0]."))).is_none()
+    };
+    let missing: Vec<String> = diagnostics.known_keys().into_iter().filter(missing).collect();
     assert!(missing.is_empty(), "not in deploy/bulkhead.toml: {missing:?}");
 }
 
 #[test]
-fn a_misread_key_is_no_second_mistake() {
+fn an_invalid_key_causes_no_second_problem() {
     for text in
         ["restart = { initial = \"1h\", max = 5 }", "api = { listen = \"0.0.0.0:1\", token_file = 1 }"]
     {
@@ -68,7 +69,7 @@ fn a_misread_key_is_no_second_mistake() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_not_set() {
+fn an_empty_variable_counts_as_unset() {
     let file = tempfile::NamedTempFile::new().unwrap();
     assert_eq!(load(Some(file.path()), &|_| Some(OsString::new())).unwrap().0, read("").unwrap());
 }
@@ -78,27 +79,27 @@ fn a_path_in_the_environment_need_not_be_utf_8() {
     use std::os::unix::ffi::OsStringExt as _;
     let odd = OsString::from_vec(b"/\xff".to_vec());
     let file = tempfile::NamedTempFile::new().unwrap();
-    let (plan, _) =
+    let (config, _) =
         load(Some(file.path()), &|name| (name == "BULKHEAD_STATE_DIR").then(|| odd.clone())).unwrap();
-    assert_eq!(plan.state_dir, Path::new(&odd));
+    assert_eq!(config.state_dir, Path::new(&odd));
 }
 
 #[test]
-fn a_credential_of_systemd_is_the_default_of_the_token() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("c.toml");
+fn the_systemd_credential_is_the_default_token_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
     std::fs::write(&file, "").unwrap();
-    let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| folder.path().into());
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token, None);
-    std::fs::write(folder.path().join("token"), "secret").unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token, Some(folder.path().join("token")));
+    let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().into());
+    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, None);
+    std::fs::write(dir.path().join("token"), "secret").unwrap();
+    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(dir.path().join("token")));
     std::fs::write(&file, "api.token_file = \"/t\"").unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token, Some("/t".into()));
+    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some("/t".into()));
 }
 
 #[test]
-fn every_key_has_its_effect() {
-    let plan = read(
+fn every_key_has_an_effect() {
+    let config = read(
         r#"
         state_dir = "/s"
         [log]
@@ -134,40 +135,40 @@ fn every_key_has_its_effect() {
         "#,
     )
     .unwrap();
-    assert_eq!(plan.state_dir, Path::new("/s"));
-    assert_eq!(plan.log.format, LogFormat::Json);
-    assert_eq!(plan.log.level, tracing::level_filters::LevelFilter::DEBUG);
-    assert_eq!(plan.listen, Listen::Unix("/run/api.sock".into()));
-    assert_eq!((plan.max_body, plan.max_series, plan.capacity), (1 << 20, 10, 8 << 20));
-    assert_eq!(plan.policy.max_attempts, 5);
+    assert_eq!(config.state_dir, Path::new("/s"));
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
+    assert_eq!(config.listen, ListenAddr::Unix("/run/api.sock".into()));
+    assert_eq!((config.max_body, config.max_series, config.ring_capacity), (1 << 20, 10, 8 << 20));
+    assert_eq!(config.policy.max_attempts, 5);
     assert_eq!(
-        plan.limits,
+        config.limits,
         Limits { max_connections: 7, max_connections_per_address: 0, request_timeout_ms: 5_000 }
     );
-    assert_eq!(plan.token.as_deref(), Some(Path::new("/t")));
-    assert_eq!((plan.policy.limit, plan.policy.faults), (3, true));
-    assert_eq!(plan.workers[1].command, ["/opt/mine", "--fast"]);
-    assert_eq!(plan.workers[1].stop_timeout, Duration::from_secs(3));
-    let one = &plan.workers[2];
+    assert_eq!(config.token_file.as_deref(), Some(Path::new("/t")));
+    assert_eq!((config.policy.limit, config.policy.faults), (3, true));
+    assert_eq!(config.workers[1].command, ["/opt/mine", "--fast"]);
+    assert_eq!(config.workers[1].stop_timeout, Duration::from_secs(3));
+    let one = &config.workers[2];
     assert_eq!((one.name.as_str(), one.role), ("one", Role::Plain));
     assert_eq!((one.env["A"].as_str(), one.pass_env.as_slice()), ("b", &["C".to_owned()][..]));
     assert_eq!(one.cwd.as_deref(), Some(Path::new("/")));
 }
 
 #[test]
-fn a_log_gets_a_line_a_problem_with_its_place() {
+fn the_log_form_has_one_line_per_problem_with_its_position() {
     let text = "[api]\nlissten = \"x\"\nmax_body = 7\n[restart]\nmax = \"5 s\"\n";
     assert_eq!(
         errors(text),
-        "t.toml:2:1: api.lissten: unknown key; not known in api; did you mean listen?\n\
-         t.toml:3:12: api.max_body: 7 is not a size; wanted a number directly followed by B, KiB, MiB or GiB\n\
-         t.toml:5:7: restart.max: \"5 s\" is not a duration; wanted a number directly followed by ms, s, m or h; \
+        "t.toml:2:1: api.lissten: unknown key; not a key in api; did you mean listen?\n\
+         t.toml:3:12: api.max_body: 7 is not a size; expected a size such as \"512KiB\", \"64MiB\" or \"1GiB\"\n\
+         t.toml:5:7: restart.max: \"5 s\" is not a duration; expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"; \
          did you mean \"5s\"?"
     );
 }
 
 #[test]
-fn what_is_not_in_this_version_says_so() {
+fn reserved_keys_and_values_are_refused_as_not_supported() {
     for text in [
         "analytics.standby = true",
         "analytics.instances = 2",
@@ -175,15 +176,15 @@ fn what_is_not_in_this_version_says_so() {
         "link.durability = \"disk\"",
         "[history]\nkeep = 3",
     ] {
-        assert!(errors(text).contains("not in this version"), "{text}: {}", errors(text));
+        assert!(errors(text).contains("not supported in this version"), "{text}: {}", errors(text));
     }
 }
 
 #[test]
-fn the_analysis_alone_has_a_memory_limit_of_its_own_accord() {
+fn only_the_analysis_has_a_default_memory_limit() {
     let limits = |text: &str| -> Vec<Option<u64>> {
-        let plan = read(text).unwrap();
-        plan.workers.iter().map(|worker| worker.memory_limit).collect()
+        let config = read(text).unwrap();
+        config.workers.iter().map(|worker| worker.memory_limit).collect()
     };
     let worker = "[[worker]]\nname = \"w\"\ncommand = [\"x\"]\n";
     assert_eq!(limits(worker), [None, Some(1 << 30), None]);
@@ -191,12 +192,12 @@ fn the_analysis_alone_has_a_memory_limit_of_its_own_accord() {
         "api.memory_limit = \"2GiB\"\nanalytics.memory_limit = \"64MiB\"\n{worker}memory_limit = \"16MiB\""
     );
     assert_eq!(limits(&all), [Some(2 << 30), Some(64 << 20), Some(16 << 20)]);
-    let little = errors("analytics.memory_limit = \"15MiB\"");
-    assert!(little.contains("wanted \"16MiB\" to \"16384GiB\""), "{little}");
+    let too_small = errors("analytics.memory_limit = \"15MiB\"");
+    assert!(too_small.contains("expected \"16MiB\" to \"16384GiB\""), "{too_small}");
 }
 
 #[test]
-fn a_listener_beyond_loopback_is_refused_unless_insecure() {
+fn an_address_beyond_loopback_needs_a_token_or_insecure() {
     assert!(
         errors("api.listen = \"0.0.0.0:80\"")
             .contains("t.toml:1:14: api.listen: \"0.0.0.0:80\" can be reached")
@@ -209,7 +210,7 @@ fn a_listener_beyond_loopback_is_refused_unless_insecure() {
 }
 
 #[test]
-fn names_of_workers_are_unique_and_plain() {
+fn worker_names_are_unique_and_plain() {
     let worker = |name: &str| format!("[[worker]]\nname = \"{name}\"\ncommand = [\"x\"]\n");
     assert!(read(&worker("one")).is_ok());
     for name in ["", "api", "analytics", "Big", "a b", "ä"] {
@@ -218,7 +219,7 @@ fn names_of_workers_are_unique_and_plain() {
 }
 
 #[test]
-fn values_out_of_bounds_are_refused() {
+fn values_out_of_range_are_refused() {
     for text in [
         "link.capacity = \"1MiB\"",
         "link.capacity = \"5MiB\"",
@@ -238,9 +239,9 @@ fn values_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn a_mistake_does_not_hide_where_state_is_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("t.toml");
+fn the_state_directory_is_known_despite_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.toml");
     let dir = |data: Option<&str>| {
         state_dir(&|name| match name {
             "BULKHEAD_CONFIG" => Some(file.clone().into_os_string()),
@@ -255,9 +256,9 @@ fn a_mistake_does_not_hide_where_state_is_kept() {
 }
 
 #[test]
-fn a_file_is_found_by_option_then_by_variable() {
-    let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+fn the_option_precedes_the_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
     std::fs::write(&one, "state_dir = \"/one\"").unwrap();
     std::fs::write(&two, "state_dir = \"/two\"").unwrap();
     let variable = |name: &str| (name == "BULKHEAD_CONFIG").then(|| two.clone().into_os_string());
@@ -268,18 +269,18 @@ fn a_file_is_found_by_option_then_by_variable() {
 }
 
 #[test]
-fn the_environment_overrides_listener_and_state_directory() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("c.toml");
+fn the_environment_overrides_address_and_state_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("c.toml");
     std::fs::write(&file, "state_dir = \"/file\"\napi.listen = \"127.0.0.1:1\"").unwrap();
     let variable = |name: &str| match name {
         "BULKHEAD_STATE_DIR" => Some("/env".into()),
         "BULKHEAD_API_LISTEN" => Some("127.0.0.1:2".into()),
         _ => None,
     };
-    let (plan, _) = load(Some(&file), &variable).unwrap();
+    let (config, _) = load(Some(&file), &variable).unwrap();
     assert_eq!(
-        (plan.state_dir.as_path(), plan.listen.to_string().as_str()),
+        (config.state_dir.as_path(), config.listen.to_string().as_str()),
         (Path::new("/env"), "127.0.0.1:2")
     );
     let systemd = |name: &str| (name == "STATE_DIRECTORY").then(|| OsString::from("/var/lib/bulkhead:/x"));
@@ -288,21 +289,21 @@ fn the_environment_overrides_listener_and_state_directory() {
     assert_eq!(load(Some(&file), &systemd).unwrap().0.state_dir, Path::new("/var/lib/bulkhead"));
 }
 
-/// Whatever the text, there is a plan or something to say, in every form.
-fn survives(text: &str) {
-    if let Err(diagnosis) = parse(text, Source::File("t.toml".into()), &Overrides::default()) {
-        assert!(!diagnosis.ok() && !diagnosis.to_string().is_empty());
-        assert!(diagnosis.render(true).contains("error"));
-        assert!(!diagnosis.render(false).contains('\u{1b}'));
-        assert!(serde_json::to_string(&diagnosis.told()).unwrap().contains("message"));
+/// Any text gives a configuration or a report that renders in every form.
+fn assert_handled(text: &str) {
+    if let Err(report) = parse(text, Source::File("t.toml".into()), &Overrides::default()) {
+        assert!(!report.ok() && !report.to_string().is_empty());
+        assert!(report.render(true).contains("error"));
+        assert!(!report.render(false).contains('\u{1b}'));
+        assert!(serde_json::to_string(&report.json()).unwrap().contains("message"));
     }
 }
 
 #[test]
-fn deep_and_long_texts_are_survived() {
+fn deep_and_long_texts_are_handled() {
     for text in ["[", "a.", "{", "a=[", "a={b=", "\"", "'''", "é", "\r", "\u{feff}", "a=1\n", "[[worker]]\n"]
     {
-        survives(&text.repeat(20_000));
+        assert_handled(&text.repeat(20_000));
     }
 }
 
@@ -310,18 +311,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn any_text_is_survived(text in any::<String>()) {
-        survives(&text);
+    fn any_text_is_handled(text in any::<String>()) {
+        assert_handled(&text);
     }
 
     #[test]
-    fn texts_that_look_like_toml_are_survived(words in vec(select(WORDS), 0..40)) {
-        survives(&words.concat());
+    fn texts_that_look_like_toml_are_handled(words in vec(select(FRAGMENTS), 0..40)) {
+        assert_handled(&words.concat());
     }
 
     #[test]
-    fn the_default_file_with_a_few_changes_is_survived(
-        changes in vec((any::<Index>(), 0..9_usize, vec(select(WORDS), 0..2)), 1..8),
+    fn the_default_file_with_random_changes_is_handled(
+        changes in vec((any::<Index>(), 0..9_usize, vec(select(FRAGMENTS), 0..2)), 1..8),
     ) {
         let mut text: Vec<char> = include_str!("../../../deploy/bulkhead.toml").chars().collect();
         for (place, cut, insertion) in changes {
@@ -329,12 +330,12 @@ proptest! {
             let end = (start + cut).min(text.len());
             text.splice(start..end, insertion.concat().chars());
         }
-        survives(&text.into_iter().collect::<String>());
+        assert_handled(&text.into_iter().collect::<String>());
     }
 }
 
-/// What a text that looks like TOML is made of.
-const WORDS: &[&str] = &[
+/// Pieces of texts that look like TOML.
+const FRAGMENTS: &[&str] = &[
     "[",
     "]",
     "[[",

@@ -1,23 +1,26 @@
-//! Quantities as people write them: durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`).
+//! Durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`), as written in the configuration.
 
-use super::problem::Fault;
+use super::problem::Issue;
 use std::time::Duration;
 
-/// One kind of quantity.
+/// The longest duration in a configuration; anything longer is most likely a wrong unit.
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
+
+/// A kind of quantity.
 struct Kind {
     noun: &'static str,
-    wanted: &'static str,
-    /// The units with their scale, from the smallest.
+    expected: &'static str,
+    /// The units with their factors, smallest first.
     units: &'static [(&'static str, u64)],
-    /// What people write instead, in lower case. Only ever offered, never taken.
-    slips: &'static [(&'static str, u64)],
+    /// Other spellings, in lower case. They are suggested, never accepted.
+    accepted_spellings: &'static [(&'static str, u64)],
 }
 
 const DURATION: Kind = Kind {
     noun: "a duration",
-    wanted: "wanted a number directly followed by ms, s, m or h",
+    expected: "expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"",
     units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
-    slips: &[
+    accepted_spellings: &[
         ("", 1_000),
         ("ms msec msecs millis millisecond milliseconds", 1),
         ("s sec secs second seconds", 1_000),
@@ -29,9 +32,9 @@ const DURATION: Kind = Kind {
 
 const SIZE: Kind = Kind {
     noun: "a size",
-    wanted: "wanted a number directly followed by B, KiB, MiB or GiB",
+    expected: "expected a size such as \"512KiB\", \"64MiB\" or \"1GiB\"",
     units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
-    slips: &[
+    accepted_spellings: &[
         ("b byte bytes", 1),
         ("k kb ki kib", 1 << 10),
         ("m mb mi mib", 1 << 20),
@@ -40,34 +43,34 @@ const SIZE: Kind = Kind {
     ],
 };
 
-/// Reads a duration such as `"5s"`.
+/// Parses a duration such as `"5s"`.
 ///
 /// # Errors
-/// When it is not a whole number directly followed by `ms`, `s`, `m` or `h`.
-pub fn duration(text: &str) -> Result<Duration, Fault> {
+/// The text is not a whole number directly followed by `ms`, `s`, `m` or `h`, or the result overflows.
+pub fn parse_duration(text: &str) -> Result<Duration, Issue> {
     DURATION.read(text).map(Duration::from_millis)
 }
 
-/// Reads a size in bytes such as `"64MiB"`.
+/// Parses a size such as `"64MiB"`, in bytes.
 ///
 /// # Errors
-/// When it is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`.
-pub fn size(text: &str) -> Result<u64, Fault> {
+/// The text is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`, or the result overflows.
+pub fn parse_size(text: &str) -> Result<u64, Issue> {
     SIZE.read(text)
 }
 
-/// What is wrong with something that is not even a string, such as the number 5.
-pub(super) fn bare_duration(shown: &str) -> Fault {
-    DURATION.fault(shown, shown)
+/// The issue of a value that is not a string, such as the number 5.
+pub(super) fn not_a_duration(shown: &str) -> Issue {
+    DURATION.issue(shown, shown)
 }
 
-/// As [`bare_duration`].
-pub(super) fn bare_size(shown: &str) -> Fault {
-    SIZE.fault(shown, shown)
+/// Like [`not_a_duration`].
+pub(super) fn not_a_size(shown: &str) -> Issue {
+    SIZE.issue(shown, shown)
 }
 
 impl Kind {
-    fn read(&self, text: &str) -> Result<u64, Fault> {
+    fn read(&self, text: &str) -> Result<u64, Issue> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let scale = self.units.iter().find(|(name, _)| *name == unit).map(|&(_, scale)| scale);
@@ -75,22 +78,22 @@ impl Kind {
         number
             .zip(scale)
             .and_then(|(number, scale)| number.checked_mul(scale))
-            .ok_or_else(|| self.fault(&format!("{text:?}"), text))
+            .ok_or_else(|| self.issue(&format!("{text:?}"), text))
     }
 
-    fn fault(&self, shown: &str, text: &str) -> Fault {
-        let fault = Fault::new(format!("{shown} is not {}", self.noun), self.wanted);
-        fault.offer(self.likely(text).map(|amount| format!("{:?}", show(amount, self.units))))
+    fn issue(&self, shown: &str, text: &str) -> Issue {
+        let issue = Issue::new(format!("{shown} is not {}", self.noun), self.expected);
+        issue.suggest(self.guess(text).map(|amount| format!("{:?}", format_amount(amount, self.units))))
     }
 
     /// What was probably meant, in the smallest unit.
-    fn likely(&self, text: &str) -> Option<u64> {
+    fn guess(&self, text: &str) -> Option<u64> {
         let text = text.trim().to_lowercase();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit = unit.trim();
         let is_it = |names: &str| names == unit || names.split(' ').any(|name| name == unit);
-        let (_, scale) = *self.slips.iter().find(|(names, _)| is_it(names))?;
+        let (_, scale) = *self.accepted_spellings.iter().find(|(names, _)| is_it(names))?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let parts = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         let part = fraction.parse::<u64>().ok()?.checked_mul(scale)?;
@@ -99,19 +102,19 @@ impl Kind {
     }
 }
 
-/// Writes a duration in the largest unit that needs no fraction.
+/// Formats a duration in the largest unit that needs no fraction.
 #[must_use]
-pub fn show_duration(duration: Duration) -> String {
-    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
+pub fn format_duration(duration: Duration) -> String {
+    format_amount(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
 }
 
-/// Writes a size in the largest unit that needs no fraction.
+/// Formats a size in the largest unit that needs no fraction.
 #[must_use]
-pub fn show_size(bytes: u64) -> String {
-    show(bytes, SIZE.units)
+pub fn format_size(bytes: u64) -> String {
+    format_amount(bytes, SIZE.units)
 }
 
-fn show(amount: u64, units: &[(&str, u64)]) -> String {
+fn format_amount(amount: u64, units: &[(&str, u64)]) -> String {
     let whole = units.iter().rev().find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
     let (unit, scale) = whole.copied().unwrap_or(units[0]);
     format!("{}{unit}", amount / scale)
@@ -122,57 +125,65 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_a_number_and_a_unit() {
-        assert_eq!(duration("0ms"), Ok(Duration::ZERO));
-        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(parse_duration("0ms"), Ok(Duration::ZERO));
+        assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
     }
 
     #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        assert_eq!(size("4096B"), Ok(4096));
-        assert_eq!(size("1GiB"), Ok(1 << 30));
+    fn size_units_are_powers_of_1024() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("4096B"), Ok(4096));
+        assert_eq!(parse_size("1GiB"), Ok(1 << 30));
     }
 
     #[test]
-    fn anything_else_is_refused_and_quoted() {
+    fn any_other_text_is_refused_and_quoted() {
         for text in
             ["", "5", "s", "5 s", "-5s", "5.5s", "5sec", "99999999999999999999s", "18446744073709551615h"]
         {
-            let error = duration(text).unwrap_err();
+            let error = parse_duration(text).unwrap_err();
             assert_eq!(error.found, format!("{text:?} is not a duration"));
         }
         for text in ["64", "64MB", "64mib", "MiB", "64 MiB"] {
-            assert!(size(text).is_err(), "{text}");
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn what_was_probably_meant_is_offered() {
+    fn a_likely_meaning_is_suggested() {
         for (text, likely) in
             [("5", "5s"), ("5 sec", "5s"), ("1.5s", "1500ms"), ("2 Minutes", "2m"), ("1d", "24h")]
         {
-            assert_eq!(duration(text).unwrap_err().help, Some(format!("did you mean {likely:?}?")), "{text}");
+            assert_eq!(
+                parse_duration(text).unwrap_err().help,
+                Some(format!("did you mean {likely:?}?")),
+                "{text}"
+            );
         }
         for (text, likely) in [("64MB", "64MiB"), ("64m", "64MiB"), ("1.5 GB", "1536MiB"), ("2TB", "2048GiB")]
         {
-            assert_eq!(size(text).unwrap_err().help, Some(format!("did you mean {likely:?}?")), "{text}");
+            assert_eq!(
+                parse_size(text).unwrap_err().help,
+                Some(format!("did you mean {likely:?}?")),
+                "{text}"
+            );
         }
         for text in ["", "s", "5 apples", "-5s", "1.0001s", "1..5s", ".5s", "99999999999999999999s"] {
-            assert_eq!(duration(text).unwrap_err().help, None, "{text}");
+            assert_eq!(parse_duration(text).unwrap_err().help, None, "{text}");
         }
-        assert_eq!(size("64").unwrap_err().help, None, "it could be anything");
+        assert_eq!(parse_size("64").unwrap_err().help, None, "the unit is unknown");
     }
 
     #[test]
-    fn quantities_are_shown_as_they_are_written() {
+    fn quantities_are_formatted_as_they_are_written() {
         for text in ["0ms", "1500ms", "5s", "2m", "1h"] {
-            assert_eq!(show_duration(duration(text).unwrap()), text);
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
         for text in ["0B", "5B", "512KiB", "64MiB", "1GiB"] {
-            assert_eq!(show_size(size(text).unwrap()), text);
+            assert_eq!(format_size(parse_size(text).unwrap()), text);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The operator's side of the control socket.
+//! The client side of the control socket.
 
 use super::{
-    explain::explain,
-    protocol::{Ask, Command, Ended, MAX_REPLY, PROTOCOL, Reply},
+    connect_error::describe_connect_error,
+    protocol::{CommandOutcome, ControlCommand, MAX_REPLY, PROTOCOL, Reply, Request},
 };
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use serde::Deserialize;
@@ -13,19 +13,20 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait for a reply that the supervisor gives at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a reply that the supervisor sends at once.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait for one that it gives when something is done: a little longer than the daemon does.
-const LONG_PATIENCE: Duration = Duration::from_secs(630);
+/// How long to wait for a reply that the supervisor sends when a command is complete; a little longer than the limit of
+/// the server (`MAX_COMMAND_TIME`).
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(630);
 
 /// Why there is no reply.
 #[derive(Debug)]
 pub enum ClientError {
-    /// Nobody listens at any of these places, or none that lets us in.
+    /// No connection to any of these sockets.
     Unreachable(Vec<(PathBuf, io::Error)>),
-    /// Somebody does, but does not speak as a supervisor does.
-    Broken(PathBuf, String),
+    /// A connection was made, but the exchange failed.
+    Failed(PathBuf, String),
 }
 
 impl fmt::Display for ClientError {
@@ -34,15 +35,15 @@ impl fmt::Display for ClientError {
             Self::Unreachable(tried) => {
                 let denied = tried.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
                 f.write_str(match denied {
-                    true => "a supervisor may be there, but you may not command it. Tried:",
-                    false => "no supervisor can be reached; is `bulkhead run` running? Tried:",
+                    true => "permission denied to command the supervisor. Tried:",
+                    false => "cannot reach a supervisor; is `bulkhead run` running? Tried:",
                 })?;
                 for (path, error) in tried {
-                    write!(f, "\n  {}: {}", path.display(), explain(path, error))?;
+                    write!(f, "\n  {}: {}", path.display(), describe_connect_error(path, error))?;
                 }
-                f.write_str("\nName its socket by --socket or BULKHEAD_SOCKET.")
+                f.write_str("\nUse --socket or BULKHEAD_SOCKET to name another socket.")
             }
-            Self::Broken(path, why) => write!(f, "{}: {why}", path.display()),
+            Self::Failed(path, why) => write!(f, "{}: {why}", path.display()),
         }
     }
 }
@@ -54,22 +55,26 @@ impl std::error::Error for ClientError {}
 pub struct Connection {
     path: PathBuf,
     stream: BufReader<Stream>,
-    /// How long to wait for a reply that comes at once, and for one that does not.
-    patience: (Duration, Duration),
+    /// [`REPLY_TIMEOUT`] and [`COMPLETION_TIMEOUT`]; shorter in tests.
+    timeouts: (Duration, Duration),
 }
 
 impl Connection {
-    /// Connects to the first supervisor that listens at one of these places.
+    /// Connects to the first of these sockets that accepts a connection.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn open(places: &[PathBuf]) -> Result<Self, ClientError> {
+    /// No socket accepts one.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, ClientError> {
         let mut tried = Vec::new();
-        for path in places {
+        for path in paths {
             match connect(path) {
                 Ok(stream) => {
                     let stream = BufReader::new(stream);
-                    return Ok(Self { path: path.clone(), stream, patience: (PATIENCE, LONG_PATIENCE) });
+                    return Ok(Self {
+                        path: path.clone(),
+                        stream,
+                        timeouts: (REPLY_TIMEOUT, COMPLETION_TIMEOUT),
+                    });
                 }
                 Err(error) => tried.push((path.clone(), error)),
             }
@@ -80,54 +85,54 @@ impl Connection {
     /// Sends a command and waits for its reply.
     ///
     /// # Errors
-    /// When there is none, or it is not understood.
-    pub fn ask(&mut self, command: Command) -> Result<Reply, ClientError> {
-        self.converse(command).map_err(|why| ClientError::Broken(self.path.clone(), why))
+    /// The exchange fails or times out, or the reply is invalid.
+    pub fn request(&mut self, command: ControlCommand) -> Result<Reply, ClientError> {
+        self.request_with_timeout(command).map_err(|why| ClientError::Failed(self.path.clone(), why))
     }
 
-    fn converse(&mut self, command: Command) -> Result<Reply, String> {
-        let (short, long) = self.patience;
-        if !command.takes_time() {
+    fn request_with_timeout(&mut self, command: ControlCommand) -> Result<Reply, String> {
+        let (short, long) = self.timeouts;
+        if !command.waits_for_completion() {
             return self.exchange(command, short);
         }
-        // One that is alive says so at once; only then is it worth to wait.
-        let alive = self.exchange(Command::Status, short)?;
-        if alive.outcome == Ended::Done { self.exchange(command, long) } else { Ok(alive) }
+        // Ask for the status first: only a supervisor that answers it is worth the long wait.
+        let status = self.exchange(ControlCommand::Status, short)?;
+        if status.outcome == CommandOutcome::Done { self.exchange(command, long) } else { Ok(status) }
     }
 
-    /// The next of the lines that follow a reply, however long it takes; none at their end.
+    /// The next line after a reply, without a timeout; `None` at the end.
     ///
     /// # Errors
-    /// When the connection breaks.
-    pub fn line(&mut self) -> Result<Option<String>, ClientError> {
+    /// The connection fails.
+    pub fn next_line(&mut self) -> Result<Option<String>, ClientError> {
         self.stream
             .get_ref()
             .set_recv_timeout(None)
             .and_then(|()| self.receive())
-            .map_err(|error| ClientError::Broken(self.path.clone(), format!("cannot be read: {error}")))
+            .map_err(|error| ClientError::Failed(self.path.clone(), format!("cannot read: {error}")))
     }
 
-    fn exchange(&mut self, command: Command, patience: Duration) -> Result<Reply, String> {
-        self.stream.get_ref().set_recv_timeout(Some(patience)).map_err(|error| error.to_string())?;
-        let ask = Ask { protocol: PROTOCOL, command };
-        let mut line = serde_json::to_vec(&ask).map_err(|error| error.to_string())?;
+    fn exchange(&mut self, command: ControlCommand, timeout: Duration) -> Result<Reply, String> {
+        self.stream.get_ref().set_recv_timeout(Some(timeout)).map_err(|error| error.to_string())?;
+        let request = Request { protocol: PROTOCOL, command };
+        let mut line = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
         line.push(b'\n');
-        // A supervisor that refuses this client may close before it reads; its reply says why.
+        // A supervisor that refuses this client may close before it reads; its reply has the reason.
         let sent = self.stream.get_mut().write_all(&line);
         match self.receive() {
-            Ok(Some(reply)) => understand(&reply),
+            Ok(Some(reply)) => parse_reply(&reply),
             Ok(None) => {
-                sent.map_err(|error| format!("the supervisor cannot be written to: {error}"))?;
-                Err("the supervisor left without an answer".into())
+                sent.map_err(|error| format!("cannot send the command: {error}"))?;
+                Err("the supervisor closed the connection without a reply".into())
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Err(format!(
-                    "a supervisor listens, but has not answered within {} s; is it suspended, or its machine \
-                     overloaded? See its log",
-                    patience.as_secs()
+                    "no reply within {} s; the supervisor may be suspended or the machine overloaded; see the log of \
+                     the supervisor",
+                    timeout.as_secs()
                 ))
             }
-            Err(error) => Err(format!("the supervisor does not answer: {error}")),
+            Err(error) => Err(format!("cannot read the reply: {error}")),
         }
     }
 
@@ -142,18 +147,18 @@ fn connect(path: &Path) -> io::Result<Stream> {
     Stream::connect(path.to_fs_name::<GenericFilePath>()?)
 }
 
-/// Reads a reply. Its version comes first: of another one, nothing else need be understood.
-fn understand(reply: &str) -> Result<Reply, String> {
+/// Parses a reply. The version is parsed first, because a reply of another version may have another form.
+fn parse_reply(reply: &str) -> Result<Reply, String> {
     #[derive(Deserialize)]
     struct Version {
         protocol: u32,
     }
-    let foreign = |error| format!("what listens there does not answer as a supervisor does: {error}");
+    let foreign = |error| format!("the program on this socket is not a supervisor: {error}");
     let Version { protocol } = serde_json::from_str(reply).map_err(foreign)?;
     if protocol != PROTOCOL {
         return Err(format!(
-            "the supervisor speaks protocol {protocol}, and this program (bulkhead {}) {PROTOCOL}: use the bulkhead \
-             with which the supervisor was started",
+            "the supervisor uses protocol {protocol}, this program (bulkhead {}) uses {PROTOCOL}; run the bulkhead \
+             program that started the supervisor",
             env!("CARGO_PKG_VERSION")
         ));
     }
@@ -165,47 +170,47 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
-    /// What a client makes of somebody who listens, and then does this.
-    fn told(listener: impl FnOnce(UnixListener) + Send + 'static) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
+    /// The error of a client that connects to this listener.
+    fn error_against(listener: impl FnOnce(UnixListener) + Send + 'static) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
         let listening = UnixListener::bind(&path).unwrap();
         let peer = std::thread::spawn(move || listener(listening));
         let mut connection = Connection::open(&[path]).unwrap();
-        connection.patience = (Duration::from_millis(50), Duration::from_secs(60));
-        let error = connection.ask(Command::Status).unwrap_err().to_string();
+        connection.timeouts = (Duration::from_millis(50), Duration::from_secs(60));
+        let error = connection.request(ControlCommand::Status).unwrap_err().to_string();
         drop(connection);
         peer.join().unwrap();
         error.split_once("/s: ").unwrap().1.to_owned()
     }
 
-    /// Says this to the first who comes.
-    fn says(text: &'static str) -> impl FnOnce(UnixListener) {
+    /// Sends this text to the first client.
+    fn sends(text: &'static str) -> impl FnOnce(UnixListener) {
         move |listener| {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(text.as_bytes()).unwrap();
-            // Until it has left.
+            // Wait for the client to close.
             let _ = stream.read_to_end(&mut Vec::new());
         }
     }
 
     #[test]
-    fn a_supervisor_that_does_not_answer_is_not_waited_for_for_ever() {
-        let error = told(|listener| {
+    fn a_supervisor_that_does_not_reply_times_out() {
+        let error = error_against(|listener| {
             let _ = listener.accept().unwrap().0.read_to_end(&mut Vec::new());
         });
-        assert!(error.starts_with("a supervisor listens, but has not answered within"), "{error}");
+        assert!(error.starts_with("no reply within"), "{error}");
     }
 
     #[test]
-    fn a_supervisor_of_another_version_is_named_with_its_version() {
-        let error = told(says("{\"protocol\":7,\"more\":true}\n"));
-        assert!(error.starts_with("the supervisor speaks protocol 7, and this program"), "{error}");
+    fn another_protocol_version_is_reported_with_both_versions() {
+        let error = error_against(sends("{\"protocol\":7,\"more\":true}\n"));
+        assert!(error.starts_with("the supervisor uses protocol 7, this program"), "{error}");
     }
 
     #[test]
-    fn another_program_at_the_socket_is_told_from_a_supervisor() {
-        let error = told(says("220 mail.example.org ESMTP\n"));
-        assert!(error.starts_with("what listens there does not answer as a supervisor does"), "{error}");
+    fn another_program_on_the_socket_is_recognised() {
+        let error = error_against(sends("220 mail.example.org ESMTP\n"));
+        assert!(error.starts_with("the program on this socket is not a supervisor"), "{error}");
     }
 }

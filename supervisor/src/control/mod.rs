@@ -1,12 +1,12 @@
-//! The control socket: how the operator's commands reach the supervisor.
+//! The control socket: how commands of the operator reach the supervisor.
 //!
-//! One JSON object a line, in either direction; see [`protocol`]. Served beside the event loop, by small tasks that no
-//! slow or silent client can make anybody else wait for.
+//! Both directions carry one JSON object per line; see [`protocol`]. Connections are served by small tasks beside the
+//! event loop, so that a slow or silent client delays no other client.
 
 pub mod client;
-mod explain;
-pub mod paths;
+mod connect_error;
+mod log_readers;
 mod peer;
 pub mod protocol;
-mod readers;
 pub mod server;
+pub mod socket_path;

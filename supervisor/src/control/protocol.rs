@@ -1,4 +1,4 @@
-//! What is said on the control socket: one [`Ask`] a line from the client, one [`Reply`] a line back.
+//! The protocol of the control socket: the client sends one [`Request`] per line and gets one [`Reply`] per line.
 
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -16,73 +16,73 @@ use serde::{Deserialize, Serialize};
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
 
-/// The longest line that a client may send, in bytes: every command fits many times over.
-pub const MAX_ASK: usize = 4 << 10;
+/// The longest request, in bytes; many times longer than any command.
+pub const MAX_REQUEST: usize = 4 << 10;
 
-/// The longest line that a client reads, in bytes: 64 workers with all that is said of each fit.
+/// The longest reply, in bytes; enough for the status of 64 workers.
 pub const MAX_REPLY: u64 = 1 << 20;
 
-/// A client's line.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct Request {
     /// [`PROTOCOL`].
     pub protocol: u32,
-    /// What is wanted.
-    pub command: Command,
+    /// The command.
+    pub command: ControlCommand,
 }
 
-/// What a client may want.
+/// A command of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Command {
-    /// How things are.
+pub enum ControlCommand {
+    /// Report the status.
     Status,
-    /// Start that worker.
+    /// Start this worker.
     Start(String),
-    /// Stop that worker.
+    /// Stop this worker.
     Stop(String),
-    /// Replace that worker by a new generation.
+    /// Replace this worker by a new generation.
     Restart(String),
-    /// Let that worker die in that way.
+    /// Induce this fault in this worker.
     Fault(String, FaultKind),
     /// Read the configuration again.
     Reload,
-    /// The last lines of the log: they follow the reply, one JSON object a line, until the supervisor closes the
+    /// The last lines of the log. They follow the reply, one JSON object per line, until the supervisor closes the
     /// connection.
-    Logs(Logs),
-    /// About events that were set aside.
-    Quarantine(Quarantine),
-    /// Crash reports.
-    Crashes(Crashes),
+    Logs(LogQuery),
+    /// Show, replay or drop quarantined events.
+    Quarantine(QuarantineCommand),
+    /// Show crash reports.
+    Crashes(CrashQuery),
 }
 
-/// Which crash reports.
+/// Which crash reports to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Crashes {
-    /// The newest, in brief.
+pub enum CrashQuery {
+    /// The newest, in short form.
     List,
-    /// All of one.
+    /// One complete report.
     Show(CrashId),
 }
 
-/// What may be asked about events that were set aside.
+/// A command about quarantined events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Quarantine {
-    /// Those behind this one, a page of them.
+pub enum QuarantineCommand {
+    /// One page of the events after this one.
     List(Seq),
-    /// One, with its bytes.
+    /// One event, with its bytes.
     Show(Seq),
-    /// Append it once more as a new event, and remove it.
+    /// Append the event again as a new one, then remove it.
     Replay(Seq),
-    /// Remove it.
+    /// Remove the event.
     Drop(Seq),
 }
 
-impl Command {
-    /// The worker that it is about, if it changes one.
+impl ControlCommand {
+    /// The worker to which this command applies, if it changes one.
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
         match self {
@@ -93,9 +93,9 @@ impl Command {
         }
     }
 
-    /// Whether the reply comes only when something is done, and not at once.
+    /// Whether the reply comes when the command is complete; otherwise it comes at once.
     #[must_use]
-    pub const fn takes_time(&self) -> bool {
+    pub const fn waits_for_completion(&self) -> bool {
         match self {
             Self::Start(_)
             | Self::Stop(_)
@@ -108,96 +108,96 @@ impl Command {
     }
 }
 
-/// Which lines of the log.
+/// Which lines of the log to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Logs {
-    /// Those of and about this worker, or of [`SUPERVISOR`]; without it, all.
+pub struct LogQuery {
+    /// Lines by and about this worker, or by [`SUPERVISOR`]; `None`: all.
     pub of: Option<String>,
-    /// So many of the last ones; without it, all that are kept.
+    /// This number of last lines; `None`: all that are kept.
     pub last: Option<u32>,
-    /// Those to come, too.
+    /// Also send new lines.
     pub follow: bool,
 }
 
-/// The name by which the supervisor's own lines are asked for. No worker may have it.
+/// The name that selects the supervisor's own lines. Workers cannot have it.
 pub const SUPERVISOR: &str = "supervisor";
 
-/// The supervisor's line.
+/// A reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// [`PROTOCOL`].
     pub protocol: u32,
-    /// How it ended.
-    pub outcome: Ended,
-    /// One line for people.
+    /// The outcome.
+    pub outcome: CommandOutcome,
+    /// One line for people; several for `Invalid` and for a reload.
     pub text: String,
-    /// The generation at work, when the command was about a worker that has one.
+    /// The running generation, for a command about a worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
-    /// Events that were set aside, when those were asked for.
+    /// Quarantined events, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Box<Page<Entry>>>,
-    /// Crash reports, when those were asked for.
+    /// Crash reports, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashes: Option<Box<Page<crash::Report>>>,
-    /// How things are, when that was asked for.
+    /// The status, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<Report>,
-    /// What a reload has changed, or could not.
+    pub report: Option<StatusReport>,
+    /// The changes of a reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub changes: Option<Vec<Change>>,
+    pub changes: Option<Vec<ChangeResult>>,
 }
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// Carried out.
+pub enum CommandOutcome {
+    /// The command was carried out.
     Done,
-    /// No such worker, or no such thing enabled.
+    /// No such worker, event or report, or faults are not enabled.
     NotFound,
-    /// It cannot be done now.
+    /// Not possible in the current state.
     Conflict,
-    /// Not understood, or not allowed.
+    /// Invalid request, or permission denied.
     Refused,
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     Invalid,
 }
 
-/// One thing that a reload has changed, or has not: what `bulkhead reload --json` prints as a list, `{"changes":[…]}`.
+/// One change of a reload, or one that failed. `bulkhead reload --json` prints a list of them, `{"changes":[…]}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// The key, or the worker's name.
+pub struct ChangeResult {
+    /// The key, or the name of the worker.
     pub what: String,
-    /// What became of it.
-    pub how: How,
+    /// The outcome.
+    pub how: ChangeOutcome,
     /// One line for people.
     pub text: String,
 }
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum How {
-    /// In force at once.
+pub enum ChangeOutcome {
+    /// Took effect at once.
     Live,
-    /// In force at the next start of the service.
+    /// Takes effect at the next start of the service.
     NextStart,
-    /// The worker is replaced by a new generation.
+    /// The worker was replaced by a new generation.
     Replaced,
-    /// The worker is stopped, and stays so; in force when it is started.
+    /// The worker is stopped; the change takes effect when it is started.
     WhenStarted,
-    /// The worker is there, and runs.
+    /// The worker was added and runs.
     Added,
-    /// The worker is gone.
+    /// The worker was removed.
     Removed,
-    /// It could not be done; the text says why, and what is now.
+    /// The change failed. The text has the reason and the present state.
     Failed,
 }
 
-impl How {
-    /// Its name, as in JSON.
+impl ChangeOutcome {
+    /// The name in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -212,96 +212,96 @@ impl How {
     }
 }
 
-/// How things are: what `bulkhead status --json` prints.
+/// The status: what `bulkhead status --json` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct StatusReport {
     /// The supervisor's version.
     pub version: String,
-    /// Its pid.
+    /// The pid of the supervisor.
     pub pid: u32,
-    /// For how long it has been at work.
+    /// How long the supervisor has been running, in milliseconds.
     pub uptime_ms: u64,
-    /// Where the API listens.
+    /// The address of the API.
     pub listen: String,
-    /// Where state is kept.
+    /// The state directory.
     pub state_dir: String,
     /// Whether faults are enabled.
     pub faults: bool,
-    /// The workers, in the shape of `GET /v1/workers`; a standby is a row of its own.
-    pub workers: Vec<Row>,
+    /// The workers, in the form of `GET /v1/workers`. A standby is a row of its own.
+    pub workers: Vec<WorkerStatus>,
     /// The link between the API and the analysis.
-    pub link: Link,
+    pub link: LinkStatus,
 }
 
-/// One worker.
+/// The status of one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Its name.
+pub struct WorkerStatus {
+    /// The name.
     pub name: String,
-    /// Its role.
+    /// The role.
     pub role: Role,
-    /// Its state.
+    /// The state.
     pub state: WorkerState,
-    /// The generation that is alive, or the last one.
+    /// The running generation, or the last one.
     pub generation: Generation,
-    /// The process, when one is alive.
+    /// The pid of the process, if one is running.
     pub pid: Option<u32>,
-    /// How often it was started again after the first time.
+    /// The number of starts after the first.
     pub restarts: u64,
-    /// For how long the process has been there.
+    /// How long the process has been running, in milliseconds.
     pub uptime_ms: Option<u64>,
-    /// Its resident memory.
+    /// The resident memory, in bytes.
     pub rss_bytes: Option<u64>,
-    /// Its last death.
-    pub last_crash: Option<Crash>,
+    /// The last death.
+    pub last_crash: Option<LastCrash>,
 }
 
-/// One death, in short.
+/// A death, in short form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Crash {
-    /// The report's number.
+pub struct LastCrash {
+    /// The number of the crash report.
     pub id: CrashId,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// More of why.
+    /// Details of the cause.
     pub detail: String,
-    /// The event in hand, if there was one.
+    /// The event in flight, if there was one.
     pub seq: Option<Seq>,
-    /// When.
+    /// The time of the death.
     #[serde(serialize_with = "crate::shown::serialize_time")]
     pub at: jiff::Timestamp,
 }
 
-/// The link's figures, read from shared memory in one go.
+/// Counters of the link, from one reading of shared memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct LinkStatus {
     /// Events accepted: `analysed + quarantined + pending`.
     pub accepted: u64,
-    /// Events that are part of the state.
+    /// Committed events.
     pub analysed: u64,
-    /// Events set aside.
+    /// Quarantined events.
     pub quarantined: u64,
-    /// Events that wait in the ring.
+    /// Events waiting in the ring.
     pub pending: u64,
-    /// The last event that is part of the state.
+    /// The last committed event.
     pub committed_seq: Seq,
     /// The ring.
-    pub ring: Ring,
+    pub ring: RingStatus,
 }
 
-/// The ring's figures.
+/// Fill level of the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ring {
-    /// The part in use.
+pub struct RingStatus {
+    /// Bytes in use.
     pub used_bytes: u64,
-    /// Its size.
+    /// Size, in bytes.
     pub capacity_bytes: u64,
 }
 
 impl Reply {
-    /// A reply without a report.
+    /// A reply without data.
     #[must_use]
-    pub fn new(outcome: Ended, text: impl Into<String>) -> Self {
+    pub fn new(outcome: CommandOutcome, text: impl Into<String>) -> Self {
         Self {
             protocol: PROTOCOL,
             outcome,
@@ -314,36 +314,36 @@ impl Reply {
         }
     }
 
-    /// What the heart has decided.
+    /// The reply to a decision of the core.
     #[must_use]
-    pub fn decided(outcome: &RequestOutcome, text: String) -> Self {
-        let ended = match outcome {
-            RequestOutcome::Done => Ended::Done,
-            RequestOutcome::NotFound(_) => Ended::NotFound,
-            RequestOutcome::Conflict(_) => Ended::Conflict,
+    pub fn from_outcome(outcome: &RequestOutcome, text: String) -> Self {
+        let outcome = match outcome {
+            RequestOutcome::Done => CommandOutcome::Done,
+            RequestOutcome::NotFound(_) => CommandOutcome::NotFound,
+            RequestOutcome::Conflict(_) => CommandOutcome::Conflict,
         };
-        Self::new(ended, text)
+        Self::new(outcome, text)
     }
 }
 
-/// Understands a client's line.
+/// Parses a request.
 ///
 /// # Errors
 /// Text for the client.
-pub fn parse(line: &[u8]) -> Result<Command, String> {
+pub fn parse_request(line: &[u8]) -> Result<ControlCommand, String> {
     #[derive(Deserialize)]
     struct Version {
         protocol: u32,
     }
-    let malformed = |error| format!("not understood: {error}");
+    let malformed = |error| format!("invalid request: {error}");
     let Version { protocol } = serde_json::from_slice(line).map_err(malformed)?;
     if protocol != PROTOCOL {
         return Err(format!(
-            "this supervisor speaks protocol {PROTOCOL}, not {protocol}: use the bulkhead of its version"
+            "this supervisor uses protocol {PROTOCOL}, not {protocol}; run the bulkhead program of the same version"
         ));
     }
-    let ask: Ask = serde_json::from_slice(line).map_err(malformed)?;
-    Ok(ask.command)
+    let request: Request = serde_json::from_slice(line).map_err(malformed)?;
+    Ok(request.command)
 }
 
 #[cfg(test)]
@@ -351,29 +351,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_are_short_json() {
-        assert_eq!(parse(br#"{"protocol":1,"command":"status"}"#), Ok(Command::Status));
+    fn requests_are_short_json() {
+        assert_eq!(parse_request(br#"{"protocol":1,"command":"status"}"#), Ok(ControlCommand::Status));
         assert_eq!(
-            parse(br#"{"protocol":1,"command":{"restart":"api"}}"#),
-            Ok(Command::Restart("api".into()))
+            parse_request(br#"{"protocol":1,"command":{"restart":"api"}}"#),
+            Ok(ControlCommand::Restart("api".into()))
         );
         assert_eq!(
-            parse(br#"{"protocol":1,"command":{"logs":{"of":"api","follow":true}}}"#),
-            Ok(Command::Logs(Logs { of: Some("api".into()), last: None, follow: true }))
+            parse_request(br#"{"protocol":1,"command":{"logs":{"of":"api","follow":true}}}"#),
+            Ok(ControlCommand::Logs(LogQuery { of: Some("api".into()), last: None, follow: true }))
         );
         assert_eq!(
-            parse(br#"{"protocol":1,"command":{"fault":["analytics","segv"]}}"#),
-            Ok(Command::Fault("analytics".into(), FaultKind::Segv))
+            parse_request(br#"{"protocol":1,"command":{"fault":["analytics","segv"]}}"#),
+            Ok(ControlCommand::Fault("analytics".into(), FaultKind::Segv))
         );
-        assert_eq!(parse(br#"{"protocol":1,"command":"reload"}"#), Ok(Command::Reload));
+        assert_eq!(parse_request(br#"{"protocol":1,"command":"reload"}"#), Ok(ControlCommand::Reload));
     }
 
     #[test]
-    fn anything_else_is_refused_with_a_reason() {
+    fn an_invalid_request_is_refused_with_the_reason() {
         for line in ["", "{}", "status", r#"{"protocol":1}"#, r#"{"protocol":1,"command":"dance"}"#] {
-            assert!(parse(line.as_bytes()).unwrap_err().starts_with("not understood"), "{line}");
+            assert!(parse_request(line.as_bytes()).unwrap_err().starts_with("invalid request"), "{line}");
         }
-        assert!(parse(br#"{"protocol":1,"command":"status","more":1}"#).is_err());
-        assert!(parse(br#"{"protocol":2,"command":"anything"}"#).unwrap_err().contains("protocol 1, not 2"));
+        assert!(parse_request(br#"{"protocol":1,"command":"status","more":1}"#).is_err());
+        assert!(
+            parse_request(br#"{"protocol":2,"command":"anything"}"#)
+                .unwrap_err()
+                .contains("protocol 1, not 2")
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! The daemon's side of the control socket.
+//! The server side of the control socket.
 
 use super::{
-    peer::may_command,
-    protocol::{Command, Ended, MAX_ASK, Reply, parse},
-    readers::{Admitted, Readers},
+    log_readers::{LogReaders, LogStream},
+    peer::authorize,
+    protocol::{CommandOutcome, ControlCommand, MAX_REQUEST, Reply, parse_request},
 };
 use crate::log::Recent;
 use anyhow::Context as _;
@@ -21,151 +21,161 @@ use tokio::{
     time::timeout,
 };
 
-/// Who may connect, beside the owner and root: the socket's group.
-const MODE: u32 = 0o660;
+/// The mode of the socket: owner and group may connect.
+const SOCKET_MODE: u32 = 0o660;
 
-/// So many clients at once; further ones wait to be accepted.
+/// The most clients at once; further ones wait to be accepted.
 const MAX_CLIENTS: usize = 16;
 
-/// How long a client may take to say what it wants, or to read the reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to send a request, or to read the reply.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the carrying out of a command may take: longer than the longest escalation of a stop that is sensible.
-const MAX_WAIT: Duration = Duration::from_secs(600);
+/// How long a command may take: longer than any sensible escalation of a stop.
+const MAX_COMMAND_TIME: Duration = Duration::from_secs(600);
 
-/// A command on its way to the event loop, and where its reply goes.
+/// A command for the event loop, and the channel for its reply.
 #[derive(Debug)]
-pub struct Call {
-    /// What is wanted.
-    pub command: Command,
-    /// Dropped without a reply, it tells the client that the supervisor is leaving.
+pub struct ClientRequest {
+    /// The command.
+    pub command: ControlCommand,
+    /// If this is dropped without a reply, the client gets "the supervisor is stopping".
     pub reply: oneshot::Sender<Reply>,
 }
 
-/// The listening control socket; its file goes with it.
+/// The listening control socket. Its file is removed on drop.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlSocket {
     path: PathBuf,
-    readers: Readers,
+    readers: LogReaders,
 }
 
-impl Server {
-    /// Lets those that follow the log have its last lines, and waits a little for them.
+impl ControlSocket {
+    /// Sends the last lines to clients that follow the log; waits at most 200 ms for them.
     pub async fn finish(&self) {
         self.readers.finish().await;
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// What every client is served with.
+/// What the connections share.
 #[derive(Clone)]
-struct Desk {
-    /// The socket's.
+struct ControlServer {
+    /// The group of the socket.
     group: u32,
-    calls: mpsc::Sender<Call>,
-    readers: Readers,
+    requests: mpsc::Sender<ClientRequest>,
+    readers: LogReaders,
 }
 
-/// Begins to serve.
+/// Starts to serve.
 ///
 /// # Errors
-/// When somebody else listens there, or the socket cannot be made.
-pub fn serve(path: &Path, calls: mpsc::Sender<Call>, recent: Recent) -> anyhow::Result<Server> {
+/// Another process listens on the socket, or the socket cannot be created.
+pub fn serve(
+    path: &Path,
+    requests: mpsc::Sender<ClientRequest>,
+    recent: Recent,
+) -> anyhow::Result<ControlSocket> {
     let listener = listen(path).with_context(|| {
-        format!("cannot listen on the control socket {}; choose another by --socket", path.display())
+        format!("cannot listen on the control socket {}; use --socket to choose another", path.display())
     })?;
     let group = std::fs::metadata(path)?.gid();
-    let readers = Readers::new(recent);
-    tokio::spawn(accept(listener, Desk { group, calls, readers: readers.clone() }));
-    Ok(Server { path: path.to_owned(), readers })
+    let readers = LogReaders::new(recent);
+    tokio::spawn(accept(listener, ControlServer { group, requests, readers: readers.clone() }));
+    Ok(ControlSocket { path: path.to_owned(), readers })
 }
 
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
     crate::listener::remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
-    // Whoever connected before this is checked like everybody else.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    // A client that connects before the mode is set is authorized like every other.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, desk: Desk) {
-    let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+async fn accept(listener: UnixListener, server: ControlServer) {
+    let permits = Arc::new(Semaphore::new(MAX_CLIENTS));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let desk = desk.clone();
+                let server = server.clone();
                 tokio::spawn(async move {
-                    desk.converse(stream).await;
-                    drop(slot);
+                    server.serve_client(stream).await;
+                    drop(permit);
                 });
             }
             Err(error) => {
-                // Out of fds, most likely: accepting again at once would spin.
-                tracing::warn!("control socket: cannot accept a client: {error}");
-                tokio::time::sleep(PATIENCE).await;
+                // Most likely out of file descriptors: retrying at once would spin.
+                tracing::warn!("cannot accept a client on the control socket: {error}");
+                tokio::time::sleep(CLIENT_TIMEOUT).await;
             }
         }
     }
 }
 
-impl Desk {
-    /// Answers one client's lines until it leaves, falls silent, or talks nonsense.
-    async fn converse(&self, stream: UnixStream) {
-        let allowed = may_command(&stream, self.group);
-        let mut stream = BufReader::with_capacity(MAX_ASK, stream);
+impl ControlServer {
+    /// Answers the requests of one client until the client closes, times out, or sends an invalid request.
+    async fn serve_client(&self, stream: UnixStream) {
+        let allowed = authorize(&stream, self.group);
+        let mut stream = BufReader::with_capacity(MAX_REQUEST, stream);
         if let Err(refusal) = allowed {
-            let _ = send(&mut stream, &Reply::new(Ended::Refused, refusal)).await;
+            let _ = send(&mut stream, &Reply::new(CommandOutcome::Refused, refusal)).await;
             return;
         }
-        while let Ok(Some(line)) = timeout(PATIENCE, receive(&mut stream)).await {
-            let (reply, admitted) = match line.and_then(|line| parse(&line)) {
+        while let Ok(Some(line)) = timeout(CLIENT_TIMEOUT, receive(&mut stream)).await {
+            let (reply, log_stream) = match line.and_then(|line| parse_request(&line)) {
                 Ok(command) => match self.answer(command, stream.get_ref()).await {
                     Some(answer) => answer,
                     None => return,
                 },
-                Err(refusal) => (Reply::new(Ended::Refused, refusal), None),
+                Err(refusal) => (Reply::new(CommandOutcome::Refused, refusal), None),
             };
-            let refused = reply.outcome == Ended::Refused;
+            let refused = reply.outcome == CommandOutcome::Refused;
             if send(&mut stream, &reply).await.is_none() || refused {
                 return;
             }
-            if let Some(admitted) = admitted {
-                return admitted.serve(&mut stream).await;
+            if let Some(log_stream) = log_stream {
+                return log_stream.serve(&mut stream).await;
             }
         }
     }
 
-    /// The reply to a command, and what follows it; nothing, if the client leaves meanwhile.
-    async fn answer(&self, command: Command, stream: &UnixStream) -> Option<(Reply, Option<Admitted>)> {
-        let logs = if let Command::Logs(logs) = &command { Some(logs.clone()) } else { None };
+    /// The reply to a command, and a log stream to follow it; `None` if the client closes meanwhile.
+    async fn answer(
+        &self,
+        command: ControlCommand,
+        stream: &UnixStream,
+    ) -> Option<(Reply, Option<LogStream>)> {
+        let logs = if let ControlCommand::Logs(logs) = &command { Some(logs.clone()) } else { None };
         let reply = tokio::select! {
-            reply = ask(command, &self.calls) => reply,
-            () = hung_up(stream) => return None,
+            reply = execute(command, &self.requests) => reply,
+            () = client_gone(stream) => return None,
         };
-        let answer = match logs.filter(|_| reply.outcome == Ended::Done).map(|logs| self.readers.admit(&logs))
+        let answer = match logs
+            .filter(|_| reply.outcome == CommandOutcome::Done)
+            .map(|logs| self.readers.admit(&logs))
         {
             None => (reply, None),
-            Some(Ok(admitted)) => (reply, Some(admitted)),
-            Some(Err(busy)) => (Reply::new(Ended::Conflict, busy), None),
+            Some(Ok(log_stream)) => (reply, Some(log_stream)),
+            Some(Err(busy)) => (Reply::new(CommandOutcome::Conflict, busy), None),
         };
         Some(answer)
     }
 }
 
-/// Waits until the client is gone. One that has only ended its side (shutdown(2)), or says more, is still there.
-async fn hung_up(stream: &UnixStream) {
+/// Waits until the client is gone. A client that shut down only its own side, or sends more, still waits for the reply.
+async fn client_gone(stream: &UnixStream) {
     let gone = || {
-        let mut looked_at = [PollFd::new(stream, PollFlags::empty())];
-        poll(&mut looked_at, Some(&Timespec::default())).is_ok()
-            && looked_at[0].revents().contains(PollFlags::HUP)
+        let mut poll_fds = [PollFd::new(stream, PollFlags::empty())];
+        poll(&mut poll_fds, Some(&Timespec::default())).is_ok()
+            && poll_fds[0].revents().contains(PollFlags::HUP)
     };
     match stream.ready(Interest::READABLE).await {
         Ok(ready) if ready.is_read_closed() && gone() => {}
@@ -173,37 +183,38 @@ async fn hung_up(stream: &UnixStream) {
     }
 }
 
-/// One line, without its end; none at the end of the stream.
+/// One line without its newline; `None` at the end of the stream.
 async fn receive(stream: &mut BufReader<UnixStream>) -> Option<Result<Vec<u8>, String>> {
     let mut line = Vec::new();
-    let limit = u64::try_from(MAX_ASK).unwrap_or(u64::MAX);
+    let limit = u64::try_from(MAX_REQUEST).unwrap_or(u64::MAX);
     stream.take(limit).read_until(b'\n', &mut line).await.ok()?;
     match line.pop() {
         Some(b'\n') => Some(Ok(line)),
-        Some(_) if line.len() + 1 == MAX_ASK => {
-            Some(Err(format!("not understood: a command is one line of at most {MAX_ASK} bytes")))
+        Some(_) if line.len() + 1 == MAX_REQUEST => {
+            Some(Err(format!("invalid request: a command is one line of at most {MAX_REQUEST} bytes")))
         }
         Some(_) | None => None,
     }
 }
 
-async fn ask(command: Command, calls: &mpsc::Sender<Call>) -> Reply {
-    let leaving = || Reply::new(Ended::Conflict, "the supervisor is leaving");
+async fn execute(command: ControlCommand, requests: &mpsc::Sender<ClientRequest>) -> Reply {
+    let stopping = || Reply::new(CommandOutcome::Conflict, "the supervisor is stopping");
     let (reply, answer) = oneshot::channel();
-    if calls.send(Call { command, reply }).await.is_err() {
-        return leaving();
+    if requests.send(ClientRequest { command, reply }).await.is_err() {
+        return stopping();
     }
-    match timeout(MAX_WAIT, answer).await {
+    match timeout(MAX_COMMAND_TIME, answer).await {
         Ok(Ok(reply)) => reply,
-        Ok(Err(_)) => leaving(),
-        Err(_) => {
-            Reply::new(Ended::Conflict, format!("still not done after {} s; see the log", MAX_WAIT.as_secs()))
-        }
+        Ok(Err(_)) => stopping(),
+        Err(_) => Reply::new(
+            CommandOutcome::Conflict,
+            format!("the command has not completed after {} s; see the log", MAX_COMMAND_TIME.as_secs()),
+        ),
     }
 }
 
 async fn send(stream: &mut BufReader<UnixStream>, reply: &Reply) -> Option<()> {
     let mut line = serde_json::to_vec(reply).ok()?;
     line.push(b'\n');
-    timeout(PATIENCE, stream.get_mut().write_all(&line)).await.ok()?.ok()
+    timeout(CLIENT_TIMEOUT, stream.get_mut().write_all(&line)).await.ok()?.ok()
 }

@@ -2,7 +2,7 @@
 //! slow.
 
 use crate::{
-    control::protocol::{Ended, Reply},
+    control::protocol::{CommandOutcome, Reply},
     told::told,
 };
 use std::thread;
@@ -22,5 +22,5 @@ pub(super) fn answer(
 
 /// The reply if the disk reports an error.
 pub(super) fn unreadable(error: &anyhow::Error) -> Reply {
-    Reply::new(Ended::Conflict, format!("cannot read: {}", told(error)))
+    Reply::new(CommandOutcome::Conflict, format!("cannot read: {}", told(error)))
 }

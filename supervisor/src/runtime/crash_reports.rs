@@ -2,7 +2,7 @@
 
 use super::{blocking, event_loop::Supervisor};
 use crate::{
-    control::protocol::{Crashes, Ended, Reply},
+    control::protocol::{CommandOutcome, CrashQuery, Reply},
     core::DeathRecord,
     crashes::Store,
 };
@@ -27,23 +27,23 @@ impl Supervisor {
     }
 
     /// Handles a command from the control socket.
-    pub(super) fn show_crashes(&self, what: Crashes, reply: oneshot::Sender<Reply>) {
+    pub(super) fn show_crashes(&self, what: CrashQuery, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.crashes);
         blocking::answer("crashes", reply, move || read(&store, what));
     }
 }
 
-fn read(store: &Store, what: Crashes) -> Reply {
+fn read(store: &Store, what: CrashQuery) -> Reply {
     let found = store.folder().and_then(|folder| match what {
-        Crashes::List => Ok(folder.page(None, LIST_LIMIT)?),
-        Crashes::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
+        CrashQuery::List => Ok(folder.page(None, LIST_LIMIT)?),
+        CrashQuery::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
     });
     match (found, what) {
-        (Ok(page), Crashes::Show(id)) if page.items.is_empty() => {
+        (Ok(page), CrashQuery::Show(id)) if page.items.is_empty() => {
             let text = format!("no report of crash {id}; `bulkhead crashes` lists the newest reports");
-            Reply::new(Ended::NotFound, text)
+            Reply::new(CommandOutcome::NotFound, text)
         }
-        (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(Ended::Done, "") },
+        (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") },
         (Err(error), _) => blocking::unreadable(&error),
     }
 }

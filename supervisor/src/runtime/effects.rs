@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     control::{
-        protocol::{Command, Ended, Reply, SUPERVISOR},
-        server::Call,
+        protocol::{CommandOutcome, ControlCommand, Reply, SUPERVISOR},
+        server::ClientRequest,
     },
     core::{
         self, Action, ClientId, Effects, Event, LogRecord, Now, Panic, PostMortem, Probe, Progress,
@@ -66,7 +66,9 @@ impl Effects for Supervisor {
                     lifecycle::write(&LogRecord::WorkerThreadsDumped { subject, threads });
                 }
             }
-            Action::Answer { client, outcome, text } => self.answer(client, Reply::decided(&outcome, text)),
+            Action::Answer { client, outcome, text } => {
+                self.answer(client, Reply::from_outcome(&outcome, text))
+            }
             Action::ReserveSeqs { next } => {
                 self.seq_high_water = self.seq_high_water.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
@@ -108,10 +110,10 @@ impl Supervisor {
     }
 
     fn spawn(&mut self, worker: &str, generation: Generation) -> Event {
-        let Some((plan, worker)) = self.config.worker(worker) else {
+        let Some((config, worker)) = self.config.worker(worker) else {
             return Event::SpawnFailed { generation, error: "no such worker".into(), config: true };
         };
-        match self.spawner.spawn(plan, worker, generation, &self.memory) {
+        match self.spawner.spawn(config, worker, generation, &self.memory) {
             Ok(child) => {
                 let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
                 self.children.add(generation, child);
@@ -249,20 +251,20 @@ impl Supervisor {
     }
 
     /// Handles a command from the control socket.
-    pub(super) fn on_call(&mut self, call: Call) {
-        let Call { command, reply } = call;
+    pub(super) fn on_call(&mut self, call: ClientRequest) {
+        let ClientRequest { command, reply } = call;
         let worker = command.worker().map(str::to_owned);
         let command = match command {
             // A client that has disconnected needs no reply.
-            Command::Status => return drop(reply.send(self.status())),
-            Command::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
-            Command::Reload => return self.reload("by command".to_owned(), Some(reply)),
-            Command::Quarantine(what) => return self.quarantine(what, reply),
-            Command::Crashes(what) => return self.show_crashes(what, reply),
-            Command::Start(worker) => core::Command::Start(worker),
-            Command::Stop(worker) => core::Command::Stop(worker),
-            Command::Restart(worker) => core::Command::Restart(worker),
-            Command::Fault(worker, kind) => core::Command::Fault(worker, kind),
+            ControlCommand::Status => return drop(reply.send(self.status())),
+            ControlCommand::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            ControlCommand::Reload => return self.reload("by command".to_owned(), Some(reply)),
+            ControlCommand::Quarantine(what) => return self.quarantine(what, reply),
+            ControlCommand::Crashes(what) => return self.show_crashes(what, reply),
+            ControlCommand::Start(worker) => core::Command::Start(worker),
+            ControlCommand::Stop(worker) => core::Command::Stop(worker),
+            ControlCommand::Restart(worker) => core::Command::Restart(worker),
+            ControlCommand::Fault(worker, kind) => core::Command::Fault(worker, kind),
         };
         self.drop_closed_clients();
         let client = self.new_client();
@@ -288,17 +290,18 @@ impl Supervisor {
 
     fn status(&self) -> Reply {
         let listen = self.spawner.address.to_string();
-        let report = status::collect(self.config.plan(), listen, &self.state, &self.memory);
-        Reply { report: Some(report), ..Reply::new(Ended::Done, "") }
+        let report = status::collect(self.config.current(), listen, &self.state, &self.memory);
+        Reply { report: Some(report), ..Reply::new(CommandOutcome::Done, "") }
     }
 
     /// Replies whether this worker can have lines in the log.
     fn has_logs(&self, of: Option<&str>) -> Reply {
         match of {
-            Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => {
-                Reply::new(Ended::NotFound, format!("{}, {SUPERVISOR}", self.state.unknown_worker(name)))
-            }
-            Some(_) | None => Reply::new(Ended::Done, ""),
+            Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => Reply::new(
+                CommandOutcome::NotFound,
+                format!("{}, {SUPERVISOR}", self.state.unknown_worker(name)),
+            ),
+            Some(_) | None => Reply::new(CommandOutcome::Done, ""),
         }
     }
 

@@ -15,8 +15,8 @@ use super::{
     variable,
 };
 use crate::{
-    config::InForce,
-    control::server::{self, Call},
+    config::ActiveConfig,
+    control::server::{self, ClientRequest},
     core::{ClientId, Event, State, next_deadline},
     crashes::{Desk, Remains, Store as CrashStore},
     listener::{self, Listener},
@@ -53,7 +53,7 @@ const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
 /// Everything that the runtime holds.
 pub(super) struct Supervisor {
-    pub(super) config: InForce,
+    pub(super) config: ActiveConfig,
     /// The path of `--config`: a reload looks there first.
     pub(super) config_path: Option<PathBuf>,
     /// The reload in progress.
@@ -93,14 +93,14 @@ pub(super) struct Supervisor {
     pub(super) preexisting: PreexistingChildren,
     pub(super) notifier: Notifier,
     // Their files are removed on drop.
-    pub(super) server: server::Server,
+    pub(super) server: server::ControlSocket,
     pub(super) _listener: Listener,
 }
 
 /// Everything that can end a wait.
 enum LoopEvent {
     Child(Generation, ChildEvent),
-    Call(Call),
+    Call(ClientRequest),
     Signal(SupervisorSignal),
     Saved(bool, anyhow::Result<Summary>),
     SetAside(Event),
@@ -114,19 +114,19 @@ impl Supervisor {
     pub(super) fn open(
         start: Start,
         handed: Vec<(String, OwnedFd)>,
-        calls: mpsc::Sender<Call>,
+        calls: mpsc::Sender<ClientRequest>,
         preexisting: PreexistingChildren,
     ) -> anyhow::Result<Self> {
-        let Start { plan, source, config_path, socket, log } = start;
-        let state_dir = StateDir::open(&plan.state_dir)?;
+        let Start { config, source, config_path, socket, log } = start;
+        let state_dir = StateDir::open(&config.state_dir)?;
         let notifier = Notifier::new(&variable);
-        let listener = match listener::choose(&plan, handed)? {
+        let listener = match listener::choose(&config, handed)? {
             Some(listener) => listener,
-            None => Listener::open(&plan.listen)?,
+            None => Listener::open(&config.listen)?,
         };
-        notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
+        notifier.preparing(config.ring_capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
-        let memory = SharedMemory::create(plan.capacity, plan.max_series, instance)
+        let memory = SharedMemory::create(config.ring_capacity, config.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
         let server = server::serve(&socket, calls, log.recent.clone())?;
         let quarantine = Arc::new(Store::new(state_dir.quarantine()));
@@ -148,7 +148,7 @@ impl Supervisor {
         let quarantine_event = recovery::quarantined_pending(&quarantine, &memory)?;
         // The last step that can fail: from here on, a run that does not end in order has lost something.
         let marks = Marks::begin(&state_dir.marks(), next)?;
-        let mut state = initial_state(&plan, next);
+        let mut state = initial_state(&config, next);
         state.restore_quarantined(quarantine_event);
         tracing::info!(
             event_name = "listening",
@@ -182,7 +182,7 @@ impl Supervisor {
             oom_kills: OomKills::find(Path::new("/")),
             preexisting,
             notifier,
-            config: InForce::new(plan),
+            config: ActiveConfig::new(config),
             config_path,
             reload: None,
             queued_reload: None,
@@ -196,7 +196,11 @@ impl Supervisor {
     }
 
     /// Runs the event loop and returns the exit code.
-    pub(super) async fn run_loop(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
+    pub(super) async fn run_loop(
+        &mut self,
+        signals: &mut Signals,
+        called: &mut mpsc::Receiver<ClientRequest>,
+    ) -> u8 {
         self.drive(Event::Boot);
         loop {
             self.notifier.tell(&self.state);

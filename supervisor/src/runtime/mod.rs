@@ -20,7 +20,7 @@ mod status;
 
 use crate::sys::listen_fds;
 use crate::{
-    config::{Plan, Source, WorkerPlan},
+    config::{Config, Source, WorkerConfig},
     core::{Identity, State, WorkerSpec},
     log::Log,
     state_dir::Numbers,
@@ -38,7 +38,7 @@ const CALL_QUEUE: usize = 16;
 /// What a run starts with.
 pub struct Start {
     /// The configuration.
-    pub plan: Plan,
+    pub config: Config,
     /// The origin of the configuration.
     pub source: Source,
     /// The path of `--config`: a reload looks there first.
@@ -74,7 +74,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// The state before the first event.
-fn initial_state(plan: &Plan, next: Numbers) -> State {
+fn initial_state(config: &Config, next: Numbers) -> State {
     let now = clock::now();
     let identity = Identity {
         pid: std::process::id(),
@@ -82,15 +82,15 @@ fn initial_state(plan: &Plan, next: Numbers) -> State {
         next_crash: next.crash,
         seed: now.unix_ms ^ (u64::from(std::process::id()) << 32),
     };
-    State::new(plan.policy.clone(), specs(plan), identity, now)
+    State::new(config.policy.clone(), specs(config), identity, now)
 }
 
 /// What the core needs to know of the configured workers.
-fn specs(plan: &Plan) -> Vec<WorkerSpec> {
-    plan.workers.iter().map(spec).collect()
+fn specs(config: &Config) -> Vec<WorkerSpec> {
+    config.workers.iter().map(spec).collect()
 }
 
-fn spec(worker: &WorkerPlan) -> WorkerSpec {
-    let WorkerPlan { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
+fn spec(worker: &WorkerConfig) -> WorkerSpec {
+    let WorkerConfig { ref name, role, stop_timeout, hang_timeout, .. } = *worker;
     WorkerSpec { name: name.clone(), role, stop_timeout, hang_timeout }
 }

@@ -2,8 +2,8 @@
 
 use super::clock;
 use crate::{
-    config::Plan,
-    control::protocol::{Crash, Link, Report, Ring, Row},
+    config::Config,
+    control::protocol::{LastCrash, LinkStatus, RingStatus, StatusReport, WorkerStatus},
     core::{State, status},
 };
 use bulkhead_proto::{
@@ -12,23 +12,23 @@ use bulkhead_proto::{
 };
 
 /// Collects the report.
-pub(super) fn collect(plan: &Plan, listen: String, state: &State, memory: &SharedMemory) -> Report {
+pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &SharedMemory) -> StatusReport {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
-    Report {
+    StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: status.pid,
         uptime_ms: now_ms.saturating_sub(status.started_ms),
         listen,
-        state_dir: std::path::absolute(&plan.state_dir).unwrap_or_default().display().to_string(),
+        state_dir: std::path::absolute(&config.state_dir).unwrap_or_default().display().to_string(),
         faults: status.faults,
         workers: status.workers.into_iter().map(|worker| row(worker, now_ms)).collect(),
-        link: link(memory, plan.capacity),
+        link: link(memory, config.ring_capacity),
     }
 }
 
-fn row(worker: WorkerRow, now_ms: u64) -> Row {
-    Row {
+fn row(worker: WorkerRow, now_ms: u64) -> WorkerStatus {
+    WorkerStatus {
         name: worker.name,
         role: worker.role,
         state: worker.state,
@@ -41,9 +41,9 @@ fn row(worker: WorkerRow, now_ms: u64) -> Row {
     }
 }
 
-fn crash(crash: CrashRow) -> Crash {
+fn crash(crash: CrashRow) -> LastCrash {
     let at = i64::try_from(crash.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    Crash {
+    LastCrash {
         id: crash.id,
         cause: crash.cause,
         detail: crash.detail,
@@ -61,17 +61,17 @@ fn resident(pid: u32) -> Option<u64> {
 
 /// One consistent reading: the commit record first, so that everything that it counts was accepted before the
 /// tail is read. The analysis writes the record; whatever it contains, nothing here overflows.
-fn link(memory: &SharedMemory, capacity_bytes: u64) -> Link {
+fn link(memory: &SharedMemory, capacity_bytes: u64) -> LinkStatus {
     let record = memory.record().unwrap_or_default();
-    let output_tail = memory.tail();
-    Link {
-        accepted: output_tail.accepted,
+    let tail = memory.tail();
+    LinkStatus {
+        accepted: tail.accepted,
         analysed: record.analysed,
         quarantined: record.skipped,
-        pending: output_tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped)),
+        pending: tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped)),
         committed_seq: record.seq,
-        ring: Ring {
-            used_bytes: output_tail.head.0.saturating_sub(record.position.0).min(capacity_bytes),
+        ring: RingStatus {
+            used_bytes: tail.head.0.saturating_sub(record.position.0).min(capacity_bytes),
             capacity_bytes,
         },
     }

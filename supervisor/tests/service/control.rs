@@ -1,4 +1,4 @@
-//! The control socket: who is served, and who is not.
+//! The control socket with well-behaved and misbehaving clients.
 
 use crate::harness::{Service, bulkhead};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Far longer than any answer takes; only a failure waits so long.
+/// Much longer than any reply takes. Only a failure waits until then.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn connect(service: &Service) -> BufReader<UnixStream> {
@@ -18,10 +18,10 @@ fn connect(service: &Service) -> BufReader<UnixStream> {
     BufReader::new(stream)
 }
 
-/// The supervisor's reply to a line; and whether it closes the connection then.
-fn say(service: &Service, line: &[u8]) -> (Value, bool) {
+/// Sends a line. Returns the reply, and whether the supervisor then closes the connection.
+fn send_line(service: &Service, line: &[u8]) -> (Value, bool) {
     let mut stream = connect(service);
-    // It may be refused before all of it is written.
+    // The supervisor may refuse the line before all of it is written.
     let _ = stream.get_mut().write_all(line);
     let mut reply = String::new();
     stream.read_line(&mut reply).unwrap();
@@ -29,42 +29,42 @@ fn say(service: &Service, line: &[u8]) -> (Value, bool) {
     (serde_json::from_str(&reply).unwrap_or_else(|error| panic!("{error}: {reply:?}")), closed)
 }
 
-fn ready() -> Service {
+fn ready_service() -> Service {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
     service
 }
 
 #[test]
-fn a_client_of_another_version_is_told_both_versions() {
-    let service = ready();
-    let (reply, closed) = say(&service, b"{\"protocol\":2,\"command\":{\"dance\":[]}}\n");
+fn a_client_of_another_version_gets_both_versions() {
+    let service = ready_service();
+    let (reply, closed) = send_line(&service, b"{\"protocol\":2,\"command\":{\"dance\":[]}}\n");
     assert_eq!((&reply["protocol"], &reply["outcome"], closed), (&json!(1), &json!("refused"), true));
     let text = reply["text"].as_str().unwrap();
     assert!(text.contains("protocol 1, not 2"), "{text}");
 }
 
 #[test]
-fn garbage_is_refused_with_a_reason_and_the_connection_closed() {
-    let service = ready();
+fn garbage_is_refused_and_the_connection_closed() {
+    let service = ready_service();
     for line in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff\xfe\n", b"{\"protocol\":1}\n", b"[[[[\n", b"\n"] {
-        let (reply, closed) = say(&service, line);
+        let (reply, closed) = send_line(&service, line);
         assert_eq!((&reply["outcome"], closed), (&json!("refused"), true), "{reply}");
-        assert!(reply["text"].as_str().unwrap().starts_with("not understood"), "{reply}");
+        assert!(reply["text"].as_str().unwrap().starts_with("invalid request"), "{reply}");
     }
 }
 
 #[test]
 fn an_oversized_line_is_refused_with_the_limit() {
-    let service = ready();
-    let (reply, closed) = say(&service, &vec![b'x'; 1 << 20]);
+    let service = ready_service();
+    let (reply, closed) = send_line(&service, &vec![b'x'; 1 << 20]);
     assert_eq!((&reply["outcome"], closed), (&json!("refused"), true));
     assert!(reply["text"].as_str().unwrap().contains("at most 4096 bytes"), "{reply}");
 }
 
 #[test]
 fn one_connection_carries_many_commands() {
-    let service = ready();
+    let service = ready_service();
     let mut stream = connect(&service);
     for _ in 0..3 {
         stream.get_mut().write_all(b"{\"protocol\":1,\"command\":\"status\"}\n").unwrap();
@@ -75,7 +75,7 @@ fn one_connection_carries_many_commands() {
 }
 
 #[test]
-fn clients_that_never_read_keep_nobody_waiting() {
+fn clients_that_never_read_delay_no_other_client() {
     let script = "while :; do echo noise noise noise noise; sleep 0.01; done";
     let mut service = Service::start(&["sh", "-c", script], "");
     service.wait_for("worker_ready", "one");
@@ -90,17 +90,17 @@ fn clients_that_never_read_keep_nobody_waiting() {
             stream
         })
         .collect();
-    let (reply, _) = say(&service, b"{\"protocol\":1,\"command\":{\"logs\":{\"follow\":false}}}\n\n");
-    assert_eq!(reply["outcome"], "conflict", "only so many may read: {reply}");
+    let (reply, _) = send_line(&service, b"{\"protocol\":1,\"command\":{\"logs\":{\"follow\":false}}}\n\n");
+    assert_eq!(reply["outcome"], "conflict", "the number of log readers is limited: {reply}");
     assert_eq!(service.row("one")["state"], "running");
-    assert!(service.say(&["restart", "one"]).status.success());
+    assert!(service.command(&["restart", "one"]).status.success());
     drop(idle);
     assert_eq!(service.stop("TERM"), Some(0));
 }
 
 #[test]
 fn a_second_supervisor_on_the_same_control_socket_is_refused() {
-    let service = ready();
+    let service = ready_service();
     let other = tempfile::tempdir().unwrap();
     let output = bulkhead(other.path())
         .arg("--socket")
@@ -112,17 +112,17 @@ fn a_second_supervisor_on_the_same_control_socket_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("listens there already") && text.contains("--socket"), "{text}");
-    assert_eq!(service.row("one")["state"], "running", "the first one is left alone");
+    assert_eq!(service.row("one")["state"], "running", "the first supervisor is not affected");
 }
 
 #[test]
-fn the_log_is_read_by_worker_and_number_and_form() {
+fn logs_are_selected_by_worker_number_and_format() {
     let mut service = Service::start(&["sh", "-c", "echo one; echo two >&2; exec sleep 60"], "");
-    for said in ["one", "two"] {
-        service.wait_for_line(|line| line["message"] == said);
+    for text in ["one", "two"] {
+        service.wait_for_line(|line| line["message"] == text);
     }
     let logs = |arguments: &[&str]| {
-        let output = service.say(&[&["logs"], arguments].concat());
+        let output = service.command(&[&["logs"], arguments].concat());
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -138,17 +138,17 @@ fn the_log_is_read_by_worker_and_number_and_form() {
 }
 
 #[test]
-fn logs_of_an_unknown_worker_name_the_known_ones() {
-    let service = ready();
-    let output = service.say(&["logs", "onne"]);
+fn logs_of_an_unknown_worker_list_the_known_ones() {
+    let service = ready_service();
+    let output = service.command(&["logs", "onne"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("did you mean \"one\"?") && text.contains("supervisor"), "{text}");
 }
 
 #[test]
-fn following_ends_with_the_supervisor_after_its_last_line() {
-    let mut service = ready();
+fn following_ends_after_the_last_line_of_the_supervisor() {
+    let mut service = ready_service();
     let mut follower = bulkhead(service.socket().parent().unwrap())
         .arg("--socket")
         .arg(service.socket())
@@ -164,8 +164,8 @@ fn following_ends_with_the_supervisor_after_its_last_line() {
 }
 
 #[test]
-fn following_ends_cleanly_with_ctrl_c() {
-    let service = ready();
+fn following_ends_with_success_on_ctrl_c() {
+    let service = ready_service();
     let mut follower = bulkhead(service.socket().parent().unwrap())
         .arg("--socket")
         .arg(service.socket())
@@ -173,7 +173,7 @@ fn following_ends_cleanly_with_ctrl_c() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // Read on while it is ended: that nobody reads any more would end it, too.
+    // Keep stdout open: a closed pipe would also end the command.
     let mut output = BufReader::new(follower.stdout.take().unwrap());
     output.read_line(&mut String::new()).unwrap();
     let pid = follower.id().to_string();
@@ -182,7 +182,7 @@ fn following_ends_cleanly_with_ctrl_c() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_the_command_without_complaint() {
+fn a_closed_pipe_ends_the_command_without_an_error() {
     let mut service = Service::start(&["sh", "-c", "while echo noise; do sleep 0.01; done"], "");
     service.wait_for_line(|line| line["message"] == "noise");
     let program = env!("CARGO_BIN_EXE_bulkhead");

@@ -1,4 +1,4 @@
-//! Starts the real `bulkhead` in a directory of its own, and reads its log as it comes.
+//! Starts the real `bulkhead` in a directory of its own and reads its log.
 
 use serde_json::Value;
 use std::{
@@ -10,13 +10,13 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Far longer than anything takes; only a failure waits so long.
+/// Much longer than any operation takes. Only a failure waits until then.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The command, with nothing of the surroundings that could lead it elsewhere.
-pub(crate) fn bulkhead(folder: &Path) -> Command {
+/// `bulkhead` without the variables that would direct it to another supervisor.
+pub(crate) fn bulkhead(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
-    command.current_dir(folder);
+    command.current_dir(dir);
     for name in
         ["BULKHEAD_CONFIG", "BULKHEAD_SOCKET", "BULKHEAD_STATE_DIR", "BULKHEAD_API_LISTEN", "RUST_LOG"]
     {
@@ -28,28 +28,28 @@ pub(crate) fn bulkhead(folder: &Path) -> Command {
     command
 }
 
-/// Whether a process is there and no zombie.
+/// Whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// Stands in for the API and the analysis: says hello and ready, and leaves at the end of its control pipe.
-const STAND_IN: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
+/// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
+const STUB_WORKER: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
 printf '\000\001\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
 
-/// Waits until a process that was killed is gone: the kernel takes its time, and nobody is told.
+/// Waits until a killed process is gone. This takes time, and the kernel notifies only the parent.
 pub(crate) fn wait_until_gone(pid: &str) {
     let deadline = Instant::now() + DEADLINE;
     while is_alive(pid) {
-        assert!(Instant::now() < deadline, "{pid} was left behind");
+        assert!(Instant::now() < deadline, "process {pid} still exists");
         std::thread::yield_now();
     }
 }
 
-/// A supervisor with one plain worker, `one`.
+/// A supervisor with stub workers and one plain worker, `one`.
 pub(crate) struct Service {
-    folder: TempDir,
+    dir: TempDir,
     child: Option<Child>,
     log: Option<Receiver<Value>>,
     read: Vec<Value>,
@@ -58,16 +58,16 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn prepare(command: &[&str], more: &str, stop_timeout: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let command = serde_json::to_string(command).unwrap();
-        let stand_in = serde_json::to_string(&["bash", "-c", STAND_IN]).unwrap();
+        let stub_worker = serde_json::to_string(&["bash", "-c", STUB_WORKER]).unwrap();
         let text = format!(
-            "{more}\napi.listen = \"127.0.0.1:0\"\napi.command = {stand_in}\n\
-             analytics.command = {stand_in}\nlink.capacity = \"4MiB\"\n\
+            "{more}\napi.listen = \"127.0.0.1:0\"\napi.command = {stub_worker}\n\
+             analytics.command = {stub_worker}\nlink.capacity = \"4MiB\"\n\
              [[worker]]\nname = \"one\"\ncommand = {command}\nstop_timeout = \"{stop_timeout}\"\n"
         );
-        std::fs::write(folder.path().join("c.toml"), text).unwrap();
-        Self { folder, child: None, log: None, read: Vec::new(), next: 0 }
+        std::fs::write(dir.path().join("c.toml"), text).unwrap();
+        Self { dir, child: None, log: None, read: Vec::new(), next: 0 }
     }
 
     pub(crate) fn start(command: &[&str], more: &str) -> Self {
@@ -94,62 +94,62 @@ impl Service {
     }
 
     fn run(&self) -> Command {
-        let mut command = bulkhead(self.folder.path());
+        let mut command = bulkhead(self.dir.path());
         command.arg("--socket").arg(self.socket()).args(["run", "--config", "c.toml"]);
         command
     }
 
-    /// Tries to start another one in the same directory.
-    pub(crate) fn second(&self) -> Output {
+    /// Starts another supervisor in the same directory; returns its output.
+    pub(crate) fn run_again(&self) -> Output {
         self.run().output().unwrap()
     }
 
-    /// Tries to start one here with this variable set.
-    pub(crate) fn second_with(&self, name: &str, value: &str) -> Output {
+    /// Runs the supervisor with this variable set; returns its output.
+    pub(crate) fn run_with(&self, name: &str, value: &str) -> Output {
         self.run().env(name, value).output().unwrap()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("s")
+        self.dir.path().join("s")
     }
 
-    /// Runs a command of the operator.
-    pub(crate) fn say(&self, arguments: &[&str]) -> Output {
-        bulkhead(self.folder.path()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
+    /// Runs a command against this supervisor.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        bulkhead(self.dir.path()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
     }
 
     /// A worker's row in `status --json`.
     pub(crate) fn row(&self, worker: &str) -> Value {
-        let output = self.say(&["status", "--json"]);
+        let output = self.command(&["status", "--json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let rows = report["workers"].as_array().unwrap();
         rows.iter().find(|row| row["name"] == worker).unwrap().clone()
     }
 
-    /// All lines that were read so far.
+    /// All log lines read until now.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.read.clone()
     }
 
-    /// The next line, from the last one that was waited for, that is this event of this worker.
+    /// Waits for this event of this worker. Lines before the last match are not examined again.
     pub(crate) fn wait_for(&mut self, event_name: &str, worker: &str) -> Value {
         self.wait_for_line(|line| line["event_name"] == event_name && line["worker"] == worker)
     }
 
-    /// The next line, from the last one that was waited for, that fits.
-    pub(crate) fn wait_for_line(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    /// Waits for a line that satisfies `matches`. Lines before the last match are not examined again.
+    pub(crate) fn wait_for_line(&mut self, matches: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
             while self.next < self.read.len() {
                 self.next += 1;
-                if fits(&self.read[self.next - 1]) {
+                if matches(&self.read[self.next - 1]) {
                     return self.read[self.next - 1].clone();
                 }
             }
-            let patience = deadline.saturating_duration_since(Instant::now());
-            match self.log.as_ref().unwrap().recv_timeout(patience) {
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            match self.log.as_ref().unwrap().recv_timeout(timeout) {
                 Ok(line) => self.read.push(line),
-                Err(error) => panic!("{error}: waited in vain; the log:\n{:#?}", self.read),
+                Err(error) => panic!("{error}: no such line; the log:\n{:#?}", self.read),
             }
         }
     }
@@ -159,13 +159,13 @@ impl Service {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits for the supervisor to exit.
     pub(crate) fn stop(&mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
         self.wait()
     }
 
-    /// Waits for the end, and reads the rest of the log.
+    /// Waits for the supervisor to exit and reads the rest of the log. Returns the exit code.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.read.extend(self.log.take().unwrap());
         self.next = self.read.len();

@@ -1,5 +1,5 @@
-//! The real `bulkhead` with plain workers: what the shell does to processes, sockets and its log.
-//! (The API and the analysis have their own end-to-end tests in `tests/`.)
+//! The real `bulkhead` with plain workers: processes, sockets and the log. The top-level `tests/` test it with the API and
+//! the analysis.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,19 +16,19 @@ use std::{
 };
 
 #[test]
-fn a_worker_that_dies_is_explained_and_started_again() {
-    let mut service = Service::start(&["sh", "-c", "echo 'last words' >&2; exit 7"], "");
+fn the_death_of_a_worker_is_logged_and_the_worker_restarted() {
+    let mut service = Service::start(&["sh", "-c", "echo 'last output' >&2; exit 7"], "");
     let died = service.wait_for("worker_died", "one");
     assert_eq!((&died["cause"], &died["detail"]), (&"exit".into(), &"exit code 7".into()));
     assert!(died["next"].as_str().unwrap().starts_with("restart"), "{died}");
     let successor = service.wait_for("worker_started", "one");
     assert!(successor["generation"].as_u64() > died["generation"].as_u64());
-    let said = service.lines().iter().position(|line| line["message"] == "last words").unwrap();
-    let dead = service
+    let output = service.lines().iter().position(|line| line["message"] == "last output").unwrap();
+    let death = service
         .lines()
         .iter()
         .position(|line| line["event_name"] == "worker_died" && line["worker"] == "one");
-    assert!(said < dead.unwrap(), "its last words come before its death");
+    assert!(output < death.unwrap(), "its last output is logged before its death");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_worker_that_keeps_dying_is_parked() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_a_matter_of_configuration() {
+fn a_missing_program_has_cause_config() {
     let mut service = Service::start(&["/nonexistent/program"], "");
     let died = service.wait_for("worker_died", "one");
     assert_eq!(died["cause"], "config");
@@ -49,9 +49,9 @@ fn a_program_that_is_not_there_is_a_matter_of_configuration() {
 }
 
 #[test]
-fn an_orderly_stop_ends_even_those_that_will_not_leave_and_their_children() {
-    let stubborn = "trap '' TERM; sleep 60 & echo $!; wait; wait";
-    let mut service = Service::prepare(&["sh", "-c", stubborn], "", "100ms");
+fn an_orderly_stop_kills_stubborn_workers_and_their_children() {
+    let ignores_term = "trap '' TERM; sleep 60 & echo $!; wait; wait";
+    let mut service = Service::prepare(&["sh", "-c", ignores_term], "", "100ms");
     service.launch();
     let child = service.wait_for_line(|line| line["stream"] == "stdout" && line["worker"] == "one");
     let pid = service.row("one")["pid"].clone();
@@ -63,13 +63,13 @@ fn an_orderly_stop_ends_even_those_that_will_not_leave_and_their_children() {
             .any(|line| line["event_name"] == "supervisor_stopped" && line["level"] == "INFO")
     );
     for pid in [pid.to_string(), child["message"].as_str().unwrap().to_owned()] {
-        assert!(!harness::is_alive(&pid), "{pid} was left behind");
+        assert!(!harness::is_alive(&pid), "process {pid} still exists");
     }
     assert!(!service.socket().exists());
 }
 
 #[test]
-fn a_stop_ends_also_what_has_escaped_from_a_worker() {
+fn a_stop_kills_escaped_processes() {
     let escape = "setsid sleep 60 & echo $!; exec sleep 60";
     let mut service = Service::start(&["sh", "-c", escape], "");
     let escaped = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
@@ -80,7 +80,7 @@ fn a_stop_ends_also_what_has_escaped_from_a_worker() {
 }
 
 #[test]
-fn a_second_signal_ends_everything_at_once() {
+fn a_second_signal_stops_everything_at_once() {
     let mut service =
         Service::start(&["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 60; done"], "");
     service.wait_for_line(|line| line["message"] == "ready");
@@ -96,22 +96,22 @@ fn workers_are_started_stopped_and_restarted_by_command() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
     let first = service.row("one");
-    assert!(service.say(&["restart", "one"]).status.success());
+    assert!(service.command(&["restart", "one"]).status.success());
     assert_ne!(service.row("one")["pid"], first["pid"]);
-    assert!(service.say(&["stop", "one"]).status.success());
+    assert!(service.command(&["stop", "one"]).status.success());
     assert_eq!(service.row("one")["state"], "stopped");
-    assert!(service.say(&["start", "one"]).status.success());
+    assert!(service.command(&["start", "one"]).status.success());
     assert_eq!(service.row("one")["state"], "running");
-    let refusal = service.say(&["stop", "nobody"]);
+    let refusal = service.command(&["stop", "absent"]);
     assert_eq!(refusal.status.code(), Some(1));
-    assert!(String::from_utf8(refusal.stderr).unwrap().contains("nobody"));
+    assert!(String::from_utf8(refusal.stderr).unwrap().contains("absent"));
 }
 
 #[test]
-fn a_worker_sees_no_more_than_it_should() {
+fn a_worker_gets_no_other_fds_and_variables() {
     let script = "ls -l /proc/self/fd | wc -l; env | cut -d= -f1 | tr '\\n' ' '; echo; sleep 60";
     let mut service = Service::start(&["sh", "-c", script], "");
-    // total, the three standard ones, and the one by which ls reads the directory
+    // "total", the three standard fds, and the fd with which ls reads the directory
     let fds = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
     assert_eq!(fds, "5");
     let names = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
@@ -144,17 +144,17 @@ fn hostile_output_can_neither_forge_nor_flood_the_log() {
 }
 
 #[test]
-fn a_silent_or_raving_client_keeps_nobody_waiting() {
+fn silent_and_flooding_clients_delay_no_other_client() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
     let silent: Vec<_> = (0..8).map(|_| UnixStream::connect(service.socket()).unwrap()).collect();
-    let mut raving = UnixStream::connect(service.socket()).unwrap();
-    let _ = raving.write_all(&[b'x'; 100_000]);
+    let mut flooding = UnixStream::connect(service.socket()).unwrap();
+    let _ = flooding.write_all(&[b'x'; 100_000]);
     assert_eq!(service.row("one")["state"], "running");
     let mut reply = String::new();
-    // Whatever it gets, it gets an end.
-    raving.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let _ = raving.read_to_string(&mut reply);
+    // The connection ends, with or without a reply.
+    flooding.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let _ = flooding.read_to_string(&mut reply);
     drop(silent);
     let mode = fs::metadata(service.socket()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
@@ -164,7 +164,7 @@ fn a_silent_or_raving_client_keeps_nobody_waiting() {
 fn a_second_supervisor_is_refused_and_changes_nothing() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
-    let second = service.second();
+    let second = service.run_again();
     assert_eq!(second.status.code(), Some(1));
     let text = String::from_utf8(second.stderr).unwrap();
     assert!(text.contains("locked by another supervisor"), "{text}");
@@ -181,27 +181,27 @@ fn a_stale_control_socket_is_replaced() {
 }
 
 #[test]
-fn a_run_that_did_not_end_in_order_is_told_of_by_the_next() {
+fn a_disorderly_end_is_reported_at_the_next_start() {
     let mut service = Service::start(&["true"], "");
     service.wait_for("worker_started", "one");
     service.signal("KILL");
     service.wait();
     service.launch();
-    let told =
+    let logged =
         |event_name: &str| service.lines().into_iter().find(|line| line["event_name"] == event_name).unwrap();
-    assert_eq!(told("state_lost")["level"], "ERROR");
-    let gap = told("seq_gap");
+    assert_eq!(logged("state_lost")["level"], "ERROR");
+    let gap = logged("seq_gap");
     assert_eq!(gap["next_seq"], (1_u64 << 32) + 1);
     assert!(service.wait_for("worker_started", "one")["generation"].as_u64().unwrap() > 1000);
 }
 
 #[test]
-fn without_a_supervisor_the_commands_say_where_they_looked() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = bulkhead(folder.path()).arg("status").output().unwrap();
+fn without_a_supervisor_a_command_lists_the_sockets_it_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = bulkhead(dir.path()).arg("status").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let text = String::from_utf8(output.stderr).unwrap();
-    for place in ["/run/bulkhead/control.sock", "bulkhead-state/control.sock"] {
-        assert!(text.contains(place), "{text}");
+    for path in ["/run/bulkhead/control.sock", "bulkhead-state/control.sock"] {
+        assert!(text.contains(path), "{text}");
     }
 }

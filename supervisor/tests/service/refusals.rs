@@ -1,9 +1,9 @@
-//! What cannot work is refused at once, with what was wanted, what was found, and what to do; exit codes are the contract's.
+//! Errors at the start and of commands: text and exit codes.
 
 use crate::harness::{Service, bulkhead, is_alive, wait_until_gone};
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
-/// Nothing comes after the first death for a while.
+/// A restart delay longer than the test.
 const LONG_DELAY: &str = "restart.initial = \"1m\"\nrestart.max = \"1m\"";
 
 fn text(output: &Output) -> String {
@@ -15,7 +15,7 @@ fn a_port_in_use_ends_the_start_and_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     let service = Service::prepare(&["true"], "", "1m");
-    let output = service.second_with("BULKHEAD_API_LISTEN", &address);
+    let output = service.run_with("BULKHEAD_API_LISTEN", &address);
     assert_eq!(output.status.code(), Some(1));
     for word in [&*address, "another program listens there already", "set api.listen"] {
         assert!(text(&output).contains(word), "no {word:?} in {}", text(&output));
@@ -23,9 +23,9 @@ fn a_port_in_use_ends_the_start_and_is_named() {
 }
 
 #[test]
-fn a_program_that_may_not_be_executed_is_a_matter_of_configuration_and_not_tried_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("program");
+fn a_program_without_execute_permission_parks_its_worker_with_cause_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("program");
     fs::write(&program, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
     let mut service = Service::start(&[program.to_str().unwrap()], "");
@@ -37,7 +37,7 @@ fn a_program_that_may_not_be_executed_is_a_matter_of_configuration_and_not_tried
 }
 
 #[test]
-fn a_worker_that_dies_takes_its_children_along() {
+fn children_of_a_dead_worker_are_killed() {
     let mut service = Service::start(&["sh", "-c", "sleep 60 & echo $!; exit 7"], LONG_DELAY);
     let child = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
     service.wait_for("worker_died", "one");
@@ -45,34 +45,35 @@ fn a_worker_that_dies_takes_its_children_along() {
 }
 
 #[test]
-fn a_child_that_has_escaped_from_its_worker_holds_up_no_report_of_the_workers_death() {
-    // It keeps the worker's stdout open, and has escaped before it is told of.
+fn an_escaped_child_does_not_delay_the_report_of_a_death() {
+    // The child keeps the worker's stdout open. It has left the process group before its pid is printed.
     let script = "exec 3>&1; echo $(setsid sh -c 'sleep 60 >&3 & echo $!'); exit 7";
     let mut service = Service::start(&["sh", "-c", script], LONG_DELAY);
     let child = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
     assert_eq!(service.wait_for("worker_died", "one")["detail"], "exit code 7");
     let child = child.as_str().unwrap();
-    assert!(is_alive(child), "nobody ends what has left its group, but a stop");
+    assert!(is_alive(child), "only a stop ends a process that left the group");
     assert_eq!(service.stop("TERM"), Some(0));
     wait_until_gone(child);
 }
 
 #[test]
-fn exit_codes_tell_what_kind_of_failure_it_was() {
+fn exit_codes_distinguish_kinds_of_failure() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
     let elsewhere = tempfile::tempdir().unwrap();
-    let alone = |arguments: &[&str]| bulkhead(elsewhere.path()).args(arguments).output().unwrap();
+    let without_supervisor =
+        |arguments: &[&str]| bulkhead(elsewhere.path()).args(arguments).output().unwrap();
     let runs: [(&[&str], Output, i32); 9] = [
-        (&["status"], service.say(&["status"]), 0),
-        (&["stop", "nobody"], service.say(&["stop", "nobody"]), 1),
-        (&["fault", "one", "kill"], service.say(&["fault", "one", "kill"]), 1),
-        (&["fault", "one", "dance"], service.say(&["fault", "one", "dance"]), 2),
-        (&["dance"], service.say(&["dance"]), 2),
-        (&["restart"], service.say(&["restart"]), 2),
-        (&["check", "--config", "absent"], alone(&["check", "--config", "absent"]), 2),
-        (&["run", "--config", "absent"], alone(&["run", "--config", "absent"]), 2),
-        (&["status"], alone(&["status"]), 3),
+        (&["status"], service.command(&["status"]), 0),
+        (&["stop", "absent"], service.command(&["stop", "absent"]), 1),
+        (&["fault", "one", "kill"], service.command(&["fault", "one", "kill"]), 1),
+        (&["fault", "one", "dance"], service.command(&["fault", "one", "dance"]), 2),
+        (&["dance"], service.command(&["dance"]), 2),
+        (&["restart"], service.command(&["restart"]), 2),
+        (&["check", "--config", "absent"], without_supervisor(&["check", "--config", "absent"]), 2),
+        (&["run", "--config", "absent"], without_supervisor(&["run", "--config", "absent"]), 2),
+        (&["status"], without_supervisor(&["status"]), 3),
     ];
     for (arguments, output, code) in runs {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));

@@ -1,7 +1,7 @@
 //! Deaths by lack of memory: recognised from the record of the allocator, or from the kernel's counter; never
 //! guessed.
 
-use crate::config::units::show_size;
+use crate::config::units::format_size;
 use crate::core::{
     model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
     mutant::{self, Mutant},
@@ -21,9 +21,9 @@ pub(in crate::core) fn out_of_memory(exit: ExitStatus, seen: &PostMortem) -> Opt
 impl RefusedAllocation {
     fn text(self) -> String {
         let why = match self.limit {
-            Some(limit) => format!("memory_limit is {}", show_size(limit)),
+            Some(limit) => format!("memory_limit is {}", format_size(limit)),
             None => "the system refused the memory".to_owned(),
         };
-        format!("an allocation of {} failed: {why}", show_size(self.bytes))
+        format!("an allocation of {} failed: {why}", format_size(self.bytes))
     }
 }

@@ -1,6 +1,6 @@
 //! The memory limit of a process, and the order in which the kernel kills when memory is short.
 
-use crate::config::{WorkerPlan, units::show_size};
+use crate::config::{WorkerConfig, units::format_size};
 use bulkhead_proto::wire::{ids::Generation, role::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
@@ -14,7 +14,7 @@ const OOM_SCORE_ADJ: &str = "500";
 /// program that knows nothing of Bulkhead does not limit itself. It is not set between fork and exec because
 /// that would take unsafe code. No program grows large in the microseconds until now, and the limit counts
 /// what the process has taken already.
-pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerPlan, generation: Generation) -> Option<u64> {
+pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerConfig, generation: Generation) -> Option<u64> {
     if worker.role == Role::Analytics
         && let Err(error) = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), OOM_SCORE_ADJ)
     {
@@ -30,7 +30,7 @@ pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerPlan, generation: Gener
                 generation = generation.0,
                 "{} runs without its memory_limit of {}: cannot set it: {error}",
                 worker.name,
-                show_size(wanted)
+                format_size(wanted)
             );
             None
         }

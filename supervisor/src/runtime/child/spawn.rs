@@ -11,7 +11,7 @@ use super::{
     token_fd,
 };
 use crate::{
-    config::{Listen, Plan, WorkerPlan, plan::program},
+    config::{Config, ListenAddr, WorkerConfig, model::resolve_program},
     crashes,
     log::worker::Origin,
     quarantine::Store,
@@ -56,7 +56,7 @@ pub(in crate::runtime) struct Spawner {
     /// The listening socket, for the API.
     pub(in crate::runtime) listener: OwnedFd,
     /// The address of the listening socket.
-    pub(in crate::runtime) address: Listen,
+    pub(in crate::runtime) address: ListenAddr,
     /// The quarantine, which the API may read.
     pub(in crate::runtime) quarantine: Arc<Store>,
     /// The crash reports, which the API may read.
@@ -90,13 +90,13 @@ impl Spawner {
     /// Starts one generation of a worker.
     pub(in crate::runtime) fn spawn(
         &self,
-        plan: &Plan,
-        worker: &WorkerPlan,
+        config: &Config,
+        worker: &WorkerConfig,
         generation: Generation,
         memory: &SharedMemory,
     ) -> Result<Child, SpawnError> {
-        let (bequest, control) = self.bequest(plan, worker.role, memory)?;
-        let mut command = self.command(plan, worker, generation, &bequest)?;
+        let (bequest, control) = self.bequest(config, worker.role, memory)?;
+        let mut command = self.command(config, worker, generation, &bequest)?;
         command.preserved_fds(bequest.into_fds());
         let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
         // If the worker's ends stayed open here, its death would close nothing.
@@ -112,7 +112,7 @@ impl Spawner {
     /// Takes over a process that was just spawned.
     fn watch(
         child: &mut std::process::Child,
-        worker: &WorkerPlan,
+        worker: &WorkerConfig,
         generation: Generation,
         control: Control,
     ) -> anyhow::Result<Child> {
@@ -132,7 +132,7 @@ impl Spawner {
     /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
     fn bequest(
         &self,
-        plan: &Plan,
+        config: &Config,
         role: Role,
         memory: &SharedMemory,
     ) -> Result<(FdHandoff, Control), SpawnError> {
@@ -140,7 +140,7 @@ impl Spawner {
         match role {
             Role::Api => {
                 bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
-                if let Some(path) = &plan.token {
+                if let Some(path) = &config.token_file {
                     bequest.add(FdName::Token, token_fd::open(path)?);
                 }
                 // The API works without it, except for the quarantine.
@@ -166,13 +166,13 @@ impl Spawner {
 
     fn command(
         &self,
-        plan: &Plan,
-        worker: &WorkerPlan,
+        config: &Config,
+        worker: &WorkerConfig,
         generation: Generation,
         bequest: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
-        let mut command = Command::new(program(name, &self.executable));
+        let mut command = Command::new(resolve_program(name, &self.executable));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| passes(name, &worker.pass_env)));
@@ -187,23 +187,23 @@ impl Spawner {
             }
             Role::Api | Role::Analytics => {
                 command.env(FDS_VARIABLE, bequest.variable());
-                command.env(SETTINGS_VARIABLE, self.settings(plan, worker, generation).to_json()?);
+                command.env(SETTINGS_VARIABLE, self.settings(config, worker, generation).to_json()?);
                 // Where the analysis keeps the bytes of damaged series.
-                command.env("BULKHEAD_STATE_DIR", std::path::absolute(&plan.state_dir)?);
+                command.env("BULKHEAD_STATE_DIR", std::path::absolute(&config.state_dir)?);
             }
         }
         Ok(command)
     }
 
-    fn settings(&self, plan: &Plan, worker: &WorkerPlan, generation: Generation) -> Settings {
+    fn settings(&self, config: &Config, worker: &WorkerConfig, generation: Generation) -> Settings {
         Settings {
             worker: worker.name.clone(),
             role: worker.role,
             generation,
-            faults: plan.policy.faults,
-            max_series: plan.max_series,
-            max_body: plan.max_body,
-            limits: plan.limits.clone(),
+            faults: config.policy.faults,
+            max_series: config.max_series,
+            max_body: config.max_body,
+            limits: config.limits.clone(),
             stop_timeout_ms: u64::try_from(worker.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             log: self.filter.clone(),
         }

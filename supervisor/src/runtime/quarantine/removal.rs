@@ -104,7 +104,7 @@ impl Supervisor {
                 (RequestOutcome::NotFound(why) | RequestOutcome::Conflict(why), _) => why.clone(),
             };
             // A client that has disconnected needs no reply.
-            let _ = reply.send(Reply::decided(&outcome, text));
+            let _ = reply.send(Reply::from_outcome(&outcome, text));
         }
         let Some((requester, id)) = worker else { return };
         if let Some(child) = self.children.get(requester)

@@ -3,7 +3,7 @@
 use super::removal::{Removal, unknown_event};
 use crate::runtime::{blocking, event_loop::Supervisor};
 use crate::{
-    control::protocol::{Ended, Quarantine, Reply},
+    control::protocol::{CommandOutcome, QuarantineCommand, Reply},
     quarantine::Store,
 };
 use bulkhead_proto::{
@@ -24,18 +24,18 @@ const PAGE: usize = 20;
 
 impl Supervisor {
     /// Handles a command from the control socket.
-    pub(in crate::runtime) fn quarantine(&mut self, what: Quarantine, reply: oneshot::Sender<Reply>) {
+    pub(in crate::runtime) fn quarantine(&mut self, what: QuarantineCommand, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.quarantine);
         match what {
-            Quarantine::List(after) => {
+            QuarantineCommand::List(after) => {
                 blocking::answer("quarantine", reply, move || list(&store, after));
             }
-            Quarantine::Show(seq) => blocking::answer("quarantine", reply, move || show(&store, seq)),
-            Quarantine::Drop(seq) => {
+            QuarantineCommand::Show(seq) => blocking::answer("quarantine", reply, move || show(&store, seq)),
+            QuarantineCommand::Drop(seq) => {
                 let operators = vec![reply];
                 self.remove(Removal { seq, replayed_as: None, worker: None, operators });
             }
-            Quarantine::Replay(seq) => self.replay(seq, reply),
+            QuarantineCommand::Replay(seq) => self.replay(seq, reply),
         }
     }
 
@@ -55,7 +55,7 @@ impl Supervisor {
     /// Nothing was appended: answers the clients that wait for the replay.
     pub(in crate::runtime) fn replay_failed(&mut self, seq: Seq, why: &str) {
         for reply in self.take_replays(seq) {
-            let _ = reply.send(Reply::new(Ended::Conflict, why));
+            let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
         }
     }
 
@@ -67,7 +67,7 @@ impl Supervisor {
     pub(in crate::runtime) fn fail_replays_of(&mut self, gone: Generation) {
         for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == gone) {
             let text = "the API died meanwhile: try again; an event is never appended twice";
-            let _ = reply.send(Reply::new(Ended::Conflict, text));
+            let _ = reply.send(Reply::new(CommandOutcome::Conflict, text));
         }
     }
 
@@ -80,7 +80,7 @@ impl Supervisor {
             child.is_some_and(|child| matches!(child.send(&ToWorker::Replay(seq)), Ok(Sent::Done)))
         }) else {
             let text = "no API is running to append the event: try again when one is";
-            return drop(reply.send(Reply::new(Ended::Conflict, text)));
+            return drop(reply.send(Reply::new(CommandOutcome::Conflict, text)));
         };
         self.replays.retain(|(.., reply)| !reply.is_closed());
         self.replays.push((seq, api, reply));
@@ -97,11 +97,11 @@ fn list(store: &Store, after: Seq) -> Reply {
 fn show(store: &Store, seq: Seq) -> Reply {
     match store.folder().and_then(|folder| Ok(folder.read(seq)?)) {
         Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
-        Ok(None) => Reply::new(Ended::NotFound, unknown_event(seq)),
+        Ok(None) => Reply::new(CommandOutcome::NotFound, unknown_event(seq)),
         Err(error) => blocking::unreadable(&error),
     }
 }
 
 fn shown(page: Page<Entry>) -> Reply {
-    Reply { quarantine: Some(Box::new(page)), ..Reply::new(Ended::Done, "") }
+    Reply { quarantine: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") }
 }

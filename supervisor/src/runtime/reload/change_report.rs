@@ -1,29 +1,33 @@
 //! The result of each change, for the log and for the client.
 
 use crate::{
-    config::{Setting, WorkerChange},
-    control::protocol::{Change, Ended, How, Reply},
+    config::{SettingChange, WorkerChange},
+    control::protocol::{ChangeOutcome, ChangeResult, CommandOutcome, Reply},
     core::{DesiredState, Worker},
     log,
 };
 
 /// A setting that needs no new process. `log` is the result of changing the log.
-pub(in crate::runtime) fn setting(setting: Setting, log: &Result<(), String>) -> Change {
+pub(in crate::runtime) fn setting(setting: SettingChange, log: &Result<(), String>) -> ChangeResult {
     match (setting, log) {
-        (Setting::Live { key, .. }, Err(why)) if key.starts_with("log.") => {
-            Change { text: format!("{key}: not changed: {why}"), what: key, how: How::Failed }
+        (SettingChange::Live { key, .. }, Err(why)) if key.starts_with("log.") => {
+            ChangeResult { text: format!("{key}: not changed: {why}"), what: key, how: ChangeOutcome::Failed }
         }
-        (Setting::Live { key, from, to }, _) => {
+        (SettingChange::Live { key, from, to }, _) => {
             let but = match key.as_str() {
                 "log.level" if log::is_overridden() => ", but RUST_LOG overrides it",
                 "log.level" => "; the API and the analysis follow at their next start",
                 _ => "",
             };
-            Change { text: format!("{key}: changed from {from} to {to}{but}"), what: key, how: How::Live }
+            ChangeResult {
+                text: format!("{key}: changed from {from} to {to}{but}"),
+                what: key,
+                how: ChangeOutcome::Live,
+            }
         }
-        (Setting::Later { key, running, file }, _) => Change {
+        (SettingChange::NextStart { key, running, file }, _) => ChangeResult {
             what: key.to_owned(),
-            how: How::NextStart,
+            how: ChangeOutcome::NextStart,
             text: format!(
                 "{key}: takes effect at the next start of the service (running: {running}, file: {file})"
             ),
@@ -37,40 +41,44 @@ pub(in crate::runtime) fn worker_change(
     change: &WorkerChange,
     worker: Option<&Worker>,
     answer: &Reply,
-) -> Change {
+) -> ChangeResult {
     let running = worker.and_then(Worker::running);
     let generation =
         running.map(|process| format!(", generation {}", process.generation)).unwrap_or_default();
-    let done = answer.outcome == Ended::Done;
+    let done = answer.outcome == CommandOutcome::Done;
     let idle = worker.is_some_and(|worker| worker.desired == DesiredState::Stopped);
     let (how, what_came) = match change {
-        _ if !done => (How::Failed, format!("failed: {}", answer.text)),
+        _ if !done => (ChangeOutcome::Failed, format!("failed: {}", answer.text)),
         WorkerChange::Replaced(_) if idle => {
-            (How::WhenStarted, "takes effect at its next start (the worker is stopped)".to_owned())
+            (ChangeOutcome::WhenStarted, "takes effect at its next start (the worker is stopped)".to_owned())
         }
-        WorkerChange::Replaced(_) => (How::Replaced, format!("replaced{generation}")),
-        WorkerChange::Added => (How::Added, format!("started{generation}")),
-        WorkerChange::Removed => (How::Removed, "stopped".to_owned()),
+        WorkerChange::Replaced(_) => (ChangeOutcome::Replaced, format!("replaced{generation}")),
+        WorkerChange::Added => (ChangeOutcome::Added, format!("started{generation}")),
+        WorkerChange::Removed => (ChangeOutcome::Removed, "stopped".to_owned()),
     };
     let text = match change {
         WorkerChange::Replaced(keys) => format!("{name}: {} changed: {what_came}", keys.join(", ")),
         WorkerChange::Added => format!("worker {name} added: {what_came}"),
         WorkerChange::Removed => format!("worker {name} removed: {what_came}"),
     };
-    Change { what: name.to_owned(), how, text }
+    ChangeResult { what: name.to_owned(), how, text }
 }
 
 /// Writes the changes to the log.
-pub(in crate::runtime) fn log_changes(changes: &[Change]) {
+pub(in crate::runtime) fn log_changes(changes: &[ChangeResult]) {
     if changes.is_empty() {
         tracing::info!(event_name = "reloaded", "{NOTHING}");
     }
-    for Change { what, how, text } in changes {
+    for ChangeResult { what, how, text } in changes {
         let name = how.as_str();
         match how {
-            How::Failed => tracing::error!(event_name = "reloaded", what, how = name, "{text}"),
-            How::NextStart => tracing::warn!(event_name = "reloaded", what, how = name, "{text}"),
-            How::Live | How::Replaced | How::WhenStarted | How::Added | How::Removed => {
+            ChangeOutcome::Failed => tracing::error!(event_name = "reloaded", what, how = name, "{text}"),
+            ChangeOutcome::NextStart => tracing::warn!(event_name = "reloaded", what, how = name, "{text}"),
+            ChangeOutcome::Live
+            | ChangeOutcome::Replaced
+            | ChangeOutcome::WhenStarted
+            | ChangeOutcome::Added
+            | ChangeOutcome::Removed => {
                 tracing::info!(event_name = "reloaded", what, how = name, "{text}");
             }
         }
@@ -78,10 +86,10 @@ pub(in crate::runtime) fn log_changes(changes: &[Change]) {
 }
 
 /// Builds the reply to the client.
-pub(in crate::runtime) fn reply(changes: Vec<Change>) -> Reply {
+pub(in crate::runtime) fn reply(changes: Vec<ChangeResult>) -> Reply {
     let lines: Vec<_> = changes.iter().map(|change| change.text.as_str()).collect();
     let text = if lines.is_empty() { NOTHING.to_owned() } else { lines.join("\n") };
-    Reply { changes: Some(changes), ..Reply::new(Ended::Done, text) }
+    Reply { changes: Some(changes), ..Reply::new(CommandOutcome::Done, text) }
 }
 
 /// The text if nothing changed.

@@ -9,8 +9,8 @@ mod change_report;
 
 use super::{clock, event_loop::Supervisor, spec, specs};
 use crate::{
-    config::{self, Change, InForce, Plan, WorkerChange},
-    control::protocol::{self, Ended, How, Reply},
+    config::{self, ActiveConfig, Change, Config, WorkerChange},
+    control::protocol::{self, ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
     told::told,
 };
@@ -25,11 +25,11 @@ pub(super) struct Reload {
     /// The client that waits for its end, if it was requested by command.
     reply: Option<ReplyTo>,
     /// The configuration before.
-    former: InForce,
+    former: ActiveConfig,
     /// The changes of workers in progress.
     waiting: BTreeMap<ClientId, (String, WorkerChange)>,
     /// The results so far.
-    done: Vec<protocol::Change>,
+    done: Vec<protocol::ChangeResult>,
 }
 
 impl Supervisor {
@@ -41,9 +41,9 @@ impl Supervisor {
             (None, Some(_), None) => self.queued_reload = Some(origin),
             (None, Some(_), Some(reply)) => {
                 let why = "a reload is in progress: wait until it is done, then reload again";
-                let _ = reply.send(Reply::new(Ended::Conflict, why));
+                let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
             }
-            (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(Ended::Conflict, why))),
+            (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(CommandOutcome::Conflict, why))),
             (Some(why), _, None) => tracing::warn!("{origin}: not reloading: {why}"),
         }
     }
@@ -60,16 +60,19 @@ impl Supervisor {
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
         self.notifier.reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
-        let plan = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
-            Ok((plan, _)) => self.safe(plan).map_err(|problem| (problem.clone(), problem)),
+        let config = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
+            Ok((config, _)) => self.safe(config).map_err(|problem| (problem.clone(), problem)),
             Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
         };
-        match plan {
-            Ok(plan) => self.apply(plan, reply),
+        match config {
+            Ok(config) => self.apply(config, reply),
             Err((problem, explained)) => {
                 let text = "the configuration is invalid; the active one stays";
                 tracing::error!(event_name = "reload_failed", "{text}: {problem}");
-                self.end(reply, Reply::new(Ended::Invalid, format!("{text}\n{}", explained.trim_end())));
+                self.end(
+                    reply,
+                    Reply::new(CommandOutcome::Invalid, format!("{text}\n{}", explained.trim_end())),
+                );
             }
         }
     }
@@ -84,10 +87,10 @@ impl Supervisor {
 
     /// Checks the new configuration against the address in use. A configuration may be safe for its own
     /// address, and unsafe for the one that the service listens on until its next start.
-    fn safe(&self, plan: Plan) -> Result<Plan, String> {
+    fn safe(&self, config: Config) -> Result<Config, String> {
         let address = &self.spawner.address;
-        if address.is_local() || plan.token.is_some() || plan.insecure {
-            return Ok(plan);
+        if address.is_local() || config.token_file.is_some() || config.insecure {
+            return Ok(config);
         }
         Err(format!(
             "the API listens on {address} until the next start of the service; without a token, anyone who reaches \
@@ -95,18 +98,18 @@ impl Supervisor {
         ))
     }
 
-    fn apply(&mut self, mut plan: Plan, reply: Option<ReplyTo>) {
-        let changes = self.config.changes(&plan);
+    fn apply(&mut self, mut config: Config, reply: Option<ReplyTo>) {
+        let changes = self.config.changes(&config);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
-        let log = self.log.change(plan.log).map_err(|error| told(&error));
+        let log = self.log.change(config.log).map_err(|error| told(&error));
         if log.is_err() {
             // The next reload reports and tries the difference again.
-            plan.log = self.config.plan().log;
+            config.log = self.config.current().log;
         }
-        self.config.adopt(plan);
-        let plan = self.config.plan();
-        let configured = Event::Configured { policy: plan.policy.clone(), specs: specs(plan) };
+        self.config.adopt(config);
+        let config = self.config.current();
+        let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
         self.spawner.filter = self.log.filter();
         self.drive(configured);
         for change in changes {
@@ -129,7 +132,7 @@ impl Supervisor {
     /// The command that carries out the change of a worker.
     fn command(&self, (name, change): &(String, WorkerChange)) -> Command {
         match (change, self.config.worker(name)) {
-            (WorkerChange::Added, Some((_, plan))) => Command::Add(spec(plan)),
+            (WorkerChange::Added, Some((_, config))) => Command::Add(spec(config)),
             (WorkerChange::Replaced(_), _) => Command::Replace(name.clone()),
             (WorkerChange::Added | WorkerChange::Removed, _) => Command::Remove(name.clone()),
         }
@@ -148,7 +151,7 @@ impl Supervisor {
         };
         // The worker keeps its old configuration; the next reload reports the difference again. An added
         // worker that was refused is still to be added.
-        if row.how == How::Failed && keeps {
+        if row.how == ChangeOutcome::Failed && keeps {
             self.config.revert(&name, &reload.former);
         }
         reload.done.push(row);

@@ -1,0 +1,262 @@
+//! `bulkhead status` for people: a table of the workers, a line for each last crash, and a line for the link. Fits 80 columns.
+
+use super::output::terminal_size;
+use crate::{
+    config::units::format_size,
+    control::protocol::{LastCrash, StatusReport, WorkerStatus},
+    core::span,
+    log::{colours, visible},
+};
+use bulkhead_proto::wire::status::WorkerState;
+use std::{fmt::Write as _, time::Duration};
+
+/// The longest name on a terminal of 80 columns; wider terminals show more.
+const NAME_WIDTH: usize = 20;
+
+const HEADER: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
+
+/// The index of the column STATE.
+const STATE_COLUMN: usize = 2;
+
+/// The right-aligned columns.
+const NUMERIC_COLUMNS: std::ops::Range<usize> = 3..7;
+
+/// How output is rendered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    /// The longest line, in characters.
+    pub(super) width: usize,
+    /// Whether states are coloured.
+    pub(super) colour: bool,
+}
+
+impl Style {
+    /// Without a terminal: 80 columns, no colours.
+    pub(super) const PLAIN: Self = Self { width: 80, colour: false };
+
+    /// The style for stdout.
+    pub(super) fn for_stdout() -> Self {
+        terminal_size().map_or(Self::PLAIN, |(width, _)| Self { width, colour: colours(true) })
+    }
+
+    fn name_width(self) -> usize {
+        NAME_WIDTH.max((NAME_WIDTH + self.width).saturating_sub(Self::PLAIN.width))
+    }
+}
+
+/// Renders several lines, without a final newline.
+pub(super) fn render(report: &StatusReport, style: Style) -> String {
+    render_at(report, style, jiff::Timestamp::now())
+}
+
+pub(super) fn render_at(report: &StatusReport, style: Style, now: jiff::Timestamp) -> String {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(report.workers.iter().map(|row| cells(row, style)));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 8] = std::array::from_fn(width);
+    let states = std::iter::once(None).chain(report.workers.iter().map(|row| Some(row.state)));
+    let mut text: String =
+        rows.iter().zip(states).map(|(row, state)| line(row, widths, state, style) + "\n").collect();
+    for row in &report.workers {
+        if let Some(crash) = &row.last_crash {
+            text = text + &truncate(&last_crash_line(row, crash, now), style.width) + "\n";
+        }
+    }
+    text + &truncate(&link_line(report), style.width)
+}
+
+/// Renders one row. The state is coloured after the line is truncated, because escape sequences have no width.
+fn line(row: &[String; 8], widths: [usize; 8], state: Option<WorkerState>, style: Style) -> String {
+    let (mut before, mut after) = (String::new(), String::new());
+    for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+        let part = if column < STATE_COLUMN { &mut before } else { &mut after };
+        // Writing to a String cannot fail.
+        let _ = match NUMERIC_COLUMNS.contains(&column) {
+            true => write!(part, "{cell:>width$}  "),
+            false => write!(part, "{cell:<width$}  "),
+        };
+    }
+    let line = truncate((before.clone() + &after).trim_end(), style.width);
+    let Some(state) = state.filter(|_| style.colour) else { return line };
+    match line.strip_prefix(&before).and_then(|rest| rest.strip_prefix(state.as_str())) {
+        Some(rest) => format!("{before}{}{state}\x1b[0m{rest}", state_colour(state)),
+        None => line,
+    }
+}
+
+/// Green: running. Yellow: temporary. Red: needs the operator.
+fn state_colour(state: WorkerState) -> &'static str {
+    match state {
+        WorkerState::Running => "\x1b[32m",
+        WorkerState::Starting | WorkerState::Standby | WorkerState::Stopping | WorkerState::Backoff => {
+            "\x1b[33m"
+        }
+        WorkerState::Parked => "\x1b[1;31m",
+        WorkerState::Stopped => "\x1b[2m",
+    }
+}
+
+fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    [
+        truncate(&visible(&row.name), style.name_width()),
+        row.role.to_string(),
+        row.state.to_string(),
+        row.generation.to_string(),
+        or_dash(row.pid.map(|pid| pid.to_string())),
+        row.restarts.to_string(),
+        or_dash(row.uptime_ms.map(|ms| span(Duration::from_millis(ms)))),
+        or_dash(row.last_crash.as_ref().map(|crash| crash.cause.to_string())),
+    ]
+}
+
+/// Details that do not fit the column LAST CRASH.
+fn last_crash_line(row: &WorkerStatus, crash: &LastCrash, now: jiff::Timestamp) -> String {
+    let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
+    let seq = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
+    visible(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
+}
+
+fn link_line(report: &StatusReport) -> String {
+    let link = &report.link;
+    let quarantined = if link.quarantined > 0 {
+        format!(", {} quarantined", group_digits(link.quarantined))
+    } else {
+        String::new()
+    };
+    let percent = link.ring.used_bytes.saturating_mul(100).checked_div(link.ring.capacity_bytes).unwrap_or(0);
+    format!(
+        "link: {} accepted, {} analysed, {} pending{quarantined}; ring {percent}% of {} used",
+        group_digits(link.accepted),
+        group_digits(link.analysed),
+        group_digits(link.pending),
+        format_size(link.ring.capacity_bytes)
+    )
+}
+
+/// `1234567` as `1,234,567`.
+fn group_digits(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+pub(super) fn truncate(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::control::protocol::{LinkStatus, RingStatus};
+    use bulkhead_proto::wire::{
+        cause::Cause,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    };
+
+    pub(in crate::cli) fn report() -> StatusReport {
+        let row = |name: &str, role, crash| WorkerStatus {
+            name: name.to_owned(),
+            role,
+            state: WorkerState::Running,
+            generation: Generation(3),
+            pid: Some(4_194_304),
+            restarts: 12,
+            uptime_ms: Some(5_000),
+            rss_bytes: Some(1),
+            last_crash: crash,
+        };
+        let crash = LastCrash {
+            id: CrashId(1),
+            cause: Cause::Panic,
+            detail: "\"a long message\u{1b}[2J\" at src/some/file.rs:1:2".into(),
+            seq: Some(Seq(4711)),
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        StatusReport {
+            version: "0".into(),
+            pid: 1,
+            uptime_ms: 1,
+            listen: "127.0.0.1:8080".into(),
+            state_dir: "/s".into(),
+            faults: false,
+            workers: vec![
+                row("api", Role::Api, None),
+                row("analytics", Role::Analytics, Some(crash)),
+                row(&"x".repeat(64), Role::Plain, None),
+            ],
+            link: LinkStatus {
+                accepted: 1_234_567,
+                analysed: 1_234_500,
+                quarantined: 0,
+                pending: 67,
+                committed_seq: Seq(1),
+                ring: RingStatus { used_bytes: 1 << 20, capacity_bytes: 64 << 20 },
+            },
+        }
+    }
+
+    #[test]
+    fn the_table_fits_80_columns() {
+        let text = render(&report(), Style::PLAIN);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn the_table_uses_the_width_of_the_terminal() {
+        for width in [40, 80, 120, 200] {
+            let text = render(&report(), Style { width, colour: false });
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width, "{text}");
+            assert_eq!(text.contains(&"x".repeat(64)), width >= 200, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_states_are_coloured_on_a_terminal() {
+        let coloured = render(&report(), Style { width: 80, colour: true });
+        assert_eq!(coloured.matches("\x1b[32mrunning\x1b[0m  ").count(), 3, "{coloured}");
+        let plain = coloured.replace("\x1b[32m", "").replace("\x1b[0m", "");
+        assert_eq!(plain, render(&report(), Style::PLAIN));
+    }
+
+    #[test]
+    fn each_last_crash_has_its_own_line() {
+        let now = jiff::Timestamp::from_second(3).unwrap();
+        let text = render_at(&report(), Style::PLAIN, now);
+        let crash = text.lines().nth(4).unwrap();
+        let expected = "crash 1 of analytics 3.0 s ago, event 4711 in flight: \"a long message";
+        assert!(crash.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn the_last_line_describes_the_link() {
+        let text = render(&report(), Style::PLAIN);
+        assert_eq!(
+            text.lines().last().unwrap(),
+            "link: 1,234,567 accepted, 1,234,500 analysed, 67 pending; ring 1% of 64MiB used"
+        );
+    }
+
+    #[test]
+    fn a_missing_value_is_a_dash() {
+        let mut report = report();
+        report.workers.truncate(1);
+        report.workers[0].pid = None;
+        report.workers[0].uptime_ms = None;
+        let text = render(&report, Style::PLAIN);
+        let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["api", "api", "running", "3", "-", "12", "-", "-"]);
+    }
+}

@@ -1,0 +1,321 @@
+//! The active configuration, and its differences from a new one.
+
+use super::{
+    model::{Config, WorkerConfig},
+    units::{format_duration, format_size},
+};
+use crate::core::Policy;
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+
+/// The configuration that the service and each worker currently use.
+#[derive(Clone, Debug)]
+pub struct ActiveConfig {
+    config: Arc<Config>,
+    /// The configuration of each worker. It is an older one if the replacement of the worker failed.
+    workers: BTreeMap<String, Arc<Config>>,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A key that needs no new process.
+    Setting(SettingChange),
+    /// A difference of the worker with this name.
+    Worker(String, WorkerChange),
+}
+
+/// A changed key that needs no new process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingChange {
+    /// Takes effect at once: only the supervisor uses the key.
+    Live {
+        /// The key.
+        key: String,
+        /// The old value.
+        from: String,
+        /// The new value.
+        to: String,
+    },
+    /// Takes effect at the next start of the service.
+    NextStart {
+        /// The key.
+        key: &'static str,
+        /// The value that stays active.
+        running: String,
+        /// The value in the file.
+        file: String,
+    },
+}
+
+/// A difference of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerChange {
+    /// The worker needs a new process, because these keys changed that its process was started with.
+    Replaced(Vec<&'static str>),
+    /// The worker is new.
+    Added,
+    /// The worker is no longer in the file.
+    Removed,
+}
+
+impl ActiveConfig {
+    /// The configuration at the start of the service.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let config = Arc::new(config);
+        let workers = config.workers.iter().map(|worker| (worker.name.clone(), Arc::clone(&config)));
+        Self { workers: workers.collect(), config }
+    }
+
+    /// The configuration of the service.
+    #[must_use]
+    pub fn current(&self) -> &Config {
+        &self.config
+    }
+
+    /// The configuration that this worker uses, if the worker exists.
+    #[must_use]
+    pub fn worker(&self, name: &str) -> Option<(&Config, &WorkerConfig)> {
+        let config = self.workers.get(name)?;
+        Some((config, config.worker(name)?))
+    }
+
+    /// The differences of a new configuration: first those of the service, then those of workers.
+    #[must_use]
+    pub fn changes(&self, file: &Config) -> Vec<Change> {
+        let mut changes = service_changes(&self.config, file);
+        let gone = self.workers.keys().filter(|name| file.worker(name).is_none());
+        changes.extend(gone.map(|name| Change::Worker(name.clone(), WorkerChange::Removed)));
+        for worker in &file.workers {
+            match self.worker(&worker.name) {
+                Some(former) => changes.extend(worker_changes(former, (file, worker))),
+                None => changes.push(Change::Worker(worker.name.clone(), WorkerChange::Added)),
+            }
+        }
+        changes
+    }
+
+    /// Activates a new configuration, except the keys that need a start of the service.
+    pub fn adopt(&mut self, file: Config) {
+        let Config { state_dir, listen, max_series, ring_capacity, .. } = (*self.config).clone();
+        *self = Self::new(Config { state_dir, listen, max_series, ring_capacity, ..file });
+    }
+
+    /// Returns this worker to its former configuration.
+    pub fn revert(&mut self, worker: &str, former: &Self) {
+        match former.workers.get(worker) {
+            Some(config) => self.workers.insert(worker.to_owned(), Arc::clone(config)),
+            None => self.workers.remove(worker),
+        };
+    }
+}
+
+/// Compares the keys of the service. The patterns name every field, so that a new field cannot be forgotten.
+fn service_changes(running: &Config, file: &Config) -> Vec<Change> {
+    let Config {
+        state_dir,
+        log,
+        listen,
+        max_series,
+        ring_capacity,
+        policy: Policy { faults, max_attempts, initial, max, limit, period, starts: _ },
+        // Only decides whether `listen` is allowed.
+        insecure: _,
+        // The API is started with these; see `worker_changes`.
+        max_body: _,
+        limits: _,
+        token_file: _,
+        workers: _,
+    } = file;
+    let policy = &running.policy;
+    [
+        next_start("state_dir", running.state_dir.display(), state_dir.display()),
+        next_start("api.listen", &running.listen, listen),
+        next_start("analytics.max_series", running.max_series, max_series),
+        next_start("link.capacity", format_size(running.ring_capacity), format_size(*ring_capacity)),
+        live("analytics.max_attempts", policy.max_attempts, max_attempts),
+        hang_timeout_change(running, file, "api"),
+        hang_timeout_change(running, file, "analytics"),
+        live("log.format", running.log.format, log.format),
+        live("log.level", running.log.level, log.level),
+        live("restart.initial", format_duration(policy.initial), format_duration(*initial)),
+        live("restart.max", format_duration(policy.max), format_duration(*max)),
+        live("restart.limit", policy.limit, limit),
+        live("restart.period", format_duration(policy.period), format_duration(*period)),
+        live("faults.enabled", policy.faults, faults),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn next_start(key: &'static str, running: impl Display, file: impl Display) -> Option<Change> {
+    let (running, file) = (running.to_string(), file.to_string());
+    (running != file).then_some(Change::Setting(SettingChange::NextStart { key, running, file }))
+}
+
+fn live(key: &str, from: impl Display, to: impl Display) -> Option<Change> {
+    let (from, to) = (from.to_string(), to.to_string());
+    (from != to).then(|| Change::Setting(SettingChange::Live { key: key.to_owned(), from, to }))
+}
+
+/// The supervisor alone uses `hang_timeout`, so a change needs no new process.
+fn hang_timeout_change(running: &Config, file: &Config, name: &str) -> Option<Change> {
+    let timeout = |config: &Config| config.worker(name).map_or(Duration::ZERO, |worker| worker.hang_timeout);
+    live(&format!("{name}.hang_timeout"), format_duration(timeout(running)), format_duration(timeout(file)))
+}
+
+/// A worker needs a new process if anything changed that its process was started with.
+fn worker_changes(
+    (config, worker): (&Config, &WorkerConfig),
+    (file, new): (&Config, &WorkerConfig),
+) -> Option<Change> {
+    let WorkerConfig { name, role, command, env, pass_env, cwd, stop_timeout, memory_limit, hang_timeout: _ } =
+        new;
+    let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &file.limits;
+    let (linked, api) = (*role != Role::Plain, *role == Role::Api);
+    let stop_timeout_changed = worker.stop_timeout != *stop_timeout;
+    let keys = [
+        ("command", worker.command != *command),
+        ("env", worker.env != *env),
+        ("pass_env", worker.pass_env != *pass_env),
+        ("cwd", worker.cwd != *cwd),
+        ("memory_limit", worker.memory_limit != *memory_limit),
+        // The API and the analysis get `stop_timeout` at their start, so that they drain in time.
+        ("stop_timeout", linked && stop_timeout_changed),
+        ("faults.enabled", linked && config.policy.faults != file.policy.faults),
+        ("max_body", api && config.max_body != file.max_body),
+        ("max_connections", api && config.limits.max_connections != *max_connections),
+        (
+            "max_connections_per_address",
+            api && config.limits.max_connections_per_address != *max_connections_per_address,
+        ),
+        ("request_timeout", api && config.limits.request_timeout_ms != *request_timeout_ms),
+        ("token_file", api && config.token_file != file.token_file),
+    ];
+    let keys: Vec<_> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    if !keys.is_empty() {
+        return Some(Change::Worker(name.clone(), WorkerChange::Replaced(keys)));
+    }
+    let key = format!("{name}.stop_timeout");
+    live(&key, format_duration(worker.stop_timeout), format_duration(*stop_timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, Source, parse};
+
+    fn config_of(text: &str) -> Config {
+        parse(text, Source::Defaults, &Overrides::default()).unwrap()
+    }
+
+    fn changes(from: &str, to: &str) -> Vec<Change> {
+        ActiveConfig::new(config_of(from)).changes(&config_of(to))
+    }
+
+    fn replaced(worker: &str, keys: &[&'static str]) -> Change {
+        Change::Worker(worker.into(), WorkerChange::Replaced(keys.to_vec()))
+    }
+
+    fn live_change(key: &str, from: &str, to: &str) -> Change {
+        Change::Setting(SettingChange::Live { key: key.into(), from: from.into(), to: to.into() })
+    }
+
+    const TWO: &str =
+        "[[worker]]\nname = \"a\"\ncommand = [\"a\"]\n[[worker]]\nname = \"b\"\ncommand = [\"b\"]\n";
+
+    #[test]
+    fn an_equal_configuration_changes_nothing() {
+        assert_eq!(changes(TWO, TWO), []);
+    }
+
+    #[test]
+    fn the_order_of_workers_does_not_matter() {
+        let moved =
+            "[[worker]]\nname = \"b\"\ncommand = [\"b\"]\n[[worker]]\nname = \"a\"\ncommand = [\"a\"]\n";
+        assert_eq!(changes(TWO, moved), []);
+    }
+
+    #[test]
+    fn workers_are_added_and_removed_by_name() {
+        let other =
+            "[[worker]]\nname = \"b\"\ncommand = [\"b\"]\n[[worker]]\nname = \"c\"\ncommand = [\"a\"]\n";
+        assert_eq!(
+            changes(TWO, other),
+            [
+                Change::Worker("a".into(), WorkerChange::Removed),
+                Change::Worker("c".into(), WorkerChange::Added)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_that_a_process_was_started_with_replaces_only_that_worker() {
+        assert_eq!(changes("", "analytics.command = [\"x\"]"), [replaced("analytics", &["command"])]);
+        assert_eq!(
+            changes("", "[api]\nmax_body = \"1MiB\"\nenv = { A = \"1\" }\nstop_timeout = \"1s\""),
+            [replaced("api", &["env", "stop_timeout", "max_body"])]
+        );
+    }
+
+    #[test]
+    fn a_new_memory_limit_replaces_a_worker_of_any_role() {
+        let limited = |of: &str| of.replace("[\"a\"]", "[\"a\"]\nmemory_limit = \"64MiB\"");
+        assert_eq!(changes(TWO, &limited(TWO)), [replaced("a", &["memory_limit"])]);
+        assert_eq!(changes("", "analytics.memory_limit = \"1GiB\""), [], "the default");
+        assert_eq!(
+            changes("", "analytics.memory_limit = \"2GiB\""),
+            [replaced("analytics", &["memory_limit"])]
+        );
+    }
+
+    #[test]
+    fn faults_change_the_supervisor_and_replace_the_api_and_the_analysis() {
+        let live = live_change("faults.enabled", "false", "true");
+        let keys = ["faults.enabled"];
+        assert_eq!(
+            changes(TWO, &format!("faults.enabled = true\n{TWO}")),
+            [live, replaced("api", &keys), replaced("analytics", &keys)]
+        );
+    }
+
+    #[test]
+    fn a_new_hang_timeout_replaces_no_worker() {
+        assert_eq!(changes("", "api.hang_timeout = \"1s\""), [live_change("api.hang_timeout", "10s", "1s")]);
+    }
+
+    #[test]
+    fn a_new_stop_timeout_replaces_no_plain_worker() {
+        let longer = TWO.replace("[\"a\"]", "[\"a\"]\nstop_timeout = \"1m\"");
+        assert_eq!(changes(TWO, &longer), [live_change("a.stop_timeout", "10s", "1m")]);
+    }
+
+    #[test]
+    fn a_key_that_needs_a_start_stays_and_is_reported_at_each_reload() {
+        let file = config_of("link.capacity = \"128MiB\"\nrestart.limit = 3");
+        let mut active = ActiveConfig::new(config_of(""));
+        let (key, running, in_file) = ("link.capacity", "64MiB".into(), "128MiB".into());
+        let next_start = Change::Setting(SettingChange::NextStart { key, running, file: in_file });
+        assert_eq!(active.changes(&file)[0], next_start);
+        active.adopt(file.clone());
+        assert_eq!((active.current().ring_capacity, active.current().policy.limit), (64 << 20, 3));
+        assert_eq!(active.changes(&file), [next_start]);
+    }
+
+    #[test]
+    fn a_reverted_worker_differs_from_the_file_again() {
+        let file = config_of("analytics.command = [\"x\"]\n[[worker]]\nname = \"a\"\ncommand = [\"a\"]");
+        let former = ActiveConfig::new(config_of(""));
+        let mut active = former.clone();
+        active.adopt(file.clone());
+        active.revert("analytics", &former);
+        active.revert("a", &former);
+        assert_eq!(active.worker("analytics").unwrap().1.command, ["bulkhead-analytics"]);
+        assert_eq!(
+            active.changes(&file),
+            [replaced("analytics", &["command"]), Change::Worker("a".into(), WorkerChange::Added)]
+        );
+    }
+}
