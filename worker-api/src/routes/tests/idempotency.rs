@@ -52,7 +52,7 @@ async fn a_key_with_another_body_or_format_is_refused() {
     post(&fixture, "k", ONE).await;
     let response = post(&fixture, "k", TWO).await;
     assert_problem(&response, 422, "idempotency-key-reused");
-    assert!(response.text.contains("a key of its own"), "{}", response.text);
+    assert!(response.text.contains("use a new key"), "{}", response.text);
     let lines = post_as(&fixture, "application/x-ndjson", &[b"k"], ONE).await;
     assert_problem(&lines, 422, "idempotency-key-reused");
     assert_eq!(fixture.pending().0.len(), 1);
