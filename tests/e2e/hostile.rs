@@ -39,7 +39,7 @@ fn a_worker_that_sends_what_is_no_frame_is_ended_and_the_log_says_why() {
     for (way, why) in [
         ("sends-half-a-frame", "cannot be read"),
         ("sends-garbage-at-work", "cannot be read"),
-        ("sends-too-much-at-work", "bytes too many"),
+        ("sends-too-much-at-work", "extra bytes after the value"),
     ] {
         for worker in ["analytics", "api"] {
             let bulkhead = service(worker, way, "");

@@ -187,7 +187,7 @@ fn a_panic_is_told_in_a_frame_on_the_page_and_in_the_log() {
     };
     let (status, log) = worker.end();
     assert_eq!(status.code(), Some(101));
-    assert_eq!((message.as_str(), thread.as_str()), ("a fault was asked for: panic", "main"));
+    assert_eq!((message.as_str(), thread.as_str()), ("injected fault: panic", "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     assert!(log.lines().any(|line| line.contains("\"level\":\"ERROR\"") && line.contains(&message)), "{log}");
     let found = service.memory.post_mortem();
