@@ -1,6 +1,6 @@
 //! Named memory orderings, so that the loom models can show that each one is needed.
 //!
-//! In a normal build, [`at`] and [`fence`] are just the ordering and the fence. Under `--cfg loom`, a model can weaken one
+//! In a normal build, `at` and `fence` are just the ordering and the fence. Under `--cfg loom`, a model can weaken one
 //! site at a time; then a model must fail (`proto/tests/loom.rs`).
 
 pub use std::sync::atomic::Ordering;
