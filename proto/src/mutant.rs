@@ -1,7 +1,8 @@
-//! Planted faults: a crate says which ones its code can be asked to commit, so that its tests can show that they find each.
+//! Planted faults (mutants): a module declares faults that its tests must find when they are planted.
 
-/// Defines `Mutant`, the faults that can be planted in a module's code, one at a time; `is` asks whether one is. Without
-/// the calling crate's feature `mutants`, `is` is a constant `false`, and all of them are compiled out.
+/// Defines `Mutant`, the faults that can be planted in the code of a module, one at a time. `is` returns whether a fault is
+/// planted. Without the feature `mutants` of the calling crate, `is` is the constant `false`, and the compiler removes all
+/// of them.
 #[macro_export]
 macro_rules! mutants {
     ($($name:ident),+ $(,)?) => {
@@ -14,10 +15,10 @@ macro_rules! mutants {
 
         #[cfg(feature = "mutants")]
         impl Mutant {
-            /// All of them.
+            /// All planted faults of this module.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// Those with which none of these tests fails. They run on this thread, and must pass without a fault.
+            /// The faults that none of `tests` finds. The tests run on this thread, and must pass without a fault.
             #[allow(dead_code, reason = "a simulator finds them in its own way")]
             pub fn survivors(tests: &[fn()]) -> Vec<Self> {
                 let finds = |test: &fn()| std::panic::catch_unwind(test).is_err();
@@ -37,7 +38,7 @@ macro_rules! mutants {
             static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
         }
 
-        /// Plants this fault in all that this thread does from now on, or none.
+        /// Plants this fault, or none, in everything that this thread does from now on.
         #[cfg(feature = "mutants")]
         pub fn plant(mutant: Option<Mutant>) {
             PLANTED.set(mutant);
@@ -49,7 +50,7 @@ macro_rules! mutants {
             PLANTED.get() == Some(mutant)
         }
 
-        /// Whether this fault is planted: never.
+        /// Whether this fault is planted: never in this build.
         #[cfg(not(feature = "mutants"))]
         pub(super) const fn is(_: Mutant) -> bool {
             false

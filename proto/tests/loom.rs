@@ -1,7 +1,7 @@
-//! Models of the memory that processes share, explored by loom: every interleaving, every stale value that the memory
-//! model allows (C11; at most `LOOM_MAX_PREEMPTIONS` preemptions, 3 unless told).
+//! Models of the shared memory, explored by loom: every interleaving, and every stale value that the C11 memory model
+//! allows, with at most `LOOM_MAX_PREEMPTIONS` preemptions (3 by default).
 //!
-//! `make loom` runs them. Check sums are off in the models: the orderings alone must carry the proof. For every ordering
+//! `make loom` runs them. Checksums are off in the models: the orderings alone must ensure correctness. For every ordering
 //! there is a model that fails without it.
 #![cfg(loom)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
@@ -25,8 +25,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64 as Plain},
 };
 
-/// Shared memory in a model. Only the words that a model is about are loom's; the others keep the state space small:
-/// they are as they would be on a sequentially consistent machine.
+/// Shared memory in a model. Only the words that the model is about are loom atomics. The other words behave as on a
+/// sequentially consistent machine, which keeps the state space small.
 struct Memory {
     plain: Vec<Plain>,
     modelled: BTreeMap<usize, Modelled>,
@@ -88,10 +88,10 @@ impl TableMemory for Memory {
     }
 }
 
-/// The producer's page: the flip, and of both slots the head and the next seq, which must agree.
-const FLIP_WORDS: [usize; 5] = [8, 9, 10, 12, 13];
+/// The producer's page: the version, and head and next seq of both slots, which must agree.
+const TAIL_WORDS: [usize; 5] = [8, 9, 10, 12, 13];
 const RING_WORDS: usize = 32;
-/// A record's length in the ring, in bytes: payload 8, head 16.
+/// The length of a record in the ring, in bytes: payload 8, head 16.
 const RECORD: u64 = 24;
 
 fn one(payload: u64) -> Batch {
@@ -100,9 +100,9 @@ fn one(payload: u64) -> Batch {
     batch
 }
 
-/// A tail is read whole while its owner publishes three more: never torn, never going back.
-fn tail_is_read_whole() {
-    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+/// A tail is read completely while its owner publishes three more: never torn, and never an older one after a newer one.
+fn a_tail_is_read_completely() {
+    let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let reader = thread::spawn({
         let page = Arc::clone(&page);
         move || {
@@ -110,7 +110,7 @@ fn tail_is_read_whole() {
             for _ in 0..2 {
                 if let Some(tail) = read_tail(&page) {
                     assert_eq!(tail.head.0, RECORD * tail.last_seq().0, "a torn tail");
-                    assert!(tail.next_seq >= last.next_seq, "a tail that goes back");
+                    assert!(tail.next_seq >= last.next_seq, "an older tail after a newer one");
                     last = tail;
                 }
             }
@@ -123,9 +123,9 @@ fn tail_is_read_whole() {
     reader.join().unwrap();
 }
 
-/// What a consumer attaches to and reads while the producer appends is a prefix of what was appended.
-fn events_arrive_whole() {
-    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+/// A consumer that attaches and reads while the producer appends sees a prefix of what was appended.
+fn events_arrive_completely() {
+    let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let events = Memory::new(RING_WORDS, [0, 1, 2, 3, 4, 5]);
     let reader = thread::spawn({
         let (page, events) = (Arc::clone(&page), Arc::clone(&events));
@@ -134,7 +134,7 @@ fn events_arrive_whole() {
             let (mut payload, mut want) = (Vec::new(), 1);
             for _ in 0..3 {
                 if let Some(seq) =
-                    consumer.next(&mut payload).expect("a record is there whole when the tail says so")
+                    consumer.next(&mut payload).expect("the record is complete when the tail includes it")
                 {
                     assert_eq!(seq, Seq(want));
                     assert_eq!(payload, (70 + want).to_ne_bytes());
@@ -150,13 +150,13 @@ fn events_arrive_whole() {
     reader.join().unwrap();
 }
 
-/// Records are overwritten only behind their release; the consumer, which has read them by then, goes on.
-fn space_is_reused_behind_its_release() {
+/// Records are overwritten only after their release; the consumer has read them by then, and continues.
+fn space_is_reused_only_after_its_release() {
     let page = Memory::new(PRODUCER_WORDS, [8]);
     let events = Memory::new(RING_WORDS, [0, 1, 2]);
     let released = Arc::new(Modelled::new(0));
     let mut appender = Appender::attach(Arc::clone(&events), Arc::clone(&page));
-    // Ten records fill the ring of 256 bytes but for the room of a pad.
+    // Ten records fill the ring of 256 bytes except for the room of a pad.
     for payload in 1..=10 {
         appender.append(&mut one(payload), || Position(0)).unwrap();
     }
@@ -175,15 +175,15 @@ fn space_is_reused_behind_its_release() {
         }
     });
     for _ in 0..2 {
-        // Refused or accepted; the reader says if it was accepted too early.
+        // Refused or accepted. The reader detects an append that was accepted too early.
         let _ = appender.append(&mut one(11), || Position(released.load(Ordering::Acquire)));
     }
     reader.join().unwrap();
 }
 
-/// A consumer that went to sleep with something to read was rung for.
+/// A consumer that parks although there is something to read is notified.
 fn no_wake_up_is_lost() {
-    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+    let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let events = Memory::new(RING_WORDS, []);
     let cursor = Memory::new(512, [8]);
     let publisher = thread::spawn({
@@ -195,34 +195,35 @@ fn no_wake_up_is_lost() {
     });
     wake::prepare_wait(&cursor);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
-    let sleeps = consumer.is_empty();
-    let rung = publisher.join().unwrap();
-    assert!(!sleeps || rung, "asleep beside an event, and nobody rings");
+    let parked = consumer.is_empty();
+    let notified = publisher.join().unwrap();
+    assert!(!parked || notified, "parked with an event to read, and not notified");
 }
 
-/// Two consumers of one publisher, each parked on a page of its own: the fence of the first ringing serves for the second.
-fn two_that_sleep_are_both_rung_for() {
-    let page = Memory::new(PRODUCER_WORDS, FLIP_WORDS);
+/// Two consumers of one publisher, each parked on a page of its own: the fence of the first notification serves for the
+/// second.
+fn two_parked_consumers_are_both_notified() {
+    let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let events = Memory::new(RING_WORDS, []);
-    let (cursor, watch) = (Memory::new(512, [8]), Memory::new(512, [8]));
+    let (cursor, second_page) = (Memory::new(512, [8]), Memory::new(512, [8]));
     let publisher = thread::spawn({
-        let (page, events, watch) = (Arc::clone(&page), Arc::clone(&events), Arc::clone(&watch));
+        let (page, events, second_page) = (Arc::clone(&page), Arc::clone(&events), Arc::clone(&second_page));
         move || {
             Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
             let first = Waker::new(cursor).due().is_some();
-            assert!(!first, "nobody parks there in this model");
-            Waker::new(watch).due_after_fence().is_some()
+            assert!(!first, "no consumer parks on this page in this model");
+            Waker::new(second_page).due_after_fence().is_some()
         }
     });
-    wake::prepare_wait(&watch);
+    wake::prepare_wait(&second_page);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
-    let sleeps = consumer.is_empty();
-    let rung = publisher.join().unwrap();
-    assert!(!sleeps || rung, "asleep beside an event, and nobody rings the second bell");
+    let parked = consumer.is_empty();
+    let notified = publisher.join().unwrap();
+    assert!(!parked || notified, "parked with an event to read, and not notified on the second page");
 }
 
-/// A table for one series. Modelled are the commit, number and seq of both records, both tags, and of both bodies the
-/// word that holds the state.
+/// A table for one series. Modelled words: the commit number, number and seq of both records, both tags, and the word of
+/// each body that holds the state.
 fn table() -> Arc<Memory> {
     let geometry = Geometry::new(1);
     let body = |version: usize| (geometry.front_bytes() + version * (64 << 10)) / WORD;
@@ -230,15 +231,15 @@ fn table() -> Arc<Memory> {
     Memory::new(geometry.bytes() / WORD, words)
 }
 
-/// Commits state `n` of the one series. With an empty key, the state is the word behind the body's head.
+/// Commits state `n` of the only series. With an empty key, the state is the word after the head of the body.
 fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
     let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
     writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
     writer.commit(CommitHeader { seq: Seq(100 + n), ..CommitHeader::default() }).unwrap();
 }
 
-/// A reader beside commits sees one of them whole, record and state, and never an older one after a newer one.
-fn commits_are_read_whole() {
+/// A reader during commits sees one of them completely, record and state, and never an older one after a newer one.
+fn commits_are_read_completely() {
     let memory = table();
     let mut writer = TableWriter::attach(Arc::clone(&memory)).unwrap();
     writer.activate();
@@ -252,49 +253,52 @@ fn commits_are_read_whole() {
         let n = record.commit.0;
         assert_eq!(record.seq, Seq(100 + n), "a torn record");
         if let Some(body) = table.body(BodySlot(0), &record) {
-            // This series changes with every commit: what is found for commit n is commit n's.
+            // This series changes with every commit: the body as of commit n is that of commit n.
             assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
         }
     }
     commits.join().unwrap();
 }
 
-/// When a commit is the last one, who sees its number can read all of it.
+/// A reader that sees the number of the last commit can read all of it.
 fn a_finished_commit_is_readable() {
     let memory = table();
     let mut writer = TableWriter::attach(Arc::clone(&memory)).unwrap();
     writer.activate();
     let commits = thread::spawn(move || commit(&mut writer, 1));
     let table = TableReader::new(memory);
-    let record = table.record().expect("a record is there whole when the number says so");
+    let record = table.record().expect("the record is complete when the commit number names it");
     if record.commit.0 == 1 {
         assert_eq!(record.seq, Seq(101));
-        assert_eq!(table.body(BodySlot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
+        assert_eq!(
+            table.body(BodySlot(0), &record).expect("the body is complete, too").state(),
+            1u64.to_ne_bytes()
+        );
     }
     commits.join().unwrap();
 }
 
-/// A board's value is read whole while it is replaced: its two halves agree, and it never goes back.
-fn a_board_is_read_whole() {
-    // Two slots of 12 words. A value takes 12 bytes, so the modelled words behind a slot's head hold its two halves.
+/// The value of a seqlock cell is read completely while it is replaced: its two halves agree, and it never goes back.
+fn a_seqlock_cell_is_read_completely() {
+    // Two slots of 12 words. A value takes 12 bytes, so the modelled words after the head of a slot hold its two halves.
     let memory = Memory::new(32, [0, 8, 10, 11, 20, 22, 23]);
     let reader = thread::spawn({
         let memory = Arc::clone(&memory);
         move || {
-            let mut board = SeqlockReader::<_, [u8; 12]>::new(memory);
+            let mut cell = SeqlockReader::<_, [u8; 12]>::new(memory);
             let mut last = 0;
             for _ in 0..2 {
-                if let Some(value) = board.read() {
+                if let Some(value) = cell.read() {
                     assert!(value.iter().all(|byte| *byte == value[0]), "a torn value: {value:?}");
-                    assert!(value[0] >= last.max(1), "a value that goes back");
+                    assert!(value[0] >= last.max(1), "an older value after a newer one");
                     last = value[0];
                 }
             }
         }
     });
-    let mut board = SeqlockWriter::new(memory);
+    let mut cell = SeqlockWriter::new(memory);
     for n in 1..=3u8 {
-        board.publish(&[n; 12]).unwrap();
+        cell.publish(&[n; 12]).unwrap();
     }
     reader.join().unwrap();
 }
@@ -302,38 +306,38 @@ fn a_board_is_read_whole() {
 type Model = fn();
 
 const MODELS: &[(&str, Model)] = &[
-    ("a tail is read whole", tail_is_read_whole),
-    ("events arrive whole", events_arrive_whole),
-    ("space is reused behind its release", space_is_reused_behind_its_release),
+    ("a tail is read completely", a_tail_is_read_completely),
+    ("events arrive completely", events_arrive_completely),
+    ("space is reused only after its release", space_is_reused_only_after_its_release),
     ("no wake-up is lost", no_wake_up_is_lost),
-    ("two that sleep are both rung for", two_that_sleep_are_both_rung_for),
-    ("commits are read whole", commits_are_read_whole),
+    ("two parked consumers are both notified", two_parked_consumers_are_both_notified),
+    ("commits are read completely", commits_are_read_completely),
     ("a finished commit is readable", a_finished_commit_is_readable),
-    ("a board is read whole", a_board_is_read_whole),
+    ("a seqlock cell is read completely", a_seqlock_cell_is_read_completely),
 ];
 
 /// For each ordering, a model that fails without it.
 const NEEDED_BY: &[(Site, Model)] = &[
-    (Site::TailPublish, events_arrive_whole),
-    (Site::TailOverwrite, tail_is_read_whole),
-    (Site::TailRead, tail_is_read_whole),
-    (Site::TailRecheck, tail_is_read_whole),
-    (Site::Park, no_wake_up_is_lost),
+    (Site::TailPublish, events_arrive_completely),
+    (Site::TailOverwrite, a_tail_is_read_completely),
+    (Site::TailRead, a_tail_is_read_completely),
+    (Site::TailRecheck, a_tail_is_read_completely),
+    (Site::PrepareWait, no_wake_up_is_lost),
     (Site::Wake, no_wake_up_is_lost),
-    (Site::Park, two_that_sleep_are_both_rung_for),
-    (Site::Wake, two_that_sleep_are_both_rung_for),
+    (Site::PrepareWait, two_parked_consumers_are_both_notified),
+    (Site::Wake, two_parked_consumers_are_both_notified),
     (Site::CommitPublish, a_finished_commit_is_readable),
-    (Site::CommitOverwrite, commits_are_read_whole),
+    (Site::CommitOverwrite, commits_are_read_completely),
     (Site::CommitRead, a_finished_commit_is_readable),
-    (Site::CommitRecheck, commits_are_read_whole),
-    (Site::BodyRecheck, commits_are_read_whole),
-    (Site::SeqlockPublish, a_board_is_read_whole),
-    (Site::SeqlockOverwrite, a_board_is_read_whole),
-    (Site::SeqlockRead, a_board_is_read_whole),
-    (Site::SeqlockRecheck, a_board_is_read_whole),
+    (Site::CommitRecheck, commits_are_read_completely),
+    (Site::BodyRecheck, commits_are_read_completely),
+    (Site::SeqlockPublish, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockOverwrite, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRead, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRecheck, a_seqlock_cell_is_read_completely),
 ];
 
-/// Explores a model; says in how many executions.
+/// Explores a model. Returns the number of executions.
 fn explore(model: Model) -> u64 {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
@@ -346,7 +350,7 @@ fn explore(model: Model) -> u64 {
     runs.load(Ordering::Relaxed)
 }
 
-/// One test, for the weakened site is a global.
+/// One test, because the weakened site is a global.
 #[test]
 fn the_models_hold_and_each_ordering_is_needed() {
     for (name, model) in MODELS {
@@ -357,7 +361,7 @@ fn the_models_hold_and_each_ordering_is_needed() {
         weaken(Some(*site));
         let failed = catch_unwind(AssertUnwindSafe(|| explore(*model))).is_err();
         weaken(None);
-        println!("without {site:?}: {}", if failed { "fails, as it should" } else { "NOT NOTICED" });
+        println!("without {site:?}: {}", if failed { "fails, as expected" } else { "NOT NOTICED" });
         if !failed {
             unnoticed.push(site);
         }

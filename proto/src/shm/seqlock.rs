@@ -1,8 +1,8 @@
-//! A board: one value that its writer replaces as a whole, atomically at any instruction.
+//! A seqlock cell: one value that its writer replaces as a whole, atomically at any instruction.
 //!
-//! Two slots; the writer fills the one that is not current, then a single release store of the version's number makes it
-//! current. Readers check a CRC on their own copy, bound their retries, and fall back to the last good copy.
-//! The supervisor's ledger and the public status board are both boards.
+//! The cell has two slots. The writer fills the slot that is not current; then one release store of the version makes it
+//! current. Readers check a CRC on their own copy, bound their retries, and fall back to the last good copy. The
+//! supervisor's ledger and the status page are seqlock cells.
 
 use crate::{
     shm::{
@@ -13,14 +13,14 @@ use crate::{
 };
 use bincode::{Decode, Encode};
 
-/// Word of the current version's number; its lowest bit names the slot.
+/// The word of the current version. Its lowest bit selects the slot.
 const VERSION: usize = 0;
-/// Where the first slot begins. A cache line of its own for the version.
+/// The word of the first slot. The version has a cache line of its own.
 const SLOTS: usize = 8;
-/// Words of a slot's head: the version, then length and CRC.
+/// The head of a slot, in words: the version, then length and CRC.
 const SLOT_HEAD: usize = 2;
 
-/// How often a reader tries before it falls back: the writer publishes rarely, so a second failure is no coincidence.
+/// How often a reader tries before it falls back. The writer publishes rarely: a second failure is no coincidence.
 const TRIES: usize = 8;
 
 fn slot_words(words: usize) -> usize {
@@ -31,13 +31,13 @@ fn slot_start(words: usize, version: u64) -> usize {
     SLOTS + slot_words(words) * index(version & 1)
 }
 
-/// The bytes that a value may take on a board of that many words.
+/// The longest value in a cell of `words` words, in bytes.
 #[must_use]
 pub fn capacity(words: usize) -> usize {
     slot_words(words).saturating_sub(SLOT_HEAD) * WORD
 }
 
-/// The one writer of a board.
+/// The only writer of a cell.
 #[derive(Debug)]
 pub struct SeqlockWriter<M> {
     memory: M,
@@ -45,17 +45,17 @@ pub struct SeqlockWriter<M> {
 }
 
 impl<M: WriteWords> SeqlockWriter<M> {
-    /// Takes over a board, whatever it shows.
+    /// Takes over a cell, whatever it holds.
     #[must_use]
     pub fn new(memory: M) -> Self {
         let buffer = vec![0; capacity(memory.words())];
         Self { memory, buffer }
     }
 
-    /// Shows `value` from now on.
+    /// Publishes `value`.
     ///
     /// # Errors
-    /// When it is too long for the board, which shows the former value then.
+    /// If the value is too long for the cell. The cell keeps the previous value then.
     pub fn publish<T: Encode>(&mut self, value: &T) -> Result<(), CodecError> {
         let length = codec::encode(value, &mut self.buffer)?;
         let bytes = &self.buffer[..length];
@@ -63,7 +63,7 @@ impl<M: WriteWords> SeqlockWriter<M> {
         let slot = slot_start(self.memory.words(), version);
         self.memory.store(slot, version, Ordering::Relaxed);
         self.memory.store(slot + 1, seal(bytes), Ordering::Relaxed);
-        // A reader that still copies this slot sees one of these stores, or none of them.
+        // A reader that still copies this slot either sees the version above or none of the stores below.
         fence(Site::SeqlockOverwrite, Ordering::Release);
         self.memory.write_bytes(slot + SLOT_HEAD, bytes);
         self.memory.store(VERSION, version, at(Site::SeqlockPublish, Ordering::Release));
@@ -71,12 +71,12 @@ impl<M: WriteWords> SeqlockWriter<M> {
     }
 }
 
-/// Length and CRC of a value's bytes, in one word.
+/// Length and CRC of the bytes of a value, in one word.
 fn seal(bytes: &[u8]) -> u64 {
     ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
 }
 
-/// A reader of a board.
+/// A reader of a cell.
 #[derive(Debug)]
 pub struct SeqlockReader<M, T> {
     memory: M,
@@ -84,13 +84,13 @@ pub struct SeqlockReader<M, T> {
 }
 
 impl<M: ReadWords, T: Decode<()>> SeqlockReader<M, T> {
-    /// Begins to read a board.
+    /// Attaches to a cell.
     #[must_use]
     pub fn new(memory: M) -> Self {
         Self { memory, good: None }
     }
 
-    /// The value that the board shows, or the last one that could be read whole, or none if there never was one.
+    /// The current value; or the last one that could be read completely; or `None` if there never was one.
     pub fn read(&mut self) -> Option<&T> {
         for _ in 0..TRIES {
             let version = self.memory.load(VERSION, at(Site::SeqlockRead, Ordering::Acquire));
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::shm::segment::{Kind, Segment};
 
-    fn board() -> (
+    fn cell() -> (
         SeqlockWriter<crate::shm::segment::ReadWrite>,
         SeqlockReader<crate::shm::segment::ReadWrite, String>,
         Segment,
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_last_value_that_was_published() {
-        let (mut writer, mut reader, _segment) = board();
+    fn a_reader_sees_the_last_published_value() {
+        let (mut writer, mut reader, _segment) = cell();
         assert_eq!(reader.read(), None);
         for text in ["one", "two", "three, which is longer than the others"] {
             writer.publish(&text.to_owned()).unwrap();
@@ -146,16 +146,16 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_leaves_the_former_one() {
-        let (mut writer, mut reader, _segment) = board();
+    fn a_value_that_does_not_fit_leaves_the_previous_one() {
+        let (mut writer, mut reader, _segment) = cell();
         writer.publish(&"fits".to_owned()).unwrap();
         assert!(writer.publish(&"x".repeat(5000)).is_err());
         assert_eq!(reader.read().unwrap(), "fits");
     }
 
     #[test]
-    fn a_damaged_board_shows_the_last_good_copy() {
-        let (mut writer, mut reader, segment) = board();
+    fn a_reader_of_a_damaged_cell_keeps_the_last_good_value() {
+        let (mut writer, mut reader, segment) = cell();
         writer.publish(&"good".to_owned()).unwrap();
         reader.read();
         writer.publish(&"newer".to_owned()).unwrap();
@@ -167,8 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_of_the_writer_goes_on_where_it_ended() {
-        let (mut writer, mut reader, segment) = board();
+    fn a_new_writer_continues_with_the_next_version() {
+        let (mut writer, mut reader, segment) = cell();
         writer.publish(&"first".to_owned()).unwrap();
         let mut successor = SeqlockWriter::new(segment.map().unwrap());
         successor.publish(&"second".to_owned()).unwrap();

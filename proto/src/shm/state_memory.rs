@@ -1,4 +1,4 @@
-//! The state table's memory as the analysis holds it: everything mapped for reading, the front alone for writing.
+//! The memory of the state table as the analysis holds it: all of it mapped for reading, only the front for writing.
 
 use crate::shm::{
     access::{ReadWords, WORD},
@@ -12,7 +12,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-/// See [`TableMemory`] for why the bodies are written through the fd.
+/// The memory of the state table. [`TableMemory`] says why bodies are written through the fd.
 #[derive(Debug)]
 pub struct StateMemory {
     all: ReadOnly,
@@ -21,10 +21,10 @@ pub struct StateMemory {
 }
 
 impl StateMemory {
-    /// Maps the table. Keeps the fd: commits write bodies through it.
+    /// Maps the table. Keeps the fd, because commits write bodies through it.
     ///
     /// # Errors
-    /// When it is no state table, or the system refuses.
+    /// If the fd is not a state table, or the system refuses.
     pub fn map(fd: OwnedFd) -> Result<Self, SegmentError> {
         let all = ReadOnly::map(fd.as_fd(), Kind::State)?;
         let front = ReadWrite::map_first(fd.as_fd(), Kind::State, Geometry::of(all.words()).front_bytes())?;

@@ -1,42 +1,42 @@
-//! Memory orderings, each with a name, so that the models can show that each is needed.
+//! Named memory orderings, so that the loom models can show that each one is needed.
 //!
-//! In a normal build [`at`] and [`fence`] are just the ordering and the fence. Under `--cfg loom` a model may weaken one
-//! site at a time; then it must fail (`proto/tests/loom.rs`).
+//! In a normal build, `at` and `fence` are just the ordering and the fence. Under `--cfg loom`, a model can weaken one
+//! site at a time; then a model must fail (`proto/tests/loom.rs`).
 
 pub use std::sync::atomic::Ordering;
 
-/// One place where an ordering or a fence carries the proof.
+/// A place where an ordering or a fence is part of the correctness argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// `ring::tail`: the flip that publishes a tail, and with it the records before it.
+    /// `ring::tail`: the store of the version that publishes a tail, and with it the records before the tail.
     TailPublish,
-    /// `ring::tail`: a slot is overwritten only behind the flip before it.
+    /// `ring::tail`: a slot is overwritten only after the previous version was published.
     TailOverwrite,
-    /// `ring::tail`: the slot is read behind the flip that names it.
+    /// `ring::tail`: the slot is read after the version that selects it.
     TailRead,
-    /// `ring::tail`: the flip is looked at again behind the slot.
+    /// `ring::tail`: the version is read again after the slot.
     TailRecheck,
-    /// `bell`: the consumer looks for work behind its announcement.
-    Park,
-    /// `bell`: the publisher looks at the epoch behind its publishing.
+    /// `wake`: the consumer checks for work after it has stored its epoch.
+    PrepareWait,
+    /// `wake`: the publisher reads the epoch after it has published.
     Wake,
-    /// `table`: the commit's number, behind its record, tags and bodies.
+    /// `table`: the commit number is stored after record, tags and bodies.
     CommitPublish,
-    /// `table`: records, tags and bodies are overwritten only behind the commit before, and bodies behind BUSY.
+    /// `table`: records, tags and bodies are overwritten only after the previous commit, and bodies only after BUSY.
     CommitOverwrite,
-    /// `table`: a record is read behind the commit that names it.
+    /// `table`: a record is read after the commit number that selects it.
     CommitRead,
-    /// `table`: the commit is looked at again behind the record.
+    /// `table`: the commit number is read again after the record.
     CommitRecheck,
-    /// `table`: the tag is looked at again behind the body.
+    /// `table`: the tag is read again after the body.
     BodyRecheck,
-    /// `board`: the edition, behind its value.
+    /// `seqlock`: the version is stored after its value.
     SeqlockPublish,
-    /// `board`: a value is overwritten only behind its new edition.
+    /// `seqlock`: the value is overwritten only after the new version is in the slot.
     SeqlockOverwrite,
-    /// `board`: the value is read behind the edition that names it.
+    /// `seqlock`: the value is read after the version that selects it.
     SeqlockRead,
-    /// `board`: the slot's edition is looked at again behind the value.
+    /// `seqlock`: the version in the slot is read again after the value.
     SeqlockRecheck,
 }
 
@@ -56,7 +56,7 @@ mod plain {
         std::sync::atomic::fence(order);
     }
 
-    /// The CRC-32C of some bytes.
+    /// The CRC-32C of `bytes`.
     #[inline(always)]
     pub(crate) fn crc(bytes: &[u8]) -> u32 {
         crc32c::crc32c(bytes)
@@ -73,7 +73,7 @@ mod modelled {
 
     static WEAKENED: Mutex<Option<Site>> = Mutex::new(None);
 
-    /// Weakens one site, or none, in all that follows.
+    /// Weakens one site, or none, from now on.
     pub fn weaken(site: Option<Site>) {
         *WEAKENED.lock().unwrap() = site;
     }
@@ -92,7 +92,7 @@ mod modelled {
         }
     }
 
-    /// No check sum in a model: it would catch what an ordering lets through, and hide that the ordering is needed.
+    /// No checksum in a model: it would detect what a weak ordering lets through, and hide that the ordering is needed.
     pub(crate) fn crc(_: &[u8]) -> u32 {
         0
     }

@@ -1,11 +1,11 @@
 //! Waking a parked consumer: an epoch in shared memory and an eventfd.
 //!
-//! The parker continues the epoch to the next odd number, fences, looks once more, and polls the eventfd. The publisher
-//! stores, fences, loads the epoch, and writes the eventfd only if the epoch is odd and not the one that it notified
-//! last. What it notified is remembered privately: a death between the check and the write loses nothing, for a
-//! successor starts without that memory, and the supervisor rings after every death.
+//! The consumer advances the epoch to the next odd number, fences, checks for work once more, and polls the eventfd. The
+//! publisher stores, fences, loads the epoch, and writes the eventfd only if the epoch is odd and differs from the epoch
+//! that it notified last. It remembers that epoch privately. A death of the publisher between the check and the write loses
+//! nothing: its successor starts with no remembered epoch, and the supervisor wakes the analysis after every death.
 //!
-//! The supervisor parks in the same way, on a page and a bell of its own, while no event waits for the analysis.
+//! The supervisor parks in the same way, on a page and an eventfd of its own, while no event waits for the analysis.
 
 use super::{
     access::{ReadWords, WriteWords},
@@ -20,37 +20,37 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-/// The word of the park epoch in a page, on a cache line of its own: the publisher loads it after every append.
+/// The word of the epoch in a page. On a cache line of its own: the publisher loads it after every append.
 const EPOCH: usize = 8;
 
-/// An eventfd, non-blocking. Any number of ringings before it is looked at are one.
+/// A non-blocking eventfd. Several notifications before a [`clear`](Self::clear) count as one.
 #[derive(Debug)]
 pub struct WakeFd(OwnedFd);
 
 impl WakeFd {
-    /// Makes a new bell.
+    /// Creates a new eventfd.
     ///
     /// # Errors
-    /// When there are no fds left.
+    /// If there are no fds left.
     pub fn create() -> Result<Self, Errno> {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Self)
     }
 
-    /// Another fd of the same bell.
+    /// Another fd of the same eventfd.
     ///
     /// # Errors
-    /// When there are no fds left.
+    /// If there are no fds left.
     pub fn try_clone(&self) -> Result<OwnedFd, Errno> {
         rustix::io::fcntl_dupfd_cloexec(&self.0, 3)
     }
 
-    /// Rings. Never waits.
+    /// Notifies. Never waits.
     pub fn notify(&self) {
-        // It fails only when 2^64 - 2 ringings were not looked at: then it rings anyway.
+        // The write fails only if the counter is at its maximum of 2^64 - 2. Then the eventfd is readable anyway.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    /// Silences it. True if it had mark_notified.
+    /// Clears pending notifications. True if there was one.
     pub fn clear(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
@@ -74,21 +74,22 @@ impl AsRawFd for WakeFd {
     }
 }
 
-/// Says that this consumer is about to sleep. It must then look for work once more, and only then wait for the bell.
+/// Announces that this consumer is about to sleep. The consumer must then check for work once more, and only then poll the
+/// eventfd.
 pub fn prepare_wait(page: &impl WriteWords) {
     let epoch = page.load(EPOCH, Ordering::Relaxed);
     page.store(EPOCH, epoch.wrapping_add(1) | 1, Ordering::Relaxed);
     // Pairs with the fence in `Waker::due`: either we see what was published, or the publisher sees us parked.
-    fence(Site::Park, Ordering::SeqCst);
+    fence(Site::PrepareWait, Ordering::SeqCst);
 }
 
-/// Says that this consumer is awake.
+/// Announces that this consumer is awake.
 pub fn cancel_wait(page: &impl WriteWords) {
     let epoch = page.load(EPOCH, Ordering::Relaxed);
     page.store(EPOCH, epoch.wrapping_add(epoch & 1), Ordering::Relaxed);
 }
 
-/// The publisher's side: rings once for each time that the consumer parks.
+/// The side of the publisher: notifies once each time the consumer parks.
 #[derive(Debug)]
 pub struct Waker<C> {
     page: C,
@@ -96,43 +97,43 @@ pub struct Waker<C> {
 }
 
 impl<C: ReadWords> Waker<C> {
-    /// Watches the epoch on that page.
+    /// A waker for the consumer that parks on `page`.
     pub const fn new(page: C) -> Self {
         Self { page, notified: AtomicU64::new(0) }
     }
 
-    /// To be called after every publishing.
-    pub fn wake(&self, bell: &WakeFd) {
+    /// Notifies the consumer if it is parked. Call it after every publication.
+    pub fn wake(&self, fd: &WakeFd) {
         if let Some(epoch) = self.due() {
-            bell.notify();
+            fd.notify();
             self.mark_notified(epoch);
         }
     }
 
-    /// As [`Self::wake`], right behind another waker's: its fence serves for both.
-    pub fn wake_after_fence(&self, bell: &WakeFd) {
+    /// Like [`Self::wake`], for a call directly after another waker's: that waker's fence serves for both.
+    pub fn wake_after_fence(&self, fd: &WakeFd) {
         if let Some(epoch) = self.due_after_fence() {
-            bell.notify();
+            fd.notify();
             self.mark_notified(epoch);
         }
     }
 
-    /// The epoch of a parked consumer that we did not ring for yet.
+    /// The epoch of a parked consumer that was not notified yet.
     pub fn due(&self) -> Option<u64> {
         // Pairs with the fence in `prepare_wait`.
         fence(Site::Wake, Ordering::SeqCst);
         self.due_after_fence()
     }
 
-    /// As [`Self::due`], right behind another waker's: its fence serves for both.
+    /// Like [`Self::due`], for a call directly after another waker's: that waker's fence serves for both.
     pub fn due_after_fence(&self) -> Option<u64> {
         let epoch = self.page.load(EPOCH, Ordering::Relaxed);
         let parked = epoch & 1 == 1;
-        // A private memory of this process, never shared: relaxed, and std's also under loom.
+        // Private to this process, never shared: relaxed, and std's atomic also under loom.
         (parked && epoch != self.notified.load(Ordering::Relaxed)).then_some(epoch)
     }
 
-    /// Remembers that it was mark_notified for that epoch.
+    /// Remembers that this epoch was notified.
     pub fn mark_notified(&self, epoch: u64) {
         self.notified.store(epoch, Ordering::Relaxed);
     }

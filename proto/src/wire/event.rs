@@ -1,4 +1,4 @@
-//! One event as it travels through the ring: a fixed head, then its texts.
+//! The encoding of one event in the ring: a fixed head, then its texts.
 
 use std::str;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian as le};
@@ -14,49 +14,49 @@ pub const MAX_REQUEST_ID: usize = 64;
 /// The longest encoded event, in bytes.
 pub const MAX_EVENT: usize = size_of::<Head>() + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + MAX_DATA;
 
-/// One accepted datum. Borrowed: it lives as long as the bytes it was read from.
+/// One accepted event. It borrows the bytes from which it was decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// The series that it belongs to, 1..=[`MAX_SERIES`] bytes.
+    /// The series to which the event belongs, 1..=[`MAX_SERIES`] bytes.
     pub series: &'a str,
-    /// The datum; finite.
+    /// The value; finite.
     pub value: f64,
-    /// When it happened, Unix milliseconds.
+    /// When the event happened, in Unix milliseconds.
     pub ts_ms: i64,
-    /// When it was accepted, Unix milliseconds.
+    /// When the event was accepted, in Unix milliseconds.
     pub arrived_ms: i64,
-    /// At most [`MAX_LABEL`] bytes.
+    /// The label, at most [`MAX_LABEL`] bytes.
     pub label: Option<&'a str>,
-    /// Any JSON, as its text, at most [`MAX_DATA`] bytes.
+    /// Any JSON, as text, at most [`MAX_DATA`] bytes.
     pub data: Option<&'a str>,
-    /// The id of the request that brought it, at most [`MAX_REQUEST_ID`] bytes.
+    /// The id of the request that sent the event, at most [`MAX_REQUEST_ID`] bytes.
     pub request_id: Option<&'a str>,
 }
 
 /// Why an event could not be encoded or decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// A text is longer than its limit, or a series name is empty.
+    /// A text is too long, or the name of the series is empty.
     #[error("{field} has {found} bytes; allowed are {least} to {most}")]
     Length {
-        /// Which text.
+        /// The field.
         field: &'static str,
-        /// Its length, in bytes.
+        /// The length of the text, in bytes.
         found: usize,
-        /// The least length.
+        /// The least length, in bytes.
         least: usize,
-        /// The greatest length.
+        /// The greatest length, in bytes.
         most: usize,
     },
     /// The value is infinite or not a number.
     #[error("value is not finite")]
     NotFinite,
-    /// The bytes are shorter or longer than their head says.
-    #[error("the record has {found} bytes; its head speaks of {wanted}")]
+    /// The number of bytes differs from what the head says.
+    #[error("the event has {found} bytes, but its head says {wanted}")]
     Size {
-        /// By the head.
+        /// The length according to the head, in bytes.
         wanted: usize,
-        /// In fact.
+        /// The number of bytes.
         found: usize,
     },
     /// A text is not UTF-8.
@@ -64,8 +64,8 @@ pub enum EventError {
     Encoding(&'static str),
 }
 
-/// The fixed head of an encoded event; the texts follow it in the order of their lengths here.
-/// A length of 0 stands for an absent text, but for `label` and `data`, where `flags` tells absent from empty.
+/// The fixed head of an encoded event. The texts follow in this order: series, label, request id, data. `flags` tells an
+/// absent label, data or request id from an empty one.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Head {
@@ -93,7 +93,7 @@ fn bounded(field: &'static str, text: &str, least: usize, most: usize) -> Result
     }
 }
 
-/// A length that [`bounded`] let through fits its field; saturation is never reached.
+/// [`bounded`] has checked that the length fits the field: saturation is never reached.
 fn short(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
@@ -102,7 +102,7 @@ impl<'a> Event<'a> {
     /// Appends the encoded event to `into`.
     ///
     /// # Errors
-    /// When a text is out of its bounds or the value is not finite; `into` is unchanged then.
+    /// If a text is out of its bounds or the value is not finite. `into` is unchanged then.
     pub fn encode(&self, into: &mut Vec<u8>) -> Result<(), EventError> {
         let (label, data) = (self.label.unwrap_or_default(), self.data.unwrap_or_default());
         let request = self.request_id.unwrap_or_default();
@@ -130,10 +130,10 @@ impl<'a> Event<'a> {
         Ok(())
     }
 
-    /// Reads an encoded event. Never panics, whatever the bytes.
+    /// Decodes an event. Never panics, whatever the bytes.
     ///
     /// # Errors
-    /// When the bytes are not exactly one event within its bounds.
+    /// If the bytes are not exactly one event within its bounds.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
         let too_short = EventError::Size { wanted: size_of::<Head>(), found: bytes.len() };
         let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_is_checked() {
+    fn every_bound_is_checked_when_an_event_is_encoded() {
         let mut bytes = Vec::new();
         let long = "x".repeat(MAX_DATA + 1);
         for (event, field) in [
@@ -211,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded(
+        fn an_encoded_event_decodes_to_itself(
             series in "\\PC{1,32}", value in -1e300..1e300f64, ts_ms: i64, arrived_ms: i64,
             label in proptest::option::of("\\PC{0,32}"), data in proptest::option::of("\\PC{0,99}"),
             request_id in proptest::option::of("[a-z0-9-]{0,64}"),
@@ -228,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn any_bytes_are_decoded_or_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(event) = Event::decode(&bytes) {
                 prop_assert!(event.value.is_finite() && !event.series.is_empty());
             }

@@ -1,4 +1,4 @@
-//! Ids as types: no bare integer crosses a function's edge.
+//! Ids as types: functions take and return these types, not bare integers.
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ macro_rules! number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The number after this one. Saturates: at a billion a second, 2^64 lasts 584 years.
+            /// The next number. Saturates: at a billion per second, 2^64 numbers last 584 years.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))
@@ -38,22 +38,22 @@ macro_rules! number {
 }
 
 number!(
-    /// One incarnation of a worker. Numbered from 1 over all workers together, never reused; 0 means "none".
+    /// One run of a worker process. Numbered from 1 over all workers together, never reused; 0 means "none".
     Generation
 );
 number!(
-    /// The number of one accepted event: from 1, rising, never reused; 0 means "none".
+    /// The number of an accepted event: from 1, rising, never reused; 0 means "none".
     Seq
 );
 number!(
-    /// A place in the events ring, in bytes since the ring was made. Never wraps; always a multiple of 8.
+    /// A position in the events ring, in bytes since the ring was created. Never wraps; always a multiple of 8.
     Position
 );
 number!(
-    /// One crash report, numbered from 1, never reused.
+    /// The number of a crash report: from 1, never reused.
     CrashId
 );
 number!(
-    /// A commit of the state table, from 1; 0 means "nothing was ever committed".
+    /// The number of a commit of the state table: from 1; 0 means "nothing was ever committed".
     Commit
 );

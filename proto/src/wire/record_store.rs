@@ -1,4 +1,5 @@
-//! A folder of JSON files, `NUMBER.json` each, that the supervisor alone writes. Others hold it read-only, by its fd.
+//! A directory of JSON files `NUMBER.json` that only the supervisor writes. Other processes read it through an inherited
+//! read-only fd.
 
 use rustix::{
     fs::{Dir, Mode, OFlags, fstat, openat},
@@ -15,22 +16,22 @@ use std::{
     str::FromStr,
 };
 
-/// The end of a file's name.
+/// The end of a file name.
 const SUFFIX: &str = ".json";
 
-/// What a file holds.
+/// The content of a file.
 pub trait Record: Serialize + DeserializeOwned {
-    /// What tells it from the others.
+    /// The number of the record, unique in the directory.
     type Number: Copy + Ord + Debug + Display + FromStr + Serialize + DeserializeOwned;
     /// The longest file that is read, in bytes.
     const MAX_FILE: u64;
-    /// How they are listed.
+    /// The order in which records are listed.
     const ORDER: Order;
 
-    /// Its number.
+    /// The number of this record.
     fn number(&self) -> Self::Number;
 
-    /// As lists show it.
+    /// The record as lists show it.
     #[must_use]
     fn summary(self) -> Self;
 }
@@ -38,9 +39,9 @@ pub trait Record: Serialize + DeserializeOwned {
 /// An order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Rising.
+    /// Rising numbers.
     OldestFirst,
-    /// Falling.
+    /// Falling numbers.
     NewestFirst,
 }
 
@@ -48,59 +49,59 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Page<T: Record> {
-    /// What is on it.
+    /// The records of the page.
     pub items: Vec<T>,
-    /// Behind which one the next page begins, if there is one.
+    /// The cursor of the next page (the number of the last record of this page), if there is a next page.
     pub next: Option<T::Number>,
 }
 
-/// The folder, for reading.
+/// The directory, for reading.
 #[derive(Debug)]
 pub struct RecordStore<T> {
     fd: OwnedFd,
-    of: PhantomData<fn() -> T>,
+    records: PhantomData<fn() -> T>,
 }
 
 impl<T> From<OwnedFd> for RecordStore<T> {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd, of: PhantomData }
+        Self { fd, records: PhantomData }
     }
 }
 
 impl<T> From<RecordStore<T>> for OwnedFd {
-    fn from(folder: RecordStore<T>) -> Self {
-        folder.fd
+    fn from(store: RecordStore<T>) -> Self {
+        store.fd
     }
 }
 
-/// The name of a file.
+/// The name of the file of this record.
 #[must_use]
 pub fn file_name(number: impl Display) -> String {
     format!("{number}{SUFFIX}")
 }
 
 impl<T: Record> RecordStore<T> {
-    /// Opens it.
+    /// Opens the directory.
     ///
     /// # Errors
-    /// When it is not there, or no folder.
+    /// If `path` does not exist or is not a directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
     }
 
-    /// The numbers that are there, in order. Other files are passed over.
+    /// The numbers of all records, in order. Other files are ignored.
     ///
     /// # Errors
-    /// When the folder cannot be read, or was deleted.
+    /// If the directory cannot be read, or was deleted.
     pub fn numbers(&self) -> io::Result<Vec<T::Number>> {
-        self.is_there()?;
+        self.check_exists()?;
         let mut numbers: Vec<T::Number> = Vec::new();
         for item in Dir::read_from(&self.fd)? {
             let item = item?;
             let Ok(name) = item.file_name().to_str() else { continue };
             let number = name.strip_suffix(SUFFIX).and_then(|number| number.parse::<T::Number>().ok());
-            // As it is written: `+7.json` and `007.json` are not number 7.
+            // Only names as this program writes them: `+7.json` and `007.json` are not number 7.
             numbers.extend(number.filter(|number| file_name(number) == name));
         }
         numbers.sort_unstable();
@@ -111,11 +112,11 @@ impl<T: Record> RecordStore<T> {
         Ok(numbers)
     }
 
-    /// The first ones, or those behind `after`, at most so many, in summary. What was removed meanwhile or cannot be read is
-    /// left out.
+    /// The first records, or the records that follow `after`, as summaries, `most` of them at most. Omits a record that was
+    /// removed in the meantime or cannot be read.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the directory cannot be read, or was deleted.
     pub fn page(&self, after: Option<T::Number>, most: usize) -> io::Result<Page<T>> {
         let mut numbers = self.numbers()?;
         numbers.retain(|number| {
@@ -131,24 +132,25 @@ impl<T: Record> RecordStore<T> {
         Ok(Page { items: items.map(T::summary).collect(), next })
     }
 
-    /// A folder that was deleted would look empty for ever, though there is another one at its place.
-    fn is_there(&self) -> io::Result<()> {
+    /// Without this check, a deleted directory would look empty forever, even if a new one is at the same path.
+    fn check_exists(&self) -> io::Result<()> {
         if fstat(&self.fd)?.st_nlink == 0 {
-            let what = "their folder was deleted: whoever holds it must be restarted to see the one that is there now";
+            let what =
+                "the directory was deleted; restart this process to open the one that is at its path now";
             return Err(io::Error::new(io::ErrorKind::NotFound, what));
         }
         Ok(())
     }
 
-    /// One of them; none when it is not (or no longer) there.
+    /// One record. `None` if it does not exist, or no longer.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what the supervisor writes.
+    /// If the file cannot be read, or is not what the supervisor writes.
     pub fn read(&self, number: T::Number) -> io::Result<Option<T>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match openat(self.fd.as_fd(), file_name(number), flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return self.is_there().map(|()| None),
+            Err(Errno::NOENT) => return self.check_exists().map(|()| None),
             Err(error) => return Err(error.into()),
         };
         let damaged = |what: String| {
@@ -160,7 +162,7 @@ impl<T: Record> RecordStore<T> {
         if item.number() == number {
             Ok(Some(item))
         } else {
-            Err(damaged(format!("it speaks of number {}", item.number())))
+            Err(damaged(format!("the file holds record {}", item.number())))
         }
     }
 }
@@ -203,8 +205,8 @@ mod tests {
         }
     }
 
-    /// A folder with these files, and others.
-    fn folder(numbers: &[u64]) -> tempfile::TempDir {
+    /// A directory with these records, and with files that are not records.
+    fn directory(numbers: &[u64]) -> tempfile::TempDir {
         let path = tempfile::tempdir().unwrap();
         for number in numbers {
             std::fs::write(path.path().join(file_name(number)), number.to_string()).unwrap();
@@ -216,18 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_shows_what_it_holds_by_number_and_passes_over_other_files() {
-        let path = folder(&[30, 4, 100]);
-        let folder = RecordStore::<Rising>::open(path.path()).unwrap();
-        assert_eq!(folder.numbers().unwrap(), [Seq(4), Seq(30), Seq(100)]);
-        assert_eq!(folder.numbers().unwrap().len(), 3, "and again");
-        assert_eq!(folder.read(Seq(30)).unwrap(), Some(Rising(Seq(30))));
-        assert_eq!(folder.read(Seq(5)).unwrap(), None);
+    fn a_store_lists_its_records_by_number_and_ignores_other_files() {
+        let path = directory(&[30, 4, 100]);
+        let store = RecordStore::<Rising>::open(path.path()).unwrap();
+        assert_eq!(store.numbers().unwrap(), [Seq(4), Seq(30), Seq(100)]);
+        assert_eq!(store.numbers().unwrap().len(), 3, "a second listing");
+        assert_eq!(store.read(Seq(30)).unwrap(), Some(Rising(Seq(30))));
+        assert_eq!(store.read(Seq(5)).unwrap(), None);
     }
 
     #[test]
-    fn pages_follow_one_another_in_either_order_and_the_last_one_says_so() {
-        let path = folder(&[1, 2, 3]);
+    fn pages_follow_one_another_in_either_order_and_the_last_page_has_no_cursor() {
+        let path = directory(&[1, 2, 3]);
         let rising = RecordStore::<Rising>::open(path.path()).unwrap();
         let page = Page { items: vec![Rising(Seq(1)), Rising(Seq(2))], next: Some(Seq(2)) };
         assert_eq!(rising.page(None, 2).unwrap(), page);
@@ -240,22 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_deleted_says_so_instead_of_being_empty() {
-        let path = folder(&[1]);
-        let folder = RecordStore::<Rising>::open(path.path()).unwrap();
+    fn a_deleted_directory_is_an_error_and_not_an_empty_list() {
+        let path = directory(&[1]);
+        let store = RecordStore::<Rising>::open(path.path()).unwrap();
         std::fs::remove_dir_all(path.path()).unwrap();
         std::fs::create_dir(path.path()).unwrap();
-        assert!(folder.page(None, 2).unwrap_err().to_string().contains("deleted"));
-        assert!(folder.read(Seq(1)).unwrap_err().to_string().contains("deleted"));
+        assert!(store.page(None, 2).unwrap_err().to_string().contains("deleted"));
+        assert!(store.read(Seq(1)).unwrap_err().to_string().contains("deleted"));
     }
 
     #[test]
-    fn a_file_that_is_no_item_or_another_one_is_an_error() {
+    fn a_file_that_is_not_the_named_record_is_an_error() {
         let path = tempfile::tempdir().unwrap();
-        let folder = RecordStore::<Rising>::open(path.path()).unwrap();
+        let store = RecordStore::<Rising>::open(path.path()).unwrap();
         for text in ["", "{}", "8", &" ".repeat(1000)] {
             std::fs::write(path.path().join(file_name(7)), text).unwrap();
-            assert!(folder.read(Seq(7)).is_err(), "{text}");
+            assert!(store.read(Seq(7)).is_err(), "{text}");
         }
     }
 }

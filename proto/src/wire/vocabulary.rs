@@ -46,10 +46,12 @@ macro_rules! vocabulary {
             type Err = $crate::wire::vocabulary::UnknownWord;
 
             fn from_str(word: &str) -> Result<Self, $crate::wire::vocabulary::UnknownWord> {
-                Self::ALL.iter().copied().find(|known| known.as_str() == word).ok_or_else(|| $crate::wire::vocabulary::UnknownWord {
-                    what: $what,
-                    found: word.chars().take(64).collect(),
-                    expected: Self::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", "),
+                Self::ALL.iter().copied().find(|known| known.as_str() == word).ok_or_else(|| {
+                    $crate::wire::vocabulary::UnknownWord {
+                        what: $what,
+                        found: word.chars().take(64).collect(),
+                        expected: Self::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", "),
+                    }
                 })
             }
         }

@@ -1,29 +1,27 @@
-//! Where a process is, as bare numbers: they are had in microseconds, where names take tens of milliseconds. Whoever holds
-//! the program names them later.
+//! Backtraces as bare numbers: capturing them takes microseconds, symbolising them tens of milliseconds. The supervisor,
+//! which has the program file, symbolises them later.
 
+use crate::wire::control::MAX_BACKTRACE;
 use std::{fs, ops::Range, sync::OnceLock};
 
-/// The most frames of a trace.
-pub const MAX_FRAMES: usize = 64;
-
-/// Where this process's program lies in its memory.
+/// The address range of this process's program.
 static PROGRAM: OnceLock<Range<u64>> = OnceLock::new();
 
-/// Makes ready for [`capture`]: finds out where the program lies, and has the unwinder take a first trace, for which it may
-/// allocate.
+/// Prepares [`capture`]: finds the address range of the program, and makes the unwinder take a first backtrace, during
+/// which it may allocate.
 pub fn prepare() {
     if let Some(program) = program() {
         let _ = PROGRAM.set(program);
     }
-    capture(&mut Vec::with_capacity(MAX_FRAMES));
+    capture(&mut Vec::with_capacity(MAX_BACKTRACE));
 }
 
-/// Puts the return addresses of this thread's frames there, the innermost first, as offsets in this process's program; those
-/// in libraries are left out. As many as there is room for, at most [`MAX_FRAMES`], and none before [`prepare`]: nothing is
-/// allocated, for this may be called in the midst of an allocation.
+/// Writes the return addresses of this thread's frames to `into`, the innermost first, as offsets in the program. Omits
+/// frames in libraries. Writes at most the capacity of `into` and at most [`MAX_BACKTRACE`] frames; none before
+/// [`prepare`]. Does not allocate: it can run in the middle of an allocation.
 pub fn capture(into: &mut Vec<u64>) {
     into.clear();
-    let most = into.capacity().min(MAX_FRAMES);
+    let most = into.capacity().min(MAX_BACKTRACE);
     let Some(program) = PROGRAM.get().filter(|_| most > 0) else { return };
     backtrace::trace(|frame| {
         let address = frame.ip().addr() as u64;
@@ -39,13 +37,13 @@ fn program() -> Option<Range<u64>> {
     range(&fs::read_to_string("/proc/self/maps").ok()?, here)
 }
 
-/// From the first to the last mapping of the file in which that address is: see proc(5).
+/// From the first to the last mapping of the file that contains the address `here`: see proc(5).
 fn range(maps: &str, here: u64) -> Option<Range<u64>> {
     let parsed = maps.lines().filter_map(|line| {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        // Behind permissions, offset and device: inode and path.
+        // After permissions, offset and device: inode and path.
         let file = rest.splitn(4, ' ').nth(3)?;
         Some((number(start)?..number(end)?, file))
     });
@@ -61,17 +59,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_had_and_lies_within_the_program() {
+    fn a_backtrace_lies_within_the_program() {
         prepare();
         let program = program().unwrap();
-        let mut all = Vec::with_capacity(MAX_FRAMES);
+        let mut all = Vec::with_capacity(MAX_BACKTRACE);
         capture(&mut all);
-        assert!(all.len() > 3 && all.len() <= MAX_FRAMES, "{all:?}");
+        assert!(all.len() > 3 && all.len() <= MAX_BACKTRACE, "{all:?}");
         assert!(all.iter().all(|frame| *frame < program.end - program.start), "{all:?}");
     }
 
     #[test]
-    fn a_trace_takes_no_more_room_than_it_is_given() {
+    fn a_backtrace_is_no_longer_than_the_given_capacity() {
         prepare();
         let (mut none, mut some) = (Vec::new(), Vec::with_capacity(4));
         capture(&mut none);
@@ -80,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_all_mappings_of_its_file() {
+    fn a_program_extends_over_all_mappings_of_its_file() {
         let maps = "5000-6000 r--p 00000000 fe:00 12                         /bin/x\n\
                     6000-7000 r-xp 00001000 fe:00 12                         /bin/x\n\
                     7000-8000 rw-p 00000000 00:00 0 \n\

@@ -1,4 +1,4 @@
-//! Induced deaths, carried out by the process that is to die.
+//! The execution of induced faults, by the process that is to die.
 
 use crate::wire::{exit_code::EXIT_PANIC, fault::FaultKind};
 use rustix::process::{Signal, getpid, kill_process};
@@ -7,34 +7,34 @@ use std::{hint::black_box, process, thread};
 /// The exit code of [`FaultKind::Exit`].
 pub const FAULT_EXIT: i32 = 3;
 
-/// The text of the panic of [`FaultKind::Panic`].
-pub const FAULT_PANIC: &str = "a fault was asked for: panic";
+/// The panic message of [`FaultKind::Panic`].
+pub const FAULT_PANIC: &str = "injected fault: panic";
 
 /// An address that is never mapped: `vm.mmap_min_addr` keeps the lowest pages free.
-const NOWHERE: usize = 8;
+const UNMAPPED: usize = 8;
 
-/// [`FaultKind::Oom`] takes so much at once, in bytes, and never touches it: no machine has less memory for it.
-const BITE: usize = 64 << 20;
+/// The size of one allocation of [`FaultKind::Oom`], in bytes. The memory is never touched, so no machine has less for it.
+const OOM_ALLOCATION: usize = 64 << 20;
 
-/// It takes so many bites before it asks for what no machine has: more than any sensible limit allows.
-const BITES: usize = 1 << 10;
+/// The number of these allocations before one that no machine can satisfy. Together they exceed any sensible limit.
+const OOM_ALLOCATIONS: usize = 1 << 10;
 
-/// The stack that [`FaultKind::StackOverflow`] uses up, in bytes. A stack of its own, for that of the main thread may be
-/// without a limit.
+/// The stack that [`FaultKind::StackOverflow`] uses up, in bytes. The stack of a thread of its own: the stack of the main
+/// thread may be unlimited.
 const STACK: usize = 256 << 10;
 
-/// How a process that has carried a fault out ends.
+/// How a process that executes a fault ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// By this exit code.
     Code(i32),
     /// By the signal of this number.
     Signal(i32),
-    /// Not by itself: the supervisor finds it hanging.
+    /// It does not end: the supervisor detects a hang.
     Never,
 }
 
-/// How a worker of ours that carries this fault out ends.
+/// How a worker that executes this fault ends.
 #[must_use]
 pub const fn ending(kind: FaultKind) -> Ending {
     match kind {
@@ -47,28 +47,28 @@ pub const fn ending(kind: FaultKind) -> Ending {
     }
 }
 
-/// Dies in this way, at once; or does nothing any more, until somebody ends it.
-#[expect(clippy::panic, reason = "it is what was asked for")]
+/// Executes a fault: the process dies at once, or does nothing any more until it is killed.
+#[expect(clippy::panic, reason = "the fault is a panic")]
 pub fn execute(kind: FaultKind) -> ! {
     match kind {
         FaultKind::Panic => panic!("{FAULT_PANIC}"),
         FaultKind::Abort => process::abort(),
-        FaultKind::Segv => write_nowhere(),
+        FaultKind::Segv => write_to_unmapped_page(),
         FaultKind::Exit => process::exit(FAULT_EXIT),
         FaultKind::Oom => exhaust_memory(),
         FaultKind::Hang => hang(),
         FaultKind::Freeze => {
-            // As for SIGKILL below. Whoever lets it go on finds it hanging.
+            // Cannot fail, like SIGKILL below. If the process is continued (SIGCONT), it hangs.
             let _ = kill_process(getpid(), Signal::STOP);
             hang()
         }
         FaultKind::StackOverflow => overflow_a_stack(),
         FaultKind::Kill => {
-            // Cannot fail: a process may signal itself, and this signal cannot be blocked.
+            // Cannot fail: a process may signal itself, and SIGKILL cannot be blocked.
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }
-    // Reached by none of them; a process that was to die must not go on.
+    // Not reached by any kind. A process that was to die must not continue.
     process::abort()
 }
 
@@ -78,32 +78,32 @@ fn hang() -> ! {
     }
 }
 
-/// A real invalid write: a SIGSEGV that is merely raised is swallowed once by std's handler of stack overflows.
-fn write_nowhere() {
-    let nowhere = std::ptr::without_provenance_mut::<u64>(NOWHERE);
-    // SAFETY: it is sound in no way, and meant so: the write is volatile, so the compiler emits it, and the page is
-    // never mapped, so the kernel ends the process here. Nothing runs afterwards that could see a broken promise.
-    unsafe { nowhere.write_volatile(0) };
+/// A real invalid write: std's handler of stack overflows ignores a SIGSEGV the first time it is merely raised.
+fn write_to_unmapped_page() {
+    let unmapped = std::ptr::without_provenance_mut::<u64>(UNMAPPED);
+    // SAFETY: this is unsound on purpose. The write is volatile, so the compiler emits it; the page is never mapped, so the
+    // kernel ends the process here. No code runs afterwards.
+    unsafe { unmapped.write_volatile(0) };
 }
 
-/// Asks for more and more until it is refused, as a leak does; the refusal is fatal by way of `handle_alloc_error`.
+/// Allocates until an allocation is refused, as a leak does. `handle_alloc_error` makes the refusal fatal.
 fn exhaust_memory() {
-    for _ in 0..BITES {
-        black_box(Vec::<u8>::with_capacity(BITE)).leak();
+    for _ in 0..OOM_ALLOCATIONS {
+        black_box(Vec::<u8>::with_capacity(OOM_ALLOCATION)).leak();
     }
-    // Nobody has set a limit: what follows is more than any address space.
+    // No limit is set: this is more than any address space.
     black_box(Vec::<u8>::with_capacity(isize::MAX.unsigned_abs()));
 }
 
-/// Recurses until the guard page is met; std says so, and aborts.
+/// Recurses until the guard page is hit; std reports that and aborts.
 fn overflow_a_stack() {
     let name = thread::current().name().unwrap_or("fault").to_owned();
-    let deep = thread::Builder::new().name(name).stack_size(STACK).spawn(|| descend(0));
-    // Without a thread there is nothing to overflow, and the caller aborts.
-    let _ = deep.map(thread::JoinHandle::join);
+    let thread = thread::Builder::new().name(name).stack_size(STACK).spawn(|| descend(0));
+    // If no thread can be started, the caller aborts.
+    let _ = thread.map(thread::JoinHandle::join);
 }
 
-/// Without an end, though the compiler must not know.
+/// Endless, but the compiler must not know.
 fn descend(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
     if black_box(true) { black_box(descend(depth + 1)) ^ frame[0] } else { depth }
@@ -120,10 +120,14 @@ mod tests {
 
     const KIND: &str = "BULKHEAD_TEST_FAULT";
 
-    /// Runs this very test again as a child, which dies.
+    /// Runs this test again as a child process, which dies.
     fn death(kind: FaultKind) -> ExitStatus {
         Command::new(env::current_exe().unwrap())
-            .args(["--exact", "worker::fault::tests::each_kind_ends_the_process_in_its_way", "--nocapture"])
+            .args([
+                "--exact",
+                "worker::fault::tests::each_kind_ends_the_process_as_documented",
+                "--nocapture",
+            ])
             .env(KIND, kind.as_str())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_ends_the_process_in_its_way() {
+    fn each_kind_ends_the_process_as_documented() {
         if let Ok(kind) = env::var(KIND) {
             std::panic::set_hook(Box::new(|_| process::exit(EXIT_PANIC.into())));
             execute(kind.parse().unwrap());

@@ -1,7 +1,7 @@
-//! Inheritance of fds: numbers in the environment, names with them.
+//! The inheritance of fds: the supervisor passes names and numbers in an environment variable.
 //!
-//! Fixed numbers would be simpler to read, but mapping an fd onto a fixed number can overwrite the pipe by which std
-//! learns that exec failed.
+//! Fixed numbers would be simpler to read. But mapping an fd onto a fixed number can overwrite the pipe by which std learns
+//! that exec failed.
 
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use std::{
@@ -15,7 +15,7 @@ pub const FDS_VARIABLE: &str = "BULKHEAD_FDS";
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// What an inherited fd is for.
+        /// The purpose of an inherited fd.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum FdName {
             $($(#[$doc])* $variant),+
@@ -41,13 +41,13 @@ macro_rules! names {
 }
 
 names! {
-    /// Reading end: what the supervisor says.
+    /// The reading end of the pipe from the supervisor.
     ControlIn = "control_in",
-    /// Writing end: what the worker says.
+    /// The writing end of the pipe to the supervisor.
     ControlOut = "control_out",
     /// The listening socket.
     Listener = "listener",
-    /// The file that holds the token of changing requests.
+    /// The file with the bearer token for requests that change state.
     Token = "token",
     /// The events ring.
     Events = "events",
@@ -59,45 +59,45 @@ names! {
     Cursor = "cursor",
     /// The state table.
     State = "state",
-    /// The status board.
+    /// The status page.
     StatusPage = "board",
-    /// The folder of the events that were set aside, for reading.
+    /// The directory of the quarantined events, for reading.
     Quarantine = "quarantine",
-    /// The folder of the crash reports, for reading.
+    /// The directory of the crash reports, for reading.
     Crashes = "crashes",
     /// The eventfd that wakes a parked analysis.
     AnalyticsWake = "bell",
-    /// The supervisor's page.
+    /// The supervisor's page: whether it is parked.
     SupervisorPage = "watch",
-    /// The eventfd that wakes a supervisor which waits for an event to be accepted.
+    /// The eventfd that wakes a parked supervisor when an event is accepted.
     SupervisorWake = "alarm",
 }
 
 /// Why the inherited fds could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum FdError {
-    /// Not started by a supervisor.
+    /// The process was not started by a supervisor.
     #[error("{FDS_VARIABLE} is not set: this program is started by `bulkhead run`, not by hand")]
     Missing,
     /// The variable is not what a supervisor writes.
     #[error("{FDS_VARIABLE}: {0:?} is not of the form name=number with a known name")]
     Malformed(String),
-    /// An fd of that name was not handed down, or was taken before.
-    #[error("{FDS_VARIABLE}: no fd named {0:?} was handed down (or it was taken already)")]
+    /// The fd was not passed, or was taken before.
+    #[error("{FDS_VARIABLE}: no fd named {0:?} was passed, or it was taken already")]
     Absent(&'static str),
     /// The number is not an open fd.
-    #[error("{FDS_VARIABLE}: {name:?} is said to be fd {fd}, which is not open: {source}")]
+    #[error("{FDS_VARIABLE}: fd {fd} ({name:?}) is not open: {source}")]
     Closed {
-        /// The fd's name.
+        /// The name of the fd.
         name: &'static str,
-        /// Its number.
+        /// The number of the fd.
         fd: RawFd,
-        /// What the system says.
+        /// The error of the system.
         source: Errno,
     },
 }
 
-/// The fds that a supervisor hands to one worker.
+/// The fds that the supervisor passes to one worker.
 #[derive(Debug, Default)]
 pub struct FdHandoff {
     fds: Vec<(FdName, OwnedFd)>,
@@ -121,25 +121,25 @@ impl FdHandoff {
         value
     }
 
-    /// The fds themselves, to be preserved across exec under their own numbers.
+    /// The fds, to be kept open across exec under their own numbers.
     #[must_use]
     pub fn into_fds(self) -> Vec<OwnedFd> {
         self.fds.into_iter().map(|(_, fd)| fd).collect()
     }
 }
 
-/// The fds that this process was handed.
+/// The fds that this process inherited.
 #[derive(Debug)]
 pub struct InheritedFds {
     fds: BTreeMap<FdName, OwnedFd>,
 }
 
 impl InheritedFds {
-    /// Takes over the fds named in the environment and makes them close-on-exec. To be called once, first of all in
-    /// `main`, before any other thread or fd exists.
+    /// Takes the fds that the environment names, and marks them close-on-exec. Call it once, at the start of `main`, before
+    /// any other thread or fd exists.
     ///
     /// # Errors
-    /// When the variable is missing or malformed, or names an fd that is not open.
+    /// If the variable is missing or malformed, or names an fd that is not open.
     pub fn from_env() -> Result<Self, FdError> {
         let text = std::env::var(FDS_VARIABLE).map_err(|_| FdError::Missing)?;
         Self::parse(&text)
@@ -164,15 +164,15 @@ impl InheritedFds {
         Ok(Self { fds })
     }
 
-    /// Hands out the fd of that name, once.
+    /// Returns the fd of that name, once.
     ///
     /// # Errors
-    /// When there is none.
+    /// If it was not passed, or was taken before.
     pub fn take(&mut self, name: FdName) -> Result<OwnedFd, FdError> {
         self.take_optional(name).ok_or(FdError::Absent(name.as_str()))
     }
 
-    /// Hands out the fd of that name, once, if there is one: for what not every supervisor has to give.
+    /// Returns the fd of that name, once. `None` if the supervisor has not passed it: some fds are optional.
     pub fn take_optional(&mut self, name: FdName) -> Option<OwnedFd> {
         self.fds.remove(&name)
     }
@@ -204,12 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_bequeathed_is_inherited_once_under_its_name() {
+    fn a_passed_fd_is_inherited_once_under_its_name() {
         let mut handoff = FdHandoff::default();
         handoff.add(FdName::Events, open());
         handoff.add(FdName::AnalyticsWake, open());
         let text = handoff.variable();
-        // As across exec: the numbers stay, the old owner is gone.
+        // As across exec: the numbers stay, and the old owner does not exist any more.
         let numbers: Vec<_> = handoff.into_fds().into_iter().map(IntoRawFd::into_raw_fd).collect();
         let mut inherited = InheritedFds::parse(&text).unwrap();
         assert_eq!(inherited.take(FdName::Events).unwrap().as_raw_fd(), numbers[0]);

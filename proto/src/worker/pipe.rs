@@ -1,7 +1,7 @@
-//! Control pipes: one frame a packet, so that no death can tear a frame and no reader can lose its place.
+//! Control pipes: one frame per packet, so that no death can tear a frame and no reader can lose the frame boundaries.
 //!
-//! Packet mode (`O_DIRECT`, pipe(2)) makes each write of at most `PIPE_BUF` bytes a packet of its own, and each read
-//! return one packet. A pipe holds 16 packets: a full one is something to report, never something to wait for.
+//! In packet mode (`O_DIRECT`, pipe(2)), each write of at most `PIPE_BUF` bytes is one packet, and each read returns one
+//! packet. A pipe holds 16 packets. A sender reports a full pipe and does not wait.
 
 use crate::wire::{
     codec::{self, CodecError},
@@ -21,42 +21,43 @@ use std::{
 /// Why a frame could not be sent or received.
 #[derive(Debug, thiserror::Error)]
 pub enum PipeError {
-    /// The peer sent bytes that are no frame.
+    /// The peer sent bytes that are not a frame, or a frame to send is too long.
     #[error("bad frame: {0}")]
     Bad(#[from] CodecError),
-    /// The system says no.
+    /// A system call failed.
     #[error("control pipe: {0}")]
     Io(#[from] Errno),
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<T> {
     /// A frame.
     Frame(T),
-    /// Nothing now (non-blocking only).
+    /// No frame now (non-blocking ends only).
     Empty,
-    /// The other end is closed and everything was read.
+    /// The other end is closed and all frames were read.
     Closed,
 }
 
-/// What became of a frame that was sent.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// In the pipe.
+    /// The frame is in the pipe.
     Done,
-    /// Not sent: the pipe is full (non-blocking only).
+    /// Not sent: the pipe is full (non-blocking ends only).
     Full,
-    /// Not sent: nobody will ever read it.
+    /// Not sent: the reading end is closed.
     Closed,
 }
 
-/// Makes a packet-mode pipe, both ends close-on-exec: (reading end, writing end).
+/// Creates a packet-mode pipe, both ends close-on-exec: (reading end, writing end).
 ///
-/// `interprocess` wraps such ends but its constructors omit `O_CLOEXEC`, which would leak them into every child.
+/// The crate `interprocess` wraps such ends, but its constructors omit `O_CLOEXEC`, which would leak the ends into every
+/// child.
 ///
 /// # Errors
-/// When the system has no more fds.
+/// If the system has no fds left.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT)
 }
@@ -84,16 +85,16 @@ fn set_nonblocking(fd: &OwnedFd, nonblocking: bool) -> Result<(), Errno> {
 macro_rules! pipe_end {
     ($end:ident) => {
         impl<T> $end<T> {
-            /// Wraps an end made by [`pair`].
+            /// Wraps an end that was created by [`pair`].
             #[must_use]
             pub const fn new(fd: OwnedFd) -> Self {
                 Self { fd, frames: PhantomData }
             }
 
-            /// Chooses whether this end waits. Ends begin as waiting.
+            /// Chooses whether this end is non-blocking. New ends are blocking.
             ///
             /// # Errors
-            /// When the fd refuses.
+            /// If the fd refuses.
             pub fn set_nonblocking(&self, nonblocking: bool) -> Result<(), Errno> {
                 set_nonblocking(&self.fd, nonblocking)
             }
@@ -120,7 +121,7 @@ impl<T: Decode<()>> Receiver<T> {
     /// Reads one frame.
     ///
     /// # Errors
-    /// [`PipeError::Bad`] when the packet is no frame; the pipe's place is not lost by that.
+    /// [`PipeError::Bad`] if the packet is not a frame. The next read returns the next packet.
     pub fn recv(&self) -> Result<Received<T>, PipeError> {
         let mut packet = [0; MAX_FRAME];
         match io::retry_on_intr(|| io::read(&self.fd, &mut packet)) {
@@ -133,10 +134,10 @@ impl<T: Decode<()>> Receiver<T> {
 }
 
 impl<T: Encode> Sender<T> {
-    /// Sends one frame. SIGPIPE must be ignored, as it is in every Rust program.
+    /// Sends one frame. SIGPIPE must be ignored, as it is by default in every Rust program.
     ///
     /// # Errors
-    /// [`PipeError::Bad`] when the frame is longer than [`MAX_FRAME`].
+    /// [`PipeError::Bad`] if the frame is longer than [`MAX_FRAME`].
     pub fn send(&self, frame: &T) -> Result<Sent, PipeError> {
         let mut packet = [0; MAX_FRAME];
         let length = codec::encode(frame, &mut packet)?;
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_refuses_and_loses_nothing() {
+    fn a_full_pipe_refuses_a_frame_and_loses_none() {
         let (receiver, sender) = pipe();
         let mut sent = 0;
         while sender.send(&ToWorker::Drain).unwrap() == Sent::Done {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_the_end_was_closed_still_arrives() {
+    fn frames_sent_before_the_sender_closed_still_arrive() {
         let (receiver, sender) = pipe();
         sender.send(&FromWorker::Ready).unwrap();
         drop(sender);
@@ -197,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_reader_is_told_to_the_sender() {
+    fn a_sender_learns_that_the_reader_is_closed() {
         let (receiver, sender) = pipe();
         drop(receiver);
         assert_eq!(sender.send(&FromWorker::Ready).unwrap(), Sent::Closed);
     }
 
     #[test]
-    fn garbage_is_an_error_value_and_the_next_frame_still_arrives() {
+    fn garbage_is_an_error_and_the_next_frame_still_arrives() {
         let (receiver, sender) = pipe::<FromWorker>();
         io::write(&sender, &[0xff; 700]).unwrap();
         sender.send(&FromWorker::Ready).unwrap();
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_a_frame_are_refused() {
+    fn extra_bytes_after_a_frame_are_refused() {
         let (receiver, sender) = pipe::<ToWorker>();
         let mut packet = [0; 64];
         let length = codec::encode(&ToWorker::Drain, &mut packet).unwrap();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_too_long_is_refused_whole() {
+    fn a_frame_that_is_too_long_is_not_sent() {
         let (receiver, sender) = pipe();
         let long = FromWorker::Hello { protocol: 1, build: "x".repeat(MAX_FRAME) };
         assert!(matches!(sender.send(&long), Err(PipeError::Bad(CodecError::TooLong { .. }))));

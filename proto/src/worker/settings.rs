@@ -1,4 +1,4 @@
-//! What a worker of ours is told about itself at its start, through its environment. No secrets.
+//! The settings that the supervisor gives to a worker at its start, through the environment. No secrets.
 
 use crate::wire::{ids::Generation, role::Role};
 use serde::{Deserialize, Serialize};
@@ -6,40 +6,41 @@ use serde::{Deserialize, Serialize};
 /// The variable that carries [`Settings`] as JSON.
 pub const SETTINGS_VARIABLE: &str = "BULKHEAD_SETTINGS";
 
-/// All that a worker of role `api` or `analytics` needs to know, apart from its fds.
+/// Everything that a worker of role `api` or `analytics` must know, except its fds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The worker's name.
+    /// The name of the worker.
     pub worker: String,
-    /// Its role.
+    /// The role of the worker.
     pub role: Role,
-    /// Its generation.
+    /// The generation of the worker.
     pub generation: Generation,
     /// Whether faults are enabled.
     pub faults: bool,
-    /// The most series that the analysis keeps; further ones count under [`crate::wire::series::OVERFLOW_SERIES`].
+    /// The most series in the state table. Further series are counted under
+    /// [`OVERFLOW_SERIES`](crate::wire::series::OVERFLOW_SERIES).
     pub max_series: u32,
     /// The largest request body, in bytes.
     pub max_body: u64,
-    /// What the HTTP server allows its clients, beside `max_body`.
+    /// The limits of the HTTP server, besides `max_body`.
     #[serde(default)]
     pub limits: Limits,
-    /// How long a worker may take to drain, in milliseconds.
+    /// The time that the worker may take to drain, in milliseconds.
     pub stop_timeout_ms: u64,
     /// The log filter (`tracing_subscriber::EnvFilter` syntax).
     pub log: String,
 }
 
-/// What the HTTP server allows its clients; the defaults are those of the configuration.
+/// The limits of the HTTP server for its clients. The defaults are those of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// The most connections at once, from 1.
+    /// The most connections at once, at least 1.
     pub max_connections: u32,
-    /// The most connections at once from one IP address, this machine's own excepted; 0 stands for no such limit. Unix
-    /// sockets have no addresses.
+    /// The most connections at once from one IP address, except from this machine; 0 means no limit. Unix sockets have no
+    /// addresses.
     pub max_connections_per_address: u32,
-    /// How long a request may take, its body's arrival included, in milliseconds.
+    /// The time that a request may take, including the arrival of its body, in milliseconds.
     pub request_timeout_ms: u64,
 }
 
@@ -52,19 +53,19 @@ impl Default for Limits {
 /// Why the settings could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Not started by a supervisor.
+    /// The process was not started by a supervisor.
     #[error("{SETTINGS_VARIABLE} is not set: this program is started by `bulkhead run`, not by hand")]
     Missing,
-    /// Not what a supervisor of this version writes.
-    #[error("{SETTINGS_VARIABLE} is not understood: {0}")]
+    /// The variable is not what a supervisor of this version writes.
+    #[error("{SETTINGS_VARIABLE} is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
 }
 
 impl Settings {
-    /// Reads the settings that the supervisor left in the environment.
+    /// Reads the settings that the supervisor put into the environment.
     ///
     /// # Errors
-    /// When there are none, or they are malformed.
+    /// If there are none, or they are malformed.
     pub fn from_env() -> Result<Self, SettingsError> {
         let text = std::env::var(SETTINGS_VARIABLE).map_err(|_| SettingsError::Missing)?;
         Ok(serde_json::from_str(&text)?)

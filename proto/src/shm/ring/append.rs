@@ -1,9 +1,9 @@
-//! Appending to the ring: place the records, then one release store.
+//! Appending to the ring: write the records, then accept them by one release store.
 
 use super::{
     Batch, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes,
     record_word,
-    tail::{Tail, flip_of, publish, tail_of},
+    tail::{Tail, publish, tail_of, version_of},
 };
 use crate::{
     shm::{
@@ -16,41 +16,41 @@ use crate::{
 /// The seqs that a batch was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Of its first event.
+    /// The seq of the first event.
     pub first: Seq,
-    /// Of its last event.
+    /// The seq of the last event.
     pub last: Seq,
 }
 
-/// Why a batch was refused, whole: nothing of it was accepted.
+/// Why a batch was refused. A refused batch is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// It does not fit now; when the analysis has committed more, it will.
-    #[error("the ring is full: {wanted} bytes wanted, {free} of {capacity} free")]
+    /// The batch does not fit now. It will fit when the analysis has committed more.
+    #[error("the ring is full: {wanted} bytes wanted, {free} of {capacity} bytes free")]
     Full {
-        /// What the batch needs here and now, in bytes.
+        /// The space that the batch needs at the present position, in bytes.
         wanted: u64,
-        /// What is free, in bytes.
+        /// The free space, in bytes.
         free: u64,
-        /// The ring's capacity, in bytes.
+        /// The capacity of the ring, in bytes.
         capacity: u64,
     },
-    /// It could never fit.
-    #[error("a batch of {wanted} bytes can never fit a ring of {capacity}; send it in parts")]
+    /// The batch can never fit.
+    #[error("a batch of {wanted} bytes can never fit a ring of {capacity} bytes; send it in parts")]
     TooLarge {
-        /// What the batch needs in the worst place, in bytes.
+        /// The space that the batch needs at the worst position, in bytes.
         wanted: u64,
-        /// The ring's capacity, in bytes.
+        /// The capacity of the ring, in bytes.
         capacity: u64,
     },
-    /// There is no event in it.
+    /// The batch holds no event.
     #[error("the batch is empty")]
     Empty,
-    /// The key that it came with was used for another request.
-    #[error("this key was used for another request; a new request needs a key of its own")]
+    /// The idempotency key was used for another request.
+    #[error("this key was used for another request; use a new key for a new request")]
     KeyReused,
-    /// The lock of the producer's page does not work any more.
-    #[error("the producer's lock failed with error {0}; restart the API worker")]
+    /// The lock of the producer's page failed. The value is the error number of the C library.
+    #[error("the lock of the ring failed with error {0}; restart the API worker")]
     Lock(i32),
 }
 
@@ -60,34 +60,35 @@ impl From<KeyReused> for AppendError {
     }
 }
 
-/// The writing side of the ring, for whoever holds the producer's lock.
+/// The writing side of the ring. Its user must hold the lock of the producer's page.
 #[derive(Debug)]
 pub struct Appender<E, P> {
     events: E,
     page: P,
     capacity: u64,
-    flip: u64,
+    version: u64,
     tail: Tail,
     released: Position,
 }
 
 impl<E: WriteWords, P: WriteWords> Appender<E, P> {
-    /// Takes over the ring where its last owner left it.
+    /// Attaches to the ring where the last owner left it.
     pub fn attach(events: E, page: P) -> Self {
         let capacity = (events.words() * WORD) as u64;
-        assert!(capacity.is_power_of_two(), "the ring's capacity is {capacity}, which is no power of two");
-        let mut appender = Self { events, page, capacity, flip: 0, tail: Tail::EMPTY, released: Position(0) };
+        assert!(capacity.is_power_of_two(), "the ring capacity {capacity} is not a power of two");
+        let mut appender =
+            Self { events, page, capacity, version: 0, tail: Tail::EMPTY, released: Position(0) };
         appender.reload();
         appender
     }
 
-    /// Takes note of what another owner did since; to be called when the lock was taken.
+    /// Loads what another owner has changed. Call it each time the lock was taken.
     pub fn reload(&mut self) {
-        // The lock that its owner holds has put all that other owners did before this.
-        let flip = flip_of(&self.page, Ordering::Relaxed);
-        if flip != self.flip {
-            self.flip = flip;
-            self.tail = tail_of(&self.page, flip);
+        // Relaxed is enough: the lock orders the changes of other owners before this load.
+        let version = version_of(&self.page, Ordering::Relaxed);
+        if version != self.version {
+            self.version = version;
+            self.tail = tail_of(&self.page, version);
         }
     }
 
@@ -96,16 +97,16 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.tail
     }
 
-    /// The ring's capacity, in bytes.
+    /// The capacity of the ring, in bytes.
     pub const fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Appends all of a batch or nothing. `released` says up to where the analysis has committed; it is asked only when
-    /// space is short, and believed only as far as it can be true.
+    /// Appends all of a batch or nothing. `released` returns the position up to which the analysis has committed. It is
+    /// called only when space is short, and a result that cannot be true is ignored.
     ///
     /// # Errors
-    /// When the batch is empty, does not fit now, or never will; nothing was accepted then.
+    /// If the batch is empty, does not fit now, or can never fit. Nothing was accepted then.
     pub fn append(
         &mut self,
         batch: &mut Batch,
@@ -116,7 +117,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         Ok(appended)
     }
 
-    /// Appends one record whose payload is at hand: copied once, straight into the ring.
+    /// Appends one record, and copies the payload directly into the ring, once.
     ///
     /// # Errors
     /// As for [`Self::append`].
@@ -139,13 +140,13 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.events.store(word, record_word(length, at), Ordering::Relaxed);
         self.events.store(word + 1, self.tail.next_seq.0, Ordering::Relaxed);
         self.copy(payload, at + RECORD_HEAD as u64);
-        let (appended, tail) = self.behind(at + size, 1);
+        let (appended, tail) = self.tail_after(at + size, 1);
         self.accept(tail);
         Ok(appended)
     }
 
-    /// As [`Self::append`], and with the batch the request that it came with: both or neither, whatever dies. Whether
-    /// the request was carried out before is the caller's question.
+    /// Like [`Self::append`], and logs the keyed request with the batch: a death leaves both or neither. The caller must
+    /// check whether the request was carried out before.
     ///
     /// # Errors
     /// As for [`Self::append`].
@@ -162,7 +163,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         Ok(appended)
     }
 
-    /// Everything but the flip: places the batch, and says where the ring will end.
+    /// Everything before the publication: writes the batch, and returns where the ring will end.
     fn prepare(
         &mut self,
         batch: &mut Batch,
@@ -174,23 +175,23 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         let end = self.end_of(batch)?;
         self.reserve(end, released)?;
         self.place(batch);
-        Ok(self.behind(end, batch.len()))
+        Ok(self.tail_after(end, batch.len()))
     }
 
-    /// The seqs of that many events up to `end`, and where the ring ends then.
+    /// The seqs of `count` events that end at `end`, and the tail after them.
     #[inline]
-    const fn behind(&self, end: u64, count: u64) -> (Appended, Tail) {
+    const fn tail_after(&self, end: u64, count: u64) -> (Appended, Tail) {
         let Tail { next_seq: first, accepted, keyed, .. } = self.tail;
         let (next_seq, accepted) = (Seq(first.0 + count), accepted + count);
         let tail = Tail { head: Position(end), next_seq, accepted, keyed };
         (Appended { first, last: tail.last_seq() }, tail)
     }
 
-    /// The records up to that tail are in place: they are accepted now, by one store.
+    /// Accepts the records up to `tail` by one store. They must be written.
     #[inline]
     fn accept(&mut self, tail: Tail) {
-        self.flip = self.flip.wrapping_add(1).max(1);
-        publish(&self.page, self.flip, tail);
+        self.version = self.version.wrapping_add(1).max(1);
+        publish(&self.page, self.version, tail);
         self.tail = tail;
     }
 
@@ -201,7 +202,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
     /// Where the batch would end, pads included.
     fn end_of(&self, batch: &Batch) -> Result<u64, AppendError> {
         let (bytes, largest) = (batch.bytes() as u64, batch.largest() as u64);
-        // The pad before the ring's end is shorter than the record that did not fit there.
+        // The pad at the end of the ring is shorter than the record that did not fit there.
         let worst = bytes.saturating_add(largest);
         if worst > self.capacity || largest > self.capacity / LARGEST_SHARE {
             return Err(AppendError::TooLarge { wanted: worst, capacity: self.capacity });
@@ -219,7 +220,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         Ok(at)
     }
 
-    /// How much must be skipped at `position` so that a record of `size` bytes does not wrap.
+    /// The bytes to skip at `position` so that a record of `size` bytes does not wrap.
     fn pad_before(&self, position: u64, size: u64) -> u64 {
         let room = self.room_to_end(position);
         if size > room { room } else { 0 }
@@ -228,10 +229,10 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
     fn reserve(&mut self, end: u64, released: impl FnOnce() -> Position) -> Result<(), AppendError> {
         let fits = |from: Position| end - from.0 <= self.capacity;
         if !fits(self.released) {
-            // The analysis is not trusted: only a position between what it released before and our head can be true.
-            let told = released();
-            if (self.released..=self.tail.head).contains(&told) {
-                self.released = told;
+            // The analysis is not trusted: a true position is between the last one and our head.
+            let position = released();
+            if (self.released..=self.tail.head).contains(&position) {
+                self.released = position;
             }
         }
         let (head, from) = (self.tail.head.0, self.released);
@@ -243,7 +244,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         }
     }
 
-    /// Copies the records in, in one piece or, at the ring's end, in two.
+    /// Copies the records into the ring: in one piece, or in two pieces at the end of the ring.
     fn place(&self, batch: &mut Batch) {
         let Tail { head, next_seq, .. } = self.tail;
         if batch.bytes() as u64 > self.room_to_end(head.0) {
@@ -258,7 +259,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.copy(batch.records(0, offset), head.0);
     }
 
-    /// As [`Self::place`], with a pad wherever the ring begins anew.
+    /// Like [`Self::place`], with a pad where the ring wraps.
     #[cold]
     fn place_around(&self, batch: &mut Batch) {
         let (mut at, mut seq) = (self.tail.head.0, self.tail.next_seq.0);
@@ -269,7 +270,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
             let size = record_bytes(length as usize);
             let pad = self.pad_before(at, size as u64);
             if pad > 0 || self.room_to_end(at) == self.capacity {
-                // Here the ring begins anew: what was gathered up to here ends.
+                // The ring wraps here: copy the records gathered up to here.
                 self.copy(batch.records(piece, offset), piece_at);
                 self.write_pad(at, pad);
                 at += pad;
@@ -295,7 +296,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         if bytes == 0 {
             return;
         }
-        // Shorter than the largest record, which is at most an eighth of the capacity: fits 31 bits up to 16 GiB.
+        // A pad is shorter than the largest record, an eighth of the capacity: it fits 31 bits up to 16 GiB.
         let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
         self.events.store(self.word(at), record_word(length, at), Ordering::Relaxed);
     }

@@ -6,10 +6,10 @@ use crate::{
     wire::event::{Event, EventError},
 };
 
-/// Events that are accepted together or not at all. Keep one and [`Batch::clear`] it: its memory is reused.
+/// Events that are accepted together or not at all. Keep one batch and [`clear`](Self::clear) it: its memory is reused.
 ///
-/// It holds records just as the ring does, their tags and seqs left open, so that appending is a walk over the heads and
-/// one copy.
+/// The batch holds records in the layout of the ring, with tags and seqs left open. So appending is one walk over the heads
+/// and one copy.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -27,7 +27,7 @@ impl Batch {
     /// Adds an event.
     ///
     /// # Errors
-    /// When a text is out of its bounds or the value is not finite; the batch is unchanged then.
+    /// If a text is out of its bounds or the value is not finite. The batch is unchanged then.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
         let start = self.begin();
         if let Err(error) = event.encode(&mut self.bytes) {
@@ -38,7 +38,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds a record with any payload: for tests and benches of the ring itself, and for a restored snapshot.
+    /// Adds a record with any payload: for tests and benchmarks of the ring, and for a restored snapshot.
     #[inline]
     pub fn push_bytes(&mut self, payload: &[u8]) {
         let start = self.begin();
@@ -46,7 +46,7 @@ impl Batch {
         self.finish(start);
     }
 
-    /// Leaves room for a record's head. Says where it begins.
+    /// Adds an empty record head. Returns where it begins.
     #[inline]
     fn begin(&mut self) -> usize {
         let start = self.bytes.len();
@@ -61,33 +61,33 @@ impl Batch {
         if rest > 0 {
             self.bytes.extend_from_slice(&[0; WORD][..rest]);
         }
-        // A payload beyond u32 cannot be placed anyway: `largest` makes `append` refuse it.
+        // A payload beyond u32 cannot be written: `largest` makes `append` refuse it.
         let length = u32::try_from(payload).unwrap_or(u32::MAX);
         self.head(start)[..4].copy_from_slice(&length.to_ne_bytes());
         self.largest = self.largest.max(record_bytes(payload));
         self.records += 1;
     }
 
-    /// Forgets the events, keeps the memory.
+    /// Removes the events and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.records = 0;
         self.largest = 0;
     }
 
-    /// How many events there are.
+    /// The number of events.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.records
     }
 
-    /// Whether there is none.
+    /// Whether the batch holds no event.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// The bytes that the records take up in the ring, without padding at its end.
+    /// The bytes that the records take in the ring, without the pad at its end.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes.len()
@@ -101,7 +101,7 @@ impl Batch {
         &self.bytes[from..to]
     }
 
-    /// The payload's length of the record that begins at `offset`.
+    /// The length of the payload of the record that begins at `offset`.
     #[inline]
     pub(super) fn payload_at(&self, offset: usize) -> u32 {
         let mut length = [0; 4];
@@ -109,7 +109,7 @@ impl Batch {
         u32::from_ne_bytes(length)
     }
 
-    /// Fills in the head of the record that begins at `offset`.
+    /// Completes the head of the record that begins at `offset`.
     #[inline]
     pub(super) fn stamp(&mut self, offset: usize, word: u64, seq: u64) {
         let (first, second) = self.head(offset).split_at_mut(WORD);

@@ -1,4 +1,4 @@
-//! Finding a keyed request: an index of the log's keys, private to each process.
+//! Finding a keyed request: an index of the keys in the log, private to each process.
 
 use super::{
     Appended, Tail,
@@ -7,18 +7,18 @@ use super::{
 use crate::shm::access::ReadWords;
 use std::collections::HashMap;
 
-/// A key is known, and was used for another request.
+/// The key is known, and was used for another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyReused;
 
-/// The log and its index, for whoever holds the producer's lock.
+/// The key log and its index. Its user must hold the lock of the producer's page.
 ///
-/// The index is made when a key is first asked for: who uses no keys pays nothing. To read the whole log takes tens of
-/// milliseconds, which [`Self::catch_up`] divides.
+/// The index is built when a key is first looked up: a service without keys pays nothing. Reading the whole log takes tens
+/// of milliseconds; [`Self::catch_up`] divides that.
 #[derive(Debug)]
 pub struct IdempotencyIndex<K> {
     log: KeyLog<K>,
-    /// The number of each key's last entry. Some of them count no more: see [`Self::catch_up`].
+    /// The number of the last entry of each key. Some of these entries are outside the window: see [`Self::catch_up`].
     index: HashMap<IdempotencyKey, u64>,
     /// The entries before this number are in the index.
     seen: u64,
@@ -26,7 +26,7 @@ pub struct IdempotencyIndex<K> {
 }
 
 impl<K: ReadWords> IdempotencyIndex<K> {
-    /// Nothing is read yet.
+    /// An empty index of `log`.
     pub fn new(log: KeyLog<K>) -> Self {
         Self { log, index: HashMap::new(), seen: 0, unreadable: 0 }
     }
@@ -36,10 +36,10 @@ impl<K: ReadWords> IdempotencyIndex<K> {
         &self.log
     }
 
-    /// What came of this request when it was carried out before. None when it was not, or too long ago.
+    /// The seqs that this request was given when it was carried out. `None` if it was not carried out, or too long ago.
     ///
     /// # Errors
-    /// When another request has this key.
+    /// If another request has this key.
     pub fn find(&mut self, request: &KeyedRequest, tail: &Tail) -> Result<Option<Appended>, KeyReused> {
         self.catch_up(tail, u64::MAX);
         let number = self.index.get(&request.key).copied();
@@ -47,21 +47,21 @@ impl<K: ReadWords> IdempotencyIndex<K> {
         match number.and_then(|number| self.log.read(number, tail)) {
             Some(found) if found.request == *request => Ok(Some(found.appended)),
             Some(found) if found.request.key == request.key => Err(KeyReused),
-            // Spoiled since it was seen.
+            // The entry was overwritten after it was indexed.
             Some(_) | None => Ok(None),
         }
     }
 
-    /// How many entries were found to be unreadable since this was last asked.
+    /// The number of entries that could not be read, since the last call.
     pub const fn take_unreadable(&mut self) -> u64 {
         std::mem::replace(&mut self.unreadable, 0)
     }
 
-    /// Reads entries that were written since, by this process or by another generation; so many at most. Whether these
-    /// were all.
+    /// Indexes entries that this process or another generation has written since the last call, `most` of them at most.
+    /// Returns whether these were all.
     pub fn catch_up(&mut self, tail: &Tail, most: u64) -> bool {
         let numbers = self.log.numbers(tail);
-        // Who counts no more is not looked for one by one. Begun at this size, it stays in the same memory.
+        // Remove entries outside the window in bulk. At this size, the map does not reallocate.
         if self.index.len() as u64 > self.log.window() * 3 / 2 {
             self.index.retain(|_, number| *number >= numbers.start);
         }

@@ -1,10 +1,11 @@
-//! The log of keyed requests: which batch was appended under which `Idempotency-IdempotencyKey`, so that a repeat appends nothing.
+//! The log of keyed requests: which batch was appended under which `Idempotency-Key`, so that a repeat appends nothing.
 //!
-//! It is circular, an entry a request, numbered from 0. [`Tail::keyed`] counts the entries: one is written before the
-//! flip that accepts its batch, and exists from that flip on. A death between the two leaves neither batch nor entry.
-//! There is one place more than entries that count, so that an entry which is being written spoils none of these.
+//! The log is circular, with one entry per request, numbered from 0. [`Tail::keyed`] counts the entries. An entry is
+//! written before the store that accepts its batch, and counts from that store on: a death between the two leaves neither
+//! batch nor entry. The log has room for one entry more than the window, so that an entry that is being written damages
+//! none that count.
 //!
-//! Entries are written and looked up under the lock of the producer's page: they need no ordering of their own.
+//! Entries are written and read under the lock of the producer's page. They need no memory ordering of their own.
 
 use super::{Appended, Tail};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 use std::{fmt, ops::Range};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// How many keyed requests are remembered: at 100 a second, those of the last eleven minutes.
+/// The number of keyed requests that are remembered: at 100 per second, those of the last eleven minutes.
 pub const KEY_WINDOW: u64 = 65_536;
 
 /// The longest key, in bytes.
@@ -35,7 +36,7 @@ pub(crate) const fn key_log_bytes(window: u64) -> usize {
 pub struct IdempotencyKey([u8; MAX_IDEMPOTENCY_KEY]);
 
 impl IdempotencyKey {
-    /// None when `text` is empty, longer than [`MAX_IDEMPOTENCY_KEY`], or anything but visible ASCII characters.
+    /// `None` if `text` is empty, longer than [`MAX_IDEMPOTENCY_KEY`], or contains anything but visible ASCII characters.
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
         let fits = (1..=MAX_IDEMPOTENCY_KEY).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
@@ -60,26 +61,26 @@ impl fmt::Debug for IdempotencyKey {
     }
 }
 
-/// What is asked for under a key.
+/// A request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyedRequest {
-    /// Its key.
+    /// The key.
     pub key: IdempotencyKey,
-    /// A digest of all else that makes the request what it is: another request under the same key is a mistake.
+    /// A digest of everything else in the request. Another request under the same key is a mistake of the client.
     pub digest: u128,
 }
 
 /// A request that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyedBatch {
-    /// What was asked for.
+    /// The request.
     pub request: KeyedRequest,
-    /// What came of it.
+    /// The seqs of its batch.
     pub appended: Appended,
 }
 
 impl KeyedBatch {
-    /// Whether it can be one of those that a ring with that end accepted.
+    /// Whether a ring with this tail can have accepted the batch.
     pub(crate) fn is_before(&self, tail: &Tail) -> bool {
         let Appended { first, last } = self.appended;
         Seq(0) < first && first <= last && last < tail.next_seq
@@ -94,7 +95,7 @@ struct Entry {
     digest: [u8; 16],
     first: u64,
     last: u64,
-    /// Over all above and the entry's number, so that a former lap's entry does not pass for this one's.
+    /// A checksum over all fields above and the number of the entry, so that an entry of an earlier lap is not accepted.
     sum: u64,
 }
 
@@ -118,31 +119,35 @@ impl Entry {
 pub struct KeyLog<K>(K);
 
 impl<K: ReadWords> KeyLog<K> {
-    /// The log in that memory.
+    /// The log in `memory`.
     pub fn new(memory: K) -> Self {
-        assert!(memory.words() >= 2 * ENTRY_WORDS, "no room for keyed requests in {} words", memory.words());
+        assert!(
+            memory.words() >= 2 * ENTRY_WORDS,
+            "{} words are too few for a log of keyed requests",
+            memory.words()
+        );
         Self(memory)
     }
 
-    fn places(&self) -> u64 {
+    fn capacity(&self) -> u64 {
         (self.0.words() / ENTRY_WORDS) as u64
     }
 
-    /// How many requests are remembered.
+    /// The number of requests that are remembered.
     pub fn window(&self) -> u64 {
-        self.places() - 1
+        self.capacity() - 1
     }
 
-    /// The entries that count when the ring ends there.
+    /// The numbers of the entries that count at this tail.
     pub fn numbers(&self, tail: &Tail) -> Range<u64> {
         tail.keyed.saturating_sub(self.window())..tail.keyed
     }
 
     fn word(&self, number: u64) -> usize {
-        index(number % self.places()) * ENTRY_WORDS
+        index(number % self.capacity()) * ENTRY_WORDS
     }
 
-    /// One entry, of those that count. None when it is not what was written: nothing of it is believed then.
+    /// One of the entries that count. `None` if it is not what was written.
     pub fn read(&self, number: u64, tail: &Tail) -> Option<KeyedBatch> {
         let mut entry = Entry::new_zeroed();
         self.0.read_bytes(self.word(number), entry.as_mut_bytes());
@@ -152,7 +157,8 @@ impl<K: ReadWords> KeyLog<K> {
 }
 
 impl<K: WriteWords> KeyLog<K> {
-    /// Writes the entry behind those that count. It counts when a tail is published that counts it.
+    /// Writes an entry. `number` is the next one after those that count; the entry counts once a tail is published that
+    /// includes it.
     pub fn write(&self, number: u64, batch: &KeyedBatch) {
         self.0.write_bytes(self.word(number), Entry::new(batch, number).as_bytes());
     }

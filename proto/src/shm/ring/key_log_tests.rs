@@ -1,4 +1,4 @@
-//! Keyed requests against a model: what the last few of them were answered.
+//! Keyed requests against a model: the answers to the last few of them.
 
 use super::*;
 use crate::{
@@ -26,8 +26,8 @@ fn batch(records: usize) -> Batch {
     batch
 }
 
-/// The memory of one ring, and the owners of its end.
-struct Rig {
+/// The memory of one ring. Each owner attaches to its end.
+struct Fixture {
     events: Arc<ReadWrite>,
     page: Arc<ReadWrite>,
     keys: Arc<ReadWrite>,
@@ -35,7 +35,7 @@ struct Rig {
 
 type Owner = (Appender<Arc<ReadWrite>, Arc<ReadWrite>>, IdempotencyIndex<Arc<ReadWrite>>);
 
-impl Rig {
+impl Fixture {
     fn new() -> Self {
         let make = |kind, bytes| Arc::new(Segment::create(kind, bytes, 1, false).unwrap().map().unwrap());
         Self {
@@ -51,21 +51,19 @@ impl Rig {
     }
 }
 
-/// Everything is released at once, but for what `full` holds back.
-fn ask(
-    (appender, recall): &mut Owner,
+/// Sends a keyed request. Everything before it is released, except if `full`.
+fn send(
+    (appender, index): &mut Owner,
     records: usize,
     request: KeyedRequest,
     full: bool,
 ) -> Result<AppendOutcome, AppendError> {
     appender.reload();
-    if let Some(before) = recall.find(&request, &appender.tail())? {
+    if let Some(before) = index.find(&request, &appender.tail())? {
         return Ok(AppendOutcome::Replayed(before));
     }
     let released = if full { Position(0) } else { appender.tail().head };
-    appender
-        .append_keyed(&mut batch(records), request, recall.log(), || released)
-        .map(AppendOutcome::Appended)
+    appender.append_keyed(&mut batch(records), request, index.log(), || released).map(AppendOutcome::Appended)
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +71,7 @@ enum Op {
     Keyed { owner: usize, key: u8, digest: u128, records: usize, full: bool },
     Unkeyed { owner: usize },
     Successor { owner: usize },
-    DiesBeforeTheFlip { owner: usize, key: u8 },
+    DiesBeforePublishing { owner: usize, key: u8 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -83,7 +81,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(owner, key, digest, records, full)| Op::Keyed { owner, key, digest, records, full }),
         1 => owner.clone().prop_map(|owner| Op::Unkeyed { owner }),
         1 => owner.clone().prop_map(|owner| Op::Successor { owner }),
-        1 => (owner, 0..8u8).prop_map(|(owner, key)| Op::DiesBeforeTheFlip { owner, key }),
+        1 => (owner, 0..8u8).prop_map(|(owner, key)| Op::DiesBeforePublishing { owner, key }),
     ]
 }
 
@@ -91,17 +89,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn the_last_keyed_requests_are_known_to_every_owner_and_no_other_is(
+    fn every_owner_knows_exactly_the_last_keyed_requests(
         ops in proptest::collection::vec(op(), 1..120)
     ) {
-        let rig = Rig::new();
-        let mut owners = [rig.owner(), rig.owner()];
+        let fixture = Fixture::new();
+        let mut owners = [fixture.owner(), fixture.owner()];
         let (mut known, mut next) = (VecDeque::<(KeyedRequest, Appended)>::new(), 1);
         for op in ops {
             match op {
                 Op::Keyed { owner, key, digest, records, full } => {
                     let request = request(key, digest);
-                    let outcome = ask(&mut owners[owner], records, request, full);
+                    let outcome = send(&mut owners[owner], records, request, full);
                     match known.iter().find(|(known, _)| known.key == request.key) {
                         Some((known, before)) if known.digest == digest => {
                             prop_assert_eq!(outcome, Ok(AppendOutcome::Replayed(*before)));
@@ -127,31 +125,31 @@ proptest! {
                     prop_assert_eq!(appender.append(&mut batch(1), || head).unwrap().first, Seq(next));
                     next += 1;
                 }
-                Op::Successor { owner } => owners[owner] = rig.owner(),
-                Op::DiesBeforeTheFlip { owner, key } => {
-                    let (appender, recall) = &mut owners[owner];
+                Op::Successor { owner } => owners[owner] = fixture.owner(),
+                Op::DiesBeforePublishing { owner, key } => {
+                    let (appender, index) = &mut owners[owner];
                     appender.reload();
                     let appended = Appended { first: Seq(next), last: Seq(next) };
                     let batch = KeyedBatch { request: request(key, 0), appended };
-                    recall.log().write(appender.tail().keyed, &batch);
-                    owners[owner] = rig.owner();
+                    index.log().write(appender.tail().keyed, &batch);
+                    owners[owner] = fixture.owner();
                 }
             }
-            for (_, recall) in &mut owners {
-                prop_assert_eq!(recall.take_unreadable(), 0);
+            for (_, index) in &mut owners {
+                prop_assert_eq!(index.take_unreadable(), 0);
             }
         }
     }
 }
 
 #[test]
-fn an_entry_that_was_written_over_is_told_and_taken_for_unknown() {
+fn an_overwritten_entry_is_counted_and_treated_as_unknown() {
     for (word, value) in [(0, 0), (0, u64::MAX), (8, 1), (10, 9), (11, 0), (12, 5)] {
-        let rig = Rig::new();
-        let first = ask(&mut rig.owner(), 1, request(1, 7), false).unwrap();
-        rig.keys.store(word, value, Ordering::Relaxed);
-        let mut owner = rig.owner();
-        let again = ask(&mut owner, 1, request(1, 7), false).unwrap();
+        let fixture = Fixture::new();
+        let first = send(&mut fixture.owner(), 1, request(1, 7), false).unwrap();
+        fixture.keys.store(word, value, Ordering::Relaxed);
+        let mut owner = fixture.owner();
+        let again = send(&mut owner, 1, request(1, 7), false).unwrap();
         assert!(
             matches!((first, again), (AppendOutcome::Appended(_), AppendOutcome::Appended(_))),
             "word {word}"
@@ -161,14 +159,14 @@ fn an_entry_that_was_written_over_is_told_and_taken_for_unknown() {
 }
 
 #[test]
-fn the_entry_of_another_number_does_not_pass_for_one() {
-    let rig = Rig::new();
-    let (_, recall) = rig.owner();
+fn an_entry_of_another_lap_is_not_accepted() {
+    let fixture = Fixture::new();
+    let (_, index) = fixture.owner();
     let appended = Appended { first: Seq(1), last: Seq(1) };
-    recall.log().write(0, &KeyedBatch { request: request(1, 7), appended });
+    index.log().write(0, &KeyedBatch { request: request(1, 7), appended });
     let tail = Tail { next_seq: Seq(9), keyed: WINDOW + 2, ..Tail::EMPTY };
-    assert!(recall.log().read(0, &tail).is_some());
-    assert_eq!(recall.log().read(WINDOW + 1, &tail), None, "the same place, one lap later");
+    assert!(index.log().read(0, &tail).is_some());
+    assert_eq!(index.log().read(WINDOW + 1, &tail), None, "the same slot, one lap later");
 }
 
 #[test]
@@ -183,18 +181,18 @@ fn a_key_is_1_to_64_visible_characters() {
 }
 
 #[test]
-fn of_many_requests_with_one_key_from_two_generations_one_is_carried_out() {
+fn concurrent_requests_with_one_key_from_two_generations_are_carried_out_once() {
     const THREADS: usize = 8;
     let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
     let generations =
         [ApiLink::open_in_process(&memory).unwrap(), ApiLink::open_in_process(&memory).unwrap()];
     for key in 0..50 {
         let outcomes: Vec<_> = thread::scope(|scope| {
-            let ask = |thread: usize| {
+            let send = |thread: usize| {
                 let link = &generations[thread % 2];
                 scope.spawn(move || link.append_keyed(&mut batch(2), request(key, 1)).unwrap())
             };
-            let threads: Vec<_> = (0..THREADS).map(ask).collect();
+            let threads: Vec<_> = (0..THREADS).map(send).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         let appended = Appended { first: Seq(u64::from(key) * 2 + 1), last: Seq(u64::from(key) * 2 + 2) };

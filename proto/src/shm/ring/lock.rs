@@ -1,16 +1,16 @@
 //! The lock of the producer's page: a robust, process-shared mutex (pthread_mutexattr_setrobust(3)).
 //!
-//! It keeps two API generations in a hand-over, or two threads, from holding two private heads. When an owner dies with
-//! it, the next one is told, and loses nothing: an append has no intermediate state that counts.
+//! It keeps two generations of the API in a takeover, and two threads, from writing at two private heads. If an owner dies
+//! with the lock, the next owner learns that and loses nothing: an unfinished append has no effect.
 
 use super::tail::LOCK;
 use crate::shm::segment::ReadWrite;
 use std::{io, marker::PhantomData, mem::MaybeUninit};
 
-/// Makes the lock, in a page that nobody uses yet.
+/// Creates the lock, in a page that is not in use yet.
 ///
 /// # Errors
-/// When the C library has no such mutexes.
+/// If the C library does not support such mutexes.
 pub(crate) fn init(page: &ReadWrite) -> io::Result<()> {
     const { assert!(size_of::<libc::pthread_mutex_t>() <= 64, "the lock must fit its cache line") };
     let mutex = page.address(LOCK).cast::<libc::pthread_mutex_t>();
@@ -25,10 +25,10 @@ pub(crate) fn init(page: &ReadWrite) -> io::Result<()> {
     check(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
     // SAFETY: as above.
     check(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
-    // SAFETY: `mutex` is in the mapping (asserted by `address`), aligned to a page, large enough (asserted above), and
-    // nobody else uses it yet.
+    // SAFETY: `mutex` is in the mapping (asserted by `address`), page-aligned, large enough (asserted above), and not in
+    // use yet.
     check(unsafe { libc::pthread_mutex_init(mutex, attributes) })?;
-    // SAFETY: initialised above, and not needed any more.
+    // SAFETY: initialised above, and not used afterwards.
     check(unsafe { libc::pthread_mutexattr_destroy(attributes) })
 }
 
@@ -36,21 +36,21 @@ pub(crate) fn init(page: &ReadWrite) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Held<'a> {
     page: &'a ReadWrite,
-    /// A pthread mutex is unlocked by the thread that locked it: not `Send`.
+    /// The thread that locked a pthread mutex must unlock it: not `Send`.
     thread: PhantomData<*mut ()>,
 }
 
-/// Waits for the lock. A former owner's death is no error: the tail is reloaded by every owner anyway.
+/// Waits for the lock. The death of an owner is not an error, because every owner reloads the tail anyway.
 ///
 /// # Errors
-/// The C library's error number, when the lock was never made or cannot be used any more.
+/// The error number of the C library, if the lock was never created or is not usable any more.
 pub(super) fn hold(page: &ReadWrite) -> Result<Held<'_>, libc::c_int> {
     let mutex = page.address(LOCK).cast::<libc::pthread_mutex_t>();
-    // SAFETY: made by `init` before any worker was started; mapped as long as `page` lives, which the guard borrows.
+    // SAFETY: created by `init` before any worker was started; mapped as long as `page`, which the guard borrows.
     match unsafe { libc::pthread_mutex_lock(mutex) } {
         0 => {}
         libc::EOWNERDEAD => {
-            // SAFETY: we own it now, as EOWNERDEAD says.
+            // SAFETY: this thread owns the mutex, as EOWNERDEAD says.
             let code = unsafe { libc::pthread_mutex_consistent(mutex) };
             if code != 0 {
                 return Err(code);
@@ -64,7 +64,7 @@ pub(super) fn hold(page: &ReadWrite) -> Result<Held<'_>, libc::c_int> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mutex = self.page.address(LOCK).cast::<libc::pthread_mutex_t>();
-        // SAFETY: locked by this thread: `Held` is made by `hold` alone and is not `Send`.
+        // SAFETY: locked by this thread: only `hold` creates `Held`, and `Held` is not `Send`.
         unsafe { libc::pthread_mutex_unlock(mutex) };
     }
 }

@@ -1,17 +1,17 @@
-//! The events ring: written by the API, read by the analysis, freed by the analysis' commits alone.
+//! The events ring: the API writes it, the analysis reads it, and only the commits of the analysis free space.
 //!
-//! Positions are bytes since the ring was made; they never wrap. The capacity is a power of two. A record is 8-aligned
+//! Positions are bytes since the ring was created; they never wrap. The capacity is a power of two. A record is 8-aligned
 //! and never wraps around the end; a pad record fills the rest instead:
 //!
 //! ```text
-//! word 0: u32 payload length, bit 31 set in a pad (whose length is all that it takes up, this word included)
-//!         u32 tag = position >> 3, cut to 32 bits: a record read at a wrong place does not verify
+//! word 0: u32 payload length; bit 31 marks a pad, whose length is its whole size, this word included
+//!         u32 tag = position >> 3, cut to 32 bits: a record that is read at a wrong position does not verify
 //! word 1: u64 seq
 //! then:   payload, zero-padded to a multiple of 8
 //! ```
 //!
-//! An event is accepted by the one release store that flips the producer's page ([`tail`]), a batch by one such store, and
-//! with it the client's key for the request, if it has one ([`keys`]).
+//! An event is accepted by the one release store that publishes the tail in the producer's page (`tail.rs`). A batch is
+//! accepted by one such store, together with the idempotency key of its request (`key_log.rs`).
 
 mod append;
 mod batch;
@@ -34,25 +34,26 @@ pub use tail::{PRODUCER_WORDS, Tail, read_tail, set_tail};
 
 use crate::shm::access::WORD;
 
-/// The smallest capacity, in bytes: below it, throughput falls 3 to 6 times (MEASURED.md).
+/// The smallest capacity, in bytes. Below it, throughput was measured to fall by a factor of 3 to 6.
 pub const MIN_CAPACITY: u64 = 4 << 20;
 
-/// The largest capacity, in bytes. A bound against typing errors; also, a death takes time for every mapped page.
+/// The largest capacity, in bytes. A bound against typing errors. Also, every mapped page delays the end of a dying
+/// process.
 pub const MAX_CAPACITY: u64 = 16 << 30;
 
-/// The length of a record's head, in bytes.
+/// The length of a record head, in bytes.
 const RECORD_HEAD: usize = 2 * WORD;
 
-/// Marks a pad record, in the length's half of word 0.
+/// Marks a pad record, in the length of word 0.
 const PAD: u32 = 1 << 31;
 
-/// A record may take up this part of the capacity at most, so that padding never wastes more.
+/// A record may take at most this fraction of the capacity, so that a pad never wastes more.
 const LARGEST_SHARE: u64 = 8;
 
-/// How often a reader of a flipped word looks again before it falls back on what it knew.
+/// How often a reader tries to read the tail before it falls back on what it knows.
 const TRIES: usize = 64;
 
-/// The bytes that a record with that many bytes of payload takes up.
+/// The size of a record with a payload of `payload` bytes, in bytes.
 const fn record_bytes(payload: usize) -> usize {
     RECORD_HEAD + payload.next_multiple_of(WORD)
 }

@@ -1,4 +1,4 @@
-//! The API's end of the ring: many threads, one lock, one bell.
+//! The API's end of the ring: many threads, one lock, one waker.
 
 use super::{
     AppendError, Appended, Appender, Batch, Consumer, IdempotencyIndex, KeyLog, KeyedRequest, RingCorruption,
@@ -17,26 +17,26 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many keyed requests are read under one hold of the lock: less than a millisecond.
-const PART: u64 = 1024;
+/// The keyed requests that are indexed under one hold of the lock: less than a millisecond.
+const INDEX_CHUNK: u64 = 1024;
 
-/// What its owner knows of the ring's end.
+/// What the owner of the lock knows of the end of the ring.
 #[derive(Debug)]
 struct End {
     appender: Appender<Arc<ReadWrite>, Arc<ReadWrite>>,
-    recall: IdempotencyIndex<ReadWrite>,
+    index: IdempotencyIndex<ReadWrite>,
 }
 
-/// What became of a request with a key.
+/// How an append with an idempotency key ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
-    /// Its batch was appended now.
+    /// The batch was appended now.
     Appended(Appended),
-    /// Its batch was appended before, as this says; nothing was appended now.
+    /// The batch was appended before, with these seqs; nothing was appended now.
     Replayed(Appended),
 }
 
-/// Appends batches, from any thread. A successor or another generation may do so at the same time.
+/// Appends batches, from any thread. Another generation may append at the same time.
 #[derive(Debug)]
 pub struct Producer {
     events: Arc<ReadWrite>,
@@ -44,80 +44,81 @@ pub struct Producer {
     end: Mutex<End>,
     capacity: u64,
     waker: Waker<Arc<ReadOnly>>,
-    bell: WakeFd,
+    wake_fd: WakeFd,
 }
 
 impl Producer {
-    /// Takes over the ring where its last owner left it.
+    /// Attaches to the ring where the last owner left it.
     #[must_use]
     pub fn attach(
         events: ReadWrite,
         page: ReadWrite,
         keys: ReadWrite,
         cursor: Arc<ReadOnly>,
-        bell: WakeFd,
+        wake_fd: WakeFd,
     ) -> Self {
         let (events, page) = (Arc::new(events), Arc::new(page));
         let appender = Appender::attach(Arc::clone(&events), Arc::clone(&page));
         let capacity = appender.capacity();
-        let end = Mutex::new(End { appender, recall: IdempotencyIndex::new(KeyLog::new(keys)) });
-        Self { events, page, end, capacity, waker: Waker::new(cursor), bell }
+        let end = Mutex::new(End { appender, index: IdempotencyIndex::new(KeyLog::new(keys)) });
+        Self { events, page, end, capacity, waker: Waker::new(cursor), wake_fd }
     }
 
-    /// Appends all of a batch or nothing, and wakes the analysis if it sleeps. `released` says up to where the analysis
-    /// has committed; it is asked only when space is short.
+    /// Appends all of a batch or nothing, and wakes the analysis if it is parked. `released` returns the position up to
+    /// which the analysis has committed; it is called only when space is short.
     ///
     /// # Errors
-    /// See [`AppendError`]; nothing was accepted then, and it is always safe to try again.
+    /// See [`AppendError`]. Nothing was accepted then, and it is safe to try again.
     pub fn append(
         &self,
         batch: &mut Batch,
         released: impl FnOnce() -> Position,
     ) -> Result<Appended, AppendError> {
         let appended = self.with_end(|end| end.appender.append(batch, released))?;
-        self.waker.wake(&self.bell);
+        self.waker.wake(&self.wake_fd);
         Ok(appended)
     }
 
-    /// As [`Self::append`], unless the request was carried out before: by this process, another thread or generation of
-    /// it, or one that died right behind the append.
+    /// Like [`Self::append`], but appends nothing if the request was carried out before: by this process, by another
+    /// generation, or by one that died right after the append.
     ///
     /// # Errors
-    /// As for [`Self::append`]; also when the key was used for another request.
+    /// As for [`Self::append`]; also if the key was used for another request.
     pub fn append_keyed(
         &self,
         batch: &mut Batch,
         request: KeyedRequest,
         released: impl FnOnce() -> Position,
     ) -> Result<AppendOutcome, AppendError> {
-        let outcome = self.with_end(|End { appender, recall }| {
-            if let Some(before) = recall.find(&request, &appender.tail())? {
+        let outcome = self.with_end(|End { appender, index }| {
+            if let Some(before) = index.find(&request, &appender.tail())? {
                 return Ok(AppendOutcome::Replayed(before));
             }
-            appender.append_keyed(batch, request, recall.log(), released).map(AppendOutcome::Appended)
+            appender.append_keyed(batch, request, index.log(), released).map(AppendOutcome::Appended)
         })?;
         if matches!(outcome, AppendOutcome::Appended(_)) {
-            self.waker.wake(&self.bell);
+            self.waker.wake(&self.wake_fd);
         }
         Ok(outcome)
     }
 
-    /// What came of this request when it was carried out before. None when it was not, or is forgotten.
+    /// The seqs that this request was given when it was carried out. `None` if it was not carried out or is no longer
+    /// remembered.
     ///
     /// # Errors
-    /// When the key was used for another request, or the lock does not work.
+    /// If the key was used for another request, or the lock failed.
     pub fn find(&self, request: &KeyedRequest) -> Result<Option<Appended>, AppendError> {
-        // What a predecessor left is read in parts, so that no append waits long.
-        while !self.with_end(|End { appender, recall }| Ok(recall.catch_up(&appender.tail(), PART)))? {}
-        self.with_end(|End { appender, recall }| Ok(recall.find(request, &appender.tail())?))
+        // Index the entries of predecessors in parts, so that no append waits long.
+        while !self.with_end(|End { appender, index }| Ok(index.catch_up(&appender.tail(), INDEX_CHUNK)))? {}
+        self.with_end(|End { appender, index }| Ok(index.find(request, &appender.tail())?))
     }
 
-    /// How many entries of the log of keyed requests were found to be unreadable since this was last asked.
+    /// The number of entries in the log of keyed requests that could not be read, since the last call.
     pub fn take_unreadable_keys(&self) -> u64 {
-        self.end().recall.take_unreadable()
+        self.end().index.take_unreadable()
     }
 
-    /// Does something at the ring's end while no other thread, process or generation does.
+    /// Does `work` at the end of the ring. No other thread or process does so at the same time.
     fn with_end<T>(&self, work: impl FnOnce(&mut End) -> Result<T, AppendError>) -> Result<T, AppendError> {
         let mut end = self.end();
         let _held = lock::hold(&self.page).map_err(AppendError::Lock)?;
@@ -125,36 +126,36 @@ impl Producer {
         work(&mut end)
     }
 
-    /// Where the ring ends; never behind what this process appended before.
+    /// Where the ring ends. Not before the end of anything that this process has appended.
     pub fn tail(&self) -> Tail {
-        // Without the shared lock, for reads wait for nobody; when others move the tail at every single try, our own
-        // view of it, taken under the lock, is recent.
+        // Without the shared lock, so that reads never wait. If others move the tail at every try, our own view of it,
+        // taken under the lock, is recent.
         read_tail(&*self.page).unwrap_or_else(|| self.end().appender.tail())
     }
 
-    /// The ring's capacity, in bytes.
+    /// The capacity of the ring, in bytes.
     pub const fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// When the oldest event behind a committed position arrived, Unix milliseconds. None if there is none, or if it
-    /// was committed and overwritten while we looked.
+    /// When the oldest event after a committed position arrived, in Unix milliseconds. `None` if there is none, or if it
+    /// was committed and overwritten during the read.
     pub fn oldest_arrival_ms(&self, committed: Position, seq: Seq) -> Option<i64> {
         let (_, payload) = self.oldest(committed, seq).ok()??;
         Event::decode(&payload).ok().map(|event| event.arrived_ms)
     }
 
-    /// The oldest event behind a committed position, and its bytes; none when the ring is empty.
+    /// The oldest event after a committed position, and its bytes. `None` if the ring is empty.
     ///
     /// # Errors
-    /// When it was committed and overwritten while we looked, or the ring is damaged.
+    /// If the event was committed and overwritten during the read, or the ring is damaged.
     pub fn oldest(&self, committed: Position, seq: Seq) -> Result<Option<(Seq, Vec<u8>)>, RingCorruption> {
         let mut payload = Vec::new();
         let found = Consumer::attach(&*self.events, &*self.page, committed, seq)?.next(&mut payload)?;
         Ok(found.map(|seq| (seq, payload)))
     }
 
-    /// A panic while the lock was held leaves nothing half-done: the tail moves by one store.
+    /// A panic while the lock is held leaves nothing unfinished: the tail moves by one store.
     fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }

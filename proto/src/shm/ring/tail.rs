@@ -1,4 +1,4 @@
-//! The producer's page: where the ring ends, in two slots flipped by one release store.
+//! The producer's page: where the ring ends, in two slots. One release store makes a slot the current one.
 
 use super::TRIES;
 use crate::{
@@ -9,59 +9,60 @@ use crate::{
     wire::ids::{Position, Seq},
 };
 
-/// The producer's page, in words.
+/// The size of the page, in words.
 pub const PRODUCER_WORDS: usize = 512;
 
-/// The lock of the page stands first ([`super::lock`]), on a cache line of its own.
+/// The lock of the page ([`super::lock`]), on a cache line of its own.
 pub(super) const LOCK: usize = 0;
-/// The flip's number; its lowest bit names the slot.
-const FLIP: usize = 8;
-/// The two slots. They share the flip's cache line: a line from the other core is what a look costs, and it is one line.
-/// It is full: so how many events were accepted is no word of a slot, but follows from the next seq and [`GAPS`].
+/// The version of the tail. Its lowest bit selects the slot.
+const VERSION: usize = 8;
+/// The two slots. They share the cache line of the version, so that a reader on another core fetches one line. That line is
+/// full: the number of accepted events is not stored, but follows from the next seq and [`GAPS`].
 const SLOTS: usize = 9;
 const SLOT_WORDS: usize = 3;
-/// How many seqs before the next one no event was ever given: set before any worker is started, and never again.
+/// The number of seqs before the next one that were never given to an event. Set before any worker is started, and not
+/// changed afterwards.
 const GAPS: usize = SLOTS + 2 * SLOT_WORDS;
-const _: () = assert!(FLIP / 8 == GAPS / 8, "flip, slots and gaps are one cache line");
+const _: () = assert!(VERSION / 8 == GAPS / 8, "version, slots and gaps are one cache line");
 
-/// The end of the ring, at one moment.
+/// The end of the ring at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
     /// Where the next record will begin.
     pub head: Position,
-    /// The seq that the next event will have.
+    /// The seq of the next event.
     pub next_seq: Seq,
-    /// How many events were ever accepted.
+    /// The number of events that were ever accepted.
     pub accepted: u64,
-    /// How many requests with a key were ever accepted.
+    /// The number of keyed requests that were ever accepted.
     pub keyed: u64,
 }
 
 impl Tail {
-    /// Of a ring that never held an event.
+    /// The tail of a ring that never held an event.
     pub const EMPTY: Self = Self { head: Position(0), next_seq: Seq(1), accepted: 0, keyed: 0 };
 
-    /// The seq of the last event that was accepted; 0 if none ever was.
+    /// The seq of the last accepted event; 0 if there is none.
     #[must_use]
     pub const fn last_seq(&self) -> Seq {
         Seq(self.next_seq.0.saturating_sub(1))
     }
 }
 
-fn slot(flip: u64) -> usize {
-    SLOTS + SLOT_WORDS * index(flip & 1)
+fn slot(version: u64) -> usize {
+    SLOTS + SLOT_WORDS * index(version & 1)
 }
 
-pub(super) fn flip_of(page: &impl ReadWords, order: Ordering) -> u64 {
-    page.load(FLIP, order)
+pub(super) fn version_of(page: &impl ReadWords, order: Ordering) -> u64 {
+    page.load(VERSION, order)
 }
 
-/// The tail that the flip of that number published. Torn when the owner is two flips further: the caller checks.
-pub(super) fn tail_of(page: &impl ReadWords, flip: u64) -> Tail {
-    if flip == 0 {
+/// The tail of version `version`. Torn if the owner has published two more versions: the caller must check.
+pub(super) fn tail_of(page: &impl ReadWords, version: u64) -> Tail {
+    if version == 0 {
         return Tail::EMPTY;
     }
-    let slot = slot(flip);
+    let slot = slot(version);
     let next_seq = page.load(slot + 1, Ordering::Relaxed);
     let gaps = page.load(GAPS, Ordering::Relaxed);
     Tail {
@@ -72,36 +73,36 @@ pub(super) fn tail_of(page: &impl ReadWords, flip: u64) -> Tail {
     }
 }
 
-/// Publishes a tail as flip number `flip`: the only point at which events become accepted. `accepted` must have moved as
-/// `next_seq` did.
-pub(super) fn publish(page: &impl WriteWords, flip: u64, tail: Tail) {
-    let slot = slot(flip);
-    // A reader that sees any of the three stores below must also see that the flip before this one was published,
-    // or it would take a half-written slot for the one that it wanted.
+/// Publishes a tail as version `version`: the only point at which events are accepted. `accepted` must have advanced as
+/// much as `next_seq`.
+pub(super) fn publish(page: &impl WriteWords, version: u64, tail: Tail) {
+    let slot = slot(version);
+    // A reader that sees any of the three stores below must also see that the previous version was published. Otherwise it
+    // would take a half-written slot for the slot that it wanted.
     fence(Site::TailOverwrite, Ordering::Release);
     page.store(slot, tail.head.0, Ordering::Relaxed);
     page.store(slot + 1, tail.next_seq.0, Ordering::Relaxed);
     page.store(slot + 2, tail.keyed, Ordering::Relaxed);
-    page.store(FLIP, flip, at(Site::TailPublish, Ordering::Release));
+    page.store(VERSION, version, at(Site::TailPublish, Ordering::Release));
 }
 
-/// Reads the tail while its owner may be moving it. None when the owner moved it at every single try.
+/// Reads the tail while its owner may be moving it. `None` if the owner moved it at every try.
 #[must_use]
 pub fn read_tail(page: &impl ReadWords) -> Option<Tail> {
     for _ in 0..TRIES {
-        let flip = flip_of(page, at(Site::TailRead, Ordering::Acquire));
-        let tail = tail_of(page, flip);
+        let version = version_of(page, at(Site::TailRead, Ordering::Acquire));
+        let tail = tail_of(page, version);
         fence(Site::TailRecheck, Ordering::Acquire);
-        if flip_of(page, Ordering::Relaxed) == flip {
+        if version_of(page, Ordering::Relaxed) == version {
             return Some(tail);
         }
     }
     None
 }
 
-/// Sets the tail of a ring that nobody uses yet, gaps included: when a snapshot is restored.
+/// Sets the tail, gaps included, of a ring that is not in use yet: when a snapshot is restored.
 pub fn set_tail(page: &impl WriteWords, tail: Tail) {
-    let flip = flip_of(page, Ordering::Relaxed).wrapping_add(1).max(1);
+    let version = version_of(page, Ordering::Relaxed).wrapping_add(1).max(1);
     page.store(GAPS, tail.last_seq().0.saturating_sub(tail.accepted), Ordering::Relaxed);
-    publish(page, flip, tail);
+    publish(page, version, tail);
 }

@@ -1,4 +1,4 @@
-//! The ring against a queue: wraps, pads, full, oversized, and either side attaching anew at any moment.
+//! The ring against a queue: wraps, pads, a full ring, oversized batches, and both sides reattaching at any moment.
 
 use super::*;
 use crate::{
@@ -14,12 +14,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 const CAPACITY: usize = 2048;
 
-struct Rig {
+struct Fixture {
     events: Arc<ReadWrite>,
     page: Arc<ReadWrite>,
 }
 
-impl Rig {
+impl Fixture {
     fn new() -> Self {
         let make = |kind, bytes| Arc::new(Segment::create(kind, bytes, 1, true).unwrap().map().unwrap());
         Self { events: make(Kind::Events, CAPACITY), page: make(Kind::Producer, PRODUCER_WORDS * 8) }
@@ -65,22 +65,22 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn the_ring_is_a_queue(ops in proptest::collection::vec(op(), 1..250)) {
-        let rig = Rig::new();
-        let mut appender = rig.appender();
-        let mut consumer = rig.consumer(Position(0), Seq(0));
-        // What was accepted and not committed; how many of these were read; the point that was committed last.
+    fn the_ring_behaves_like_a_queue(ops in proptest::collection::vec(op(), 1..250)) {
+        let fixture = Fixture::new();
+        let mut appender = fixture.appender();
+        let mut consumer = fixture.consumer(Position(0), Seq(0));
+        // What was accepted and not committed; how many of these were read; the position that was committed last.
         let (mut queue, mut read) = (VecDeque::<(Seq, Vec<u8>)>::new(), 0);
         let (mut released, mut committed, mut next) = (Position(0), Seq(0), 1);
         let mut payload = Vec::new();
-        for (turn, op) in ops.into_iter().enumerate() {
+        for (step, op) in ops.into_iter().enumerate() {
             match op {
                 Op::Append(sizes) => {
-                    let fill = u8::try_from(turn % 256).unwrap();
+                    let fill = u8::try_from(step % 256).unwrap();
                     let before = appender.tail();
-                    // One event alone goes in by either way.
+                    // A single event can be appended by either function.
                     let appended = match sizes[..] {
-                        [size] if turn % 2 == 0 => appender.append_payload(&vec![fill; size], || released),
+                        [size] if step % 2 == 0 => appender.append_payload(&vec![fill; size], || released),
                         _ => appender.append(&mut batch(&sizes, fill), || released),
                     };
                     match appended {
@@ -119,11 +119,11 @@ proptest! {
                 }
                 Op::ReattachProducer => {
                     let before = appender.tail();
-                    appender = rig.appender();
+                    appender = fixture.appender();
                     prop_assert_eq!(appender.tail(), before);
                 }
                 Op::ReattachConsumer => {
-                    consumer = rig.consumer(released, committed);
+                    consumer = fixture.consumer(released, committed);
                     read = 0;
                 }
             }
@@ -132,9 +132,9 @@ proptest! {
 }
 
 #[test]
-fn a_batch_that_could_never_fit_is_told_from_one_that_does_not_fit_now() {
-    let rig = Rig::new();
-    let mut appender = rig.appender();
+fn a_batch_that_can_never_fit_has_another_error_than_one_that_does_not_fit_now() {
+    let fixture = Fixture::new();
+    let mut appender = fixture.appender();
     let too_large = |error| matches!(error, Err(AppendError::TooLarge { capacity: 2048, .. }));
     assert!(
         too_large(appender.append(&mut batch(&[CAPACITY / 8], 1), || Position(0))),
@@ -154,22 +154,22 @@ fn a_batch_that_could_never_fit_is_told_from_one_that_does_not_fit_now() {
 }
 
 #[test]
-fn a_released_position_that_cannot_be_true_is_not_believed() {
-    let rig = Rig::new();
-    let mut appender = rig.appender();
+fn an_impossible_released_position_is_ignored() {
+    let fixture = Fixture::new();
+    let mut appender = fixture.appender();
     appender.append(&mut batch(&[200; 8], 1), || Position(0)).unwrap();
     let head = appender.tail().head.0;
-    for lie in [head + 8, u64::MAX] {
-        let refused = appender.append(&mut batch(&[200; 8], 2), || Position(lie));
-        assert!(matches!(refused, Err(AppendError::Full { .. })), "{lie}");
+    for impossible in [head + 8, u64::MAX] {
+        let refused = appender.append(&mut batch(&[200; 8], 2), || Position(impossible));
+        assert!(matches!(refused, Err(AppendError::Full { .. })), "{impossible}");
     }
     appender.append(&mut batch(&[200; 8], 2), || Position(head)).unwrap();
-    // Going back is not believed either.
+    // An earlier position is ignored, too.
     appender.append(&mut batch(&[8], 3), || Position(0)).unwrap();
 }
 
 #[test]
-fn a_damaged_record_is_an_error_and_the_reader_stays() {
+fn a_damaged_record_is_an_error_and_the_reader_does_not_advance() {
     let damages: [(&str, usize, u64); 5] = [
         ("tag", 0, 0x0000_0007_0000_0008),
         ("length", 0, 0x0000_0000_0000_4000),
@@ -178,37 +178,37 @@ fn a_damaged_record_is_an_error_and_the_reader_stays() {
         ("seq", 1, 99),
     ];
     for (what, word, value) in damages {
-        let rig = Rig::new();
-        rig.appender().append(&mut batch(&[8], 1), || Position(0)).unwrap();
-        rig.events.store(word, value, Ordering::Relaxed);
-        let mut consumer = rig.consumer(Position(0), Seq(0));
+        let fixture = Fixture::new();
+        fixture.appender().append(&mut batch(&[8], 1), || Position(0)).unwrap();
+        fixture.events.store(word, value, Ordering::Relaxed);
+        let mut consumer = fixture.consumer(Position(0), Seq(0));
         for _ in 0..2 {
-            let fault = consumer.next(&mut Vec::new()).unwrap_err();
-            assert_eq!((fault.what, fault.position), (what, Position(0)));
+            let corruption = consumer.next(&mut Vec::new()).unwrap_err();
+            assert_eq!((corruption.what, corruption.position), (what, Position(0)));
         }
     }
 }
 
 #[test]
-fn a_committed_position_that_cannot_be_one_is_refused() {
-    let rig = Rig::new();
-    rig.appender().append(&mut batch(&[8; 9], 1), || Position(0)).unwrap();
+fn an_impossible_committed_position_is_refused() {
+    let fixture = Fixture::new();
+    fixture.appender().append(&mut batch(&[8; 9], 1), || Position(0)).unwrap();
     for position in [3, 4096, u64::MAX - 7] {
         assert!(
-            Consumer::attach(&*rig.events, &*rig.page, Position(position), Seq(0)).is_err(),
+            Consumer::attach(&*fixture.events, &*fixture.page, Position(position), Seq(0)).is_err(),
             "{position}"
         );
     }
 }
 
 #[test]
-fn a_head_that_cannot_be_one_is_not_believed() {
-    let rig = Rig::new();
-    let mut consumer = rig.consumer(Position(0), Seq(0));
+fn an_impossible_head_is_ignored() {
+    let fixture = Fixture::new();
+    let mut consumer = fixture.consumer(Position(0), Seq(0));
     set_tail(
-        &*rig.page,
+        &*fixture.page,
         Tail { head: Position(CAPACITY as u64 + 8), next_seq: Seq(5), accepted: 4, keyed: 0 },
     );
     assert_eq!(consumer.next(&mut Vec::new()), Ok(None));
-    assert_eq!(rig.page.load(0, Ordering::Relaxed), 0, "the lock's words are not the tail's");
+    assert_eq!(fixture.page.load(0, Ordering::Relaxed), 0, "the tail does not overlap the lock");
 }

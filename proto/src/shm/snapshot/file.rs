@@ -12,10 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Of the version that is written. It ends with the version's number.
+/// The magic of the version that is written. It ends with the number of the version.
 const MAGIC: &[u8; 16] = b"bulkhead snap 02";
 
-/// The version before it, which is loaded too: it holds no keyed requests.
+/// The magic of the previous version, which can be loaded too. It has no keyed requests.
 const WITHOUT_KEYS: &[u8; 16] = b"bulkhead snap 01";
 
 /// The longest item, in bytes: a body and what the codec adds to it.
@@ -58,13 +58,16 @@ impl Sink {
         written.map_err(|source| self.error(source))
     }
 
-    /// Makes it durable, then the current one.
+    /// Makes the file durable and renames it over the previous snapshot.
     pub(super) fn finish(mut self) -> Result<(), SnapshotError> {
         let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         let renamed = flushed.and_then(|()| fs::rename(&self.new, &self.path));
-        let folder =
-            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let durable = renamed.and_then(|()| File::open(folder)?.sync_all());
+        let directory = self
+            .path
+            .parent()
+            .filter(|directory| !directory.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let durable = renamed.and_then(|()| File::open(directory)?.sync_all());
         durable.map_err(|source| self.error(source))
     }
 }
@@ -74,7 +77,7 @@ pub(super) struct Source {
     path: PathBuf,
     file: BufReader<File>,
     at: u64,
-    /// Whether it is of a version that holds keyed requests.
+    /// Whether the version of the file has keyed requests.
     pub(super) has_keys: bool,
 }
 
@@ -92,7 +95,7 @@ impl Source {
         if source.has_keys || &magic == WITHOUT_KEYS {
             Ok(Some(source))
         } else {
-            Err(source.damaged("it does not begin as a snapshot of this version".into()))
+            Err(source.damaged("not a snapshot of a known version".into()))
         }
     }
 
@@ -107,7 +110,7 @@ impl Source {
     fn read(&mut self, into: &mut [u8]) -> Result<(), SnapshotError> {
         if let Err(error) = self.file.read_exact(into) {
             let cut = error.kind() == io::ErrorKind::UnexpectedEof;
-            return Err(if cut { self.damaged("it ends too early".into()) } else { self.error(error) });
+            return Err(if cut { self.damaged("the file is truncated".into()) } else { self.error(error) });
         }
         self.at += into.len() as u64;
         Ok(())
@@ -123,7 +126,7 @@ impl Source {
         let mut bytes = vec![0; length as usize];
         self.read(&mut bytes)?;
         if crc32c::crc32c(&bytes) != crc {
-            return Err(self.damaged("an item's check sum does not hold".into()));
+            return Err(self.damaged("an item has a wrong checksum".into()));
         }
         codec::decode(&bytes).map_err(|error: CodecError| self.damaged(error.to_string()))
     }

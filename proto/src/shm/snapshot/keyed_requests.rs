@@ -1,4 +1,4 @@
-//! The keyed requests in a snapshot: a repeat is known again behind an orderly stop.
+//! The keyed requests in a snapshot: a repeated request is recognised after an orderly stop.
 
 use super::{
     SnapshotError,
@@ -33,7 +33,8 @@ impl Keyed {
     }
 }
 
-/// Saves those that count and can be read. How many there are, and how many could not be read.
+/// Saves the entries that count and can be read. Returns the number of saved entries, and of entries that could not be
+/// read.
 pub(super) fn save(
     log: &KeyLog<ReadWrite>,
     tail: &Tail,
@@ -48,13 +49,13 @@ pub(super) fn save(
     Ok((readable, all - readable))
 }
 
-/// Loads them into a log that nobody uses yet. How many there are; when they are more than are remembered, the last ones
-/// are there.
+/// Loads the entries into a log that is not in use yet. Returns their number. If there are more than the window, the last
+/// ones are remembered.
 pub(super) fn load(file: &mut Source, log: &KeyLog<ReadWrite>, tail: &Tail) -> Result<u64, SnapshotError> {
     let count = if file.has_keys { file.item()? } else { 0 };
     for number in 0..count {
         let batch = file.item::<Keyed>()?.batch().filter(|batch| batch.is_before(tail));
-        let batch = batch.ok_or_else(|| file.damaged(format!("keyed request {number} cannot be")))?;
+        let batch = batch.ok_or_else(|| file.damaged(format!("keyed request {number} is impossible")))?;
         log.write(number, &batch);
     }
     Ok(count)

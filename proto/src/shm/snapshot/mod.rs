@@ -1,7 +1,9 @@
-//! The snapshot: state, unreleased events and counters in one file, written at an orderly stop, loaded at the next start.
+//! The snapshot: state, pending events and counters in one file. The supervisor writes it at an orderly stop and loads it
+//! at the next start.
 //!
-//! It is logical, not an image: a later start may have another capacity or another `max_series`. A file is a magic, then
-//! items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events, how many keyed requests, and these.
+//! A snapshot is logical, not an image of the memory: the next start may have another capacity or another `max_series`. The
+//! file is a magic and then items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events, the number of
+//! keyed requests, and these requests.
 
 mod file;
 mod keyed_requests;
@@ -30,74 +32,76 @@ use std::{
 /// Why a snapshot could not be saved or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The file.
+    /// The file could not be read or written.
     #[error("snapshot {}: {source}", path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The file is not what this program writes.
+    /// The content of the file is not what this program writes.
     #[error("snapshot {}: damaged at byte {at}: {what}; move it away to start empty", path.display())]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// About where.
+        /// The approximate position, in bytes.
         at: u64,
         /// What is wrong.
         what: String,
     },
-    /// What was saved does not fit the memory as it is configured now.
+    /// The saved content does not fit the memory as it is configured now.
     #[error("the saved {what} do not fit: {found} saved, room for {room}; raise {key}")]
     NoRoom {
-        /// What.
+        /// The kind of content.
         what: &'static str,
-        /// How much was saved.
+        /// The amount that was saved.
         found: u64,
-        /// How much there is room for.
+        /// The amount for which there is room.
         room: u64,
-        /// The configuration's key.
+        /// The configuration key to raise.
         key: &'static str,
     },
-    /// The last commit record does not verify: it is not known what the state is.
-    #[error("the state table's commit record does not verify: nothing can be saved")]
+    /// The last commit record does not verify: the state is unknown.
+    #[error("the commit record of the state table does not verify: nothing can be saved")]
     NoRecord,
-    /// What the memory says contradicts itself.
-    #[error("the memory contradicts itself ({0}): nothing can be saved, and the former snapshot stays")]
+    /// The values in memory contradict each other.
+    #[error(
+        "the counters in memory contradict each other ({0}): nothing is saved, and the previous snapshot is kept"
+    )]
     Contradiction(&'static str),
-    /// The memory.
+    /// The memory could not be mapped.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }
 
-/// A series that could not be saved.
+/// A series that could not be saved because its slot does not verify.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedSeries {
-    /// Its slot.
+    /// The number of the slot.
     pub slot: u32,
-    /// The name that stands in its damaged bytes, whether it is right or not.
+    /// The name in the damaged bytes, right or wrong.
     pub name: String,
-    /// The file that keeps these bytes, or why there is none.
+    /// The file with the damaged bytes, or why it could not be written.
     pub kept: Result<PathBuf, String>,
 }
 
 /// What was saved or loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Series.
+    /// The number of series.
     pub series: u32,
-    /// Series whose slots did not verify: they are not in the snapshot.
+    /// Series whose slots did not verify. They are not in the snapshot.
     pub damaged_series: Vec<DamagedSeries>,
-    /// Events that were accepted and not committed.
+    /// The number of events that were accepted and not committed.
     pub pending: u64,
-    /// Keyed requests whose repeats are still known.
+    /// The number of keyed requests that are remembered.
     pub keys: u64,
-    /// Keyed requests that could not be read: they are not in the snapshot.
+    /// The number of keyed requests that could not be read. They are not in the snapshot.
     pub unreadable_keys: u64,
-    /// What was wrong with the ring, if the pending events could not all be read.
+    /// The damage of the ring, if not all pending events could be read.
     pub damage: Option<RingCorruption>,
-    /// The seq that the next event gets.
+    /// The seq of the next event.
     pub next_seq: Seq,
 }
 
@@ -117,21 +121,20 @@ struct Head {
     events: u64,
 }
 
-/// No seq and no commit comes near this: a seq shares its word with what is done to it ([`crate::shm::cursor::read_in_flight`]).
+/// No seq and no commit number comes near this bound. A seq shares its word with the activity ([`crate::shm::cursor`]).
 const MAX_NUMBER: u64 = 1 << 62;
 
 impl Head {
-    /// Whether the numbers can be those of one service: check sums do not tell, and whoever appends or reads later relies
-    /// on it.
+    /// Whether the numbers can belong to one service. Checksums do not show that, and later appends and reads rely on it.
     fn check(&self) -> Result<(), &'static str> {
         let counted =
             self.analysed.checked_add(self.skipped).and_then(|counted| counted.checked_add(self.events));
         let empty = self.series == 0 && self.seq.0 == 0 && self.analysed == 0 && self.skipped == 0;
         let checks = [
-            (counted == Some(self.accepted), "what was accepted is not analysed, skipped or pending"),
+            (counted == Some(self.accepted), "accepted is not the sum of analysed, skipped and pending"),
             (self.accepted < self.next_seq.0, "more events than seqs"),
-            (self.seq < self.next_seq && self.next_seq.0 < MAX_NUMBER, "the next seq cannot be"),
-            (self.commit.0 < MAX_NUMBER, "the commit's number cannot be"),
+            (self.seq < self.next_seq && self.next_seq.0 < MAX_NUMBER, "the next seq is impossible"),
+            (self.commit.0 < MAX_NUMBER, "the commit number is impossible"),
             (self.commit.0 > 0 || empty, "a state without a commit"),
         ];
         checks.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(what))
@@ -155,7 +158,7 @@ struct Pending {
 /// Saves to `path`, atomically and durably. No worker may be writing.
 ///
 /// # Errors
-/// When nothing can be saved; the former snapshot is still there then.
+/// If nothing can be saved. The previous snapshot still exists then.
 pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError> {
     let (events, page, table) = memory.views();
     let record = table.record().ok_or(SnapshotError::NoRecord)?;
@@ -178,12 +181,12 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
         resets: record.resets,
         at_ms: record.at_ms,
         next_seq: tail.next_seq,
-        // Events that a damaged ring lost are not there any more; what is left adds up.
+        // Events that a damaged ring lost do not exist any more. What is left adds up.
         accepted: if damage.is_some() { counted.saturating_add(pending) } else { tail.accepted },
         series: count(series.len()),
         events: pending,
     };
-    // What could not be loaded is not saved.
+    // Do not save what could not be loaded.
     head.check().map_err(SnapshotError::Contradiction)?;
     let mut file = Sink::create(path)?;
     file.item(&head)?;
@@ -210,7 +213,7 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
     })
 }
 
-/// Keeps the bytes of a slot that does not verify in a file beside the snapshot.
+/// Writes the bytes of a slot that does not verify to a file beside the snapshot.
 fn keep_damaged(table: &TableReader<ReadOnly>, path: &Path, slot: BodySlot) -> DamagedSeries {
     let (bytes, name) = table.raw_slot(slot);
     let file = path.with_file_name(format!("lost-slot-{}", slot.0));
@@ -235,10 +238,10 @@ fn count(consumer: Result<Unread<'_>, RingCorruption>) -> (u64, Option<RingCorru
     }
 }
 
-/// Loads from `path` into fresh memory, before any worker is started. None when there is no snapshot.
+/// Loads from `path` into fresh memory, before any worker is started. `None` if there is no snapshot.
 ///
 /// # Errors
-/// When the file is damaged or does not fit; the memory must not be used then.
+/// If the file is damaged or does not fit. The memory must not be used then.
 pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, SnapshotError> {
     let Some(mut file) = Source::open(path)? else { return Ok(None) };
     let head: Head = file.item()?;
@@ -264,7 +267,7 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     for _ in 0..head.events {
         let event: Pending = file.item()?;
         if event.seq <= last || event.seq >= head.next_seq {
-            return Err(file.damaged(format!("event {} behind event {last}", event.seq)));
+            return Err(file.damaged(format!("event {} after event {last}", event.seq)));
         }
         last = event.seq;
         set_tail(&page, Tail { next_seq: event.seq, ..appender.tail() });
@@ -297,9 +300,9 @@ fn restore_series(
     file: &Source,
 ) -> Result<(), SnapshotError> {
     if writer.find(&series.key).is_some() {
-        return Err(file.damaged(format!("series {:?} for the second time", series.key)));
+        return Err(file.damaged(format!("series {:?} appears twice", series.key)));
     }
-    // The last slot is the overflow series', or the first series beyond the bound would find none.
+    // The last slot is for the overflow series. Without it, the first series beyond the bound would find no slot.
     let room = writer.slots().saturating_sub(1);
     let ordinary = series.key != OVERFLOW_SERIES;
     let found = u64::from(head.series);

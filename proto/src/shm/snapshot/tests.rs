@@ -23,12 +23,12 @@ fn request(key: &str) -> KeyedRequest {
     KeyedRequest { key: IdempotencyKey::new(key.as_bytes()).unwrap(), digest: 77 }
 }
 
-/// Three events of one keyed request; one of them is committed.
+/// Memory with three events of one keyed request; one event is committed.
 fn used() -> SharedMemory {
     used_by(Generation(9))
 }
 
-/// As [`used`], by an analysis that commits under this name.
+/// Like [`used`], with commits under this generation.
 fn used_by(generation: Generation) -> SharedMemory {
     let memory = memory();
     let api = ApiLink::open_in_process(&memory).unwrap();
@@ -59,7 +59,7 @@ fn used_by(generation: Generation) -> SharedMemory {
 }
 
 #[test]
-fn whether_events_wait_is_told_by_where_the_ring_ends_and_not_by_a_count() {
+fn events_are_pending_by_the_position_of_the_ring_and_not_by_counts() {
     let memory = SharedMemory::create(MIN_CAPACITY, 1, 1).unwrap();
     let (_, page, _) = memory.writable().unwrap();
     set_tail(&page, Tail { next_seq: Seq(8), accepted: 7, ..Tail::EMPTY });
@@ -69,44 +69,43 @@ fn whether_events_wait_is_told_by_where_the_ring_ends_and_not_by_a_count() {
 }
 
 #[test]
-fn whose_name_a_commit_bears_changes_nothing_for_anybody() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
-    // Nobody's, a predecessor's, its own, and one that never was.
-    let [nobodys, others @ ..] = [0, 6, 7, u64::MAX].map(|generation| {
+fn nothing_depends_on_the_generation_in_a_commit_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
+    // No generation, a predecessor's, its own, and one that never existed.
+    let [first, others @ ..] = [0, 6, 7, u64::MAX].map(|generation| {
         let memory = used_by(Generation(generation));
         cursor::take_over(&*AnalyticsLink::open_in_process(&memory).unwrap().cursor, Generation(7), Seq(1));
-        let figures = ApiLink::open_in_process(&memory).unwrap().stats();
-        assert_eq!(figures.record.generation, Generation(generation));
+        let stats = ApiLink::open_in_process(&memory).unwrap().stats();
+        assert_eq!(stats.record.generation, Generation(generation));
         let successor =
             TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap().activate();
         let found = format!("{:?} {:?}", memory.progress(), memory.post_mortem());
         let saved = save(&memory, &path).unwrap();
         assert_eq!(load(&self::memory(), &path).unwrap(), Some(saved));
-        (found, figures.pending, figures.used_bytes, successor)
+        (found, stats.pending, stats.used_bytes, successor)
     });
-    assert!(others.iter().all(|other| *other == nobodys), "{nobodys:?} {others:?}");
+    assert!(others.iter().all(|other| *other == first), "{first:?} {others:?}");
 }
 
 #[test]
-fn what_was_saved_is_loaded_state_pending_events_and_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn a_loaded_snapshot_restores_state_pending_events_and_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     let saved = save(&used(), &path).unwrap();
     assert_eq!((saved.series, saved.pending, saved.keys, saved.next_seq), (1, 2, 1, Seq(4)));
     assert_eq!((saved.damage, saved.unreadable_keys), (None, 0));
 
     let memory = memory();
     assert_eq!(load(&memory, &path).unwrap(), Some(saved));
-    let figures = ApiLink::open_in_process(&memory).unwrap().stats();
-    assert_eq!((figures.tail.accepted, figures.record.analysed, figures.pending), (3, 1, 2));
-    assert_eq!((figures.record.seq, figures.record.version, figures.oldest_arrival_ms), (Seq(1), 3, Some(6)));
+    let stats = ApiLink::open_in_process(&memory).unwrap().stats();
+    assert_eq!((stats.tail.accepted, stats.record.analysed, stats.pending), (3, 1, 2));
+    assert_eq!((stats.record.seq, stats.record.version, stats.oldest_arrival_ms), (Seq(1), 3, Some(6)));
     let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
     let mut writer = TableWriter::attach(state).unwrap();
     assert!(!writer.activate().repaired);
     assert_eq!(writer.load(writer.find("a").unwrap()).unwrap().state(), b"state");
-    let mut consumer =
-        Consumer::attach(events, producer, figures.record.position, figures.record.seq).unwrap();
+    let mut consumer = Consumer::attach(events, producer, stats.record.position, stats.record.seq).unwrap();
     let mut payload = Vec::new();
     for (seq, series) in [(2, "b"), (3, "c")] {
         assert_eq!(consumer.next(&mut payload), Ok(Some(Seq(seq))));
@@ -116,9 +115,9 @@ fn what_was_saved_is_loaded_state_pending_events_and_numbers() {
 }
 
 #[test]
-fn a_second_snapshot_of_what_was_loaded_is_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+fn a_snapshot_of_a_loaded_snapshot_is_identical() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (directory.path().join("first"), directory.path().join("second"));
     save(&used(), &first).unwrap();
     let memory = memory();
     load(&memory, &first).unwrap();
@@ -127,9 +126,9 @@ fn a_second_snapshot_of_what_was_loaded_is_the_same() {
 }
 
 #[test]
-fn numbers_go_on_behind_a_gap_and_pending_events_keep_theirs() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn seqs_continue_after_a_gap_and_pending_events_keep_theirs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
     let memory = memory();
     load(&memory, &path).unwrap();
@@ -139,7 +138,7 @@ fn numbers_go_on_behind_a_gap_and_pending_events_keep_theirs() {
     batch.push(&event("d")).unwrap();
     assert_eq!(api.append(&mut batch).unwrap().first, Seq(1000));
     assert_eq!((api.stats().tail.accepted, api.stats().pending), (4, 3));
-    // And once more across a snapshot, gap and all.
+    // The gap also survives a snapshot.
     save(&memory, &path).unwrap();
     let memory = self::memory();
     assert_eq!(load(&memory, &path).unwrap().unwrap().pending, 3);
@@ -147,9 +146,9 @@ fn numbers_go_on_behind_a_gap_and_pending_events_keep_theirs() {
 }
 
 #[test]
-fn a_keyed_request_is_known_again_behind_a_snapshot() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn a_keyed_request_is_recognised_after_a_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
     let memory = memory();
     load(&memory, &path).unwrap();
@@ -165,9 +164,9 @@ fn a_keyed_request_is_known_again_behind_a_snapshot() {
 }
 
 #[test]
-fn of_more_keyed_requests_than_are_remembered_the_last_ones_are_restored() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn only_the_last_keyed_requests_are_restored_into_a_smaller_window() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     let memory = used();
     let api = ApiLink::open_in_process(&memory).unwrap();
     for key in ["two", "three", "four"] {
@@ -184,15 +183,15 @@ fn of_more_keyed_requests_than_are_remembered_the_last_ones_are_restored() {
 }
 
 #[test]
-fn a_snapshot_of_the_version_without_keys_is_loaded() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn a_snapshot_of_the_version_without_keys_can_be_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     let memory = memory();
     let mut batch = Batch::new();
     batch.push(&event("a")).unwrap();
     ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
     save(&memory, &path).unwrap();
-    // As that version wrote it: its own magic, and no item that counts the keys.
+    // As the previous version wrote it: its magic, and no item for the number of keys.
     let mut file = fs::read(&path).unwrap();
     file[15] = b'1';
     file.truncate(file.len() - 9);
@@ -202,29 +201,29 @@ fn a_snapshot_of_the_version_without_keys_is_loaded() {
 }
 
 #[test]
-fn a_keyed_request_that_cannot_be_read_is_not_saved_and_told() {
-    let folder = tempfile::tempdir().unwrap();
+fn an_unreadable_keyed_request_is_counted_and_not_saved() {
+    let directory = tempfile::tempdir().unwrap();
     let memory = used();
     memory.keys().unwrap().store(0, 0, Ordering::Relaxed);
-    let saved = save(&memory, &folder.path().join("snapshot")).unwrap();
+    let saved = save(&memory, &directory.path().join("snapshot")).unwrap();
     assert_eq!((saved.keys, saved.unreadable_keys, saved.pending), (0, 1, 2));
 }
 
 #[test]
-fn no_snapshot_is_no_error() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(load(&memory(), &folder.path().join("none")).unwrap(), None);
+fn a_missing_snapshot_is_not_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(load(&memory(), &directory.path().join("none")).unwrap(), None);
 }
 
 #[test]
-fn a_snapshot_that_is_cut_or_damaged_at_any_byte_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn a_snapshot_truncated_or_damaged_at_any_byte_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
     let good = fs::read(&path).unwrap();
     for at in 0..good.len() {
         fs::write(&path, &good[..at]).unwrap();
-        assert!(matches!(load(&memory(), &path), Err(SnapshotError::Damaged { .. })), "cut at {at}");
+        assert!(matches!(load(&memory(), &path), Err(SnapshotError::Damaged { .. })), "truncated at {at}");
         let mut bad = good.clone();
         bad[at] ^= 0x10;
         fs::write(&path, bad).unwrap();
@@ -234,8 +233,8 @@ fn a_snapshot_that_is_cut_or_damaged_at_any_byte_is_refused() {
 
 #[test]
 fn a_snapshot_that_does_not_fit_names_the_key_to_raise() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
     let small = SharedMemory::create(1 << 7, 4, 1).unwrap();
     let error = load(&small, &path).unwrap_err().to_string();
@@ -243,51 +242,51 @@ fn a_snapshot_that_does_not_fit_names_the_key_to_raise() {
 }
 
 #[test]
-fn a_memory_that_contradicts_itself_is_not_saved_over_the_former_snapshot() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn contradicting_counters_do_not_overwrite_the_previous_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
-    let former = fs::read(&path).unwrap();
+    let previous = fs::read(&path).unwrap();
     let memory = used();
     let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
     let mut writer = TableWriter::attach(state).unwrap();
     writer.activate();
     let record = *writer.record();
-    let lie = CommitHeader {
+    let impossible = CommitHeader {
         seq: record.seq,
         position: record.position,
         analysed: u64::MAX,
         ..CommitHeader::default()
     };
-    writer.commit(lie).unwrap();
+    writer.commit(impossible).unwrap();
     assert!(matches!(save(&memory, &path), Err(SnapshotError::Contradiction(_))));
-    assert_eq!(fs::read(&path).unwrap(), former);
+    assert_eq!(fs::read(&path).unwrap(), previous);
 }
 
 #[test]
-fn events_that_a_damaged_ring_lost_are_not_counted_when_the_rest_is_loaded() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn events_lost_in_a_damaged_ring_are_not_counted_after_a_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     let memory = used();
     let (events, _, _) = memory.writable().unwrap();
-    // The three records are of one length, and the first is committed.
+    // The three records have the same length, and the first one is committed.
     let third = 2 * usize::try_from(memory.record().unwrap().position.0).unwrap() / WORD;
     events.store(third, 0, Ordering::Relaxed);
     let saved = save(&memory, &path).unwrap();
-    assert_eq!((saved.pending, saved.damage.map(|fault| fault.what)), (1, Some("tag")));
+    assert_eq!((saved.pending, saved.damage.map(|corruption| corruption.what)), (1, Some("tag")));
     let memory = self::memory();
     load(&memory, &path).unwrap();
-    let figures = ApiLink::open_in_process(&memory).unwrap().stats();
-    assert_eq!((figures.tail.accepted, figures.pending, figures.tail.next_seq), (2, 1, Seq(4)));
+    let stats = ApiLink::open_in_process(&memory).unwrap().stats();
+    assert_eq!((stats.tail.accepted, stats.pending, stats.tail.next_seq), (2, 1, Seq(4)));
 }
 
 #[test]
-fn a_series_that_does_not_verify_is_named_and_its_bytes_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+fn a_damaged_series_is_named_and_its_bytes_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     let memory = used();
     let (.., state) = memory.writable().unwrap();
-    // Behind the body's head and the name, which stays readable.
+    // A word after the head of the body and the name, which stays readable.
     let body = crate::shm::table::Geometry::new(5).front_bytes() / WORD;
     crate::shm::table::TableMemory::write_body(&state, body + 4, b"a\xff").unwrap();
     let saved = save(&memory, &path).unwrap();
@@ -300,8 +299,8 @@ fn a_series_that_does_not_verify_is_named_and_its_bytes_are_kept() {
 
 #[test]
 fn a_restored_table_keeps_room_for_the_overflow_series() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
     save(&used(), &path).unwrap();
     let error = load(&SharedMemory::create(MIN_CAPACITY, 0, 1).unwrap(), &path).unwrap_err().to_string();
     assert!(error.contains("1 saved, room for 0; raise analytics.max_series"), "{error}");

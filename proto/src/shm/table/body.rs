@@ -5,7 +5,7 @@ use crate::shm::sync::crc;
 use std::str;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// What a body may take up, in bytes.
+/// The largest body, in bytes.
 pub const BODY_BYTES: usize = 64 << 10;
 
 /// The longest key, in bytes.
@@ -23,10 +23,10 @@ struct Head {
     public: u32,
 }
 
-/// The length of a body's head, in bytes.
+/// The length of the head of a body, in bytes.
 pub(super) const HEAD_BYTES: usize = size_of::<Head>();
 
-/// A series' state and answer do not fit its slot.
+/// The state and the public part of a series do not fit its slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "series {key:?} does not fit its slot: key {}, state {state} and public part {public} bytes; \
@@ -34,7 +34,7 @@ pub(super) const HEAD_BYTES: usize = size_of::<Head>();
     key.len(), BODY_BYTES - HEAD_BYTES
 )]
 pub struct BodyTooLarge {
-    /// The series.
+    /// The name of the series.
     pub key: String,
     /// The length of its encoded state, in bytes.
     pub state: usize,
@@ -48,15 +48,15 @@ pub struct Body {
     bytes: Vec<u8>,
     key: usize,
     state: usize,
-    /// The `VERSION` of the analysis that wrote it.
+    /// The `VERSION` of the analysis that wrote the body.
     pub version: u32,
 }
 
 impl Body {
-    /// The series' name.
+    /// The name of the series.
     #[must_use]
     pub fn key(&self) -> &str {
-        // Checked by `parse`; the fallback is never taken.
+        // `parse` has checked the text: the fallback is never taken.
         str::from_utf8(&self.bytes[HEAD_BYTES..self.key]).unwrap_or_default()
     }
 
@@ -66,13 +66,13 @@ impl Body {
         &self.bytes[self.key..self.state]
     }
 
-    /// The public part, as the analysis rendered it. Not to be believed unchecked.
+    /// The public part, as the analysis rendered it. Untrusted.
     #[must_use]
     pub fn public(&self) -> &[u8] {
         &self.bytes[self.state..]
     }
 
-    /// The lengths that a body's head speaks of, in all. None when they cannot be.
+    /// The length of a body according to its head, in bytes. `None` if the lengths are impossible.
     pub(super) fn length(head: &[u8]) -> Option<usize> {
         let (head, _) = Head::read_from_prefix(head).ok()?;
         let parts = [head.key, head.state, head.public].map(|part| part as usize);
@@ -92,14 +92,14 @@ impl Body {
         Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, version, bytes })
     }
 
-    /// The key in an unverified body, as far as it can be read; empty if it cannot.
+    /// The key in an unverified body, as far as it is readable; empty if it is not.
     pub(super) fn claimed_key(bytes: &[u8]) -> String {
         let key = Head::read_from_prefix(bytes).ok().and_then(|(head, rest)| rest.get(..head.key as usize));
         let short = key.filter(|key| key.len() <= MAX_KEY);
         short.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
     }
 
-    /// The tag in an unverified head: for repair alone.
+    /// The tag in an unverified head. Only for repair.
     pub(super) fn claimed_tag(head: &[u8]) -> Option<u64> {
         Head::read_from_prefix(head).ok().map(|(head, _)| head.tag)
     }

@@ -1,4 +1,4 @@
-//! Where everything stands in the table.
+//! The layout of the table.
 
 use super::BODY_BYTES;
 use crate::shm::{
@@ -13,48 +13,49 @@ pub(super) const RECORD_WORDS: usize = 16;
 const HASHES: usize = 64;
 const PAGE: usize = 4096;
 
-/// A tag that is no commit's number: the body behind it is being written, or was given up.
+/// A tag that is not a commit number: the body is being written, or was given up.
 pub(super) const BUSY: u64 = u64::MAX;
 
-/// A slot's number.
+/// The number of a slot for the two bodies of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodySlot(pub u32);
 
-/// The table's dimensions.
+/// The dimensions of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     slots: u32,
 }
 
 impl Geometry {
-    /// A table for that many series.
+    /// A table with `slots` slots.
     #[must_use]
     pub const fn new(slots: u32) -> Self {
         Self { slots }
     }
 
-    /// The table that takes up that many words.
+    /// The table that takes `words` words.
     #[must_use]
     pub fn of(words: usize) -> Self {
-        // A slot takes up two bodies and less than a page in front of them: the quotient is exact, or one too large.
+        // A slot takes two bodies and less than a page in the front: the quotient is exact, or one too large.
         let most = u32::try_from(words * WORD / (2 * BODY_BYTES)).unwrap_or(u32::MAX);
         let fits = |slots: &u32| Self::new(*slots).bytes() <= words * WORD;
         Self::new((0..=most).rev().find(fits).unwrap_or(0))
     }
 
-    /// How many slots there are.
+    /// The number of slots.
     #[must_use]
     pub const fn slots(self) -> u32 {
         self.slots
     }
 
-    /// The words in front of the bodies, in bytes; whole pages. The analysis maps these alone for writing.
+    /// The size of the front: everything before the bodies, in bytes, a multiple of the page size. The analysis maps only
+    /// this part for writing.
     #[must_use]
     pub const fn front_bytes(self) -> usize {
         ((HASHES + 3 * self.slots as usize) * WORD).next_multiple_of(PAGE)
     }
 
-    /// The whole table, in bytes.
+    /// The size of the table, in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.front_bytes() + 2 * self.slots as usize * BODY_BYTES
@@ -78,18 +79,18 @@ impl Geometry {
     }
 }
 
-/// Memory of a table that its writer holds: the front is written by stores, the bodies through an fd.
+/// The memory of a table as its writer holds it: stores write the front, an fd writes the bodies.
 ///
-/// The bodies are mapped read-only in the analysis, so that no wild write reaches them; mprotect around each commit would
-/// cost milliseconds over a mapping of this size, a `pwrite` a body costs microseconds.
+/// The analysis maps the bodies read-only, so that no wild write reaches them. `mprotect` around each commit would cost
+/// milliseconds for a mapping of this size; a `pwrite` per body costs microseconds.
 pub trait TableMemory: ReadWords {
     /// Stores a word of the front.
     fn store(&self, word: usize, value: u64, order: Ordering);
 
-    /// Writes bytes of a body, beginning at a word.
+    /// Writes the bytes of a body, beginning at a word.
     ///
     /// # Errors
-    /// When the system has no memory left.
+    /// If the system has no memory left.
     fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -103,7 +104,8 @@ impl<T: Deref<Target: TableMemory>> TableMemory for T {
     }
 }
 
-/// The newest version of a slot as of commit `n`: (version, tag). Who has read commit `n` sees all tags up to it.
+/// The newest version of a slot as of commit `n`: (version, tag). A process that has read commit `n` sees all tags up to
+/// `n`.
 pub(super) fn newest(
     memory: &impl ReadWords,
     geometry: Geometry,

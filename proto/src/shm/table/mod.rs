@@ -1,16 +1,16 @@
-//! The state table: what the analysis knows, per series; written by the analysis, read by the API without asking anyone.
+//! The state table: the state of every series. The analysis writes it; the API reads it at any time without waiting.
 //!
 //! ```text
-//! word 0         the commit's number, stored last of all: the point up to which state and ring agree
-//! words 8, 24    two commit records; that of commit n stands in record n & 1
-//! words 64…      a key hash a slot (for the successor's index), then two tags a slot
-//! page-aligned   two bodies a slot, 64 KiB apart: key, private state, public part, CRC
+//! word 0         the commit number, stored last: the point at which state and ring agree
+//! words 8, 24    two commit records; the record of commit n is record n & 1
+//! words 64…      one key hash per slot (for the index of a successor), then two tags per slot
+//! page-aligned   two bodies per slot, 64 KiB apart: key, private state, public part, CRC
 //! ```
 //!
-//! Slots are append-only. A slot has two versions; commit n+1 overwrites the one that is not the newest with a tag of at
-//! most n, and becomes true by the single release store of `n + 1`. So it is atomic at any instruction, costs what
-//! changed, and leaves nothing to load after a crash: the successor maps the table and decodes a series when it first
-//! touches it.
+//! Slots are append-only. A slot has two versions. Commit n+1 overwrites the version that is not the newest one with a tag
+//! of at most n, and takes effect by the single release store of `n + 1`. So a commit is atomic at any instruction and
+//! costs only what changed. After a crash nothing must be loaded: the successor maps the table and decodes a series when it
+//! first needs it.
 
 mod body;
 mod layout;
@@ -25,8 +25,8 @@ pub use read::{SeriesView, TableReader};
 pub use record::CommitRecord;
 pub use write::{Activated, CommitHeader, TableWriter};
 
-/// How often a reader looks again before it falls back to the last good copy. Commits are milliseconds apart, and a
-/// copy takes microseconds: a second failure is no coincidence.
+/// How often a reader tries before it falls back to the last good copy. Commits are milliseconds apart and a copy takes
+/// microseconds: a second failure is no coincidence.
 const TRIES: usize = 8;
 
 #[cfg(test)]

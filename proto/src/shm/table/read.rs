@@ -1,4 +1,4 @@
-//! The reading side: everything from the last commit, at once, whatever the analysis is doing.
+//! The reading side: everything as of the last commit, at any time, without waiting for the analysis.
 
 use super::{BODY_BYTES, Body, BodySlot, CommitRecord, Geometry, TRIES, body::HEAD_BYTES, layout::newest};
 use crate::{
@@ -30,7 +30,7 @@ pub(super) fn copy_body(
     Body::parse(bytes, slot, tag)
 }
 
-/// The body of a slot as of commit `n`. None when it does not verify, or is being overwritten just now.
+/// The body of a slot as of commit `n`. `None` if it does not verify, or is being overwritten.
 pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: BodySlot, n: u64) -> Option<Body> {
     let (version, tag) = newest(memory, geometry, slot, n)?;
     let body = copy_body(memory, geometry, slot, version, tag);
@@ -39,14 +39,14 @@ pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: BodyS
     body.filter(|_| unchanged)
 }
 
-/// The bytes of both versions of a slot, as they are: for one that does not verify.
+/// The bytes of both versions of a slot, unverified.
 pub(super) fn raw_slot(memory: &impl ReadWords, geometry: Geometry, slot: BodySlot) -> Vec<u8> {
     let mut bytes = vec![0; 2 * BODY_BYTES];
     memory.read_bytes(geometry.body(slot, 0), &mut bytes);
     bytes
 }
 
-/// A table that somebody else writes. Stateless: what cannot be read whole is None.
+/// A reader of a table that another process writes. Stateless: what cannot be read completely is `None`.
 #[derive(Debug)]
 pub struct TableReader<M> {
     memory: M,
@@ -54,18 +54,18 @@ pub struct TableReader<M> {
 }
 
 impl<M: ReadWords> TableReader<M> {
-    /// Begins to read.
+    /// Attaches to a table.
     pub fn new(memory: M) -> Self {
         let geometry = Geometry::of(memory.words());
         Self { memory, geometry }
     }
 
-    /// The last commit. None when its record does not verify.
+    /// The last commit. `None` if its record does not verify.
     pub fn record(&self) -> Option<CommitRecord> {
         CommitRecord::read(&self.memory).filter(|record| record.slots <= self.geometry.slots())
     }
 
-    /// A slot's body as of that commit.
+    /// The body of a slot as of that commit.
     pub fn body(&self, slot: BodySlot, record: &CommitRecord) -> Option<Body> {
         if slot.0 < record.slots {
             read_body(&self.memory, self.geometry, slot, record.commit.0)
@@ -74,7 +74,7 @@ impl<M: ReadWords> TableReader<M> {
         }
     }
 
-    /// The bytes of a slot that does not verify, as they are, and the name that stands in them, whether it is right or not.
+    /// The bytes of a slot that does not verify, and the name in them, right or wrong.
     pub fn raw_slot(&self, slot: BodySlot) -> (Vec<u8>, String) {
         let bytes = raw_slot(&self.memory, self.geometry, slot);
         let name = bytes.chunks(BODY_BYTES).map(Body::claimed_key).find(|name| !name.is_empty());
@@ -87,14 +87,14 @@ impl<M: ReadWords> TableReader<M> {
 struct Known {
     record: CommitRecord,
     names: BTreeMap<Arc<str>, BodySlot>,
-    /// Slots that were looked at for their names.
+    /// The number of slots whose names were read.
     seen: u32,
-    /// Among these, the ones whose names could not be read.
+    /// Those of them whose names could not be read.
     unreadable: Vec<BodySlot>,
     good: HashMap<BodySlot, Arc<[u8]>>,
 }
 
-/// A table that somebody else writes, by the names of its series, with the last good copies to fall back on.
+/// A reader of a table that another process writes: by the names of the series, with the last good copies as a fallback.
 #[derive(Debug)]
 pub struct SeriesView<M> {
     table: TableReader<M>,
@@ -102,12 +102,12 @@ pub struct SeriesView<M> {
 }
 
 impl<M: ReadWords> SeriesView<M> {
-    /// Begins to read.
+    /// Attaches to a table.
     pub fn new(memory: M) -> Self {
         Self { table: TableReader::new(memory), known: RwLock::default() }
     }
 
-    /// The last commit; or the last one that could be read, if this one cannot. Never goes back.
+    /// The last commit; if it cannot be read, the last one that could. Never goes back.
     pub fn record(&self) -> CommitRecord {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner).record;
         let Some(record) = self.table.record().filter(|record| record.commit >= known.commit) else {
@@ -136,8 +136,8 @@ impl<M: ReadWords> SeriesView<M> {
         known.seen = known.seen.max(record.slots);
     }
 
-    /// The public part of a series, as rendered at or before the commit that is returned with it. None when there is no
-    /// such series. When its slot cannot be read, the last good copy; when there is none, empty.
+    /// The public part of a series, as rendered at or before the commit that is returned with it. `None` if there is no
+    /// such series. If its slot cannot be read, the last good copy; if there is none, empty.
     pub fn public(&self, name: &str) -> Option<(Arc<[u8]>, CommitRecord)> {
         let mut record = self.record();
         let slot = *self.known.read().unwrap_or_else(PoisonError::into_inner).names.get(name)?;
@@ -153,8 +153,8 @@ impl<M: ReadWords> SeriesView<M> {
         Some((known.good.get(&slot).cloned().unwrap_or_default(), record))
     }
 
-    /// Whether it cannot be told what a series is, or that there is none: what is in memory does not verify, and there is
-    /// no good copy. To be asked when [`SeriesView::public`] had nothing.
+    /// Whether the state of a series, or its existence, is unknown: the memory does not verify, and there is no good copy.
+    /// For callers to whom [`SeriesView::public`] returned nothing.
     pub fn is_unreadable(&self, name: &str) -> bool {
         let nothing_verifies = self.table.record().is_none();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +170,7 @@ impl<M: ReadWords> SeriesView<M> {
         known.good.insert(slot, Arc::clone(public));
     }
 
-    /// The names of at most `limit` series that begin with `prefix` and stand behind `after`, in order of their bytes.
+    /// The names of at most `limit` series that begin with `prefix` and follow `after`, in the order of their bytes.
     pub fn names(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<str>> {
         self.record();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The commit record: all that a commit says about the ring and the table, in one checked piece.
+//! The commit record: everything that a commit says about the ring and the table, with a checksum.
 
 use super::{
     TRIES,
@@ -16,32 +16,32 @@ use zerocopy::IntoBytes as _;
 /// One commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitRecord {
-    /// Its number; 0 if nothing was ever committed.
+    /// The number of the commit; 0 if nothing was ever committed.
     pub commit: Commit,
-    /// Who made it, as it says itself: for whoever looks at the memory. Nothing goes by it, so a lie here changes nothing; the
-    /// one that is at work is known from its process.
+    /// The generation that committed, as the analysis says. For people who look at the memory. Nothing depends on it, so a
+    /// false value does no harm; the supervisor knows the active generation from its process.
     pub generation: Generation,
-    /// The last event that is in the state, or was set aside.
+    /// The last event that is in the state, or was skipped.
     pub seq: Seq,
-    /// The ring's position behind that event: all before it is free.
+    /// The ring position after that event: the space before it is free.
     pub position: Position,
-    /// How many slots are in use.
+    /// The number of slots in use.
     pub slots: u32,
-    /// The `VERSION` of the analysis that made it.
+    /// The `VERSION` of the analysis that committed.
     pub version: u32,
-    /// How many events were applied, in all.
+    /// The number of events that were ever applied.
     pub analysed: u64,
-    /// How many events were set aside, in all.
+    /// The number of events that were ever skipped because they are quarantined.
     pub skipped: u64,
-    /// How many times a series was reset because its slot did not verify.
+    /// How often a series was reset because its slot did not verify.
     pub resets: u64,
-    /// When, Unix milliseconds.
+    /// When the commit was made, in Unix milliseconds.
     pub at_ms: u64,
-    /// A sum over hashes and newest tags of all slots: a wild write among them does not go unnoticed.
+    /// A sum over the hashes and newest tags of all slots: it detects a wild write among them.
     pub(super) sum: u64,
 }
 
-const fn place(n: u64) -> usize {
+const fn record_start(n: u64) -> usize {
     RECORDS + RECORD_WORDS * index(n & 1)
 }
 
@@ -67,7 +67,7 @@ impl CommitRecord {
         ]);
         words[RECORD_WORDS - 1] = crc(&words);
         for (offset, word) in words.into_iter().enumerate() {
-            store(place(self.commit.0) + offset, word);
+            store(record_start(self.commit.0) + offset, word);
         }
     }
 
@@ -90,7 +90,7 @@ impl CommitRecord {
         })
     }
 
-    /// Reads the newest record while the analysis may be committing. None when none could be read whole.
+    /// Reads the newest record while the analysis may be committing. `None` if no record could be read completely.
     pub(super) fn read(memory: &impl ReadWords) -> Option<Self> {
         for _ in 0..TRIES {
             let n = memory.load(COMMIT, at(Site::CommitRead, Ordering::Acquire));
@@ -98,14 +98,14 @@ impl CommitRecord {
                 return Some(Self::default());
             }
             let mut bytes = [0; RECORD_WORDS * WORD];
-            memory.read_bytes(place(n), &mut bytes);
+            memory.read_bytes(record_start(n), &mut bytes);
             fence(Site::CommitRecheck, Ordering::Acquire);
-            // CommitRecord n is overwritten only after commit n + 1 was published.
+            // The record of commit n is overwritten only after commit n + 1 was published.
             let unchanged = memory.load(COMMIT, Ordering::Relaxed) == n;
             let record = Self::parse(&zerocopy::transmute!(bytes));
             match record {
                 Some(record) if unchanged && record.commit.0 == n => return Some(record),
-                // It cannot be read whole, and nobody is writing: it will not get better.
+                // The record is damaged and is not being written: another try cannot succeed.
                 _ if unchanged => return None,
                 _ => {}
             }

@@ -1,7 +1,8 @@
-//! The check sum over the table's index, and what to do when it does not hold.
+//! The checksum over the table's index (hashes and tags), and its repair.
 //!
-//! Bodies carry a CRC of their own, records too. Hashes and tags are single words that a wild write of the analysis could
-//! change into others that look as good; the sum in the record tells. It is rebuilt from the bodies then, and loudly.
+//! Bodies and commit records have CRCs. Hashes and tags are single words, which a wild write of the analysis could change
+//! into other valid values; the sum in the commit record detects that. Then the index is rebuilt from the bodies, and the
+//! writer reports it.
 
 use super::{
     Body, BodySlot, CommitRecord, Geometry, TableMemory,
@@ -11,8 +12,8 @@ use super::{
 };
 use crate::shm::{access::ReadWords, sync::Ordering};
 
-/// A 64-bit hash of a series' name: FNV-1a with a finisher. Two names of one table that collide are told apart by the
-/// keys in their bodies.
+/// A 64-bit hash of the name of a series: FNV-1a with a finisher. If two names of one table collide, the keys in their
+/// bodies distinguish them.
 pub(super) fn hash_of(key: &str) -> u64 {
     let fnv = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -20,14 +21,14 @@ pub(super) fn hash_of(key: &str) -> u64 {
     finish(fnv)
 }
 
-/// The finisher of splitmix64: every bit depends on every bit.
+/// The finisher of splitmix64: every bit of the result depends on every bit of the input.
 const fn finish(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
 
-/// One slot's share of the sum.
+/// The share of one slot in the sum.
 pub(super) fn mix(hash: u64, slot: BodySlot, tag: u64) -> u64 {
     finish(finish(hash ^ u64::from(slot.0)).wrapping_add(tag))
 }
@@ -42,8 +43,8 @@ fn sum(memory: &impl ReadWords, geometry: Geometry, record: &CommitRecord) -> u6
 }
 
 /// Whether the index is what the last commit left.
-pub(super) fn holds(memory: &impl ReadWords, geometry: Geometry, record: &CommitRecord) -> bool {
-    // No commit gives both versions of a slot its number; the sum would not tell which of them is meant.
+pub(super) fn is_intact(memory: &impl ReadWords, geometry: Geometry, record: &CommitRecord) -> bool {
+    // A commit never gives its number to both versions of a slot, and the sum cannot tell which of them is meant.
     let twins = |slot| {
         let [first, second] =
             [0, 1].map(|version| memory.load(geometry.tag(slot, version), Ordering::Relaxed));
@@ -52,28 +53,28 @@ pub(super) fn holds(memory: &impl ReadWords, geometry: Geometry, record: &Commit
     sum(memory, geometry, record) == record.sum && !Geometry::all(record.slots).any(twins)
 }
 
-/// Which of a slot's versions is taken for the newest that was committed.
+/// Which version of a slot is taken as the newest committed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
-    /// The one that the tags in front name, whether its body verifies or not.
+    /// The one that the tags in the front name, whether its body verifies or not.
     AsTagged,
-    /// This one, whose body verifies.
+    /// This version, whose body verifies.
     Version(usize),
 }
 
-/// What stands in a slot.
-struct Found {
+/// The content of a slot.
+struct SlotContent {
     slot: BodySlot,
     hash: u64,
     tags: [u64; 2],
-    /// Tag and key's hash of each body that verifies and could be one of a commit up to the last.
+    /// Tag and key hash of each body that verifies and can belong to a commit up to the last one.
     bodies: [Option<(u64, u64)>; 2],
-    /// Whether nothing was ever written to a body.
+    /// Whether a body was never written.
     fresh: [bool; 2],
 }
 
-impl Found {
-    fn look(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, commit: u64) -> Self {
+impl SlotContent {
+    fn read(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, commit: u64) -> Self {
         let load = |word| memory.load(word, Ordering::Relaxed);
         Self {
             slot,
@@ -84,8 +85,8 @@ impl Found {
         }
     }
 
-    /// Whether it is not certain which version was committed last: front and bodies disagree, or there is a body that says
-    /// nothing. A death in a commit leaves one, and two wild writes, on a body and on its tag, make one like it.
+    /// Whether it is uncertain which version was committed last: front and bodies disagree, or a body does not verify. A
+    /// death in a commit leaves such a body, and so do two wild writes on a body and its tag.
     fn uncertain(&self) -> bool {
         let certain = |version: usize| match self.bodies[version] {
             Some((claimed, hash)) => self.tags[version] == claimed && self.hash == hash,
@@ -94,8 +95,8 @@ impl Found {
         !(certain(0) && certain(1))
     }
 
-    /// The newest body that verifies, but for those that are marked as being written: their commits never were, if no
-    /// wild write has made the mark.
+    /// The newest body that verifies, except bodies marked as being written: these were never committed, unless a wild
+    /// write has made the mark.
     fn likely(&self) -> Choice {
         let versions = [0, 1].into_iter().filter(|&version| self.tags[version] != BUSY);
         let newest = versions.filter_map(|version| Some((self.bodies[version]?.0, version))).max();
@@ -111,7 +112,8 @@ impl Found {
         mix(hash, self.slot, tag)
     }
 
-    /// Makes the slot say so. A slot whose newest version does not verify is given up, for what is older would be wrong.
+    /// Writes the choice to the slot. A slot whose newest version does not verify is given up: its older version would be a
+    /// wrong state.
     fn store(&self, memory: &impl TableMemory, geometry: Geometry, choice: Choice) {
         let newest = match choice {
             Choice::Version(version) => self.bodies[version],
@@ -129,12 +131,12 @@ impl Found {
     }
 }
 
-/// Rebuilds hashes and tags from the bodies that verify, so that the sum holds again. Where it cannot be told any more
-/// what was committed last, the slot does not verify when it is loaded: never is a former state taken for the last.
+/// Rebuilds hashes and tags from the bodies that verify, so that the sum is right again. If the last committed version of a
+/// slot cannot be determined, the slot does not verify when it is loaded: an older state is never taken as the last one.
 pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mut CommitRecord) {
     let commit = record.commit.0;
-    let slots: Vec<Found> =
-        Geometry::all(record.slots).map(|slot| Found::look(memory, geometry, slot, commit)).collect();
+    let slots: Vec<SlotContent> =
+        Geometry::all(record.slots).map(|slot| SlotContent::read(memory, geometry, slot, commit)).collect();
     let choices = choose(&slots, record.sum, commit);
     for (found, choice) in slots.iter().zip(choices) {
         found.store(memory, geometry, choice);
@@ -142,15 +144,15 @@ pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mu
     record.sum = sum(memory, geometry, record);
 }
 
-fn choose(slots: &[Found], wanted: u64, commit: u64) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = slots.iter().map(Found::likely).collect();
+fn choose(slots: &[SlotContent], wanted: u64, commit: u64) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = slots.iter().map(SlotContent::likely).collect();
     let shares = slots.iter().zip(&choices).map(|(found, choice)| found.share(*choice, commit));
     let sum = shares.fold(0, u64::wrapping_add);
     if sum == wanted {
         return choices;
     }
     let uncertain = || slots.iter().enumerate().filter(|(_, found)| found.uncertain());
-    // The sum tells which slot was judged wrongly, if it is a single one.
+    // If exactly one slot was judged wrongly, the sum shows which one.
     for (number, found) in uncertain() {
         let others = sum.wrapping_sub(found.share(choices[number], commit));
         for other in [Choice::Version(0), Choice::Version(1), Choice::AsTagged] {

@@ -1,5 +1,5 @@
-//! The commit, stopped behind every single store: whatever is found then, a successor recovers a committed prefix, and
-//! goes on with a batch that differs from the unfinished one.
+//! A commit, stopped after every single store: from each state a successor recovers a committed prefix, and continues with
+//! a batch that differs from the unfinished one.
 
 use super::*;
 use crate::{
@@ -15,7 +15,7 @@ use std::{
     io, iter,
 };
 
-/// A table's memory that takes note of every store, and stops storing after a given number: as a death does.
+/// The memory of a table. It counts every store, and ignores stores after a given number, as a death does.
 #[derive(Debug)]
 struct Recorder {
     words: RefCell<Vec<u64>>,
@@ -78,11 +78,11 @@ impl TableMemory for Recorder {
     }
 }
 
-/// What the table should say: a state a series.
+/// The expected content: one state per series.
 type Model = BTreeMap<String, String>;
 type Batch = &'static [(&'static str, &'static str)];
 
-fn checkpoint(n: u64) -> CommitHeader {
+fn header(n: u64) -> CommitHeader {
     CommitHeader {
         generation: Generation(n),
         seq: Seq(10 * n),
@@ -94,22 +94,22 @@ fn checkpoint(n: u64) -> CommitHeader {
     }
 }
 
-/// Applies a batch; the states are strings, their public part is the same in capitals.
+/// Commits a batch. States are strings; the public part is the same string in capitals.
 fn commit(writer: &mut TableWriter<&Recorder>, batch: Batch) -> CommitRecord {
     for (key, state) in batch {
         let slot = writer.find(key).or_else(|| writer.assign(key)).unwrap();
         writer.stage(slot, 7, key, state.as_bytes(), state.to_uppercase().as_bytes()).unwrap();
     }
     let n = writer.record().commit.0 + 1;
-    writer.commit(checkpoint(n)).unwrap()
+    writer.commit(header(n)).unwrap()
 }
 
 fn apply(model: &mut Model, batch: Batch) {
     model.extend(batch.iter().map(|(key, state)| ((*key).to_owned(), (*state).to_owned())));
 }
 
-/// What a reader finds, through its names.
-fn shown(memory: &Recorder) -> (CommitRecord, Model) {
+/// What a reader finds, by the names of the series.
+fn read_all(memory: &Recorder) -> (CommitRecord, Model) {
     let view = SeriesView::new(memory);
     let record = view.record();
     let names = view.names("", None, usize::MAX);
@@ -118,8 +118,8 @@ fn shown(memory: &Recorder) -> (CommitRecord, Model) {
     (record, names.iter().map(|name| (name.to_string(), public(name))).collect())
 }
 
-/// What a successor finds, through its slots.
-fn loaded(writer: &TableWriter<&Recorder>) -> Model {
+/// What a successor finds, by its slots.
+fn load_all(writer: &TableWriter<&Recorder>) -> Model {
     let slots = (0..writer.record().slots).map(BodySlot);
     let bodies = slots.map(|slot| writer.load(slot).expect("every committed slot verifies"));
     bodies.map(|body| (body.key().to_owned(), String::from_utf8(body.state().to_vec()).unwrap())).collect()
@@ -130,7 +130,8 @@ const FIRST: &[Batch] = &[
     &[("ATL", "a2"), ("CLT", "c2, a state of several words, so that a death can tear its body")],
     &[("BOS", "b3")],
 ];
-/// The one that is stopped, and the ones of a successor: it goes on with other series, then comes back to the same.
+/// The batch that is stopped, and the batches of a successor, which continues with other series and then returns to the
+/// same ones.
 const STOPPED: Batch =
     &[("ATL", "a4!"), ("DTW", "d4! and a long tail of bytes that may be torn anywhere"), ("BOS", "b4!")];
 const AFTER: &[Batch] =
@@ -149,7 +150,7 @@ fn table(batches: &[Batch]) -> (Recorder, Model) {
     (memory, model)
 }
 
-/// Runs `work` on copies of `image`, stopped behind every store; hands what is left to `check`.
+/// Runs `work` on copies of `image`, stopped after every store, and calls `check` with the resulting memory.
 fn at_every_store(
     image: &[u64],
     work: impl Fn(&Recorder),
@@ -168,7 +169,7 @@ fn at_every_store(
 }
 
 #[test]
-fn a_commit_is_whole_or_not_there_at_whatever_store_it_stops() {
+fn a_commit_stopped_at_any_store_is_complete_or_absent() {
     let (memory, before) = table(FIRST);
     let mut after = before.clone();
     apply(&mut after, STOPPED);
@@ -179,34 +180,34 @@ fn a_commit_is_whole_or_not_there_at_whatever_store_it_stops() {
         commit(&mut writer, STOPPED);
     };
     let stores = at_every_store(&memory.image(), stopped, |memory, stop, done| {
-        // Only the very last store makes it true.
+        // Only the last store makes the commit take effect.
         let (commit_now, mut model) = if done { (n + 1, after.clone()) } else { (n, before.clone()) };
-        let (record, found) = shown(&memory);
+        let (record, found) = read_all(&memory);
         assert_eq!((record.commit, record.seq), (Commit(commit_now), Seq(10 * commit_now)), "store {stop}");
         assert_eq!(found, model, "a reader, store {stop}");
 
         let mut writer = TableWriter::attach(&memory).unwrap();
         assert!(!writer.activate().repaired, "store {stop}");
-        assert_eq!(loaded(&writer), model, "a successor, store {stop}");
+        assert_eq!(load_all(&writer), model, "a successor, store {stop}");
         for batch in AFTER {
             commit(&mut writer, batch);
             apply(&mut model, batch);
-            assert_eq!(loaded(&writer), model, "the successor's commits, store {stop}");
-            assert_eq!(shown(&memory).1, model, "a reader of the successor's commits, store {stop}");
+            assert_eq!(load_all(&writer), model, "the successor's commits, store {stop}");
+            assert_eq!(read_all(&memory).1, model, "a reader of the successor's commits, store {stop}");
         }
     });
     assert!(stores > 40, "three bodies, their tags twice, a hash, a record and the commit: {stores} stores");
 }
 
 #[test]
-fn a_scrub_may_stop_at_any_store_and_be_begun_again() {
+fn a_scrub_stopped_at_any_store_can_be_repeated() {
     let (memory, before) = table(FIRST);
     let unfinished = |memory: &Recorder| {
         let mut writer = TableWriter::attach(memory).unwrap();
         writer.activate();
         commit(&mut writer, STOPPED);
     };
-    // The worst that a death can leave: everything but the last store.
+    // The worst state that a death can leave: every store except the last one.
     let whole = Recorder::from(memory.image());
     unfinished(&whole);
     let torn = Recorder::from(memory.image());
@@ -219,18 +220,22 @@ fn a_scrub_may_stop_at_any_store_and_be_begun_again() {
         let mut writer = TableWriter::attach(&memory).unwrap();
         writer.activate();
         let mut model = before.clone();
-        assert_eq!(loaded(&writer), model, "store {stop}");
+        assert_eq!(load_all(&writer), model, "store {stop}");
         for batch in AFTER {
             commit(&mut writer, batch);
             apply(&mut model, batch);
-            assert_eq!((loaded(&writer), shown(&memory).1), (model.clone(), model.clone()), "store {stop}");
+            assert_eq!(
+                (load_all(&writer), read_all(&memory).1),
+                (model.clone(), model.clone()),
+                "store {stop}"
+            );
         }
     });
     assert_eq!(stores, 3, "one for each tag of the unfinished commit");
 }
 
 #[test]
-fn a_wild_write_over_any_word_of_the_front_is_noticed_and_mended_or_harmless() {
+fn a_wild_write_to_any_word_of_the_front_is_repaired_or_harmless() {
     let (memory, model) = table(FIRST);
     let image = memory.image();
     let front = Geometry::new(6).front_bytes() / WORD;
@@ -238,19 +243,19 @@ fn a_wild_write_over_any_word_of_the_front_is_noticed_and_mended_or_harmless() {
         let mut damaged = image.clone();
         damaged[word] = value;
         let memory = Recorder::from(damaged);
-        shown_without_panic(&memory);
+        read_without_panic(&memory);
         let Some(mut writer) = TableWriter::attach(&memory) else { continue };
         if writer.record().commit != Commit(FIRST.len() as u64) {
-            // The commit's number itself went back to one whose record verifies, or to nothing at all.
+            // The commit number itself went back to a number whose record verifies, or to 0.
             assert_eq!(word, 0, "only the commit word can do that");
             continue;
         }
         writer.activate();
-        assert_eq!(loaded(&writer), model, "word {word} = {value:#x}");
+        assert_eq!(load_all(&writer), model, "word {word} = {value:#x}");
     }
 }
 
-fn shown_without_panic(memory: &Recorder) {
+fn read_without_panic(memory: &Recorder) {
     let view = SeriesView::new(memory);
     for name in view.names("", None, usize::MAX) {
         view.public(&name);
@@ -278,19 +283,19 @@ fn a_damaged_body_does_not_verify_and_the_reader_falls_back_to_the_last_good_cop
 }
 
 #[test]
-fn a_state_that_is_too_large_is_refused_by_name_and_nothing_is_staged() {
+fn a_state_that_is_too_large_is_refused_with_its_name_and_not_staged() {
     let (memory, model) = table(FIRST);
     let mut writer = TableWriter::attach(&memory).unwrap();
     writer.activate();
     let slot = writer.find("ATL").unwrap();
     let error = writer.stage(slot, 7, "ATL", &vec![0; BODY_BYTES], b"{}").unwrap_err();
     assert!(error.to_string().contains("series \"ATL\" does not fit"), "{error}");
-    writer.commit(checkpoint(4)).unwrap();
-    assert_eq!(loaded(&writer), model);
+    writer.commit(header(4)).unwrap();
+    assert_eq!(load_all(&writer), model);
 }
 
 #[test]
-fn a_full_table_gives_no_further_slot() {
+fn a_full_table_assigns_no_further_slot() {
     let memory = Recorder::new(2);
     let mut writer = TableWriter::attach(&memory).unwrap();
     writer.activate();
@@ -301,7 +306,7 @@ fn a_full_table_gives_no_further_slot() {
 }
 
 #[test]
-fn names_come_in_order_by_prefix_and_page() {
+fn names_are_listed_in_order_by_prefix_and_page() {
     let (memory, _) = table(&[FIRST, AFTER].concat());
     let view = SeriesView::new(&memory);
     let names = |prefix, after, limit| {
@@ -315,7 +320,7 @@ fn names_come_in_order_by_prefix_and_page() {
 }
 
 #[test]
-fn the_geometry_is_found_again_from_the_size() {
+fn the_geometry_follows_from_the_size() {
     for slots in iter::once(0).chain([1, 2, 255, 256, 4096, 4097]) {
         let geometry = Geometry::new(slots);
         assert_eq!(Geometry::of(geometry.bytes() / WORD), geometry);

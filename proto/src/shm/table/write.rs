@@ -15,31 +15,31 @@ use std::{collections::HashMap, io};
 /// What a commit says besides the series that changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitHeader {
-    /// Who commits.
+    /// The generation that commits.
     pub generation: Generation,
     /// The last event that is in the state now.
     pub seq: Seq,
-    /// The ring's position behind it.
+    /// The ring position after that event.
     pub position: Position,
     /// The `VERSION` of the analysis.
     pub version: u32,
-    /// How many events were applied, in all.
+    /// The number of events that were ever applied.
     pub analysed: u64,
-    /// How many events were set aside, in all.
+    /// The number of events that were ever skipped because they are quarantined.
     pub skipped: u64,
-    /// How many times a series was reset because its slot did not verify.
+    /// How often a series was reset because its slot did not verify.
     pub resets: u64,
-    /// When, Unix milliseconds.
+    /// When the commit is made, in Unix milliseconds.
     pub at_ms: u64,
 }
 
-/// What was found when the table was taken over.
+/// What a takeover of the table found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activated {
-    /// Versions of an unfinished commit that were given up.
+    /// The number of versions of an unfinished commit that were given up.
     pub scrubbed: u32,
-    /// Whether the index did not verify and was rebuilt from the bodies; slots that are lost by it do not verify
-    /// when they are loaded.
+    /// Whether the index did not verify and was rebuilt from the bodies. Slots that could not be rebuilt do not verify when
+    /// they are loaded.
     pub repaired: bool,
 }
 
@@ -47,27 +47,27 @@ pub struct Activated {
 #[derive(Debug)]
 struct Staged {
     slot: BodySlot,
-    /// Which of its two versions is to be overwritten.
+    /// The version of the slot to overwrite.
     version: usize,
-    /// Where it ends in the arena; it begins where the one before it ends.
+    /// Where the body ends in the arena. It begins where the previous one ends.
     end: usize,
 }
 
-/// The one writer of the table: the active analysis.
+/// The only writer of the table: the active analysis.
 #[derive(Debug)]
 pub struct TableWriter<M> {
     memory: M,
     geometry: Geometry,
     record: CommitRecord,
     index: HashMap<u64, BodySlot>,
-    /// Slots in use, those that no commit covers yet included.
+    /// The number of slots in use, including those that no commit covers yet.
     assigned: u32,
     arena: Vec<u8>,
     staged: Vec<Staged>,
 }
 
 impl<M: TableMemory> TableWriter<M> {
-    /// Looks at a table without writing to it. None when its commit record does not verify: then nothing is known.
+    /// Attaches to a table without writing to it. `None` if its commit record does not verify: then the state is unknown.
     #[must_use]
     pub fn attach(memory: M) -> Option<Self> {
         let geometry = Geometry::of(memory.words());
@@ -81,23 +81,24 @@ impl<M: TableMemory> TableWriter<M> {
         &self.record
     }
 
-    /// How many series there is room for.
+    /// The number of series for which there is room.
     pub const fn slots(&self) -> u32 {
         self.geometry.slots()
     }
 
-    /// How many series have a slot.
+    /// The number of series that have a slot.
     pub const fn assigned(&self) -> u32 {
         self.assigned
     }
 
-    /// Takes the table over: to be called once, before the first write, when no other writer is alive.
+    /// Takes the table over. Call it once, before the first write, while no other writer is alive.
     ///
-    /// A dead generation's unfinished batch has tags beyond the last commit. It is scrubbed, or it would become valid
-    /// when that number comes round with another batch.
+    /// An unfinished commit of a dead generation leaves tags beyond the last commit. They are scrubbed; otherwise they
+    /// would become valid when the next commit with other content takes that number.
     pub fn activate(&mut self) -> Activated {
-        // First of all: a tag that a wild write put beyond the last commit is not one of an unfinished batch.
-        let repaired = !repair::holds(&self.memory, self.geometry, &self.record);
+        // Check the index before scrubbing: a tag beyond the last commit can come from a wild write instead of an
+        // unfinished commit.
+        let repaired = !repair::is_intact(&self.memory, self.geometry, &self.record);
         if repaired {
             repair::rebuild(&self.memory, self.geometry, &mut self.record);
         }
@@ -128,7 +129,8 @@ impl<M: TableMemory> TableWriter<M> {
         self.index.get(&hash_of(key)).copied()
     }
 
-    /// Gives a series a slot, from the next commit that it is staged for. None when the table is full.
+    /// Gives a series a slot. It takes effect with the first commit for which the series is staged. `None` if the table is
+    /// full.
     ///
     /// # Panics
     /// Never: a slot within the geometry is within the memory.
@@ -138,27 +140,27 @@ impl<M: TableMemory> TableWriter<M> {
             return None;
         }
         let hash = hash_of(key);
-        // No commit covers this slot yet: a successor ignores what stands there.
+        // No commit covers this slot yet: a successor ignores its content.
         self.memory.store(Geometry::hash(slot), hash, Ordering::Relaxed);
         self.index.insert(hash, slot);
         self.assigned += 1;
         Some(slot)
     }
 
-    /// The last committed body of a slot. None when it does not verify.
+    /// The last committed body of a slot. `None` if it does not verify.
     pub fn load(&self, slot: BodySlot) -> Option<Body> {
         read_body(&self.memory, self.geometry, slot, self.record.commit.0)
     }
 
-    /// The bytes of a slot that does not verify, as they are, to be kept for whoever wants to understand.
+    /// The unverified bytes of a slot that does not verify, so that they can be kept for an investigation.
     pub fn raw_slot(&self, slot: BodySlot) -> Vec<u8> {
         raw_slot(&self.memory, self.geometry, slot)
     }
 
-    /// Stages a series for the next commit; each slot at most once.
+    /// Stages a series for the next commit. Each slot at most once.
     ///
     /// # Errors
-    /// When it does not fit its slot. Nothing is staged then.
+    /// If the body does not fit its slot. Nothing is staged then.
     pub fn stage(
         &mut self,
         slot: BodySlot,
@@ -178,14 +180,14 @@ impl<M: TableMemory> TableWriter<M> {
     /// Commits what was staged: all of it or nothing, at whatever instruction this process dies.
     ///
     /// # Errors
-    /// When the system has no memory left for a body. Nothing was committed; the writer must not be used any more.
-    pub fn commit(&mut self, checkpoint: CommitHeader) -> io::Result<CommitRecord> {
-        let record = self.next_record(checkpoint);
+    /// If the system has no memory left for a body. Nothing was committed; the writer must not be used any more.
+    pub fn commit(&mut self, header: CommitHeader) -> io::Result<CommitRecord> {
+        let record = self.next_record(header);
         let tag_of = |staged: &Staged| self.geometry.tag(staged.slot, staged.version);
         for staged in &self.staged {
             self.memory.store(tag_of(staged), BUSY, Ordering::Relaxed);
         }
-        // Whoever sees a byte of what follows sees BUSY, and the commit before this one, as well.
+        // A process that sees one byte of what follows also sees BUSY and the previous commit.
         fence(Site::CommitOverwrite, Ordering::Release);
         let mut start = 0;
         for staged in &self.staged {
@@ -204,7 +206,7 @@ impl<M: TableMemory> TableWriter<M> {
         Ok(record)
     }
 
-    fn next_record(&self, checkpoint: CommitHeader) -> CommitRecord {
+    fn next_record(&self, header: CommitHeader) -> CommitRecord {
         let commit = self.record.commit.next();
         let mut sum = self.record.sum;
         for staged in &self.staged {
@@ -215,8 +217,7 @@ impl<M: TableMemory> TableWriter<M> {
             }
             sum = sum.wrapping_add(mix(hash, staged.slot, commit.0));
         }
-        let CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms } =
-            checkpoint;
+        let CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms } = header;
         let slots = self.assigned;
         CommitRecord {
             commit,
@@ -233,7 +234,7 @@ impl<M: TableMemory> TableWriter<M> {
         }
     }
 
-    /// Begins a fresh table with the next commit taking the number `commit`: when a snapshot is restored.
+    /// Gives the next commit the number `commit`: for a fresh table into which a snapshot is restored.
     pub fn resume_numbers(&mut self, commit: Commit) {
         self.record.commit = Commit(commit.0.saturating_sub(1));
     }
