@@ -2,21 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-/// After a commit, the next one waits for this many times the commit's duration: commits take at most 4 % of the time.
+/// After a commit, the next one waits for this many times the commit's duration: commits take at most 4 % of
+/// the time.
 const PAUSE_PER_COST: u32 = 24;
 
-/// The longest pause between two commits. A person notices a delay of 100 ms; 20 ms of that are left for the commit itself.
+/// The longest pause between two commits. A person notices a delay of 100 ms; 20 ms of that are left for the
+/// commit itself.
 const MAX_PAUSE: Duration = Duration::from_millis(80);
 
 /// The most events between two reads of the exact clock. One read takes as long as one fast `apply`.
 const MAX_BATCH: u32 = 16;
 
-/// After every second event, the kernel's coarse clock is read, at almost no cost. So events that suddenly become slow are
-/// noticed after two of them. However slow events are (short of a hang), commits come at least as often as the supervisor
-/// requires: no more than twice `hang_timeout` plus one second apart.
+/// After every second event, the kernel's coarse clock is read, at almost no cost. So events that suddenly
+/// become slow are noticed after two of them. However slow events are (short of a hang), commits come at
+/// least as often as the supervisor requires: no more than twice `hang_timeout` plus one second apart.
 const COARSE_CHECK_EVENTS: u32 = 2;
 
-/// When the coarse clock has advanced by more than this, the exact clock is read. Longer than one tick on any kernel.
+/// When the coarse clock has advanced by more than this, the exact clock is read. Longer than one tick on any
+/// kernel.
 const COARSE_LIMIT: Duration = Duration::from_millis(20);
 
 /// A batch that took longer than this halves the batch limit; a faster one doubles it.

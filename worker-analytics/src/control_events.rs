@@ -33,7 +33,8 @@ pub(crate) enum ControlEvent {
 #[derive(Debug)]
 pub(crate) struct ControlEvents {
     control: Receiver<ToWorker>,
-    /// Readable once SIGTERM or SIGINT has arrived. It is never read, so it stays readable: a stop cannot be revoked.
+    /// Readable once SIGTERM or SIGINT has arrived. It is never read, so it stays readable: a stop cannot be
+    /// revoked.
     stop: UnixStream,
     wake_fd: Bell,
 }
@@ -59,7 +60,8 @@ impl ControlEvents {
         self.wait(false, Some(&timeout))
     }
 
-    /// Waits for a control event. Ignores the wake fd, which belongs to the active generation: a standby must not clear it.
+    /// Waits for a control event. Ignores the wake fd, which belongs to the active generation: a standby must
+    /// not clear it.
     pub(crate) fn wait_in_standby(&self) -> Result<ControlEvent, PipeError> {
         self.wait(false, None)
     }
@@ -96,8 +98,8 @@ impl ControlEvents {
             Received::Frame(ToWorker::Activate(hints)) => ControlEvent::Activate(hints),
             Received::Frame(ToWorker::Drain) | Received::Closed => ControlEvent::Drain,
             Received::Frame(ToWorker::Fault(kind)) => ControlEvent::Fault(kind),
-            // Frames for the API. The analytics worker sends no requests and appends no events; the supervisor sees its
-            // progress in shared memory instead of pinging it.
+            // Frames for the API. The analytics worker sends no requests and appends no events; the
+            // supervisor sees its progress in shared memory instead of pinging it.
             Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_) | ToWorker::Ping(_))
             | Received::Empty => ControlEvent::Continue,
         })

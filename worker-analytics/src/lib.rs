@@ -1,10 +1,11 @@
 //! The analytics worker of Bulkhead, as a library: implement [`Analysis`] and pass it to [`run`].
 //!
-//! `worker-analytics/example` in the repository is a complete program with an analysis and a route of its own.
+//! `worker-analytics/example` in the repository is a complete program with an analysis and a route of its
+//! own.
 //!
-//! This crate declares a global allocator, [`Noting`]. It records allocations that the system refuses, so that the
-//! supervisor can report a death caused by a lack of memory as such. If your program has its own global allocator, depend
-//! on this crate with `default-features = false` and wrap your allocator:
+//! This crate declares a global allocator, [`Noting`]. It records allocations that the system refuses, so
+//! that the supervisor can report a death caused by a lack of memory as such. If your program has its own
+//! global allocator, depend on this crate with `default-features = false` and wrap your allocator:
 //! `#[global_allocator] static ALLOCATOR: Noting<Yours> = Noting::around(Yours);`
 #![forbid(unsafe_code)]
 

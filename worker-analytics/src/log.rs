@@ -1,4 +1,5 @@
-//! The worker's log: JSON lines on stderr. The supervisor forwards them with the worker's name and generation.
+//! The worker's log: JSON lines on stderr. The supervisor forwards them with the worker's name and
+//! generation.
 
 use std::{
     io,
@@ -13,8 +14,8 @@ const MAX_QUEUED_LINES: usize = 4096;
 /// The guard of the log's thread. A static, because the panic hook must reach it.
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// Starts the log. It drops lines rather than wait, and writes in its own thread: if the supervisor is stopped and its
-/// pipe is full, the worker must continue.
+/// Starts the log. It drops lines rather than wait, and writes in its own thread: if the supervisor is
+/// stopped and its pipe is full, the worker must continue.
 pub(crate) fn init(filter: &str) {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_QUEUED_LINES);
     let (writer, guard) = builder.thread_name("log").finish(io::stderr());

@@ -1,4 +1,5 @@
-//! What happens when any thread panics: write a panic record into shared memory, report to the supervisor, log, and exit.
+//! What happens when any thread panics: write a panic record into shared memory, report to the supervisor,
+//! log, and exit.
 //!
 //! The record in shared memory comes first: it survives when the control pipe is full and the frame is lost.
 
@@ -22,8 +23,8 @@ use std::{
     thread,
 };
 
-/// Set by the first thread that panics; that thread ends the process. There is room for one panic record, so every later
-/// thread waits for the exit.
+/// Set by the first thread that panics; that thread ends the process. There is room for one panic record, so
+/// every later thread waits for the exit.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Sends the backtrace of the calling thread to the supervisor, as bare addresses: these take microseconds.
@@ -51,8 +52,8 @@ impl BacktraceSender {
     }
 }
 
-/// Installs the panic hook: a panic in any thread ends the process. A standby has no cursor page yet, and so writes no
-/// panic record.
+/// Installs the panic hook: a panic in any thread ends the process. A standby has no cursor page yet, and so
+/// writes no panic record.
 pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) -> Arc<BacktraceSender> {
     let backtraces = Arc::new(BacktraceSender::new(Arc::clone(&supervisor)));
     let hook_backtraces = Arc::clone(&backtraces);
@@ -95,7 +96,8 @@ fn panic_record(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
     }
 }
 
-/// Runs last, because symbolising a backtrace (only if `RUST_BACKTRACE` asks for one) takes tens of milliseconds.
+/// Runs last, because symbolising a backtrace (only if `RUST_BACKTRACE` asks for one) takes tens of
+/// milliseconds.
 fn log_panic(record: &LastWords) {
     let LastWords { message, location, thread, .. } = record;
     let backtrace = Backtrace::capture();

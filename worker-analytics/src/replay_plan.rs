@@ -1,8 +1,10 @@
-//! Which events the analysis commits alone or skips, because a previous generation died while it applied them.
+//! Which events the analysis commits alone or skips, because a previous generation died while it applied
+//! them.
 
 use bulkhead_proto::{control::Care, ids::Seq};
 
-/// The recovery hints of the supervisor, with a fast check for events that no hint concerns, which are nearly all.
+/// The recovery hints of the supervisor, with a fast check for events that no hint concerns, which are nearly
+/// all.
 #[derive(Debug)]
 pub(crate) struct ReplayPlan {
     hints: Care,

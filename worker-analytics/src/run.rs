@@ -56,11 +56,12 @@ impl RunError {
     }
 }
 
-/// Runs `analysis` as a worker of Bulkhead until the supervisor stops it. A program's whole `main` is this call.
+/// Runs `analysis` as a worker of Bulkhead until the supervisor stops it. A program's whole `main` is this
+/// call.
 ///
-/// Call it first in `main`, before the program starts a thread or opens an fd. The exit code is 0 after an orderly stop;
-/// 78 if the state table belongs to another analysis, or if no supervisor started the process; 101 after a panic; and 1
-/// after any other error.
+/// Call it first in `main`, before the program starts a thread or opens an fd. The exit code is 0 after an
+/// orderly stop; 78 if the state table belongs to another analysis, or if no supervisor started the process;
+/// 101 after a panic; and 1 after any other error.
 pub fn run<A: Analysis>(analysis: A) -> ExitCode {
     let result = run_worker(analysis);
     if let Err(error) = &result {

@@ -8,11 +8,12 @@ use crate::{
 use bulkhead_proto::{fault, pipe::PipeError};
 use std::time::{Duration, Instant};
 
-/// The longest wait before the ring is checked again while a commit is pending but not due yet. Short enough that the
-/// ring cannot fill up in this time.
+/// The longest wait before the ring is checked again while a commit is pending but not due yet. Short enough
+/// that the ring cannot fill up in this time.
 const RING_CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The longest time that a drain spends on the events that are still in the ring. The successor applies the rest.
+/// The longest time that a drain spends on the events that are still in the ring. The successor applies the
+/// rest.
 const MAX_DRAIN: Duration = Duration::from_secs(2);
 
 /// Why the loop ended although the supervisor did not ask for it.
@@ -28,7 +29,8 @@ pub(crate) enum LoopError {
 
 /// Applies events until the supervisor drains this worker, then commits everything that was applied.
 ///
-/// `stop_timeout` is the time that the whole stop may take; applying the remaining events takes at most half of it.
+/// `stop_timeout` is the time that the whole stop may take; applying the remaining events takes at most half
+/// of it.
 pub(crate) fn run_until_drained<A: Analysis>(
     engine: &mut Engine<A>,
     control_events: &ControlEvents,
@@ -49,8 +51,8 @@ pub(crate) fn run_until_drained<A: Analysis>(
     Ok(())
 }
 
-/// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process sleeps until
-/// the wake fd or the control pipe becomes readable: an idle worker has no timer.
+/// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process
+/// sleeps until the wake fd or the control pipe becomes readable: an idle worker has no timer.
 fn wait_idle<A: Analysis>(
     engine: &mut Engine<A>,
     control_events: &ControlEvents,

@@ -260,7 +260,8 @@ fn memory_of_another_layout_is_refused_with_exit_code_78() {
         service.memory.bequeath_to_analytics(&mut handoff).unwrap();
         let variable = handoff.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
-        // The layout version follows the eight bytes of magic. The fd refers to the memory that the worker will get.
+        // The layout version follows the eight bytes of magic. The fd refers to the memory that the worker
+        // will get.
         let memory = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
         memory.write_all_at(&99_u32.to_ne_bytes(), 8).unwrap();
         let (status, log) = service.spawn(1).wait_for_exit();

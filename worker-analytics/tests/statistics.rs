@@ -1,4 +1,5 @@
-//! The built-in analysis, compared with independently computed results; and the decoding of hostile state bytes.
+//! The built-in analysis, compared with independently computed results; and the decoding of hostile state
+//! bytes.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "clippy does not count the helpers of a test as test code")]
 
@@ -8,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs};
 
-/// In bytes. A slot of the state table holds about 64 KiB of key, state and rendered form; the largest summary must stay well
-/// below that.
+/// In bytes. A slot of the state table holds about 64 KiB of key, state and rendered form; the largest
+/// summary must stay well below that.
 const SIZE_LIMIT: usize = 40 << 10;
 
 fn event<'a>(series: &'a str, value: f64, label: Option<&'a str>, ts_ms: i64) -> Event<'a> {

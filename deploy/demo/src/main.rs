@@ -1,7 +1,7 @@
 //! The worker of the demonstration: once a second, it sends metrics of this host to the API as events.
 //!
-//! It is an ordinary program without a Bulkhead library: the address of the API in its environment is all that it needs.
-//! The supervisor does not depend on it, and production configurations leave it out.
+//! It is an ordinary program without a Bulkhead library: the address of the API in its environment is all
+//! that it needs. The supervisor does not depend on it, and production configurations leave it out.
 #![forbid(unsafe_code)]
 
 mod api_client;

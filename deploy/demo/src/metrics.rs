@@ -7,7 +7,7 @@ use procfs::{
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The unit of /proc/diskstats, whatever the sector size of the disk is.
+/// The unit of /proc/diskstats. It does not depend on the sector size of the disk.
 const SECTOR_BYTES: u64 = 512;
 
 /// Prefixes of devices that are left out: their traffic is counted at another device, or is no disk traffic.
@@ -27,7 +27,8 @@ pub(crate) struct Sample {
     memory: Meminfo,
     /// Sectors read and written, by device name.
     disks: BTreeMap<String, (u64, u64)>,
-    /// By resource, the percentage of the last ten seconds in which some task waited for it. Empty on a kernel without PSI.
+    /// By resource, the percentage of the last ten seconds in which some task waited for it. Empty on a
+    /// kernel without PSI.
     pressure: Vec<(&'static str, f32)>,
 }
 

@@ -18,7 +18,8 @@ impl Ticker {
         Ok(Self(sigterm))
     }
 
-    /// Waits for `period`, then returns `true`. Returns `false` once SIGTERM has arrived, in this call and in every later one.
+    /// Waits for `period`, then returns `true`. Returns `false` once SIGTERM has arrived, in this call and in
+    /// every later one.
     pub(crate) fn wait(&self, period: Duration) -> io::Result<bool> {
         let period = Timespec::try_from(period).map_err(io::Error::other)?;
         match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&period)) {

@@ -1,7 +1,7 @@
 //! An analysis of your own: the mean temperature and the highest dew point of each weather station.
 //!
-//! Events come from `api.rs`. Each has the series `weather.STATION`, the temperature as its value, and the humidity in
-//! its `data`.
+//! Events come from `api.rs`. Each has the series `weather.STATION`, the temperature as its value, and the
+//! humidity in its `data`.
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_analytics::{Analysis, Decode, Encode, Event, run};
@@ -14,8 +14,8 @@ struct Weather;
 
 /// The state of one series, here of one station.
 ///
-/// Bulkhead commits it together with the position in the event stream, and restores it after a crash, so that every
-/// event counts exactly once. If you change this type, raise `VERSION` below.
+/// Bulkhead commits it together with the position in the event stream, and restores it after a crash, so that
+/// every event counts exactly once. If you change this type, raise `VERSION` below.
 #[derive(Default, Encode, Decode)]
 #[bincode(crate = "bulkhead_worker_analytics::bincode")]
 struct Station {
@@ -41,8 +41,9 @@ impl Analysis for Weather {
     fn apply(&self, station: &mut Station, event: &Event<'_>) {
         station.readings += 1;
         station.celsius_sum += event.value;
-        // Anyone can append events with other data, or none, through `POST /v1/events`. Ignore such data: if this function
-        // panics on an event, the worker restarts, and Bulkhead quarantines the event after repeated attempts.
+        // Clients can also append events through `POST /v1/events`, with other data or without any. Such data
+        // is ignored. A panic here would be survived, too: Bulkhead restarts the worker, and quarantines an
+        // event that kills it again and again.
         if let Some(data) = event.data
             && let Ok(Data { humidity }) = serde_json::from_str(data)
         {
@@ -69,6 +70,7 @@ fn dew_point(celsius: f64, humidity: f64) -> f64 {
 }
 
 fn main() -> ExitCode {
-    // `run` connects to the supervisor and returns when the supervisor stops this worker. Call nothing before it.
+    // `run` connects to the supervisor and returns when the supervisor stops this worker. Call nothing before
+    // it.
     run(Weather)
 }

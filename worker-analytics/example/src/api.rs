@@ -1,4 +1,5 @@
-//! A route of your own: `POST /v1/readings` converts the readings of weather stations and appends them as events.
+//! A route of your own: `POST /v1/readings` converts the readings of weather stations and appends them as
+//! events.
 //!
 //! All routes of Bulkhead's API stay available beside it.
 #![forbid(unsafe_code)]
@@ -23,8 +24,8 @@ struct Reading {
 
 /// Accepts all of the readings or none.
 ///
-/// `Authorized` requires the bearer token if the service is configured with one. `AppendError` becomes the same error
-/// responses (400, 413, 503) as those of `POST /v1/events`.
+/// `Authorized` requires the bearer token if the service is configured with one. `AppendError` becomes the
+/// same error responses (400, 413, 503) as those of `POST /v1/events`.
 async fn readings(
     _: Authorized,
     State(bulkhead): State<Bulkhead>,
@@ -41,12 +42,14 @@ async fn readings(
         .collect();
     let events: Vec<_> =
         converted.iter().map(|(series, celsius, data)| NewEvent::new(series, *celsius).data(data)).collect();
-    // Writes to shared memory and does not wait for the analysis. From here on the events survive a crash of any worker.
+    // Writes to shared memory and does not wait for the analysis. From here on the events survive a crash of
+    // any worker.
     let appended = bulkhead.append(&events)?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": events.len(), "last_seq": appended.last }))))
 }
 
 fn main() -> ExitCode {
-    // `serve` connects to the supervisor and returns when the supervisor stops this worker. Call nothing before it.
+    // `serve` connects to the supervisor and returns when the supervisor stops this worker. Call nothing
+    // before it.
     serve(Router::new().route("/v1/readings", post(readings)))
 }

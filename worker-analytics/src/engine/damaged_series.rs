@@ -1,4 +1,5 @@
-//! Reports a series whose stored state is damaged, and keeps a copy of the damaged bytes. No state is reset silently.
+//! Reports a series whose stored state is damaged, and keeps a copy of the damaged bytes. No state is reset
+//! silently.
 
 use bulkhead_proto::table::Slot;
 use std::{
@@ -9,7 +10,8 @@ use std::{
 /// The environment variable with the path of the service's state directory. Without it, no copy is kept.
 const STATE_DIR_VARIABLE: &str = "BULKHEAD_STATE_DIR";
 
-/// Logs `state_lost` for a series whose state is damaged, and stores `bytes`, the content of its slot, in a file.
+/// Logs `state_lost` for a series whose state is damaged, and stores `bytes`, the content of its slot, in a
+/// file.
 pub(super) fn report(series: &str, slot: Slot, reason: &str, bytes: &[u8]) {
     let crc = crc32c::crc32c(bytes);
     let kept = match env::var_os(STATE_DIR_VARIABLE)

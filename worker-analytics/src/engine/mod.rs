@@ -36,11 +36,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// When a quarter of the ring is applied but not committed, a commit is due whatever it costs. Only a commit frees this
-/// space, and the API must not run out of it.
+/// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
+/// Only a commit frees this space, and the API must not run out of it.
 const UNCOMMITTED_RING_DIVISOR: u64 = 4;
 
-/// Why the analysis cannot continue. The process logs this as its last line and exits; the last commit stays valid.
+/// Why the analysis cannot continue. The process logs this as its last line and exits; the last commit stays
+/// valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
     /// The commit record fails verification.
@@ -93,7 +94,8 @@ pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
     series: OpenSeries<A>,
     scheduler: CommitScheduler,
     replay_plan: ReplayPlan,
-    /// The last event that was applied or skipped, and the position where it ends. The next commit covers both.
+    /// The last event that was applied or skipped, and the position where it ends. The next commit covers
+    /// both.
     processed: (Seq, Position),
     /// Events applied since the last commit.
     applied: u64,
@@ -116,7 +118,8 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         if activated.repaired {
             tracing::error!(
                 event_name = "state_repaired",
-                "state_repaired: the index of the state table did not verify; it was rebuilt from the series' slots"
+                "state_repaired: the index of the state table did not verify; \
+                 it was rebuilt from the slots of the series"
             );
         }
         let record = *table.record();
@@ -191,8 +194,8 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         Ok(false)
     }
 
-    /// Applies or skips an event, with a commit directly before it and one directly after it. If this event kills the
-    /// process, no other event is affected or suspected.
+    /// Applies or skips an event, with a commit directly before it and one directly after it. If this event
+    /// kills the process, no other event is affected or suspected.
     fn apply_isolated(&mut self, seq: Seq) -> Result<(), EngineError> {
         if mutant::is(Mutant::CommitBeforeApply) {
             self.processed = (seq, self.consumer.position());
@@ -210,7 +213,8 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), EngineError> {
-        // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event and find it.
+        // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event
+        // and find it.
         cursor::set_read(&self.cursor, self.processed.1);
         cursor::set_hand(&self.cursor, Doing::Apply, seq);
         let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
@@ -232,8 +236,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         self.analysis.apply(self.series.state_mut(index), &event);
         self.applied += 1;
         self.processed = (seq, self.consumer.position());
-        // From here on the event is not in flight, although no commit covers it yet: this process fetches the bytes of the
-        // next event before it declares that one, and a death in between must not be attributed to this event.
+        // From here on the event is not in flight, although no commit covers it yet. The next step reads the
+        // following event from the ring; if the process dies there, the death must not be attributed to this
+        // event.
         if !mutant::is(Mutant::KeepAppliedInFlight) {
             cursor::set_hand(&self.cursor, Doing::Idle, seq);
         }
@@ -246,8 +251,8 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         pending.then(|| self.scheduler.due_in(Instant::now()))
     }
 
-    /// Announces that this process is about to sleep, then checks the ring once more. `true`: the ring is still empty,
-    /// and the process may wait for the wake fd.
+    /// Announces that this process is about to sleep, then checks the ring once more. `true`: the ring is
+    /// still empty, and the process may wait for the wake fd.
     pub(crate) fn prepare_wait(&mut self) -> bool {
         bell::announce_park(&self.cursor);
         self.consumer.is_empty()
@@ -280,7 +285,8 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             at_ms: unix_ms(),
         };
         if let Err(error) = self.table.commit(header) {
-            // The system refused the write. No event caused that, so none may stay in flight and be attributed the exit.
+            // The system refused the write. No event caused that, so the exit must not be attributed to the
+            // event in flight.
             if !mutant::is(Mutant::KeepRefusedCommitInFlight) {
                 cursor::set_hand(&self.cursor, Doing::Idle, record.seq);
             }

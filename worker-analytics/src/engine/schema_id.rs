@@ -1,5 +1,6 @@
-//! The schema id of a stored state: the name and the version of the analysis that wrote it, hashed into one number. With the
-//! version alone, an analysis could read the state of another one that happens to have the same version.
+//! The schema id of a stored state: the name and the version of the analysis that wrote it, hashed into one
+//! number. With the version alone, an analysis could read the state of another one that happens to have the
+//! same version.
 
 use crate::Analysis;
 

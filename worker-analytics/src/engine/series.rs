@@ -1,4 +1,5 @@
-//! The states of the series that this generation has used: each is decoded once, and encoded at every commit if it changed.
+//! The states of the series that this generation has used: each is decoded once, and encoded at every commit
+//! if it changed.
 
 use super::{damaged_series, schema_id::SchemaId};
 use crate::Analysis;
@@ -9,7 +10,8 @@ use bulkhead_proto::{
 };
 use hashbrown::{HashMap, HashSet};
 
-/// Why a series could not be opened or staged for a commit. The process then exits; the last commit stays valid.
+/// Why a series could not be opened or staged for a commit. The process then exits; the last commit stays
+/// valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SeriesError {
     /// The state and the rendered form do not fit the slot.
@@ -98,7 +100,8 @@ impl<A: Analysis> OpenSeries<A> {
         &mut entry.state
     }
 
-    /// Opens a series that is not open yet: loads it, or creates it, or returns the overflow series if there is no room.
+    /// Opens a series that is not open yet: loads it, or creates it, or returns the overflow series if there
+    /// is no room.
     pub(super) fn open(
         &mut self,
         analysis: &A,
@@ -157,8 +160,8 @@ impl<A: Analysis> OpenSeries<A> {
         self.insert(key, slot, state)
     }
 
-    /// Converts every series of another version, so that after the next commit the whole table has this version.
-    /// Calls `on_series` after each one.
+    /// Loads and migrates every series of another version. After the next commit, the whole table has the
+    /// current version. Calls `on_series` after each one.
     pub(super) fn migrate(&mut self, analysis: &A, table: &Writer<impl TableMemory>, on_series: impl Fn()) {
         for slot in (0..table.record().slots).map(Slot) {
             let Some(body) = table.load(slot) else { continue };
@@ -221,7 +224,8 @@ fn render<A: Analysis>(
     Err(SeriesError::NotAnObject { series: series.to_owned(), found })
 }
 
-/// The error for a state that does not even fit the encoding buffer. It gives the true size, so the state is encoded again.
+/// The error for a state that does not even fit the encoding buffer. It gives the true size, so the state is
+/// encoded again.
 fn too_large<A: Analysis>(entry: &Entry<A::State>, public: usize) -> BodyTooLarge {
     let encoded = bincode::encode_to_vec(&entry.state, bincode::config::standard());
     BodyTooLarge {

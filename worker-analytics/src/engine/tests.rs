@@ -167,7 +167,7 @@ impl Analysis for Resizable {
     }
 
     fn render<'a>(&'a self, _: &'a str, state: &'a Bytes) -> impl serde::Serialize + 'a {
-        if state.0.len() == 13 { json!(["no object"]) } else { json!({ "bytes": state.0.len() }) }
+        if state.0.len() == 13 { json!(["not an object"]) } else { json!({ "bytes": state.0.len() }) }
     }
 
     fn migrate(&self, version: u32, bytes: &[u8]) -> Option<Bytes> {
@@ -214,7 +214,7 @@ fn rendering_anything_but_an_object_is_an_error() {
     let fixture = Fixture::new();
     fixture.append(&[("s", 13.0)]);
     let error = fixture.process_all(Resizable).unwrap_err().to_string();
-    assert_eq!(error, "series \"s\": render must give a JSON object; it gave [\"no object\"]");
+    assert_eq!(error, "series \"s\": render must give a JSON object; it gave [\"not an object\"]");
 }
 
 #[test]
@@ -240,7 +240,7 @@ impl Analysis for UnrenderableV3 {
     fn apply(&self, _: &mut Bytes, _: &Event<'_>) {}
 
     fn render<'a>(&'a self, _: &'a str, _: &'a Bytes) -> impl serde::Serialize + 'a {
-        json!(["no object"])
+        json!(["not an object"])
     }
 
     fn migrate(&self, _: u32, _: &[u8]) -> Option<Bytes> {
@@ -301,8 +301,8 @@ fn an_applied_event_is_not_in_flight_before_its_commit() {
     assert!(found.committed < Seq(2));
 }
 
-/// The cursor page. After each store, it records what a post-mortem would find if the process died there: the event in
-/// flight, and whether its payload is found.
+/// The cursor page. After each store, it records what a post-mortem would find if the process died there: the
+/// event in flight, and whether its payload is found.
 struct RecordingCursor<'a> {
     page: Arc<ReadWrite>,
     memory: &'a Memory,

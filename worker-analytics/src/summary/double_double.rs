@@ -1,9 +1,11 @@
 //! Double-double arithmetic: a number is the unevaluated sum of two `f64`, with about 106 significant bits.
 //!
-//! Welford's update was tried first. It loses digits in proportion to mean / stddev (for values near 1e9 that differ by 1,
-//! seven digits were left) and costs a division per event. Plain sums of values and squares in this arithmetic do neither.
+//! Welford's update was tried first. It loses digits in proportion to mean / stddev (for values near 1e9 that
+//! differ by 1, seven digits were left) and costs a division per event. Plain sums of values and squares in
+//! this arithmetic do neither.
 //!
-//! Algorithms: Dekker 1971; Knuth, TAOCP vol. 2, 4.2.2; Hida, Li, Bailey, "Library for Double-Double Arithmetic", 2001.
+//! Algorithms: Dekker 1971; Knuth, TAOCP vol. 2, 4.2.2; Hida, Li, Bailey, "Library for Double-Double
+//! Arithmetic", 2001.
 
 use bincode::{Decode, Encode};
 

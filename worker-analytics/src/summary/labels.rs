@@ -1,11 +1,13 @@
-//! The frequency of each label, and the number of distinct labels: exact while there are few, estimated beyond.
+//! The frequency of each label, and the number of distinct labels: exact while there are few, estimated
+//! beyond.
 //!
-//! [`TRACKED`] labels have a counter each, by the space-saving algorithm (Metwally, Agrawal, El Abbadi, ICDT 2005): when all
-//! counters are in use, a new label replaces the one with the smallest count, inherits that count, and records it as its
-//! possible error. From then on, a CPC sketch (Lang 2017) of Apache DataSketches counts the distinct labels.
+//! [`TRACKED`] labels have a counter each, by the space-saving algorithm (Metwally, Agrawal, El Abbadi, ICDT
+//! 2005): when all counters are in use, a new label replaces the one with the smallest count, inherits that
+//! count, and records it as its possible error. From then on, a CPC sketch (Lang 2017) of Apache DataSketches
+//! counts the distinct labels.
 //!
-//! The frequent-items sketch of DataSketches was considered and rejected. At a size that is exact for 100 labels, long labels
-//! could fill half a slot; at half that size, its error is three times as large.
+//! The frequent-items sketch of DataSketches was considered and rejected. At a size that is exact for 100
+//! labels, long labels could fill half a slot; at half that size, its error is three times as large.
 
 use bincode::{
     Decode, Encode,
@@ -18,12 +20,12 @@ use datasketches::{cpc::CpcSketch, hash::value::raw_bytes};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{cell::OnceCell, cmp::Reverse, fmt, hash::BuildHasher};
 
-/// The number of counters. More than the 100 labels up to which `distinct_labels` must be exact, and than the 64 for
-/// `top_labels`; with labels of 128 bytes, the longest possible, the counters take 17 KiB.
+/// The number of counters. More than the 100 labels up to which `distinct_labels` must be exact, and than the
+/// 64 for `top_labels`; with labels of 128 bytes, the longest possible, the counters take 17 KiB.
 const TRACKED: usize = 128;
 
-/// The size of the sketch: 2^14 rows give a standard error of 0.46 % (0.589 / 2^7). The promised 2 % are more than four
-/// standard errors. The sketch takes at most 10 KiB.
+/// The size of the sketch: 2^14 rows give a standard error of 0.46 % (0.589 / 2^7). The promised 2 % are more
+/// than four standard errors. The sketch takes at most 10 KiB.
 const LG_K: u8 = 14;
 
 /// The counter of one label.
@@ -54,8 +56,8 @@ pub(super) struct Labels {
     sketch: Option<Box<Sketch>>,
 }
 
-/// The sketch, with its encoded form cached until the sketch changes. Compressing it takes longer than the rest of a commit,
-/// and most labels are known already, so that they do not change it.
+/// The sketch, with its encoded form cached until the sketch changes. Compressing it takes longer than the
+/// rest of a commit, and most labels are known already, so that they do not change it.
 #[derive(Clone)]
 struct Sketch {
     cpc: CpcSketch,
@@ -80,8 +82,8 @@ impl Labels {
         self.index.insert_unique(hash, position, |position| hasher.hash_one(&*counters[*position].name));
     }
 
-    /// Replaces the label with the smallest count; among equal counts the first, so that the same events always give the
-    /// same state.
+    /// Replaces the label with the smallest count; among equal counts the first, so that the same events
+    /// always give the same state.
     #[cold]
     fn replace_smallest(&mut self, label: &str, hash: u64) {
         let sketch = self.sketch.get_or_insert_with(|| {
@@ -125,7 +127,8 @@ impl Sketch {
     fn add(&mut self, label: &str) {
         let before = self.cpc.estimate();
         self.cpc.update(raw_bytes::from_str(label));
-        // The HIP estimate rises with every change of the sketch, by the inverse of the probability of that change.
+        // The HIP estimate rises with every change of the sketch, by the inverse of the probability of that
+        // change.
         if self.cpc.estimate() > before {
             self.image.take();
         }

@@ -1,9 +1,9 @@
-//! A DDSketch (Masson, Rim, Lee, VLDB 2019): counts in buckets of geometric width. One sequence of bucket indexes runs from
-//! the most negative value through zero to the most positive one.
+//! A DDSketch (Masson, Rim, Lee, VLDB 2019): counts in buckets of geometric width. One sequence of bucket
+//! indexes runs from the most negative value through zero to the most positive one.
 //!
-//! The mapping from values to buckets is that of `sketches-ddsketch`. Its stores are not used: they are dense (a series with
-//! both signs and small values would not fit a slot), lose precision near zero first, treat everything below 1e-9 as zero,
-//! and do not validate the bytes that they decode.
+//! The mapping from values to buckets is that of `sketches-ddsketch`. Its stores are not used: they are dense
+//! (a series with both signs and small values would not fit a slot), lose precision near zero first, treat
+//! everything below 1e-9 as zero, and do not validate the bytes that they decode.
 
 use bincode::{
     Decode, Encode,
@@ -14,15 +14,17 @@ use bincode::{
 use sketches_ddsketch::Config;
 use std::sync::LazyLock;
 
-/// Half the relative width of a bucket. Less than the promised 1 %, as a margin for rounding in `ln` and `exp`.
+/// Half the relative width of a bucket. Less than the promised 1 %, as a margin for rounding in `ln` and
+/// `exp`.
 const ACCURACY: f64 = 0.0095;
 
-/// The most buckets in use. They take two to six bytes each, which leaves room in the slot for the rest; 2,048 buckets span
-/// 17 decades. Beyond that, the lowest buckets are merged: the upper half of the values stays within 1 % as long as it fits.
+/// The most buckets in use. They take two to six bytes each, which leaves room in the slot for the rest;
+/// 2,048 buckets span 17 decades. Beyond that, the lowest buckets are merged: the upper half of the values
+/// stays within 1 % as long as it fits.
 const MAX_BUCKETS: usize = 2048;
 
-/// A lower bound of the mapping's keys: the key of the smallest positive `f64` is below -39,000. Subtracting it makes
-/// every distance from zero positive.
+/// A lower bound of the mapping's keys: the key of the smallest positive `f64` is below -39,000. Subtracting
+/// it makes every distance from zero positive.
 const MIN_KEY: i32 = -40_000;
 
 /// A bound of all bucket indexes: more than the index of the greatest `f64`.

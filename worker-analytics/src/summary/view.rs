@@ -41,7 +41,8 @@ struct Last {
     ts: i64,
 }
 
-/// A number written as `7`, not `7.0`, if it is an integer, and as `null` if it is infinite (a sum can exceed an `f64`).
+/// A number written as `7`, not `7.0`, if it is an integer, and as `null` if it is infinite (a sum can exceed
+/// an `f64`).
 struct Number(f64);
 
 impl Serialize for Number {
@@ -55,7 +56,8 @@ impl Serialize for Number {
     }
 }
 
-/// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the calendar ends before.
+/// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the
+/// calendar ends before.
 fn rfc3339<S: Serializer>(ts_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Timestamp::from_millisecond(*ts_ms).ok().serialize(serializer)
 }
