@@ -5,7 +5,7 @@ mod handed;
 
 pub use handed::choose;
 
-use crate::config::Listen;
+use crate::config::ListenAddr;
 use anyhow::Context as _;
 use rustix::{
     io::Errno,
@@ -30,7 +30,7 @@ pub struct Listener {
     /// The socket.
     pub fd: OwnedFd,
     /// The address, with the port that the system chose when 0 was asked for.
-    pub address: Listen,
+    pub address: ListenAddr,
     /// Whether a Unix socket's file stays when this is dropped: it is not ours.
     keep: bool,
 }
@@ -40,10 +40,10 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is in use, or may not or cannot be used.
-    pub fn open(address: &Listen) -> anyhow::Result<Self> {
+    pub fn open(address: &ListenAddr) -> anyhow::Result<Self> {
         match address {
-            Listen::Tcp(address) => tcp(*address),
-            Listen::Unix(path) => unix(path),
+            ListenAddr::Tcp(address) => tcp(*address),
+            ListenAddr::Unix(path) => unix(path),
         }
         .with_context(|| {
             format!("cannot listen on {address}; set api.listen or BULKHEAD_API_LISTEN to another address")
@@ -53,7 +53,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.address
+        if let ListenAddr::Unix(path) = &self.address
             && !self.keep
         {
             // Nobody accepts any more; left behind, the file would only puzzle.
@@ -70,7 +70,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     bind(&fd, &address).map_err(in_use)?;
     listen(&fd, BACKLOG).map_err(in_use)?;
     let bound = SocketAddr::try_from(getsockname(&fd)?)?;
-    Ok(Listener { fd, address: Listen::Tcp(bound), keep: false })
+    Ok(Listener { fd, address: ListenAddr::Tcp(bound), keep: false })
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
@@ -78,7 +78,7 @@ fn unix(path: &Path) -> anyhow::Result<Listener> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&fd, &SocketAddrUnix::new(path)?).map_err(in_use)?;
     listen(&fd, BACKLOG)?;
-    Ok(Listener { fd, address: Listen::Unix(PathBuf::from(path)), keep: false })
+    Ok(Listener { fd, address: ListenAddr::Unix(PathBuf::from(path)), keep: false })
 }
 
 fn in_use(error: Errno) -> anyhow::Error {
@@ -117,13 +117,13 @@ mod tests {
 
     #[test]
     fn port_zero_becomes_the_port_that_the_system_chose() {
-        let listener = Listener::open(&Listen::parse("127.0.0.1:0").unwrap()).unwrap();
-        assert!(matches!(listener.address, Listen::Tcp(address) if address.port() != 0));
+        let listener = Listener::open(&ListenAddr::parse("127.0.0.1:0").unwrap()).unwrap();
+        assert!(matches!(listener.address, ListenAddr::Tcp(address) if address.port() != 0));
     }
 
     #[test]
     fn an_address_in_use_is_a_clear_error() {
-        let first = Listener::open(&Listen::parse("127.0.0.1:0").unwrap()).unwrap();
+        let first = Listener::open(&ListenAddr::parse("127.0.0.1:0").unwrap()).unwrap();
         let error = format!("{:#}", Listener::open(&first.address).unwrap_err());
         assert!(
             error.contains(&first.address.to_string()) && error.contains("listens there already"),
@@ -137,12 +137,12 @@ mod tests {
         let path = folder.path().join("api.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves the file behind");
-        let listener = Listener::open(&Listen::Unix(path.clone())).unwrap();
-        assert!(Listener::open(&Listen::Unix(path.clone())).is_err());
+        let listener = Listener::open(&ListenAddr::Unix(path.clone())).unwrap();
+        assert!(Listener::open(&ListenAddr::Unix(path.clone())).is_err());
         drop(listener);
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
-        assert!(Listener::open(&Listen::Unix(path.clone())).is_err());
+        assert!(Listener::open(&ListenAddr::Unix(path.clone())).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

@@ -1,14 +1,14 @@
 //! Events and times for people: in what is set aside, and in crash reports.
 
-use bulkhead_proto::{event::Event, quarantine::Shown};
+use bulkhead_proto::wire::{event::Event, quarantine::EventView};
 use jiff::Timestamp;
 use serde::Serializer;
 
 /// The event of these bytes; none if they are none.
-pub(crate) fn event(payload: &[u8]) -> Option<Shown> {
+pub(crate) fn event(payload: &[u8]) -> Option<EventView> {
     let event = Event::decode(payload).ok()?;
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    Some(Shown {
+    Some(EventView {
         series: event.series.to_owned(),
         value: event.value,
         ts: time(event.ts_ms),

@@ -18,13 +18,13 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::{link::LinkError, segment::SegmentError};
+    use bulkhead_proto::shm::{memory::MemoryError, segment::SegmentError};
 
     #[test]
     fn every_cause_is_said_once() {
         let source = std::io::Error::from_raw_os_error(24);
         let error = SegmentError::System { kind: "events", action: "make it", source };
-        let error = anyhow::Error::from(LinkError::from(error)).context("cannot make the shared memory");
+        let error = anyhow::Error::from(MemoryError::from(error)).context("cannot make the shared memory");
         assert_eq!(
             told(&error),
             "cannot make the shared memory: segment events: cannot make it: Too many open files (os error 24)"

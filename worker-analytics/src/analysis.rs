@@ -1,7 +1,7 @@
 //! The trait that a user implements: one type, one state per series, two functions.
 
 use bincode::{Decode, Encode};
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use serde::Serialize;
 
 /// An analysis of keyed events. It folds each event into the state of the event's series, and renders what
@@ -9,7 +9,7 @@ use serde::Serialize;
 ///
 /// Keep everything in [`Self::State`]. Only the state survives a crash: it is committed together with the
 /// position in the event stream, so that every event counts exactly once. The state and the rendered form of
-/// a series must fit one slot of the state table together (`bulkhead_proto::table` gives the size). A series
+/// a series must fit one slot of the state table together (`bulkhead_proto::shm::table` gives the size). A series
 /// that does not fit stops the analysis with an error that names the series.
 ///
 /// ```

@@ -1,10 +1,12 @@
 //! The one place where an analytics worker waits, and everything that can end the wait.
 
 use bulkhead_proto::{
-    bell::Bell,
-    control::{Care, ToWorker},
-    pipe::{PipeError, Received, Receiver},
-    words::FaultKind,
+    shm::wake::WakeFd,
+    wire::{
+        control::{RecoveryHints, ToWorker},
+        fault::FaultKind,
+    },
+    worker::pipe::{PipeError, Received, Receiver},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -22,7 +24,7 @@ pub(crate) enum ControlEvent {
     /// Nothing: check for work and continue.
     Continue,
     /// Become the active generation, and follow these recovery hints.
-    Activate(Care),
+    Activate(RecoveryHints),
     /// Commit and exit. Caused by a frame, the end of the control pipe, or a signal.
     Drain,
     /// Execute this fault.
@@ -36,12 +38,12 @@ pub(crate) struct ControlEvents {
     /// Readable once SIGTERM or SIGINT has arrived. It is never read, so it stays readable: a stop cannot be
     /// revoked.
     stop: UnixStream,
-    wake_fd: Bell,
+    wake_fd: WakeFd,
 }
 
 impl ControlEvents {
     /// Listens to the supervisor, to SIGTERM and SIGINT, and to the wake fd.
-    pub(crate) fn open(control: Receiver<ToWorker>, wake_fd: Bell) -> io::Result<Self> {
+    pub(crate) fn open(control: Receiver<ToWorker>, wake_fd: WakeFd) -> io::Result<Self> {
         control.set_nonblocking(true)?;
         let (stop, signal_end) = UnixStream::pair()?;
         pipe::register(SIGTERM, signal_end.try_clone()?)?;
@@ -109,12 +111,12 @@ impl ControlEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::pipe::{Sender, pair};
+    use bulkhead_proto::worker::pipe::{Sender, pair};
 
-    fn control_events() -> (ControlEvents, Sender<ToWorker>, Bell) {
+    fn control_events() -> (ControlEvents, Sender<ToWorker>, WakeFd) {
         let (read, write) = pair().unwrap();
-        let wake_fd = Bell::create().unwrap();
-        let waited_for = Bell::from(wake_fd.try_clone().unwrap());
+        let wake_fd = WakeFd::create().unwrap();
+        let waited_for = WakeFd::from(wake_fd.try_clone().unwrap());
         (ControlEvents::open(Receiver::new(read), waited_for).unwrap(), Sender::new(write), wake_fd)
     }
 
@@ -122,9 +124,12 @@ mod tests {
     fn frames_arrive_one_by_one_and_the_end_of_the_pipe_means_drain() {
         let (control_events, supervisor, _wake_fd) = control_events();
         assert_eq!(control_events.poll_now().unwrap(), ControlEvent::Continue);
-        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
+        supervisor.send(&ToWorker::Activate(RecoveryHints::default())).unwrap();
         supervisor.send(&ToWorker::Fault(FaultKind::Exit)).unwrap();
-        assert_eq!(control_events.wait_in_standby().unwrap(), ControlEvent::Activate(Care::default()));
+        assert_eq!(
+            control_events.wait_in_standby().unwrap(),
+            ControlEvent::Activate(RecoveryHints::default())
+        );
         assert_eq!(control_events.poll_now().unwrap(), ControlEvent::Fault(FaultKind::Exit));
         drop(supervisor);
         assert_eq!(control_events.poll_now().unwrap(), ControlEvent::Drain);
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn the_wake_fd_ends_a_wait_for_work_and_is_cleared() {
         let (control_events, _supervisor, wake_fd) = control_events();
-        wake_fd.kick();
+        wake_fd.notify();
         assert_eq!(control_events.wait_for_work().unwrap(), ControlEvent::Continue);
         assert!(!wake_fd.clear(), "the wait should have cleared the wake fd");
     }
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn a_standby_does_not_clear_the_wake_fd_of_the_active_generation() {
         let (control_events, supervisor, wake_fd) = control_events();
-        wake_fd.kick();
+        wake_fd.notify();
         supervisor.send(&ToWorker::Drain).unwrap();
         assert_eq!(control_events.wait_in_standby().unwrap(), ControlEvent::Drain);
         assert!(wake_fd.clear());

@@ -3,10 +3,10 @@
 //! `worker-analytics/example` in the repository is a complete program with an analysis and a route of its
 //! own.
 //!
-//! This crate declares a global allocator, [`Noting`]. It records allocations that the system refuses, so
+//! This crate declares a global allocator, [`OomRecordingAlloc`]. It records allocations that the system refuses, so
 //! that the supervisor can report a death caused by a lack of memory as such. If your program has its own
 //! global allocator, depend on this crate with `default-features = false` and wrap your allocator:
-//! `#[global_allocator] static ALLOCATOR: Noting<Yours> = Noting::around(Yours);`
+//! `#[global_allocator] static ALLOCATOR: OomRecordingAlloc<Yours> = OomRecordingAlloc::around(Yours);`
 #![forbid(unsafe_code)]
 
 mod analysis;
@@ -23,10 +23,10 @@ mod summary;
 
 pub use analysis::Analysis;
 pub use bincode::{self, Decode, Encode};
-pub use bulkhead_proto::{event::Event, noting::Noting};
+pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};
 pub use run::run;
 pub use summary::{Statistics, Summary, SummaryView};
 
 #[cfg(feature = "allocator")]
 #[global_allocator]
-static ALLOCATOR: Noting = Noting::SYSTEM;
+static ALLOCATOR: OomRecordingAlloc = OomRecordingAlloc::SYSTEM;

@@ -4,13 +4,14 @@
 //! The record in shared memory comes first: it survives when the control pipe is full and the frame is lost.
 
 use bulkhead_proto::{
-    control::{FromWorker, MAX_TEXT, cut},
-    cursor::{self, LastWords},
-    ids::Generation,
-    own_page,
-    pipe::Sender,
-    trace::{self, MAX_FRAMES},
-    words::EXIT_PANIC,
+    shm::cursor::{self, PanicRecord},
+    wire::{
+        control::{FromWorker, MAX_BACKTRACE, MAX_TEXT},
+        exit_code::EXIT_PANIC,
+        ids::Generation,
+        text::cut,
+    },
+    worker::{backtrace, pipe::Sender, this_process},
 };
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -36,8 +37,8 @@ pub(crate) struct BacktraceSender {
 
 impl BacktraceSender {
     fn new(supervisor: Arc<Sender<FromWorker>>) -> Self {
-        trace::prepare();
-        let frames = Vec::with_capacity(MAX_FRAMES);
+        backtrace::prepare();
+        let frames = Vec::with_capacity(MAX_BACKTRACE);
         Self { supervisor, frame: Mutex::new(FromWorker::Backtrace { frames }) }
     }
 
@@ -46,7 +47,7 @@ impl BacktraceSender {
         // The lock is only held by another call of this function: then that call's backtrace is sent.
         let Ok(mut frame) = self.frame.try_lock() else { return };
         if let FromWorker::Backtrace { frames } = &mut *frame {
-            trace::frames(frames);
+            backtrace::capture(frames);
         }
         let _ = self.supervisor.send(&frame);
     }
@@ -62,8 +63,8 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
             park_forever();
         }
         let record = panic_record(generation, info);
-        if let Some((page, _)) = own_page::get() {
-            cursor::leave_last_words(page, &record);
+        if let Some((page, _)) = this_process::cursor_page() {
+            cursor::write_panic_record(page, &record);
         }
         // The pipe is non-blocking: if it is full, the record in shared memory must suffice.
         let _ = supervisor.send(&FromWorker::Panicked {
@@ -85,8 +86,8 @@ fn park_forever() -> ! {
     }
 }
 
-fn panic_record(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
-    LastWords {
+fn panic_record(generation: Generation, info: &PanicHookInfo<'_>) -> PanicRecord {
+    PanicRecord {
         generation,
         // Cut first: the message may have megabytes, of which no more than MAX_TEXT bytes are ever shown.
         message: cut(info.payload_as_str().unwrap_or("the panic payload is not a string"), MAX_TEXT)
@@ -98,8 +99,8 @@ fn panic_record(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
 
 /// Runs last, because symbolising a backtrace (only if `RUST_BACKTRACE` asks for one) takes tens of
 /// milliseconds.
-fn log_panic(record: &LastWords) {
-    let LastWords { message, location, thread, .. } = record;
+fn log_panic(record: &PanicRecord) {
+    let PanicRecord { message, location, thread, .. } = record;
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(location, thread, backtrace, "panicked at {location}: {message}");
@@ -108,7 +109,7 @@ fn log_panic(record: &LastWords) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::pipe::{Received, Receiver, pair};
+    use bulkhead_proto::worker::pipe::{Received, Receiver, pair};
     use std::{
         env, io,
         os::fd::AsFd as _,

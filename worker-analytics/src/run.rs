@@ -8,17 +8,19 @@ use crate::{
     run_loop::{self, LoopError},
 };
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL},
-    fault,
-    fds::{FdError, FdName, Inherited},
-    link::{AnalyticsLink, LinkError},
-    own_page,
-    pipe::{PipeError, Receiver, Sender},
-    segment::SegmentError,
-    settings::{Settings, SettingsError},
-    signals,
-    table::Table,
-    words::EXIT_CONFIG,
+    shm::{segment::SegmentError, table::TableReader},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints},
+        exit_code::EXIT_CONFIG,
+    },
+    worker::{
+        fault,
+        fds::{FdError, FdName, InheritedFds},
+        link::{AnalyticsLink, LinkError},
+        pipe::{PipeError, Receiver, Sender},
+        settings::{Settings, SettingsError},
+        signals, this_process,
+    },
 };
 use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
@@ -72,7 +74,7 @@ pub fn run<A: Analysis>(analysis: A) -> ExitCode {
 }
 
 fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
-    let (fds, settings) = (Inherited::from_env(), Settings::from_env());
+    let (fds, settings) = (InheritedFds::from_env(), Settings::from_env());
     log::init(settings.as_ref().map_or("info", |settings| &settings.log));
     let (mut fds, settings) = (fds?, settings?);
 
@@ -80,22 +82,22 @@ fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
     let backtraces = panic_hook::install(settings.generation, Arc::clone(&supervisor));
-    let AnalyticsLink { events, producer, cursor, state, bell } = AnalyticsLink::open(&mut fds)?;
+    let AnalyticsLink { events, producer, cursor, state, wake: bell } = AnalyticsLink::open(&mut fds)?;
     let control_events = ControlEvents::open(control, bell)?;
 
-    engine::check_schema::<A>(&Table::new(&state).record().unwrap_or_default())?;
+    engine::check_schema::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
     supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build_info::<A>() })?;
     supervisor.send(&FromWorker::Ready)?;
     let Some(hints) = stand_by(&control_events)? else { return Ok(()) };
 
-    own_page::set(Arc::clone(&cursor), settings.generation);
-    if let Err(error) = signals::note_faults() {
+    this_process::register(Arc::clone(&cursor), settings.generation);
+    if let Err(error) = signals::record_fault_signals() {
         tracing::warn!(
             "cannot install the fault signal handlers: {error}; \
              a crash report of this process will lack the signal's code and address"
         );
     }
-    if let Err(error) = signals::tell_when_aborted(move || backtraces.send_backtrace()) {
+    if let Err(error) = signals::on_abort_from_outside(move || backtraces.send_backtrace()) {
         tracing::warn!(
             "cannot install the SIGABRT handler: {error}; \
              the report of a hang of this process will lack a backtrace"
@@ -112,12 +114,12 @@ fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
 }
 
 /// Waits for activation. `None`: the process must exit instead.
-fn stand_by(control_events: &ControlEvents) -> Result<Option<Care>, PipeError> {
+fn stand_by(control_events: &ControlEvents) -> Result<Option<RecoveryHints>, PipeError> {
     loop {
         match control_events.wait_in_standby()? {
             ControlEvent::Activate(hints) => return Ok(Some(hints)),
             ControlEvent::Drain => return Ok(None),
-            ControlEvent::Fault(kind) => fault::carry_out(kind),
+            ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Continue => {}
         }
     }

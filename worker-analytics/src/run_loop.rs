@@ -5,7 +5,7 @@ use crate::{
     control_events::{ControlEvent, ControlEvents},
     engine::{Engine, EngineError},
 };
-use bulkhead_proto::{fault, pipe::PipeError};
+use bulkhead_proto::worker::{fault, pipe::PipeError};
 use std::time::{Duration, Instant};
 
 /// The longest wait before the ring is checked again while a commit is pending but not due yet. Short enough
@@ -41,7 +41,7 @@ pub(crate) fn run_until_drained<A: Analysis>(
             if engine.advance()? { control_events.poll_now()? } else { wait_idle(engine, control_events)? };
         match event {
             ControlEvent::Continue | ControlEvent::Activate(_) => {}
-            ControlEvent::Fault(kind) => fault::carry_out(kind),
+            ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Drain => break,
         }
     }

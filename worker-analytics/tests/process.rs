@@ -3,16 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "clippy does not count the helpers of a test as test code")]
 
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL, ToWorker},
-    event::Event,
-    fault::{self, Ending},
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::{Generation, Seq},
-    link::{ApiLink, Memory},
-    pipe::{self, Received, Receiver, Sender},
-    ring::{Batch, MIN_CAPACITY},
-    settings::{Limits, SETTINGS_VARIABLE, Settings},
-    words::{FaultKind, Role},
+    shm::{
+        memory::SharedMemory,
+        ring::{Batch, MIN_CAPACITY},
+    },
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, ToWorker},
+        event::Event,
+        fault::FaultKind,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{
+        fault::{self, Ending},
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        link::ApiLink,
+        pipe::{self, Received, Receiver, Sender},
+        settings::{Limits, SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +34,7 @@ use std::{
 
 /// The shared memory of a service and the API's end of it; the analytics worker is a process.
 struct Service {
-    memory: Memory,
+    memory: SharedMemory,
     api: ApiLink,
 }
 
@@ -38,8 +46,8 @@ struct Worker {
 
 impl Service {
     fn new() -> Self {
-        let memory = Memory::create(MIN_CAPACITY, 100, 1).unwrap();
-        Self { api: ApiLink::open_within(&memory).unwrap(), memory }
+        let memory = SharedMemory::create(MIN_CAPACITY, 100, 1).unwrap();
+        Self { api: ApiLink::open_in_process(&memory).unwrap(), memory }
     }
 
     fn start_standby(&self, generation: u64) -> Worker {
@@ -52,10 +60,10 @@ impl Service {
     fn spawn(&self, generation: u64) -> Worker {
         let ((worker_in, to_worker), (from_worker, worker_out)) =
             (pipe::pair().unwrap(), pipe::pair().unwrap());
-        let mut handoff = Bequest::default();
+        let mut handoff = FdHandoff::default();
         handoff.add(FdName::ControlIn, worker_in);
         handoff.add(FdName::ControlOut, worker_out);
-        self.memory.bequeath_to_analytics(&mut handoff).unwrap();
+        self.memory.pass_to_analytics(&mut handoff).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
             role: Role::Analytics,
@@ -78,7 +86,7 @@ impl Service {
     /// Starts a worker and activates it.
     fn activate(&self, generation: u64) -> Worker {
         let worker = self.start_standby(generation);
-        worker.send(&ToWorker::Activate(Care::default()));
+        worker.send(&ToWorker::Activate(RecoveryHints::default()));
         worker
     }
 
@@ -92,7 +100,7 @@ impl Service {
 
     /// Waits until every accepted event is committed. Only the timeout of the test runner bounds this wait.
     fn wait_until_committed(&self) {
-        while self.api.figures().pending > 0 {
+        while self.api.stats().pending > 0 {
             thread::yield_now();
         }
     }
@@ -133,8 +141,8 @@ fn a_worker_sends_hello_applies_events_once_activated_and_drains_on_request() {
     worker.send(&ToWorker::Drain);
     let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(service.api.figures().record.analysed, 2);
-    assert_eq!(service.api.figures().record.generation, Generation(1));
+    assert_eq!(service.api.stats().record.analysed, 2);
+    assert_eq!(service.api.stats().record.generation, Generation(1));
 }
 
 #[test]
@@ -156,7 +164,7 @@ fn the_end_of_the_control_pipe_means_drain() {
     service.append("a");
     worker.to = None;
     assert_eq!(worker.wait_for_exit().0.code(), Some(0));
-    assert_eq!(service.api.figures().record.analysed, 1);
+    assert_eq!(service.api.stats().record.analysed, 1);
 }
 
 #[test]
@@ -166,7 +174,7 @@ fn a_standby_applies_nothing_and_exits_on_drain() {
     let standby = service.start_standby(2);
     standby.send(&ToWorker::Drain);
     assert_eq!(standby.wait_for_exit().0.code(), Some(0));
-    assert_eq!(service.api.figures().pending, 1);
+    assert_eq!(service.api.stats().pending, 1);
 }
 
 #[test]
@@ -180,12 +188,12 @@ fn a_panic_is_reported_by_a_frame_a_panic_record_and_the_log() {
     };
     let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(101));
-    assert_eq!((message.as_str(), thread.as_str()), ("a fault was asked for: panic", "main"));
+    assert_eq!((message.as_str(), thread.as_str()), ("injected fault: panic", "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     assert!(log.lines().any(|line| line.contains("\"level\":\"ERROR\"") && line.contains(&message)), "{log}");
     let found = service.memory.post_mortem();
-    assert_eq!(found.in_hand, Some(Seq(2)));
-    let record = found.last_words.unwrap();
+    assert_eq!(found.in_flight, Some(Seq(2)));
+    let record = found.panic_record.unwrap();
     assert_eq!((record.generation, record.message), (Generation(7), message));
 }
 
@@ -199,7 +207,7 @@ fn a_refused_allocation_is_recorded_with_the_event_in_flight() {
     assert_eq!(status.signal(), Some(6), "{log}");
     let found = service.memory.post_mortem();
     assert_eq!(
-        (found.in_hand, found.refused.map(|refused| refused.generation)),
+        (found.in_flight, found.allocation_failure.map(|refused| refused.generation)),
         (Some(Seq(2)), Some(Generation(7)))
     );
 }
@@ -241,7 +249,7 @@ fn every_event_counts_once_whenever_the_worker_is_killed() {
         public["count"].as_u64().unwrap()
     });
     assert_eq!(counts, [30 * 67, 30 * 67, 30 * 66]);
-    assert_eq!(service.api.figures().record.analysed, 6000);
+    assert_eq!(service.api.stats().record.analysed, 6000);
 }
 
 #[test]
@@ -256,8 +264,8 @@ fn without_a_supervisor_the_error_says_how_to_start_the_program() {
 fn memory_of_another_layout_is_refused_with_exit_code_78() {
     for segment in ["events", "producer", "cursor", "state"] {
         let service = Service::new();
-        let mut handoff = Bequest::default();
-        service.memory.bequeath_to_analytics(&mut handoff).unwrap();
+        let mut handoff = FdHandoff::default();
+        service.memory.pass_to_analytics(&mut handoff).unwrap();
         let variable = handoff.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
         // The layout version follows the eight bytes of magic. The fd refers to the memory that the worker

@@ -4,8 +4,8 @@ use super::{
     Plan, WorkerPlan,
     units::{show_duration, show_size},
 };
-use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use crate::core::Policy;
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 /// What the service and each of its workers go by.

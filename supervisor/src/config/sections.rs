@@ -7,11 +7,11 @@ use super::{
     units,
     worker::{plain, worker},
 };
-use crate::step::{Policy, policy};
+use crate::core::{Policy, policy};
 use bulkhead_proto::{
-    ring::{MAX_CAPACITY, MIN_CAPACITY},
-    settings::Limits,
-    words::Role,
+    shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
+    wire::role::Role,
+    worker::settings::Limits,
 };
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;

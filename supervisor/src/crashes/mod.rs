@@ -7,8 +7,8 @@ mod symbols;
 
 pub use report::Remains;
 
-use crate::{state_dir::Files, step::Facts, told::told};
-use bulkhead_proto::crash::{Folder, MAX_REPORTS, Report};
+use crate::{core::DeathRecord, state_dir::Files, told::told};
+use bulkhead_proto::wire::crash::{MAX_REPORTS, Report, ReportStore};
 use std::{
     io,
     path::PathBuf,
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be made or opened.
-    pub fn folder(&self) -> anyhow::Result<Folder> {
+    pub fn folder(&self) -> anyhow::Result<ReportStore> {
         self.files.folder()
     }
 
@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// The oldest reports make room. One that cannot be removed is in nobody's way, but for the room.
-    fn forget(&self, folder: &Folder) {
+    fn forget(&self, folder: &ReportStore) {
         let old = folder.numbers().unwrap_or_default().into_iter().skip(self.most);
         for error in old.filter_map(|old| self.files.remove(old).err()) {
             tracing::warn!("an old crash report cannot be removed: {}", told(&error));
@@ -81,7 +81,7 @@ impl Store {
 /// What is to be stored, and since when.
 #[derive(Debug)]
 struct Waiting {
-    facts: Box<Facts>,
+    facts: Box<DeathRecord>,
     remains: Remains,
     since: Instant,
 }
@@ -113,7 +113,7 @@ impl Desk {
     }
 
     /// Takes a report to be stored; never waits.
-    pub fn take(&mut self, facts: Box<Facts>, remains: Remains) {
+    pub fn take(&mut self, facts: Box<DeathRecord>, remains: Remains) {
         let crash = facts.crash.0;
         if self.queue.try_send(Waiting { facts, remains, since: Instant::now() }).is_err() {
             self.dropped = self.dropped.saturating_add(1);

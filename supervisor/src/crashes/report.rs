@@ -1,15 +1,17 @@
 //! A report, from what the heart and the shell know of a death.
 
 use super::symbols::Symbols;
+use crate::sys::wait::Usage;
 use crate::{
+    core::{DeathRecord, ExitStatus, Panic, signal_name},
     shown,
-    step::{Exit, Facts, Panic, signal_name},
 };
 use bulkhead_proto::{
-    control::cut,
-    crash::{self, Line, Report, Resources, Signal},
-    cursor::Signalled,
-    reap::Usage,
+    shm::cursor::SignalInfo,
+    wire::{
+        crash::{self, FatalSignal, OutputLine, Report, Resources},
+        text::cut,
+    },
 };
 use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
 use std::{fs::File, time::Duration};
@@ -25,33 +27,33 @@ pub struct Remains {
     /// What it had used.
     pub usage: Option<Usage>,
     /// Its last lines.
-    pub output: Vec<Line>,
+    pub output: Vec<OutputLine>,
     /// So many more came too fast.
     pub output_dropped: u64,
     /// What its threads did while it lived, of one that hung.
-    pub living: Vec<String>,
+    pub thread_dump: Vec<String>,
     /// Its program, as it was when it was started.
     pub program: Option<File>,
     /// Where it panicked or hung: return addresses as offsets in the program.
     pub backtrace: Vec<u64>,
 }
 
-pub(super) fn report(facts: Facts, remains: Remains, symbols: &mut Symbols) -> Report {
+pub(super) fn report(facts: DeathRecord, remains: Remains, symbols: &mut Symbols) -> Report {
     let event = remains.event.as_deref().and_then(shown::event);
     let (attempts, max_attempts) = facts.attempts.unzip();
     let (exit_code, signal) = match facts.exit {
-        Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core, facts.signalled))),
-        Some(Exit::Unknown) | None => (None, None),
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal { number, core }) => (None, Some(signal(number, core, facts.signalled))),
+        Some(ExitStatus::Unknown) | None => (None, None),
     };
     Report {
         id: facts.crash,
         at: shown::time(i64::try_from(facts.at_ms).unwrap_or(i64::MAX)),
-        worker: facts.who.worker,
+        worker: facts.subject.worker,
         role: facts.role,
-        generation: facts.who.generation,
-        pid: facts.who.pid,
-        uptime_ms: ms(facts.lived),
+        generation: facts.subject.generation,
+        pid: facts.subject.pid,
+        uptime_ms: ms(facts.uptime),
         cause: facts.cause,
         detail: facts.detail,
         panic: facts.panic.as_ref().map(panic),
@@ -68,16 +70,16 @@ pub(super) fn report(facts: Facts, remains: Remains, symbols: &mut Symbols) -> R
         resources: remains.usage.map(resources),
         output: remains.output,
         output_dropped: remains.output_dropped,
-        living: remains.living,
+        thread_dump: remains.thread_dump,
         backtrace: symbols.name(remains.program.as_ref(), &remains.backtrace),
     }
 }
 
 /// What its handler noted is told of that signal alone; only the kernel's have an address.
-fn signal(number: i32, core: bool, noted: Option<Signalled>) -> Signal {
+fn signal(number: i32, core: bool, noted: Option<SignalInfo>) -> FatalSignal {
     let noted = noted.filter(|noted| noted.number == number);
     let kernels = noted.filter(|noted| noted.code > 0);
-    Signal {
+    FatalSignal {
         number,
         name: signal_name(number).map(str::to_owned),
         code: noted.map(|noted| code(number, noted.code)),

@@ -2,11 +2,11 @@
 //! thread that stores; the same panic of the same program is named once.
 
 use super::program::{self, Places};
-use bulkhead_proto::{control::cut, crash::MAX_LINE, trace::MAX_FRAMES};
+use bulkhead_proto::wire::{control::MAX_BACKTRACE, crash::MAX_LINE, text::cut};
 use std::{fs::File, os::unix::fs::MetadataExt as _, panic::catch_unwind};
 
 /// Where the frames end that a panic, or a signal's handler, has added itself.
-const TELLING_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::signals::handle"];
+const TELLING_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::worker::signals::handle"];
 
 /// Frames behind that one that say nothing either.
 const MACHINERY: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
@@ -26,7 +26,7 @@ type Program = (u64, u64, i64, i64);
 impl Symbols {
     /// The frames with their names and places, as far as the program tells them; else as offsets in it.
     pub(super) fn name(&mut self, program: Option<&File>, frames: &[u64]) -> Vec<String> {
-        let frames = &frames[..frames.len().min(MAX_FRAMES)];
+        let frames = &frames[..frames.len().min(MAX_BACKTRACE)];
         let of = program.and_then(|file| file.metadata().ok());
         let of = of.map(|meta| (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
         let (Some(program), Some(of), false) = (program, of, frames.is_empty()) else {
@@ -50,7 +50,7 @@ fn name(program: &File, frames: &[u64]) -> Vec<String> {
     let Ok(bytes) = program::read(program) else { return offsets(frames) };
     let Some(places) = Places::find(&bytes) else { return offsets(frames) };
     let named = frames.iter().flat_map(|frame| inlined(&places, *frame)).collect();
-    own(named).into_iter().map(|line| cut(&line, MAX_LINE).to_owned()).take(MAX_FRAMES).collect()
+    own(named).into_iter().map(|line| cut(&line, MAX_LINE).to_owned()).take(MAX_BACKTRACE).collect()
 }
 
 /// Frames of which nothing more is known.
@@ -87,15 +87,15 @@ fn own(named: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::trace;
+    use bulkhead_proto::worker::backtrace;
 
     #[test]
     fn frames_of_this_very_program_have_names_and_places() {
         let program = File::open("/proc/self/exe").unwrap();
         let mut symbols = Symbols::default();
-        let mut frames = Vec::with_capacity(MAX_FRAMES);
-        trace::prepare();
-        trace::frames(&mut frames);
+        let mut frames = Vec::with_capacity(MAX_BACKTRACE);
+        backtrace::prepare();
+        backtrace::capture(&mut frames);
         let named = symbols.name(Some(&program), &frames);
         let this = "frames_of_this_very_program_have_names_and_places";
         assert!(named.iter().any(|line| line.contains(this) && line.contains("symbols.rs:")), "{named:#?}");
@@ -109,13 +109,16 @@ mod tests {
         let program = File::open("/proc/self/exe").unwrap();
         assert_eq!(symbols.name(Some(&program), &[u64::MAX]), ["0xffffffffffffffff"]);
         let none = File::open("/dev/null").unwrap();
-        assert_eq!(symbols.name(Some(&none), &[1; 100]), vec!["0x1"; MAX_FRAMES]);
+        assert_eq!(symbols.name(Some(&none), &[1; 100]), vec!["0x1"; MAX_BACKTRACE]);
     }
 
     #[test]
     fn what_tells_of_a_hang_is_left_out() {
-        let named =
-            ["bulkhead_proto::trace::frames", "bulkhead_proto::signals::handle at s.rs:9", "user::spin"];
+        let named = [
+            "bulkhead_proto::worker::backtrace::capture",
+            "bulkhead_proto::worker::signals::handle at s.rs:9",
+            "user::spin",
+        ];
         assert_eq!(own(named.map(str::to_owned).to_vec()), ["user::spin"]);
     }
 

@@ -1,32 +1,35 @@
 //! The store on a real folder.
 
 use super::*;
-use crate::step::{Exit, Next, Panic, Who};
+use crate::core::{ExitStatus, GenerationRef, Panic, RestartDecision};
+use crate::sys::wait::Usage;
 use bulkhead_proto::{
-    cursor::Signalled,
-    event::Event,
-    ids::{CrashId, Generation, Seq},
-    reap::Usage,
-    words::{Cause, During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::{Cause, Operation},
+        event::Event,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
 };
 use std::fs;
 
-fn facts(crash: u64) -> Facts {
-    Facts {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
+fn facts(crash: u64) -> DeathRecord {
+    DeathRecord {
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
         role: Role::Analytics,
         crash: CrashId(crash),
         at_ms: 1_700_000_000_123,
-        lived: Duration::from_millis(17),
+        uptime: Duration::from_millis(17),
         cause: Cause::Panic,
         detail: "no".into(),
         panic: Some(Panic { message: "no".into(), location: "x.rs:1:2".into(), thread: "main".into() }),
         signalled: None,
-        exit: Some(Exit::Code(101)),
+        exit: Some(ExitStatus::Code(101)),
         seq: Some(Seq(5)),
-        during: Some(During::Apply),
+        during: Some(Operation::Apply),
         attempts: Some((1, 2)),
-        next: Next::RestartNow,
+        next: RestartDecision::RestartNow,
         why: "first death without progress".into(),
     }
 }
@@ -47,7 +50,7 @@ fn remains() -> Remains {
     Remains { event: Some(event), usage: Some(usage), ..Remains::default() }
 }
 
-fn report(facts: Facts, remains: Remains) -> Report {
+fn report(facts: DeathRecord, remains: Remains) -> Report {
     report::report(facts, remains, &mut Symbols::default())
 }
 
@@ -82,7 +85,7 @@ fn bytes_that_are_no_event_leave_it_out() {
 #[test]
 fn a_signal_is_named_if_it_has_a_name() {
     for (number, name) in [(11, Some("SIGSEGV")), (63, None)] {
-        let facts = Facts { exit: Some(Exit::Signal { number, core: true }), ..facts(9) };
+        let facts = DeathRecord { exit: Some(ExitStatus::Signal { number, core: true }), ..facts(9) };
         let signal = report(facts, Remains::default()).signal.unwrap();
         assert_eq!((signal.number, signal.name.as_deref(), signal.core), (number, name, true));
     }
@@ -90,10 +93,10 @@ fn a_signal_is_named_if_it_has_a_name() {
 
 #[test]
 fn code_and_address_are_told_of_the_signal_that_ended_it_and_of_the_kernels_alone() {
-    let exit = Some(Exit::Signal { number: 11, core: false });
+    let exit = Some(ExitStatus::Signal { number: 11, core: false });
     let told = |number, code| {
-        let signalled = Some(Signalled { number, code, address: 8 });
-        let report = report(Facts { exit, signalled, ..facts(9) }, Remains::default());
+        let signalled = Some(SignalInfo { number, code, address: 8 });
+        let report = report(DeathRecord { exit, signalled, ..facts(9) }, Remains::default());
         let signal = report.signal.unwrap();
         (signal.code, signal.address)
     };
@@ -117,7 +120,7 @@ fn the_newest_reports_are_kept() {
 fn the_longest_report_can_be_read_back() {
     let (_folder, store) = store();
     let wild = "\u{1}".repeat(4096);
-    let line = bulkhead_proto::crash::Line { stream: "stderr".into(), text: "\"".repeat(1024) };
+    let line = bulkhead_proto::wire::crash::OutputLine { stream: "stderr".into(), text: "\"".repeat(1024) };
     let mut event = Vec::new();
     let sent = Event {
         series: &wild[..128],
@@ -131,7 +134,7 @@ fn the_longest_report_can_be_read_back() {
     sent.encode(&mut event).unwrap();
     let remains = Remains { event: Some(event), output: vec![line; 50], ..Remains::default() };
     let panic = Some(Panic { message: wild.clone(), location: wild.clone(), thread: wild });
-    let report = report(Facts { panic, ..facts(9) }, remains);
+    let report = report(DeathRecord { panic, ..facts(9) }, remains);
     store.keep(&report).unwrap();
     let read = store.folder().unwrap().read(CrashId(9)).unwrap().unwrap();
     assert_eq!(read, report);

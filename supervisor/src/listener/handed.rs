@@ -1,7 +1,7 @@
 //! A socket that systemd hands over: it goes on to listen while the service is stopped, so that connections wait.
 
 use super::Listener;
-use crate::config::{Listen, Plan};
+use crate::config::{Config, ListenAddr};
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketType, getsockname,
@@ -23,11 +23,11 @@ const NAMELESS: &[&str] = &["", "unknown"];
 ///
 /// # Errors
 /// When it is not one that the API can serve, or may serve.
-pub fn choose(plan: &Plan, handed: Vec<(String, OwnedFd)>) -> anyhow::Result<Option<Listener>> {
+pub fn choose(plan: &Config, handed: Vec<(String, OwnedFd)>) -> anyhow::Result<Option<Listener>> {
     let Some(fd) = ours(handed)? else { return Ok(None) };
     let address = address(&fd).context("the socket that systemd handed over")?;
     ensure!(
-        address.is_local() || plan.insecure || plan.token.is_some(),
+        address.is_local() || plan.insecure || plan.token_file.is_some(),
         "the socket that systemd handed over listens at {address}: it can be reached from other machines, and anybody there \
          may then change things; set api.token_file (or api.insecure = true), or ListenStream=127.0.0.1:8080 in the socket unit"
     );
@@ -54,15 +54,15 @@ fn ours(handed: Vec<(String, OwnedFd)>) -> anyhow::Result<Option<OwnedFd>> {
 }
 
 /// Where it listens.
-fn address(fd: &OwnedFd) -> anyhow::Result<Listen> {
+fn address(fd: &OwnedFd) -> anyhow::Result<ListenAddr> {
     let kind = socket_type(fd).context("wanted a socket")?;
     ensure!(kind == SocketType::STREAM, "wanted a stream socket: use ListenStream= in the socket unit");
     ensure!(socket_acceptconn(fd)?, "wanted a listening socket: use Accept=no in the socket unit");
     let name = getsockname(fd)?;
     match socket_domain(fd)? {
-        AddressFamily::INET | AddressFamily::INET6 => Ok(Listen::Tcp(SocketAddr::try_from(name)?)),
+        AddressFamily::INET | AddressFamily::INET6 => Ok(ListenAddr::Tcp(SocketAddr::try_from(name)?)),
         AddressFamily::UNIX => match SocketAddrUnix::try_from(name)?.path() {
-            Some(path) => Ok(Listen::Unix(OsStr::from_bytes(path.to_bytes()).into())),
+            Some(path) => Ok(ListenAddr::Unix(OsStr::from_bytes(path.to_bytes()).into())),
             None => bail!("wanted a Unix socket with a path: use ListenStream=/run/… in the socket unit"),
         },
         _ => bail!("wanted a TCP or Unix socket"),
@@ -78,7 +78,7 @@ mod tests {
         os::unix::net::UnixListener,
     };
 
-    fn plan(text: &str) -> Plan {
+    fn plan(text: &str) -> Config {
         parse(text, Source::Defaults, &Overrides::default()).unwrap()
     }
 
@@ -137,7 +137,7 @@ mod tests {
         let path = folder.path().join("s");
         let fd = UnixListener::bind(&path).unwrap().into();
         let listener = choose(&plan(""), vec![("api".to_owned(), fd)]).unwrap().unwrap();
-        assert_eq!(listener.address, Listen::Unix(path.clone()));
+        assert_eq!(listener.address, ListenAddr::Unix(path.clone()));
         drop(listener);
         assert!(path.exists());
     }

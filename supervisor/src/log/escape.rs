@@ -1,12 +1,12 @@
 //! Text from elsewhere, made harmless for a terminal.
 
-use bulkhead_proto::visible::is_hidden;
+use bulkhead_proto::wire::text::needs_escape;
 use std::{borrow::Cow, fmt::Write as _};
 
 /// Shows control characters, and those that reorder or break lines, as escapes; the rest stays as it is.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    if !text.contains(needs_escape) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
@@ -14,7 +14,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
         match character {
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
-            hidden if is_hidden(hidden) => {
+            hidden if needs_escape(hidden) => {
                 // Writing to a String cannot fail.
                 let _ = write!(shown, "\\u{{{:x}}}", u32::from(hidden));
             }

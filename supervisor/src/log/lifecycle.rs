@@ -1,9 +1,9 @@
 //! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
 
-use crate::step::{Charge, LogRecord, Next, Who, span};
-use bulkhead_proto::{
+use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Seq},
-    words::Cause,
 };
 use std::time::Duration;
 use tracing::Level;
@@ -11,12 +11,12 @@ use tracing::Level;
 /// The fields that lifecycle lines may carry; absent ones are left out.
 #[derive(Default)]
 struct Fields<'a> {
-    who: Option<&'a Who>,
+    subject: Option<&'a GenerationRef>,
     cause: Option<Cause>,
     detail: Option<&'a str>,
     seq: Option<Seq>,
     crash: Option<CrashId>,
-    next: Option<Next>,
+    next: Option<RestartDecision>,
     attempts: Option<u32>,
 }
 
@@ -24,9 +24,9 @@ struct Fields<'a> {
 pub fn write(record: &LogRecord) {
     let (level, fields, message) = describe(record);
     let event_name = record.event_name();
-    let worker = fields.who.map(|who| who.worker.as_str());
-    let generation = fields.who.map(|who| who.generation.0);
-    let pid = fields.who.and_then(|who| who.pid);
+    let worker = fields.subject.map(|subject| subject.worker.as_str());
+    let generation = fields.subject.map(|subject| subject.generation.0);
+    let pid = fields.subject.and_then(|subject| subject.pid);
     let cause = fields.cause.map(Cause::as_str);
     let (detail, seq, crash) =
         (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
@@ -59,25 +59,27 @@ pub fn write(record: &LogRecord) {
 }
 
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
-    let about = |who| Fields { who: Some(who), ..Fields::default() };
+    let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(who) => (Level::INFO, about(who), "spawned".into()),
-        LogRecord::WorkerReady(who) => (Level::INFO, about(who), "could be activated".into()),
-        LogRecord::WorkerActivated(who) => (Level::INFO, about(who), "at work".into()),
-        LogRecord::WorkerStopping { who, why } => (Level::INFO, about(who), format!("asked to leave: {why}")),
-        LogRecord::WorkerSignalled { who, signal, why } => {
-            (Level::WARN, about(who), format!("sent {signal}: {why}"))
+        LogRecord::WorkerStarted(subject) => (Level::INFO, about(subject), "spawned".into()),
+        LogRecord::WorkerReady(subject) => (Level::INFO, about(subject), "could be activated".into()),
+        LogRecord::WorkerActivated(subject) => (Level::INFO, about(subject), "at work".into()),
+        LogRecord::WorkerStopping { subject, why } => {
+            (Level::INFO, about(subject), format!("asked to leave: {why}"))
         }
-        LogRecord::WorkerExamined { who, threads } => {
-            (Level::WARN, about(who), format!("hangs; its threads: {threads}"))
+        LogRecord::WorkerSignalled { subject, signal, why } => {
+            (Level::WARN, about(subject), format!("sent {signal}: {why}"))
         }
-        LogRecord::WorkerGivenUp(who) => {
-            (Level::ERROR, about(who), "SIGKILL did not end it; nobody waits for it any more".into())
+        LogRecord::WorkerThreadsDumped { subject, threads } => {
+            (Level::WARN, about(subject), format!("hangs; its threads: {threads}"))
         }
-        LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving } => {
+        LogRecord::WorkerGivenUp(subject) => {
+            (Level::ERROR, about(subject), "SIGKILL did not end it; nobody waits for it any more".into())
+        }
+        LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
             let fields = Fields {
-                who: Some(who),
+                subject: Some(subject),
                 cause: Some(*cause),
                 detail: Some(detail),
                 seq: *seq,
@@ -85,23 +87,23 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
+            (level, fields, death(*cause, detail, *seq, next, *uptime, *leaving))
         }
-        LogRecord::WorkerParked { who, probe_in: None, .. } => (
+        LogRecord::WorkerParked { subject, retry_in: None, .. } => (
             Level::ERROR,
-            about(who),
+            about(subject),
             "parked: trying again cannot help; mend it, then start it by command".into(),
         ),
-        LogRecord::WorkerParked { who, deaths, probe_in: Some(delay) } => {
+        LogRecord::WorkerParked { subject, deaths, retry_in: Some(delay) } => {
             let message =
                 format!("parked after {deaths} deaths without progress; tried again in {}", span(*delay));
-            (Level::ERROR, about(who), message)
+            (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
-        LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),
-        LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), text.clone()),
+        LogRecord::WorkerRetried(subject) => (Level::WARN, about(subject), "parked, tried again now".into()),
+        LogRecord::WorkerRecovered(subject) => (Level::INFO, about(subject), "no longer parked".into()),
+        LogRecord::WorkerWarning { subject, text } => (Level::WARN, about(subject), text.clone()),
         LogRecord::EventQuarantined(charge) => (Level::WARN, charged(charge), quarantined(charge)),
-        LogRecord::QuarantineFailed { charge, why } => {
+        LogRecord::QuarantineFailed { request: charge, why } => {
             let message = format!(
                 "event {} is to be set aside and cannot be stored: {why}; it is not skipped, and tried again",
                 charge.seq
@@ -119,9 +121,9 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     }
 }
 
-fn charged(charge: &Charge) -> Fields<'_> {
+fn charged(charge: &QuarantineRequest) -> Fields<'_> {
     Fields {
-        who: Some(&charge.who),
+        subject: Some(&charge.subject),
         cause: Some(charge.cause),
         detail: Some(&charge.detail),
         seq: Some(charge.seq),
@@ -131,8 +133,8 @@ fn charged(charge: &Charge) -> Fields<'_> {
     }
 }
 
-fn quarantined(charge: &Charge) -> String {
-    let Charge { seq, attempts, cause, detail, .. } = charge;
+fn quarantined(charge: &QuarantineRequest) -> String {
+    let QuarantineRequest { seq, attempts, cause, detail, .. } = charge;
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
@@ -145,19 +147,19 @@ fn death(
     cause: Cause,
     detail: &str,
     seq: Option<Seq>,
-    next: &Next,
-    lived: Duration,
+    next: &RestartDecision,
+    uptime: Duration,
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
     let when = match leaving {
         Some(leaving) => format!("left in {}", span(leaving)),
-        None => format!("lived {}", span(lived)),
+        None => format!("lived {}", span(uptime)),
     };
     // Who was asked to leave for good does so: that is no news.
     let next = match (cause, next) {
-        (Cause::Requested, Next::Stopped | Next::Shutdown) => String::new(),
+        (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
     format!("{cause}{colon}{detail}{in_hand}, {when}{next}")
@@ -167,17 +169,17 @@ fn death(
 mod tests {
     use super::*;
     use crate::log::testing::{json, pretty};
-    use bulkhead_proto::ids::Generation;
+    use bulkhead_proto::wire::ids::Generation;
 
     fn panic() -> LogRecord {
         LogRecord::WorkerDied {
-            who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
+            subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
             cause: Cause::Panic,
             detail: "\"index out of bounds\" at src/x.rs:1:2".into(),
             seq: Some(Seq(4711)),
             crash: CrashId(9),
-            next: Next::RestartNow,
-            lived: Duration::from_millis(1234),
+            next: RestartDecision::RestartNow,
+            uptime: Duration::from_millis(1234),
             leaving: None,
         }
     }
@@ -209,8 +211,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let who = Who { worker: "api".into(), generation: Generation(1), pid: None };
-        let line = json(|| write(&LogRecord::WorkerStarted(who)));
+        let subject = GenerationRef { worker: "api".into(), generation: Generation(1), pid: None };
+        let line = json(|| write(&LogRecord::WorkerStarted(subject)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);
     }

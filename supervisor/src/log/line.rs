@@ -5,7 +5,7 @@
 //! our workers' own lines; hence one visitor of our own.
 
 use super::escape::visible;
-use bulkhead_proto::visible::visible_json;
+use bulkhead_proto::wire::text::escape_controls_in_json;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
@@ -86,7 +86,7 @@ impl Line {
             let _ = write!(text, "{before}{}:{value}", Value::from(name));
         }
         text.push('}');
-        visible_json(&text).into_owned()
+        escape_controls_in_json(&text).into_owned()
     }
 
     /// Reads back what [`Line::to_json`] has written; none when it is something else.

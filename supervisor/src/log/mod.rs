@@ -16,7 +16,7 @@ pub use format::{Format, colours};
 pub use line::Line;
 pub use recent::Recent;
 
-use crate::config::{LogFormat, LogPlan};
+use crate::config::{LogConfig, LogFormat};
 use anyhow::Context as _;
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -48,7 +48,7 @@ pub struct Log {
 
 /// How it is written at present.
 struct Writing {
-    plan: LogPlan,
+    plan: LogConfig,
     filter: String,
     guard: WorkerGuard,
 }
@@ -58,7 +58,7 @@ struct Writing {
 ///
 /// # Errors
 /// When `RUST_LOG` is not a filter, the journal is asked for and not there, or logging was started before.
-pub fn start(plan: LogPlan) -> anyhow::Result<Log> {
+pub fn start(plan: LogConfig) -> anyhow::Result<Log> {
     let (filter, parsed) = filter(plan)?;
     let (form, (writer, guard)) = outlet(plan.format)?;
     let recent = Recent::default();
@@ -79,7 +79,7 @@ impl Log {
     ///
     /// # Errors
     /// When the journal is asked for and not there; then all stays as it is.
-    pub fn change(&self, plan: LogPlan) -> anyhow::Result<()> {
+    pub fn change(&self, plan: LogConfig) -> anyhow::Result<()> {
         let mut writing = self.writing();
         let (filter, parsed) = filter(plan)?;
         let other = if plan.format == writing.plan.format { None } else { Some(outlet(plan.format)?) };
@@ -114,7 +114,7 @@ fn overriding() -> Option<String> {
 }
 
 /// The filter, as text and parsed.
-fn filter(plan: LogPlan) -> anyhow::Result<(String, EnvFilter)> {
+fn filter(plan: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
     let filter = overriding().unwrap_or_else(|| plan.level.to_string().to_lowercase());
     let parsed = filter.parse().map_err(|error| {
         anyhow::anyhow!("RUST_LOG: wanted a filter such as \"debug\", found {filter:?}: {error}")

@@ -5,8 +5,8 @@ use super::{
     escape::{decode, visible},
     line::plain,
 };
-use crate::config::units::show_size;
-use bulkhead_proto::ids::Generation;
+use crate::config::units::format_size;
+use bulkhead_proto::wire::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
     borrow::Cow,
@@ -157,7 +157,7 @@ pub fn write(origin: &Origin, output: &Output) {
                 "{lines} line{} dropped: more than {LINES_PER_SECOND} a second for {:?} and longer, or {} in {WINDOW:?}",
                 if *lines == 1 { "" } else { "s" },
                 Duration::from_secs(u64::from(BURST / LINES_PER_SECOND)),
-                show_size(BUDGET as u64)
+                format_size(BUDGET as u64)
             );
         }
     }

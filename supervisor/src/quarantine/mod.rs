@@ -3,12 +3,14 @@
 
 mod mutant;
 
-use crate::{shown, state_dir::Files, step::Charge};
+use crate::{core::QuarantineRequest, shown, state_dir::Files};
 use anyhow::Context as _;
 use bulkhead_proto::{
-    ids::Seq,
-    link::Memory,
-    quarantine::{Entry, Folder, MAX_ENTRIES},
+    shm::memory::SharedMemory,
+    wire::{
+        ids::Seq,
+        quarantine::{Entry, EntryStore, MAX_ENTRIES},
+    },
 };
 use mutant::Mutant;
 use std::path::PathBuf;
@@ -32,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be made or opened.
-    pub fn folder(&self) -> anyhow::Result<Folder> {
+    pub fn folder(&self) -> anyhow::Result<EntryStore> {
         self.files.folder()
     }
 
@@ -41,7 +43,7 @@ impl Store {
     /// # Errors
     /// When the event is not found, there is no room, or the disk says no: then there is no file either, as far as the disk
     /// allows.
-    pub fn keep(&self, memory: &Memory, charge: &Charge) -> anyhow::Result<()> {
+    pub fn keep(&self, memory: &SharedMemory, charge: &QuarantineRequest) -> anyhow::Result<()> {
         let kept = self.folder()?.numbers().context("cannot read what is set aside already")?;
         anyhow::ensure!(
             kept.len() < self.most || kept.contains(&charge.seq) || mutant::is(Mutant::KeepTooMany),
@@ -67,12 +69,12 @@ impl Store {
     }
 }
 
-fn entry(charge: &Charge, payload: &[u8]) -> Entry {
+fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
         seq: charge.seq,
         at: shown::now(),
-        worker: charge.who.worker.clone(),
-        generation: charge.who.generation,
+        worker: charge.subject.worker.clone(),
+        generation: charge.subject.generation,
         crash: charge.crash,
         cause: charge.cause,
         detail: charge.detail.clone(),

@@ -2,9 +2,9 @@
 
 use super::replace;
 use anyhow::Context as _;
-use bulkhead_proto::{
-    folder::{Folder, Numbered, file_name},
-    visible::visible_json,
+use bulkhead_proto::wire::{
+    record_store::{Record, RecordStore, file_name},
+    text::escape_controls_in_json,
 };
 use std::{fs, io::Write as _, marker::PhantomData, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Files<T> {
     of: PhantomData<fn() -> T>,
 }
 
-impl<T: Numbered> Files<T> {
+impl<T: Record> Files<T> {
     /// Files in that folder.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
@@ -27,14 +27,14 @@ impl<T: Numbered> Files<T> {
     ///
     /// # Errors
     /// When it cannot be made or opened.
-    pub fn folder(&self) -> anyhow::Result<Folder<T>> {
+    pub fn folder(&self) -> anyhow::Result<RecordStore<T>> {
         let cannot = || format!("cannot make or open {}", self.path.display());
         // Nothing is written where nothing is missing: a frozen file system would make a start of the API wait.
-        if let Ok(folder) = Folder::open(&self.path) {
+        if let Ok(folder) = RecordStore::open(&self.path) {
             return Ok(folder);
         }
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.path).with_context(cannot)?;
-        Folder::open(&self.path).with_context(cannot)
+        RecordStore::open(&self.path).with_context(cannot)
     }
 
     /// Writes one, durably, into a folder that is there.
@@ -45,7 +45,7 @@ impl<T: Numbered> Files<T> {
         let path = self.path.join(file_name(item.number()));
         let text = serde_json::to_string_pretty(item)?;
         let was_there = path.try_exists()?;
-        let written = replace(&path, |file| Ok(writeln!(file, "{}", visible_json(&text))?));
+        let written = replace(&path, |file| Ok(writeln!(file, "{}", escape_controls_in_json(&text))?));
         if written.is_err() && !was_there {
             // It may be there, and not durable: it must not tell of what is not so.
             let _ = fs::remove_file(&path);

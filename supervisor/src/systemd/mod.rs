@@ -4,8 +4,8 @@
 
 mod status;
 
-use crate::step::{Course, Millis, State, policy};
-use bulkhead_proto::words::Role;
+use crate::core::{Millis, State, SupervisorPhase, policy};
+use bulkhead_proto::wire::role::Role;
 use std::{
     io,
     os::{
@@ -144,15 +144,15 @@ fn serves(state: &State) -> bool {
 
 /// How long the present step of the stop may take, while the service stops.
 fn patience(state: &State) -> Option<Duration> {
-    match state.course {
-        Course::New | Course::Up => None,
-        Course::Stopping(role) => {
+    match state.phase {
+        SupervisorPhase::New | SupervisorPhase::Up => None,
+        SupervisorPhase::Stopping(role) => {
             let workers = state.workers.iter().filter(|worker| worker.role == role);
             let drain = workers.map(|worker| worker.stop_timeout).max().unwrap_or_default();
             Some(drain + policy::TERM_GRACE + policy::KILL_GRACE + SLACK)
         }
-        Course::Saving { .. } => Some(policy::SAVE_TIMEOUT + SLACK),
-        Course::Gone => Some(SLACK),
+        SupervisorPhase::Saving { .. } => Some(policy::SAVE_TIMEOUT + SLACK),
+        SupervisorPhase::Gone => Some(SLACK),
     }
 }
 

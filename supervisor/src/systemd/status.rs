@@ -1,13 +1,13 @@
 //! The status as one line, for `systemctl status`.
 
 use crate::{
+    core::{State, SupervisorPhase, status},
     log::visible,
-    step::{Course, State, status},
 };
-use bulkhead_proto::{
-    control::cut,
-    status::{CrashRow, WorkerRow},
-    words::{Role, WorkerState},
+use bulkhead_proto::wire::{
+    role::Role,
+    status::{CrashRow, WorkerRow, WorkerState},
+    text::cut,
 };
 
 /// The longest description of a death, in bytes: the line must fit a terminal's few lines.
@@ -15,14 +15,14 @@ const MAX_DETAIL: usize = 120;
 
 /// The line; it changes with states and deaths, and with nothing else.
 pub(super) fn line(state: &State) -> String {
-    match state.course {
-        Course::New => "starting".into(),
-        Course::Up => up(&status(state).workers),
-        Course::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
-        Course::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
-        Course::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
-        Course::Saving { .. } => "stopping: saving the state".into(),
-        Course::Gone => "stopped".into(),
+    match state.phase {
+        SupervisorPhase::New => "starting".into(),
+        SupervisorPhase::Up => up(&status(state).workers),
+        SupervisorPhase::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
+        SupervisorPhase::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
+        SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
+        SupervisorPhase::Saving { .. } => "stopping: saving the state".into(),
+        SupervisorPhase::Gone => "stopped".into(),
     }
 }
 
@@ -59,9 +59,9 @@ fn death(row: &WorkerRow, crash: &CrashRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::Cause,
         ids::{CrashId, Generation, Seq},
-        words::Cause,
     };
 
     fn row(name: &str, state: WorkerState) -> WorkerRow {

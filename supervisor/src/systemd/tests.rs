@@ -1,6 +1,6 @@
 use super::*;
-use crate::step::{Identity, Is, Now, Pings, Policy, Process, Spec, Vigil};
-use bulkhead_proto::ids::{CrashId, Generation};
+use crate::core::{GenerationState, HangDetector, Identity, Now, Pings, Policy, Process, WorkerSpec};
+use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
 /// Stands in for systemd.
@@ -33,19 +33,23 @@ impl Manager {
     }
 }
 
-fn state(course: Course) -> State {
+fn state(phase: SupervisorPhase) -> State {
     let patience = Duration::from_secs(10);
-    let spec =
-        |name: &str, role| Spec { name: name.into(), role, stop_timeout: patience, hang_timeout: patience };
+    let spec = |name: &str, role| WorkerSpec {
+        name: name.into(),
+        role,
+        stop_timeout: patience,
+        hang_timeout: patience,
+    };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
     let now = Now { mono: Millis(0), unix_ms: 0 };
-    State { course, ..State::new(Policy::default(), specs, identity, now) }
+    State { phase, ..State::new(Policy::default(), specs, identity, now) }
 }
 
 /// A state whose API is at work.
 fn serving() -> State {
-    let mut state = state(Course::Up);
+    let mut state = state(SupervisorPhase::Up);
     let process = Process {
         generation: Generation(1),
         pid: Some(2),
@@ -55,10 +59,10 @@ fn serving() -> State {
         activated: Some(Millis(0)),
         panic: None,
         fault: None,
-        vigil: Vigil::Resting,
+        hang_detector: HangDetector::Idle,
         pings: Pings::NONE,
     };
-    state.workers[0].main = Is::Running { process };
+    state.workers[0].main = GenerationState::Running { process };
     state
 }
 
@@ -66,10 +70,10 @@ fn serving() -> State {
 fn a_status_is_told_once_until_it_changes() {
     let manager = Manager::new();
     let mut notifier = manager.notifier();
-    notifier.tell(&state(Course::New));
-    notifier.tell(&state(Course::New));
+    notifier.tell(&state(SupervisorPhase::New));
+    notifier.tell(&state(SupervisorPhase::New));
     assert_eq!(manager.heard(), ["STATUS=starting\n"]);
-    notifier.tell(&state(Course::Up));
+    notifier.tell(&state(SupervisorPhase::Up));
     assert_eq!(manager.heard(), ["STATUS=0 of 2 workers running; api stopped; analytics stopped\n"]);
 }
 
@@ -77,8 +81,8 @@ fn a_status_is_told_once_until_it_changes() {
 fn each_step_of_the_stop_asks_for_the_time_that_it_may_take() {
     let manager = Manager::new();
     let mut notifier = manager.notifier();
-    notifier.tell(&state(Course::Stopping(Role::Api)));
-    notifier.tell(&state(Course::Saving { deadline: Millis(0) }));
+    notifier.tell(&state(SupervisorPhase::Stopping(Role::Api)));
+    notifier.tell(&state(SupervisorPhase::Saving { deadline: Millis(0) }));
     let heard = manager.heard();
     assert!(heard[0].ends_with("\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=26000000\n"), "{heard:?}");
     assert_eq!(heard[1], "STATUS=stopping: saving the state\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\n");
@@ -90,9 +94,9 @@ fn what_systemd_does_not_take_now_is_told_again() {
     let mut notifier = manager.notifier();
     // Its queue is full.
     while notifier.send("X=1") {}
-    notifier.tell(&state(Course::New));
+    notifier.tell(&state(SupervisorPhase::New));
     manager.heard();
-    notifier.tell(&state(Course::New));
+    notifier.tell(&state(SupervisorPhase::New));
     assert_eq!(manager.heard(), ["STATUS=starting\n"]);
 }
 
@@ -129,7 +133,7 @@ fn the_end_of_a_reload_is_told_again_if_systemd_does_not_take_it() {
 fn it_is_ready_once_the_api_serves() {
     let manager = Manager::new();
     let mut notifier = manager.notifier();
-    notifier.tell(&state(Course::Up));
+    notifier.tell(&state(SupervisorPhase::Up));
     notifier.tell(&serving());
     let heard = manager.heard();
     assert!(!heard[0].contains("READY"), "{heard:?}");

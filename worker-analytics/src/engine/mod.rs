@@ -13,19 +13,23 @@ use crate::{
     replay_plan::ReplayPlan,
 };
 use bulkhead_proto::{
-    bell,
-    control::Care,
-    cursor::{self, Doing},
-    event::{Event, EventError},
-    fault,
-    ids::{Generation, Position, Seq},
-    ring::{Consumer, RingFault},
-    segment::{ReadOnly, ReadWrite},
-    settings::Settings,
-    shared::{ReadWords, WORD, WriteWords},
-    state_memory::StateMemory,
-    table::{Checkpoint, Record, TableMemory, Writer},
-    words::{FAULT_PREFIX, FaultKind},
+    shm::{
+        access::{ReadWords, WORD, WriteWords},
+        cursor::{self, Activity},
+        ring::{Consumer, RingCorruption},
+        segment::{ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{CommitHeader, CommitRecord, TableMemory, TableWriter},
+        wake,
+    },
+    wire::{
+        control::RecoveryHints,
+        event::{Event, EventError},
+        fault::FaultKind,
+        ids::{Generation, Position, Seq},
+        series::FAULT_PREFIX,
+    },
+    worker::{fault, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
 use schema_id::SchemaId;
@@ -55,7 +59,7 @@ pub(crate) enum EngineError {
     IncompatibleState(#[from] IncompatibleState),
     /// The ring is damaged.
     #[error("{0}")]
-    Ring(#[from] RingFault),
+    Ring(#[from] RingCorruption),
     /// The bytes of an event cannot be decoded.
     #[error("event {seq} is damaged: {source}")]
     Event {
@@ -90,7 +94,7 @@ pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
     /// The size of the ring, in bytes.
     ring_capacity: u64,
     cursor: C,
-    table: Writer<M>,
+    table: TableWriter<M>,
     series: OpenSeries<A>,
     scheduler: CommitScheduler,
     replay_plan: ReplayPlan,
@@ -110,9 +114,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         analysis: A,
         settings: &Settings,
         memory: EngineMemory<M, C>,
-        hints: Care,
+        hints: RecoveryHints,
     ) -> Result<Self, EngineError> {
-        let mut table = Writer::attach(memory.state).ok_or(EngineError::NoCommitRecord)?;
+        let mut table = TableWriter::attach(memory.state).ok_or(EngineError::NoCommitRecord)?;
         check_schema::<A>(table.record())?;
         let activated = table.activate();
         if activated.repaired {
@@ -128,7 +132,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         cursor::take_over(&memory.cursor, settings.generation, record.seq);
         let mut series = OpenSeries::new(&table, settings.max_series);
         if SchemaId(record.version) != SchemaId::current::<A>() {
-            series.migrate(&analysis, &table, || cursor::step(&memory.cursor));
+            series.migrate(&analysis, &table, || cursor::count_step(&memory.cursor));
         }
         tracing::info!(
             commit = record.commit.0,
@@ -215,21 +219,21 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     fn apply(&mut self, seq: Seq) -> Result<(), EngineError> {
         // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event
         // and find it.
-        cursor::set_read(&self.cursor, self.processed.1);
-        cursor::set_hand(&self.cursor, Doing::Apply, seq);
+        cursor::set_read_position(&self.cursor, self.processed.1);
+        cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
         let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
         if self.faults_enabled
             && let Some(kind) = fault_of(event.series)
         {
-            fault::carry_out(kind);
+            fault::execute(kind);
         }
         let index = match self.series.find(event.series) {
             Some(index) => index,
             None => {
-                cursor::set_hand(&self.cursor, Doing::Load, seq);
+                cursor::set_in_flight(&self.cursor, Activity::Load, seq);
                 let index = self.series.open(&self.analysis, &mut self.table, event.series)?;
-                cursor::step(&self.cursor);
-                cursor::set_hand(&self.cursor, Doing::Apply, seq);
+                cursor::count_step(&self.cursor);
+                cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
                 index
             }
         };
@@ -240,7 +244,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         // following event from the ring; if the process dies there, the death must not be attributed to this
         // event.
         if !mutant::is(Mutant::KeepAppliedInFlight) {
-            cursor::set_hand(&self.cursor, Doing::Idle, seq);
+            cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         }
         Ok(())
     }
@@ -254,13 +258,13 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     /// Announces that this process is about to sleep, then checks the ring once more. `true`: the ring is
     /// still empty, and the process may wait for the wake fd.
     pub(crate) fn prepare_wait(&mut self) -> bool {
-        bell::announce_park(&self.cursor);
+        wake::prepare_wait(&self.cursor);
         self.consumer.is_empty()
     }
 
     /// Announces that this process is awake.
     pub(crate) fn cancel_wait(&self) {
-        bell::retract_park(&self.cursor);
+        wake::cancel_wait(&self.cursor);
     }
 
     /// Commits if anything was applied, skipped or migrated since the last commit.
@@ -272,9 +276,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     pub(crate) fn commit(&mut self) -> Result<(), EngineError> {
         let start = Instant::now();
         let ((seq, position), record) = (self.processed, *self.table.record());
-        cursor::set_hand(&self.cursor, Doing::Commit, seq);
-        self.series.stage(&self.analysis, &mut self.table, || cursor::step(&self.cursor))?;
-        let header = Checkpoint {
+        cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
+        self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
+        let header = CommitHeader {
             generation: self.generation,
             seq,
             position,
@@ -288,19 +292,19 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             // The system refused the write. No event caused that, so the exit must not be attributed to the
             // event in flight.
             if !mutant::is(Mutant::KeepRefusedCommitInFlight) {
-                cursor::set_hand(&self.cursor, Doing::Idle, record.seq);
+                cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
             }
             return Err(error.into());
         }
         (self.applied, self.skipped) = (0, 0);
-        cursor::set_hand(&self.cursor, Doing::Idle, seq);
+        cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         self.scheduler.on_commit(start, Instant::now());
         Ok(())
     }
 }
 
 /// Checks that this analysis can read the state that the table holds.
-pub(crate) fn check_schema<A: Analysis>(record: &Record) -> Result<(), IncompatibleState> {
+pub(crate) fn check_schema<A: Analysis>(record: &CommitRecord) -> Result<(), IncompatibleState> {
     // Without any commit, the table is empty and belongs to no analysis.
     if record.commit.0 == 0 { Ok(()) } else { SchemaId(record.version).check::<A>() }
 }

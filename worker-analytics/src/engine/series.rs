@@ -4,9 +4,8 @@
 use super::{damaged_series, schema_id::SchemaId};
 use crate::Analysis;
 use bulkhead_proto::{
-    codec,
-    table::{BODY_BYTES, Body, BodyTooLarge, Slot, TableMemory, Writer},
-    words::OVERFLOW_SERIES,
+    shm::table::{BODY_BYTES, Body, BodySlot, BodyTooLarge, TableMemory, TableWriter},
+    wire::{codec, series::OVERFLOW_SERIES},
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -36,7 +35,7 @@ pub(super) struct SeriesIndex(usize);
 
 struct Entry<S> {
     key: Box<str>,
-    slot: Slot,
+    slot: BodySlot,
     state: S,
     dirty: bool,
 }
@@ -46,7 +45,7 @@ pub(super) struct OpenSeries<A: Analysis> {
     by_key: HashMap<Box<str>, SeriesIndex>,
     entries: Vec<Entry<A::State>>,
     /// The slots of all entries.
-    slots: HashSet<Slot>,
+    slots: HashSet<BodySlot>,
     /// The series that changed since the last commit.
     dirty: Vec<SeriesIndex>,
     /// When this many series have a slot, events of further ones count under [`OVERFLOW_SERIES`].
@@ -60,7 +59,7 @@ pub(super) struct OpenSeries<A: Analysis> {
 
 impl<A: Analysis> OpenSeries<A> {
     /// Starts with no open series, on a table that was just activated. `max_series` is the configured limit.
-    pub(super) fn new(table: &Writer<impl TableMemory>, max_series: u32) -> Self {
+    pub(super) fn new(table: &TableWriter<impl TableMemory>, max_series: u32) -> Self {
         let overflow = table.find(OVERFLOW_SERIES).is_some();
         Self {
             by_key: HashMap::new(),
@@ -105,7 +104,7 @@ impl<A: Analysis> OpenSeries<A> {
     pub(super) fn open(
         &mut self,
         analysis: &A,
-        table: &mut Writer<impl TableMemory>,
+        table: &mut TableWriter<impl TableMemory>,
         key: &str,
     ) -> Result<SeriesIndex, SeriesError> {
         if let Some(slot) = table.find(key) {
@@ -135,7 +134,7 @@ impl<A: Analysis> OpenSeries<A> {
         }
     }
 
-    fn insert(&mut self, key: &str, slot: Slot, state: A::State) -> SeriesIndex {
+    fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> SeriesIndex {
         let index = SeriesIndex(self.entries.len());
         self.entries.push(Entry { key: key.into(), slot, state, dirty: false });
         self.by_key.insert(key.into(), index);
@@ -146,15 +145,15 @@ impl<A: Analysis> OpenSeries<A> {
     fn load(
         &mut self,
         analysis: &A,
-        table: &Writer<impl TableMemory>,
+        table: &TableWriter<impl TableMemory>,
         key: &str,
-        slot: Slot,
+        slot: BodySlot,
         body: Option<Body>,
     ) -> SeriesIndex {
         let body = body.ok_or_else(|| "the bytes do not match their CRC".to_owned());
         let state = body.and_then(|body| decode(analysis, &body)).unwrap_or_else(|reason| {
             self.resets += 1;
-            damaged_series::report(key, slot, &reason, &table.remains(slot));
+            damaged_series::report(key, slot, &reason, &table.raw_slot(slot));
             A::State::default()
         });
         self.insert(key, slot, state)
@@ -162,8 +161,13 @@ impl<A: Analysis> OpenSeries<A> {
 
     /// Loads and migrates every series of another version. After the next commit, the whole table has the
     /// current version. Calls `on_series` after each one.
-    pub(super) fn migrate(&mut self, analysis: &A, table: &Writer<impl TableMemory>, on_series: impl Fn()) {
-        for slot in (0..table.record().slots).map(Slot) {
+    pub(super) fn migrate(
+        &mut self,
+        analysis: &A,
+        table: &TableWriter<impl TableMemory>,
+        on_series: impl Fn(),
+    ) {
+        for slot in (0..table.record().slots).map(BodySlot) {
             let Some(body) = table.load(slot) else { continue };
             let key = body.key().to_owned();
             if SchemaId(body.version) != SchemaId::current::<A>() && self.find(&key).is_none() {
@@ -178,7 +182,7 @@ impl<A: Analysis> OpenSeries<A> {
     pub(super) fn stage(
         &mut self,
         analysis: &A,
-        table: &mut Writer<impl TableMemory>,
+        table: &mut TableWriter<impl TableMemory>,
         on_series: impl Fn(),
     ) -> Result<(), SeriesError> {
         for index in self.dirty.drain(..) {

@@ -3,11 +3,14 @@
 use super::*;
 use crate::{Decode, Encode, Statistics};
 use bulkhead_proto::{
-    cursor::Hand,
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{Batch, MIN_CAPACITY},
-    table::BODY_BYTES,
-    words::{OVERFLOW_SERIES, Role},
+    shm::{
+        cursor::InFlight,
+        memory::SharedMemory,
+        ring::{Batch, MIN_CAPACITY},
+        table::BODY_BYTES,
+    },
+    wire::{role::Role, series::OVERFLOW_SERIES},
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use serde_json::{Value, json};
 use std::{
@@ -18,14 +21,14 @@ use std::{
 
 /// The shared memory of a service, and the API's end of it, in one process.
 struct Fixture {
-    memory: Memory,
+    memory: SharedMemory,
     api: ApiLink,
     settings: Settings,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let memory = Memory::create(MIN_CAPACITY, 8, 1).unwrap();
+        let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
             role: Role::Analytics,
@@ -33,24 +36,28 @@ impl Fixture {
             faults: false,
             max_series: 8,
             max_body: 0,
-            limits: bulkhead_proto::settings::Limits::default(),
+            limits: bulkhead_proto::worker::settings::Limits::default(),
             stop_timeout_ms: 0,
             log: "info".into(),
         };
-        Self { api: ApiLink::open_within(&memory).unwrap(), memory, settings }
+        Self { api: ApiLink::open_in_process(&memory).unwrap(), memory, settings }
     }
 
     fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A>, EngineError> {
-        self.engine_with_hints(analysis, Care::default())
+        self.engine_with_hints(analysis, RecoveryHints::default())
     }
 
-    fn engine_with_hints<A: Analysis>(&self, analysis: A, hints: Care) -> Result<Engine<A>, EngineError> {
+    fn engine_with_hints<A: Analysis>(
+        &self,
+        analysis: A,
+        hints: RecoveryHints,
+    ) -> Result<Engine<A>, EngineError> {
         Engine::activate(analysis, &self.settings, self.engine_memory(), hints)
     }
 
     fn engine_memory(&self) -> EngineMemory {
         let AnalyticsLink { events, producer, cursor, state, .. } =
-            AnalyticsLink::open_within(&self.memory).unwrap();
+            AnalyticsLink::open_in_process(&self.memory).unwrap();
         EngineMemory { events, producer, cursor, state }
     }
 
@@ -88,7 +95,7 @@ fn accepted_events_are_counted_and_rendered() {
     fixture.process_all(Statistics).unwrap();
     assert_eq!(fixture.rendered("a")["sum"], json!(4));
     assert_eq!(fixture.rendered("b")["count"], json!(1));
-    let stats = fixture.api.figures();
+    let stats = fixture.api.stats();
     assert_eq!((stats.record.analysed, stats.pending, stats.used_bytes), (3, 0, 0));
     assert_eq!(stats.record.generation, Generation(3));
 }
@@ -111,7 +118,7 @@ fn the_successor_applies_again_what_was_applied_and_not_committed() {
         (fixture.rendered("a")["sum"].clone(), fixture.rendered("b")["sum"].clone()),
         (json!(21), json!(20))
     );
-    assert_eq!(fixture.api.figures().record.analysed, 41);
+    assert_eq!(fixture.api.stats().record.analysed, 41);
 }
 
 #[test]
@@ -132,7 +139,7 @@ fn a_slot_that_does_not_verify_resets_only_its_series() {
     let fixture = Fixture::new();
     fixture.append(&[("first", 1.0), ("second", 1.0)]);
     fixture.process_all(Statistics).unwrap();
-    let state = AnalyticsLink::open_within(&fixture.memory).unwrap().state;
+    let state = AnalyticsLink::open_in_process(&fixture.memory).unwrap().state;
     let bodies = state.words() - 9 * 2 * BODY_BYTES / WORD;
     for version in [0, 1] {
         let after_header = bodies + version * BODY_BYTES / WORD + 8;
@@ -144,7 +151,7 @@ fn a_slot_that_does_not_verify_resets_only_its_series() {
         (&fixture.rendered("first")["count"], &fixture.rendered("second")["count"]),
         (&json!(1), &json!(2))
     );
-    let record = fixture.api.figures().record;
+    let record = fixture.api.stats().record;
     assert_eq!((record.resets, record.analysed), (1, 4));
 }
 
@@ -205,7 +212,7 @@ fn a_series_too_large_for_its_slot_is_an_error_and_loses_no_data() {
             format!("series \"big\" does not fit its slot: key 3, state {state} and public part 15 bytes");
         assert!(error.starts_with(&expected), "{error}");
         assert_eq!(fixture.series_names(), ["small"]);
-        assert!(fixture.api.figures().pending > 0);
+        assert!(fixture.api.stats().pending > 0);
     }
 }
 
@@ -257,7 +264,7 @@ fn a_migration_that_cannot_be_committed_is_attributed_to_no_event() {
     let error = fixture.process_all(UnrenderableV3).unwrap_err().to_string();
     assert!(error.starts_with("series \"s\": render must give a JSON object"), "{error}");
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, None));
+    assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, None));
 }
 
 #[test]
@@ -286,8 +293,8 @@ fn the_event_in_flight_is_known_after_a_death() {
     let death = catch_unwind(AssertUnwindSafe(|| fixture.process_all(Statistics)));
     assert!(death.is_err());
     let found = fixture.memory.post_mortem();
-    assert_eq!(found.hand, Hand { doing: Doing::Apply, seq: Seq(2) });
-    assert_eq!(found.in_hand, Some(Seq(2)));
+    assert_eq!(found.claimed, InFlight { activity: Activity::Apply, seq: Seq(2) });
+    assert_eq!(found.in_flight, Some(Seq(2)));
 }
 
 #[test]
@@ -297,7 +304,7 @@ fn an_applied_event_is_not_in_flight_before_its_commit() {
     let mut engine = fixture.engine(Statistics).unwrap();
     while engine.advance().unwrap() {}
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.hand, found.in_hand), (Hand { doing: Doing::Idle, seq: Seq(2) }, None));
+    assert_eq!((found.claimed, found.in_flight), (InFlight { activity: Activity::Idle, seq: Seq(2) }, None));
     assert!(found.committed < Seq(2));
 }
 
@@ -305,7 +312,7 @@ fn an_applied_event_is_not_in_flight_before_its_commit() {
 /// event in flight, and whether its payload is found.
 struct RecordingCursor<'a> {
     page: Arc<ReadWrite>,
-    memory: &'a Memory,
+    memory: &'a SharedMemory,
     seen: RefCell<Vec<Option<(Seq, bool)>>>,
 }
 
@@ -327,7 +334,7 @@ impl WriteWords for RecordingCursor<'_> {
     fn store(&self, word: usize, value: u64, order: Ordering) {
         self.page.store(word, value, order);
         let found = self.memory.post_mortem();
-        self.seen.borrow_mut().push(found.in_hand.map(|seq| (seq, found.payload.is_some())));
+        self.seen.borrow_mut().push(found.in_flight.map(|seq| (seq, found.payload.is_some())));
     }
 
     fn write_bytes(&self, word: usize, from: &[u8]) {
@@ -341,7 +348,8 @@ fn at_each_store_an_event_is_in_flight_only_while_it_is_applied_and_its_payload_
     let EngineMemory { events, producer, cursor, state } = fixture.engine_memory();
     let recording = RecordingCursor { page: cursor, memory: &fixture.memory, seen: RefCell::default() };
     let memory = EngineMemory { events, producer, cursor: &recording, state };
-    let mut engine = Engine::activate(Statistics, &fixture.settings, memory, Care::default()).unwrap();
+    let mut engine =
+        Engine::activate(Statistics, &fixture.settings, memory, RecoveryHints::default()).unwrap();
     while engine.advance().unwrap() {}
     let mut seen = recording.seen.take();
     seen.dedup();
@@ -377,30 +385,30 @@ impl Analysis for PanicsOn {
 #[test]
 fn a_suspect_event_that_kills_is_the_only_uncommitted_one() {
     let fixture = ten_events();
-    let hints = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let hints = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(7.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
+    assert_eq!((found.committed, found.in_flight, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
 }
 
 #[test]
 fn a_suspect_event_that_is_survived_is_committed_at_once() {
     let fixture = ten_events();
-    let hints = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let hints = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(8.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.committed, found.in_hand), (Seq(7), Some(Seq(8))));
+    assert_eq!((found.committed, found.in_flight), (Seq(7), Some(Seq(8))));
 }
 
 #[test]
 fn a_quarantined_event_is_counted_as_skipped_and_not_applied() {
     let fixture = ten_events();
-    let hints = Care { skip: vec![Seq(3), Seq(10)], ..Care::default() };
+    let hints = RecoveryHints { skip: vec![Seq(3), Seq(10)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(3.0), hints).unwrap();
     while engine.advance().unwrap() {}
-    let stats = fixture.api.figures();
+    let stats = fixture.api.stats();
     assert_eq!((stats.record.analysed, stats.record.skipped, stats.pending), (8, 2, 0));
     assert_eq!(stats.record.seq, Seq(10));
     assert_eq!(fixture.rendered("s")["count"], json!(8));
@@ -409,21 +417,21 @@ fn a_quarantined_event_is_counted_as_skipped_and_not_applied() {
 #[test]
 fn a_skip_is_committed_before_the_next_event_is_applied() {
     let fixture = ten_events();
-    let hints = Care { skip: vec![Seq(3)], ..Care::default() };
+    let hints = RecoveryHints { skip: vec![Seq(3)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(4.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let record = fixture.api.figures().record;
+    let record = fixture.api.stats().record;
     assert_eq!((record.seq, record.analysed, record.skipped), (Seq(3), 2, 1));
 }
 
 #[test]
 fn in_single_commit_mode_each_event_has_a_commit() {
     let fixture = ten_events();
-    let hints = Care { cautious_to: Seq(5), ..Care::default() };
-    let before = fixture.api.figures().record.commit.0;
+    let hints = RecoveryHints { single_commit_until: Seq(5), ..RecoveryHints::default() };
+    let before = fixture.api.stats().record.commit.0;
     let mut engine = fixture.engine_with_hints(PanicsOn(6.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let record = fixture.api.figures().record;
+    let record = fixture.api.stats().record;
     assert_eq!((record.seq, record.commit.0 - before), (Seq(5), 5));
 }
 
@@ -431,12 +439,12 @@ fn in_single_commit_mode_each_event_has_a_commit() {
 fn a_failed_commit_is_reported_with_its_last_event() {
     let fixture = Fixture::new();
     fixture.append(&[("fine", 1.0), ("big", 70_000.0), ("late", 1.0)]);
-    let hints = Care { cautious_to: Seq(2), ..Care::default() };
+    let hints = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
     let error = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap();
     assert!(error.to_string().contains("does not fit"), "{error}");
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, Some(Seq(2))));
+    assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, Some(Seq(2))));
 }
 
 /// The memory of a state table. The system refuses every write to its slots.
@@ -470,15 +478,15 @@ impl TableMemory for FullTable {
 fn a_commit_that_the_system_refuses_is_attributed_to_no_event() {
     let fixture = ten_events();
     // In single-commit mode: each commit covers one event, to which the exit could be attributed.
-    let hints = Care { cautious_to: Seq(10), ..Care::default() };
+    let hints = RecoveryHints { single_commit_until: Seq(10), ..RecoveryHints::default() };
     let EngineMemory { events, producer, cursor, state } = fixture.engine_memory();
     let memory = EngineMemory { events, producer, cursor, state: FullTable(state) };
     let mut engine = Engine::activate(Statistics, &fixture.settings, memory, hints).unwrap();
     let refused = engine.advance().unwrap_err().to_string();
     assert_eq!(refused, "cannot write the state table: no storage space");
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.in_hand, found.committing, found.committed), (None, None, Seq(0)));
-    assert_eq!(found.hand, Hand { doing: Doing::Idle, seq: Seq(0) });
+    assert_eq!((found.in_flight, found.committing, found.committed), (None, None, Seq(0)));
+    assert_eq!(found.claimed, InFlight { activity: Activity::Idle, seq: Seq(0) });
 }
 
 #[test]
@@ -491,7 +499,7 @@ fn a_generation_that_dies_before_takeover_has_no_event_in_flight() {
     assert_eq!(fixture.memory.post_mortem().owner, Generation(3), "generation 4 has not taken over yet");
     drop(fixture.engine(PanicsOn(2.0)).unwrap());
     let found = fixture.memory.post_mortem();
-    assert_eq!((found.owner, found.in_hand), (Generation(4), None));
+    assert_eq!((found.owner, found.in_flight), (Generation(4), None));
 }
 
 #[test]
@@ -510,7 +518,7 @@ fn a_state_that_cannot_be_decoded_is_reset_although_its_crc_is_right() {
     fixture.append(&[("s", 1.0)]);
     fixture.process_all(Statistics).unwrap();
     assert_eq!(fixture.rendered("s")["count"], json!(1));
-    assert_eq!(fixture.api.figures().record.resets, 1);
+    assert_eq!(fixture.api.stats().record.resets, 1);
 }
 
 /// Has the name and version of [`Statistics`], but another state format.
