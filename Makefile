@@ -23,8 +23,8 @@ RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locke
 .PHONY: run check lint test mutants loom deny install deb clean
 
 run:
-	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host
-	exec $(TARGET)/release/bulkhead run --config tests/demo.toml
+	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host-metrics
+	exec $(TARGET)/release/bulkhead run --config deploy/demo/demo.toml
 
 check: lint
 	$(RUN_TESTS) --workspace --exclude bulkhead-tests

@@ -1,8 +1,8 @@
-//! The user's own route and analysis of `tests/example`, run under the supervisor by configuration.
+//! The route and the analysis of `worker-analytics/example`, run under the supervisor with its configuration.
 
 use bulkhead_tests::{Home, process::Signal};
 
-const CONFIG: &str = include_str!("../example/example.toml");
+const CONFIG: &str = include_str!("../../worker-analytics/example/example.toml");
 
 #[test]
 fn an_own_route_and_an_own_analysis_survive_the_death_of_either() {

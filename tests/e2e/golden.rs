@@ -21,7 +21,7 @@ const VARIES: &[(&str, &str)] = &[
 ];
 
 /// What the analysis itself says first.
-pub(crate) const OWN_WORD: &str = "goes on behind";
+pub(crate) const OWN_WORD: &str = "resumes after";
 
 #[derive(Clone, Copy)]
 enum Form {
@@ -124,7 +124,7 @@ fn the_log_tells_the_story_of_an_exit() {
 
 #[test]
 fn the_log_tells_the_story_of_a_killed_analysis() {
-    kill("analytics", "goes on behind event 1");
+    kill("analytics", "resumes after event 1");
 }
 
 #[test]

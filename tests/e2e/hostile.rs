@@ -289,7 +289,7 @@ fn a_panic_with_10_mb_of_terminal_escapes_is_cut_and_shown_harmlessly() {
 #[test]
 fn a_panic_whose_payload_is_no_text_is_explained_as_one() {
     let report = loud_death("bytes");
-    assert_eq!(report["panic"]["message"], "a payload that is no text", "{report}");
+    assert_eq!(report["panic"]["message"], "the panic payload is not a string", "{report}");
 }
 
 #[test]

@@ -1,14 +1,16 @@
-//! What a user writes: one type, one state per series, two functions.
+//! The trait that a user implements: one type, one state per series, two functions.
 
 use bincode::{Decode, Encode};
 use bulkhead_proto::wire::event::Event;
 use serde::Serialize;
 
-/// An analysis of keyed events: it folds each event into the state of its series and says what the public may read of it.
+/// An analysis of keyed events. It folds each event into the state of the event's series, and renders what
+/// readers see.
 ///
-/// Keep everything in [`Self::State`]: that alone survives a crash, committed together with the position in the stream,
-/// so that every event counts exactly once. A state and its public form must fit a slot of the state table together
-/// (see `bulkhead_proto::shm::table`); a larger one stops the analysis with an error that names the series.
+/// Keep everything in [`Self::State`]. Only the state survives a crash: it is committed together with the
+/// position in the event stream, so that every event counts exactly once. The state and the rendered form of
+/// a series must fit one slot of the state table together (`bulkhead_proto::shm::table` gives the size). A series
+/// that does not fit stops the analysis with an error that names the series.
 ///
 /// ```
 /// use bulkhead_worker_analytics::{Analysis, Decode, Encode, Event, bincode};
@@ -34,31 +36,38 @@ use serde::Serialize;
 /// }
 /// ```
 pub trait Analysis: 'static {
-    /// What is kept of one series. A type that compiles here can be stored and read again: unlike serde's, these derives
-    /// promise nothing that the compact format cannot hold.
+    /// The state of one series. A type that compiles here can be stored and read again: unlike serde's
+    /// derives, bincode's accept no type that the compact format cannot hold.
     type State: Default + Encode + Decode<()>;
 
-    /// The analysis's name, for people.
+    /// The name of the analysis. Name and version together identify the format of the stored state.
     const NAME: &'static str;
 
-    /// The version of [`Self::State`]'s form. Raise it with every change of that type or of its meaning.
+    /// The version of [`Self::State`]. Raise it with every change of the type or of its meaning.
     const VERSION: u32;
 
-    /// The versions that [`Self::migrate`] understands. A state table of any other is refused at the start.
+    /// The earlier versions that [`Self::migrate`] can read. With a state table of any other version, the
+    /// worker exits at its start with code 78.
     const MIGRATES_FROM: &'static [u32] = &[];
 
-    /// Folds an event into its series' state. The same events in the same order must give the same state: after a crash
-    /// those since the last commit are applied again, to the state of that commit.
+    /// Folds an event into the state of its series.
     ///
-    /// An event must take less than `analytics.hang_timeout` (5 s), and so must each call of the other functions. A commit and a
-    /// migration as a whole must take less than twenty times that, and ten seconds, while events wait: else this process is
-    /// ended as one that hangs.
+    /// Must be deterministic: the same events in the same order must give the same state. After a crash, the
+    /// events since the last commit are applied again, to the state of that commit.
+    ///
+    /// One event must take less than `analytics.hang_timeout` (default: 5 s), and so must each call of the
+    /// other functions. A whole commit and a whole migration must each take less than twenty times
+    /// `hang_timeout`, plus ten seconds, while events wait. Otherwise the supervisor kills this process
+    /// because it hangs.
     fn apply(&self, state: &mut Self::State, event: &Event<'_>);
 
-    /// The public form of a series: anything that serialises to a JSON object. Called once a commit for each series that changed.
+    /// Renders what readers of a series see: any value that serialises to a JSON object. Called once per
+    /// commit for each series that changed.
     fn render<'a>(&'a self, series: &'a str, state: &'a Self::State) -> impl Serialize + 'a;
 
-    /// Turns a state of another version, one of [`Self::MIGRATES_FROM`], into one of this. `None` resets that series, loudly.
+    /// Converts the stored state of an earlier version, one of [`Self::MIGRATES_FROM`], to the current one.
+    ///
+    /// `None` resets the series to an empty state and logs `state_lost`.
     fn migrate(&self, version: u32, bytes: &[u8]) -> Option<Self::State> {
         let _ = (version, bytes);
         None

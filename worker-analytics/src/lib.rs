@@ -1,30 +1,31 @@
-//! The analysis worker of Bulkhead, as a library: write an [`Analysis`], hand it to [`run`].
+//! The analytics worker of Bulkhead, as a library: implement [`Analysis`] and pass it to [`run`].
 //!
-//! It brings an allocator, [`OomRecordingAlloc`], by which a death for want of memory is recognised as such. If your program has a
-//! global allocator of its own, take this crate with `default-features = false`, and wrap yours:
+//! `worker-analytics/example` in the repository is a complete program with an analysis and a route of its
+//! own.
+//!
+//! This crate declares a global allocator, [`OomRecordingAlloc`]. It records allocations that the system refuses, so
+//! that the supervisor can report a death caused by a lack of memory as such. If your program has its own
+//! global allocator, depend on this crate with `default-features = false` and wrap your allocator:
 //! `#[global_allocator] static ALLOCATOR: OomRecordingAlloc<Yours> = OomRecordingAlloc::around(Yours);`
 #![forbid(unsafe_code)]
 
 mod analysis;
-mod caution;
+mod commit_scheduler;
+mod control_events;
 mod engine;
-mod inbox;
-mod last_words;
 mod log;
-mod lost;
 mod mutant;
-mod pace;
+mod panic_hook;
+mod replay_plan;
 mod run;
-mod series;
+mod run_loop;
 mod summary;
-mod version;
-mod work;
 
 pub use analysis::Analysis;
 pub use bincode::{self, Decode, Encode};
 pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};
 pub use run::run;
-pub use summary::{Answer, Statistics, Summary};
+pub use summary::{Statistics, Summary, SummaryView};
 
 #[cfg(feature = "allocator")]
 #[global_allocator]

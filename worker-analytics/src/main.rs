@@ -1,4 +1,4 @@
-//! The analysis worker with the built-in analysis.
+//! The analytics worker with the built-in analysis.
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_analytics::{Statistics, run};

@@ -1,12 +1,12 @@
-//! Faults planted in the engine, one at a time, to show that its tests find them.
+//! Faults planted in the engine, one at a time, to prove that the engine's tests detect them.
 
 bulkhead_proto::mutants! {
     ApplySkipped,
-    ChargeTheRefused,
     CommitBeforeApply,
-    LeaveInHand,
-    MigrateWithAnEvent,
-    NoCommitBefore,
-    NoCommitBehind,
-    SkipUncounted,
+    CommitMigrationWithEvent,
+    KeepAppliedInFlight,
+    KeepRefusedCommitInFlight,
+    NoCommitAfterIsolated,
+    NoCommitBeforeIsolated,
+    SkipNotCounted,
 }

@@ -1,12 +1,11 @@
-//! The life of an analysis process, top to bottom.
+//! An analytics process from start to exit: take the fds, say hello, stand by, activate, apply events.
 
 use crate::{
     Analysis,
-    engine::{self, Engine, Fatal, Memory},
-    inbox::{Inbox, Wake},
-    last_words, log,
-    version::Foreign,
-    work::{self, Broken},
+    control_events::{ControlEvent, ControlEvents},
+    engine::{self, Engine, EngineError, EngineMemory, IncompatibleState},
+    log, panic_hook,
+    run_loop::{self, LoopError},
 };
 use bulkhead_proto::{
     shm::{segment::SegmentError, table::TableReader},
@@ -25,54 +24,56 @@ use bulkhead_proto::{
 };
 use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
-/// Why a process ends without being asked to.
+/// Why the process ends although the supervisor did not ask for it.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum RunError {
     #[error(transparent)]
     Fds(#[from] FdError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("cannot listen to the supervisor and to signals: {0}")]
-    Inbox(#[from] io::Error),
+    #[error("cannot set up the control pipe and the signal handlers: {0}")]
+    Io(#[from] io::Error),
     #[error(transparent)]
     Pipe(#[from] PipeError),
     #[error(transparent)]
-    Foreign(#[from] Foreign),
+    IncompatibleState(#[from] IncompatibleState),
     #[error(transparent)]
-    Broken(#[from] Broken),
+    Loop(#[from] LoopError),
 }
 
-impl Failure {
-    /// The supervisor does not try again when the configuration is wrong.
-    fn code(&self) -> u8 {
+impl RunError {
+    /// With `EXIT_CONFIG`, the supervisor does not start the worker again: the same error would come back.
+    fn exit_code(&self) -> u8 {
         match self {
             Self::Fds(_)
             | Self::Settings(_)
             | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. }))
-            | Self::Foreign(_)
-            | Self::Broken(Broken::Work(Fatal::Foreign(_))) => EXIT_CONFIG,
-            // A lack of memory or fds may pass.
-            Self::Link(_) | Self::Inbox(_) | Self::Pipe(_) | Self::Broken(_) => 1,
+            | Self::IncompatibleState(_)
+            | Self::Loop(LoopError::Engine(EngineError::IncompatibleState(_))) => EXIT_CONFIG,
+            // A restart can help: a lack of memory or fds may be temporary.
+            Self::Link(_) | Self::Io(_) | Self::Pipe(_) | Self::Loop(_) => 1,
         }
     }
 }
 
-/// Runs an analysis as a worker of Bulkhead, until the supervisor lets it go: the whole `main` of a program of yours.
+/// Runs `analysis` as a worker of Bulkhead until the supervisor stops it. A program's whole `main` is this
+/// call.
 ///
-/// To be called first of all in `main`, before any thread or fd exists. The exit code is 0 after an orderly end, 78 when
-/// the state is another analysis's or the process was not started by a supervisor, else 1; 101 after a panic.
+/// Call it first in `main`, before the program starts a thread or opens an fd. The exit code is 0 after an
+/// orderly stop; 78 if the state table belongs to another analysis, or if no supervisor started the process;
+/// 101 after a panic; and 1 after any other error.
 pub fn run<A: Analysis>(analysis: A) -> ExitCode {
-    let ended = live(analysis);
-    if let Err(failure) = &ended {
-        tracing::error!("{failure}");
+    let result = run_worker(analysis);
+    if let Err(error) = &result {
+        tracing::error!("{error}");
     }
     log::flush();
-    ended.map_or_else(|failure| failure.code().into(), |()| ExitCode::SUCCESS)
+    result.map_or_else(|error| error.exit_code().into(), |()| ExitCode::SUCCESS)
 }
 
-fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
+fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
     let (fds, settings) = (InheritedFds::from_env(), Settings::from_env());
     log::init(settings.as_ref().map_or("info", |settings| &settings.log));
     let (mut fds, settings) = (fds?, settings?);
@@ -80,41 +81,51 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     let control = Receiver::new(fds.take(FdName::ControlIn)?);
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
-    let whereabouts = last_words::install(settings.generation, Arc::clone(&supervisor));
+    let backtraces = panic_hook::install(settings.generation, Arc::clone(&supervisor));
     let AnalyticsLink { events, producer, cursor, state, wake: bell } = AnalyticsLink::open(&mut fds)?;
-    let inbox = Inbox::open(control, bell)?;
+    let control_events = ControlEvents::open(control, bell)?;
 
-    engine::check_version::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
-    supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build::<A>() })?;
+    engine::check_schema::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
+    supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build_info::<A>() })?;
     supervisor.send(&FromWorker::Ready)?;
-    let Some(care) = stand_by(&inbox)? else { return Ok(()) };
+    let Some(hints) = stand_by(&control_events)? else { return Ok(()) };
 
     this_process::register(Arc::clone(&cursor), settings.generation);
     if let Err(error) = signals::record_fault_signals() {
-        tracing::warn!("the code and address of a signal will not be known: {error}");
+        tracing::warn!(
+            "cannot install the fault signal handlers: {error}; \
+             a crash report of this process will lack the signal's code and address"
+        );
     }
-    if let Err(error) = signals::on_abort_from_outside(move || whereabouts.tell()) {
-        tracing::warn!("where it hangs, should it hang, will not be known: {error}");
+    if let Err(error) = signals::on_abort_from_outside(move || backtraces.send_backtrace()) {
+        tracing::warn!(
+            "cannot install the SIGABRT handler: {error}; \
+             the report of a hang of this process will lack a backtrace"
+        );
     }
-    let memory = Memory { events, producer, cursor, state };
-    let mut engine = Engine::activate(analysis, &settings, memory, care).map_err(Broken::from)?;
-    work::work(&mut engine, &inbox, Duration::from_millis(settings.stop_timeout_ms))?;
+    let memory = EngineMemory { events, producer, cursor, state };
+    let mut engine = Engine::activate(analysis, &settings, memory, hints).map_err(LoopError::from)?;
+    run_loop::run_until_drained(
+        &mut engine,
+        &control_events,
+        Duration::from_millis(settings.stop_timeout_ms),
+    )?;
     Ok(())
 }
 
-/// Waits to become active. None when it shall leave instead.
-fn stand_by(inbox: &Inbox) -> Result<Option<RecoveryHints>, PipeError> {
+/// Waits for activation. `None`: the process must exit instead.
+fn stand_by(control_events: &ControlEvents) -> Result<Option<RecoveryHints>, PipeError> {
     loop {
-        match inbox.stand_by()? {
-            Wake::Activate(care) => return Ok(Some(care)),
-            Wake::Drain => return Ok(None),
-            Wake::Fault(kind) => fault::execute(kind),
-            Wake::Work => {}
+        match control_events.wait_in_standby()? {
+            ControlEvent::Activate(hints) => return Ok(Some(hints)),
+            ControlEvent::Drain => return Ok(None),
+            ControlEvent::Fault(kind) => fault::execute(kind),
+            ControlEvent::Continue => {}
         }
     }
 }
 
-/// Name and version of this program, for people.
-fn build<A: Analysis>() -> String {
+/// The name and version of this program and of its analysis, for people.
+fn build_info<A: Analysis>() -> String {
     format!("{} {}, {} version {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), A::NAME, A::VERSION)
 }

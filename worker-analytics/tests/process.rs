@@ -1,6 +1,6 @@
-//! The real program under a supervisor that is this test.
+//! The real `bulkhead-analytics` program. The test acts as its supervisor.
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
+#![expect(clippy::unwrap_used, reason = "clippy does not count the helpers of a test as test code")]
 
 use bulkhead_proto::{
     shm::{
@@ -32,7 +32,7 @@ use std::{
     thread,
 };
 
-/// A service's memory and the API's end of it; the analysis is a process.
+/// The shared memory of a service and the API's end of it; the analytics worker is a process.
 struct Service {
     memory: SharedMemory,
     api: ApiLink,
@@ -50,19 +50,20 @@ impl Service {
         Self { api: ApiLink::open_in_process(&memory).unwrap(), memory }
     }
 
-    fn start(&self, generation: u64) -> Worker {
+    fn start_standby(&self, generation: u64) -> Worker {
         let mut worker = self.spawn(generation);
-        assert!(matches!(worker.next(), Some(FromWorker::Hello { protocol: PROTOCOL, .. })));
-        assert_eq!(worker.next(), Some(FromWorker::Ready));
+        assert!(matches!(worker.next_frame(), Some(FromWorker::Hello { protocol: PROTOCOL, .. })));
+        assert_eq!(worker.next_frame(), Some(FromWorker::Ready));
         worker
     }
 
     fn spawn(&self, generation: u64) -> Worker {
-        let ((their_in, our_out), (our_in, their_out)) = (pipe::pair().unwrap(), pipe::pair().unwrap());
-        let mut bequest = FdHandoff::default();
-        bequest.add(FdName::ControlIn, their_in);
-        bequest.add(FdName::ControlOut, their_out);
-        self.memory.pass_to_analytics(&mut bequest).unwrap();
+        let ((worker_in, to_worker), (from_worker, worker_out)) =
+            (pipe::pair().unwrap(), pipe::pair().unwrap());
+        let mut handoff = FdHandoff::default();
+        handoff.add(FdName::ControlIn, worker_in);
+        handoff.add(FdName::ControlOut, worker_out);
+        self.memory.pass_to_analytics(&mut handoff).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
             role: Role::Analytics,
@@ -75,17 +76,17 @@ impl Service {
             log: "info".into(),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead-analytics"));
-        command.env(FDS_VARIABLE, bequest.variable()).env(SETTINGS_VARIABLE, settings.to_json().unwrap());
+        command.env(FDS_VARIABLE, handoff.variable()).env(SETTINGS_VARIABLE, settings.to_json().unwrap());
         command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stderr(Stdio::piped());
-        let child = command.preserved_fds(bequest.into_fds()).spawn().unwrap();
+        let child = command.preserved_fds(handoff.into_fds()).spawn().unwrap();
         drop(command);
-        Worker { child, to: Some(Sender::new(our_out)), from: Receiver::new(our_in) }
+        Worker { child, to: Some(Sender::new(to_worker)), from: Receiver::new(from_worker) }
     }
 
-    /// Starts an analysis and makes it the active one.
+    /// Starts a worker and activates it.
     fn activate(&self, generation: u64) -> Worker {
-        let worker = self.start(generation);
-        worker.say(&ToWorker::Activate(RecoveryHints::default()));
+        let worker = self.start_standby(generation);
+        worker.send(&ToWorker::Activate(RecoveryHints::default()));
         worker
     }
 
@@ -97,8 +98,8 @@ impl Service {
         self.api.append(&mut batch).unwrap();
     }
 
-    /// Waits until all that was accepted is committed. Bounded by the runner's patience alone.
-    fn wait_until_analysed(&self) {
+    /// Waits until every accepted event is committed. Only the timeout of the test runner bounds this wait.
+    fn wait_until_committed(&self) {
         while self.api.stats().pending > 0 {
             thread::yield_now();
         }
@@ -106,15 +107,15 @@ impl Service {
 }
 
 impl Worker {
-    /// The next frame; none when the worker is gone.
-    fn next(&mut self) -> Option<FromWorker> {
+    /// The next frame; `None` after the worker has exited.
+    fn next_frame(&mut self) -> Option<FromWorker> {
         match self.from.recv().unwrap() {
             Received::Frame(frame) => Some(frame),
             Received::Empty | Received::Closed => None,
         }
     }
 
-    fn say(&self, frame: &ToWorker) {
+    fn send(&self, frame: &ToWorker) {
         self.to.as_ref().unwrap().send(frame).unwrap();
     }
 
@@ -122,8 +123,8 @@ impl Worker {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its end; also what it logged.
-    fn end(mut self) -> (ExitStatus, String) {
+    /// Waits for the exit; returns the status and the log.
+    fn wait_for_exit(mut self) -> (ExitStatus, String) {
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         (self.child.wait().unwrap(), log)
@@ -131,29 +132,29 @@ impl Worker {
 }
 
 #[test]
-fn an_analysis_says_hello_works_when_it_is_activated_and_drains_when_told() {
+fn a_worker_sends_hello_applies_events_once_activated_and_drains_on_request() {
     let service = Service::new();
     service.append("a");
     let worker = service.activate(1);
-    service.wait_until_analysed();
+    service.wait_until_committed();
     service.append("a");
-    worker.say(&ToWorker::Drain);
-    let (status, log) = worker.end();
+    worker.send(&ToWorker::Drain);
+    let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(0), "{log}");
     assert_eq!(service.api.stats().record.analysed, 2);
     assert_eq!(service.api.stats().record.generation, Generation(1));
 }
 
 #[test]
-fn a_parked_analysis_wakes_for_an_event() {
+fn a_waiting_worker_wakes_for_an_event() {
     let service = Service::new();
     let worker = service.activate(1);
     for _ in 0..50 {
         service.append("a");
-        service.wait_until_analysed();
+        service.wait_until_committed();
     }
     worker.signal(Signal::TERM);
-    assert_eq!(worker.end().0.code(), Some(0), "SIGTERM means drain, too");
+    assert_eq!(worker.wait_for_exit().0.code(), Some(0), "SIGTERM must drain the worker");
 }
 
 #[test]
@@ -162,47 +163,47 @@ fn the_end_of_the_control_pipe_means_drain() {
     let mut worker = service.activate(1);
     service.append("a");
     worker.to = None;
-    assert_eq!(worker.end().0.code(), Some(0));
+    assert_eq!(worker.wait_for_exit().0.code(), Some(0));
     assert_eq!(service.api.stats().record.analysed, 1);
 }
 
 #[test]
-fn one_that_stands_by_touches_nothing_and_leaves_when_told() {
+fn a_standby_applies_nothing_and_exits_on_drain() {
     let service = Service::new();
     service.append("a");
-    let standby = service.start(2);
-    standby.say(&ToWorker::Drain);
-    assert_eq!(standby.end().0.code(), Some(0));
+    let standby = service.start_standby(2);
+    standby.send(&ToWorker::Drain);
+    assert_eq!(standby.wait_for_exit().0.code(), Some(0));
     assert_eq!(service.api.stats().pending, 1);
 }
 
 #[test]
-fn a_panic_is_told_in_a_frame_on_the_page_and_in_the_log() {
+fn a_panic_is_reported_by_a_frame_a_panic_record_and_the_log() {
     let service = Service::new();
     let mut worker = service.activate(7);
     service.append("fine");
     service.append("__fault.panic");
-    let Some(FromWorker::Panicked { message, location, thread }) = worker.next() else {
-        panic!("no word of the panic");
+    let Some(FromWorker::Panicked { message, location, thread }) = worker.next_frame() else {
+        panic!("the worker sent no panic frame");
     };
-    let (status, log) = worker.end();
+    let (status, log) = worker.wait_for_exit();
     assert_eq!(status.code(), Some(101));
     assert_eq!((message.as_str(), thread.as_str()), ("injected fault: panic", "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     assert!(log.lines().any(|line| line.contains("\"level\":\"ERROR\"") && line.contains(&message)), "{log}");
     let found = service.memory.post_mortem();
     assert_eq!(found.in_flight, Some(Seq(2)));
-    let words = found.panic_record.unwrap();
-    assert_eq!((words.generation, words.message), (Generation(7), message));
+    let record = found.panic_record.unwrap();
+    assert_eq!((record.generation, record.message), (Generation(7), message));
 }
 
 #[test]
-fn a_refusal_of_memory_is_noted_with_the_event_in_hand() {
+fn a_refused_allocation_is_recorded_with_the_event_in_flight() {
     let service = Service::new();
     let worker = service.activate(7);
     service.append("fine");
     service.append("__fault.oom");
-    let (status, log) = worker.end();
+    let (status, log) = worker.wait_for_exit();
     assert_eq!(status.signal(), Some(6), "{log}");
     let found = service.memory.post_mortem();
     assert_eq!(
@@ -212,36 +213,36 @@ fn a_refusal_of_memory_is_noted_with_the_event_in_hand() {
 }
 
 #[test]
-fn faults_by_frame_end_it_in_their_way() {
+fn a_fault_frame_ends_the_process_as_that_fault_does() {
     for &kind in FaultKind::ALL.iter().filter(|kind| !kind.is_lasting()) {
         let service = Service::new();
         let worker = service.activate(1);
-        worker.say(&ToWorker::Fault(kind));
-        let (status, log) = worker.end();
+        worker.send(&ToWorker::Fault(kind));
+        let (status, log) = worker.wait_for_exit();
         let found = status.code().map(Ending::Code).or(status.signal().map(Ending::Signal));
         assert_eq!(found, Some(fault::ending(kind)), "{kind}: {log}");
     }
 }
 
 #[test]
-fn whoever_is_killed_at_any_moment_every_event_counts_once() {
+fn every_event_counts_once_whenever_the_worker_is_killed() {
     let service = Service::new();
     let series = ["a", "b", "c"];
     for generation in 1..=30 {
         let worker = service.activate(generation);
         for event in 0..200 {
             service.append(series[event % 3]);
-            // A moment that differs from turn to turn.
+            // The moment of the kill differs from generation to generation.
             if event as u64 == generation * 6 {
                 worker.signal(Signal::KILL);
             }
         }
-        worker.end();
+        worker.wait_for_exit();
     }
     let mut worker = service.activate(31);
-    service.wait_until_analysed();
+    service.wait_until_committed();
     worker.to = None;
-    worker.end();
+    worker.wait_for_exit();
     let counts = series.map(|name| {
         let (public, _) = service.api.view().public(name).unwrap();
         let public: serde_json::Value = serde_json::from_slice(&public).unwrap();
@@ -252,7 +253,7 @@ fn whoever_is_killed_at_any_moment_every_event_counts_once() {
 }
 
 #[test]
-fn started_by_hand_it_says_how_it_should_be_started() {
+fn without_a_supervisor_the_error_says_how_to_start_the_program() {
     let output = Command::new(env!("CARGO_BIN_EXE_bulkhead-analytics")).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
     let log = String::from_utf8(output.stderr).unwrap();
@@ -260,17 +261,18 @@ fn started_by_hand_it_says_how_it_should_be_started() {
 }
 
 #[test]
-fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
+fn memory_of_another_layout_is_refused_with_exit_code_78() {
     for segment in ["events", "producer", "cursor", "state"] {
         let service = Service::new();
-        let mut bequest = FdHandoff::default();
-        service.memory.pass_to_analytics(&mut bequest).unwrap();
-        let variable = bequest.variable();
+        let mut handoff = FdHandoff::default();
+        service.memory.pass_to_analytics(&mut handoff).unwrap();
+        let variable = handoff.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
-        // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.
+        // The layout version follows the eight bytes of magic. The fd refers to the memory that the worker
+        // will get.
         let memory = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();
         memory.write_all_at(&99_u32.to_ne_bytes(), 8).unwrap();
-        let (status, log) = service.spawn(1).end();
+        let (status, log) = service.spawn(1).wait_for_exit();
         assert_eq!(status.code(), Some(78), "{log}");
         for text in [segment, "layout version is 0x63", "restart the whole service"] {
             assert!(log.contains(text), "no {text:?} in {log}");

@@ -1,6 +1,7 @@
-//! The built-in analysis against independent answers, and its state against hostile bytes.
+//! The built-in analysis, compared with independently computed results; and the decoding of hostile state
+//! bytes.
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
+#![expect(clippy::unwrap_used, reason = "clippy does not count the helpers of a test as test code")]
 
 use bulkhead_proto::wire::codec;
 use bulkhead_worker_analytics::{Analysis, Event, Statistics, Summary};
@@ -8,20 +9,21 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs};
 
-/// A slot of the state table holds some 64 KiB of key, state and public form; the largest shall stay well below, in bytes.
-const AIM: usize = 40 << 10;
+/// In bytes. A slot of the state table holds about 64 KiB of key, state and rendered form; the largest
+/// summary must stay well below that.
+const SIZE_LIMIT: usize = 40 << 10;
 
 fn event<'a>(series: &'a str, value: f64, label: Option<&'a str>, ts_ms: i64) -> Event<'a> {
     Event { series, value, ts_ms, arrived_ms: ts_ms, label, data: None, request_id: None }
 }
 
-fn of(values: &[f64]) -> Summary {
+fn summary_of(values: &[f64]) -> Summary {
     let mut summary = Summary::default();
     values.iter().for_each(|value| Statistics.apply(&mut summary, &event("s", *value, None, 0)));
     summary
 }
 
-fn answer(summary: &Summary) -> Value {
+fn rendered(summary: &Summary) -> Value {
     serde_json::to_value(Statistics.render("s", summary)).unwrap()
 }
 
@@ -32,13 +34,13 @@ fn encoded(summary: &Summary) -> Vec<u8> {
     buffer
 }
 
-fn close(found: &Value, wanted: &Value, relative: f64) -> bool {
-    let (found, wanted) = (found.as_f64().unwrap(), wanted.as_f64().unwrap());
-    (found - wanted).abs() <= relative * wanted.abs()
+fn is_close(found: &Value, expected: &Value, relative: f64) -> bool {
+    let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+    (found - expected).abs() <= relative * expected.abs()
 }
 
-/// The values at the rank of a percentile and at the ranks beside it: the rule of `tests/data/README.md`.
-fn around_rank(sorted: &[f64], percent: usize) -> &[f64] {
+/// The values at the rank of a percentile and at the adjacent ranks, which `tests/data/README.md` accepts.
+fn values_around_rank(sorted: &[f64], percent: usize) -> &[f64] {
     let rank = (sorted.len() * percent).div_ceil(100) - 1;
     &sorted[rank.saturating_sub(1)..=(rank + 1).min(sorted.len() - 1)]
 }
@@ -48,28 +50,28 @@ fn flights() -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn expected() -> Value {
+fn expected_results() -> Value {
     serde_json::from_str(&fs::read_to_string("../tests/data/flights-20k.expected.json").unwrap()).unwrap()
 }
 
-/// Holds an answer against the independent one of the same series, whose sorted values are given.
-fn compare(series: &str, found: &Value, wanted: &Value, sorted: &[f64]) {
+/// Compares a rendered series with the independent result. `sorted` has the values of the series.
+fn compare(series: &str, found: &Value, expected: &Value, sorted: &[f64]) {
     for exact in ["count", "sum", "distinct_labels"] {
-        assert_eq!(found[exact], wanted[exact], "{exact} of {series}");
+        assert_eq!(found[exact], expected[exact], "{exact} of {series}");
     }
     for (field, relative) in [("min", 0.0), ("max", 0.0), ("mean", 1e-9), ("stddev", 1e-9)] {
-        assert!(close(&found[field], &wanted[field], relative), "{field} of {series}: {found}");
+        assert!(is_close(&found[field], &expected[field], relative), "{field} of {series}: {found}");
     }
     for (field, percent) in [("p50", 50), ("p90", 90), ("p99", 99)] {
-        let near = |value: &f64| close(&found[field], &json!(value), 0.01);
-        assert!(around_rank(sorted, percent).iter().any(near), "{field} of {series}: {found}");
+        let near = |value: &f64| is_close(&found[field], &json!(value), 0.01);
+        assert!(values_around_rank(sorted, percent).iter().any(near), "{field} of {series}: {found}");
     }
-    let top = &found["top_labels"].as_array().unwrap()[..wanted["top_labels"].as_array().unwrap().len()];
-    assert_eq!(&json!(top), &wanted["top_labels"], "top_labels of {series}");
+    let top = &found["top_labels"].as_array().unwrap()[..expected["top_labels"].as_array().unwrap().len()];
+    assert_eq!(&json!(top), &expected["top_labels"], "top_labels of {series}");
 }
 
 #[test]
-fn every_series_of_the_flights_equals_the_independent_answer() {
+fn every_series_of_the_flights_equals_the_independent_result() {
     let flights = flights();
     let mut series_of = BTreeMap::<_, (Summary, Vec<f64>)>::new();
     for flight in &flights {
@@ -78,42 +80,42 @@ fn every_series_of_the_flights_equals_the_independent_answer() {
         let (state, values) = series_of.entry(series).or_default();
         Statistics.apply(state, &event);
         values.push(value);
-        // As after a crash, now and then: the state must survive being written and read at any moment.
+        // As after a crash: at any moment, a state that is written and read again must be the same.
         if values.len() % 37 == 0 {
             *state = codec::decode(&encoded(state)).unwrap();
         }
     }
-    let expected = expected();
-    let wanted = expected["by_series"].as_object().unwrap();
-    assert_eq!(series_of.len(), wanted.len());
-    for (series, wanted) in wanted {
+    let results = expected_results();
+    let expected = results["by_series"].as_object().unwrap();
+    assert_eq!(series_of.len(), expected.len());
+    for (series, expected) in expected {
         let (state, values) = series_of.get_mut(series.as_str()).unwrap();
         values.sort_by(f64::total_cmp);
         let found = serde_json::to_value(Statistics.render(series, state)).unwrap();
-        compare(series, &found, wanted, values);
-        assert!(encoded(state).len() < 3 << 10, "a typical state is small");
+        compare(series, &found, expected, values);
+        assert!(encoded(state).len() < 3 << 10, "a typical state must be small");
     }
 }
 
 #[test]
-fn an_answer_has_the_fields_of_the_contract_in_its_order() {
+fn a_rendered_summary_has_the_fields_of_the_contract_in_its_order() {
     let mut summary = Summary::default();
     for (value, label) in [(2.0, "b"), (-0.5, "a\"\u{1}"), (2.0, "b")] {
         Statistics.apply(&mut summary, &event("s", value, Some(label), 978_310_020_123));
     }
     let text = serde_json::to_string(&Statistics.render("s \"1\"", &summary)).unwrap();
-    let wanted = concat!(
+    let expected = concat!(
         r#"{"series":"s \"1\"","count":3,"sum":3.5,"mean":1.1666666666666667,"stddev":1.1785113019775793,"#,
         r#""min":-0.5,"max":2,"p50":2,"p90":2,"p99":2,"distinct_labels":2,"#,
         r#""top_labels":[{"label":"b","count":2},{"label":"a\"\u0001","count":1}],"#,
         r#""last":{"value":2,"ts":"2001-01-01T00:47:00.123Z"}}"#
     );
-    assert_eq!(text, wanted);
+    assert_eq!(text, expected);
 }
 
 #[test]
-fn a_sum_beyond_an_f64_is_null_and_the_rest_still_holds() {
-    let found = answer(&of(&[f64::MAX, f64::MAX]));
+fn a_sum_beyond_the_range_of_an_f64_is_null_and_the_rest_is_right() {
+    let found = rendered(&summary_of(&[f64::MAX, f64::MAX]));
     assert_eq!(found["sum"], Value::Null);
     assert_eq!(
         (&found["mean"], &found["stddev"], &found["p50"]),
@@ -122,8 +124,8 @@ fn a_sum_beyond_an_f64_is_null_and_the_rest_still_holds() {
 }
 
 #[test]
-fn values_that_are_all_the_same_do_not_deviate() {
-    assert_eq!(answer(&of(&[0.1; 1000]))["stddev"], json!(0));
+fn equal_values_have_a_standard_deviation_of_zero() {
+    assert_eq!(rendered(&summary_of(&[0.1; 1000]))["stddev"], json!(0));
 }
 
 #[test]
@@ -136,16 +138,16 @@ fn the_largest_state_fits_a_slot_with_room_to_spare() {
     }
     let public = serde_json::to_vec(&Statistics.render("s", &summary)).unwrap().len();
     let state = encoded(&summary).len();
-    assert!(state + public < AIM, "{state} and {public} bytes");
+    assert!(state + public < SIZE_LIMIT, "{state} and {public} bytes");
 }
 
-fn a_value() -> impl Strategy<Value = f64> {
+fn any_value() -> impl Strategy<Value = f64> {
     prop_oneof![-1000.0..1000.0, -1e300..1e300, (-1000_i32..1000).prop_map(f64::from)]
 }
 
-fn a_summary() -> impl Strategy<Value = Summary> {
-    let an_event = (a_value(), prop::option::of(0..300_u32), any::<i64>());
-    prop::collection::vec(an_event, 1..400).prop_map(|events| {
+fn any_summary() -> impl Strategy<Value = Summary> {
+    let any_event = (any_value(), prop::option::of(0..300_u32), any::<i64>());
+    prop::collection::vec(any_event, 1..400).prop_map(|events| {
         let mut summary = Summary::default();
         for (value, label, ts_ms) in events {
             let label = label.map(|number| format!("label-{number}"));
@@ -157,27 +159,27 @@ fn a_summary() -> impl Strategy<Value = Summary> {
 
 proptest! {
     #[test]
-    fn a_state_is_the_same_after_it_was_written_and_read(summary in a_summary()) {
-        let again: Summary = codec::decode(&encoded(&summary)).unwrap();
-        prop_assert!(again == summary);
-        prop_assert_eq!(answer(&again), answer(&summary));
+    fn a_state_is_unchanged_by_encoding_and_decoding(summary in any_summary()) {
+        let decoded: Summary = codec::decode(&encoded(&summary)).unwrap();
+        prop_assert!(decoded == summary);
+        prop_assert_eq!(rendered(&decoded), rendered(&summary));
     }
 
     #[test]
-    fn damaged_bytes_never_panic_and_what_they_give_can_be_used(
-        summary in a_summary(),
-        damages in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
+    fn damaged_bytes_never_panic_and_a_decoded_state_is_usable(
+        summary in any_summary(),
+        edits in prop::collection::vec((any::<usize>(), any::<u8>()), 1..4),
         cut in any::<usize>(),
     ) {
         let mut bytes = encoded(&summary);
-        for (at, byte) in damages {
+        for (at, byte) in edits {
             let at = at % bytes.len();
             bytes[at] = byte;
         }
         bytes.truncate(if cut % 4 == 0 { cut % bytes.len() } else { bytes.len() });
         if let Ok(mut summary) = codec::decode::<Summary>(&bytes) {
             (0..200).for_each(|i| Statistics.apply(&mut summary, &event("s", 1.0, Some(&i.to_string()), 0)));
-            answer(&summary);
+            rendered(&summary);
         }
     }
 
@@ -187,16 +189,16 @@ proptest! {
     }
 
     #[test]
-    fn all_but_the_last_value_is_independent_of_the_order(values in prop::collection::vec(a_value(), 1..100)) {
+    fn everything_but_the_last_value_is_independent_of_the_order(values in prop::collection::vec(any_value(), 1..100)) {
         let reversed: Vec<f64> = values.iter().rev().copied().collect();
-        let (one, other) = (answer(&of(&values)), answer(&of(&reversed)));
+        let (forward, backward) = (rendered(&summary_of(&values)), rendered(&summary_of(&reversed)));
         for field in ["count", "min", "max", "p50", "p90", "p99", "distinct_labels"] {
-            prop_assert_eq!(&one[field], &other[field]);
+            prop_assert_eq!(&forward[field], &backward[field]);
         }
         let size = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
         for field in ["mean", "stddev"] {
-            let apart = (one[field].as_f64().unwrap() - other[field].as_f64().unwrap()).abs();
-            prop_assert!(apart <= 1e-15 * size, "{field}: {one} {other}");
+            let difference = (forward[field].as_f64().unwrap() - backward[field].as_f64().unwrap()).abs();
+            prop_assert!(difference <= 1e-15 * size, "{field}: {forward} {backward}");
         }
     }
 }

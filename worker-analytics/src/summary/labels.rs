@@ -1,9 +1,13 @@
-//! How often each label came, and how many there are: exact while there are few, estimated beyond.
+//! The frequency of each label, and the number of distinct labels: exact while there are few, estimated
+//! beyond.
 //!
-//! Counters are kept for [`TRACKED`] labels by the space-saving rule (Metwally, Agrawal, El Abbadi, ICDT 2005): a label that
-//! comes when all are taken takes over the least one's place and count, and remembers that count as its possible error. Distinct labels are
-//! then counted by a CPC sketch (Lang 2017) of Apache DataSketches. Their frequent-items sketch was weighed and left: at a size
-//! that is exact to 100 labels it could fill half a slot with long ones, and at half that size its error is three times as large.
+//! [`TRACKED`] labels have a counter each, by the space-saving algorithm (Metwally, Agrawal, El Abbadi, ICDT
+//! 2005): when all counters are in use, a new label replaces the one with the smallest count, inherits that
+//! count, and records it as its possible error. From then on, a CPC sketch (Lang 2017) of Apache DataSketches
+//! counts the distinct labels.
+//!
+//! The frequent-items sketch of DataSketches was considered and rejected. At a size that is exact for 100
+//! labels, long labels could fill half a slot; at half that size, its error is three times as large.
 
 use bincode::{
     Decode, Encode,
@@ -16,26 +20,27 @@ use datasketches::{cpc::CpcSketch, hash::value::raw_bytes};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{cell::OnceCell, cmp::Reverse, fmt, hash::BuildHasher};
 
-/// The labels counted one by one: above the 100 up to which `distinct_labels` is exact and the 64 of `top_labels`, and
-/// still 17 KiB in the worst case of 128-byte labels.
+/// The number of counters. More than the 100 labels up to which `distinct_labels` must be exact, and than the
+/// 64 for `top_labels`; with labels of 128 bytes, the longest possible, the counters take 17 KiB.
 const TRACKED: usize = 128;
 
-/// The sketch's size: 2^14 rows give a standard error of 0.46 % (0.589 / 2^7), so that 2 % is more than four of them;
-/// it takes at most 10 KiB.
+/// The size of the sketch: 2^14 rows give a standard error of 0.46 % (0.589 / 2^7). The promised 2 % are more
+/// than four standard errors. The sketch takes at most 10 KiB.
 const LG_K: u8 = 14;
 
-/// One label that is counted by itself.
+/// The counter of one label.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 struct Counter {
     name: Box<str>,
-    /// At least as often as it came.
+    /// An upper bound of the label's occurrences.
     count: u64,
-    /// At most so many of these belong to labels whose place it took.
+    /// The part of `count` that may belong to labels that this one replaced.
     error: u64,
 }
 
 impl Counter {
-    const fn sure(&self) -> u64 {
+    /// The occurrences that certainly belong to this label.
+    const fn guaranteed(&self) -> u64 {
         self.count - self.error
     }
 }
@@ -44,15 +49,15 @@ impl Counter {
 #[derive(Clone, Default)]
 pub(super) struct Labels {
     counters: Vec<Counter>,
-    /// Places among the counters, by the hash of the name.
+    /// Positions in `counters`, by the hash of the name.
     index: HashTable<usize>,
     hasher: DefaultHashBuilder,
-    /// Present as soon as there were more labels than [`TRACKED`].
+    /// Present once more than [`TRACKED`] labels have occurred.
     sketch: Option<Box<Sketch>>,
 }
 
-/// The sketch and its encoded form, as long as that is true: compressing it takes longer than all else in a commit, and
-/// most labels that come were seen before.
+/// The sketch, with its encoded form cached until the sketch changes. Compressing it takes longer than the
+/// rest of a commit, and most labels are known already, so that they do not change it.
 #[derive(Clone)]
 struct Sketch {
     cpc: CpcSketch,
@@ -62,66 +67,68 @@ struct Sketch {
 impl Labels {
     pub(super) fn add(&mut self, label: &str) {
         let hash = self.hasher.hash_one(label);
-        if let Some(place) = self.index.find(hash, |place| *self.counters[*place].name == *label) {
-            self.counters[*place].count += 1;
+        if let Some(position) = self.index.find(hash, |position| *self.counters[*position].name == *label) {
+            self.counters[*position].count += 1;
         } else if self.counters.len() < TRACKED {
             self.insert(hash, self.counters.len());
             self.counters.push(Counter { name: label.into(), count: 1, error: 0 });
         } else {
-            self.take_over(label, hash);
+            self.replace_smallest(label, hash);
         }
     }
 
-    fn insert(&mut self, hash: u64, place: usize) {
+    fn insert(&mut self, hash: u64, position: usize) {
         let (hasher, counters) = (&self.hasher, &self.counters);
-        self.index.insert_unique(hash, place, |place| hasher.hash_one(&*counters[*place].name));
+        self.index.insert_unique(hash, position, |position| hasher.hash_one(&*counters[*position].name));
     }
 
-    /// A label that is in no counter takes the place of the least one; among equals the first, so that the same events
+    /// Replaces the label with the smallest count; among equal counts the first, so that the same events
     /// always give the same state.
     #[cold]
-    fn take_over(&mut self, label: &str, hash: u64) {
+    fn replace_smallest(&mut self, label: &str, hash: u64) {
         let sketch = self.sketch.get_or_insert_with(|| {
             let mut sketch = Box::new(Sketch::new());
             self.counters.iter().for_each(|counter| sketch.add(&counter.name));
             sketch
         });
         sketch.add(label);
-        let least = self.counters.iter().enumerate().min_by_key(|(_, counter)| counter.count);
-        let Some((place, Counter { name, count, .. })) = least else { return };
-        let (error, old) = (*count, self.hasher.hash_one(&**name));
-        if let Ok(entry) = self.index.find_entry(old, |found| *found == place) {
+        let smallest = self.counters.iter().enumerate().min_by_key(|(_, counter)| counter.count);
+        let Some((position, Counter { name, count, .. })) = smallest else { return };
+        let (error, old_hash) = (*count, self.hasher.hash_one(&**name));
+        if let Ok(entry) = self.index.find_entry(old_hash, |found| *found == position) {
             entry.remove();
         }
-        self.counters[place] = Counter { name: label.into(), count: error + 1, error };
-        self.insert(hash, place);
+        self.counters[position] = Counter { name: label.into(), count: error + 1, error };
+        self.insert(hash, position);
     }
 
-    /// How many different labels came: exact to [`TRACKED`], then within 2 %.
+    /// The number of distinct labels: exact up to [`TRACKED`], then within 2 %.
     pub(super) fn distinct(&self) -> f64 {
         let tracked = u32::try_from(self.counters.len()).unwrap_or(u32::MAX).into();
         self.sketch.as_ref().map_or(tracked, |sketch| sketch.cpc.estimate().round().max(tracked))
     }
 
-    /// The most frequent labels with how often they surely came, ties by name.
-    pub(super) fn top(&self, most: usize) -> Vec<(&str, u64)> {
-        let mut all: Vec<_> = self.counters.iter().map(|counter| (&*counter.name, counter.sure())).collect();
+    /// The most frequent labels with their guaranteed counts, ties sorted by name.
+    pub(super) fn top(&self, limit: usize) -> Vec<(&str, u64)> {
+        let mut all: Vec<_> =
+            self.counters.iter().map(|counter| (&*counter.name, counter.guaranteed())).collect();
         all.sort_unstable_by(|a, b| (Reverse(a.1), a.0).cmp(&(Reverse(b.1), b.0)));
-        all.truncate(most);
+        all.truncate(limit);
         all
     }
 }
 
 impl Sketch {
     fn new() -> Self {
-        // In range, as a test says: the default, which is coarser, is never used.
+        // LG_K is in range, as a test shows, so the coarser default is never used.
         Self { cpc: CpcSketch::new(LG_K).unwrap_or_default(), image: OnceCell::new() }
     }
 
     fn add(&mut self, label: &str) {
         let before = self.cpc.estimate();
         self.cpc.update(raw_bytes::from_str(label));
-        // Its estimate rises with every change of it (HIP: by the inverse of the change's probability).
+        // The HIP estimate rises with every change of the sketch, by the inverse of the probability of that
+        // change.
         if self.cpc.estimate() > before {
             self.image.take();
         }
@@ -137,7 +144,7 @@ impl Sketch {
         if cpc.lg_k() == LG_K && cpc.estimate().is_finite() {
             Ok(Self { cpc, image: image.into() })
         } else {
-            Err(DecodeError::Other("a sketch of another kind"))
+            Err(DecodeError::Other("a sketch of another size"))
         }
     }
 }
@@ -169,20 +176,20 @@ impl<Context> Decode<Context> for Labels {
     fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let mut labels = Self::default();
         for counter in Vec::<Counter>::decode(decoder)? {
-            let known = |place: &usize| labels.counters[*place].name == counter.name;
+            let is_known = |position: &usize| labels.counters[*position].name == counter.name;
             let hash = labels.hasher.hash_one(&*counter.name);
             if counter.name.len() > MAX_LABEL || counter.count <= counter.error {
                 return Err(DecodeError::Other("a label or its count is out of bounds"));
             }
-            if labels.counters.len() == TRACKED || labels.index.find(hash, known).is_some() {
-                return Err(DecodeError::Other("labels that are too many or come twice"));
+            if labels.counters.len() == TRACKED || labels.index.find(hash, is_known).is_some() {
+                return Err(DecodeError::Other("too many labels, or a label occurs twice"));
             }
             labels.insert(hash, labels.counters.len());
             labels.counters.push(counter);
         }
         if let Some(image) = Option::<Vec<u8>>::decode(decoder)? {
             if labels.counters.len() < TRACKED {
-                return Err(DecodeError::Other("a sketch of few labels"));
+                return Err(DecodeError::Other("a sketch although few labels occurred"));
             }
             labels.sketch = Some(Box::new(Sketch::decode(image)?));
         }
@@ -194,15 +201,15 @@ impl<Context> Decode<Context> for Labels {
 mod tests {
     use super::*;
 
-    fn numbered(labels: u32) -> Labels {
+    fn distinct_labels(number: u32) -> Labels {
         let mut all = Labels::default();
-        (0..labels).for_each(|i| all.add(&format!("label-{i}")));
+        (0..number).for_each(|i| all.add(&format!("label-{i}")));
         all
     }
 
     #[test]
     fn counts_are_exact_up_to_the_tracked_labels() {
-        let mut labels = numbered(128);
+        let mut labels = distinct_labels(128);
         labels.add("label-7");
         assert_eq!(labels.distinct(), 128.0);
         assert_eq!(labels.top(2), [("label-7", 2), ("label-0", 1)]);
@@ -210,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn beyond_them_distinct_labels_are_within_two_percent() {
+    fn beyond_the_tracked_labels_the_distinct_count_is_within_two_percent() {
         for labels in [129, 1_000, 20_000, 300_000] {
-            let found = numbered(labels).distinct();
+            let found = distinct_labels(labels).distinct();
             assert!((found / f64::from(labels) - 1.0).abs() <= 0.02, "{found} for {labels}");
         }
-        assert_eq!(numbered(129).sketch.map(|sketch| sketch.cpc.lg_k()), Some(LG_K));
+        assert_eq!(distinct_labels(129).sketch.map(|sketch| sketch.cpc.lg_k()), Some(LG_K));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The built-in analysis: the series answer of the HTTP contract.
+//! The built-in analysis. It renders the series object of the HTTP contract.
 
-mod answer;
+mod double_double;
 mod labels;
 mod moments;
-mod pair;
 mod quantiles;
+mod view;
 
-pub use answer::Answer;
+pub use view::SummaryView;
 
 use crate::analysis::Analysis;
 use bincode::{Decode, Encode, de::Decoder, error::DecodeError};
@@ -15,11 +15,11 @@ use labels::Labels;
 use moments::Moments;
 use quantiles::Quantiles;
 
-/// Counts, moments, quantiles and labels of each series.
+/// The built-in analysis: counts, moments, quantiles and labels of each series.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics;
 
-/// What is known of one series. It was never empty, once an event was applied.
+/// The state of one series. At least one event has been applied to every state that is rendered or stored.
 #[derive(Clone, Debug, Default, PartialEq, Encode)]
 pub struct Summary {
     moments: Moments,
@@ -45,11 +45,12 @@ impl Summary {
         (self.last, self.last_ts_ms) = (value, event.ts_ms);
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether this state can result from applying events.
+    fn is_consistent(&self) -> bool {
         let finite = [self.min, self.max, self.last].into_iter().all(f64::is_finite);
         finite
             && self.min <= self.max
-            && self.moments.is_sound()
+            && self.moments.is_valid()
             && self.moments.count() == self.quantiles.count()
     }
 }
@@ -65,7 +66,10 @@ impl<Context> Decode<Context> for Summary {
             last: Decode::decode(decoder)?,
             last_ts_ms: Decode::decode(decoder)?,
         };
-        summary.is_sound().then_some(summary).ok_or(DecodeError::Other("the parts of a summary disagree"))
+        summary
+            .is_consistent()
+            .then_some(summary)
+            .ok_or(DecodeError::Other("the parts of a summary contradict each other"))
     }
 }
 
@@ -79,6 +83,6 @@ impl Analysis for Statistics {
     }
 
     fn render<'a>(&'a self, series: &'a str, state: &'a Summary) -> impl serde::Serialize + 'a {
-        Answer::of(series, state)
+        SummaryView::new(series, state)
     }
 }

@@ -1,9 +1,9 @@
-//! A DDSketch (Masson, Rim, Lee, VLDB 2019): counts in buckets of geometric width, one order from the most negative value
-//! through zero to the most positive.
+//! A DDSketch (Masson, Rim, Lee, VLDB 2019): counts in buckets of geometric width. One sequence of bucket
+//! indexes runs from the most negative value through zero to the most positive one.
 //!
-//! The mapping is that of `sketches-ddsketch`; its stores are not used, because they are dense (a series with both signs and
-//! small values would not fit a slot), give up precision near zero first, call everything below 1e-9 zero, and take the bytes
-//! they decode at their word.
+//! The mapping from values to buckets is that of `sketches-ddsketch`. Its stores are not used: they are dense
+//! (a series with both signs and small values would not fit a slot), lose precision near zero first, treat
+//! everything below 1e-9 as zero, and do not validate the bytes that they decode.
 
 use bincode::{
     Decode, Encode,
@@ -14,56 +14,59 @@ use bincode::{
 use sketches_ddsketch::Config;
 use std::sync::LazyLock;
 
-/// Half the relative width of a bucket: somewhat less than the promised 1 %, so that rounding in `ln` and `exp` cannot break it.
+/// Half the relative width of a bucket. Less than the promised 1 %, as a margin for rounding in `ln` and
+/// `exp`.
 const ACCURACY: f64 = 0.0095;
 
-/// The most buckets in use. At two to six bytes each they leave a slot room for the rest; 2,048 buckets hold 17 decades.
-/// Beyond them the lowest are merged: the median and what is above it stay exact while their half of the data fits.
+/// The most buckets in use. They take two to six bytes each, which leaves room in the slot for the rest;
+/// 2,048 buckets span 17 decades. Beyond that, the lowest buckets are merged: the upper half of the values
+/// stays within 1 % as long as it fits.
 const MAX_BUCKETS: usize = 2048;
 
-/// The order of the bucket next to zero is 1, not this: the least key, that of the least positive `f64`, is below -39,000.
-const LEAST_KEY: i32 = -40_000;
+/// A lower bound of the mapping's keys: the key of the smallest positive `f64` is below -39,000. Subtracting
+/// it makes every distance from zero positive.
+const MIN_KEY: i32 = -40_000;
 
-/// No order is further from zero than this: that of the greatest `f64`, with room to spare.
-const MAX_ORDER: i32 = 80_000;
+/// A bound of all bucket indexes: more than the index of the greatest `f64`.
+const MAX_INDEX: i32 = 80_000;
 
 static MAPPING: LazyLock<Config> = LazyLock::new(|| Config::new(ACCURACY, 0, f64::MIN_POSITIVE));
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Bucket {
     /// Negative for negative values, 0 for zero; rises with the values.
-    order: i32,
+    index: i32,
     count: u64,
 }
 
-/// The distribution of a series' values.
+/// The distribution of the values of a series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Quantiles {
-    /// By rising order, each order once, no count 0.
+    /// Sorted by index; each index occurs once, and no count is 0.
     buckets: Vec<Bucket>,
 }
 
-fn order_of(value: f64) -> i32 {
+fn bucket_index(value: f64) -> i32 {
     if value == 0.0 {
         return 0;
     }
-    let distance = MAPPING.key(value.abs()) - LEAST_KEY;
+    let distance = MAPPING.key(value.abs()) - MIN_KEY;
     if value < 0.0 { -distance } else { distance }
 }
 
-fn value_of(order: i32) -> f64 {
-    match order.signum() {
+fn bucket_value(index: i32) -> f64 {
+    match index.signum() {
         0 => 0.0,
-        sign => f64::from(sign) * MAPPING.value(order.abs() + LEAST_KEY),
+        sign => f64::from(sign) * MAPPING.value(index.abs() + MIN_KEY),
     }
 }
 
 impl Quantiles {
     pub(super) fn add(&mut self, value: f64) {
-        let order = order_of(value);
-        match self.buckets.binary_search_by_key(&order, |bucket| bucket.order) {
+        let index = bucket_index(value);
+        match self.buckets.binary_search_by_key(&index, |bucket| bucket.index) {
             Ok(at) => self.buckets[at].count += 1,
-            Err(at) => self.insert(at, Bucket { order, count: 1 }),
+            Err(at) => self.insert(at, Bucket { index, count: 1 }),
         }
     }
 
@@ -81,26 +84,26 @@ impl Quantiles {
         self.buckets.iter().fold(0, |sum, bucket| sum.saturating_add(bucket.count))
     }
 
-    /// The value at the nearest rank of this percentile, within 1 %; 0 when there is none.
+    /// The value at the nearest rank of this percentile, within 1 %; 0 without values.
     pub(super) fn percentile(&self, percent: u8) -> f64 {
         let rank = (u128::from(self.count()) * u128::from(percent)).div_ceil(100);
-        let mut seen = 0_u128;
-        let reached = self.buckets.iter().find(|bucket| {
-            seen += u128::from(bucket.count);
-            seen >= rank
+        let mut cumulative = 0_u128;
+        let bucket = self.buckets.iter().find(|bucket| {
+            cumulative += u128::from(bucket.count);
+            cumulative >= rank
         });
-        reached.map_or(0.0, |bucket| value_of(bucket.order))
+        bucket.map_or(0.0, |bucket| bucket_value(bucket.index))
     }
 }
 
 impl Encode for Quantiles {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.buckets.len().encode(encoder)?;
-        let mut before = -MAX_ORDER - 1;
+        let mut previous = -MAX_INDEX - 1;
         for bucket in &self.buckets {
-            bucket.order.abs_diff(before).encode(encoder)?;
+            bucket.index.abs_diff(previous).encode(encoder)?;
             bucket.count.encode(encoder)?;
-            before = bucket.order;
+            previous = bucket.index;
         }
         Ok(())
     }
@@ -110,20 +113,20 @@ impl<Context> Decode<Context> for Quantiles {
     fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let length = usize::decode(decoder)?;
         if length > MAX_BUCKETS {
-            return Err(DecodeError::Other("more buckets than there can be"));
+            return Err(DecodeError::Other("too many buckets"));
         }
         decoder.claim_container_read::<Bucket>(length)?;
         let mut buckets = Vec::with_capacity(length);
-        let mut before = -MAX_ORDER - 1;
+        let mut previous = -MAX_INDEX - 1;
         for _ in 0..length {
             let (step, count) = (u32::decode(decoder)?, u64::decode(decoder)?);
-            let order = before.checked_add_unsigned(step).filter(|order| step > 0 && *order <= MAX_ORDER);
-            let order = order.ok_or(DecodeError::Other("a bucket is out of order"))?;
+            let index = previous.checked_add_unsigned(step).filter(|index| step > 0 && *index <= MAX_INDEX);
+            let index = index.ok_or(DecodeError::Other("a bucket index is out of order"))?;
             if count == 0 {
                 return Err(DecodeError::Other("a bucket is empty"));
             }
-            buckets.push(Bucket { order, count });
-            before = order;
+            buckets.push(Bucket { index, count });
+            previous = index;
         }
         Ok(Self { buckets })
     }
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(values: &[f64]) -> Quantiles {
+    fn quantiles_of(values: &[f64]) -> Quantiles {
         let mut quantiles = Quantiles::default();
         values.iter().for_each(|value| quantiles.add(*value));
         quantiles
@@ -147,25 +150,25 @@ mod tests {
     }
 
     #[test]
-    fn every_finite_value_has_a_bucket_within_one_percent_in_the_order_of_the_values() {
+    fn bucket_indexes_rise_with_the_values_and_a_bucket_is_within_one_percent_of_its_values() {
         let magnitudes = [5e-324, 1e-310, 1e-9, 0.3, 1.0, 66.0, 1e9, 1e300, f64::MAX / 1.01];
         let rising = magnitudes.iter().rev().map(|m| -m).chain([0.0]).chain(magnitudes);
         let mut before = i32::MIN;
         for value in rising {
-            let order = order_of(value);
-            assert!(order > before && order.abs() < MAX_ORDER, "{value}");
-            let error = (value_of(order) - value).abs();
-            assert!(error <= value.abs() * 0.01 || error < 1e-307, "{value} became {}", value_of(order));
-            before = order;
+            let index = bucket_index(value);
+            assert!(index > before && index.abs() < MAX_INDEX, "{value}");
+            let error = (bucket_value(index) - value).abs();
+            assert!(error <= value.abs() * 0.01 || error < 1e-307, "{value} became {}", bucket_value(index));
+            before = index;
         }
-        assert!(order_of(f64::MAX) < MAX_ORDER && order_of(-0.0) == 0);
+        assert!(bucket_index(f64::MAX) < MAX_INDEX && bucket_index(-0.0) == 0);
     }
 
     #[test]
-    fn beyond_the_buckets_the_upper_half_stays_within_one_percent() {
+    fn when_buckets_are_merged_the_upper_half_stays_within_one_percent() {
         let values: Vec<f64> =
             (-1500_i32..2000).map(|i| f64::from(i).signum() * 1.02_f64.powi(i.abs())).collect();
-        let quantiles = of(&values);
+        let quantiles = quantiles_of(&values);
         assert_eq!(quantiles.buckets.len(), MAX_BUCKETS);
         assert_eq!(quantiles.count(), 3500);
         for percent in [50, 90, 99] {
@@ -179,7 +182,7 @@ mod tests {
         fn percentiles_are_within_one_percent_of_the_nearest_rank(
             values in prop::collection::vec(prop_oneof![-1e6..1e6, -1e-6..1e-6, Just(0.0), (-1e12..1e12)], 1..300)
         ) {
-            let quantiles = of(&values);
+            let quantiles = quantiles_of(&values);
             for percent in [1, 50, 90, 99, 100] {
                 let exact = nearest_rank(&values, usize::from(percent));
                 let found = quantiles.percentile(percent);

@@ -1,4 +1,7 @@
-//! A route of one's own: `POST /v1/readings` takes what weather stations send and appends it as events.
+//! A route of your own: `POST /v1/readings` converts the readings of weather stations and appends them as
+//! events.
+//!
+//! All routes of Bulkhead's API stay available beside it.
 #![forbid(unsafe_code)]
 
 use bulkhead_worker_api::{
@@ -15,16 +18,20 @@ use std::process::ExitCode;
 struct Reading {
     station: String,
     fahrenheit: f64,
-    /// Relative, 0 to 1.
+    /// Relative humidity, 0 to 1.
     humidity: f64,
 }
 
-/// All of the readings are accepted or none; the errors (400, 413, 503) are those of `POST /v1/events`.
+/// Accepts all of the readings or none.
+///
+/// `Authorized` requires the bearer token if the service is configured with one. `AppendError` becomes the
+/// same error responses (400, 413, 503) as those of `POST /v1/events`.
 async fn readings(
     _: Authorized,
     State(api): State<ApiHandle>,
     Json(readings): Json<Vec<Reading>>,
 ) -> Result<(StatusCode, Json<Value>), AppendError> {
+    // `NewEvent` borrows its strings, so they are collected first.
     let converted: Vec<_> = readings
         .iter()
         .map(|reading| {
@@ -35,10 +42,14 @@ async fn readings(
         .collect();
     let events: Vec<_> =
         converted.iter().map(|(series, celsius, data)| NewEvent::new(series, *celsius).data(data)).collect();
+    // Writes to shared memory and does not wait for the analysis. From here on the events survive a crash of
+    // any worker.
     let appended = api.append(&events)?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": events.len(), "last_seq": appended.last }))))
 }
 
 fn main() -> ExitCode {
+    // `serve` connects to the supervisor and returns when the supervisor stops this worker. Call nothing
+    // before it.
     serve(Router::new().route("/v1/readings", post(readings)))
 }

@@ -1,4 +1,7 @@
-//! What a panicking analysis does: leave its last words where no lost frame loses them, tell the supervisor, log, and end.
+//! What happens when any thread panics: write a panic record into shared memory, report to the supervisor,
+//! log, and exit.
+//!
+//! The record in shared memory comes first: it survives when the control pipe is full and the frame is lost.
 
 use bulkhead_proto::{
     shm::cursor::{self, PanicRecord},
@@ -21,26 +24,27 @@ use std::{
     thread,
 };
 
-/// A thread has panicked, and ends the process. The page has room for one: who comes second waits for that end.
+/// Set by the first thread that panics; that thread ends the process. There is room for one panic record, so
+/// every later thread waits for the exit.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// What a thread says of where it is: bare numbers, had in microseconds.
-pub(crate) struct Whereabouts {
+/// Sends the backtrace of the calling thread to the supervisor, as bare addresses: these take microseconds.
+pub(crate) struct BacktraceSender {
     supervisor: Arc<Sender<FromWorker>>,
-    /// Made beforehand: who is aborted may be in the midst of an allocation, and could not make another.
+    /// Allocated in advance: a SIGABRT can interrupt an allocation, and then no other one is possible.
     frame: Mutex<FromWorker>,
 }
 
-impl Whereabouts {
+impl BacktraceSender {
     fn new(supervisor: Arc<Sender<FromWorker>>) -> Self {
         backtrace::prepare();
         let frames = Vec::with_capacity(MAX_BACKTRACE);
         Self { supervisor, frame: Mutex::new(FromWorker::Backtrace { frames }) }
     }
 
-    /// Tells the supervisor where this thread is. Neither allocates nor waits.
-    pub(crate) fn tell(&self) {
-        // Taken only by one that tells just now.
+    /// Sends the backtrace of this thread. Neither allocates nor waits, so that a signal handler may call it.
+    pub(crate) fn send_backtrace(&self) {
+        // The lock is only held by another call of this function: then that call's backtrace is sent.
         let Ok(mut frame) = self.frame.try_lock() else { return };
         if let FromWorker::Backtrace { frames } = &mut *frame {
             backtrace::capture(frames);
@@ -49,51 +53,54 @@ impl Whereabouts {
     }
 }
 
-/// Makes every panic, in whatever thread, end the process in this way. One that is not active yet has no page.
-pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) -> Arc<Whereabouts> {
-    let whereabouts = Arc::new(Whereabouts::new(Arc::clone(&supervisor)));
-    let of_panics = Arc::clone(&whereabouts);
+/// Installs the panic hook: a panic in any thread ends the process. A standby has no cursor page yet, and so
+/// writes no panic record.
+pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) -> Arc<BacktraceSender> {
+    let backtraces = Arc::new(BacktraceSender::new(Arc::clone(&supervisor)));
+    let hook_backtraces = Arc::clone(&backtraces);
     panic::set_hook(Box::new(move |info| {
         if PANICKED.swap(true, Ordering::Relaxed) {
-            park_for_ever();
+            park_forever();
         }
-        let words = words(generation, info);
+        let record = panic_record(generation, info);
         if let Some((page, _)) = this_process::cursor_page() {
-            cursor::write_panic_record(page, &words);
+            cursor::write_panic_record(page, &record);
         }
-        // The pipe is non-blocking: when nobody reads, the words on the page must do.
+        // The pipe is non-blocking: if it is full, the record in shared memory must suffice.
         let _ = supervisor.send(&FromWorker::Panicked {
-            message: words.message.clone(),
-            location: cut(&words.location, MAX_TEXT).to_owned(),
-            thread: cut(&words.thread, MAX_TEXT).to_owned(),
+            message: record.message.clone(),
+            location: cut(&record.location, MAX_TEXT).to_owned(),
+            thread: cut(&record.thread, MAX_TEXT).to_owned(),
         });
-        of_panics.tell();
-        log(&words);
+        hook_backtraces.send_backtrace();
+        log_panic(&record);
         crate::log::flush();
         process::exit(EXIT_PANIC.into());
     }));
-    whereabouts
+    backtraces
 }
 
-fn park_for_ever() -> ! {
+fn park_forever() -> ! {
     loop {
         thread::park();
     }
 }
 
-fn words(generation: Generation, info: &PanicHookInfo<'_>) -> PanicRecord {
+fn panic_record(generation: Generation, info: &PanicHookInfo<'_>) -> PanicRecord {
     PanicRecord {
         generation,
-        // Cut before anything is done with it: there may be megabytes, and nobody reads more.
-        message: cut(info.payload_as_str().unwrap_or("a payload that is no text"), MAX_TEXT).to_owned(),
+        // Cut first: the message may have megabytes, of which no more than MAX_TEXT bytes are ever shown.
+        message: cut(info.payload_as_str().unwrap_or("the panic payload is not a string"), MAX_TEXT)
+            .to_owned(),
         location: info.location().map(ToString::to_string).unwrap_or_default(),
         thread: thread::current().name().unwrap_or("unnamed").to_owned(),
     }
 }
 
-/// Last of all, for symbolising a backtrace (if `RUST_BACKTRACE` asks for one) takes tens of milliseconds.
-fn log(words: &PanicRecord) {
-    let PanicRecord { message, location, thread, .. } = words;
+/// Runs last, because symbolising a backtrace (only if `RUST_BACKTRACE` asks for one) takes tens of
+/// milliseconds.
+fn log_panic(record: &PanicRecord) {
+    let PanicRecord { message, location, thread, .. } = record;
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(location, thread, backtrace, "panicked at {location}: {message}");
@@ -110,13 +117,13 @@ mod tests {
         sync::Barrier,
     };
 
-    /// So many threads panic.
+    /// The number of threads that panic at the same time.
     const THREADS: usize = 8;
 
     const CHILD: &str = "BULKHEAD_TEST_PANICS";
 
-    /// In a child of the test: its standard output is the pipe.
-    fn panic_at_once() {
+    /// Runs in a child process of the test, whose standard output is the control pipe.
+    fn panic_in_all_threads() {
         install(Generation(7), Arc::new(Sender::new(io::stdout().as_fd().try_clone_to_owned().unwrap())));
         let start = Barrier::new(THREADS);
         thread::scope(|scope| {
@@ -129,13 +136,13 @@ mod tests {
         });
     }
 
-    /// Runs the test again as a child, and counts the panics that it tells of.
-    fn panics_told() -> usize {
+    /// Runs the test again as a child process, and counts the panics that the child reports.
+    fn reported_panics() -> usize {
         let (read, write) = pair().unwrap();
         let mut child = Command::new(env::current_exe().unwrap())
             .args([
                 "--exact",
-                "last_words::tests::of_threads_that_panic_at_once_one_leaves_last_words",
+                "panic_hook::tests::when_several_threads_panic_at_once_one_panic_is_reported",
                 "--nocapture",
             ])
             .env(CHILD, "1")
@@ -143,11 +150,11 @@ mod tests {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let told = Receiver::<FromWorker>::new(read);
+        let frames = Receiver::<FromWorker>::new(read);
         let mut panics = 0;
         loop {
-            // What the test's runner says there is no frame.
-            match told.recv() {
+            // The test runner writes to the same pipe; its lines are not frames.
+            match frames.recv() {
                 Ok(Received::Closed) => break,
                 Ok(Received::Frame(FromWorker::Panicked { .. })) => panics += 1,
                 Ok(Received::Frame(_) | Received::Empty) | Err(_) => {}
@@ -158,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn of_threads_that_panic_at_once_one_leaves_last_words() {
+    fn when_several_threads_panic_at_once_one_panic_is_reported() {
         if env::var_os(CHILD).is_some() {
-            panic_at_once();
+            panic_in_all_threads();
         }
-        assert_eq!(panics_told(), 1);
+        assert_eq!(reported_panics(), 1);
     }
 }

@@ -1,32 +1,35 @@
-//! Double-double arithmetic: a number as the unevaluated sum of two `f64`, about 106 bits of it.
+//! Double-double arithmetic: a number is the unevaluated sum of two `f64`, with about 106 significant bits.
 //!
-//! Welford's update was tried first: it loses digits in proportion to mean / stddev (values near 1e9 that differ by 1
-//! kept seven of them) and costs a division an event. Plain sums of values and squares in this arithmetic need neither.
-//! Algorithms: Dekker 1971; Knuth, TAOCP vol. 2, 4.2.2; Hida, Li, Bailey, "Library for Double-Double Arithmetic", 2001.
+//! Welford's update was tried first. It loses digits in proportion to mean / stddev (for values near 1e9 that
+//! differ by 1, seven digits were left) and costs a division per event. Plain sums of values and squares in
+//! this arithmetic do neither.
+//!
+//! Algorithms: Dekker 1971; Knuth, TAOCP vol. 2, 4.2.2; Hida, Li, Bailey, "Library for Double-Double
+//! Arithmetic", 2001.
 
 use bincode::{Decode, Encode};
 
 /// `high + low`, where `low` is at most half a unit in the last place of `high`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
-pub(super) struct Pair {
+pub(super) struct DoubleDouble {
     high: f64,
     low: f64,
 }
 
-/// 2^27 + 1: multiplying by it splits a 53-bit significand into two halves (Veltkamp).
+/// 2^27 + 1: a multiplication by it splits a 53-bit significand into two halves (Veltkamp).
 const SPLITTER: f64 = 134_217_729.0;
 
-/// `a + b` without any error, if `|a| >= |b|`.
-fn quick_sum(a: f64, b: f64) -> Pair {
+/// Exactly `a + b`, if `|a| >= |b|`.
+fn quick_sum(a: f64, b: f64) -> DoubleDouble {
     let high = a + b;
-    Pair { high, low: b - (high - a) }
+    DoubleDouble { high, low: b - (high - a) }
 }
 
-/// `a + b` without any error.
-fn sum(a: f64, b: f64) -> Pair {
+/// Exactly `a + b`.
+fn sum(a: f64, b: f64) -> DoubleDouble {
     let high = a + b;
     let part = high - a;
-    Pair { high, low: (a - (high - part)) + (b - part) }
+    DoubleDouble { high, low: (a - (high - part)) + (b - part) }
 }
 
 fn split(a: f64) -> (f64, f64) {
@@ -35,16 +38,16 @@ fn split(a: f64) -> (f64, f64) {
     (high, a - high)
 }
 
-/// `a * b` without any error, short of under- and overflow.
-fn product(a: f64, b: f64) -> Pair {
+/// Exactly `a * b`, unless it under- or overflows.
+fn product(a: f64, b: f64) -> DoubleDouble {
     let high = a * b;
     let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
     let low = ((a_high * b_high - high) + a_high * b_low + a_low * b_high) + a_low * b_low;
-    Pair { high, low }
+    DoubleDouble { high, low }
 }
 
-impl Pair {
-    /// The square of a number, without any error.
+impl DoubleDouble {
+    /// The exact square of a number.
     pub(super) fn square(a: f64) -> Self {
         product(a, a)
     }

@@ -1,18 +1,18 @@
-//! The public part of a series: what `GET /v1/series/{name}` shows, but for the age of it, which the API adds.
+//! The JSON object that `GET /v1/series/{name}` returns, without the age of the data, which the API adds.
 
 use super::Summary;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// So many of the most frequent labels are named.
+/// The number of most frequent labels that are listed.
 const TOP_LABELS: usize = 10;
 
-/// Whole numbers below this are written without a fraction; an `f64` holds all of them.
-const WHOLE: f64 = 9_007_199_254_740_992.0;
+/// 2^53. An `f64` holds every integer below it exactly; such values are written without a fraction.
+const EXACT_INTEGER_LIMIT: f64 = 9_007_199_254_740_992.0;
 
-/// The series answer of the HTTP contract.
+/// What readers see of a [`Summary`]: the fields of the HTTP contract, in its order.
 #[derive(Serialize)]
-pub struct Answer<'a> {
+pub struct SummaryView<'a> {
     series: &'a str,
     count: u64,
     sum: Number,
@@ -41,13 +41,14 @@ struct Last {
     ts: i64,
 }
 
-/// Written as `7`, not `7.0`, when it is whole, and as `null` when it is beyond what an `f64` can say (a sum may be).
+/// A number written as `7`, not `7.0`, if it is an integer, and as `null` if it is infinite (a sum can exceed
+/// an `f64`).
 struct Number(f64);
 
 impl Serialize for Number {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
+    #[expect(clippy::cast_possible_truncation, reason = "an integer below 2^53")]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.fract() == 0.0 && self.0.abs() < WHOLE {
+        if self.0.fract() == 0.0 && self.0.abs() < EXACT_INTEGER_LIMIT {
             serializer.serialize_i64(self.0 as i64)
         } else {
             serializer.serialize_f64(self.0)
@@ -55,15 +56,16 @@ impl Serialize for Number {
     }
 }
 
-/// UTC, milliseconds as far as there are any; `null` beyond the calendar.
+/// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the
+/// calendar ends before.
 fn rfc3339<S: Serializer>(ts_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Timestamp::from_millisecond(*ts_ms).ok().serialize(serializer)
 }
 
-impl<'a> Answer<'a> {
-    pub(super) fn of(series: &'a str, summary: &'a Summary) -> Self {
+impl<'a> SummaryView<'a> {
+    pub(super) fn new(series: &'a str, summary: &'a Summary) -> Self {
         let (min, max) = (summary.min, summary.max);
-        // A bucket's middle may lie beyond the extremes, which are known exactly.
+        // The middle of a bucket can lie outside of the extremes, which are exact.
         let percentile = |percent| Number(summary.quantiles.percentile(percent).clamp(min, max));
         let top = summary.labels.top(TOP_LABELS).into_iter();
         Self {

@@ -1,4 +1,4 @@
-//! Figures of this host, from /proc (proc(5)); procfs parses it.
+//! Metrics of this host, read from /proc (proc(5)).
 
 use procfs::{
     CpuPressure, CpuTime, Current, CurrentSI, DiskStats, IoPressure, KernelStats, Meminfo, MemoryPressure,
@@ -7,13 +7,13 @@ use procfs::{
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// /proc/diskstats counts in these, whatever the disk's own sectors are.
+/// The unit of /proc/diskstats. It does not depend on the sector size of the disk.
 const SECTOR_BYTES: u64 = 512;
 
-/// Devices that show another device's traffic again, or none.
-const NO_DISKS: [&str; 2] = ["loop", "ram"];
+/// Prefixes of devices that are left out: their traffic is counted at another device, or is no disk traffic.
+const IGNORED_DISKS: [&str; 2] = ["loop", "ram"];
 
-/// One event, as `POST /v1/events` takes it.
+/// One event, as `POST /v1/events` accepts it.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Event {
     series: &'static str,
@@ -21,20 +21,21 @@ pub(crate) struct Event {
     label: String,
 }
 
-/// The counters of one moment.
-pub(crate) struct Figures {
+/// The counters of the host at one moment.
+pub(crate) struct Sample {
     cpus: Vec<CpuTime>,
     memory: Meminfo,
-    /// Sectors read and written, by device.
+    /// Sectors read and written, by device name.
     disks: BTreeMap<String, (u64, u64)>,
-    /// Percent of the last ten seconds in which some task waited for it; none where the kernel does not say.
+    /// By resource, the percentage of the last ten seconds in which some task waited for it. Empty on a
+    /// kernel without PSI.
     pressure: Vec<(&'static str, f32)>,
 }
 
-impl Figures {
+impl Sample {
     pub(crate) fn read() -> ProcResult<Self> {
         let disks = DiskStats::current()?.0.into_iter();
-        let disks = disks.filter(|disk| !NO_DISKS.iter().any(|other| disk.name.starts_with(other)));
+        let disks = disks.filter(|disk| !IGNORED_DISKS.iter().any(|prefix| disk.name.starts_with(prefix)));
         let pressure = [
             ("cpu", CpuPressure::current().map(|pressure| pressure.some.avg10)),
             ("memory", MemoryPressure::current().map(|pressure| pressure.some.avg10)),
@@ -48,21 +49,21 @@ impl Figures {
         })
     }
 
-    /// What happened since an earlier moment, as events.
-    pub(crate) fn since(&self, before: &Self) -> Vec<Event> {
+    /// The events for the interval from `previous` to this sample.
+    pub(crate) fn events_since(&self, previous: &Self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (number, (now, before)) in self.cpus.iter().zip(&before.cpus).enumerate() {
-            cpu(&mut events, &format!("cpu{number}"), now, before);
+        for (number, (now, previous)) in self.cpus.iter().zip(&previous.cpus).enumerate() {
+            push_cpu_events(&mut events, &format!("cpu{number}"), now, previous);
         }
         let available = self.memory.mem_available.unwrap_or(self.memory.mem_free);
         let used = self.memory.mem_total.saturating_sub(available);
         events.push(event("host.memory.used_bytes", used as f64, "used"));
         events.push(event("host.memory.available_bytes", available as f64, "available"));
         for (name, now) in &self.disks {
-            let Some(before) = before.disks.get(name) else { continue };
-            let bytes = |now: u64, before: u64| (now.saturating_sub(before) * SECTOR_BYTES) as f64;
-            events.push(event("host.disk.read_bytes", bytes(now.0, before.0), name));
-            events.push(event("host.disk.written_bytes", bytes(now.1, before.1), name));
+            let Some(previous) = previous.disks.get(name) else { continue };
+            let bytes = |now: u64, previous: u64| (now.saturating_sub(previous) * SECTOR_BYTES) as f64;
+            events.push(event("host.disk.read_bytes", bytes(now.0, previous.0), name));
+            events.push(event("host.disk.written_bytes", bytes(now.1, previous.1), name));
         }
         for (kind, percent) in &self.pressure {
             events.push(event("host.pressure.some_percent", (*percent).into(), kind));
@@ -75,22 +76,23 @@ fn event(series: &'static str, value: f64, label: &str) -> Event {
     Event { series, value, label: label.to_owned() }
 }
 
-fn cpu(events: &mut Vec<Event>, label: &str, now: &CpuTime, before: &CpuTime) {
-    // Guest time is part of user time already.
-    let kinds = |cpu: &CpuTime| {
+fn push_cpu_events(events: &mut Vec<Event>, label: &str, now: &CpuTime, previous: &CpuTime) {
+    // User time already includes guest time.
+    let by_kind = |cpu: &CpuTime| {
         let system = cpu.system + cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0);
         let waiting = cpu.iowait.unwrap_or(0) + cpu.steal.unwrap_or(0);
         [cpu.user + cpu.nice, system, waiting, cpu.idle]
     };
-    let (now, before) = (kinds(now), kinds(before));
-    let spent: Vec<_> = now.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect();
-    let all = spent.iter().sum::<u64>();
-    if all == 0 {
+    let (now, previous) = (by_kind(now), by_kind(previous));
+    let elapsed: Vec<_> =
+        now.iter().zip(previous).map(|(now, previous)| now.saturating_sub(previous)).collect();
+    let total = elapsed.iter().sum::<u64>();
+    if total == 0 {
         return;
     }
     let series = ["host.cpu.user_percent", "host.cpu.system_percent", "host.cpu.waiting_percent"];
-    for (series, ticks) in series.into_iter().zip(spent) {
-        events.push(event(series, 100.0 * ticks as f64 / all as f64, label));
+    for (series, ticks) in series.into_iter().zip(elapsed) {
+        events.push(event(series, 100.0 * ticks as f64 / total as f64, label));
     }
 }
 
@@ -99,18 +101,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_of_this_host_is_an_event_that_the_api_accepts() {
-        let figures = Figures::read().unwrap();
-        for event in figures.since(&figures) {
+    fn every_metric_of_this_host_is_an_event_that_the_api_accepts() {
+        let sample = Sample::read().unwrap();
+        for event in sample.events_since(&sample) {
             assert!(event.series.starts_with("host.") && event.value.is_finite(), "{event:?}");
             assert!(!event.label.is_empty());
         }
     }
 
     #[test]
-    fn memory_is_told_at_every_moment() {
-        let figures = Figures::read().unwrap();
-        let events = figures.since(&figures);
+    fn memory_is_in_every_sample() {
+        let sample = Sample::read().unwrap();
+        let events = sample.events_since(&sample);
         let used = events.iter().find(|event| event.series == "host.memory.used_bytes").unwrap();
         assert!(used.value > 0.0);
     }

@@ -1,0 +1,328 @@
+//! The engine takes events from the ring, applies them, and commits. It knows neither processes nor fds.
+
+mod damaged_series;
+mod schema_id;
+mod series;
+
+pub(crate) use schema_id::IncompatibleState;
+
+use crate::{
+    Analysis,
+    commit_scheduler::CommitScheduler,
+    mutant::{self, Mutant},
+    replay_plan::ReplayPlan,
+};
+use bulkhead_proto::{
+    shm::{
+        access::{ReadWords, WORD, WriteWords},
+        cursor::{self, Activity},
+        ring::{Consumer, RingCorruption},
+        segment::{ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{CommitHeader, CommitRecord, TableMemory, TableWriter},
+        wake,
+    },
+    wire::{
+        control::RecoveryHints,
+        event::{Event, EventError},
+        fault::FaultKind,
+        ids::{Generation, Position, Seq},
+        series::FAULT_PREFIX,
+    },
+    worker::{fault, settings::Settings},
+};
+use rustix::time::{ClockId, clock_gettime};
+use schema_id::SchemaId;
+use series::{OpenSeries, SeriesError};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
+/// Only a commit frees this space, and the API must not run out of it.
+const UNCOMMITTED_RING_DIVISOR: u64 = 4;
+
+/// Why the analysis cannot continue. The process logs this as its last line and exits; the last commit stays
+/// valid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// The commit record fails verification.
+    #[error(
+        "the commit record of the state table does not verify, so the state is unknown; \
+         restart the whole service"
+    )]
+    NoCommitRecord,
+    /// The state belongs to another analysis.
+    #[error(transparent)]
+    IncompatibleState(#[from] IncompatibleState),
+    /// The ring is damaged.
+    #[error("{0}")]
+    Ring(#[from] RingCorruption),
+    /// The bytes of an event cannot be decoded.
+    #[error("event {seq} is damaged: {source}")]
+    Event {
+        /// The damaged event.
+        seq: Seq,
+        /// What is wrong with its bytes.
+        source: EventError,
+    },
+    /// A series cannot be opened or committed.
+    #[error("{0}")]
+    Series(#[from] SeriesError),
+    /// The system refuses the write of a commit.
+    #[error("cannot write the state table: {0}")]
+    Commit(#[from] io::Error),
+}
+
+/// The parts of the shared memory that an engine needs.
+pub(crate) struct EngineMemory<M = StateMemory, C = Arc<ReadWrite>> {
+    pub(crate) events: ReadOnly,
+    pub(crate) producer: ReadOnly,
+    pub(crate) cursor: C,
+    pub(crate) state: M,
+}
+
+/// The engine of one active generation.
+pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
+    analysis: A,
+    generation: Generation,
+    /// Whether an event of a fault series executes that fault.
+    faults_enabled: bool,
+    consumer: Consumer<ReadOnly, ReadOnly>,
+    /// The size of the ring, in bytes.
+    ring_capacity: u64,
+    cursor: C,
+    table: TableWriter<M>,
+    series: OpenSeries<A>,
+    scheduler: CommitScheduler,
+    replay_plan: ReplayPlan,
+    /// The last event that was applied or skipped, and the position where it ends. The next commit covers
+    /// both.
+    processed: (Seq, Position),
+    /// Events applied since the last commit.
+    applied: u64,
+    /// Events skipped since the last commit.
+    skipped: u64,
+    payload: Vec<u8>,
+}
+
+impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
+    /// Continues after the last commit of the previous generation, whose process must have exited.
+    pub(crate) fn activate(
+        analysis: A,
+        settings: &Settings,
+        memory: EngineMemory<M, C>,
+        hints: RecoveryHints,
+    ) -> Result<Self, EngineError> {
+        let mut table = TableWriter::attach(memory.state).ok_or(EngineError::NoCommitRecord)?;
+        check_schema::<A>(table.record())?;
+        let activated = table.activate();
+        if activated.repaired {
+            tracing::error!(
+                event_name = "state_repaired",
+                "state_repaired: the index of the state table did not verify; \
+                 it was rebuilt from the slots of the series"
+            );
+        }
+        let record = *table.record();
+        let ring_capacity = (memory.events.words() * WORD) as u64;
+        let consumer = Consumer::attach(memory.events, memory.producer, record.position, record.seq)?;
+        cursor::take_over(&memory.cursor, settings.generation, record.seq);
+        let mut series = OpenSeries::new(&table, settings.max_series);
+        if SchemaId(record.version) != SchemaId::current::<A>() {
+            series.migrate(&analysis, &table, || cursor::count_step(&memory.cursor));
+        }
+        tracing::info!(
+            commit = record.commit.0,
+            seq = record.seq.0,
+            series = record.slots,
+            scrubbed = activated.scrubbed,
+            "analysis {} version {} resumes after event {}",
+            A::NAME,
+            A::VERSION,
+            record.seq
+        );
+        let mut engine = Self {
+            analysis,
+            generation: settings.generation,
+            faults_enabled: settings.faults,
+            consumer,
+            ring_capacity,
+            cursor: memory.cursor,
+            table,
+            series,
+            scheduler: CommitScheduler::new(Instant::now()),
+            replay_plan: ReplayPlan::new(hints),
+            processed: (record.seq, record.position),
+            applied: 0,
+            skipped: 0,
+            payload: Vec::new(),
+        };
+        // The migration is committed alone: if this commit fails, no event can be suspected.
+        if !mutant::is(Mutant::CommitMigrationWithEvent) {
+            engine.flush()?;
+        }
+        Ok(engine)
+    }
+
+    /// Applies one batch of events, and commits if a commit is due. `false`: the ring is empty.
+    pub(crate) fn advance(&mut self) -> Result<bool, EngineError> {
+        if !self.apply_batch()? {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        self.scheduler.on_batch_end(now, coarse_clock());
+        let uncommitted_bytes = self.processed.1.0 - self.table.record().position.0;
+        if self.scheduler.due_in(now).is_zero()
+            || uncommitted_bytes >= self.ring_capacity / UNCOMMITTED_RING_DIVISOR
+        {
+            self.commit()?;
+        }
+        Ok(true)
+    }
+
+    /// Applies events until the scheduler ends the batch. `false`: the ring is empty.
+    fn apply_batch(&mut self) -> Result<bool, EngineError> {
+        while let Some(seq) = self.consumer.next(&mut self.payload)? {
+            if self.replay_plan.isolates(seq) {
+                self.apply_isolated(seq)?;
+            } else {
+                self.apply(seq)?;
+            }
+            if self.scheduler.on_event(coarse_clock) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Applies or skips an event, with a commit directly before it and one directly after it. If this event
+    /// kills the process, no other event is affected or suspected.
+    fn apply_isolated(&mut self, seq: Seq) -> Result<(), EngineError> {
+        if mutant::is(Mutant::CommitBeforeApply) {
+            self.processed = (seq, self.consumer.position());
+        }
+        if !mutant::is(Mutant::NoCommitBeforeIsolated) {
+            self.flush()?;
+        }
+        if self.replay_plan.skips(seq) && !mutant::is(Mutant::ApplySkipped) {
+            self.skipped += u64::from(!mutant::is(Mutant::SkipNotCounted));
+            self.processed = (seq, self.consumer.position());
+        } else {
+            self.apply(seq)?;
+        }
+        if mutant::is(Mutant::NoCommitAfterIsolated) { Ok(()) } else { self.commit() }
+    }
+
+    fn apply(&mut self, seq: Seq) -> Result<(), EngineError> {
+        // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event
+        // and find it.
+        cursor::set_read_position(&self.cursor, self.processed.1);
+        cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
+        let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
+        if self.faults_enabled
+            && let Some(kind) = fault_of(event.series)
+        {
+            fault::execute(kind);
+        }
+        let index = match self.series.find(event.series) {
+            Some(index) => index,
+            None => {
+                cursor::set_in_flight(&self.cursor, Activity::Load, seq);
+                let index = self.series.open(&self.analysis, &mut self.table, event.series)?;
+                cursor::count_step(&self.cursor);
+                cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
+                index
+            }
+        };
+        self.analysis.apply(self.series.state_mut(index), &event);
+        self.applied += 1;
+        self.processed = (seq, self.consumer.position());
+        // From here on the event is not in flight, although no commit covers it yet. The next step reads the
+        // following event from the ring; if the process dies there, the death must not be attributed to this
+        // event.
+        if !mutant::is(Mutant::KeepAppliedInFlight) {
+            cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
+        }
+        Ok(())
+    }
+
+    /// The time until the pending commit is due. `None`: everything is committed.
+    pub(crate) fn commit_due_in(&self) -> Option<Duration> {
+        let pending = self.applied > 0 || self.skipped > 0 || self.series.has_changes();
+        pending.then(|| self.scheduler.due_in(Instant::now()))
+    }
+
+    /// Announces that this process is about to sleep, then checks the ring once more. `true`: the ring is
+    /// still empty, and the process may wait for the wake fd.
+    pub(crate) fn prepare_wait(&mut self) -> bool {
+        wake::prepare_wait(&self.cursor);
+        self.consumer.is_empty()
+    }
+
+    /// Announces that this process is awake.
+    pub(crate) fn cancel_wait(&self) {
+        wake::cancel_wait(&self.cursor);
+    }
+
+    /// Commits if anything was applied, skipped or migrated since the last commit.
+    pub(crate) fn flush(&mut self) -> Result<(), EngineError> {
+        if self.commit_due_in().is_some() { self.commit() } else { Ok(()) }
+    }
+
+    /// Commits the changed series together with the position in the event stream.
+    pub(crate) fn commit(&mut self) -> Result<(), EngineError> {
+        let start = Instant::now();
+        let ((seq, position), record) = (self.processed, *self.table.record());
+        cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
+        self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
+        let header = CommitHeader {
+            generation: self.generation,
+            seq,
+            position,
+            version: SchemaId::current::<A>().0,
+            analysed: record.analysed + self.applied,
+            skipped: record.skipped + self.skipped,
+            resets: record.resets + self.series.take_resets(),
+            at_ms: unix_ms(),
+        };
+        if let Err(error) = self.table.commit(header) {
+            // The system refused the write. No event caused that, so the exit must not be attributed to the
+            // event in flight.
+            if !mutant::is(Mutant::KeepRefusedCommitInFlight) {
+                cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
+            }
+            return Err(error.into());
+        }
+        (self.applied, self.skipped) = (0, 0);
+        cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
+        self.scheduler.on_commit(start, Instant::now());
+        Ok(())
+    }
+}
+
+/// Checks that this analysis can read the state that the table holds.
+pub(crate) fn check_schema<A: Analysis>(record: &CommitRecord) -> Result<(), IncompatibleState> {
+    // Without any commit, the table is empty and belongs to no analysis.
+    if record.commit.0 == 0 { Ok(()) } else { SchemaId(record.version).check::<A>() }
+}
+
+fn fault_of(series: &str) -> Option<FaultKind> {
+    series.strip_prefix(FAULT_PREFIX)?.parse().ok()
+}
+
+/// The kernel's coarse clock: a few milliseconds behind the exact one, and several times faster to read.
+fn coarse_clock() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::try_from(now).unwrap_or_default()
+}
+
+fn unix_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The states of the series that this generation has used: each is decoded once, and encoded at every commit
+//! if it changed.
+
+use super::{damaged_series, schema_id::SchemaId};
+use crate::Analysis;
+use bulkhead_proto::{
+    shm::table::{BODY_BYTES, Body, BodySlot, BodyTooLarge, TableMemory, TableWriter},
+    wire::{codec, series::OVERFLOW_SERIES},
+};
+use hashbrown::{HashMap, HashSet};
+
+/// Why a series could not be opened or staged for a commit. The process then exits; the last commit stays
+/// valid.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SeriesError {
+    /// The state and the rendered form do not fit the slot.
+    #[error("{0}. Let the analysis keep or render less per series")]
+    TooLarge(#[from] BodyTooLarge),
+    /// The analysis rendered something that the API cannot serve.
+    #[error("series {series:?}: render must give a JSON object; it gave {found}")]
+    NotAnObject {
+        /// The name of the series.
+        series: String,
+        /// The beginning of what was rendered, or the serialisation error.
+        found: String,
+    },
+    /// The overflow series has no slot either.
+    #[error("the state table has no slot left for {OVERFLOW_SERIES:?}: it needs max_series + 1 slots")]
+    NoSlot,
+}
+
+/// The index of an open series in [`OpenSeries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeriesIndex(usize);
+
+struct Entry<S> {
+    key: Box<str>,
+    slot: BodySlot,
+    state: S,
+    dirty: bool,
+}
+
+/// The series that this generation has opened.
+pub(super) struct OpenSeries<A: Analysis> {
+    by_key: HashMap<Box<str>, SeriesIndex>,
+    entries: Vec<Entry<A::State>>,
+    /// The slots of all entries.
+    slots: HashSet<BodySlot>,
+    /// The series that changed since the last commit.
+    dirty: Vec<SeriesIndex>,
+    /// When this many series have a slot, events of further ones count under [`OVERFLOW_SERIES`].
+    max_series: u32,
+    /// The series that have a slot, without the overflow series.
+    used: u32,
+    resets: u64,
+    encoded: Vec<u8>,
+    rendered: Vec<u8>,
+}
+
+impl<A: Analysis> OpenSeries<A> {
+    /// Starts with no open series, on a table that was just activated. `max_series` is the configured limit.
+    pub(super) fn new(table: &TableWriter<impl TableMemory>, max_series: u32) -> Self {
+        let overflow = table.find(OVERFLOW_SERIES).is_some();
+        Self {
+            by_key: HashMap::new(),
+            entries: Vec::new(),
+            slots: HashSet::new(),
+            dirty: Vec::new(),
+            max_series,
+            used: table.record().slots.saturating_sub(overflow.into()),
+            resets: 0,
+            encoded: vec![0; BODY_BYTES],
+            rendered: Vec::new(),
+        }
+    }
+
+    /// The number of series that were reset since the last call.
+    pub(super) fn take_resets(&mut self) -> u64 {
+        std::mem::take(&mut self.resets)
+    }
+
+    /// Whether any series changed since the last commit.
+    pub(super) const fn has_changes(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The index of an open series.
+    pub(super) fn find(&self, key: &str) -> Option<SeriesIndex> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The state of a series, to be changed. The next commit includes it.
+    pub(super) fn state_mut(&mut self, index: SeriesIndex) -> &mut A::State {
+        let entry = &mut self.entries[index.0];
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(index);
+        }
+        &mut entry.state
+    }
+
+    /// Opens a series that is not open yet: loads it, or creates it, or returns the overflow series if there
+    /// is no room.
+    pub(super) fn open(
+        &mut self,
+        analysis: &A,
+        table: &mut TableWriter<impl TableMemory>,
+        key: &str,
+    ) -> Result<SeriesIndex, SeriesError> {
+        if let Some(slot) = table.find(key) {
+            let body = table.load(slot);
+            let other_series =
+                self.slots.contains(&slot) || body.as_ref().is_some_and(|body| body.key() != key);
+            if !other_series {
+                return Ok(self.load(analysis, table, key, slot, body));
+            }
+            // Two names with the same 64-bit hash: a chance of 2^-64 per pair. The second one gets no slot.
+            tracing::warn!(
+                series = key,
+                slot = slot.0,
+                "the slot of this series belongs to a series with the same hash; \
+                 its events count under {OVERFLOW_SERIES:?}"
+            );
+        } else if (self.used < self.max_series || key == OVERFLOW_SERIES)
+            && let Some(slot) = table.assign(key)
+        {
+            self.used += u32::from(key != OVERFLOW_SERIES);
+            return Ok(self.insert(key, slot, A::State::default()));
+        }
+        match self.find(OVERFLOW_SERIES) {
+            Some(index) => Ok(index),
+            None if key == OVERFLOW_SERIES => Err(SeriesError::NoSlot),
+            None => self.open(analysis, table, OVERFLOW_SERIES),
+        }
+    }
+
+    fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> SeriesIndex {
+        let index = SeriesIndex(self.entries.len());
+        self.entries.push(Entry { key: key.into(), slot, state, dirty: false });
+        self.by_key.insert(key.into(), index);
+        self.slots.insert(slot);
+        index
+    }
+
+    fn load(
+        &mut self,
+        analysis: &A,
+        table: &TableWriter<impl TableMemory>,
+        key: &str,
+        slot: BodySlot,
+        body: Option<Body>,
+    ) -> SeriesIndex {
+        let body = body.ok_or_else(|| "the bytes do not match their CRC".to_owned());
+        let state = body.and_then(|body| decode(analysis, &body)).unwrap_or_else(|reason| {
+            self.resets += 1;
+            damaged_series::report(key, slot, &reason, &table.raw_slot(slot));
+            A::State::default()
+        });
+        self.insert(key, slot, state)
+    }
+
+    /// Loads and migrates every series of another version. After the next commit, the whole table has the
+    /// current version. Calls `on_series` after each one.
+    pub(super) fn migrate(
+        &mut self,
+        analysis: &A,
+        table: &TableWriter<impl TableMemory>,
+        on_series: impl Fn(),
+    ) {
+        for slot in (0..table.record().slots).map(BodySlot) {
+            let Some(body) = table.load(slot) else { continue };
+            let key = body.key().to_owned();
+            if SchemaId(body.version) != SchemaId::current::<A>() && self.find(&key).is_none() {
+                let index = self.load(analysis, table, &key, slot, Some(body));
+                self.state_mut(index);
+                on_series();
+            }
+        }
+    }
+
+    /// Stages the changed series for the next commit. Calls `on_series` after each one.
+    pub(super) fn stage(
+        &mut self,
+        analysis: &A,
+        table: &mut TableWriter<impl TableMemory>,
+        on_series: impl Fn(),
+    ) -> Result<(), SeriesError> {
+        for index in self.dirty.drain(..) {
+            let entry = &mut self.entries[index.0];
+            entry.dirty = false;
+            render(analysis, &entry.key, &entry.state, &mut self.rendered)?;
+            let Ok(length) = codec::encode(&entry.state, &mut self.encoded) else {
+                return Err(too_large::<A>(entry, self.rendered.len()).into());
+            };
+            let state = &self.encoded[..length];
+            table.stage(entry.slot, SchemaId::current::<A>().0, &entry.key, state, &self.rendered)?;
+            on_series();
+        }
+        Ok(())
+    }
+}
+
+/// The state that a body holds, migrated if it is of an earlier version. The error is the reason for people.
+fn decode<A: Analysis>(analysis: &A, body: &Body) -> Result<A::State, String> {
+    let schema = SchemaId(body.version);
+    if schema == SchemaId::current::<A>() {
+        return codec::decode(body.state()).map_err(|error| format!("the state cannot be decoded: {error}"));
+    }
+    let version =
+        schema.readable_version::<A>().ok_or("the state has a version that this analysis cannot migrate")?;
+    let migrated = analysis.migrate(version, body.state());
+    migrated.ok_or_else(|| format!("the analysis could not migrate the state from version {version}"))
+}
+
+/// Renders a series into a buffer, and checks that the result is a JSON object.
+fn render<A: Analysis>(
+    analysis: &A,
+    series: &str,
+    state: &A::State,
+    into: &mut Vec<u8>,
+) -> Result<(), SeriesError> {
+    into.clear();
+    let found = match serde_json::to_writer(&mut *into, &analysis.render(series, state)) {
+        Ok(()) if into.first() == Some(&b'{') => return Ok(()),
+        Ok(()) => String::from_utf8_lossy(into).chars().take(40).collect(),
+        Err(error) => error.to_string(),
+    };
+    Err(SeriesError::NotAnObject { series: series.to_owned(), found })
+}
+
+/// The error for a state that does not even fit the encoding buffer. It gives the true size, so the state is
+/// encoded again.
+fn too_large<A: Analysis>(entry: &Entry<A::State>, public: usize) -> BodyTooLarge {
+    let encoded = bincode::encode_to_vec(&entry.state, bincode::config::standard());
+    BodyTooLarge {
+        key: entry.key.to_string(),
+        state: encoded.map_or(usize::MAX, |bytes| bytes.len()),
+        public,
+    }
+}
