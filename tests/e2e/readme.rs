@@ -1,4 +1,4 @@
-//! The operator's page: each row of its table "What happens when" names a test that exists.
+//! The pages: each row of "What happens when" names a test that exists, and each link leads to a file.
 
 use bulkhead_proto::words::FaultKind;
 use std::{
@@ -9,10 +9,27 @@ use std::{
 /// The folder of the page, relative to the repository. Links in the page are relative to it.
 const FOLDER: &str = "supervisor";
 
+/// The pages for users and contributors, relative to the repository.
+const PAGES: [&str; 9] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "deploy/README.md",
+    "supervisor/README.md",
+    "tests/README.md",
+    "worker-analytics/README.md",
+    "worker-api/README.md",
+];
+
 const TITLE: &str = "\n## What happens when";
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(FOLDER)
+    root().join(FOLDER)
 }
 
 /// The operator's page.
@@ -56,6 +73,18 @@ fn the_page_lists_every_fault_kind_in_the_order_of_the_vocabulary() {
     let table = page.lines().skip_while(|line| !line.starts_with("| KIND |")).skip(2);
     let explained: Vec<_> = table.map_while(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
     assert_eq!(explained, kinds);
+}
+
+#[test]
+fn each_relative_link_of_a_page_leads_to_a_file() {
+    for page in PAGES {
+        let path = root().join(page);
+        let text = fs::read_to_string(&path).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
+            assert!(path.with_file_name("").join(target).exists(), "{page} links to {target}");
+        }
+    }
 }
 
 #[test]
