@@ -1,12 +1,17 @@
 # make run      build and start everything on 127.0.0.1:8080; Ctrl-C stops it
-# make check    the contributor's quick loop: format, lints, unit tests
+# make check    the quick loop: format, lints, word list, unit tests
 # make test     everything, on the real binaries
+# make lint     format, clippy, word list
+# make mutants  planted faults: each must be found by a test
 # make loom     the models of the shared memory: every interleaving, every ordering
-# make campaign  SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
+# make campaign SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
+# make bench    what the parts cost beside their peers
+# make fuzz     hostile bytes for every reader (needs nightly Rust and cargo-fuzz)
+# make sanitize AddressSanitizer (nightly Rust) and valgrind
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
-# make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions and units
+# make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions, units and pages
 # make deb      the Debian package (needs cargo-deb)
-# make clean    remove what was built and the demonstration's state
+# make clean    remove builds and the state of `make run`
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -16,8 +21,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 LIBRARY := $(DESTDIR)$(PREFIX)/lib
 BINARIES := bulkhead bulkhead-api bulkhead-analytics
 PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-analytics
+# Installed with their folders, so that the links between them work.
+PAGES := README.md CHANGELOG.md ARCHITECTURE.md supervisor/README.md worker-api/README.md worker-analytics/README.md deploy/README.md
 
-# cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
+# cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
 .PHONY: run check lint test mutants loom deny install deb clean
@@ -31,10 +38,11 @@ check: lint
 
 lint:
 	$(CARGO) fmt --all --check
+	tests/prose.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-# The end-to-end tests run the binaries that lie beside them in the target directory: build those first, in the same
-# profile, so that nothing is built twice.
+# The end-to-end tests run the binaries in the target directory. Build them first, in the same profile, so that nothing is
+# built twice.
 test:
 	tests/setup.sh
 	$(CARGO) build --workspace --bins --locked
@@ -42,7 +50,7 @@ test:
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) mutants loom
 	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
-	else echo 'NOT CHECKED: licences and sources of the dependencies, since cargo-deny is not installed (see "make deny")'; fi
+	else echo 'NOT CHECKED: licences and sources of the dependencies: cargo-deny is not installed (see "make deny")'; fi
 
 deny:
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }
@@ -52,7 +60,8 @@ install:
 	$(CARGO) build --release --locked $(PACKAGES)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
-	install -m 644 deploy/bulkhead.toml README.md '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+	install -m 644 deploy/bulkhead.toml '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
+	for page in $(PAGES); do install -D -m 644 $$page '$(DESTDIR)$(PREFIX)/share/doc/bulkhead/'$$page || exit 1; done
 	deploy/documents $(TARGET)/release/bulkhead '$(SHARE)'
 	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
 	for unit in service socket; do \
@@ -60,10 +69,10 @@ install:
 			|| exit 1; done
 	install -m 644 deploy/bulkhead.sysusers '$(LIBRARY)/sysusers.d/bulkhead.conf'
 	install -m 644 deploy/bulkhead.catalog '$(LIBRARY)/systemd/catalog'
-	@echo 'as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
+	@echo 'to run it as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
 		'systemctl enable --now bulkhead.socket bulkhead.service'
 
-# Where it is, is said at its end.
+# cargo-deb prints the path of the package at the end.
 deb:
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
 	$(CARGO) build --release --locked $(PACKAGES)
@@ -74,26 +83,25 @@ clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
 
-# Faults planted in the supervisor's heart, its store, the analysis' engine and the API's replay: the simulator, or the
-# tests of that part, must find each of them.
+# Faults planted in the supervisor's core, its quarantine store, the analysis' engine and the API's replay. The simulator, or
+# the tests of that part, must find each of them.
 mutants:
 	$(CARGO) test --locked $(PACKAGES) --lib --test simulation \
 		--features bulkhead-supervisor/mutants,bulkhead-worker-analytics/mutants,bulkhead-worker-api/mutants every_planted_fault
 
-# The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
+# The models of the shared memory. They have their own target directory, because --cfg loom rebuilds every crate.
 loom:
 	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release -p bulkhead-proto --test loom
 
-# What the parts cost beside their peers: tables, and results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
+# Prints tables and writes results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
 .PHONY: bench
 bench:
 	$(CARGO) build --release --locked $(PACKAGES)
 	$(CARGO) bench --locked -p bulkhead-bench --features peers
 
-# Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
-# FAULTS=panic,segv,…: of each kind also poison events and commands.
-# Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it. No planted
-# faults: those are for `make mutants`.
+# Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000.
+# FAULTS=panic,segv,… adds poison events and commands of each kind. Requests, answers, kills and the checker's report are in
+# results/campaign-SEED. Planted faults do not run here: see `make mutants`.
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)
@@ -102,7 +110,7 @@ campaign:
 	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture
 
 # Hostile bytes for every reader, each target for TIME=60 seconds: ONLY='state consumer'. Needs nightly Rust and cargo-fuzz.
-# What it finds is in proto/fuzz/artifacts; what it learns is in proto/fuzz/target, and not in the committed corpus.
+# Findings are in proto/fuzz/artifacts. New inputs are in proto/fuzz/target, not in the committed corpus.
 .PHONY: fuzz
 fuzz:
 	@cargo fuzz --version >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz'; exit 1; }
@@ -111,7 +119,7 @@ fuzz:
 			-max_total_time=$(or $(TIME),60) -max_len=512 -timeout=30 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-# The shared memory's tests under AddressSanitizer (nightly Rust) and valgrind. A real SIGSEGV is wanted by one of them.
+# The tests of shared memory under AddressSanitizer (nightly Rust) and valgrind. One test needs a real SIGSEGV: handle_segv=0.
 .PHONY: sanitize
 sanitize:
 	CARGO_TARGET_DIR=$(TARGET)/asan RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=handle_segv=0 \

@@ -33,7 +33,7 @@ pub(super) fn of_a_segfault_and_of_a_panic() {
     let warnings = machine.must("journalctl -u bulkhead -p warning -o cat");
     assert!(warnings.contains("worker_died analytics") && !warnings.contains("worker_started"), "{warnings}");
     let explained = machine.must("journalctl -x BULKHEAD_EVENT=event_quarantined");
-    assert!(explained.contains("Subject: Event 3 was set aside"), "{explained}");
+    assert!(explained.contains("Subject: Event 3 was quarantined"), "{explained}");
     assert_eq!(machine.json("/v1/series/orders")["sum"], 42, "reads are answered all the while");
 }
 
