@@ -1,0 +1,154 @@
+//! Reload of the configuration: only what changed is applied. Every reload begins in `begin` and ends in
+//! `end`.
+//!
+//! Each worker that needs a new process is changed by a command to the core, on behalf of a client that
+//! stands for the reload; the answer is the result of the change. So events during a reload are handled like
+//! events during a command.
+
+use super::{
+    change_report,
+    in_progress::{Reload, ReplyTo},
+};
+use crate::runtime::{clock, event_loop::Supervisor, spec, specs};
+use crate::{
+    config::{self, Change, Config, WorkerChange},
+    control::protocol::{ChangeOutcome, CommandOutcome, Reply},
+    core::{ClientId, Command, Event},
+    told::told,
+};
+use std::collections::BTreeMap;
+
+impl Supervisor {
+    /// Reloads on behalf of a client, or of the sender of a signal. Signals during a reload cause one more
+    /// reload after it.
+    pub(in crate::runtime) fn reload(&mut self, origin: String, reply: Option<ReplyTo>) {
+        match (self.state.refusal(), &self.reload, reply) {
+            (None, None, reply) => self.begin(&origin, reply),
+            (None, Some(_), None) => self.queued_reload = Some(origin),
+            (None, Some(_), Some(reply)) => {
+                let why = "a reload is in progress: wait until it is done, then reload again";
+                let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
+            }
+            (Some(why), _, Some(reply)) => drop(reply.send(Reply::new(CommandOutcome::Conflict, why))),
+            (Some(why), _, None) => tracing::warn!("{origin}: not reloading: {why}"),
+        }
+    }
+
+    /// Starts a reload for a signal that came during the last one.
+    pub(in crate::runtime) fn start_queued_reload(&mut self) {
+        if self.reload.is_none()
+            && let Some(origin) = self.queued_reload.take()
+        {
+            self.reload(origin, None);
+        }
+    }
+
+    fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
+        self.notifier.reloading(clock::now().mono);
+        tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
+        let config = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
+            Ok((config, _)) => self.safe(config).map_err(|problem| (problem.clone(), problem)),
+            Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
+        };
+        match config {
+            Ok(config) => self.apply(config, reply),
+            Err((problem, explained)) => {
+                let text = "the configuration is invalid; the active one stays";
+                tracing::error!(event_name = "reload_failed", "{text}: {problem}");
+                self.end(
+                    reply,
+                    Reply::new(CommandOutcome::Invalid, format!("{text}\n{}", explained.trim_end())),
+                );
+            }
+        }
+    }
+
+    fn end(&mut self, reply: Option<ReplyTo>, answer: Reply) {
+        self.notifier.reloaded();
+        // A client that has disconnected needs no reply.
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Checks the new configuration against the address in use. A configuration may be safe for its own
+    /// address, and unsafe for the one that the service listens on until its next start.
+    fn safe(&self, config: Config) -> Result<Config, String> {
+        let address = &self.spawner.address;
+        if address.is_local() || config.token_file.is_some() || config.insecure {
+            return Ok(config);
+        }
+        Err(format!(
+            "the API listens on {address} until the next start of the service; without a token, anyone who reaches \
+             this address may change state: keep api.token_file, or set api.insecure = true, until then"
+        ))
+    }
+
+    fn apply(&mut self, mut config: Config, reply: Option<ReplyTo>) {
+        let changes = self.config.changes(&config);
+        let mut reload =
+            Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
+        let log = self.log.change(config.log).map_err(|error| told(&error));
+        if log.is_err() {
+            // The next reload reports and tries the difference again.
+            config.log = self.config.current().log;
+        }
+        self.config.adopt(config);
+        let config = self.config.current();
+        let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
+        self.spawner.filter = self.log.filter();
+        self.drive(configured);
+        for change in changes {
+            match change {
+                Change::Setting(setting) => reload.done.push(change_report::setting(setting, &log)),
+                Change::Worker(name, change) => {
+                    reload.waiting.insert(self.new_client(), (name, change));
+                }
+            }
+        }
+        let commands: Vec<_> =
+            reload.waiting.iter().map(|(client, change)| (*client, self.command(change))).collect();
+        self.reload = Some(reload);
+        for (client, command) in commands {
+            self.drive(Event::Command { client, command });
+        }
+        self.end_when_done();
+    }
+
+    /// The command that carries out the change of a worker.
+    fn command(&self, (name, change): &(String, WorkerChange)) -> Command {
+        match (change, self.config.worker(name)) {
+            (WorkerChange::Added, Some((_, config))) => Command::Add(spec(config)),
+            (WorkerChange::Replaced(_), _) => Command::Replace(name.clone()),
+            (WorkerChange::Added | WorkerChange::Removed, _) => Command::Remove(name.clone()),
+        }
+    }
+
+    /// Takes an answer that belongs to the reload, and records the result of the change.
+    pub(in crate::runtime) fn on_reload_answer(&mut self, client: ClientId, answer: &Reply) -> bool {
+        let Some(reload) = &mut self.reload else { return false };
+        let Some((name, change)) = reload.waiting.remove(&client) else { return false };
+        let worker = self.state.worker(&name);
+        let row = change_report::worker_change(&name, &change, worker, answer);
+        let keeps = match change {
+            WorkerChange::Replaced(_) => worker.is_some_and(|worker| worker.running().is_some()),
+            WorkerChange::Added => worker.is_none(),
+            WorkerChange::Removed => false,
+        };
+        // The worker keeps its old configuration; the next reload reports the difference again. An added
+        // worker that was refused is still to be added.
+        if row.how == ChangeOutcome::Failed && keeps {
+            self.config.revert(&name, &reload.former);
+        }
+        reload.done.push(row);
+        self.end_when_done();
+        true
+    }
+
+    fn end_when_done(&mut self) {
+        if let Some(reload) = self.reload.take_if(|reload| reload.waiting.is_empty()) {
+            change_report::log_changes(&reload.done);
+            self.end(reload.reply, change_report::reply(reload.done));
+        }
+    }
+}
