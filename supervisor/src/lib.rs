@@ -1,4 +1,4 @@
-//! The supervisor: starts, watches, restarts and explains the workers.
+//! The supervisor: starts the workers, detects their deaths and hangs, restarts them, and reports why they died.
 //!
 //! It never touches event payloads on the hot path, never blocks on a worker, and trusts nothing that a worker writes.
 #![forbid(unsafe_code)]
@@ -6,13 +6,10 @@
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod crashes;
+mod display;
 pub mod listener;
 pub mod log;
-pub mod quarantine;
 pub mod shell;
-mod shown;
-pub mod state_dir;
 pub mod step;
+pub mod store;
 pub mod systemd;
-mod told;

@@ -1,4 +1,4 @@
-//! `bulkhead`: the supervisor and the operator's commands. See `bulkhead --help`.
+//! `bulkhead`: the supervisor and its command line. See `bulkhead --help`.
 #![forbid(unsafe_code)]
 
 use bulkhead_supervisor::{

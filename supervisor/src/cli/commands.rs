@@ -15,9 +15,9 @@ use crate::{
         client::Connection,
         protocol::{Command, Crashes, Ended, How, Logs, Quarantine, Reply, Report},
     },
-    log::{self, visible},
+    display::error_chain,
+    log::{self, escape_controls},
     shell,
-    told::told,
 };
 use bulkhead_proto::{
     folder::Page,
@@ -51,7 +51,7 @@ pub fn run(config: Option<&Path>, socket: Option<&Path>) -> ExitCode {
     match shell::run(shell::Start { plan, source, option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
-            tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
+            tracing::error!(event_name = "supervisor_failed", "{}", error_chain(&error));
             FAILED.into()
         }
     }
@@ -145,7 +145,7 @@ pub fn act(command: impl FnOnce(String) -> Command, target: Target, socket: Opti
         Ok((Reply { outcome, text, generation, .. }, _)) if json => {
             say(&output::json(&Answer { outcome, text: &text, worker: Some(&worker), generation }))
         }
-        Ok((reply, _)) => say(&visible(&reply.text)),
+        Ok((reply, _)) => say(&escape_controls(&reply.text)),
         Err(failure) => failure.about(worker).tell(json),
     }
 }
@@ -167,7 +167,7 @@ pub fn quarantine(what: SetAside, socket: Option<&Path>) -> ExitCode {
                 (None, true) => {
                     say(&output::json(&Answer { outcome, text: &text, worker: None, generation: None }))
                 }
-                (None, false) => say(&visible(&text)),
+                (None, false) => say(&escape_controls(&text)),
             }
         }
         Err(failure) => failure.tell(json),

@@ -1,7 +1,7 @@
 //! Crash reports for people: a line for each, or the whole story of one.
 
 use super::table::{Look, cut};
-use crate::{config::units::show_size, log::visible, step::span};
+use crate::{display::format_size, log::escape_controls, step::span};
 use bulkhead_proto::{
     crash::{Panic, Report, Signal},
     folder::Page,
@@ -15,7 +15,7 @@ pub(super) fn list(page: &Page<Report>, look: Look) -> String {
         return "nobody has died".to_owned();
     }
     let mut lines: Vec<_> =
-        page.items.iter().map(|report| cut(&visible(&line(report)), look.width)).collect();
+        page.items.iter().map(|report| cut(&escape_controls(&line(report)), look.width)).collect();
     if let Some(next) = page.next {
         lines.push(format!("older ones: GET /v1/crashes?after={next}"));
     }
@@ -45,7 +45,8 @@ pub(super) fn show(report: &Report) -> String {
     story.extend(report.event.as_ref().map(|event| format!("event:     {}", told(event))));
     story.push(format!("decision:  {decision}: {why}"));
     story.extend(report.resources.map(|used| {
-        let (resident, user, system) = (show_size(used.peak_rss_bytes), ms(used.user_ms), ms(used.system_ms));
+        let (resident, user, system) =
+            (format_size(used.peak_rss_bytes), ms(used.user_ms), ms(used.system_ms));
         format!("resources: {resident} resident at most, CPU time {user} user, {system} system")
     }));
     part(&mut story, "its threads, while it lived", &report.living);
@@ -55,7 +56,7 @@ pub(super) fn show(report: &Report) -> String {
     if report.output_dropped > 0 {
         story.push(format!("  ({} lines came too fast and were dropped)", report.output_dropped));
     }
-    story.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+    story.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn part(story: &mut Vec<String>, name: &str, lines: &[String]) {

@@ -6,7 +6,7 @@ use crate::{
         client::ClientError,
         protocol::{Ended, Reply},
     },
-    log::visible,
+    log::escape_controls,
 };
 use serde::Serialize;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ impl From<Reply> for Failure {
         let text = match reply.outcome {
             Ended::Invalid => lines(&reply.text),
             Ended::Done | Ended::NotFound | Ended::Conflict | Ended::Refused => {
-                visible(&reply.text).into_owned()
+                escape_controls(&reply.text).into_owned()
             }
         };
         Self { outcome: Outcome::Told(reply.outcome), text, worker: None }
@@ -52,7 +52,7 @@ impl From<Reply> for Failure {
 
 /// A text that has several lines on purpose.
 pub(super) fn lines(text: &str) -> String {
-    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+    text.lines().map(escape_controls).collect::<Vec<_>>().join("\n")
 }
 
 impl Failure {

@@ -4,7 +4,7 @@ use super::{
     crashes::{deaths, told},
     table::{Look, cut},
 };
-use crate::log::visible;
+use crate::log::escape_controls;
 use bulkhead_proto::quarantine::Entry;
 
 /// A line for each.
@@ -12,7 +12,7 @@ pub(super) fn list(entries: &[Entry], look: Look) -> String {
     if entries.is_empty() {
         return "no event is set aside".to_owned();
     }
-    entries.iter().map(|entry| cut(&visible(&line(entry)), look.width)).collect::<Vec<_>>().join("\n")
+    entries.iter().map(|entry| cut(&escape_controls(&line(entry)), look.width)).collect::<Vec<_>>().join("\n")
 }
 
 fn line(entry: &Entry) -> String {
@@ -32,7 +32,7 @@ pub(super) fn show(entry: &Entry) -> String {
         None => lines.push("its bytes are no event".to_owned()),
         Some(event) => lines.push(told(event)),
     }
-    lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

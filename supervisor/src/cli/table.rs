@@ -2,9 +2,9 @@
 
 use super::output::terminal;
 use crate::{
-    config::units::show_size,
     control::protocol::{Crash, Report, Row},
-    log::{colours, visible},
+    display::format_size,
+    log::{colours, escape_controls},
     step::span,
 };
 use bulkhead_proto::words::WorkerState;
@@ -99,7 +99,7 @@ fn colour(state: WorkerState) -> &'static str {
 fn cells(row: &Row, look: Look) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
-        cut(&visible(&row.name), look.name_width()),
+        cut(&escape_controls(&row.name), look.name_width()),
         row.role.to_string(),
         row.state.to_string(),
         row.generation.to_string(),
@@ -114,7 +114,8 @@ fn cells(row: &Row, look: Look) -> [String; 8] {
 fn told(row: &Row, crash: &Crash, now: jiff::Timestamp) -> String {
     let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
     let seq = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
-    visible(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
+    escape_controls(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail))
+        .into_owned()
 }
 
 fn link(report: &Report) -> String {
@@ -130,7 +131,7 @@ fn link(report: &Report) -> String {
         grouped(link.accepted),
         grouped(link.analysed),
         grouped(link.pending),
-        show_size(link.ring.capacity_bytes)
+        format_size(link.ring.capacity_bytes)
     )
 }
 

@@ -1,10 +1,7 @@
 //! The configuration in force, and what another one changes about it.
 
-use super::{
-    Plan, WorkerPlan,
-    units::{show_duration, show_size},
-};
-use crate::step::Policy;
+use super::{Plan, WorkerPlan, units::show_duration};
+use crate::{display::format_size, step::Policy};
 use bulkhead_proto::{settings::Limits, words::Role};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
@@ -133,7 +130,7 @@ fn service(now: &Plan, file: &Plan) -> Vec<Change> {
         later("state_dir", now.state_dir.display(), state_dir.display()),
         later("api.listen", &now.listen, listen),
         later("analytics.max_series", now.max_series, max_series),
-        later("link.capacity", show_size(now.capacity), show_size(*capacity)),
+        later("link.capacity", format_size(now.capacity), format_size(*capacity)),
         live("analytics.max_attempts", policy.max_attempts, max_attempts),
         patience(now, file, "api"),
         patience(now, file, "analytics"),

@@ -8,6 +8,7 @@ use super::{
     units,
     words::{listed, nearest},
 };
+use crate::display::format_size;
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 use toml::{
     Spanned,
@@ -145,7 +146,7 @@ impl<'a> Section<'a> {
     pub(super) fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
         self.value(key, |value| {
             let text = value.as_str().ok_or_else(|| units::bare_size(&show(value)))?;
-            within(text, units::size(text)?, [min, max], units::show_size)
+            within(text, units::size(text)?, [min, max], format_size)
         })
     }
 

@@ -7,7 +7,10 @@ use super::{
     units,
     worker::{plain, worker},
 };
-use crate::step::{Policy, policy};
+use crate::{
+    display::format_size,
+    step::{Policy, policy},
+};
 use bulkhead_proto::{
     ring::{MAX_CAPACITY, MIN_CAPACITY},
     settings::Limits,
@@ -193,7 +196,7 @@ fn link(mut link: Section<'_>) -> u64 {
     link.text("durability", |text| only(text, "memory"));
     let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(64 << 20);
     if !capacity.is_power_of_two() {
-        let show = |bytes| format!("{:?}", units::show_size(bytes));
+        let show = |bytes| format!("{:?}", format_size(bytes));
         let above = capacity.next_power_of_two();
         let fault = Fault::new(format!("{} is not a power of two", show(capacity)), "wanted a power of two");
         link.report("capacity", fault.offer(Some(format!("{} or {}", show(above / 2), show(above)))));

@@ -1,6 +1,7 @@
 //! Quantities as people write them: durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`).
 
 use super::problem::Fault;
+use crate::display::in_largest_unit;
 use std::time::Duration;
 
 /// One kind of quantity.
@@ -80,7 +81,7 @@ impl Kind {
 
     fn fault(&self, shown: &str, text: &str) -> Fault {
         let fault = Fault::new(format!("{shown} is not {}", self.noun), self.wanted);
-        fault.offer(self.likely(text).map(|amount| format!("{:?}", show(amount, self.units))))
+        fault.offer(self.likely(text).map(|amount| format!("{:?}", in_largest_unit(amount, self.units))))
     }
 
     /// What was probably meant, in the smallest unit.
@@ -102,24 +103,13 @@ impl Kind {
 /// Writes a duration in the largest unit that needs no fraction.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
-}
-
-/// Writes a size in the largest unit that needs no fraction.
-#[must_use]
-pub fn show_size(bytes: u64) -> String {
-    show(bytes, SIZE.units)
-}
-
-fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    let whole = units.iter().rev().find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
-    let (unit, scale) = whole.copied().unwrap_or(units[0]);
-    format!("{}{unit}", amount / scale)
+    in_largest_unit(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::display::format_size;
 
     #[test]
     fn durations_are_a_number_and_a_unit() {
@@ -172,7 +162,7 @@ mod tests {
             assert_eq!(show_duration(duration(text).unwrap()), text);
         }
         for text in ["0B", "5B", "512KiB", "64MiB", "1GiB"] {
-            assert_eq!(show_size(size(text).unwrap()), text);
+            assert_eq!(format_size(size(text).unwrap()), text);
         }
     }
 }

@@ -265,7 +265,7 @@ pub struct Crash {
     /// The event in hand, if there was one.
     pub seq: Option<Seq>,
     /// When.
-    #[serde(serialize_with = "crate::shown::serialize_time")]
+    #[serde(serialize_with = "crate::display::serialize_time")]
     pub at: jiff::Timestamp,
 }
 

@@ -2,8 +2,8 @@
 
 use super::protocol::{Logs, SUPERVISOR};
 use crate::log::{
-    Recent,
-    recent::{Reader, Wanted},
+    LogBuffer,
+    buffer::{LogReader, LogSelection},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -22,19 +22,19 @@ const LAST_LINES: Duration = Duration::from_millis(200);
 /// What they read, and how many more there may be.
 #[derive(Clone, Debug)]
 pub(super) struct Readers {
-    recent: Recent,
+    recent: LogBuffer,
     places: Arc<Semaphore>,
 }
 
 /// One that was admitted.
 pub(super) struct Admitted {
-    reader: Reader,
+    reader: LogReader,
     follow: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Readers {
-    pub(super) fn new(recent: Recent) -> Self {
+    pub(super) fn new(recent: LogBuffer) -> Self {
         Self { recent, places: Arc::new(Semaphore::new(usize::try_from(MAX_READERS).unwrap_or(1))) }
     }
 
@@ -47,9 +47,9 @@ impl Readers {
             format!("{MAX_READERS} clients read the log already: end one of them, and try again")
         })?;
         let wanted = match logs.of.as_deref() {
-            None => Wanted::All,
-            Some(SUPERVISOR) => Wanted::Supervisor,
-            Some(worker) => Wanted::Worker(worker.to_owned()),
+            None => LogSelection::All,
+            Some(SUPERVISOR) => LogSelection::Supervisor,
+            Some(worker) => LogSelection::Worker(worker.to_owned()),
         };
         let last = logs.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
         Ok(Admitted { reader: self.recent.reader(wanted, last), follow: logs.follow, _place: place })

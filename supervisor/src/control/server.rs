@@ -5,7 +5,7 @@ use super::{
     protocol::{Command, Ended, MAX_ASK, Reply, parse},
     readers::{Admitted, Readers},
 };
-use crate::log::Recent;
+use crate::log::LogBuffer;
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -75,7 +75,7 @@ struct Desk {
 ///
 /// # Errors
 /// When somebody else listens there, or the socket cannot be made.
-pub fn serve(path: &Path, calls: mpsc::Sender<Call>, recent: Recent) -> anyhow::Result<Server> {
+pub fn serve(path: &Path, calls: mpsc::Sender<Call>, recent: LogBuffer) -> anyhow::Result<Server> {
     let listener = listen(path).with_context(|| {
         format!("cannot listen on the control socket {}; choose another by --socket", path.display())
     })?;
@@ -89,7 +89,7 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
     }
-    crate::listener::remove_stale(path)?;
+    crate::listener::remove_stale_socket(path)?;
     let listener = UnixListener::bind(path)?;
     // Whoever connected before this is checked like everybody else.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;

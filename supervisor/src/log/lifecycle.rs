@@ -1,4 +1,4 @@
-//! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
+//! Lifecycle lines: the messages and fields of what happens to workers. The names of events and fields are a stable interface.
 
 use crate::step::{Charge, LogRecord, Next, Who, span};
 use bulkhead_proto::{
@@ -8,7 +8,7 @@ use bulkhead_proto::{
 use std::time::Duration;
 use tracing::Level;
 
-/// The fields that lifecycle lines may carry; absent ones are left out.
+/// Fields of a lifecycle line. `None` leaves a field out.
 #[derive(Default)]
 struct Fields<'a> {
     who: Option<&'a Who>,
@@ -20,7 +20,7 @@ struct Fields<'a> {
     attempts: Option<u32>,
 }
 
-/// Writes one line.
+/// Logs one lifecycle line.
 pub fn write(record: &LogRecord) {
     let (level, fields, message) = describe(record);
     let event_name = record.event_name();
@@ -58,21 +58,28 @@ pub fn write(record: &LogRecord) {
     }
 }
 
+/// The level, fields and message of a line. The message names the worker and generation.
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     let about = |who| Fields { who: Some(who), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(who) => (Level::INFO, about(who), "spawned".into()),
-        LogRecord::WorkerReady(who) => (Level::INFO, about(who), "could be activated".into()),
-        LogRecord::WorkerActivated(who) => (Level::INFO, about(who), "at work".into()),
-        LogRecord::WorkerStopping { who, why } => (Level::INFO, about(who), format!("asked to leave: {why}")),
+        LogRecord::WorkerStarted(who) => (Level::INFO, about(who), format!("{} started", name(who))),
+        LogRecord::WorkerReady(who) => {
+            (Level::INFO, about(who), format!("{} is ready to be activated", name(who)))
+        }
+        LogRecord::WorkerActivated(who) => (Level::INFO, about(who), format!("{} is active", name(who))),
+        LogRecord::WorkerStopping { who, why } => {
+            (Level::INFO, about(who), format!("{} was asked to stop: {why}", name(who)))
+        }
         LogRecord::WorkerSignalled { who, signal, why } => {
-            (Level::WARN, about(who), format!("sent {signal}: {why}"))
+            (Level::WARN, about(who), format!("sent {signal} to {}: {why}", name(who)))
         }
         LogRecord::WorkerExamined { who, threads } => {
-            (Level::WARN, about(who), format!("hangs; its threads: {threads}"))
+            (Level::WARN, about(who), format!("{} hangs; its threads: {threads}", name(who)))
         }
         LogRecord::WorkerGivenUp(who) => {
-            (Level::ERROR, about(who), "SIGKILL did not end it; nobody waits for it any more".into())
+            let message =
+                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(who));
+            (Level::ERROR, about(who), message)
         }
         LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
@@ -85,41 +92,59 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            (level, fields, death(*cause, detail, *seq, next, *lived, *leaving))
+            let death = death(*cause, detail, *seq, *crash, next, *lived, *leaving);
+            (level, fields, format!("{} {death}", name(who)))
         }
-        LogRecord::WorkerParked { who, probe_in: None, .. } => (
-            Level::ERROR,
-            about(who),
-            "parked: trying again cannot help; mend it, then start it by command".into(),
-        ),
-        LogRecord::WorkerParked { who, deaths, probe_in: Some(delay) } => {
-            let message =
-                format!("parked after {deaths} deaths without progress; tried again in {}", span(*delay));
+        LogRecord::WorkerParked { who, probe_in: None, .. } => {
+            let worker = &who.worker;
+            let message = format!(
+                "{worker} is parked: a restart cannot succeed; correct the cause, then run `bulkhead start {worker}`"
+            );
             (Level::ERROR, about(who), message)
         }
-        LogRecord::WorkerProbed(who) => (Level::WARN, about(who), "parked, tried again now".into()),
-        LogRecord::WorkerRecovered(who) => (Level::INFO, about(who), "no longer parked".into()),
-        LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), text.clone()),
-        LogRecord::EventQuarantined(charge) => (Level::WARN, charged(charge), quarantined(charge)),
+        LogRecord::WorkerParked { who, deaths, probe_in: Some(delay) } => {
+            let message = format!(
+                "{} is parked after {deaths} deaths without progress; next attempt in {}",
+                who.worker,
+                span(*delay)
+            );
+            (Level::ERROR, about(who), message)
+        }
+        LogRecord::WorkerProbed(who) => {
+            (Level::WARN, about(who), format!("trying the parked worker again: {}", name(who)))
+        }
+        LogRecord::WorkerRecovered(who) => {
+            (Level::INFO, about(who), format!("{} recovered; the worker is no longer parked", name(who)))
+        }
+        LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), format!("{}: {text}", name(who))),
+        LogRecord::EventQuarantined(charge) => (Level::WARN, charge_fields(charge), quarantined(charge)),
         LogRecord::QuarantineFailed { charge, why } => {
             let message = format!(
-                "event {} is to be set aside and cannot be stored: {why}; it is not skipped, and tried again",
+                "cannot store event {} in quarantine: {why}; the event is not skipped, and storing is tried again",
                 charge.seq
             );
-            (Level::ERROR, charged(charge), message)
+            (Level::ERROR, charge_fields(charge), message)
         }
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
-        LogRecord::SupervisorStopping { why } => (Level::INFO, Fields::default(), format!("stopping: {why}")),
+        LogRecord::SupervisorStopping { why } => {
+            (Level::INFO, Fields::default(), format!("stopping the workers: {why}"))
+        }
         LogRecord::SupervisorStopped { trouble: None } => {
-            (Level::INFO, Fields::default(), "all workers are gone, everything is saved".into())
+            (Level::INFO, Fields::default(), "all workers have exited and the state is saved".into())
         }
         LogRecord::SupervisorStopped { trouble: Some(trouble) } => {
-            (Level::ERROR, Fields::default(), format!("not stopped in order: {trouble}"))
+            (Level::ERROR, Fields::default(), format!("the supervisor did not stop in order: {trouble}"))
         }
     }
 }
 
-fn charged(charge: &Charge) -> Fields<'_> {
+/// `analytics generation 7 (pid 4121)`
+fn name(who: &Who) -> String {
+    let pid = who.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    format!("{} generation {}{pid}", who.worker, who.generation)
+}
+
+fn charge_fields(charge: &Charge) -> Fields<'_> {
     Fields {
         who: Some(&charge.who),
         cause: Some(charge.cause),
@@ -136,8 +161,8 @@ fn quarantined(charge: &Charge) -> String {
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
-        "event {seq} is set aside and will be skipped: {attempts} {generations} died of it, \
-         the last of {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
+        "event {seq} is quarantined and will be skipped: it killed {attempts} {generations}; \
+         last cause: {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
     )
 }
 
@@ -145,28 +170,33 @@ fn death(
     cause: Cause,
     detail: &str,
     seq: Option<Seq>,
+    crash: CrashId,
     next: &Next,
     lived: Duration,
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
-    let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
-    let when = match leaving {
-        Some(leaving) => format!("left in {}", span(leaving)),
-        None => format!("lived {}", span(lived)),
+    let how = match cause {
+        Cause::Requested => format!("ended as requested{colon}{detail}"),
+        _ => format!("died: {cause}{colon}{detail}"),
     };
-    // Who was asked to leave for good does so: that is no news.
+    let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
+    let when = match leaving {
+        Some(leaving) => format!("stopped in {}", span(leaving)),
+        None => format!("uptime {}", span(lived)),
+    };
+    // A requested stop is expected to be final.
     let next = match (cause, next) {
         (Cause::Requested, Next::Stopped | Next::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
-    format!("{cause}{colon}{detail}{in_hand}, {when}{next}")
+    format!("{how}{in_flight}, {when}; crash report {crash}{next}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::{json, pretty};
+    use crate::log::capture::{capture_json, capture_pretty};
     use bulkhead_proto::ids::Generation;
 
     fn panic() -> LogRecord {
@@ -183,17 +213,17 @@ mod tests {
     }
 
     #[test]
-    fn a_death_reads_as_a_story() {
+    fn a_death_reads_as_a_sentence() {
         assert_eq!(
-            pretty(|| write(&panic())),
-            "ERROR worker_died analytics gen 3 pid 123: panic: \"index out of bounds\" at src/x.rs:1:2, \
-             event 4711 in hand, lived 1.2 s; restart now\n"
+            capture_pretty(|| write(&panic())),
+            "ERROR worker_died: analytics generation 3 (pid 123) died: panic: \"index out of bounds\" at src/x.rs:1:2, \
+             event 4711 in flight, uptime 1.2 s; crash report 9; restart now\n"
         );
     }
 
     #[test]
-    fn a_death_carries_the_fields_of_the_contract() {
-        let line = json(|| write(&panic()));
+    fn a_death_has_its_fields() {
+        let line = capture_json(|| write(&panic()));
         assert_eq!(line["event_name"], "worker_died");
         assert_eq!(
             (&line["worker"], &line["generation"], &line["pid"]),
@@ -208,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_fields_are_left_out() {
         let who = Who { worker: "api".into(), generation: Generation(1), pid: None };
-        let line = json(|| write(&LogRecord::WorkerStarted(who)));
+        let line = capture_json(|| write(&LogRecord::WorkerStarted(who)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);
     }

@@ -6,14 +6,14 @@ use crate::{
         protocol::{Command, Ended, Reply, SUPERVISOR},
         server::Call,
     },
-    crashes::Remains,
+    display::error_chain,
     log::lifecycle,
-    state_dir::Numbers,
     step::{
         self, Action, Charge, ClientId, Event, LogRecord, Look, Mark, Now, Panic, PostMortem, Refusal, State,
         Surroundings, Worker,
     },
-    told::told,
+    store::crashes::ExitArtifacts,
+    store::high_water::Numbers,
 };
 use bulkhead_proto::{
     control::ToWorker, cursor::Doing, ids::Generation, link::Progress, pipe::Sent, snapshot::Summary,
@@ -99,7 +99,7 @@ impl Shell {
             tracing::error!(
                 event_name = "marks_failed",
                 "numbers cannot be reserved on disk: {}",
-                told(&error)
+                error_chain(&error)
             );
         }
     }
@@ -154,7 +154,7 @@ impl Shell {
         let (exit, remains) = child.bury();
         post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.rose();
         self.abandon_replays(generation);
-        self.remains = Some((generation, Remains { event, ..remains }));
+        self.remains = Some((generation, ExitArtifacts { event, ..remains }));
         self.take(Event::Died { generation, exit, post_mortem });
         if !exit.is_kill() {
             self.oom_kills.catch_up();
@@ -205,7 +205,7 @@ impl Shell {
     fn set_aside(&mut self, charge: Charge) -> Option<Event> {
         let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
         let work = move || {
-            let result = store.keep(&memory, &of).map_err(|error| told(&error));
+            let result = store.insert(&memory, &of).map_err(|error| error_chain(&error));
             Event::SetAside { charge: of, result }
         };
         let broken = Event::SetAside {
@@ -223,13 +223,13 @@ impl Shell {
     }
 
     fn save(&mut self, settled: bool) -> Option<Event> {
-        let begun = self.state_dir.reclaim();
+        let begun = self.state_dir.ensure_owned();
         match begun.and_then(|()| Ok(resume::save(&self.state_dir, &self.memory, settled)?)) {
             Ok(saving) => {
                 self.saving = Some(saving);
                 None
             }
-            Err(error) => Some(Event::Saved { result: Err(told(&error)) }),
+            Err(error) => Some(Event::Saved { result: Err(error_chain(&error)) }),
         }
     }
 
@@ -237,7 +237,7 @@ impl Shell {
     pub(super) fn saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
         let end = |saved| resume::end(&self.state_dir, &saved, &self.marks, numbers, settled);
-        let result = saved.and_then(end).map_err(|error| told(&error));
+        let result = saved.and_then(end).map_err(|error| error_chain(&error));
         self.take(Event::Saved { result });
     }
 

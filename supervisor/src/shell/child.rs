@@ -7,8 +7,8 @@ use super::{
     watch::{drained, watch},
 };
 use crate::{
-    crashes::Remains,
     step::{Exit, Signal},
+    store::crashes::ExitArtifacts,
 };
 use bulkhead_proto::{
     control::{FromWorker, ToWorker},
@@ -250,7 +250,7 @@ impl Child {
 
     /// Buries a process that is gone: ends what is left of its group, passes on its last output, reaps it. Its pid may
     /// belong to another process afterwards. How it ended, and what is left of it.
-    pub(super) fn bury(mut self) -> (Exit, Remains) {
+    pub(super) fn bury(mut self) -> (Exit, ExitArtifacts) {
         // Looked at, but not reaped yet: the group's number must stay ours while it is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
@@ -268,6 +268,17 @@ impl Child {
             Ok(None) | Err(_) => Exit::Unknown,
         };
         let (program, backtrace, living) = (self.program, self.backtrace, self.living);
-        (exit, Remains { event: None, usage, output, output_dropped, living, program, backtrace })
+        (
+            exit,
+            ExitArtifacts {
+                event: None,
+                usage,
+                output,
+                output_dropped,
+                thread_dump: living,
+                program,
+                backtrace,
+            },
+        )
     }
 }

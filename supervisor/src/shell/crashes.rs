@@ -3,8 +3,8 @@
 use super::{Shell, from_disk};
 use crate::{
     control::protocol::{Crashes, Ended, Reply},
-    crashes::Store,
     step::Facts,
+    store::crashes::CrashStore,
 };
 use bulkhead_proto::folder::Page;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Shell {
     pub(super) fn report(&mut self, facts: Box<Facts>) {
         let remains = self.remains.take_if(|(generation, _)| *generation == facts.who.generation);
         if let Some(desk) = &mut self.crash_desk {
-            desk.take(facts, remains.map(|(_, remains)| remains).unwrap_or_default());
+            desk.submit(facts, remains.map(|(_, remains)| remains).unwrap_or_default());
         }
     }
 
@@ -29,8 +29,8 @@ impl Shell {
     }
 }
 
-fn read(store: &Store, what: Crashes) -> Reply {
-    let found = store.folder().and_then(|folder| match what {
+fn read(store: &CrashStore, what: Crashes) -> Reply {
+    let found = store.records().and_then(|folder| match what {
         Crashes::List => Ok(folder.page(None, NEWEST)?),
         Crashes::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
     });

@@ -2,7 +2,7 @@
 
 use crate::{
     control::protocol::{Ended, Reply},
-    told::told,
+    display::error_chain,
 };
 use std::thread;
 use tokio::sync::oneshot;
@@ -22,5 +22,5 @@ pub(super) fn answer(
 
 /// What is said where the disk says no.
 pub(super) fn unreadable(error: &anyhow::Error) -> Reply {
-    Reply::new(Ended::Conflict, format!("it cannot be read: {}", told(error)))
+    Reply::new(Ended::Conflict, format!("it cannot be read: {}", error_chain(error)))
 }

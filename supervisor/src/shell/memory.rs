@@ -1,6 +1,6 @@
 //! How much memory a process may take, and whom the kernel shall kill first when it has none left.
 
-use crate::config::{WorkerPlan, units::show_size};
+use crate::{config::WorkerPlan, display::format_size};
 use bulkhead_proto::{ids::Generation, words::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
@@ -33,7 +33,7 @@ pub(super) fn bound(pid: Pid, worker: &WorkerPlan, generation: Generation) -> Op
                 generation = generation.0,
                 "{} runs without its memory_limit of {}, which cannot be set: {error}",
                 worker.name,
-                show_size(wanted)
+                format_size(wanted)
             );
             None
         }

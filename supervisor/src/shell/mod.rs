@@ -29,13 +29,16 @@ mod watch;
 use crate::{
     config::{InForce, Plan, Source, WorkerPlan},
     control::server::{self, Call},
-    crashes::{Desk, Remains, Store as CrashStore},
-    listener::{self, Listener},
+    listener::Listener,
     log::Log,
-    quarantine::Store,
-    state_dir::{Marks, Numbers, StateDir},
     step::{ClientId, Event, Identity, Spec, State, next_deadline},
-    systemd::Notifier,
+    store::crashes::{CrashStore, ExitArtifacts, ReportQueue},
+    store::quarantine::QuarantineStore,
+    store::{
+        high_water::{HighWaterMarks, Numbers},
+        state_dir::StateDir,
+    },
+    systemd::{Notifier, socket_activation},
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -133,7 +136,7 @@ struct Shell {
     ledger: BoardWriter<ReadWrite>,
     board: BoardWriter<ReadWrite>,
     state_dir: StateDir,
-    marks: Marks,
+    marks: HighWaterMarks,
     /// The last seq of which the API has told.
     seq_mark: Seq,
     spawner: Spawner,
@@ -142,14 +145,14 @@ struct Shell {
     clients: BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
     next_client: ClientId,
     saving: Option<Saving>,
-    quarantine: Arc<Store>,
+    quarantine: Arc<QuarantineStore>,
     setting_aside: Option<Errand<Event>>,
     removals: Removals,
     crashes: Arc<CrashStore>,
     /// Where crash reports are handed in.
-    crash_desk: Option<Desk>,
+    crash_desk: Option<ReportQueue>,
     /// What is left of the process that is being buried.
-    remains: Option<(Generation, Remains)>,
+    remains: Option<(Generation, ExitArtifacts)>,
     /// Those who wait for the replay of an event that was set aside.
     replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     exit: Option<u8>,
@@ -185,18 +188,19 @@ impl Shell {
         let Start { plan, source, option, socket, log } = start;
         let state_dir = StateDir::open(&plan.state_dir)?;
         let notifier = Notifier::new(&variable);
-        let listener = match listener::choose(&plan, handed)? {
+        let listener = match socket_activation::inherited_listener(&plan, handed)? {
             Some(listener) => listener,
             None => Listener::open(&plan.listen)?,
         };
-        notifier.preparing(plan.capacity, state_dir.snapshot_bytes());
+        notifier.notify_preparing(plan.capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
         let memory = Memory::create(plan.capacity, plan.max_series, instance)
             .context("cannot make the shared memory; lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, calls, log.recent.clone())?;
-        let quarantine = Arc::new(Store::new(state_dir.quarantine()));
+        let server = server::serve(&socket, calls, log.buffer.clone())?;
+        let quarantine = Arc::new(QuarantineStore::new(state_dir.quarantine()));
         let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
-        let crash_desk = Some(Desk::open(Arc::clone(&crashes)).context("no thread for crash reports")?);
+        let crash_desk =
+            Some(ReportQueue::open(Arc::clone(&crashes)).context("no thread for crash reports")?);
         let spawner = Spawner {
             quarantine: Arc::clone(&quarantine),
             crashes: Arc::clone(&crashes),
@@ -210,7 +214,7 @@ impl Shell {
         let next = resume::load(&state_dir, &memory, &crashes, &quarantine)?;
         let set_aside = resume::set_aside(&quarantine, &memory)?;
         // Last of all that can fail: from here on, a run that does not end in order has lost something.
-        let marks = Marks::begin(&state_dir.marks(), next)?;
+        let marks = HighWaterMarks::begin(&state_dir.high_water_marks(), next)?;
         let mut state = state(&plan, next);
         state.remember_set_aside(set_aside);
         tracing::info!(
@@ -262,7 +266,7 @@ impl Shell {
     async fn work(&mut self, signals: &mut Signals, called: &mut mpsc::Receiver<Call>) -> u8 {
         self.take(Event::Boot);
         loop {
-            self.notifier.tell(&self.state);
+            self.notifier.notify_state(&self.state);
             if let Some(code) = self.exit {
                 self.last_look().await;
                 if let Some(desk) = self.crash_desk.take() {
@@ -320,7 +324,7 @@ impl Shell {
     fn prove_life(&self) {
         let overdue = next_deadline(&self.state).map_or(Duration::ZERO, |due| clock::now().mono.since(due));
         if overdue <= LONGEST_DELAY {
-            self.notifier.alive();
+            self.notifier.notify_watchdog();
         } else {
             tracing::error!(
                 "what was due {} s ago is not done: not telling systemd that all is well",

@@ -4,7 +4,7 @@ use super::{
     tail::Tail,
     watch::{drained, watch},
 };
-use crate::log::worker::{BUDGET, Lines, Origin, Output, WINDOW, write};
+use crate::log::worker_output::{BYTES_PER_WINDOW, LineSplitter, Output, OutputOrigin, WINDOW, write_to_log};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     io::{Errno, ioctl_fionread, read, retry_on_intr},
@@ -41,8 +41,8 @@ const LAST: usize = 64 << 10;
 pub(super) struct LogPipe {
     fd: AsyncFd<OwnedFd>,
     open: bool,
-    lines: Lines,
-    origin: Origin,
+    lines: LineSplitter,
+    origin: OutputOrigin,
     /// What is left of the budget, and until when it holds.
     left: usize,
     window_end: Instant,
@@ -53,12 +53,12 @@ pub(super) struct LogPipe {
 }
 
 impl LogPipe {
-    pub(super) fn new(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+    pub(super) fn new(fd: OwnedFd, origin: OutputOrigin) -> io::Result<Self> {
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
         Ok(Self {
             fd: watch(fd)?,
             open: true,
-            lines: Lines::new(Instant::now()),
+            lines: LineSplitter::new(Instant::now()),
             origin,
             left: 0,
             window_end: Instant::now(),
@@ -135,7 +135,7 @@ impl LogPipe {
                 // The flood is over.
                 self.bin = Vec::new();
             }
-            self.left = BUDGET;
+            self.left = BYTES_PER_WINDOW;
             self.window_end = now + WINDOW;
         }
         self.left = self.left.saturating_sub(bytes);
@@ -153,7 +153,7 @@ impl LogPipe {
         if let Some(flood) = there.checked_sub(LAST).filter(|flood| *flood > 0) {
             self.throw_away(flood, tail, Instant::now());
         }
-        (self.left, self.window_end) = (BUDGET, Instant::now() + WINDOW);
+        (self.left, self.window_end) = (BYTES_PER_WINDOW, Instant::now() + WINDOW);
         let mut left = LAST;
         while self.open && left > 0 {
             match self.pass_on(tail) {
@@ -161,14 +161,14 @@ impl LogPipe {
                 length => left = left.saturating_sub(length),
             }
         }
-        self.lines.end(sink(&self.origin, tail));
+        self.lines.finish(sink(&self.origin, tail));
     }
 }
 
 /// Where output goes: to the log, and to what is kept for a report.
-fn sink(origin: &Origin, tail: &mut Tail) -> impl FnMut(Output) {
+fn sink(origin: &OutputOrigin, tail: &mut Tail) -> impl FnMut(Output) {
     move |output| {
-        write(origin, &output);
+        write_to_log(origin, &output);
         tail.keep(origin.stream, &output);
     }
 }
@@ -176,7 +176,7 @@ fn sink(origin: &Origin, tail: &mut Tail) -> impl FnMut(Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::lines;
+    use crate::log::capture::capture_lines;
     use bulkhead_proto::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
 
@@ -187,9 +187,10 @@ mod tests {
         let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));
         let mut tail = Tail::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let logged = lines(|| {
+        let logged = capture_lines(|| {
             runtime.block_on(async {
-                let origin = Origin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let origin =
+                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
                 let mut pipe = LogPipe::new(from, origin).unwrap();
                 while pipe.open {
                     poll_fn(|cx| pipe.poll_readable(cx)).await;

@@ -1,7 +1,7 @@
 //! Removing an event that was set aside: one after the other, each on a thread of its own, for the disk may take its time.
 
 use super::{Shell, errand::Errand, set_aside::unknown};
-use crate::{control::protocol::Reply, quarantine::Store, told::told};
+use crate::{control::protocol::Reply, display::error_chain, store::quarantine::QuarantineStore};
 use bulkhead_proto::{
     control::{MAX_TEXT, Outcome, ToWorker, cut},
     ids::{Generation, Seq},
@@ -114,12 +114,12 @@ impl Shell {
     }
 }
 
-fn remove(store: &Store, seq: Seq) -> Outcome {
+fn remove(store: &QuarantineStore, seq: Seq) -> Outcome {
     match store.remove(seq) {
         Ok(true) => Outcome::Done,
         Ok(false) => Outcome::NotFound(unknown(seq)),
         // It must fit a frame.
-        Err(error) => Outcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
+        Err(error) => Outcome::Conflict(cut(&error_chain(&error), MAX_TEXT).to_owned()),
     }
 }
 

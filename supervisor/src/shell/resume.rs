@@ -1,10 +1,13 @@
 //! Where a run begins, and how it ends: marks and snapshot (DESIGN 2, P2).
 
 use crate::{
-    crashes::Store as CrashStore,
-    quarantine::Store,
-    state_dir::{MAX_GIVEN, Marks, Numbers, StateDir},
-    told::told,
+    display::error_chain,
+    store::crashes::CrashStore,
+    store::quarantine::QuarantineStore,
+    store::{
+        high_water::{HighWaterMarks, MAX_ISSUED, Numbers},
+        state_dir::StateDir,
+    },
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -28,9 +31,9 @@ pub(super) fn load(
     state_dir: &StateDir,
     memory: &Memory,
     crashes: &CrashStore,
-    quarantine: &Store,
+    quarantine: &QuarantineStore,
 ) -> anyhow::Result<Numbers> {
-    let left = Marks::read(&state_dir.marks())?;
+    let left = HighWaterMarks::read(&state_dir.high_water_marks())?;
     let path = state_dir.snapshot();
     let loaded = match left {
         Some(_) => snapshot::load(memory, &path)?,
@@ -40,7 +43,7 @@ pub(super) fn load(
             anyhow::ensure!(
                 !alone,
                 "{} is missing beside the snapshot: restore it, or move {} away to begin without state",
-                state_dir.marks().display(),
+                state_dir.high_water_marks().display(),
                 path.display()
             );
             None
@@ -58,10 +61,13 @@ pub(super) fn load(
 
 /// Numbers behind those of all files that are there, should the marks be lost and the files not: new reports would be
 /// forgotten as the oldest, and new events be taken for those that were set aside.
-fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Numbers {
-    let crash = newest("crash reports", crashes.folder().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
+fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &QuarantineStore) -> Numbers {
+    let crash =
+        newest("crash reports", crashes.records().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
     let seq =
-        newest("events set aside", quarantine.folder().and_then(|folder| Ok(folder.numbers()?)), |seq| seq.0);
+        newest("events set aside", quarantine.records().and_then(|folder| Ok(folder.numbers()?)), |seq| {
+            seq.0
+        });
     let next = Numbers {
         crash: marked.crash.max(CrashId(crash.saturating_add(1))),
         seq: marked.seq.max(Seq(seq.saturating_add(1))),
@@ -82,11 +88,11 @@ fn behind_files(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Nu
 /// The highest number of these files; 0 when there is none. Files whose number was never given out are not ours.
 fn newest<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
     let numbers = numbers.unwrap_or_else(|error| {
-        tracing::warn!("earlier {what} cannot be read: {}", told(&error));
+        tracing::warn!("earlier {what} cannot be read: {}", error_chain(&error));
         Vec::new()
     });
     let (ours, strange): (Vec<_>, Vec<_>) =
-        numbers.iter().map(number).partition(|number| *number <= MAX_GIVEN);
+        numbers.iter().map(number).partition(|number| *number <= MAX_ISSUED);
     for number in strange {
         tracing::warn!("among the {what} is a file {number}.json: no such number was ever given out");
     }
@@ -151,8 +157,8 @@ fn recover(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
 ///
 /// # Errors
 /// When it cannot be read what is set aside.
-pub(super) fn set_aside(store: &Store, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
-    let folder = store.folder()?;
+pub(super) fn set_aside(store: &QuarantineStore, memory: &Memory) -> anyhow::Result<Vec<Seq>> {
+    let folder = store.records()?;
     let stored: BTreeSet<Seq> =
         folder.numbers().context("cannot read what is set aside")?.into_iter().collect();
     let mut skipped = Vec::new();
@@ -217,7 +223,7 @@ pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<
 pub(super) fn end(
     state_dir: &StateDir,
     saved: &Summary,
-    marks: &Marks,
+    marks: &HighWaterMarks,
     (generation, crash): (Generation, CrashId),
     settled: bool,
 ) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use super::{Shell, from_disk, removal::Removal};
 use crate::{
     control::protocol::{Ended, Quarantine, Reply},
-    quarantine::Store,
+    store::quarantine::QuarantineStore,
 };
 use bulkhead_proto::{
     control::ToWorker,
@@ -82,15 +82,15 @@ pub(super) fn unknown(seq: Seq) -> String {
     format!("event {seq} is not set aside; `bulkhead quarantine list` shows those that are")
 }
 
-fn list(store: &Store, after: Seq) -> Reply {
-    match store.folder().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
+fn list(store: &QuarantineStore, after: Seq) -> Reply {
+    match store.records().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
         Ok(page) => shown(page),
         Err(error) => from_disk::unreadable(&error),
     }
 }
 
-fn show(store: &Store, seq: Seq) -> Reply {
-    match store.folder().and_then(|folder| Ok(folder.read(seq)?)) {
+fn show(store: &QuarantineStore, seq: Seq) -> Reply {
+    match store.records().and_then(|folder| Ok(folder.read(seq)?)) {
         Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
         Ok(None) => Reply::new(Ended::NotFound, unknown(seq)),
         Err(error) => from_disk::unreadable(&error),

@@ -11,10 +11,9 @@ use super::{
 };
 use crate::{
     config::{Listen, Plan, WorkerPlan, plan::program},
-    crashes,
-    log::worker::Origin,
-    quarantine::Store,
-    told::told,
+    display::error_chain,
+    log::worker_output::OutputOrigin,
+    store::{crashes::CrashStore, quarantine::QuarantineStore},
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -56,9 +55,9 @@ pub(super) struct Spawner {
     /// Where it listens.
     pub(super) address: Listen,
     /// What the API may read of the events that were set aside.
-    pub(super) quarantine: Arc<Store>,
+    pub(super) quarantine: Arc<QuarantineStore>,
     /// Likewise of the crash reports.
-    pub(super) crashes: Arc<crashes::Store>,
+    pub(super) crashes: Arc<CrashStore>,
     /// The log filter in force.
     pub(super) filter: String,
 }
@@ -74,7 +73,7 @@ pub(super) struct SpawnError {
 
 impl From<anyhow::Error> for SpawnError {
     fn from(error: anyhow::Error) -> Self {
-        Self { text: told(&error), config: false }
+        Self { text: error_chain(&error), config: false }
     }
 }
 
@@ -127,7 +126,7 @@ impl Spawner {
         generation: Generation,
         control: Control,
     ) -> anyhow::Result<Child> {
-        let origin = |stream| Origin { worker: worker.name.clone(), generation, stream };
+        let origin = |stream| OutputOrigin { worker: worker.name.clone(), generation, stream };
         let mut output = Vec::new();
         for (fd, stream) in [
             (child.stdout.take().map(OwnedFd::from), "stdout"),
@@ -150,13 +149,17 @@ impl Spawner {
                     bequest.add(FdName::Token, token::open(path)?);
                 }
                 // Without it, the API works but for this.
-                match self.quarantine.folder() {
+                match self.quarantine.records() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show what is set aside: {}", told(&error)),
+                    Err(error) => {
+                        tracing::error!("the API cannot show what is set aside: {}", error_chain(&error))
+                    }
                 }
-                match self.crashes.folder() {
+                match self.crashes.records() {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show crash reports: {}", told(&error)),
+                    Err(error) => {
+                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error))
+                    }
                 }
                 memory.bequeath_to_api(&mut bequest).context("shared memory")?;
             }

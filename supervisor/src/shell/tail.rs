@@ -1,6 +1,6 @@
 //! The last lines that a worker wrote, of both its streams, for its crash report.
 
-use crate::log::worker::{Output, text};
+use crate::log::worker_output::{Output, display_line};
 use bulkhead_proto::{
     control::cut,
     crash::{Line, MAX_LINE, MAX_LINES},
@@ -25,8 +25,8 @@ impl Tail {
                 self.dropped = self.dropped.saturating_add(*lines);
                 return;
             }
-            Output::Line(line, 0) => text(line),
-            Output::Line(line, _) => text(line) + MORE,
+            Output::Line(line, 0) => display_line(line),
+            Output::Line(line, _) => display_line(line) + MORE,
         };
         if text.is_empty() {
             return;

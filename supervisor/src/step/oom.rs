@@ -5,7 +5,7 @@ use super::{
     diagnosis::{SIGABRT, SIGKILL, is_signal},
     mutant::{self, Mutant},
 };
-use crate::config::units::show_size;
+use crate::display::format_size;
 
 impl Exit {
     /// Whether SIGKILL ended it.
@@ -29,9 +29,9 @@ pub(super) fn want_of_memory(exit: Exit, seen: &PostMortem) -> Option<String> {
 impl Refusal {
     fn text(self) -> String {
         let why = match self.limit {
-            Some(limit) => format!("memory_limit is {}", show_size(limit)),
+            Some(limit) => format!("memory_limit is {}", format_size(limit)),
             None => "the system has no more, or does not give it".to_owned(),
         };
-        format!("{} more were refused: {why}", show_size(self.bytes))
+        format!("{} more were refused: {why}", format_size(self.bytes))
     }
 }

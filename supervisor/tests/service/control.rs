@@ -111,7 +111,7 @@ fn a_second_supervisor_on_the_same_control_socket_is_refused() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("listens there already") && text.contains("--socket"), "{text}");
+    assert!(text.contains("address in use") && text.contains("--socket"), "{text}");
     assert_eq!(service.row("one")["state"], "running", "the first one is left alone");
 }
 

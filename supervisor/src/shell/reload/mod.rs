@@ -10,8 +10,8 @@ use super::{Shell, clock, spec, specs};
 use crate::{
     config::{self, Change, InForce, Plan, WorkerChange},
     control::protocol::{self, Ended, How, Reply},
+    display::error_chain,
     step::{ClientId, Command, Event},
-    told::told,
 };
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ impl Shell {
     }
 
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
-        self.notifier.reloading(clock::now().mono);
+        self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reading the configuration again: {origin}");
         let plan = match config::load(self.option.as_deref(), &|name| std::env::var_os(name)) {
             Ok((plan, _)) => self.safe(plan).map_err(|problem| (problem.clone(), problem)),
@@ -73,7 +73,7 @@ impl Shell {
     }
 
     fn end(&mut self, reply: Option<ReplyTo>, answer: Reply) {
-        self.notifier.reloaded();
+        self.notifier.notify_reloaded();
         // A client that has left needs no reply.
         if let Some(reply) = reply {
             let _ = reply.send(answer);
@@ -97,7 +97,7 @@ impl Shell {
         let changes = self.config.changes(&plan);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
-        let log = self.log.change(plan.log).map_err(|error| told(&error));
+        let log = self.log.reconfigure(plan.log).map_err(|error| error_chain(&error));
         if log.is_err() {
             // What is not in force is tried, and told of, by the next reload again.
             plan.log = self.config.plan().log;

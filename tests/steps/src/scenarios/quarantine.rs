@@ -18,8 +18,8 @@ use bulkhead_proto::{
     words::{Cause, During, Role},
 };
 use bulkhead_supervisor::{
-    quarantine::Store,
     step::{Charge, Who},
+    store::quarantine::QuarantineStore,
 };
 use std::{fs, path::PathBuf};
 
@@ -96,19 +96,19 @@ pub fn request() -> Result<KeyedRequest> {
 }
 
 /// The store in the folder that the child was told of.
-fn store(region: &Region) -> Result<(Store, PathBuf)> {
+fn store(region: &Region) -> Result<(QuarantineStore, PathBuf)> {
     let path: PathBuf = region.arguments.first().context("where is the folder?")?.into();
-    Ok((Store::new(path.clone()), path))
+    Ok((QuarantineStore::new(path.clone()), path))
 }
 
 fn keep(_: &mut Inherited, region: &Region) -> Result<()> {
     let (memory, (store, _)) = (pending()?, store(region)?);
-    region.run(|| store.keep(&memory, &charge()))
+    region.run(|| store.insert(&memory, &charge()))
 }
 
 fn keep_in_place(_: &mut Inherited, region: &Region) -> Result<()> {
     let (memory, (store, path)) = (pending()?, store(region)?);
-    store.keep(&memory, &charge())?;
+    store.insert(&memory, &charge())?;
     let path = path.join(file_name(ASIDE));
     let text = fs::read(&path)?;
     fs::remove_file(&path)?;
