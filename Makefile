@@ -1,12 +1,16 @@
-# make run      build and start everything on 127.0.0.1:8080; Ctrl-C stops it
-# make check    the contributor's quick loop: format, lints, unit tests
-# make test     everything, on the real binaries
-# make loom     the models of the shared memory: every interleaving, every ordering
+# make run       build and start the service on 127.0.0.1:8080; Ctrl-C stops it
+# make check     quick checks for contributors: format, lints, unit tests
+# make test      all tests, on the real binaries
+# make mutants   planted faults: the tests must detect each of them
+# make loom      model checks of the shared memory: all interleavings and memory orderings
 # make campaign  SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
-# make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
-# make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions and units
-# make deb      the Debian package (needs cargo-deb)
-# make clean    remove what was built and the demonstration's state
+# make bench     ROUNDS=… ONLY=…: benchmarks beside comparable software
+# make fuzz      TIME=… ONLY=…: fuzz every parser (needs nightly Rust and cargo-fuzz)
+# make sanitize  the shared memory's tests under AddressSanitizer (needs nightly Rust) and valgrind
+# make deny      licences, sources and duplicates of the dependencies (needs cargo-deny)
+# make install   PREFIX=/usr/local DESTDIR=: binaries, man pages, completions and units
+# make deb       the Debian package (needs cargo-deb)
+# make clean     remove the build and the state of the demonstration
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -17,7 +21,7 @@ LIBRARY := $(DESTDIR)$(PREFIX)/lib
 BINARIES := bulkhead bulkhead-api bulkhead-analytics
 PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-analytics
 
-# cargo-nextest runs each test in a process of its own and ends those that hang; without it cargo's own runner will do.
+# cargo-nextest runs each test in a separate process and ends a test that hangs. Without it, `cargo test` is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
 .PHONY: run check lint test mutants loom deny install deb clean
@@ -33,8 +37,8 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-# The end-to-end tests run the binaries that lie beside them in the target directory: build those first, in the same
-# profile, so that nothing is built twice.
+# The end-to-end tests run the binaries in the target directory. Build these first, in the same profile, so that no crate is
+# built twice.
 test:
 	tests/setup.sh
 	$(CARGO) build --workspace --bins --locked
@@ -42,7 +46,7 @@ test:
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) mutants loom
 	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
-	else echo 'NOT CHECKED: licences and sources of the dependencies, since cargo-deny is not installed (see "make deny")'; fi
+	else echo 'NOT CHECKED: licences and sources of the dependencies (cargo-deny is not installed, see "make deny")'; fi
 
 deny:
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }
@@ -60,10 +64,10 @@ install:
 			|| exit 1; done
 	install -m 644 deploy/bulkhead.sysusers '$(LIBRARY)/sysusers.d/bulkhead.conf'
 	install -m 644 deploy/bulkhead.catalog '$(LIBRARY)/systemd/catalog'
-	@echo 'as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
+	@echo 'To run it as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
 		'systemctl enable --now bulkhead.socket bulkhead.service'
 
-# Where it is, is said at its end.
+# The last line of the output is the path of the package.
 deb:
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
 	$(CARGO) build --release --locked $(PACKAGES)
@@ -74,26 +78,26 @@ clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
 
-# Faults planted in the supervisor's heart, its store, the analysis' engine and the API's replay: the simulator, or the
-# tests of that part, must find each of them.
+# Faults planted in the supervisor's core and store, in the engine of the analysis, and in the replay of the API. The simulator
+# or the unit tests must detect each of them.
 mutants:
 	$(CARGO) test --locked $(PACKAGES) --lib --test simulation \
 		--features bulkhead-supervisor/mutants,bulkhead-worker-analytics/mutants,bulkhead-worker-api/mutants every_planted_fault
 
-# The models of the shared memory, in a target directory of their own: every crate is built anew with --cfg loom.
+# Model checks of the shared memory. They use a separate target directory, because --cfg loom rebuilds every crate.
 loom:
 	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release -p bulkhead-proto --test loom
 
-# What the parts cost beside their peers: tables, and results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
+# Benchmarks of the parts beside comparable software. Prints tables and writes results/bench.json. ROUNDS=5,
+# ONLY=throughput,roundtrip,…
 .PHONY: bench
 bench:
 	$(CARGO) build --release --locked $(PACKAGES)
 	$(CARGO) bench --locked -p bulkhead-bench --features peers
 
-# Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
-# FAULTS=panic,segv,…: of each kind also poison events and commands.
-# Everything that was sent, answered and killed is in results/campaign-SEED, and what the checker makes of it. No planted
-# faults: those are for `make mutants`.
+# Kills at random moments, on the real binaries and in the simulator. SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000
+# FAULTS=panic,segv,… (each kind also as poison events and as commands). Everything that was sent, answered and killed, and the
+# result of the checker, is in results/campaign-SEED. Planted faults are not included: see `make mutants`.
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)
@@ -101,8 +105,8 @@ campaign:
 	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%) $(FAULTS:%=--faults=%)
 	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture
 
-# Hostile bytes for every reader, each target for TIME=60 seconds: ONLY='state consumer'. Needs nightly Rust and cargo-fuzz.
-# What it finds is in proto/fuzz/artifacts; what it learns is in proto/fuzz/target, and not in the committed corpus.
+# Fuzzes every parser of untrusted bytes, each target for TIME=60 seconds; ONLY='state consumer' selects targets. Needs nightly
+# Rust and cargo-fuzz. Failures are in proto/fuzz/artifacts. New inputs are in proto/fuzz/target, not in the committed corpus.
 .PHONY: fuzz
 fuzz:
 	@cargo fuzz --version >/dev/null || { echo 'cargo-fuzz is missing: cargo install --locked cargo-fuzz'; exit 1; }
@@ -111,7 +115,8 @@ fuzz:
 			-max_total_time=$(or $(TIME),60) -max_len=512 -timeout=30 -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
-# The shared memory's tests under AddressSanitizer (nightly Rust) and valgrind. A real SIGSEGV is wanted by one of them.
+# The shared memory's tests under AddressSanitizer (nightly Rust) and valgrind. One test expects a real SIGSEGV, so the
+# sanitizer must not handle it.
 .PHONY: sanitize
 sanitize:
 	CARGO_TARGET_DIR=$(TARGET)/asan RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=handle_segv=0 \

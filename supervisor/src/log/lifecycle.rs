@@ -176,9 +176,13 @@ fn death(
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
-    let how = match cause {
-        Cause::Requested => format!("ended as requested{colon}{detail}"),
-        _ => format!("died: {cause}{colon}{detail}"),
+    // The detail of an exit or a signal contains the cause.
+    let how = if cause == Cause::Requested {
+        format!("ended as requested{colon}{detail}")
+    } else if matches!(cause, Cause::Exit | Cause::Signal) && !detail.is_empty() {
+        format!("died: {detail}")
+    } else {
+        format!("died: {cause}{colon}{detail}")
     };
     let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let when = match leaving {

@@ -152,13 +152,13 @@ impl Spawner {
                 match self.quarantine.records() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
                     Err(error) => {
-                        tracing::error!("the API cannot show what is set aside: {}", error_chain(&error))
+                        tracing::error!("the API cannot show what is set aside: {}", error_chain(&error));
                     }
                 }
                 match self.crashes.records() {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
                     Err(error) => {
-                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error))
+                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error));
                     }
                 }
                 memory.bequeath_to_api(&mut bequest).context("shared memory")?;

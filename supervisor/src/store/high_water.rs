@@ -102,7 +102,7 @@ impl HighWaterMarks {
     /// Reserves these numbers, which are about to be issued, if they are not reserved yet.
     ///
     /// # Errors
-    /// The file cannot be written: call again before the numbers are issued.
+    /// The file cannot be written. Call again before the next numbers are issued.
     pub fn reserve(&mut self, next: Numbers) -> anyhow::Result<()> {
         let enough = next.generation < self.reserved.generation
             && next.crash < self.reserved.crash

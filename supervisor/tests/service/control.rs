@@ -127,12 +127,15 @@ fn the_log_is_read_by_worker_and_number_and_form() {
         String::from_utf8(output.stdout).unwrap()
     };
     let of_one = logs(&["one"]);
-    assert!(of_one.contains("INFO worker_started one gen"), "{of_one}");
+    assert!(of_one.contains("INFO worker_started: one generation"), "{of_one}");
     assert!(of_one.lines().last().unwrap().ends_with("stderr: two"), "{of_one}");
     assert!(!of_one.contains("listening"), "{of_one}");
     assert_eq!(logs(&["one", "-n", "1"]).lines().count(), 1);
     let own = logs(&["supervisor"]);
-    assert!(own.contains("listening") && own.contains("worker_started one") && !own.contains("two"), "{own}");
+    assert!(
+        own.contains("listening") && own.contains("worker_started: one") && !own.contains("two"),
+        "{own}"
+    );
     let last: Value = serde_json::from_str(&logs(&["--json", "-n1", "one"])).unwrap();
     assert!(service.lines().contains(&last), "the same object as in the log: {last}");
 }

@@ -147,7 +147,7 @@ impl ReportQueue {
     }
 }
 
-/// Writes reports until the queue is closed. Of consecutive failures, only the first one is logged.
+/// Writes reports until the queue is closed. Logs only the first of consecutive failures.
 fn write_reports(store: &CrashStore, deaths: &Receiver<QueuedDeath>) {
     // On Linux, the nice value belongs to the thread. A refusal only costs the yielding.
     let _ = rustix::process::nice(NICENESS);
