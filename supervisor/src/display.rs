@@ -1,6 +1,6 @@
 //! How values are shown to people: events, times, sizes, errors.
 
-use bulkhead_proto::{event::Event, quarantine::Shown};
+use bulkhead_proto::wire::{event::Event, quarantine::EventView};
 use jiff::Timestamp;
 use serde::Serializer;
 
@@ -8,10 +8,10 @@ use serde::Serializer;
 const SIZE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// Decodes an event; `None` if the bytes are not one.
-pub(crate) fn event(payload: &[u8]) -> Option<Shown> {
+pub(crate) fn event(payload: &[u8]) -> Option<EventView> {
     let event = Event::decode(payload).ok()?;
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    Some(Shown {
+    Some(EventView {
         series: event.series.to_owned(),
         value: event.value,
         ts: time(event.ts_ms),
@@ -69,7 +69,7 @@ pub(crate) fn error_chain(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::{link::LinkError, segment::SegmentError};
+    use bulkhead_proto::shm::{memory::MemoryError, segment::SegmentError};
 
     #[test]
     fn times_always_have_milliseconds() {
@@ -83,7 +83,7 @@ mod tests {
     fn a_cause_that_the_error_already_contains_is_not_repeated() {
         let source = std::io::Error::from_raw_os_error(24);
         let error = SegmentError::System { kind: "events", action: "make it", source };
-        let error = anyhow::Error::from(LinkError::from(error)).context("cannot make the shared memory");
+        let error = anyhow::Error::from(MemoryError::from(error)).context("cannot make the shared memory");
         assert_eq!(
             error_chain(&error),
             "cannot make the shared memory: segment events: cannot make it: Too many open files (os error 24)"

@@ -1,6 +1,6 @@
 //! The listening socket of the API. All API generations inherit it, so that it outlives each of them.
 
-use crate::config::Listen;
+use crate::config::ListenAddr;
 use anyhow::Context as _;
 use rustix::{
     io::Errno,
@@ -25,7 +25,7 @@ pub struct Listener {
     /// The socket.
     pub fd: OwnedFd,
     /// Its address. Port 0 is replaced by the port that the kernel chose.
-    pub address: Listen,
+    pub address: ListenAddr,
     /// Whether the file of a Unix socket stays when the listener is dropped.
     keep_file: bool,
 }
@@ -35,10 +35,10 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use, not permitted, or invalid.
-    pub fn open(address: &Listen) -> anyhow::Result<Self> {
+    pub fn open(address: &ListenAddr) -> anyhow::Result<Self> {
         match address {
-            Listen::Tcp(address) => tcp(*address),
-            Listen::Unix(path) => unix(path),
+            ListenAddr::Tcp(address) => tcp(*address),
+            ListenAddr::Unix(path) => unix(path),
         }
         .with_context(|| {
             format!("cannot listen on {address}; set api.listen or BULKHEAD_API_LISTEN to another address")
@@ -46,14 +46,14 @@ impl Listener {
     }
 
     /// A socket inherited from systemd, which owns the file of a Unix socket.
-    pub(crate) const fn inherited(fd: OwnedFd, address: Listen) -> Self {
+    pub(crate) const fn inherited(fd: OwnedFd, address: ListenAddr) -> Self {
         Self { fd, address, keep_file: true }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listen::Unix(path) = &self.address
+        if let ListenAddr::Unix(path) = &self.address
             && !self.keep_file
         {
             // Without a listener the file has no use.
@@ -70,7 +70,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     bind(&fd, &address).map_err(in_use)?;
     listen(&fd, BACKLOG).map_err(in_use)?;
     let bound = SocketAddr::try_from(getsockname(&fd)?)?;
-    Ok(Listener { fd, address: Listen::Tcp(bound), keep_file: false })
+    Ok(Listener { fd, address: ListenAddr::Tcp(bound), keep_file: false })
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
@@ -78,7 +78,7 @@ fn unix(path: &Path) -> anyhow::Result<Listener> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&fd, &SocketAddrUnix::new(path)?).map_err(in_use)?;
     listen(&fd, BACKLOG)?;
-    Ok(Listener { fd, address: Listen::Unix(PathBuf::from(path)), keep_file: false })
+    Ok(Listener { fd, address: ListenAddr::Unix(PathBuf::from(path)), keep_file: false })
 }
 
 fn in_use(error: Errno) -> anyhow::Error {
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn port_zero_becomes_the_port_that_the_kernel_chose() {
-        let listener = Listener::open(&Listen::parse("127.0.0.1:0").unwrap()).unwrap();
-        assert!(matches!(listener.address, Listen::Tcp(address) if address.port() != 0));
+        let listener = Listener::open(&ListenAddr::parse("127.0.0.1:0").unwrap()).unwrap();
+        assert!(matches!(listener.address, ListenAddr::Tcp(address) if address.port() != 0));
     }
 
     #[test]
     fn an_address_in_use_is_an_error_that_names_it() {
-        let first = Listener::open(&Listen::parse("127.0.0.1:0").unwrap()).unwrap();
+        let first = Listener::open(&ListenAddr::parse("127.0.0.1:0").unwrap()).unwrap();
         let error = format!("{:#}", Listener::open(&first.address).unwrap_err());
         assert!(error.contains(&first.address.to_string()) && error.contains("address in use"), "{error}");
     }
@@ -132,12 +132,12 @@ mod tests {
         let path = folder.path().join("api.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std does not remove the file");
-        let listener = Listener::open(&Listen::Unix(path.clone())).unwrap();
-        assert!(Listener::open(&Listen::Unix(path.clone())).is_err());
+        let listener = Listener::open(&ListenAddr::Unix(path.clone())).unwrap();
+        assert!(Listener::open(&ListenAddr::Unix(path.clone())).is_err());
         drop(listener);
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
-        assert!(Listener::open(&Listen::Unix(path.clone())).is_err());
+        assert!(Listener::open(&ListenAddr::Unix(path.clone())).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

@@ -1,6 +1,6 @@
 //! The campaign in short: events, reads, kills and faults of every kind, reconciled by id (P1 to P4).
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use std::process::Command;
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
     golden::{OWN_WORD, assert_golden},
     state_dir::is_root,
 };
-use bulkhead_proto::{fault::FAULT_PANIC, words::FaultKind};
+use bulkhead_proto::{wire::fault::FaultKind, worker::fault::FAULT_PANIC};
 use bulkhead_tests::{
     Bulkhead, Home, binaries, eventually,
     log::{Line, Reading},
@@ -44,7 +44,7 @@ fn tamed(mut report: Value) -> String {
     if report["panic"].is_object() {
         // It differs from compiler to compiler; the last frame of our own does not.
         let innermost = report["backtrace"][0].as_str().unwrap();
-        let own = innermost.starts_with("bulkhead_proto::fault::carry_out at ");
+        let own = innermost.starts_with("bulkhead_proto::worker::fault::execute at ");
         assert!(own && innermost.contains("/fault.rs:"), "{report}");
         report["backtrace"] = json!("[backtrace]");
     }
@@ -257,7 +257,7 @@ fn the_frames_of_a_program_that_a_wrapper_has_become_have_its_names_and_not_the_
     let config = format!("{FAULTS}[analytics]\ncommand = [\"sh\", \"-c\", {command:?}]\n");
     let report = panicked(&Home::new(&config).start());
     let frames = report["backtrace"].as_array().unwrap();
-    assert!(frames.iter().any(|frame| frame.as_str().unwrap().contains("carry_out at ")), "{report}");
+    assert!(frames.iter().any(|frame| frame.as_str().unwrap().contains("execute at ")), "{report}");
 }
 
 #[test]

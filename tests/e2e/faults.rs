@@ -1,7 +1,7 @@
 //! Induced deaths, by the three ways in, and refused unless enabled.
 
 use crate::{FAULTS, HANGS};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{Bulkhead, Home, faults::is_told, http::Failure, log::Line};
 
 /// The next death of this worker, and the activation of its successor.

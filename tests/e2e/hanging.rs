@@ -74,7 +74,7 @@ fn an_event_that_hangs_the_analysis_is_set_aside_and_the_others_count() {
             // While it lived, it told where.
             let report = report(&bulkhead, died.number("crash").unwrap());
             let place =
-                |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("fault::carry_out at "));
+                |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("fault::execute at "));
             assert!(
                 report["backtrace"].as_array().is_some_and(|all| all.iter().any(place)),
                 "{kind}: {report}"

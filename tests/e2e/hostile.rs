@@ -1,7 +1,7 @@
 //! Workers that misbehave: they are ended or borne, the rest goes on, and the log says what they did (P5, P6).
 //! The stand-in is `tests/misbehave`.
 
-use bulkhead_proto::{control::PROTOCOL, crash::MAX_LINE};
+use bulkhead_proto::wire::{control::PROTOCOL, crash::MAX_LINE};
 use bulkhead_tests::{Bulkhead, Home, binaries, eventually, footprint::Footprint, log::Line, process};
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ fn a_worker_that_sends_what_is_no_frame_is_ended_and_the_log_says_why() {
     for (way, why) in [
         ("sends-half-a-frame", "cannot be read"),
         ("sends-garbage-at-work", "cannot be read"),
-        ("sends-too-much-at-work", "bytes too many"),
+        ("sends-too-much-at-work", "extra bytes after the value"),
     ] {
         for worker in ["analytics", "api"] {
             let bulkhead = service(worker, way, "");

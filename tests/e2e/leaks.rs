@@ -1,6 +1,6 @@
 //! What a thousand deaths leave behind: their reports, and nothing else (P8 is at rest).
 
-use bulkhead_proto::crash::MAX_REPORTS;
+use bulkhead_proto::wire::crash::MAX_REPORTS;
 use bulkhead_tests::{
     Bulkhead, Home, eventually,
     footprint::Footprint,

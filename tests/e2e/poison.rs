@@ -1,7 +1,7 @@
 //! Events that kill the analysis each time: set aside after `max_attempts` deaths, while all others go on.
 
 use crate::{FAULTS, crashes::report};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{
     Bulkhead, Home, eventually,
     faults::is_told,

@@ -1,6 +1,6 @@
 //! An analysis that dies of a series in other moments than of applying its events.
 
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use bulkhead_worker_analytics::{
     Analysis, Decode, Encode,
     bincode::{self, de::Decoder, error::DecodeError},

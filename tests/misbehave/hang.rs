@@ -2,15 +2,17 @@
 
 use crate::Supervisor;
 use bulkhead_proto::{
-    bell,
-    cursor::{self, Doing},
-    event::Event,
-    fault,
-    fds::{FdName, Inherited},
-    ids::Seq,
-    segment::{Kind, ReadWrite},
-    settings::Settings,
-    words::FaultKind,
+    shm::{
+        cursor::{self, Activity},
+        segment::{Kind, ReadWrite},
+        wake,
+    },
+    wire::{event::Event, fault::FaultKind, ids::Seq},
+    worker::{
+        fault,
+        fds::{FdName, InheritedFds},
+        settings::Settings,
+    },
 };
 use bulkhead_worker_analytics::{Analysis, Decode, Encode, bincode};
 use std::{
@@ -30,20 +32,20 @@ const MOST: u64 = 1 << 62;
 const AHEAD: u64 = 1 << 40;
 
 /// Takes its page over, and gets nowhere in the way of that name, with its pipes open.
-pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) -> ! {
+pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut InheritedFds) -> ! {
     let page = ReadWrite::map(fds.take(FdName::Cursor).unwrap(), Kind::Cursor).unwrap();
     cursor::take_over(&page, Settings::from_env().unwrap().generation, Seq(0));
-    cursor::set_hand(&page, Doing::Apply, Seq(1));
+    cursor::set_in_flight(&page, Activity::Apply, Seq(1));
     match way {
         "spins" => loop {
             hint::spin_loop();
         },
         "deadlocks" => deadlock(),
-        "freezes" => fault::carry_out(FaultKind::Freeze),
+        "freezes" => fault::execute(FaultKind::Freeze),
         "drips" => claim(&page, 1..MOST),
         "runs-ahead" => claim(&page, AHEAD..MOST),
         "runs-backwards" => claim(&page, (0..MOST).rev()),
-        "stays-parked" => bell::announce_park(&page),
+        "stays-parked" => wake::prepare_wait(&page),
         other => panic!("no such way to hang: {other:?}"),
     }
     crate::for_ever()
@@ -53,7 +55,7 @@ pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut Inherited) 
 fn claim(page: &ReadWrite, seqs: impl Iterator<Item = u64>) {
     for seq in seqs {
         thread::sleep(PACE);
-        cursor::set_hand(page, Doing::Apply, Seq(seq));
+        cursor::set_in_flight(page, Activity::Apply, Seq(seq));
     }
 }
 

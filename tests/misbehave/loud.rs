@@ -1,6 +1,6 @@
 //! An analysis that dies with more to say than anybody wants to hear.
 
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use bulkhead_worker_analytics::Analysis;
 use std::{
     io::{self, Write as _},

@@ -16,11 +16,15 @@ mod scribble;
 mod sign;
 
 use bulkhead_proto::{
-    codec,
-    control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
-    fds::{FdName, Inherited},
-    pipe::{Received, Receiver},
-    words::FaultKind,
+    wire::{
+        codec,
+        control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
+        fault::FaultKind,
+    },
+    worker::{
+        fds::{FdName, InheritedFds},
+        pipe::{Received, Receiver},
+    },
 };
 use std::{fs::File, io::Write as _, process::ExitCode, thread};
 
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
     if way == "allocates" {
         return bulkhead_worker_analytics::run(allocate::Allocating);
     }
-    let mut fds = Inherited::from_env().unwrap();
+    let mut fds = InheritedFds::from_env().unwrap();
     let supervisor = Supervisor::take(&mut fds);
     match way.as_str() {
         "says-nothing" => {}
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
             let supervisor = supervisor.wait_for_activation();
             while let Ok(Received::Frame(frame)) = supervisor.from.recv() {
                 if let ToWorker::Ping(number) = frame {
-                    supervisor.say(&FromWorker::Pong { number, turns: 0, busy: false });
+                    supervisor.say(&FromWorker::Pong { number, accept_polls: 0, busy: false });
                 }
             }
         }
@@ -104,7 +108,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn take(fds: &mut Inherited) -> Self {
+    fn take(fds: &mut InheritedFds) -> Self {
         let from = Receiver::new(fds.take(FdName::ControlIn).unwrap());
         Self { from, to: fds.take(FdName::ControlOut).unwrap().into() }
     }

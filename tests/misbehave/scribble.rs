@@ -2,15 +2,17 @@
 
 use crate::Supervisor;
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    segment::{Kind, ReadWrite},
-    shared::{ReadWords as _, WriteWords as _},
+    shm::{
+        access::{ReadWords as _, WriteWords as _},
+        segment::{Kind, ReadWrite},
+    },
+    worker::fds::{FdName, InheritedFds},
 };
 use fastrand::Rng;
 use std::{process::abort, sync::atomic::Ordering};
 
 /// Scribbles as long as it lives, its pipes being open.
-pub(crate) fn for_ever(_supervisor: Supervisor, fds: Inherited) {
+pub(crate) fn for_ever(_supervisor: Supervisor, fds: InheritedFds) {
     let pages = map(fds);
     let mut rng = Rng::with_seed(1);
     scribble(&pages, &mut rng);
@@ -22,12 +24,12 @@ pub(crate) fn for_ever(_supervisor: Supervisor, fds: Inherited) {
 }
 
 /// Scribbles over everything once, and dies of it.
-pub(crate) fn and_die(_supervisor: Supervisor, fds: Inherited) {
+pub(crate) fn and_die(_supervisor: Supervisor, fds: InheritedFds) {
     scribble(&map(fds), &mut Rng::with_seed(2));
     abort();
 }
 
-fn map(mut fds: Inherited) -> [ReadWrite; 2] {
+fn map(mut fds: InheritedFds) -> [ReadWrite; 2] {
     [(FdName::Cursor, Kind::Cursor), (FdName::State, Kind::State)]
         .map(|(name, kind)| ReadWrite::map(fds.take(name).unwrap(), kind).unwrap())
 }

@@ -2,21 +2,25 @@
 
 use crate::Supervisor;
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    ids::Generation,
-    pipe::Received,
-    state_memory::StateMemory,
-    table::{Checkpoint, Writer},
+    shm::{
+        state_memory::StateMemory,
+        table::{CommitHeader, TableWriter},
+    },
+    wire::ids::Generation,
+    worker::{
+        fds::{FdName, InheritedFds},
+        pipe::Received,
+    },
 };
 
 /// Commits what is committed already, under another's number; then it leaves when it is told to.
-pub(crate) fn as_another(supervisor: &Supervisor, mut fds: Inherited) {
+pub(crate) fn as_another(supervisor: &Supervisor, mut fds: InheritedFds) {
     let memory = StateMemory::map(fds.take(FdName::State).unwrap()).unwrap();
-    let mut table = Writer::attach(memory).unwrap();
+    let mut table = TableWriter::attach(memory).unwrap();
     table.activate();
     let last = *table.record();
     table
-        .commit(Checkpoint {
+        .commit(CommitHeader {
             generation: Generation(u64::MAX),
             seq: last.seq,
             position: last.position,

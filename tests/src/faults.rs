@@ -1,13 +1,13 @@
 //! What the faults look like from outside.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 /// What a death by this fault is reported as, when nobody has asked for it: its cause, and what its detail is or, of a
 /// panic and a hang, begins with.
 #[must_use]
 pub const fn cause_and_word(kind: FaultKind) -> (&'static str, &'static str) {
     match kind {
-        FaultKind::Panic => ("panic", r#""a fault was asked for: panic" at "#),
+        FaultKind::Panic => ("panic", r#""injected fault: panic" at "#),
         FaultKind::Abort => ("signal", "SIGABRT"),
         FaultKind::StackOverflow => ("signal", "SIGABRT behind a fault: a stack overflow"),
         FaultKind::Oom => ("oom", "64MiB more were refused: memory_limit is 1GiB"),
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn where_a_panic_was_and_how_long_a_hang_took_may_differ() {
         assert!(is_told(FaultKind::Hang, "hang", "no progress for 301 ms while there was work"));
-        let panic = r#""a fault was asked for: panic" at proto/src/fault.rs:54:29, thread main"#;
+        let panic = r#""injected fault: panic" at proto/src/worker/fault.rs:54:29, thread main"#;
         assert!(is_told(FaultKind::Panic, "panic", panic));
         assert!(!is_told(FaultKind::Panic, "panic", r#""index out of bounds" at src/x.rs:1:2, thread main"#));
     }

@@ -1,14 +1,14 @@
 //! What a user writes: one type, one state per series, two functions.
 
 use bincode::{Decode, Encode};
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use serde::Serialize;
 
 /// An analysis of keyed events: it folds each event into the state of its series and says what the public may read of it.
 ///
 /// Keep everything in [`Self::State`]: that alone survives a crash, committed together with the position in the stream,
 /// so that every event counts exactly once. A state and its public form must fit a slot of the state table together
-/// (see `bulkhead_proto::table`); a larger one stops the analysis with an error that names the series.
+/// (see `bulkhead_proto::shm::table`); a larger one stops the analysis with an error that names the series.
 ///
 /// ```
 /// use bulkhead_worker_analytics::{Analysis, Decode, Encode, Event, bincode};

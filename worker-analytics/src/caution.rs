@@ -1,24 +1,24 @@
 //! Which events an analysis takes care with, because a predecessor died of them, perhaps.
 
-use bulkhead_proto::{control::Care, ids::Seq};
+use bulkhead_proto::wire::{control::RecoveryHints, ids::Seq};
 
 /// The orders of the supervisor, with a quick answer for the usual event, which none of them concerns.
 #[derive(Debug)]
 pub(crate) struct Caution {
-    care: Care,
+    care: RecoveryHints,
     /// No order concerns an event behind this one.
     last: Seq,
 }
 
 impl Caution {
-    pub(crate) fn new(care: Care) -> Self {
+    pub(crate) fn new(care: RecoveryHints) -> Self {
         let named = care.suspects.iter().chain(&care.skip).copied().max().unwrap_or_default();
-        Self { last: named.max(care.cautious_to), care }
+        Self { last: named.max(care.single_commit_until), care }
     }
 
     /// Whether to commit right before this event and right after it.
     pub(crate) fn concerns(&self, seq: Seq) -> bool {
-        seq <= self.last && (seq <= self.care.cautious_to || self.suspects(seq) || self.skips(seq))
+        seq <= self.last && (seq <= self.care.single_commit_until || self.suspects(seq) || self.skips(seq))
     }
 
     /// Whether it is not to be applied.

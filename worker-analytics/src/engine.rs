@@ -9,19 +9,23 @@ use crate::{
     version::{Foreign, Stamp},
 };
 use bulkhead_proto::{
-    bell,
-    control::Care,
-    cursor::{self, Doing},
-    event::{Event, EventError},
-    fault,
-    ids::{Generation, Position, Seq},
-    ring::{Consumer, RingFault},
-    segment::{ReadOnly, ReadWrite},
-    settings::Settings,
-    shared::{ReadWords, WORD, WriteWords},
-    state_memory::StateMemory,
-    table::{Checkpoint, Record, TableMemory, Writer},
-    words::{FAULT_PREFIX, FaultKind},
+    shm::{
+        access::{ReadWords, WORD, WriteWords},
+        cursor::{self, Activity},
+        ring::{Consumer, RingCorruption},
+        segment::{ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{CommitHeader, CommitRecord, TableMemory, TableWriter},
+        wake,
+    },
+    wire::{
+        control::RecoveryHints,
+        event::{Event, EventError},
+        fault::FaultKind,
+        ids::{Generation, Position, Seq},
+        series::FAULT_PREFIX,
+    },
+    worker::{fault, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::{
@@ -46,7 +50,7 @@ pub(crate) enum Fatal {
     Foreign(#[from] Foreign),
     /// The ring is damaged.
     #[error("{0}")]
-    Ring(#[from] RingFault),
+    Ring(#[from] RingCorruption),
     /// An event is none.
     #[error("event {seq} is damaged: {source}")]
     Event {
@@ -80,7 +84,7 @@ pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
     consumer: Consumer<ReadOnly, ReadOnly>,
     capacity: u64,
     cursor: C,
-    table: Writer<M>,
+    table: TableWriter<M>,
     series: Series<A>,
     pace: Pace,
     caution: Caution,
@@ -99,9 +103,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         analysis: A,
         settings: &Settings,
         memory: Memory<M, C>,
-        care: Care,
+        care: RecoveryHints,
     ) -> Result<Self, Fatal> {
-        let mut table = Writer::attach(memory.state).ok_or(Fatal::NoRecord)?;
+        let mut table = TableWriter::attach(memory.state).ok_or(Fatal::NoRecord)?;
         check_version::<A>(table.record())?;
         let activated = table.activate();
         if activated.repaired {
@@ -116,7 +120,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         cursor::take_over(&memory.cursor, settings.generation, record.seq);
         let mut series = Series::new(&table, settings.max_series);
         if Stamp(record.version) != Stamp::own::<A>() {
-            series.migrate(&analysis, &table, || cursor::step(&memory.cursor));
+            series.migrate(&analysis, &table, || cursor::count_step(&memory.cursor));
         }
         tracing::info!(
             commit = record.commit.0,
@@ -199,21 +203,21 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
 
     fn apply(&mut self, seq: Seq) -> Result<(), Fatal> {
         // Before the bytes are looked at: whatever they do to us, it is known which event did it, and where it is found.
-        cursor::set_read(&self.cursor, self.done.1);
-        cursor::set_hand(&self.cursor, Doing::Apply, seq);
+        cursor::set_read_position(&self.cursor, self.done.1);
+        cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
         let event = Event::decode(&self.payload).map_err(|source| Fatal::Event { seq, source })?;
         if self.faults
             && let Some(kind) = fault_of(event.series)
         {
-            fault::carry_out(kind);
+            fault::execute(kind);
         }
         let place = match self.series.find(event.series) {
             Some(place) => place,
             None => {
-                cursor::set_hand(&self.cursor, Doing::Load, seq);
+                cursor::set_in_flight(&self.cursor, Activity::Load, seq);
                 let place = self.series.open(&self.analysis, &mut self.table, event.series)?;
-                cursor::step(&self.cursor);
-                cursor::set_hand(&self.cursor, Doing::Apply, seq);
+                cursor::count_step(&self.cursor);
+                cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
                 place
             }
         };
@@ -222,7 +226,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         self.done = (seq, self.consumer.position());
         // A death from now on is none of its doing, though no commit covers it yet: the next one's bytes are fetched first.
         if !mutant::is(Mutant::LeaveInHand) {
-            cursor::set_hand(&self.cursor, Doing::Idle, seq);
+            cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         }
         Ok(())
     }
@@ -235,13 +239,13 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
 
     /// Says that this analysis is about to park, and looks once more: true when there is still nothing to read.
     pub(crate) fn announce_park(&mut self) -> bool {
-        bell::announce_park(&self.cursor);
+        wake::prepare_wait(&self.cursor);
         self.consumer.is_empty()
     }
 
     /// Says that it is awake.
     pub(crate) fn retract_park(&self) {
-        bell::retract_park(&self.cursor);
+        wake::cancel_wait(&self.cursor);
     }
 
     /// Commits what was applied or skipped, if anything was.
@@ -253,9 +257,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     pub(crate) fn commit(&mut self) -> Result<(), Fatal> {
         let start = Instant::now();
         let ((seq, position), record) = (self.done, *self.table.record());
-        cursor::set_hand(&self.cursor, Doing::Commit, seq);
-        self.series.stage(&self.analysis, &mut self.table, || cursor::step(&self.cursor))?;
-        let checkpoint = Checkpoint {
+        cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
+        self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
+        let checkpoint = CommitHeader {
             generation: self.generation,
             seq,
             position,
@@ -268,19 +272,19 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         if let Err(refusal) = self.table.commit(checkpoint) {
             // The system's doing, and no event's: nobody is to be charged for it, one by one.
             if !mutant::is(Mutant::ChargeTheRefused) {
-                cursor::set_hand(&self.cursor, Doing::Idle, record.seq);
+                cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
             }
             return Err(refusal.into());
         }
         (self.applied, self.skipped) = (0, 0);
-        cursor::set_hand(&self.cursor, Doing::Idle, seq);
+        cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         self.pace.committed(start, Instant::now());
         Ok(())
     }
 }
 
 /// Checks that this analysis understands what the table holds.
-pub(crate) fn check_version<A: Analysis>(record: &Record) -> Result<(), Foreign> {
+pub(crate) fn check_version<A: Analysis>(record: &CommitRecord) -> Result<(), Foreign> {
     // Nothing was ever committed: it belongs to nobody.
     if record.commit.0 == 0 { Ok(()) } else { Stamp(record.version).check::<A>() }
 }

@@ -1,10 +1,12 @@
 //! The one place where an analysis waits, and everything that can wake it.
 
 use bulkhead_proto::{
-    bell::Bell,
-    control::{Care, ToWorker},
-    pipe::{PipeError, Received, Receiver},
-    words::FaultKind,
+    shm::wake::WakeFd,
+    wire::{
+        control::{RecoveryHints, ToWorker},
+        fault::FaultKind,
+    },
+    worker::pipe::{PipeError, Received, Receiver},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -22,7 +24,7 @@ pub(crate) enum Wake {
     /// Nothing special: go on with what there is to do.
     Work,
     /// It is the active generation from now on, and takes this care.
-    Activate(Care),
+    Activate(RecoveryHints),
     /// Finish and leave: asked for by a frame, the end of the control pipe, or a signal.
     Drain,
     /// Die in this way.
@@ -35,12 +37,12 @@ pub(crate) struct Inbox {
     control: Receiver<ToWorker>,
     /// Readable once SIGTERM or SIGINT came, for ever: there is no way back from a stop.
     stop: UnixStream,
-    bell: Bell,
+    bell: WakeFd,
 }
 
 impl Inbox {
     /// Listens to the supervisor, to signals and to the bell.
-    pub(crate) fn open(control: Receiver<ToWorker>, bell: Bell) -> io::Result<Self> {
+    pub(crate) fn open(control: Receiver<ToWorker>, bell: WakeFd) -> io::Result<Self> {
         control.set_nonblocking(true)?;
         let (stop, ring) = UnixStream::pair()?;
         pipe::register(SIGTERM, ring.try_clone()?)?;
@@ -106,12 +108,12 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::pipe::{Sender, pair};
+    use bulkhead_proto::worker::pipe::{Sender, pair};
 
-    fn inbox() -> (Inbox, Sender<ToWorker>, Bell) {
+    fn inbox() -> (Inbox, Sender<ToWorker>, WakeFd) {
         let (read, write) = pair().unwrap();
-        let bell = Bell::create().unwrap();
-        let heard = Bell::from(bell.try_clone().unwrap());
+        let bell = WakeFd::create().unwrap();
+        let heard = WakeFd::from(bell.try_clone().unwrap());
         (Inbox::open(Receiver::new(read), heard).unwrap(), Sender::new(write), bell)
     }
 
@@ -119,9 +121,9 @@ mod tests {
     fn frames_come_one_by_one_and_the_end_of_the_pipe_means_drain() {
         let (inbox, supervisor, _bell) = inbox();
         assert_eq!(inbox.look().unwrap(), Wake::Work);
-        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
+        supervisor.send(&ToWorker::Activate(RecoveryHints::default())).unwrap();
         supervisor.send(&ToWorker::Fault(FaultKind::Exit)).unwrap();
-        assert_eq!(inbox.stand_by().unwrap(), Wake::Activate(Care::default()));
+        assert_eq!(inbox.stand_by().unwrap(), Wake::Activate(RecoveryHints::default()));
         assert_eq!(inbox.look().unwrap(), Wake::Fault(FaultKind::Exit));
         drop(supervisor);
         assert_eq!(inbox.look().unwrap(), Wake::Drain);
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn the_bell_wakes_who_is_parked_once() {
         let (inbox, _supervisor, bell) = inbox();
-        bell.kick();
+        bell.notify();
         assert_eq!(inbox.park().unwrap(), Wake::Work);
         assert!(!bell.clear(), "it was silenced");
     }
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn the_bell_of_the_active_one_is_not_silenced_by_one_that_stands_by() {
         let (inbox, supervisor, bell) = inbox();
-        bell.kick();
+        bell.notify();
         supervisor.send(&ToWorker::Drain).unwrap();
         assert_eq!(inbox.stand_by().unwrap(), Wake::Drain);
         assert!(bell.clear());

@@ -1,13 +1,14 @@
 //! What a panicking analysis does: leave its last words where no lost frame loses them, tell the supervisor, log, and end.
 
 use bulkhead_proto::{
-    control::{FromWorker, MAX_TEXT, cut},
-    cursor::{self, LastWords},
-    ids::Generation,
-    own_page,
-    pipe::Sender,
-    trace::{self, MAX_FRAMES},
-    words::EXIT_PANIC,
+    shm::cursor::{self, PanicRecord},
+    wire::{
+        control::{FromWorker, MAX_BACKTRACE, MAX_TEXT},
+        exit_code::EXIT_PANIC,
+        ids::Generation,
+        text::cut,
+    },
+    worker::{backtrace, pipe::Sender, this_process},
 };
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -32,8 +33,8 @@ pub(crate) struct Whereabouts {
 
 impl Whereabouts {
     fn new(supervisor: Arc<Sender<FromWorker>>) -> Self {
-        trace::prepare();
-        let frames = Vec::with_capacity(MAX_FRAMES);
+        backtrace::prepare();
+        let frames = Vec::with_capacity(MAX_BACKTRACE);
         Self { supervisor, frame: Mutex::new(FromWorker::Backtrace { frames }) }
     }
 
@@ -42,7 +43,7 @@ impl Whereabouts {
         // Taken only by one that tells just now.
         let Ok(mut frame) = self.frame.try_lock() else { return };
         if let FromWorker::Backtrace { frames } = &mut *frame {
-            trace::frames(frames);
+            backtrace::capture(frames);
         }
         let _ = self.supervisor.send(&frame);
     }
@@ -57,8 +58,8 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
             park_for_ever();
         }
         let words = words(generation, info);
-        if let Some((page, _)) = own_page::get() {
-            cursor::leave_last_words(page, &words);
+        if let Some((page, _)) = this_process::cursor_page() {
+            cursor::write_panic_record(page, &words);
         }
         // The pipe is non-blocking: when nobody reads, the words on the page must do.
         let _ = supervisor.send(&FromWorker::Panicked {
@@ -80,8 +81,8 @@ fn park_for_ever() -> ! {
     }
 }
 
-fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
-    LastWords {
+fn words(generation: Generation, info: &PanicHookInfo<'_>) -> PanicRecord {
+    PanicRecord {
         generation,
         // Cut before anything is done with it: there may be megabytes, and nobody reads more.
         message: cut(info.payload_as_str().unwrap_or("a payload that is no text"), MAX_TEXT).to_owned(),
@@ -91,8 +92,8 @@ fn words(generation: Generation, info: &PanicHookInfo<'_>) -> LastWords {
 }
 
 /// Last of all, for symbolising a backtrace (if `RUST_BACKTRACE` asks for one) takes tens of milliseconds.
-fn log(words: &LastWords) {
-    let LastWords { message, location, thread, .. } = words;
+fn log(words: &PanicRecord) {
+    let PanicRecord { message, location, thread, .. } = words;
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(location, thread, backtrace, "panicked at {location}: {message}");
@@ -101,7 +102,7 @@ fn log(words: &LastWords) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::pipe::{Received, Receiver, pair};
+    use bulkhead_proto::worker::pipe::{Received, Receiver, pair};
     use std::{
         env, io,
         os::fd::AsFd as _,

@@ -1,8 +1,8 @@
 //! The analysis worker of Bulkhead, as a library: write an [`Analysis`], hand it to [`run`].
 //!
-//! It brings an allocator, [`Noting`], by which a death for want of memory is recognised as such. If your program has a
+//! It brings an allocator, [`OomRecordingAlloc`], by which a death for want of memory is recognised as such. If your program has a
 //! global allocator of its own, take this crate with `default-features = false`, and wrap yours:
-//! `#[global_allocator] static ALLOCATOR: Noting<Yours> = Noting::around(Yours);`
+//! `#[global_allocator] static ALLOCATOR: OomRecordingAlloc<Yours> = OomRecordingAlloc::around(Yours);`
 #![forbid(unsafe_code)]
 
 mod analysis;
@@ -22,10 +22,10 @@ mod work;
 
 pub use analysis::Analysis;
 pub use bincode::{self, Decode, Encode};
-pub use bulkhead_proto::{event::Event, noting::Noting};
+pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};
 pub use run::run;
 pub use summary::{Answer, Statistics, Summary};
 
 #[cfg(feature = "allocator")]
 #[global_allocator]
-static ALLOCATOR: Noting = Noting::SYSTEM;
+static ALLOCATOR: OomRecordingAlloc = OomRecordingAlloc::SYSTEM;

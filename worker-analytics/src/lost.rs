@@ -1,6 +1,6 @@
 //! What is said and kept when the state of a series does not verify: never silently.
 
-use bulkhead_proto::table::Slot;
+use bulkhead_proto::shm::table::BodySlot;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 const DIRECTORY: &str = "BULKHEAD_STATE_DIR";
 
 /// Reports a series whose state is lost, with the bytes that were found in its slot.
-pub(crate) fn report(series: &str, slot: Slot, why: &str, remains: &[u8]) {
+pub(crate) fn report(series: &str, slot: BodySlot, why: &str, remains: &[u8]) {
     let crc = crc32c::crc32c(remains);
     let kept = match env::var_os(DIRECTORY).map(|directory| keep(Path::new(&directory), slot, crc, remains)) {
         Some(Ok(path)) => path.display().to_string(),
@@ -32,7 +32,7 @@ pub(crate) fn report(series: &str, slot: Slot, why: &str, remains: &[u8]) {
 }
 
 /// Keeps the bytes; those of the same damage take the same file.
-fn keep(directory: &Path, slot: Slot, crc: u32, bytes: &[u8]) -> io::Result<PathBuf> {
+fn keep(directory: &Path, slot: BodySlot, crc: u32, bytes: &[u8]) -> io::Result<PathBuf> {
     let directory = directory.join("lost");
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("slot-{}-{crc:08x}.bin", slot.0));
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn the_bytes_are_kept_under_their_slot_and_sum() {
         let directory = tempfile::tempdir().unwrap();
-        let path = keep(directory.path(), Slot(7), 0xbeef, b"bad").unwrap();
+        let path = keep(directory.path(), BodySlot(7), 0xbeef, b"bad").unwrap();
         assert_eq!(path, directory.path().join("lost/slot-7-0000beef.bin"));
         assert_eq!(fs::read(path).unwrap(), b"bad");
     }

@@ -9,17 +9,19 @@ use crate::{
     work::{self, Broken},
 };
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL},
-    fault,
-    fds::{FdError, FdName, Inherited},
-    link::{AnalyticsLink, LinkError},
-    own_page,
-    pipe::{PipeError, Receiver, Sender},
-    segment::SegmentError,
-    settings::{Settings, SettingsError},
-    signals,
-    table::Table,
-    words::EXIT_CONFIG,
+    shm::{segment::SegmentError, table::TableReader},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints},
+        exit_code::EXIT_CONFIG,
+    },
+    worker::{
+        fault,
+        fds::{FdError, FdName, InheritedFds},
+        link::{AnalyticsLink, LinkError},
+        pipe::{PipeError, Receiver, Sender},
+        settings::{Settings, SettingsError},
+        signals, this_process,
+    },
 };
 use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
@@ -71,7 +73,7 @@ pub fn run<A: Analysis>(analysis: A) -> ExitCode {
 }
 
 fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
-    let (fds, settings) = (Inherited::from_env(), Settings::from_env());
+    let (fds, settings) = (InheritedFds::from_env(), Settings::from_env());
     log::init(settings.as_ref().map_or("info", |settings| &settings.log));
     let (mut fds, settings) = (fds?, settings?);
 
@@ -79,19 +81,19 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
     let whereabouts = last_words::install(settings.generation, Arc::clone(&supervisor));
-    let AnalyticsLink { events, producer, cursor, state, bell } = AnalyticsLink::open(&mut fds)?;
+    let AnalyticsLink { events, producer, cursor, state, wake: bell } = AnalyticsLink::open(&mut fds)?;
     let inbox = Inbox::open(control, bell)?;
 
-    engine::check_version::<A>(&Table::new(&state).record().unwrap_or_default())?;
+    engine::check_version::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
     supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build::<A>() })?;
     supervisor.send(&FromWorker::Ready)?;
     let Some(care) = stand_by(&inbox)? else { return Ok(()) };
 
-    own_page::set(Arc::clone(&cursor), settings.generation);
-    if let Err(error) = signals::note_faults() {
+    this_process::register(Arc::clone(&cursor), settings.generation);
+    if let Err(error) = signals::record_fault_signals() {
         tracing::warn!("the code and address of a signal will not be known: {error}");
     }
-    if let Err(error) = signals::tell_when_aborted(move || whereabouts.tell()) {
+    if let Err(error) = signals::on_abort_from_outside(move || whereabouts.tell()) {
         tracing::warn!("where it hangs, should it hang, will not be known: {error}");
     }
     let memory = Memory { events, producer, cursor, state };
@@ -101,12 +103,12 @@ fn live<A: Analysis>(analysis: A) -> Result<(), Failure> {
 }
 
 /// Waits to become active. None when it shall leave instead.
-fn stand_by(inbox: &Inbox) -> Result<Option<Care>, PipeError> {
+fn stand_by(inbox: &Inbox) -> Result<Option<RecoveryHints>, PipeError> {
     loop {
         match inbox.stand_by()? {
             Wake::Activate(care) => return Ok(Some(care)),
             Wake::Drain => return Ok(None),
-            Wake::Fault(kind) => fault::carry_out(kind),
+            Wake::Fault(kind) => fault::execute(kind),
             Wake::Work => {}
         }
     }

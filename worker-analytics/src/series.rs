@@ -2,9 +2,8 @@
 
 use crate::{Analysis, lost, version::Stamp};
 use bulkhead_proto::{
-    codec,
-    table::{BODY_BYTES, Body, BodyTooLarge, Slot, TableMemory, Writer},
-    words::OVERFLOW_SERIES,
+    shm::table::{BODY_BYTES, Body, BodySlot, BodyTooLarge, TableMemory, TableWriter},
+    wire::{codec, series::OVERFLOW_SERIES},
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -33,7 +32,7 @@ pub(crate) struct Place(usize);
 
 struct Entry<S> {
     key: Box<str>,
-    slot: Slot,
+    slot: BodySlot,
     state: S,
     dirty: bool,
 }
@@ -43,7 +42,7 @@ pub(crate) struct Series<A: Analysis> {
     places: HashMap<Box<str>, Place>,
     entries: Vec<Entry<A::State>>,
     /// The slots of the entries.
-    taken: HashSet<Slot>,
+    taken: HashSet<BodySlot>,
     dirty: Vec<Place>,
     /// Further series than these count under [`OVERFLOW_SERIES`].
     most: u32,
@@ -55,7 +54,7 @@ pub(crate) struct Series<A: Analysis> {
 
 impl<A: Analysis> Series<A> {
     /// The series of a table that was just activated; `most` is the limit of the configuration.
-    pub(crate) fn new(table: &Writer<impl TableMemory>, most: u32) -> Self {
+    pub(crate) fn new(table: &TableWriter<impl TableMemory>, most: u32) -> Self {
         let overflow = table.find(OVERFLOW_SERIES).is_some();
         Self {
             places: HashMap::new(),
@@ -99,7 +98,7 @@ impl<A: Analysis> Series<A> {
     pub(crate) fn open(
         &mut self,
         analysis: &A,
-        table: &mut Writer<impl TableMemory>,
+        table: &mut TableWriter<impl TableMemory>,
         key: &str,
     ) -> Result<Place, SeriesError> {
         if let Some(slot) = table.find(key) {
@@ -123,7 +122,7 @@ impl<A: Analysis> Series<A> {
         }
     }
 
-    fn insert(&mut self, key: &str, slot: Slot, state: A::State) -> Place {
+    fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> Place {
         let place = Place(self.entries.len());
         self.entries.push(Entry { key: key.into(), slot, state, dirty: false });
         self.places.insert(key.into(), place);
@@ -134,15 +133,15 @@ impl<A: Analysis> Series<A> {
     fn load(
         &mut self,
         analysis: &A,
-        table: &Writer<impl TableMemory>,
+        table: &TableWriter<impl TableMemory>,
         key: &str,
-        slot: Slot,
+        slot: BodySlot,
         body: Option<Body>,
     ) -> Place {
         let read = body.ok_or_else(|| "its bytes do not match their CRC".to_owned());
         let state = read.and_then(|body| decode(analysis, &body)).unwrap_or_else(|why| {
             self.resets += 1;
-            lost::report(key, slot, &why, &table.remains(slot));
+            lost::report(key, slot, &why, &table.raw_slot(slot));
             A::State::default()
         });
         self.insert(key, slot, state)
@@ -150,8 +149,8 @@ impl<A: Analysis> Series<A> {
 
     /// Brings every series of another version to this one, so that the table is of one version after the next commit.
     /// `done` is told of each.
-    pub(crate) fn migrate(&mut self, analysis: &A, table: &Writer<impl TableMemory>, done: impl Fn()) {
-        for slot in (0..table.record().slots).map(Slot) {
+    pub(crate) fn migrate(&mut self, analysis: &A, table: &TableWriter<impl TableMemory>, done: impl Fn()) {
+        for slot in (0..table.record().slots).map(BodySlot) {
             let Some(body) = table.load(slot) else { continue };
             let key = body.key().to_owned();
             if Stamp(body.version) != Stamp::own::<A>() && self.find(&key).is_none() {
@@ -166,7 +165,7 @@ impl<A: Analysis> Series<A> {
     pub(crate) fn stage(
         &mut self,
         analysis: &A,
-        table: &mut Writer<impl TableMemory>,
+        table: &mut TableWriter<impl TableMemory>,
         done: impl Fn(),
     ) -> Result<(), SeriesError> {
         for place in self.dirty.drain(..) {

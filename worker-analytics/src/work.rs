@@ -5,7 +5,7 @@ use crate::{
     engine::{Engine, Fatal},
     inbox::{Inbox, Wake},
 };
-use bulkhead_proto::{fault, pipe::PipeError};
+use bulkhead_proto::worker::{fault, pipe::PipeError};
 use std::time::{Duration, Instant};
 
 /// While a commit is owed but not due, the ring is looked at so often: in this time no ring fills up.
@@ -31,7 +31,7 @@ pub(crate) fn work<A: Analysis>(engine: &mut Engine<A>, inbox: &Inbox, stop: Dur
         let wake = if engine.advance()? { inbox.look()? } else { rest(engine, inbox)? };
         match wake {
             Wake::Work | Wake::Activate(_) => {}
-            Wake::Fault(kind) => fault::carry_out(kind),
+            Wake::Fault(kind) => fault::execute(kind),
             Wake::Drain => break,
         }
     }

@@ -3,16 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
 
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL, ToWorker},
-    event::Event,
-    fault::{self, Ending},
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::{Generation, Seq},
-    link::{ApiLink, Memory},
-    pipe::{self, Received, Receiver, Sender},
-    ring::{Batch, MIN_CAPACITY},
-    settings::{Limits, SETTINGS_VARIABLE, Settings},
-    words::{FaultKind, Role},
+    shm::{
+        memory::SharedMemory,
+        ring::{Batch, MIN_CAPACITY},
+    },
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, ToWorker},
+        event::Event,
+        fault::FaultKind,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{
+        fault::{self, Ending},
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        link::ApiLink,
+        pipe::{self, Received, Receiver, Sender},
+        settings::{Limits, SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,7 +34,7 @@ use std::{
 
 /// A service's memory and the API's end of it; the analysis is a process.
 struct Service {
-    memory: Memory,
+    memory: SharedMemory,
     api: ApiLink,
 }
 
@@ -38,8 +46,8 @@ struct Worker {
 
 impl Service {
     fn new() -> Self {
-        let memory = Memory::create(MIN_CAPACITY, 100, 1).unwrap();
-        Self { api: ApiLink::open_within(&memory).unwrap(), memory }
+        let memory = SharedMemory::create(MIN_CAPACITY, 100, 1).unwrap();
+        Self { api: ApiLink::open_in_process(&memory).unwrap(), memory }
     }
 
     fn start(&self, generation: u64) -> Worker {
@@ -51,10 +59,10 @@ impl Service {
 
     fn spawn(&self, generation: u64) -> Worker {
         let ((their_in, our_out), (our_in, their_out)) = (pipe::pair().unwrap(), pipe::pair().unwrap());
-        let mut bequest = Bequest::default();
+        let mut bequest = FdHandoff::default();
         bequest.add(FdName::ControlIn, their_in);
         bequest.add(FdName::ControlOut, their_out);
-        self.memory.bequeath_to_analytics(&mut bequest).unwrap();
+        self.memory.pass_to_analytics(&mut bequest).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
             role: Role::Analytics,
@@ -77,7 +85,7 @@ impl Service {
     /// Starts an analysis and makes it the active one.
     fn activate(&self, generation: u64) -> Worker {
         let worker = self.start(generation);
-        worker.say(&ToWorker::Activate(Care::default()));
+        worker.say(&ToWorker::Activate(RecoveryHints::default()));
         worker
     }
 
@@ -91,7 +99,7 @@ impl Service {
 
     /// Waits until all that was accepted is committed. Bounded by the runner's patience alone.
     fn wait_until_analysed(&self) {
-        while self.api.figures().pending > 0 {
+        while self.api.stats().pending > 0 {
             thread::yield_now();
         }
     }
@@ -132,8 +140,8 @@ fn an_analysis_says_hello_works_when_it_is_activated_and_drains_when_told() {
     worker.say(&ToWorker::Drain);
     let (status, log) = worker.end();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert_eq!(service.api.figures().record.analysed, 2);
-    assert_eq!(service.api.figures().record.generation, Generation(1));
+    assert_eq!(service.api.stats().record.analysed, 2);
+    assert_eq!(service.api.stats().record.generation, Generation(1));
 }
 
 #[test]
@@ -155,7 +163,7 @@ fn the_end_of_the_control_pipe_means_drain() {
     service.append("a");
     worker.to = None;
     assert_eq!(worker.end().0.code(), Some(0));
-    assert_eq!(service.api.figures().record.analysed, 1);
+    assert_eq!(service.api.stats().record.analysed, 1);
 }
 
 #[test]
@@ -165,7 +173,7 @@ fn one_that_stands_by_touches_nothing_and_leaves_when_told() {
     let standby = service.start(2);
     standby.say(&ToWorker::Drain);
     assert_eq!(standby.end().0.code(), Some(0));
-    assert_eq!(service.api.figures().pending, 1);
+    assert_eq!(service.api.stats().pending, 1);
 }
 
 #[test]
@@ -179,12 +187,12 @@ fn a_panic_is_told_in_a_frame_on_the_page_and_in_the_log() {
     };
     let (status, log) = worker.end();
     assert_eq!(status.code(), Some(101));
-    assert_eq!((message.as_str(), thread.as_str()), ("a fault was asked for: panic", "main"));
+    assert_eq!((message.as_str(), thread.as_str()), ("injected fault: panic", "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     assert!(log.lines().any(|line| line.contains("\"level\":\"ERROR\"") && line.contains(&message)), "{log}");
     let found = service.memory.post_mortem();
-    assert_eq!(found.in_hand, Some(Seq(2)));
-    let words = found.last_words.unwrap();
+    assert_eq!(found.in_flight, Some(Seq(2)));
+    let words = found.panic_record.unwrap();
     assert_eq!((words.generation, words.message), (Generation(7), message));
 }
 
@@ -198,7 +206,7 @@ fn a_refusal_of_memory_is_noted_with_the_event_in_hand() {
     assert_eq!(status.signal(), Some(6), "{log}");
     let found = service.memory.post_mortem();
     assert_eq!(
-        (found.in_hand, found.refused.map(|refused| refused.generation)),
+        (found.in_flight, found.allocation_failure.map(|refused| refused.generation)),
         (Some(Seq(2)), Some(Generation(7)))
     );
 }
@@ -240,7 +248,7 @@ fn whoever_is_killed_at_any_moment_every_event_counts_once() {
         public["count"].as_u64().unwrap()
     });
     assert_eq!(counts, [30 * 67, 30 * 67, 30 * 66]);
-    assert_eq!(service.api.figures().record.analysed, 6000);
+    assert_eq!(service.api.stats().record.analysed, 6000);
 }
 
 #[test]
@@ -255,8 +263,8 @@ fn started_by_hand_it_says_how_it_should_be_started() {
 fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
     for segment in ["events", "producer", "cursor", "state"] {
         let service = Service::new();
-        let mut bequest = Bequest::default();
-        service.memory.bequeath_to_analytics(&mut bequest).unwrap();
+        let mut bequest = FdHandoff::default();
+        service.memory.pass_to_analytics(&mut bequest).unwrap();
         let variable = bequest.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
         // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "clippy counts the helpers of a test as outside tests")]
 
-use bulkhead_proto::codec;
+use bulkhead_proto::wire::codec;
 use bulkhead_worker_analytics::{Analysis, Event, Statistics, Summary};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use crate::problem::{Kind, Problem};
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    pipe::{Sender, Sent},
+    wire::control::{FromWorker, Request, RequestOutcome},
+    worker::pipe::{Sender, Sent},
 };
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ pub(crate) struct Desk {
     out: Arc<Sender<FromWorker>>,
     next: AtomicU64,
     used: AtomicBool,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<RequestOutcome>>>,
 }
 
 impl Desk {
@@ -55,16 +55,16 @@ impl Desk {
         let outcome = timeout(PATIENCE, answer).await;
         drop(ticket);
         match outcome {
-            Ok(Ok(Outcome::Done)) => Ok(()),
-            Ok(Ok(Outcome::NotFound(why))) => Err(Problem::new(Kind::NotFound, why)),
-            Ok(Ok(Outcome::Conflict(why))) => Err(Problem::new(Kind::Conflict, why)),
+            Ok(Ok(RequestOutcome::Done)) => Ok(()),
+            Ok(Ok(RequestOutcome::NotFound(why))) => Err(Problem::new(Kind::NotFound, why)),
+            Ok(Ok(RequestOutcome::Conflict(why))) => Err(Problem::new(Kind::Conflict, why)),
             Ok(Err(_)) | Err(_) => {
                 Err(unavailable("the supervisor did not answer; whether it acted is not known"))
             }
         }
     }
 
-    fn enter(&self, id: u64) -> Result<oneshot::Receiver<Outcome>, Problem> {
+    fn enter(&self, id: u64) -> Result<oneshot::Receiver<RequestOutcome>, Problem> {
         let mut waiting = self.waiting();
         if waiting.len() >= MAX_WAITING {
             return Err(unavailable("too many requests to the supervisor are waiting; try again later"));
@@ -75,7 +75,7 @@ impl Desk {
     }
 
     /// Passes an answer on to who waits for it, if somebody still does.
-    pub(crate) fn answer(&self, id: u64, outcome: Outcome) {
+    pub(crate) fn answer(&self, id: u64, outcome: RequestOutcome) {
         let waiter = self.waiting().remove(&id);
         if let Some(waiter) = waiter {
             let _ = waiter.send(outcome);
@@ -87,7 +87,7 @@ impl Desk {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<RequestOutcome>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,8 +112,8 @@ impl Drop for Ticket<'_> {
 mod tests {
     use super::*;
     use bulkhead_proto::{
-        pipe::{self, Received, Receiver},
-        words::FaultKind,
+        wire::fault::FaultKind,
+        worker::pipe::{self, Received, Receiver},
     };
 
     fn desk() -> (Desk, Receiver<FromWorker>) {
@@ -127,7 +127,7 @@ mod tests {
         Request::Fault { worker: "analytics".into(), kind: FaultKind::Panic }
     }
 
-    async fn ask_and_answer(outcome: Outcome) -> Result<(), Kind> {
+    async fn ask_and_answer(outcome: RequestOutcome) -> Result<(), Kind> {
         let (desk, supervisor) = desk();
         let (asked, ()) = tokio::join!(desk.ask(request()), async {
             let Received::Frame(FromWorker::Request { id, request: Request::Fault { worker, .. } }) =
@@ -136,7 +136,7 @@ mod tests {
                 panic!("a request is expected")
             };
             assert_eq!(worker, "analytics");
-            desk.answer(id + 1, Outcome::Done);
+            desk.answer(id + 1, RequestOutcome::Done);
             desk.answer(id, outcome);
         });
         asked.map_err(|problem| problem.kind())
@@ -144,9 +144,9 @@ mod tests {
 
     #[tokio::test]
     async fn each_outcome_has_its_answer() {
-        assert_eq!(ask_and_answer(Outcome::Done).await, Ok(()));
-        assert_eq!(ask_and_answer(Outcome::NotFound("no".into())).await, Err(Kind::NotFound));
-        assert_eq!(ask_and_answer(Outcome::Conflict("no".into())).await, Err(Kind::Conflict));
+        assert_eq!(ask_and_answer(RequestOutcome::Done).await, Ok(()));
+        assert_eq!(ask_and_answer(RequestOutcome::NotFound("no".into())).await, Err(Kind::NotFound));
+        assert_eq!(ask_and_answer(RequestOutcome::Conflict("no".into())).await, Err(Kind::Conflict));
     }
 
     #[tokio::test(start_paused = true)]

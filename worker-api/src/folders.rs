@@ -5,10 +5,11 @@ use crate::{
     problem::{Kind, Problem},
 };
 use bulkhead_proto::{
-    crash,
-    fds::{FdName, Inherited},
-    folder::{Folder, Numbered, Page},
-    quarantine,
+    wire::{
+        crash, quarantine,
+        record_store::{Page, Record, RecordStore},
+    },
+    worker::fds::{FdName, InheritedFds},
 };
 use serde::Deserialize;
 use std::io;
@@ -20,29 +21,29 @@ const PAGE: usize = 100;
 /// Those that the supervisor could open.
 #[derive(Debug, Default)]
 pub(crate) struct Folders {
-    pub(crate) quarantine: Option<quarantine::Folder>,
-    pub(crate) crashes: Option<crash::Folder>,
+    pub(crate) quarantine: Option<quarantine::EntryStore>,
+    pub(crate) crashes: Option<crash::ReportStore>,
 }
 
 /// The query of a list.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "")]
-pub(crate) struct Wanted<T: Numbered> {
+pub(crate) struct Wanted<T: Record> {
     limit: usize,
     after: Option<T::Number>,
 }
 
-impl<T: Numbered> Default for Wanted<T> {
+impl<T: Record> Default for Wanted<T> {
     fn default() -> Self {
         Self { limit: PAGE, after: None }
     }
 }
 
 impl Folders {
-    pub(crate) fn take(inherited: &mut Inherited) -> Self {
+    pub(crate) fn take(inherited: &mut InheritedFds) -> Self {
         Self {
-            quarantine: inherited.take_if_given(FdName::Quarantine).map(Folder::from),
-            crashes: inherited.take_if_given(FdName::Crashes).map(Folder::from),
+            quarantine: inherited.take_optional(FdName::Quarantine).map(RecordStore::from),
+            crashes: inherited.take_optional(FdName::Crashes).map(RecordStore::from),
         }
     }
 }
@@ -51,8 +52,8 @@ impl Bulkhead {
     /// Reads one of them, away from the threads that answer others.
     pub(crate) async fn read<F: 'static, T: Send + 'static>(
         &self,
-        which: impl FnOnce(&Folders) -> &Option<Folder<F>> + Send + 'static,
-        read: impl FnOnce(&Folder<F>) -> io::Result<T> + Send + 'static,
+        which: impl FnOnce(&Folders) -> &Option<RecordStore<F>> + Send + 'static,
+        read: impl FnOnce(&RecordStore<F>) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Problem> {
         let bulkhead = self.clone();
         let read = spawn_blocking(move || match which(bulkhead.folders()) {
@@ -66,9 +67,9 @@ impl Bulkhead {
     }
 
     /// A page of one of them.
-    pub(crate) async fn page<F: Numbered<Number: Send> + Send + 'static>(
+    pub(crate) async fn page<F: Record<Number: Send> + Send + 'static>(
         &self,
-        which: impl FnOnce(&Folders) -> &Option<Folder<F>> + Send + 'static,
+        which: impl FnOnce(&Folders) -> &Option<RecordStore<F>> + Send + 'static,
         Wanted { limit, after }: Wanted<F>,
     ) -> Result<Page<F>, Problem> {
         if !(1..=PAGE).contains(&limit) {

@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use std::{

@@ -1,13 +1,13 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): a request that may be sent again.
+//! `Idempotency-IdempotencyKey` (draft-ietf-httpapi-idempotency-key-header-07): a request that may be sent again.
 //!
-//! The key is taken as it comes, quotes included. Which keys are known, and for how long: [`bulkhead_proto::ring::Recall`].
+//! The key is taken as it comes, quotes included. Which keys are known, and for how long: [`bulkhead_proto::shm::ring::IdempotencyIndex`].
 
 use crate::{
     parse::Form,
     problem::{Kind, Problem},
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bulkhead_proto::ring::{Key, KeyedRequest, MAX_KEY};
+use bulkhead_proto::shm::ring::{IdempotencyKey, KeyedRequest, MAX_IDEMPOTENCY_KEY};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
@@ -30,7 +30,8 @@ pub(crate) fn request(headers: &HeaderMap, form: Form, body: &[u8]) -> Result<Op
     if values.next().is_some() {
         return Err(bad_key("found the header more than once"));
     }
-    let Some(key) = Key::new(value.as_bytes()).filter(|key| !key.as_bytes().starts_with(OWN.as_bytes()))
+    let Some(key) =
+        IdempotencyKey::new(value.as_bytes()).filter(|key| !key.as_bytes().starts_with(OWN.as_bytes()))
     else {
         return Err(bad_key(&format!("found {} bytes: {value:?}", value.len())));
     };
@@ -39,7 +40,7 @@ pub(crate) fn request(headers: &HeaderMap, form: Form, body: &[u8]) -> Result<Op
 
 fn bad_key(found: &str) -> Problem {
     let detail = format!(
-        "one Idempotency-Key of 1 to {MAX_KEY} visible ASCII characters is wanted, not beginning with {OWN}; {found}"
+        "one Idempotency-Key of 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters is wanted, not beginning with {OWN}; {found}"
     );
     Problem::new(Kind::BadRequest, detail)
 }

@@ -1,6 +1,6 @@
 //! What can wake the worker's main loop, apart from HTTP.
 
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     codec,
     control::{MAX_FRAME, ToWorker},
 };
@@ -85,15 +85,15 @@ impl Inbox {
 mod tests {
     use super::*;
     use bulkhead_proto::{
-        control::Care,
-        pipe::{self, Sender},
+        wire::control::RecoveryHints,
+        worker::pipe::{self, Sender},
     };
 
     #[tokio::test]
     async fn every_frame_is_seen_and_then_the_end() {
         let (read, write) = pipe::pair().unwrap();
         let (mut inbox, supervisor) = (Inbox::new(read).unwrap(), Sender::new(write));
-        supervisor.send(&ToWorker::Activate(Care::default())).unwrap();
+        supervisor.send(&ToWorker::Activate(RecoveryHints::default())).unwrap();
         supervisor.send(&ToWorker::Drain).unwrap();
         assert!(matches!(inbox.next().await, Wake::Frame(ToWorker::Activate(_))));
         assert!(matches!(inbox.next().await, Wake::Frame(ToWorker::Drain)));

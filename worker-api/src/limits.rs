@@ -1,6 +1,6 @@
 //! How much of everything a client may take, and for how long. One place, so that they can be judged together.
 
-use bulkhead_proto::settings;
+use bulkhead_proto::worker::settings;
 use std::time::Duration;
 
 /// The limits that a server keeps.

@@ -2,17 +2,19 @@
 
 use crate::log::Log;
 use bulkhead_proto::{
-    control::{FromWorker, MAX_TEXT, cut},
-    pipe::Sender,
-    trace,
-    words::EXIT_PANIC,
+    wire::{
+        control::{FromWorker, MAX_TEXT},
+        exit_code::EXIT_PANIC,
+        text::cut,
+    },
+    worker::{backtrace, pipe::Sender},
 };
 use std::{panic::PanicHookInfo, process, sync::Arc, thread};
 
 /// Installs the hook; to be called on the main thread, which decides over the process's life.
 pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
     let main = thread::current().id();
-    trace::prepare();
+    backtrace::prepare();
     std::panic::set_hook(Box::new(move |panic| {
         // Cut before anything is done with it: there may be megabytes, and nobody reads more.
         let message = cut(message(panic), MAX_TEXT);
@@ -28,8 +30,8 @@ pub(crate) fn install(out: Arc<Sender<FromWorker>>, log: Log) {
             thread: "main".to_owned(),
         };
         let _ = out.send(&last_words);
-        let mut frames = Vec::with_capacity(trace::MAX_FRAMES);
-        trace::frames(&mut frames);
+        let mut frames = Vec::with_capacity(bulkhead_proto::wire::control::MAX_BACKTRACE);
+        backtrace::capture(&mut frames);
         if !frames.is_empty() {
             let _ = out.send(&FromWorker::Backtrace { frames });
         }

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bulkhead_proto::visible::visible_json;
+use bulkhead_proto::wire::text::escape_controls_in_json;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -200,7 +200,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response, Problem> {
 /// JSON that does nothing to a terminal: texts in it come from clients and workers.
 fn harmless(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
-    Ok(match visible_json(&text) {
+    Ok(match escape_controls_in_json(&text) {
         Cow::Owned(visible) => visible,
         Cow::Borrowed(_) => text,
     })

@@ -1,7 +1,7 @@
 //! `X-Request-Id`: taken or made, answered, and carried with the events of the request.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use bulkhead_proto::{event::MAX_REQUEST_ID, ids::Generation};
+use bulkhead_proto::wire::{event::MAX_REQUEST_ID, ids::Generation};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The header, both ways.

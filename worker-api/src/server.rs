@@ -14,7 +14,7 @@ mod places;
 mod pulse;
 
 use crate::{front::Front, limits::Limits, listener::Listener};
-use bulkhead_proto::{control::FromWorker, pipe::Sender};
+use bulkhead_proto::{wire::control::FromWorker, worker::pipe::Sender};
 use door::Door;
 use places::Places;
 use std::{sync::Arc, time::Duration};

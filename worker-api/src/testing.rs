@@ -3,19 +3,26 @@
 use crate::{Bulkhead, desk::Desk, folders::Folders, front::Front, limits::Limits, routes, token::Secret};
 use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::FromWorker,
-    event::Event,
-    folder::Folder,
-    ids::{Generation, Position, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    pipe::{self, Receiver, Sender},
-    ring::{Consumer, MIN_CAPACITY},
-    settings::{self, Settings},
-    state_memory::StateMemory,
-    status::Status,
-    table::{Checkpoint, Writer},
-    words::Role,
+    shm::{
+        memory::SharedMemory,
+        ring::{Consumer, MIN_CAPACITY},
+        seqlock::SeqlockWriter,
+        state_memory::StateMemory,
+        table::{CommitHeader, TableWriter},
+    },
+    wire::{
+        control::FromWorker,
+        event::Event,
+        ids::{Generation, Position, Seq},
+        record_store::RecordStore,
+        role::Role,
+        status::Status,
+    },
+    worker::{
+        link::{AnalyticsLink, ApiLink},
+        pipe::{self, Receiver, Sender},
+        settings::{self, Settings},
+    },
 };
 use http_body_util::BodyExt;
 use std::sync::Arc;
@@ -30,7 +37,7 @@ const MAX_SERIES: u32 = 100;
 pub(crate) const GENERATION: Generation = Generation(5);
 
 pub(crate) struct Rig {
-    pub(crate) memory: Memory,
+    pub(crate) memory: SharedMemory,
     pub(crate) bulkhead: Bulkhead,
     pub(crate) desk: Arc<Desk>,
     /// What the worker says to its supervisor.
@@ -40,7 +47,7 @@ pub(crate) struct Rig {
     /// Where crash reports are.
     pub(crate) crashes: tempfile::TempDir,
     front: Front,
-    writer: Writer<StateMemory>,
+    writer: TableWriter<StateMemory>,
 }
 
 /// An answer with its body read.
@@ -71,7 +78,7 @@ impl Rig {
     }
 
     fn build(faults: bool, own: Router<Bulkhead>, token: Option<Secret>) -> Self {
-        let memory = Memory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
+        let memory = SharedMemory::create(MIN_CAPACITY, MAX_SERIES, 1).unwrap();
         let settings = Settings {
             worker: "api".into(),
             role: Role::Api,
@@ -89,11 +96,11 @@ impl Rig {
         let desk = Arc::new(Desk::new(Arc::clone(&out)));
         let (folder, crashes) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let folders = Folders {
-            quarantine: Some(Folder::open(folder.path()).unwrap()),
-            crashes: Some(Folder::open(crashes.path()).unwrap()),
+            quarantine: Some(RecordStore::open(folder.path()).unwrap()),
+            crashes: Some(RecordStore::open(crashes.path()).unwrap()),
         };
         let bulkhead = Bulkhead::new(
-            ApiLink::open_within(&memory).unwrap(),
+            ApiLink::open_in_process(&memory).unwrap(),
             settings,
             token,
             folders,
@@ -101,7 +108,7 @@ impl Rig {
             out,
         );
         let front = Front::new(routes::router(own, bulkhead.clone()), GENERATION, &Limits::default());
-        let mut writer = Writer::attach(AnalyticsLink::open_within(&memory).unwrap().state).unwrap();
+        let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
         writer.activate();
         let said = Receiver::new(read);
         said.set_nonblocking(true).unwrap();
@@ -135,7 +142,7 @@ impl Rig {
 
     /// The events in the ring behind the last commit, each as `series value label request`, and where they end.
     pub(crate) fn pending(&self) -> (Vec<String>, Position) {
-        let link = AnalyticsLink::open_within(&self.memory).unwrap();
+        let link = AnalyticsLink::open_in_process(&self.memory).unwrap();
         let record = self.writer.record();
         let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq).unwrap();
         let (mut events, mut bytes) = (Vec::new(), Vec::new());
@@ -156,18 +163,18 @@ impl Rig {
             self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
         }
         let analysed = events.len() as u64;
-        let checkpoint = Checkpoint {
+        let checkpoint = CommitHeader {
             seq: Seq(record.seq.0 + analysed),
             position,
             analysed: record.analysed + analysed,
             at_ms: crate::bulkhead::now_ms(),
-            ..Checkpoint::default()
+            ..CommitHeader::default()
         };
         self.writer.commit(checkpoint).unwrap();
     }
 
     /// Publishes what the supervisor says of everyone.
     pub(crate) fn publish(&self, status: &Status) {
-        BoardWriter::new(self.memory.board().unwrap()).publish(status).unwrap();
+        SeqlockWriter::new(self.memory.status_page().unwrap()).publish(status).unwrap();
     }
 }

@@ -15,14 +15,19 @@ use crate::{
 };
 use axum::Router;
 use bulkhead_proto::{
-    control::{FromWorker, PROTOCOL, ToWorker},
-    fault,
-    fds::{FdError, FdName, Inherited},
-    link::{ApiLink, LinkError},
-    pipe::{PipeError, Sender, Sent},
-    segment::SegmentError,
-    settings::{Settings, SettingsError},
-    words::{EXIT_CONFIG, FaultKind},
+    shm::segment::SegmentError,
+    wire::{
+        control::{FromWorker, PROTOCOL, ToWorker},
+        exit_code::EXIT_CONFIG,
+        fault::FaultKind,
+    },
+    worker::{
+        fault,
+        fds::{FdError, FdName, InheritedFds},
+        link::{ApiLink, LinkError},
+        pipe::{PipeError, Sender, Sent},
+        settings::{Settings, SettingsError},
+    },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{future::pending, io, os::fd::OwnedFd, process::ExitCode, sync::Arc, time::Duration};
@@ -96,7 +101,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Takes over what the supervisor left in environment and fd table; what was not taken is closed at the end.
     pub(crate) fn boot() -> Result<Self, Failure> {
-        let mut inherited = Inherited::from_env()?;
+        let mut inherited = InheritedFds::from_env()?;
         let settings = Settings::from_env()?;
         let log = Log::start(&settings.log);
         let control = inherited.take(FdName::ControlIn)?;
@@ -105,7 +110,7 @@ impl Worker {
         out.set_nonblocking(true).map_err(io::Error::from)?;
         panic::install(Arc::clone(&out), log.clone());
         let listener = inherited.take(FdName::Listener)?;
-        let token = inherited.take_if_given(FdName::Token).map(Secret::read).transpose()?;
+        let token = inherited.take_optional(FdName::Token).map(Secret::read).transpose()?;
         let folders = Folders::take(&mut inherited);
         let link = ApiLink::open(&mut inherited)?;
         allow_many_fds();
@@ -209,7 +214,7 @@ async fn pass_answers_on(inbox: &mut Inbox, desk: &Desk) {
     loop {
         match inbox.next().await {
             Wake::Frame(ToWorker::Answer { id, outcome }) => desk.answer(id, outcome),
-            Wake::Frame(ToWorker::Fault(kind)) => fault::carry_out(kind),
+            Wake::Frame(ToWorker::Fault(kind)) => fault::execute(kind),
             // Who leaves is not watched: it has its time.
             Wake::Frame(
                 ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Ping(_) | ToWorker::Drain,
@@ -225,7 +230,7 @@ async fn die(kind: FaultKind, inbox: &mut Inbox, desk: &Desk) {
     if desk.was_used() {
         let _ = timeout(LAST_ANSWER, pass_answers_on(inbox, desk)).await;
     }
-    fault::carry_out(kind)
+    fault::execute(kind)
 }
 
 /// Lifts the soft limit of open files to the hard one: the customary 1,024 is less than the connections we serve.

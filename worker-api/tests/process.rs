@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use bulkhead_proto::{
-    control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
-    fault::{self, Ending},
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::Generation,
-    link::Memory,
-    pipe::{self, Received, Receiver, Sender},
-    ring::MIN_CAPACITY,
-    settings::{Limits, SETTINGS_VARIABLE, Settings},
-    words::{FaultKind, Role},
+    shm::{memory::SharedMemory, ring::MIN_CAPACITY},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker},
+        fault::FaultKind,
+        ids::Generation,
+        role::Role,
+    },
+    worker::{
+        fault::{self, Ending},
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        pipe::{self, Received, Receiver, Sender},
+        settings::{Limits, SETTINGS_VARIABLE, Settings},
+    },
 };
 use command_fds::CommandFdExt;
 use std::{
@@ -27,7 +31,7 @@ struct Worker {
     control: Option<Sender<ToWorker>>,
     said: Receiver<FromWorker>,
     socket: TcpListener,
-    memory: Memory,
+    memory: SharedMemory,
 }
 
 impl Drop for Worker {
@@ -58,18 +62,18 @@ impl Worker {
     }
 
     fn spawn_by(command: Command) -> Self {
-        Self::spawn_with(command, Memory::create(MIN_CAPACITY, 4, 1).unwrap())
+        Self::spawn_with(command, SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap())
     }
 
-    fn spawn_with(mut command: Command, memory: Memory) -> Self {
+    fn spawn_with(mut command: Command, memory: SharedMemory) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
         let (said, control_out) = pipe::pair().unwrap();
-        let mut bequest = Bequest::default();
+        let mut bequest = FdHandoff::default();
         bequest.add(FdName::ControlIn, control_in);
         bequest.add(FdName::ControlOut, control_out);
         bequest.add(FdName::Listener, socket.try_clone().unwrap().into());
-        memory.bequeath_to_api(&mut bequest).unwrap();
+        memory.pass_to_api(&mut bequest).unwrap();
         command
             .env(FDS_VARIABLE, bequest.variable())
             .env(SETTINGS_VARIABLE, settings().to_json().unwrap())
@@ -88,7 +92,7 @@ impl Worker {
 
     fn activated(self) -> Self {
         self.greeted();
-        self.say(&ToWorker::Activate(Care::default()));
+        self.say(&ToWorker::Activate(RecoveryHints::default()));
         self
     }
 
@@ -141,7 +145,7 @@ fn it_greets_and_serves_when_it_is_activated() {
     worker.greeted();
     let early = worker.ask();
     assert_eq!(worker.memory.tail().accepted, 0);
-    worker.say(&ToWorker::Activate(Care::default()));
+    worker.say(&ToWorker::Activate(RecoveryHints::default()));
     let text = answer(early);
     assert!(text.starts_with("HTTP/1.1 202"), "{text}");
     assert!(text.ends_with(r#"{"accepted":1,"first_seq":1,"last_seq":1}"#), "{text}");
@@ -191,7 +195,7 @@ fn it_dies_as_it_is_told_to() {
 
 #[test]
 fn who_asks_for_its_death_over_http_is_answered_first() {
-    let answered = |id| ToWorker::Answer { id, outcome: Outcome::Done };
+    let answered = |id| ToWorker::Answer { id, outcome: RequestOutcome::Done };
     let fault = |_| ToWorker::Fault(FaultKind::Exit);
     let orders: [[&dyn Fn(u64) -> ToWorker; 2]; 2] = [[&answered, &fault], [&fault, &answered]];
     for order in orders {
@@ -254,9 +258,9 @@ fn started_by_hand_it_says_what_to_do() {
 #[test]
 fn memory_of_another_layout_is_a_matter_of_configuration_and_never_guessed_at() {
     for segment in ["events", "producer", "cursor", "state", "board"] {
-        let memory = Memory::create(MIN_CAPACITY, 4, 1).unwrap();
-        let mut bequest = Bequest::default();
-        memory.bequeath_to_api(&mut bequest).unwrap();
+        let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
+        let mut bequest = FdHandoff::default();
+        memory.pass_to_api(&mut bequest).unwrap();
         let variable = bequest.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
         // Behind the eight bytes of magic stands the version of the layout; the fd names the very memory that the worker gets.

@@ -19,9 +19,9 @@ use crate::{
     log::{self, escape_controls},
     shell,
 };
-use bulkhead_proto::{
-    folder::Page,
+use bulkhead_proto::wire::{
     ids::{CrashId, Seq},
+    record_store::Page,
 };
 use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};

@@ -1,11 +1,11 @@
 //! Crash reports for people: a line for each, or the whole story of one.
 
 use super::table::{Look, cut};
-use crate::{display::format_size, log::escape_controls, step::span};
-use bulkhead_proto::{
-    crash::{Panic, Report, Signal},
-    folder::Page,
-    quarantine::Shown,
+use crate::{core::span, display::format_size, log::escape_controls};
+use bulkhead_proto::wire::{
+    crash::{FatalSignal, Panic, Report},
+    quarantine::EventView,
+    record_store::Page,
 };
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub(super) fn show(report: &Report) -> String {
             (format_size(used.peak_rss_bytes), ms(used.user_ms), ms(used.system_ms));
         format!("resources: {resident} resident at most, CPU time {user} user, {system} system")
     }));
-    part(&mut story, "its threads, while it lived", &report.living);
+    part(&mut story, "its threads, while it lived", &report.thread_dump);
     part(&mut story, "backtrace", &report.backtrace);
     let output: Vec<_> = report.output.iter().map(|line| format!("{}: {}", line.stream, line.text)).collect();
     part(&mut story, "last lines", &output);
@@ -69,7 +69,7 @@ fn part(story: &mut Vec<String>, name: &str, lines: &[String]) {
 /// How its process ended, as far as the cause does not say so.
 fn end(report: &Report) -> Option<String> {
     let mut parts: Vec<_> = report.exit_code.map(|code| format!("exit code {code}")).into_iter().collect();
-    if let Some(Signal { number, name, code, address, core }) = &report.signal {
+    if let Some(FatalSignal { number, name, code, address, core }) = &report.signal {
         parts.push(name.clone().unwrap_or_else(|| format!("signal {number}")));
         parts.extend(code.clone());
         parts.extend(address.as_ref().map(|address| format!("address {address}")));
@@ -95,8 +95,8 @@ fn hand(report: &Report) -> Option<String> {
 }
 
 /// An event, on one line.
-pub(super) fn told(event: &Shown) -> String {
-    let Shown { series, value, ts, arrived, label, data, request_id } = event;
+pub(super) fn told(event: &EventView) -> String {
+    let EventView { series, value, ts, arrived, label, data, request_id } = event;
     // Debug has `1e300` instead of three hundred digits, but `1.0` for 1.
     let value = format!("{value:?}");
     let value = value.strip_suffix(".0").unwrap_or(&value);
@@ -119,10 +119,11 @@ fn ms(ms: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use bulkhead_proto::{
-        crash::{Line, Resources},
+    use bulkhead_proto::wire::{
+        cause::{Cause, Operation},
+        crash::{OutputLine, Resources},
         ids::{CrashId, Generation, Seq},
-        words::{Cause, During, Role},
+        role::Role,
     };
 
     #[test]
@@ -130,13 +131,13 @@ pub(super) mod tests {
         for (value, shown) in
             [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
         {
-            let text = told(&Shown { value, ..event() });
+            let text = told(&EventView { value, ..event() });
             assert!(text.contains(&format!("value {shown},")), "{text}");
         }
     }
 
-    pub(in crate::cli) fn event() -> Shown {
-        Shown {
+    pub(in crate::cli) fn event() -> EventView {
+        EventView {
             series: "orders".into(),
             value: 1.5,
             ts: "2026-11-22T19:59:59.000Z".into(),
@@ -166,7 +167,7 @@ pub(super) mod tests {
             exit_code: Some(101),
             signal: None,
             seq: Some(Seq(42)),
-            during: Some(During::Apply),
+            during: Some(Operation::Apply),
             event: Some(event()),
             request_id: Some("r-1".into()),
             attempts: Some(1),
@@ -174,9 +175,12 @@ pub(super) mod tests {
             decision: "restart now".into(),
             why: "event 42 was tried 1 of 2 times: to be tried again; first death without progress".into(),
             resources: Some(Resources { peak_rss_bytes: 5 << 20, user_ms: 12, system_ms: 3 }),
-            output: vec![Line { stream: "stderr".into(), text: "ERROR panicked at src/x.rs:1:2: no".into() }],
+            output: vec![OutputLine {
+                stream: "stderr".into(),
+                text: "ERROR panicked at src/x.rs:1:2: no".into(),
+            }],
             output_dropped: 3,
-            living: Vec::new(),
+            thread_dump: Vec::new(),
             backtrace: vec!["analysis::apply at src/x.rs:1".into(), "0x1234".into()],
         }
     }
@@ -214,7 +218,7 @@ pub(super) mod tests {
     fn a_signal_is_told_with_its_reason_and_address() {
         let cause = Cause::Signal;
         let (name, code, address) = (Some("SIGSEGV".into()), Some("SEGV_MAPERR".into()), Some("0x8".into()));
-        let signal = Some(Signal { number: 11, name, code, address, core: false });
+        let signal = Some(FatalSignal { number: 11, name, code, address, core: false });
         let report =
             Report { cause, detail: "SIGSEGV".into(), exit_code: None, signal, panic: None, ..report(9) };
         let shown = show(&report);

@@ -10,12 +10,12 @@ use crate::{
         client::Connection,
         protocol::{Ended, Reply},
     },
-    step::{Identity, Millis, Now, Policy, Spec, State},
+    core::{Identity, Millis, Now, Policy, State, WorkerSpec},
 };
-use bulkhead_proto::{
-    folder::Page,
+use bulkhead_proto::wire::{
     ids::{CrashId, Generation},
-    words::Role,
+    record_store::Page,
+    role::Role,
 };
 use clap::CommandFactory as _;
 use insta::assert_snapshot;
@@ -81,13 +81,17 @@ fn no_supervisor_can_be_reached() {
 #[test]
 fn an_unknown_worker() {
     let patience = Duration::from_secs(10);
-    let spec =
-        |name: &str, role| Spec { name: name.into(), role, stop_timeout: patience, hang_timeout: patience };
+    let spec = |name: &str, role| WorkerSpec {
+        name: name.into(),
+        role,
+        stop_timeout: patience,
+        hang_timeout: patience,
+    };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics), spec("host", Role::Plain)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
     let now = Now { mono: Millis(0), unix_ms: 0 };
     let state = State::new(Policy::default(), specs, identity, now);
-    assert_snapshot!([state.unknown("analytic"), state.unknown("nobody")].join("\n"));
+    assert_snapshot!([state.unknown_worker("analytic"), state.unknown_worker("nobody")].join("\n"));
 }
 
 #[test]

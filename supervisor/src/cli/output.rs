@@ -1,6 +1,6 @@
 //! How commands speak, and how they end.
 
-use bulkhead_proto::{ids::Generation, visible::visible_json};
+use bulkhead_proto::wire::{ids::Generation, text::escape_controls_in_json};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use std::{
@@ -31,12 +31,12 @@ pub(super) struct Answer<'a, Outcome> {
 /// One line of JSON.
 pub(super) fn json(value: &impl Serialize) -> String {
     // What is printed is made of text and numbers: it can always be written.
-    visible_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
+    escape_controls_in_json(&serde_json::to_string(value).unwrap_or_default()).into_owned()
 }
 
 /// Prints JSON that people may look at, too.
 pub(super) fn show(value: &impl Serialize) -> ExitCode {
-    say(&visible_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
+    say(&escape_controls_in_json(&serde_json::to_string_pretty(value).unwrap_or_default()))
 }
 
 /// Prints to stdout, and says how the command ends.

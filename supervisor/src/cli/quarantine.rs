@@ -5,7 +5,7 @@ use super::{
     table::{Look, cut},
 };
 use crate::log::escape_controls;
-use bulkhead_proto::quarantine::Entry;
+use bulkhead_proto::wire::quarantine::Entry;
 
 /// A line for each.
 pub(super) fn list(entries: &[Entry], look: Look) -> String {
@@ -39,10 +39,10 @@ pub(super) fn show(entry: &Entry) -> String {
 mod tests {
     use super::*;
     use crate::cli::crashes;
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::{Cause, Operation},
         ids::{CrashId, Generation, Seq},
-        quarantine::Shown,
-        words::{Cause, During},
+        quarantine::EventView,
     };
 
     fn entry() -> Entry {
@@ -54,9 +54,9 @@ mod tests {
             crash: CrashId(3),
             cause: Cause::Signal,
             detail: "SIGSEGV".into(),
-            during: During::Apply,
+            during: Operation::Apply,
             attempts: 2,
-            event: Some(Shown { series: "orders\u{1b}[2J".into(), ..crashes::tests::event() }),
+            event: Some(EventView { series: "orders\u{1b}[2J".into(), ..crashes::tests::event() }),
             bytes: "00".into(),
         }
     }

@@ -3,11 +3,11 @@
 use super::output::terminal;
 use crate::{
     control::protocol::{Crash, Report, Row},
+    core::span,
     display::format_size,
     log::{colours, escape_controls},
-    step::span,
 };
-use bulkhead_proto::words::WorkerState;
+use bulkhead_proto::wire::status::WorkerState;
 use std::{fmt::Write as _, time::Duration};
 
 /// The longest that a name is shown, unless the terminal is wider than an ordinary one.
@@ -159,9 +159,10 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 pub(super) mod tests {
     use super::*;
     use crate::control::protocol::{Link, Ring};
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::Cause,
         ids::{CrashId, Generation, Seq},
-        words::{Cause, Role},
+        role::Role,
     };
 
     pub(in crate::cli) fn report() -> Report {

@@ -1,8 +1,8 @@
 //! The configuration in force, and what another one changes about it.
 
 use super::{Plan, WorkerPlan, units::show_duration};
-use crate::{display::format_size, step::Policy};
-use bulkhead_proto::{settings::Limits, words::Role};
+use crate::{core::Policy, display::format_size};
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 /// What the service and each of its workers go by.

@@ -1,8 +1,8 @@
 //! What a configuration comes to: a value that can only be executed.
 
 use super::problem::Fault;
-use crate::step::Policy;
-use bulkhead_proto::{settings::Limits, words::Role};
+use crate::core::Policy;
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{
     collections::BTreeMap,
     fmt,

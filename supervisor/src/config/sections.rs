@@ -8,13 +8,13 @@ use super::{
     worker::{plain, worker},
 };
 use crate::{
+    core::{Policy, policy},
     display::format_size,
-    step::{Policy, policy},
 };
 use bulkhead_proto::{
-    ring::{MAX_CAPACITY, MIN_CAPACITY},
-    settings::Limits,
-    words::Role,
+    shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
+    wire::role::Role,
+    worker::settings::Limits,
 };
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;

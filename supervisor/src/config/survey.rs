@@ -6,7 +6,7 @@ use super::{
     plan::program,
     problem::{Fault, Notes, Problem, Severity},
 };
-use crate::step::Policy;
+use crate::core::Policy;
 use rustix::fs::{Access, access};
 use std::{ffi::OsString, io, os::unix::fs::MetadataExt as _, path::Path};
 

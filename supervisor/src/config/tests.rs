@@ -1,7 +1,7 @@
 //! The configuration as its users meet it.
 
 use super::*;
-use bulkhead_proto::{settings::Limits, words::Role};
+use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use proptest::{
     collection::vec,
     prelude::*,

@@ -6,8 +6,11 @@ use super::{
     reader::Section,
     sections::{MAX_DELAY, path},
 };
-use crate::step::policy;
-use bulkhead_proto::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE, words::Role};
+use crate::core::policy;
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::{fds::FDS_VARIABLE, settings::SETTINGS_VARIABLE},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The most plain workers: the two fixed roles take the rest of what the ledger holds.

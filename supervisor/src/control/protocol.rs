@@ -1,12 +1,15 @@
 //! What is said on the control socket: one [`Ask`] a line from the client, one [`Reply`] a line back.
 
-use bulkhead_proto::{
-    control::Outcome,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::RequestOutcome,
     crash,
-    folder::Page,
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
     quarantine::Entry,
-    words::{Cause, FaultKind, Role, WorkerState},
+    record_store::Page,
+    role::Role,
+    status::WorkerState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -313,11 +316,11 @@ impl Reply {
 
     /// What the heart has decided.
     #[must_use]
-    pub fn decided(outcome: &Outcome, text: String) -> Self {
+    pub fn decided(outcome: &RequestOutcome, text: String) -> Self {
         let ended = match outcome {
-            Outcome::Done => Ended::Done,
-            Outcome::NotFound(_) => Ended::NotFound,
-            Outcome::Conflict(_) => Ended::Conflict,
+            RequestOutcome::Done => Ended::Done,
+            RequestOutcome::NotFound(_) => Ended::NotFound,
+            RequestOutcome::Conflict(_) => Ended::Conflict,
         };
         Self::new(ended, text)
     }

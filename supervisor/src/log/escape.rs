@@ -1,12 +1,12 @@
 //! Makes untrusted text safe to show on a terminal.
 
-use bulkhead_proto::visible::is_hidden;
+use bulkhead_proto::wire::text::needs_escape;
 use std::{borrow::Cow, fmt::Write as _};
 
 /// Replaces control characters, and characters that reorder or break lines, by escapes. Other text is unchanged.
 #[must_use]
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    if !text.contains(needs_escape) {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 16);
@@ -14,7 +14,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
         match character {
             '\n' => escaped.push_str("\\n"),
             '\r' => escaped.push_str("\\r"),
-            control if is_hidden(control) => {
+            control if needs_escape(control) => {
                 // Writing to a String cannot fail.
                 let _ = write!(escaped, "\\u{{{:x}}}", u32::from(control));
             }

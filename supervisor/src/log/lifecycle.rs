@@ -1,9 +1,9 @@
 //! Lifecycle lines: the messages and fields of what happens to workers. The names of events and fields are a stable interface.
 
-use crate::step::{Charge, LogRecord, Next, Who, span};
-use bulkhead_proto::{
+use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Seq},
-    words::Cause,
 };
 use std::time::Duration;
 use tracing::Level;
@@ -11,12 +11,12 @@ use tracing::Level;
 /// Fields of a lifecycle line. `None` leaves a field out.
 #[derive(Default)]
 struct Fields<'a> {
-    who: Option<&'a Who>,
+    subject: Option<&'a GenerationRef>,
     cause: Option<Cause>,
     detail: Option<&'a str>,
     seq: Option<Seq>,
     crash: Option<CrashId>,
-    next: Option<Next>,
+    next: Option<RestartDecision>,
     attempts: Option<u32>,
 }
 
@@ -24,9 +24,9 @@ struct Fields<'a> {
 pub fn write(record: &LogRecord) {
     let (level, fields, message) = describe(record);
     let event_name = record.event_name();
-    let worker = fields.who.map(|who| who.worker.as_str());
-    let generation = fields.who.map(|who| who.generation.0);
-    let pid = fields.who.and_then(|who| who.pid);
+    let worker = fields.subject.map(|subject| subject.worker.as_str());
+    let generation = fields.subject.map(|subject| subject.generation.0);
+    let pid = fields.subject.and_then(|subject| subject.pid);
     let cause = fields.cause.map(Cause::as_str);
     let (detail, seq, crash) =
         (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
@@ -60,31 +60,35 @@ pub fn write(record: &LogRecord) {
 
 /// The level, fields and message of a line. The message names the worker and generation.
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
-    let about = |who| Fields { who: Some(who), ..Fields::default() };
+    let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(who) => (Level::INFO, about(who), format!("{} started", name(who))),
-        LogRecord::WorkerReady(who) => {
-            (Level::INFO, about(who), format!("{} is ready to be activated", name(who)))
+        LogRecord::WorkerStarted(subject) => {
+            (Level::INFO, about(subject), format!("{} started", name(subject)))
         }
-        LogRecord::WorkerActivated(who) => (Level::INFO, about(who), format!("{} is active", name(who))),
-        LogRecord::WorkerStopping { who, why } => {
-            (Level::INFO, about(who), format!("{} was asked to stop: {why}", name(who)))
+        LogRecord::WorkerReady(subject) => {
+            (Level::INFO, about(subject), format!("{} is ready to be activated", name(subject)))
         }
-        LogRecord::WorkerSignalled { who, signal, why } => {
-            (Level::WARN, about(who), format!("sent {signal} to {}: {why}", name(who)))
+        LogRecord::WorkerActivated(subject) => {
+            (Level::INFO, about(subject), format!("{} is active", name(subject)))
         }
-        LogRecord::WorkerExamined { who, threads } => {
-            (Level::WARN, about(who), format!("{} hangs; its threads: {threads}", name(who)))
+        LogRecord::WorkerStopping { subject, why } => {
+            (Level::INFO, about(subject), format!("{} was asked to stop: {why}", name(subject)))
         }
-        LogRecord::WorkerGivenUp(who) => {
+        LogRecord::WorkerSignalled { subject, signal, why } => {
+            (Level::WARN, about(subject), format!("sent {signal} to {}: {why}", name(subject)))
+        }
+        LogRecord::WorkerThreadsDumped { subject, threads } => {
+            (Level::WARN, about(subject), format!("{} hangs; its threads: {threads}", name(subject)))
+        }
+        LogRecord::WorkerGivenUp(subject) => {
             let message =
-                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(who));
-            (Level::ERROR, about(who), message)
+                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
+            (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerDied { who, cause, detail, seq, crash, next, lived, leaving } => {
+        LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
             let fields = Fields {
-                who: Some(who),
+                subject: Some(subject),
                 cause: Some(*cause),
                 detail: Some(detail),
                 seq: *seq,
@@ -92,33 +96,37 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            let death = death(*cause, detail, *seq, *crash, next, *lived, *leaving);
-            (level, fields, format!("{} {death}", name(who)))
+            let death = death(*cause, detail, *seq, *crash, next, *uptime, *leaving);
+            (level, fields, format!("{} {death}", name(subject)))
         }
-        LogRecord::WorkerParked { who, probe_in: None, .. } => {
-            let worker = &who.worker;
+        LogRecord::WorkerParked { subject, retry_in: None, .. } => {
+            let worker = &subject.worker;
             let message = format!(
                 "{worker} is parked: a restart cannot succeed; correct the cause, then run `bulkhead start {worker}`"
             );
-            (Level::ERROR, about(who), message)
+            (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerParked { who, deaths, probe_in: Some(delay) } => {
+        LogRecord::WorkerParked { subject, deaths, retry_in: Some(delay) } => {
             let message = format!(
                 "{} is parked after {deaths} deaths without progress; next attempt in {}",
-                who.worker,
+                subject.worker,
                 span(*delay)
             );
-            (Level::ERROR, about(who), message)
+            (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerProbed(who) => {
-            (Level::WARN, about(who), format!("trying the parked worker again: {}", name(who)))
+        LogRecord::WorkerRetried(subject) => {
+            (Level::WARN, about(subject), format!("trying the parked worker again: {}", name(subject)))
         }
-        LogRecord::WorkerRecovered(who) => {
-            (Level::INFO, about(who), format!("{} recovered; the worker is no longer parked", name(who)))
+        LogRecord::WorkerRecovered(subject) => (
+            Level::INFO,
+            about(subject),
+            format!("{} recovered; the worker is no longer parked", name(subject)),
+        ),
+        LogRecord::WorkerWarning { subject, text } => {
+            (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
         }
-        LogRecord::WorkerWarning { who, text } => (Level::WARN, about(who), format!("{}: {text}", name(who))),
         LogRecord::EventQuarantined(charge) => (Level::WARN, charge_fields(charge), quarantined(charge)),
-        LogRecord::QuarantineFailed { charge, why } => {
+        LogRecord::QuarantineFailed { request: charge, why } => {
             let message = format!(
                 "cannot store event {} in quarantine: {why}; the event is not skipped, and storing is tried again",
                 charge.seq
@@ -139,14 +147,14 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
 }
 
 /// `analytics generation 7 (pid 4121)`
-fn name(who: &Who) -> String {
-    let pid = who.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    format!("{} generation {}{pid}", who.worker, who.generation)
+fn name(subject: &GenerationRef) -> String {
+    let pid = subject.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    format!("{} generation {}{pid}", subject.worker, subject.generation)
 }
 
-fn charge_fields(charge: &Charge) -> Fields<'_> {
+fn charge_fields(charge: &QuarantineRequest) -> Fields<'_> {
     Fields {
-        who: Some(&charge.who),
+        subject: Some(&charge.subject),
         cause: Some(charge.cause),
         detail: Some(&charge.detail),
         seq: Some(charge.seq),
@@ -156,8 +164,8 @@ fn charge_fields(charge: &Charge) -> Fields<'_> {
     }
 }
 
-fn quarantined(charge: &Charge) -> String {
-    let Charge { seq, attempts, cause, detail, .. } = charge;
+fn quarantined(charge: &QuarantineRequest) -> String {
+    let QuarantineRequest { seq, attempts, cause, detail, .. } = charge;
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
@@ -171,8 +179,8 @@ fn death(
     detail: &str,
     seq: Option<Seq>,
     crash: CrashId,
-    next: &Next,
-    lived: Duration,
+    next: &RestartDecision,
+    uptime: Duration,
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
@@ -187,11 +195,11 @@ fn death(
     let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let when = match leaving {
         Some(leaving) => format!("stopped in {}", span(leaving)),
-        None => format!("uptime {}", span(lived)),
+        None => format!("uptime {}", span(uptime)),
     };
     // A requested stop is expected to be final.
     let next = match (cause, next) {
-        (Cause::Requested, Next::Stopped | Next::Shutdown) => String::new(),
+        (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
     format!("{how}{in_flight}, {when}; crash report {crash}{next}")
@@ -201,17 +209,17 @@ fn death(
 mod tests {
     use super::*;
     use crate::log::capture::{capture_json, capture_pretty};
-    use bulkhead_proto::ids::Generation;
+    use bulkhead_proto::wire::ids::Generation;
 
     fn panic() -> LogRecord {
         LogRecord::WorkerDied {
-            who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
+            subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
             cause: Cause::Panic,
             detail: "\"index out of bounds\" at src/x.rs:1:2".into(),
             seq: Some(Seq(4711)),
             crash: CrashId(9),
-            next: Next::RestartNow,
-            lived: Duration::from_millis(1234),
+            next: RestartDecision::RestartNow,
+            uptime: Duration::from_millis(1234),
             leaving: None,
         }
     }
@@ -243,8 +251,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_left_out() {
-        let who = Who { worker: "api".into(), generation: Generation(1), pid: None };
-        let line = capture_json(|| write(&LogRecord::WorkerStarted(who)));
+        let subject = GenerationRef { worker: "api".into(), generation: Generation(1), pid: None };
+        let line = capture_json(|| write(&LogRecord::WorkerStarted(subject)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);
     }

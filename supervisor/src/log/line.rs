@@ -5,7 +5,7 @@
 //! workers' own lines. Therefore this module has its own visitor.
 
 use super::escape::escape_controls;
-use bulkhead_proto::visible::visible_json;
+use bulkhead_proto::wire::text::escape_controls_in_json;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
@@ -87,7 +87,7 @@ impl LogLine {
             let _ = write!(text, "{before}{}:{value}", Value::from(name));
         }
         text.push('}');
-        visible_json(&text).into_owned()
+        escape_controls_in_json(&text).into_owned()
     }
 
     /// Parses the output of [`LogLine::to_json`]; `None` for other text.

@@ -16,7 +16,7 @@ pub use escape::escape_controls;
 pub use format::{Format, colours};
 pub use line::LogLine;
 
-use crate::config::{LogFormat, LogPlan};
+use crate::config::{LogConfig, LogFormat};
 use anyhow::Context as _;
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -48,7 +48,7 @@ pub struct Log {
 
 /// The configuration that is active now.
 struct ActiveConfig {
-    config: LogPlan,
+    config: LogConfig,
     filter: String,
     guard: WorkerGuard,
 }
@@ -58,7 +58,7 @@ struct ActiveConfig {
 ///
 /// # Errors
 /// `RUST_LOG` is not a valid filter, the journal is configured but not available, or logging was started before.
-pub fn start(config: LogPlan) -> anyhow::Result<Log> {
+pub fn start(config: LogConfig) -> anyhow::Result<Log> {
     let (filter, parsed) = filter(config)?;
     let (encoding, (writer, guard)) = open_output(config.format)?;
     let buffer = LogBuffer::default();
@@ -79,7 +79,7 @@ impl Log {
     ///
     /// # Errors
     /// The filter is invalid, or the journal is configured but not available. The active configuration then stays.
-    pub fn reconfigure(&self, config: LogPlan) -> anyhow::Result<()> {
+    pub fn reconfigure(&self, config: LogConfig) -> anyhow::Result<()> {
         let mut active = self.active();
         let (filter, parsed) = filter(config)?;
         let output =
@@ -115,7 +115,7 @@ fn filter_from_environment() -> Option<String> {
 }
 
 /// The filter, as text and parsed.
-fn filter(config: LogPlan) -> anyhow::Result<(String, EnvFilter)> {
+fn filter(config: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
     let filter = filter_from_environment().unwrap_or_else(|| config.level.to_string().to_lowercase());
     let parsed = filter.parse().map_err(|error| {
         anyhow::anyhow!("RUST_LOG: expected a filter such as \"debug\", found {filter:?}: {error}")

@@ -6,7 +6,7 @@ use super::{
     line::unquoted,
 };
 use crate::display::format_size;
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
     borrow::Cow,

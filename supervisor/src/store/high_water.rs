@@ -3,7 +3,7 @@
 
 use super::atomic_file::replace;
 use anyhow::Context as _;
-use bulkhead_proto::ids::{CrashId, Generation, Seq};
+use bulkhead_proto::wire::ids::{CrashId, Generation, Seq};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,

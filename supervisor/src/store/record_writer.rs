@@ -2,9 +2,9 @@
 
 use super::atomic_file::replace;
 use anyhow::Context as _;
-use bulkhead_proto::{
-    folder::{Folder, Numbered, file_name},
-    visible::visible_json,
+use bulkhead_proto::wire::{
+    record_store::{Record, RecordStore, file_name},
+    text::escape_controls_in_json,
 };
 use std::{fs, io::Write as _, marker::PhantomData, os::unix::fs::DirBuilderExt as _, path::PathBuf};
 
@@ -16,7 +16,7 @@ pub(super) struct RecordWriter<T> {
     record: PhantomData<fn() -> T>,
 }
 
-impl<T: Numbered> RecordWriter<T> {
+impl<T: Record> RecordWriter<T> {
     /// A writer for this directory.
     #[must_use]
     pub(super) const fn new(path: PathBuf) -> Self {
@@ -27,14 +27,14 @@ impl<T: Numbered> RecordWriter<T> {
     ///
     /// # Errors
     /// The directory cannot be created or opened.
-    pub(super) fn records(&self) -> anyhow::Result<Folder<T>> {
+    pub(super) fn records(&self) -> anyhow::Result<RecordStore<T>> {
         let cannot = || format!("cannot create or open {}", self.path.display());
         // An existing directory needs no write: on a frozen file system, a write would delay the start of the API.
-        if let Ok(records) = Folder::open(&self.path) {
+        if let Ok(records) = RecordStore::open(&self.path) {
             return Ok(records);
         }
         fs::DirBuilder::new().recursive(true).mode(0o750).create(&self.path).with_context(cannot)?;
-        Folder::open(&self.path).with_context(cannot)
+        RecordStore::open(&self.path).with_context(cannot)
     }
 
     /// Writes a record durably. The directory must exist.
@@ -45,7 +45,7 @@ impl<T: Numbered> RecordWriter<T> {
         let path = self.path.join(file_name(record.number()));
         let text = serde_json::to_string_pretty(record)?;
         let existed = path.try_exists()?;
-        let written = replace(&path, |file| Ok(writeln!(file, "{}", visible_json(&text))?));
+        let written = replace(&path, |file| Ok(writeln!(file, "{}", escape_controls_in_json(&text))?));
         if written.is_err() && !existed {
             // The file may be there without being durable. The caller reports a failure, so no record may be found.
             let _ = fs::remove_file(&path);

@@ -5,8 +5,8 @@
 pub mod socket_activation;
 mod status_text;
 
-use crate::step::{Course, Millis, State, policy};
-use bulkhead_proto::words::Role;
+use crate::core::{Millis, State, SupervisorPhase, policy};
+use bulkhead_proto::wire::role::Role;
 use std::{
     io,
     os::{
@@ -146,15 +146,15 @@ fn api_is_running(state: &State) -> bool {
 
 /// Time limit of the current step of an orderly stop; `None` if the service is not stopping.
 fn stop_timeout(state: &State) -> Option<Duration> {
-    match state.course {
-        Course::New | Course::Up => None,
-        Course::Stopping(role) => {
+    match state.phase {
+        SupervisorPhase::New | SupervisorPhase::Up => None,
+        SupervisorPhase::Stopping(role) => {
             let workers = state.workers.iter().filter(|worker| worker.role == role);
             let drain = workers.map(|worker| worker.stop_timeout).max().unwrap_or_default();
             Some(drain + policy::TERM_GRACE + policy::KILL_GRACE + SLACK)
         }
-        Course::Saving { .. } => Some(policy::SAVE_TIMEOUT + SLACK),
-        Course::Gone => Some(SLACK),
+        SupervisorPhase::Saving { .. } => Some(policy::SAVE_TIMEOUT + SLACK),
+        SupervisorPhase::Gone => Some(SLACK),
     }
 }
 

@@ -2,7 +2,7 @@
 //! connections wait. See sd_listen_fds(3).
 
 use crate::{
-    config::{Listen, Plan},
+    config::{Config, ListenAddr},
     listener::Listener,
 };
 use anyhow::{Context as _, bail, ensure};
@@ -29,13 +29,13 @@ const UNNAMED: &[&str] = &["", "unknown"];
 /// There are several sockets for the API, the socket is not a listening TCP or Unix stream socket, or the configuration does not
 /// allow its address.
 pub fn inherited_listener(
-    plan: &Plan,
+    plan: &Config,
     inherited: Vec<(String, OwnedFd)>,
 ) -> anyhow::Result<Option<Listener>> {
     let Some(fd) = api_socket(inherited)? else { return Ok(None) };
     let address = address(&fd).context("the socket from systemd")?;
     ensure!(
-        address.is_local() || plan.insecure || plan.token.is_some(),
+        address.is_local() || plan.insecure || plan.token_file.is_some(),
         "the socket from systemd listens on {address}, which other machines can reach without a token: set api.token_file \
          (or api.insecure = true), or ListenStream=127.0.0.1:8080 in the socket unit"
     );
@@ -62,15 +62,15 @@ fn api_socket(inherited: Vec<(String, OwnedFd)>) -> anyhow::Result<Option<OwnedF
 }
 
 /// The address on which the socket listens.
-fn address(fd: &OwnedFd) -> anyhow::Result<Listen> {
+fn address(fd: &OwnedFd) -> anyhow::Result<ListenAddr> {
     let kind = socket_type(fd).context("expected a socket")?;
     ensure!(kind == SocketType::STREAM, "expected a stream socket: use ListenStream= in the socket unit");
     ensure!(socket_acceptconn(fd)?, "expected a listening socket: use Accept=no in the socket unit");
     let name = getsockname(fd)?;
     match socket_domain(fd)? {
-        AddressFamily::INET | AddressFamily::INET6 => Ok(Listen::Tcp(SocketAddr::try_from(name)?)),
+        AddressFamily::INET | AddressFamily::INET6 => Ok(ListenAddr::Tcp(SocketAddr::try_from(name)?)),
         AddressFamily::UNIX => match SocketAddrUnix::try_from(name)?.path() {
-            Some(path) => Ok(Listen::Unix(OsStr::from_bytes(path.to_bytes()).into())),
+            Some(path) => Ok(ListenAddr::Unix(OsStr::from_bytes(path.to_bytes()).into())),
             None => bail!("expected a Unix socket with a path: use ListenStream=/run/… in the socket unit"),
         },
         _ => bail!("expected a TCP or Unix socket"),
@@ -86,7 +86,7 @@ mod tests {
         os::unix::net::UnixListener,
     };
 
-    fn plan(text: &str) -> Plan {
+    fn plan(text: &str) -> Config {
         parse(text, Source::Defaults, &Overrides::default()).unwrap()
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let path = folder.path().join("s");
         let fd = UnixListener::bind(&path).unwrap().into();
         let listener = inherited_listener(&plan(""), vec![("api".to_owned(), fd)]).unwrap().unwrap();
-        assert_eq!(listener.address, Listen::Unix(path.clone()));
+        assert_eq!(listener.address, ListenAddr::Unix(path.clone()));
         drop(listener);
         assert!(path.exists());
     }

@@ -1,13 +1,13 @@
 //! The service status as one line, for `systemctl status`.
 
 use crate::{
+    core::{State, SupervisorPhase, status},
     log::escape_controls,
-    step::{Course, State, status},
 };
-use bulkhead_proto::{
-    control::cut,
-    status::{CrashRow, WorkerRow},
-    words::{Role, WorkerState},
+use bulkhead_proto::wire::{
+    role::Role,
+    status::{CrashRow, WorkerRow, WorkerState},
+    text::cut,
 };
 
 /// Longest description of a death, in bytes, so that the status fits on a few lines of a terminal.
@@ -15,14 +15,16 @@ const MAX_DETAIL: usize = 120;
 
 /// The status line. It changes only with worker states and deaths.
 pub(super) fn status_text(state: &State) -> String {
-    match state.course {
-        Course::New => "starting".into(),
-        Course::Up => workers_summary(&status(state).workers),
-        Course::Stopping(Role::Plain) => "stopping: waiting for the additional workers to exit".into(),
-        Course::Stopping(Role::Api) => "stopping: the API completes accepted requests".into(),
-        Course::Stopping(Role::Analytics) => "stopping: the analysis commits applied events".into(),
-        Course::Saving { .. } => "stopping: saving the state".into(),
-        Course::Gone => "stopped".into(),
+    match state.phase {
+        SupervisorPhase::New => "starting".into(),
+        SupervisorPhase::Up => workers_summary(&status(state).workers),
+        SupervisorPhase::Stopping(Role::Plain) => {
+            "stopping: waiting for the additional workers to exit".into()
+        }
+        SupervisorPhase::Stopping(Role::Api) => "stopping: the API completes accepted requests".into(),
+        SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits applied events".into(),
+        SupervisorPhase::Saving { .. } => "stopping: saving the state".into(),
+        SupervisorPhase::Gone => "stopped".into(),
     }
 }
 
@@ -59,9 +61,9 @@ fn last_death(row: &WorkerRow, crash: &CrashRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::{
+    use bulkhead_proto::wire::{
+        cause::Cause,
         ids::{CrashId, Generation, Seq},
-        words::Cause,
     };
 
     fn row(name: &str, state: WorkerState) -> WorkerRow {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::step::{Identity, Is, Now, Pings, Policy, Process, Spec, Vigil};
-use bulkhead_proto::ids::{CrashId, Generation};
+use crate::core::{GenerationState, HangDetector, Identity, Now, Pings, Policy, Process, WorkerSpec};
+use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
 /// Receives notifications in place of systemd.
@@ -33,19 +33,23 @@ impl FakeSystemd {
     }
 }
 
-fn state(course: Course) -> State {
+fn state(phase: SupervisorPhase) -> State {
     let timeout = Duration::from_secs(10);
-    let spec =
-        |name: &str, role| Spec { name: name.into(), role, stop_timeout: timeout, hang_timeout: timeout };
+    let spec = |name: &str, role| WorkerSpec {
+        name: name.into(),
+        role,
+        stop_timeout: timeout,
+        hang_timeout: timeout,
+    };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
     let now = Now { mono: Millis(0), unix_ms: 0 };
-    State { course, ..State::new(Policy::default(), specs, identity, now) }
+    State { phase, ..State::new(Policy::default(), specs, identity, now) }
 }
 
 /// A state whose API runs.
 fn api_running() -> State {
-    let mut state = state(Course::Up);
+    let mut state = state(SupervisorPhase::Up);
     let process = Process {
         generation: Generation(1),
         pid: Some(2),
@@ -55,10 +59,10 @@ fn api_running() -> State {
         activated: Some(Millis(0)),
         panic: None,
         fault: None,
-        vigil: Vigil::Resting,
+        hang_detector: HangDetector::Idle,
         pings: Pings::NONE,
     };
-    state.workers[0].main = Is::Running { process };
+    state.workers[0].main = GenerationState::Running { process };
     state
 }
 
@@ -66,10 +70,10 @@ fn api_running() -> State {
 fn an_unchanged_status_is_not_sent_again() {
     let systemd = FakeSystemd::new();
     let mut notifier = systemd.notifier();
-    notifier.notify_state(&state(Course::New));
-    notifier.notify_state(&state(Course::New));
+    notifier.notify_state(&state(SupervisorPhase::New));
+    notifier.notify_state(&state(SupervisorPhase::New));
     assert_eq!(systemd.received(), ["STATUS=starting\n"]);
-    notifier.notify_state(&state(Course::Up));
+    notifier.notify_state(&state(SupervisorPhase::Up));
     assert_eq!(systemd.received(), ["STATUS=0 of 2 workers running; api stopped; analytics stopped\n"]);
 }
 
@@ -77,8 +81,8 @@ fn an_unchanged_status_is_not_sent_again() {
 fn each_step_of_the_stop_extends_the_timeout_by_its_own_limit() {
     let systemd = FakeSystemd::new();
     let mut notifier = systemd.notifier();
-    notifier.notify_state(&state(Course::Stopping(Role::Api)));
-    notifier.notify_state(&state(Course::Saving { deadline: Millis(0) }));
+    notifier.notify_state(&state(SupervisorPhase::Stopping(Role::Api)));
+    notifier.notify_state(&state(SupervisorPhase::Saving { deadline: Millis(0) }));
     let received = systemd.received();
     assert!(received[0].ends_with("\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=26000000\n"), "{received:?}");
     assert_eq!(received[1], "STATUS=stopping: saving the state\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\n");
@@ -90,9 +94,9 @@ fn a_status_that_systemd_does_not_accept_is_sent_again() {
     let mut notifier = systemd.notifier();
     // Fills the queue of the socket.
     while notifier.send("X=1") {}
-    notifier.notify_state(&state(Course::New));
+    notifier.notify_state(&state(SupervisorPhase::New));
     systemd.received();
-    notifier.notify_state(&state(Course::New));
+    notifier.notify_state(&state(SupervisorPhase::New));
     assert_eq!(systemd.received(), ["STATUS=starting\n"]);
 }
 
@@ -129,7 +133,7 @@ fn the_end_of_a_reload_is_sent_again_if_systemd_does_not_accept_it() {
 fn the_service_is_ready_once_the_api_runs() {
     let systemd = FakeSystemd::new();
     let mut notifier = systemd.notifier();
-    notifier.notify_state(&state(Course::Up));
+    notifier.notify_state(&state(SupervisorPhase::Up));
     notifier.notify_state(&api_running());
     let received = systemd.received();
     assert!(!received[0].contains("READY"), "{received:?}");

@@ -1,7 +1,7 @@
 //! Faults planted in the heart: the simulator finds each of them.
 
 use crate::first_broken;
-use bulkhead_supervisor::step::mutant::{Mutant, plant};
+use bulkhead_supervisor::core::mutant::{Mutant, plant};
 
 /// A mutant that survives so many seeds is not found.
 const ENOUGH: u64 = 3_000;

@@ -6,11 +6,8 @@ use crate::{
     weather::policy,
     world::{Happening, World, spec},
 };
-use bulkhead_proto::{
-    ids::Generation,
-    words::{FaultKind, Role},
-};
-use bulkhead_supervisor::step::{ClientId, Command, Event, Policy};
+use bulkhead_proto::wire::{fault::FaultKind, ids::Generation, role::Role};
+use bulkhead_supervisor::core::{ClientId, Command, Event, Policy};
 
 /// Plain workers that a reload may add: few, so that names come again.
 const NAMES: u64 = 6;
@@ -85,7 +82,7 @@ fn command_of_a_new_client(world: &mut World, command: Command) -> Result<(), Br
     let client = ClientId(world.clients);
     if world.prng.percent(10) {
         let patience = world.prng.below(500);
-        world.later(patience, Happening::Event(Event::Left { client }));
+        world.later(patience, Happening::Event(Event::ClientGone { client }));
     }
     world.turn(Event::Command { client, command })
 }

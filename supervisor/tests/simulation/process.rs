@@ -6,19 +6,22 @@ use crate::{
     world::{Happening, World},
 };
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL, Request, ToWorker},
-    fault::{self, Ending},
-    ids::{Generation, Seq},
-    words::{FaultKind, Role},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, Request, ToWorker},
+        fault::FaultKind,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::fault::{self, Ending},
 };
-use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal};
+use bulkhead_supervisor::core::{Event, ExitStatus, PostMortem, WorkerSignal};
 
 pub(crate) struct Process {
     pub(crate) role: Role,
     pub(crate) temper: Temper,
     pub(crate) alive: bool,
     pub(crate) active: bool,
-    pub(crate) care: Care,
+    pub(crate) care: RecoveryHints,
     /// What it dies with, if it dies of that.
     pub(crate) dying: Option<PostMortem>,
     pub(crate) truth: Truth,
@@ -32,9 +35,9 @@ pub(crate) struct Poison {
     pub(crate) in_commit: bool,
 }
 
-pub(crate) const SIGABRT: Exit = Exit::Signal { number: 6, core: false };
-pub(crate) const SIGSEGV: Exit = Exit::Signal { number: 11, core: false };
-pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
+pub(crate) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
+pub(crate) const SIGSEGV: ExitStatus = ExitStatus::Signal { number: 11, core: false };
+pub(crate) const SIGKILL: ExitStatus = ExitStatus::Signal { number: 9, core: false };
 
 impl World {
     pub(crate) fn spawn(&mut self, worker: &str, generation: Generation) {
@@ -57,7 +60,7 @@ impl World {
         self.plan(generation, role, birth, &temper);
         let active = role == Role::Plain;
         let truth = Truth::new(temper.manner, temper.share);
-        let care = Care::default();
+        let care = RecoveryHints::default();
         let newborn = Process { role, temper, alive: true, active, care, dying: None, truth };
         self.processes.insert(generation, newborn);
     }
@@ -91,7 +94,11 @@ impl World {
             3 => FromWorker::SeqMark(self.prng.next()),
             4 => self.request(),
             5 => FromWorker::Busy,
-            6 => FromWorker::Pong { number: self.prng.below(1_000), turns: 0, busy: self.prng.percent(50) },
+            6 => FromWorker::Pong {
+                number: self.prng.below(1_000),
+                accept_polls: 0,
+                busy: self.prng.percent(50),
+            },
             _ => FromWorker::Panicked {
                 message: "only joking".repeat(100),
                 location: "nowhere".to_owned(),
@@ -103,7 +110,7 @@ impl World {
 
     fn request(&mut self) -> FromWorker {
         if self.prng.percent(20) {
-            let request = Request::Drop { seq: Seq(self.prng.below(100)), replayed_as: None };
+            let request = Request::RemoveQuarantined { seq: Seq(self.prng.below(100)), replayed_as: None };
             return FromWorker::Request { id: self.prng.next(), request };
         }
         let worker = self.prng.pick(&self.names).clone();
@@ -150,7 +157,7 @@ impl World {
             self.poison = None;
             return self.commits(generation, reached);
         }
-        let careful = care.suspects.contains(&Seq(seq)) || Seq(seq) <= care.cautious_to;
+        let careful = care.suspects.contains(&Seq(seq)) || Seq(seq) <= care.single_commit_until;
         let before = if careful { seq - 1 } else { self.prng.between(self.committed, seq - 1) };
         self.commits(generation, self.committed.max(before));
         let last = if careful { seq } else { self.prng.between(seq, reached) };
@@ -186,9 +193,9 @@ impl World {
         if let Some(dying) = &process.dying {
             return dying.clone();
         }
-        let Care { suspects, skip, cautious_to } = &process.care;
+        let RecoveryHints { suspects, skip, single_commit_until } = &process.care;
         let careful = |seq: &u64| {
-            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *cautious_to
+            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *single_commit_until
         };
         // No further than the next commit that it must make.
         let most = self.head.min(self.committed + 10);
@@ -225,8 +232,8 @@ impl World {
             ToWorker::Drain => self.loses_control(generation),
             ToWorker::Fault(kind) if process.temper.obeys_faults => {
                 let exit = match fault::ending(kind) {
-                    Ending::Code(code) => Exit::Code(code),
-                    Ending::Signal(number) => Exit::Signal { number, core: false },
+                    Ending::Code(code) => ExitStatus::Code(code),
+                    Ending::Signal(number) => ExitStatus::Signal { number, core: false },
                     Ending::Never => return process.truth.stop(now),
                 };
                 let delay = self.prng.below(30);
@@ -241,36 +248,39 @@ impl World {
         let Some(drain) = self.processes.get(&generation).and_then(|process| process.temper.drain) else {
             return;
         };
-        self.later(drain, Happening::Dies(generation, Exit::Code(0)));
+        self.later(drain, Happening::Dies(generation, ExitStatus::Code(0)));
     }
 
-    pub(crate) fn is_signalled(&mut self, generation: Generation, signal: Signal) {
+    pub(crate) fn is_signalled(&mut self, generation: Generation, signal: WorkerSignal) {
         let Some(temper) = self.processes.get(&generation).map(|process| process.temper.clone()) else {
             return;
         };
         let now = self.time();
         match (signal, temper.term) {
-            (Signal::Stop, _) => {
+            (WorkerSignal::Stop, _) => {
                 if let Some(process) = self.processes.get_mut(&generation) {
                     process.truth.ordered = true;
                     process.truth.stop(now);
                 }
             }
-            (Signal::Abort, _) => {
+            (WorkerSignal::Abort, _) => {
                 if let Some(delay) = temper.abort {
-                    self.later(delay, Happening::Dies(generation, Exit::Signal { number: 6, core: false }));
+                    self.later(
+                        delay,
+                        Happening::Dies(generation, ExitStatus::Signal { number: 6, core: false }),
+                    );
                 }
             }
-            (Signal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
-            (Signal::Term, Some(delay)) => {
+            (WorkerSignal::Kill, _) => self.later(temper.kill, Happening::Dies(generation, SIGKILL)),
+            (WorkerSignal::Term, Some(delay)) => {
                 let exit = if self.prng.percent(50) {
-                    Exit::Code(0)
+                    ExitStatus::Code(0)
                 } else {
-                    Exit::Signal { number: 15, core: false }
+                    ExitStatus::Signal { number: 15, core: false }
                 };
                 self.later(delay, Happening::Dies(generation, exit));
             }
-            (Signal::Term, None) => {}
+            (WorkerSignal::Term, None) => {}
         }
     }
 }

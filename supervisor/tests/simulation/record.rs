@@ -1,8 +1,8 @@
 //! What the judge writes down.
 
 use crate::judge::Moment;
-use bulkhead_proto::{control::Phase, words::Role};
-use bulkhead_supervisor::step::{self, Wanted};
+use bulkhead_proto::wire::{control::Phase, role::Role};
+use bulkhead_supervisor::core::{self, DesiredState};
 
 /// One generation, from its `Spawn` on.
 #[derive(Clone, Debug)]
@@ -85,11 +85,11 @@ pub(crate) enum Command {
 
 impl Command {
     /// What it makes wanted.
-    pub(crate) fn target(self) -> Option<Wanted> {
+    pub(crate) fn target(self) -> Option<DesiredState> {
         match self {
-            Self::Start | Self::Restart | Self::Add => Some(Wanted::Running),
-            Self::Stop => Some(Wanted::Stopped),
-            Self::Remove => Some(Wanted::Removed),
+            Self::Start | Self::Restart | Self::Add => Some(DesiredState::Running),
+            Self::Stop => Some(DesiredState::Stopped),
+            Self::Remove => Some(DesiredState::Removed),
             Self::Fault | Self::Replace => None,
         }
     }
@@ -112,16 +112,16 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) fn new(client: u64, command: &step::Command, names: &[String]) -> Option<Self> {
+    pub(crate) fn new(client: u64, command: &core::Command, names: &[String]) -> Option<Self> {
         let worker = names.iter().position(|known| known == command.worker())?;
         let command = match command {
-            step::Command::Start(_) => Command::Start,
-            step::Command::Stop(_) => Command::Stop,
-            step::Command::Restart(_) => Command::Restart,
-            step::Command::Fault(..) => Command::Fault,
-            step::Command::Replace(_) => Command::Replace,
-            step::Command::Add(_) => Command::Add,
-            step::Command::Remove(_) => Command::Remove,
+            core::Command::Start(_) => Command::Start,
+            core::Command::Stop(_) => Command::Stop,
+            core::Command::Restart(_) => Command::Restart,
+            core::Command::Fault(..) => Command::Fault,
+            core::Command::Replace(_) => Command::Replace,
+            core::Command::Add(_) => Command::Add,
+            core::Command::Remove(_) => Command::Remove,
         };
         Some(Self { client, worker, command })
     }

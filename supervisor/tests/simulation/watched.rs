@@ -6,12 +6,14 @@ use crate::{
     process::Process,
     world::{Happening, World},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{Action, Event, Look, Mark, Signal, Vigil, policy::COMMIT_GRACE};
+use bulkhead_supervisor::core::{
+    Action, Event, HangDetector, Probe, Progress, WorkerSignal, policy::COMMIT_GRACE,
+};
 use std::time::Duration;
 
 /// How late the simulated shell may be in all.
@@ -123,10 +125,16 @@ impl World {
         let span = Duration::from_millis(had.saturating_sub(truth.looked));
         truth.looked = had;
         let (seq, steps) = truth.shows;
-        let mark = Mark { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
+        let mark = Progress { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
         let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
-        let look = Look { had: span, pending: head != committed, took_over: true, mark, knocking };
-        self.later(delay, Happening::Event(Event::Looked { generation, look }));
+        let look = Probe {
+            cpu_available: span,
+            pending: head != committed,
+            took_over: true,
+            progress: mark,
+            backlog_pending: knocking,
+        };
+        self.later(delay, Happening::Event(Event::Probed { generation, probe: look }));
     }
 
     /// What an analysis has done since the last look.
@@ -177,7 +185,10 @@ impl World {
         };
         if !truth.hangs(now) {
             let delay = takes * 100 / truth.share;
-            self.later(delay, Happening::Says(generation, FromWorker::Pong { number, turns: number, busy }));
+            self.later(
+                delay,
+                Happening::Says(generation, FromWorker::Pong { number, accept_polls: number, busy }),
+            );
         }
     }
 
@@ -202,8 +213,8 @@ impl World {
         let now = self.time();
         let Some(Process { truth, .. }) = self.processes.get_mut(&generation) else { return };
         if truth.hangs(now) {
-            if self.state.rests(Role::Api) {
-                self.later(0, Happening::Event(Event::Rung(Role::Api)));
+            if self.state.is_idle(Role::Api) {
+                self.later(0, Happening::Event(Event::WorkAvailable(Role::Api)));
             }
         } else if std::mem::take(&mut truth.quiet) {
             self.later(0, Happening::Says(generation, FromWorker::Busy));
@@ -212,7 +223,7 @@ impl World {
 
     /// Nobody is ended for a hang who does not hang.
     pub(crate) fn check_condemned(&self, action: &Action) -> Result<(), Broken> {
-        let Action::Signal { generation, signal: Signal::Abort, .. } = action else { return Ok(()) };
+        let Action::Signal { generation, signal: WorkerSignal::Abort, .. } = action else { return Ok(()) };
         let Some(Process { truth, .. }) = self.processes.get(generation) else { return Ok(()) };
         let (had, timeout) = (truth.had(self.time()), self.weather.hang_timeout);
         let still = had - truth.moved >= timeout;
@@ -229,10 +240,10 @@ impl World {
         let (now, timeout) = (self.time(), self.weather.hang_timeout);
         self.pending_since = (self.head != self.committed).then(|| self.pending_since.unwrap_or(now));
         // The bell that the supervisor waits for.
-        if self.pending_since.is_some() && self.state.rests(Role::Analytics) && !self.rung {
+        if self.pending_since.is_some() && self.state.is_idle(Role::Analytics) && !self.rung {
             self.rung = true;
             let delay = self.prng.below(3);
-            self.later(delay, Happening::Event(Event::Rung(Role::Analytics)));
+            self.later(delay, Happening::Event(Event::WorkAvailable(Role::Analytics)));
         }
         let at_work = self.state.workers.iter().filter_map(|worker| worker.running());
         for process in at_work {
@@ -241,8 +252,10 @@ impl World {
                 continue;
             };
             let had = truth.had(now);
-            let begun = match (role, &process.vigil) {
-                (Role::Api, Vigil::Watching(_)) if truth.hangs(now) => *truth.watched.get_or_insert(had),
+            let begun = match (role, &process.hang_detector) {
+                (Role::Api, HangDetector::Watched(_)) if truth.hangs(now) => {
+                    *truth.watched.get_or_insert(had)
+                }
                 (Role::Analytics, _) => match self.pending_since {
                     Some(pending) => truth.had(pending),
                     None => continue,

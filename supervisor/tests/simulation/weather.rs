@@ -4,7 +4,7 @@ use crate::{
     prng::Prng,
     watched::{Manner, driest},
 };
-use bulkhead_supervisor::step::{Exit, Policy};
+use bulkhead_supervisor::core::{ExitStatus, Policy};
 use std::time::Duration;
 
 /// How bad a run is, in percent of the generations or the moments concerned.
@@ -104,7 +104,7 @@ pub(crate) struct Temper {
     /// Another protocol than the supervisor's.
     pub(crate) foreign: bool,
     /// Dies by itself at that age in that way.
-    pub(crate) death: Option<(u64, Exit)>,
+    pub(crate) death: Option<(u64, ExitStatus)>,
     /// Says something wrong at that age.
     pub(crate) lie: Option<u64>,
     /// From `Drain` to its end.
@@ -149,7 +149,7 @@ impl Temper {
                 1 => temper.ready = None,
                 2 => temper.foreign = true,
                 3 => temper.ready = Some(prng.between(5_000, 15_000)),
-                _ => temper.death = Some((prng.below(200), Exit::Code(78))),
+                _ => temper.death = Some((prng.below(200), ExitStatus::Code(78))),
             }
         }
         if prng.percent(weather.mortal) {
@@ -181,13 +181,13 @@ impl Temper {
 }
 
 /// Any way to die but the one that says "wrong configuration".
-pub(crate) fn any_exit(prng: &mut Prng) -> Exit {
+pub(crate) fn any_exit(prng: &mut Prng) -> ExitStatus {
     match prng.below(6) {
-        0 => Exit::Code(0),
-        1 => Exit::Code(1),
-        2 => Exit::Code(101),
-        3 => Exit::Signal { number: 6, core: false },
-        4 => Exit::Signal { number: 9, core: false },
-        _ => Exit::Signal { number: 11, core: true },
+        0 => ExitStatus::Code(0),
+        1 => ExitStatus::Code(1),
+        2 => ExitStatus::Code(101),
+        3 => ExitStatus::Signal { number: 6, core: false },
+        4 => ExitStatus::Signal { number: 9, core: false },
+        _ => ExitStatus::Signal { number: 11, core: true },
     }
 }

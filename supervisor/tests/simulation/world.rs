@@ -7,14 +7,14 @@ use crate::{
     process::{Poison, Process, SIGKILL},
     weather::{Weather, policy},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Refusal, Spec, State,
-    next_deadline, status, step,
+use bulkhead_supervisor::core::{
+    Action, Event, ExitStatus, Identity, LogRecord, Millis, Now, PostMortem, RefusedAllocation,
+    RestartDecision, State, WorkerSpec, next_deadline, status, transition,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,9 +36,9 @@ pub(crate) enum Happening {
     /// The process sends rubbish, if it still lives.
     Babbles(Generation),
     /// The process dies, if it still lives.
-    Dies(Generation, Exit),
+    Dies(Generation, ExitStatus),
     /// The shell has found it dead.
-    Reaped(Generation, Exit),
+    Reaped(Generation, ExitStatus),
     /// The process gets on with its work.
     Works(Generation),
     /// An operator types.
@@ -208,8 +208,8 @@ impl World {
         self.judge.event(&event, Moment { mono: now.mono.0, lived: self.now });
         self.tell(|| format!("{event:?}"));
         let process_died = matches!(event, Event::Died { .. });
-        self.rung &= !matches!(event, Event::Rung(_));
-        let actions = step(&mut self.state, event, now);
+        self.rung &= !matches!(event, Event::WorkAvailable(_));
+        let actions = transition(&mut self.state, event, now);
         self.check_ledger()?;
         for action in actions {
             self.tell(|| format!("    {action:?}"));
@@ -301,18 +301,18 @@ impl World {
             // It would take one that gets next to no time for ever to be found hanging.
             let starved = self.processes.get(&generation).is_some_and(|process| process.truth.share < 100);
             if starved || self.prng.percent(50) {
-                self.later(0, Happening::Dies(generation, Exit::Signal { number: 11, core: false }));
+                self.later(0, Happening::Dies(generation, ExitStatus::Signal { number: 11, core: false }));
             } else if let Some(process) = self.processes.get_mut(&generation) {
                 process.temper.kill = process.temper.kill.min(5);
             }
         }
     }
 
-    fn reaped(&mut self, generation: Generation, exit: Exit) -> Result<(), Broken> {
+    fn reaped(&mut self, generation: Generation, exit: ExitStatus) -> Result<(), Broken> {
         let Some(process) = self.processes.remove(&generation) else { return Ok(()) };
         let found = self.found(&process);
         // A refusal that most get over.
-        let refused = self.prng.percent(20).then_some(Refusal { bytes: 64 << 20, limit: None });
+        let refused = self.prng.percent(20).then_some(RefusedAllocation { bytes: 64 << 20, limit: None });
         let out_of_memory = found.out_of_memory || (exit == SIGKILL && self.prng.percent(5));
         let (committed, head) = (Seq(self.committed), Seq(self.head));
         let post_mortem = PostMortem { committed, head, refused, out_of_memory, ..found };
@@ -331,25 +331,25 @@ impl World {
             Action::Send { generation, frame } => self.receives(generation, frame),
             Action::CloseControl { generation } => self.loses_control(generation),
             Action::Signal { generation, signal, .. } => self.is_signalled(generation, signal),
-            Action::Look { generation } => self.looks(generation),
+            Action::Probe { generation } => self.looks(generation),
             Action::Save { .. } => {
                 let delay = if self.prng.percent(10) { 60_000 } else { self.prng.below(50) };
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
                 self.later(delay, Happening::Event(Event::Saved { result }));
             }
-            Action::SetAside(charge) => {
+            Action::Quarantine(charge) => {
                 let bad = !self.calm && self.prng.percent(self.weather.bad_disk);
                 let delay = if bad && self.prng.percent(20) { 20_000 } else { self.prng.below(50) };
                 let result = if bad { Err("disk full".to_owned()) } else { Ok(()) };
-                self.later(delay, Happening::Event(Event::SetAside { charge, result }));
+                self.later(delay, Happening::Event(Event::Quarantined { request: charge, result }));
             }
             Action::Log(record) => self.note(&record),
-            Action::Drop { .. } | Action::NotReplayed { .. } => {}
-            Action::Report(_)
-            | Action::Examine(_)
+            Action::RemoveQuarantined { .. } | Action::ReplayFailed { .. } => {}
+            Action::StoreReport(_)
+            | Action::DumpThreads(_)
             | Action::Answer { .. }
             | Action::ReserveSeqs { .. }
-            | Action::KickBells
+            | Action::WakeAll
             | Action::Exit { .. } => {}
         }
     }
@@ -360,26 +360,26 @@ impl World {
         let LogRecord::WorkerDied { cause, next, .. } = record else { return };
         self.seen.insert(cause.as_str());
         self.seen.insert(match next {
-            Next::RestartNow => "restart now",
-            Next::RestartIn(_) => "restart in",
-            Next::Successor(_) => "successor",
-            Next::Predecessor(_) => "predecessor",
-            Next::Parked(Some(_)) => "parked for a time",
-            Next::Parked(None) => "parked for good",
-            Next::Stopped => "stopped",
-            Next::Shutdown => "shutdown",
+            RestartDecision::RestartNow => "restart now",
+            RestartDecision::RestartIn(_) => "restart in",
+            RestartDecision::Successor(_) => "successor",
+            RestartDecision::Predecessor(_) => "predecessor",
+            RestartDecision::Parked(Some(_)) => "parked for a time",
+            RestartDecision::Parked(None) => "parked for good",
+            RestartDecision::Stopped => "stopped",
+            RestartDecision::Shutdown => "shutdown",
         });
     }
 }
 
-fn specs(prng: &mut Prng, hang_timeout: u64) -> Vec<Spec> {
+fn specs(prng: &mut Prng, hang_timeout: u64) -> Vec<WorkerSpec> {
     let plain = prng.below(4);
     let names = [("api".to_owned(), Role::Api), ("analytics".to_owned(), Role::Analytics)];
     let others = (0..plain).map(|number| (format!("plain-{number}"), Role::Plain));
     names.into_iter().chain(others).map(|(name, role)| spec(prng, name, role, hang_timeout)).collect()
 }
 
-pub(crate) fn spec(prng: &mut Prng, name: String, role: Role, hang_timeout: u64) -> Spec {
+pub(crate) fn spec(prng: &mut Prng, name: String, role: Role, hang_timeout: u64) -> WorkerSpec {
     let stop_timeout = Duration::from_millis(*prng.pick(&[0, 100, 1_000, 5_000]));
-    Spec { name, role, stop_timeout, hang_timeout: Duration::from_millis(hang_timeout) }
+    WorkerSpec { name, role, stop_timeout, hang_timeout: Duration::from_millis(hang_timeout) }
 }

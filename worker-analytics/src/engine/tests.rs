@@ -3,11 +3,14 @@
 use super::*;
 use crate::{Decode, Encode, Statistics};
 use bulkhead_proto::{
-    cursor::Hand,
-    link::{AnalyticsLink, ApiLink, Memory as Service},
-    ring::{Batch, MIN_CAPACITY},
-    table::BODY_BYTES,
-    words::{OVERFLOW_SERIES, Role},
+    shm::{
+        cursor::InFlight,
+        memory::SharedMemory as Service,
+        ring::{Batch, MIN_CAPACITY},
+        table::BODY_BYTES,
+    },
+    wire::{role::Role, series::OVERFLOW_SERIES},
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use serde_json::{Value, json};
 use std::{
@@ -33,24 +36,24 @@ impl Bench {
             faults: false,
             max_series: 8,
             max_body: 0,
-            limits: bulkhead_proto::settings::Limits::default(),
+            limits: bulkhead_proto::worker::settings::Limits::default(),
             stop_timeout_ms: 0,
             log: "info".into(),
         };
-        Self { api: ApiLink::open_within(&service).unwrap(), service, settings }
+        Self { api: ApiLink::open_in_process(&service).unwrap(), service, settings }
     }
 
     fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A>, Fatal> {
-        self.careful(analysis, Care::default())
+        self.careful(analysis, RecoveryHints::default())
     }
 
-    fn careful<A: Analysis>(&self, analysis: A, care: Care) -> Result<Engine<A>, Fatal> {
+    fn careful<A: Analysis>(&self, analysis: A, care: RecoveryHints) -> Result<Engine<A>, Fatal> {
         Engine::activate(analysis, &self.settings, self.memory(), care)
     }
 
     fn memory(&self) -> Memory {
         let AnalyticsLink { events, producer, cursor, state, .. } =
-            AnalyticsLink::open_within(&self.service).unwrap();
+            AnalyticsLink::open_in_process(&self.service).unwrap();
         Memory { events, producer, cursor, state }
     }
 
@@ -88,7 +91,7 @@ fn what_was_accepted_is_counted_and_shown() {
     bench.run(Statistics).unwrap();
     assert_eq!(bench.shown("a")["sum"], json!(4));
     assert_eq!(bench.shown("b")["count"], json!(1));
-    let figures = bench.api.figures();
+    let figures = bench.api.stats();
     assert_eq!((figures.record.analysed, figures.pending, figures.used_bytes), (3, 0, 0));
     assert_eq!(figures.record.generation, Generation(3));
 }
@@ -108,7 +111,7 @@ fn whatever_was_applied_and_not_committed_is_applied_again_by_the_successor() {
     }
     bench.run(Statistics).unwrap();
     assert_eq!((bench.shown("a")["sum"].clone(), bench.shown("b")["sum"].clone()), (json!(21), json!(20)));
-    assert_eq!(bench.api.figures().record.analysed, 41);
+    assert_eq!(bench.api.stats().record.analysed, 41);
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn a_slot_that_does_not_verify_is_reset_alone() {
     let bench = Bench::new();
     bench.append(&[("first", 1.0), ("second", 1.0)]);
     bench.run(Statistics).unwrap();
-    let state = AnalyticsLink::open_within(&bench.service).unwrap().state;
+    let state = AnalyticsLink::open_in_process(&bench.service).unwrap().state;
     let bodies = state.words() - 9 * 2 * BODY_BYTES / WORD;
     for version in [0, 1] {
         let behind_the_head = bodies + version * BODY_BYTES / WORD + 8;
@@ -138,7 +141,7 @@ fn a_slot_that_does_not_verify_is_reset_alone() {
     bench.append(&[("first", 5.0), ("second", 5.0)]);
     bench.run(Statistics).unwrap();
     assert_eq!((&bench.shown("first")["count"], &bench.shown("second")["count"]), (&json!(1), &json!(2)));
-    let record = bench.api.figures().record;
+    let record = bench.api.stats().record;
     assert_eq!((record.resets, record.analysed), (1, 4));
 }
 
@@ -203,7 +206,7 @@ fn a_series_that_outgrows_its_slot_is_a_clear_error_and_loses_nothing() {
             format!("series \"big\" does not fit its slot: key 3, state {state} and public part 15 bytes");
         assert!(error.starts_with(&wanted), "{error}");
         assert_eq!(bench.names(), ["small"]);
-        assert!(bench.api.figures().pending > 0);
+        assert!(bench.api.stats().pending > 0);
     }
 }
 
@@ -255,7 +258,7 @@ fn a_migration_that_cannot_be_committed_is_held_against_no_event() {
     let error = bench.run(Hidden).unwrap_err().to_string();
     assert!(error.starts_with("series \"s\": render must give a JSON object"), "{error}");
     let found = bench.service.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, None));
+    assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, None));
 }
 
 #[test]
@@ -284,8 +287,8 @@ fn the_event_in_hand_is_known_to_whoever_looks_after_a_death() {
     let death = catch_unwind(AssertUnwindSafe(|| bench.run(Statistics)));
     assert!(death.is_err());
     let found = bench.service.post_mortem();
-    assert_eq!(found.hand, Hand { doing: Doing::Apply, seq: Seq(2) });
-    assert_eq!(found.in_hand, Some(Seq(2)));
+    assert_eq!(found.claimed, InFlight { activity: Activity::Apply, seq: Seq(2) });
+    assert_eq!(found.in_flight, Some(Seq(2)));
 }
 
 #[test]
@@ -295,7 +298,7 @@ fn an_event_that_was_applied_and_not_committed_is_in_nobodys_hand() {
     let mut engine = bench.engine(Statistics).unwrap();
     while engine.advance().unwrap() {}
     let found = bench.service.post_mortem();
-    assert_eq!((found.hand, found.in_hand), (Hand { doing: Doing::Idle, seq: Seq(2) }, None));
+    assert_eq!((found.claimed, found.in_flight), (InFlight { activity: Activity::Idle, seq: Seq(2) }, None));
     assert!(found.committed < Seq(2));
 }
 
@@ -325,7 +328,7 @@ impl WriteWords for Watched<'_> {
     fn store(&self, word: usize, value: u64, order: Ordering) {
         self.page.store(word, value, order);
         let found = self.service.post_mortem();
-        self.seen.borrow_mut().push(found.in_hand.map(|seq| (seq, found.payload.is_some())));
+        self.seen.borrow_mut().push(found.in_flight.map(|seq| (seq, found.payload.is_some())));
     }
 
     fn write_bytes(&self, word: usize, from: &[u8]) {
@@ -339,7 +342,7 @@ fn at_each_store_an_event_is_in_hand_only_while_it_is_worked_on_and_its_bytes_ar
     let Memory { events, producer, cursor, state } = bench.memory();
     let watched = Watched { page: cursor, service: &bench.service, seen: RefCell::default() };
     let memory = Memory { events, producer, cursor: &watched, state };
-    let mut engine = Engine::activate(Statistics, &bench.settings, memory, Care::default()).unwrap();
+    let mut engine = Engine::activate(Statistics, &bench.settings, memory, RecoveryHints::default()).unwrap();
     while engine.advance().unwrap() {}
     let mut seen = watched.seen.take();
     seen.dedup();
@@ -375,30 +378,30 @@ impl Analysis for DiesOf {
 #[test]
 fn a_suspect_is_alone_when_it_kills() {
     let bench = ten();
-    let care = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let care = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = bench.careful(DiesOf(7.0), care).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     let found = bench.service.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
+    assert_eq!((found.committed, found.in_flight, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
 }
 
 #[test]
 fn a_suspect_that_is_survived_is_committed_at_once() {
     let bench = ten();
-    let care = Care { suspects: vec![Seq(7)], ..Care::default() };
+    let care = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = bench.careful(DiesOf(8.0), care).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     let found = bench.service.post_mortem();
-    assert_eq!((found.committed, found.in_hand), (Seq(7), Some(Seq(8))));
+    assert_eq!((found.committed, found.in_flight), (Seq(7), Some(Seq(8))));
 }
 
 #[test]
 fn what_was_set_aside_is_counted_as_skipped_and_never_applied() {
     let bench = ten();
-    let care = Care { skip: vec![Seq(3), Seq(10)], ..Care::default() };
+    let care = RecoveryHints { skip: vec![Seq(3), Seq(10)], ..RecoveryHints::default() };
     let mut engine = bench.careful(DiesOf(3.0), care).unwrap();
     while engine.advance().unwrap() {}
-    let figures = bench.api.figures();
+    let figures = bench.api.stats();
     assert_eq!((figures.record.analysed, figures.record.skipped, figures.pending), (8, 2, 0));
     assert_eq!(figures.record.seq, Seq(10));
     assert_eq!(bench.shown("s")["count"], json!(8));
@@ -407,21 +410,21 @@ fn what_was_set_aside_is_counted_as_skipped_and_never_applied() {
 #[test]
 fn a_skip_is_committed_before_anything_else_is_applied() {
     let bench = ten();
-    let care = Care { skip: vec![Seq(3)], ..Care::default() };
+    let care = RecoveryHints { skip: vec![Seq(3)], ..RecoveryHints::default() };
     let mut engine = bench.careful(DiesOf(4.0), care).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let record = bench.api.figures().record;
+    let record = bench.api.stats().record;
     assert_eq!((record.seq, record.analysed, record.skipped), (Seq(3), 2, 1));
 }
 
 #[test]
 fn behind_a_death_in_a_commit_each_event_is_committed_by_itself() {
     let bench = ten();
-    let care = Care { cautious_to: Seq(5), ..Care::default() };
-    let before = bench.api.figures().record.commit.0;
+    let care = RecoveryHints { single_commit_until: Seq(5), ..RecoveryHints::default() };
+    let before = bench.api.stats().record.commit.0;
     let mut engine = bench.careful(DiesOf(6.0), care).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let record = bench.api.figures().record;
+    let record = bench.api.stats().record;
     assert_eq!((record.seq, record.commit.0 - before), (Seq(5), 5));
 }
 
@@ -429,12 +432,12 @@ fn behind_a_death_in_a_commit_each_event_is_committed_by_itself() {
 fn a_death_in_a_commit_is_told_with_the_last_event_of_it() {
     let bench = Bench::new();
     bench.append(&[("fine", 1.0), ("big", 70_000.0), ("late", 1.0)]);
-    let care = Care { cautious_to: Seq(2), ..Care::default() };
+    let care = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
     let mut engine = bench.careful(Hoard, care).unwrap();
     let failed = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap();
     assert!(failed.to_string().contains("does not fit"), "{failed}");
     let found = bench.service.post_mortem();
-    assert_eq!((found.committed, found.in_hand, found.committing), (Seq(1), None, Some(Seq(2))));
+    assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, Some(Seq(2))));
 }
 
 /// Memory of a state table for whose bodies the system has no room.
@@ -468,15 +471,15 @@ impl TableMemory for Full {
 fn a_commit_that_the_system_refuses_is_held_against_no_event() {
     let bench = ten();
     // One by one, as behind a death in a commit: then a single event would be there to blame.
-    let care = Care { cautious_to: Seq(10), ..Care::default() };
+    let care = RecoveryHints { single_commit_until: Seq(10), ..RecoveryHints::default() };
     let Memory { events, producer, cursor, state } = bench.memory();
     let memory = Memory { events, producer, cursor, state: Full(state) };
     let mut engine = Engine::activate(Statistics, &bench.settings, memory, care).unwrap();
     let refused = engine.advance().unwrap_err().to_string();
     assert_eq!(refused, "cannot write the state table: no storage space");
     let found = bench.service.post_mortem();
-    assert_eq!((found.in_hand, found.committing, found.committed), (None, None, Seq(0)));
-    assert_eq!(found.hand, Hand { doing: Doing::Idle, seq: Seq(0) });
+    assert_eq!((found.in_flight, found.committing, found.committed), (None, None, Seq(0)));
+    assert_eq!(found.claimed, InFlight { activity: Activity::Idle, seq: Seq(0) });
 }
 
 #[test]
@@ -489,7 +492,7 @@ fn a_generation_that_dies_before_it_takes_over_has_nothing_in_hand() {
     assert_eq!(bench.service.post_mortem().owner, Generation(3), "and generation 4 is another");
     drop(bench.engine(DiesOf(2.0)).unwrap());
     let found = bench.service.post_mortem();
-    assert_eq!((found.owner, found.in_hand), (Generation(4), None));
+    assert_eq!((found.owner, found.in_flight), (Generation(4), None));
 }
 
 #[test]
@@ -508,7 +511,7 @@ fn state_that_does_not_decode_is_reset_though_its_bytes_are_whole() {
     bench.append(&[("s", 1.0)]);
     bench.run(Statistics).unwrap();
     assert_eq!(bench.shown("s")["count"], json!(1));
-    assert_eq!(bench.api.figures().record.resets, 1);
+    assert_eq!(bench.api.stats().record.resets, 1);
 }
 
 /// Writes states that the statistics of the same version do not understand.

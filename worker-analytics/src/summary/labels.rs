@@ -11,7 +11,7 @@ use bincode::{
     enc::Encoder,
     error::{DecodeError, EncodeError},
 };
-use bulkhead_proto::event::MAX_LABEL;
+use bulkhead_proto::wire::event::MAX_LABEL;
 use datasketches::{cpc::CpcSketch, hash::value::raw_bytes};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{cell::OnceCell, cmp::Reverse, fmt, hash::BuildHasher};

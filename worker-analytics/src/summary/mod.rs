@@ -10,7 +10,7 @@ pub use answer::Answer;
 
 use crate::analysis::Analysis;
 use bincode::{Decode, Encode, de::Decoder, error::DecodeError};
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use labels::Labels;
 use moments::Moments;
 use quantiles::Quantiles;

@@ -8,11 +8,9 @@ use crate::{
 };
 use axum::response::{IntoResponse, Response};
 use bulkhead_proto::{
-    control::FromWorker,
-    event::Event,
-    pipe::Sent,
-    ring::{self, Appended, Batch, KeyedRequest, Outcome},
-    words::RESERVED_PREFIX,
+    shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
+    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX},
+    worker::pipe::Sent,
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 
@@ -156,17 +154,19 @@ impl Bulkhead {
         &self,
         request: KeyedRequest,
         fill: impl FnOnce(&mut Batch) -> Result<(), E>,
-    ) -> Result<Outcome, E> {
+    ) -> Result<AppendOutcome, E> {
         if let Some(before) = self.find(&request)? {
-            return Ok(Outcome::Replayed(before));
+            return Ok(AppendOutcome::Replayed(before));
         }
         with_batch(|batch| {
             fill(batch)?;
             // The same request may have been carried out meanwhile: the link looks once more.
             match self.0.link.append_keyed(batch, request) {
-                Ok(Outcome::Replayed(before)) => Ok(Outcome::Replayed(before)),
-                Ok(Outcome::Appended(appended)) => Ok(Outcome::Appended(self.note(Ok(appended))?)),
-                Err(error) => Ok(Outcome::Appended(self.note(Err(error))?)),
+                Ok(AppendOutcome::Replayed(before)) => Ok(AppendOutcome::Replayed(before)),
+                Ok(AppendOutcome::Appended(appended)) => {
+                    Ok(AppendOutcome::Appended(self.note(Ok(appended))?))
+                }
+                Err(error) => Ok(AppendOutcome::Appended(self.note(Err(error))?)),
             }
         })
     }

@@ -6,11 +6,14 @@ mod series;
 mod stats;
 
 pub use append::{AppendError, NewEvent};
-pub use bulkhead_proto::ring::Appended;
+pub use bulkhead_proto::shm::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
 use crate::{body::BodyMemory, desk::Desk, folders::Folders, token::Secret};
-use bulkhead_proto::{control::FromWorker, link::ApiLink, pipe::Sender, settings::Settings, status::Status};
+use bulkhead_proto::{
+    wire::{control::FromWorker, status::Status},
+    worker::{link::ApiLink, pipe::Sender, settings::Settings},
+};
 use series::Checked;
 use std::{
     sync::{Arc, atomic::AtomicBool},

@@ -7,11 +7,14 @@ use crate::{
     problem::{Kind, Problem},
 };
 use bulkhead_proto::{
-    control::{FromWorker, MAX_TEXT, Request, cut},
-    event::{Event, EventError},
-    ids::Seq,
-    quarantine::Entry,
-    ring::{Batch, Key, KeyedRequest, Outcome},
+    shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
+    wire::{
+        control::{FromWorker, MAX_TEXT, Request},
+        event::{Event, EventError},
+        ids::Seq,
+        quarantine::Entry,
+        text::cut,
+    },
 };
 
 impl Bulkhead {
@@ -26,7 +29,7 @@ impl Bulkhead {
     pub(crate) async fn replay(&self, seq: Seq) -> Result<Seq, Problem> {
         let entry = self.set_aside(seq).await?;
         let new = self.append_again(&entry)?;
-        self.desk().ask(Request::Drop { seq, replayed_as: Some(new) }).await?;
+        self.desk().ask(Request::RemoveQuarantined { seq, replayed_as: Some(new) }).await?;
         Ok(new)
     }
 
@@ -34,7 +37,7 @@ impl Bulkhead {
     pub(crate) async fn replay_for_the_operator(self, seq: Seq) {
         if let Err(problem) = self.replay(seq).await {
             let why = cut(problem.detail(), MAX_TEXT).to_owned();
-            let _ = self.0.out.send(&FromWorker::NotReplayed { seq, why });
+            let _ = self.0.out.send(&FromWorker::ReplayFailed { seq, why });
         }
     }
 
@@ -49,7 +52,7 @@ impl Bulkhead {
             Event::decode(&payload).map_err(|_| conflict("cannot be read: it can only be dropped"))?;
         let name = format!("{OWN}replay-of-{seq}");
         let own = || conflict("has a number that no key holds");
-        let key = Key::new(name.as_bytes()).ok_or_else(own)?;
+        let key = IdempotencyKey::new(name.as_bytes()).ok_or_else(own)?;
         let request_id = format!("replay-of-{seq}");
         let request_id = Some(&*request_id).filter(|_| !mutant::is(Mutant::ReplayNameless));
         let again = Event { request_id, arrived_ms: arrival_ms(), ..event };
@@ -59,11 +62,12 @@ impl Bulkhead {
             batch.push(&again).map_err(bad)
         };
         let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
-            self.append_with(fill).map(Outcome::Appended)
+            self.append_with(fill).map(AppendOutcome::Appended)
         } else {
             self.append_once(request, fill)
         };
-        let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome.map_err(Problem::from)?;
+        let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
+            outcome.map_err(Problem::from)?;
         Ok(appended.first)
     }
 }

@@ -1,7 +1,7 @@
 //! The series as the analysis rendered them. What it wrote is not trusted: it is checked before it is served.
 
 use super::{Bulkhead, now_ms};
-use bulkhead_proto::table::Record;
+use bulkhead_proto::shm::table::CommitRecord;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::{
     collections::HashMap,
@@ -68,7 +68,7 @@ impl Bulkhead {
 }
 
 /// Writes `object` with the two members that say how old it is.
-fn extend_object(object: &[u8], record: &Record, now_ms: u64, into: &mut Vec<u8>) -> bool {
+fn extend_object(object: &[u8], record: &CommitRecord, now_ms: u64, into: &mut Vec<u8>) -> bool {
     let Some(members) = object.trim_ascii_end().strip_suffix(b"}") else { return false };
     into.extend_from_slice(members);
     let comma = if members.trim_ascii() == b"{" { "" } else { "," };
@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for AnyObject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::ids::Seq;
+    use bulkhead_proto::wire::ids::Seq;
 
     #[test]
     fn only_an_object_passes_and_else_the_last_good_copy() {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_age_is_added_as_two_members() {
-        let mut record = Record::default();
+        let mut record = CommitRecord::default();
         (record.seq, record.at_ms) = (Seq(7), 100);
         for (object, answer) in [
             ("{}", r#"{"committed_seq":7,"age_ms":23}"#),

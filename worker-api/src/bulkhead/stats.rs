@@ -2,9 +2,12 @@
 
 use super::{Bulkhead, now_ms};
 use bulkhead_proto::{
-    ids::{Generation, Seq},
-    link::Figures,
-    words::{Role, WorkerState},
+    wire::{
+        ids::{Generation, Seq},
+        role::Role,
+        status::WorkerState,
+    },
+    worker::link::LinkStats,
 };
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -61,8 +64,8 @@ impl Bulkhead {
     /// How the service stands now.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Figures { record, tail, pending, used_bytes, capacity_bytes, oldest_arrival_ms } =
-            self.0.link.figures();
+        let LinkStats { record, tail, pending, used_bytes, capacity_bytes, oldest_arrival_ms } =
+            self.0.link.stats();
         let now = now_ms();
         let since = |ms| now.saturating_sub(ms);
         let lag_ms = oldest_arrival_ms.map_or(0, |ms| u64::try_from(ms).map_or(0, since));

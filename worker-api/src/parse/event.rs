@@ -4,10 +4,11 @@ use super::{
     Intake, Place,
     scalar::{Finite, OptionalText, Text, Timestamp, bounded_data},
 };
-use bulkhead_proto::{
-    control::cut,
+use bulkhead_proto::wire::{
     event::{Event, MAX_LABEL, MAX_SERIES},
-    words::{FAULT_PREFIX, FaultKind, RESERVED_PREFIX},
+    fault::FaultKind,
+    series::{FAULT_PREFIX, RESERVED_PREFIX},
+    text::cut,
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;

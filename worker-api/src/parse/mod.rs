@@ -6,7 +6,7 @@ mod event;
 mod scalar;
 mod time;
 
-use bulkhead_proto::{control::cut, event::Event};
+use bulkhead_proto::wire::{event::Event, text::cut};
 use event::{OneEvent, Sequence};
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;

@@ -1,7 +1,7 @@
 //! The values of an event's fields, each with its bounds.
 
 use super::time;
-use bulkhead_proto::event::MAX_DATA;
+use bulkhead_proto::wire::event::MAX_DATA;
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 use std::{borrow::Cow, fmt};
 

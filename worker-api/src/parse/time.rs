@@ -1,6 +1,6 @@
 //! Times as events may state them.
 
-use bulkhead_proto::control::cut;
+use bulkhead_proto::wire::text::cut;
 use jiff::Timestamp;
 
 /// 0001-01-01T00:00:00Z, the first instant that RFC 3339 and every calendar library agree on, in Unix milliseconds.

@@ -12,7 +12,7 @@ use axum::{
     },
     response::Response,
 };
-use bulkhead_proto::{crash::Report, ids::CrashId};
+use bulkhead_proto::wire::{crash::Report, ids::CrashId};
 
 pub(super) async fn list(
     State(bulkhead): State<Bulkhead>,

@@ -1,7 +1,7 @@
 //! `/v1/crashes` over a real folder; the supervisor is played by the test.
 
 use crate::testing::Rig;
-use bulkhead_proto::folder::file_name;
+use bulkhead_proto::wire::record_store::file_name;
 use serde_json::{Value, json};
 use std::fs;
 

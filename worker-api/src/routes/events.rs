@@ -12,7 +12,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::ring::{Appended, Batch, KeyedRequest, Outcome};
+use bulkhead_proto::shm::ring::{AppendOutcome, Appended, Batch, KeyedRequest};
 
 pub(super) async fn accept(
     _: Authorized,
@@ -26,9 +26,9 @@ pub(super) async fn accept(
     // No await from here on: the batch is the thread's.
     let request = idempotency::request(&head.headers, form, &body)?;
     let outcome = append(&bulkhead, &body, form, request)?;
-    let (Outcome::Appended(appended) | Outcome::Replayed(appended)) = outcome;
+    let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) = outcome;
     let mut response = with_type(StatusCode::ACCEPTED, "application/json", receipt(appended));
-    if matches!(outcome, Outcome::Replayed(_)) {
+    if matches!(outcome, AppendOutcome::Replayed(_)) {
         response.headers_mut().extend([idempotency::REPLAYED]);
     }
     Ok(response)
@@ -39,7 +39,7 @@ fn append(
     body: &[u8],
     form: Form,
     request: Option<KeyedRequest>,
-) -> Result<Outcome, Problem> {
+) -> Result<AppendOutcome, Problem> {
     let id = RequestId::current();
     let rules = Rules {
         arrived_ms: arrival_ms(),
@@ -57,7 +57,7 @@ fn append(
         refused.map_or(Ok(()), |error| Err(Problem::new(Kind::BadEvent, error.to_string())))
     };
     match request {
-        None => bulkhead.append_with(fill).map(Outcome::Appended),
+        None => bulkhead.append_with(fill).map(AppendOutcome::Appended),
         Some(request) => bulkhead.append_once(request, fill),
     }
 }
@@ -79,7 +79,7 @@ fn receipt(Appended { first, last }: Appended) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::ids::Seq;
+    use bulkhead_proto::wire::ids::Seq;
 
     #[test]
     fn the_receipt_names_count_and_seqs() {

@@ -10,9 +10,10 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::{
-    control::{self, MAX_TEXT, cut},
-    words::FaultKind,
+use bulkhead_proto::wire::{
+    control::{self, MAX_TEXT},
+    fault::FaultKind,
+    text::cut,
 };
 
 pub(super) async fn induce(

@@ -5,7 +5,7 @@ use crate::{
     problem::{Problem, json, with_type},
 };
 use axum::{extract::State, http::StatusCode, response::Response};
-use bulkhead_proto::words::WorkerState;
+use bulkhead_proto::wire::status::WorkerState;
 use serde::Serialize;
 
 /// What `/readyz` says. Reads are served while anyone is there to ask, so the status is 200; what is amiss is in here.

@@ -13,7 +13,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::{control::Request, ids::Seq, quarantine::Entry};
+use bulkhead_proto::wire::{control::Request, ids::Seq, quarantine::Entry};
 
 type Number = Result<Path<u64>, PathRejection>;
 
@@ -35,7 +35,7 @@ pub(super) async fn discard(
     seq: Number,
 ) -> Result<Response, Problem> {
     let seq = Seq(seq?.0);
-    bulkhead.desk().ask(Request::Drop { seq, replayed_as: None }).await?;
+    bulkhead.desk().ask(Request::RemoveQuarantined { seq, replayed_as: None }).await?;
     json(&serde_json::json!({ "dropped": seq }))
 }
 

@@ -3,13 +3,15 @@
 use crate::testing::{Answer, Rig};
 use axum::body::Body;
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    event::Event,
-    folder::file_name,
-    ids::{CrashId, Generation, Seq},
-    pipe::Received,
-    quarantine::Entry,
-    words::{Cause, During},
+    wire::{
+        cause::{Cause, Operation},
+        control::{FromWorker, Request, RequestOutcome},
+        event::Event,
+        ids::{CrashId, Generation, Seq},
+        quarantine::Entry,
+        record_store::file_name,
+    },
+    worker::pipe::Received,
 };
 use serde_json::json;
 use std::fs;
@@ -24,7 +26,7 @@ fn set_aside(rig: &Rig, seq: u64, bytes: &[u8]) {
         crash: CrashId(2),
         cause: Cause::Signal,
         detail: "SIGSEGV".into(),
-        during: During::Apply,
+        during: Operation::Apply,
         attempts: 2,
         event: None,
         bytes: Entry::hex(bytes),
@@ -48,12 +50,15 @@ async fn with_one_set_aside() -> Rig {
 }
 
 /// Replays event 1, the supervisor answering so to the removal of the old one.
-async fn replay(rig: &Rig, outcome: Outcome) -> Answer {
+async fn replay(rig: &Rig, outcome: RequestOutcome) -> Answer {
     let supervisor = async {
         loop {
             match rig.said.recv().unwrap() {
                 Received::Frame(FromWorker::Request { id, request }) => {
-                    assert_eq!(request, Request::Drop { seq: Seq(1), replayed_as: Some(Seq(2)) });
+                    assert_eq!(
+                        request,
+                        Request::RemoveQuarantined { seq: Seq(1), replayed_as: Some(Seq(2)) }
+                    );
                     return rig.desk.answer(id, outcome);
                 }
                 Received::Frame(other) => panic!("{other:?}"),
@@ -67,7 +72,7 @@ async fn replay(rig: &Rig, outcome: Outcome) -> Answer {
 #[tokio::test]
 async fn a_replay_is_a_new_event_that_names_the_old_one() {
     let rig = with_one_set_aside().await;
-    let answer = replay(&rig, Outcome::Done).await;
+    let answer = replay(&rig, RequestOutcome::Done).await;
     assert_eq!((answer.status, answer.json()), (202, json!({ "replayed": 1, "seq": 2 })));
     assert_eq!(rig.pending().0, ["s 0.1 x replay-of-1"]);
 }
@@ -75,8 +80,8 @@ async fn a_replay_is_a_new_event_that_names_the_old_one() {
 #[tokio::test]
 async fn a_replay_that_was_interrupted_and_is_done_again_appends_nothing_more() {
     let rig = with_one_set_aside().await;
-    assert_eq!(replay(&rig, Outcome::Conflict("the disk is full".into())).await.status, 409);
-    assert_eq!(replay(&rig, Outcome::Done).await.json()["seq"], 2);
+    assert_eq!(replay(&rig, RequestOutcome::Conflict("the disk is full".into())).await.status, 409);
+    assert_eq!(replay(&rig, RequestOutcome::Done).await.json()["seq"], 2);
     assert_eq!(rig.pending().0.len(), 1);
 }
 

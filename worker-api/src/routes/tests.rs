@@ -7,11 +7,15 @@ use crate::{
 };
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::post};
 use bulkhead_proto::{
-    control::{FromWorker, Outcome, Request},
-    ids::{CrashId, Generation, Seq},
-    pipe::Received,
-    status::{CrashRow, Status, WorkerRow},
-    words::{Cause, FaultKind, Role, WorkerState},
+    wire::{
+        cause::Cause,
+        control::{FromWorker, Request, RequestOutcome},
+        fault::FaultKind,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+        status::{CrashRow, Status, WorkerRow, WorkerState},
+    },
+    worker::pipe::Received,
 };
 use serde_json::json;
 
@@ -252,7 +256,7 @@ async fn a_fault_is_asked_of_the_supervisor_and_its_word_is_passed_on() {
             panic!("a request is expected")
         };
         assert_eq!(request, Request::Fault { worker: "analytics".into(), kind: FaultKind::Segv });
-        rig.desk.answer(id, Outcome::Done);
+        rig.desk.answer(id, RequestOutcome::Done);
     });
     assert_eq!((answer.status, answer.json()), (202, json!({ "worker": "analytics", "fault": "segv" })));
     assert_problem(&rig.post("/v1/faults/analytics/flood", "", Body::empty()).await, 404, "not-found");

@@ -6,10 +6,11 @@ use crate::{
     problem::{Problem, json},
 };
 use axum::{extract::State, response::Response};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::Cause,
     ids::{CrashId, Generation, Seq},
-    status::{CrashRow, WorkerRow},
-    words::{Cause, Role, WorkerState},
+    role::Role,
+    status::{CrashRow, WorkerRow, WorkerState},
 };
 use jiff::Timestamp;
 use serde::Serialize;

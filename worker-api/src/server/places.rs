@@ -8,8 +8,8 @@
 use super::pulse::{Phase, Pulse};
 use crate::limits::Limits;
 use bulkhead_proto::{
-    control::FromWorker,
-    pipe::{Sender, Sent},
+    wire::control::FromWorker,
+    worker::pipe::{Sender, Sent},
 };
 use std::{
     collections::HashMap,
@@ -155,7 +155,7 @@ impl Places {
         let mut taken = self.taken();
         let (busy, turns) = (!taken.connections.is_empty(), self.turns.load(Ordering::Relaxed));
         // It never waits. What is lost in a full pipe is asked for again by the next ping.
-        let _ = supervisor.send(&FromWorker::Pong { number, turns, busy });
+        let _ = supervisor.send(&FromWorker::Pong { number, accept_polls: turns, busy });
         taken.quiet = (!busy).then_some(supervisor);
     }
 

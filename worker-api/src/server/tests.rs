@@ -6,7 +6,7 @@ mod raw;
 
 use super::{door::Door, places::Origin, *};
 use axum::{Router, extract::State, routing::get};
-use bulkhead_proto::ids::Generation;
+use bulkhead_proto::wire::ids::Generation;
 use std::{net, os::fd::OwnedFd};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

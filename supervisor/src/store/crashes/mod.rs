@@ -8,8 +8,8 @@ mod symbolizer;
 pub use report::ExitArtifacts;
 
 use super::record_writer::RecordWriter;
-use crate::{display::error_chain, step::Facts};
-use bulkhead_proto::crash::{Folder, MAX_REPORTS, Report};
+use crate::{core::DeathRecord, display::error_chain};
+use bulkhead_proto::wire::crash::{MAX_REPORTS, Report, ReportStore};
 use std::{
     io,
     path::PathBuf,
@@ -55,7 +55,7 @@ impl CrashStore {
     ///
     /// # Errors
     /// The directory cannot be created or opened.
-    pub fn records(&self) -> anyhow::Result<Folder> {
+    pub fn records(&self) -> anyhow::Result<ReportStore> {
         self.writer.records()
     }
 
@@ -71,7 +71,7 @@ impl CrashStore {
     }
 
     /// A report that cannot be removed only occupies disk space.
-    fn remove_oldest(&self, records: &Folder) {
+    fn remove_oldest(&self, records: &ReportStore) {
         let old = records.numbers().unwrap_or_default().into_iter().skip(self.capacity);
         for error in old.filter_map(|old| self.writer.remove(old).err()) {
             tracing::warn!("cannot remove an old crash report: {}", error_chain(&error));
@@ -82,7 +82,7 @@ impl CrashStore {
 /// A death whose report is to be written.
 #[derive(Debug)]
 struct QueuedDeath {
-    death_record: Box<Facts>,
+    death_record: Box<DeathRecord>,
     artifacts: ExitArtifacts,
     queued_at: Instant,
 }
@@ -114,7 +114,7 @@ impl ReportQueue {
     }
 
     /// Queues the report of a death. Never blocks: drops the report if the queue is full.
-    pub fn submit(&mut self, death_record: Box<Facts>, artifacts: ExitArtifacts) {
+    pub fn submit(&mut self, death_record: Box<DeathRecord>, artifacts: ExitArtifacts) {
         let crash = death_record.crash.0;
         if self.sender.try_send(QueuedDeath { death_record, artifacts, queued_at: Instant::now() }).is_err() {
             self.dropped = self.dropped.saturating_add(1);

@@ -1,15 +1,17 @@
 //! Composes a crash report from the death record of the core and the exit artifacts of the runtime.
 
 use super::symbolizer::Symbolizer;
+use crate::sys::wait::Usage;
 use crate::{
+    core::{DeathRecord, ExitStatus, Panic, signal_name},
     display,
-    step::{Exit, Facts, Panic, signal_name},
 };
 use bulkhead_proto::{
-    control::cut,
-    crash::{self, Line, Report, Resources, Signal},
-    cursor::Signalled,
-    reap::Usage,
+    shm::cursor::SignalInfo,
+    wire::{
+        crash::{self, FatalSignal, OutputLine, Report, Resources},
+        text::cut,
+    },
 };
 use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
 use std::{fs::File, time::Duration};
@@ -25,7 +27,7 @@ pub struct ExitArtifacts {
     /// Resource usage of the process.
     pub usage: Option<Usage>,
     /// Last lines of its output.
-    pub output: Vec<Line>,
+    pub output: Vec<OutputLine>,
     /// Number of output lines that were dropped by the rate limit.
     pub output_dropped: u64,
     /// State of its threads, read before it was killed for a hang.
@@ -36,22 +38,28 @@ pub struct ExitArtifacts {
     pub backtrace: Vec<u64>,
 }
 
-pub(super) fn report(death_record: Facts, artifacts: ExitArtifacts, symbolizer: &mut Symbolizer) -> Report {
+pub(super) fn report(
+    death_record: DeathRecord,
+    artifacts: ExitArtifacts,
+    symbolizer: &mut Symbolizer,
+) -> Report {
     let event = artifacts.event.as_deref().and_then(display::event);
     let (attempts, max_attempts) = death_record.attempts.unzip();
     let (exit_code, signal) = match death_record.exit {
-        Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal { number, core }) => (None, Some(signal(number, core, death_record.signalled))),
-        Some(Exit::Unknown) | None => (None, None),
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal { number, core }) => {
+            (None, Some(signal(number, core, death_record.signalled)))
+        }
+        Some(ExitStatus::Unknown) | None => (None, None),
     };
     Report {
         id: death_record.crash,
         at: display::time(i64::try_from(death_record.at_ms).unwrap_or(i64::MAX)),
-        worker: death_record.who.worker,
+        worker: death_record.subject.worker,
         role: death_record.role,
-        generation: death_record.who.generation,
-        pid: death_record.who.pid,
-        uptime_ms: ms(death_record.lived),
+        generation: death_record.subject.generation,
+        pid: death_record.subject.pid,
+        uptime_ms: ms(death_record.uptime),
         cause: death_record.cause,
         detail: death_record.detail,
         panic: death_record.panic.as_ref().map(panic),
@@ -68,17 +76,17 @@ pub(super) fn report(death_record: Facts, artifacts: ExitArtifacts, symbolizer: 
         resources: artifacts.usage.map(resources),
         output: artifacts.output,
         output_dropped: artifacts.output_dropped,
-        living: artifacts.thread_dump,
+        thread_dump: artifacts.thread_dump,
         backtrace: symbolizer.resolve(artifacts.program.as_ref(), &artifacts.backtrace),
     }
 }
 
 /// The handler's record is used only if it is of the fatal signal. The address is valid only for signals from the kernel, which
 /// have a positive code.
-fn signal(number: i32, core: bool, recorded: Option<Signalled>) -> Signal {
+fn signal(number: i32, core: bool, recorded: Option<SignalInfo>) -> FatalSignal {
     let recorded = recorded.filter(|recorded| recorded.number == number);
     let from_kernel = recorded.filter(|recorded| recorded.code > 0);
-    Signal {
+    FatalSignal {
         number,
         name: signal_name(number).map(str::to_owned),
         code: recorded.map(|recorded| code_name(number, recorded.code)),

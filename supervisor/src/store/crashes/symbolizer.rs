@@ -2,11 +2,11 @@
 //! milliseconds, on the thread that writes the reports; a repeated backtrace of the same executable is resolved once.
 
 use super::debug_info::{self, DebugInfo};
-use bulkhead_proto::{control::cut, crash::MAX_LINE, trace::MAX_FRAMES};
+use bulkhead_proto::wire::{control::MAX_BACKTRACE, crash::MAX_LINE, text::cut};
 use std::{fs::File, os::unix::fs::MetadataExt as _, panic::catch_unwind};
 
 /// Last frames of the machinery that a panic, or a signal handler, adds.
-const HANDLER_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::signals::handle"];
+const HANDLER_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::worker::signals::handle"];
 
 /// Further frames of the panic machinery, after such a frame.
 const PANIC_FRAMES: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
@@ -26,7 +26,7 @@ type FileId = (u64, u64, i64, i64);
 impl Symbolizer {
     /// Names and source lines of the frames, as far as the executable has them; otherwise hexadecimal offsets.
     pub(super) fn resolve(&mut self, program: Option<&File>, frames: &[u64]) -> Vec<String> {
-        let frames = &frames[..frames.len().min(MAX_FRAMES)];
+        let frames = &frames[..frames.len().min(MAX_BACKTRACE)];
         let id = program.and_then(|file| file.metadata().ok());
         let id = id.map(|meta| (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
         let (Some(program), Some(id), false) = (program, id, frames.is_empty()) else {
@@ -53,7 +53,7 @@ fn resolve(program: &File, frames: &[u64]) -> Vec<String> {
     without_machinery(named)
         .into_iter()
         .map(|line| cut(&line, MAX_LINE).to_owned())
-        .take(MAX_FRAMES)
+        .take(MAX_BACKTRACE)
         .collect()
 }
 
@@ -90,15 +90,15 @@ fn without_machinery(named: Vec<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::trace;
+    use bulkhead_proto::worker::backtrace;
 
     #[test]
     fn frames_of_the_running_executable_have_names_and_lines() {
         let program = File::open("/proc/self/exe").unwrap();
         let mut symbolizer = Symbolizer::default();
-        let mut frames = Vec::with_capacity(MAX_FRAMES);
-        trace::prepare();
-        trace::frames(&mut frames);
+        let mut frames = Vec::with_capacity(MAX_BACKTRACE);
+        backtrace::prepare();
+        backtrace::capture(&mut frames);
         let named = symbolizer.resolve(Some(&program), &frames);
         let this = "frames_of_the_running_executable_have_names_and_lines";
         assert!(
@@ -115,13 +115,16 @@ mod tests {
         let program = File::open("/proc/self/exe").unwrap();
         assert_eq!(symbolizer.resolve(Some(&program), &[u64::MAX]), ["0xffffffffffffffff"]);
         let none = File::open("/dev/null").unwrap();
-        assert_eq!(symbolizer.resolve(Some(&none), &[1; 100]), vec!["0x1"; MAX_FRAMES]);
+        assert_eq!(symbolizer.resolve(Some(&none), &[1; 100]), vec!["0x1"; MAX_BACKTRACE]);
     }
 
     #[test]
     fn the_frames_of_the_signal_handler_are_removed() {
-        let named =
-            ["bulkhead_proto::trace::frames", "bulkhead_proto::signals::handle at s.rs:9", "user::spin"];
+        let named = [
+            "bulkhead_proto::worker::backtrace::capture",
+            "bulkhead_proto::worker::signals::handle at s.rs:9",
+            "user::spin",
+        ];
         assert_eq!(without_machinery(named.map(str::to_owned).to_vec()), ["user::spin"]);
     }
 

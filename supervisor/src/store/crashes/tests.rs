@@ -1,32 +1,35 @@
 //! The store on a real directory.
 
 use super::*;
-use crate::step::{Exit, Next, Panic, Who};
+use crate::core::{ExitStatus, GenerationRef, Panic, RestartDecision};
+use crate::sys::wait::Usage;
 use bulkhead_proto::{
-    cursor::Signalled,
-    event::Event,
-    ids::{CrashId, Generation, Seq},
-    reap::Usage,
-    words::{Cause, During, Role},
+    shm::cursor::SignalInfo,
+    wire::{
+        cause::{Cause, Operation},
+        event::Event,
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
 };
 use std::fs;
 
-fn death_record(crash: u64) -> Facts {
-    Facts {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
+fn death_record(crash: u64) -> DeathRecord {
+    DeathRecord {
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(7) },
         role: Role::Analytics,
         crash: CrashId(crash),
         at_ms: 1_700_000_000_123,
-        lived: Duration::from_millis(17),
+        uptime: Duration::from_millis(17),
         cause: Cause::Panic,
         detail: "no".into(),
         panic: Some(Panic { message: "no".into(), location: "x.rs:1:2".into(), thread: "main".into() }),
         signalled: None,
-        exit: Some(Exit::Code(101)),
+        exit: Some(ExitStatus::Code(101)),
         seq: Some(Seq(5)),
-        during: Some(During::Apply),
+        during: Some(Operation::Apply),
         attempts: Some((1, 2)),
-        next: Next::RestartNow,
+        next: RestartDecision::RestartNow,
         why: "first death without progress".into(),
     }
 }
@@ -47,7 +50,7 @@ fn artifacts() -> ExitArtifacts {
     ExitArtifacts { event: Some(event), usage: Some(usage), ..ExitArtifacts::default() }
 }
 
-fn report(death_record: Facts, artifacts: ExitArtifacts) -> Report {
+fn report(death_record: DeathRecord, artifacts: ExitArtifacts) -> Report {
     report::report(death_record, artifacts, &mut Symbolizer::default())
 }
 
@@ -82,7 +85,8 @@ fn a_report_leaves_out_an_event_that_cannot_be_decoded() {
 #[test]
 fn a_signal_has_its_name_if_there_is_one() {
     for (number, name) in [(11, Some("SIGSEGV")), (63, None)] {
-        let death_record = Facts { exit: Some(Exit::Signal { number, core: true }), ..death_record(9) };
+        let death_record =
+            DeathRecord { exit: Some(ExitStatus::Signal { number, core: true }), ..death_record(9) };
         let signal = report(death_record, ExitArtifacts::default()).signal.unwrap();
         assert_eq!((signal.number, signal.name.as_deref(), signal.core), (number, name, true));
     }
@@ -90,10 +94,10 @@ fn a_signal_has_its_name_if_there_is_one() {
 
 #[test]
 fn only_the_fatal_signal_has_a_code_and_only_a_kernel_signal_has_an_address() {
-    let exit = Some(Exit::Signal { number: 11, core: false });
+    let exit = Some(ExitStatus::Signal { number: 11, core: false });
     let signal_of = |number, code| {
-        let signalled = Some(Signalled { number, code, address: 8 });
-        let report = report(Facts { exit, signalled, ..death_record(9) }, ExitArtifacts::default());
+        let signalled = Some(SignalInfo { number, code, address: 8 });
+        let report = report(DeathRecord { exit, signalled, ..death_record(9) }, ExitArtifacts::default());
         let signal = report.signal.unwrap();
         (signal.code, signal.address)
     };
@@ -117,7 +121,7 @@ fn only_the_newest_reports_are_kept() {
 fn the_longest_report_can_be_read_back() {
     let (_folder, store) = store();
     let escaped = "\u{1}".repeat(4096);
-    let line = bulkhead_proto::crash::Line { stream: "stderr".into(), text: "\"".repeat(1024) };
+    let line = bulkhead_proto::wire::crash::OutputLine { stream: "stderr".into(), text: "\"".repeat(1024) };
     let mut event = Vec::new();
     let sent = Event {
         series: &escaped[..128],
@@ -131,7 +135,7 @@ fn the_longest_report_can_be_read_back() {
     sent.encode(&mut event).unwrap();
     let artifacts = ExitArtifacts { event: Some(event), output: vec![line; 50], ..ExitArtifacts::default() };
     let panic = Some(Panic { message: escaped.clone(), location: escaped.clone(), thread: escaped });
-    let report = report(Facts { panic, ..death_record(9) }, artifacts);
+    let report = report(DeathRecord { panic, ..death_record(9) }, artifacts);
     store.insert(&report).unwrap();
     let read = store.records().unwrap().read(CrashId(9)).unwrap().unwrap();
     assert_eq!(read, report);

@@ -4,12 +4,14 @@
 mod mutant;
 
 use super::record_writer::RecordWriter;
-use crate::{display, step::Charge};
+use crate::{core::QuarantineRequest, display};
 use anyhow::Context as _;
 use bulkhead_proto::{
-    ids::Seq,
-    link::Memory,
-    quarantine::{Entry, Folder, MAX_ENTRIES},
+    shm::memory::SharedMemory,
+    wire::{
+        ids::Seq,
+        quarantine::{Entry, EntryStore, MAX_ENTRIES},
+    },
 };
 use mutant::Mutant;
 use std::path::PathBuf;
@@ -33,7 +35,7 @@ impl QuarantineStore {
     ///
     /// # Errors
     /// The directory cannot be created or opened.
-    pub fn records(&self) -> anyhow::Result<Folder> {
+    pub fn records(&self) -> anyhow::Result<EntryStore> {
         self.writer.records()
     }
 
@@ -42,7 +44,7 @@ impl QuarantineStore {
     /// # Errors
     /// The event is not in the ring, the quarantine is full, or the disk refuses. No file is left then, as far as the disk
     /// allows.
-    pub fn insert(&self, memory: &Memory, charge: &Charge) -> anyhow::Result<()> {
+    pub fn insert(&self, memory: &SharedMemory, charge: &QuarantineRequest) -> anyhow::Result<()> {
         let stored = self.records()?.numbers().context("cannot list the quarantined events")?;
         anyhow::ensure!(
             stored.len() < self.capacity
@@ -70,12 +72,12 @@ impl QuarantineStore {
     }
 }
 
-fn entry(charge: &Charge, payload: &[u8]) -> Entry {
+fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
         seq: charge.seq,
         at: display::now(),
-        worker: charge.who.worker.clone(),
-        generation: charge.who.generation,
+        worker: charge.subject.worker.clone(),
+        generation: charge.subject.generation,
         crash: charge.crash,
         cause: charge.cause,
         detail: charge.detail.clone(),

@@ -1,21 +1,23 @@
 //! The store on a real directory and a real ring.
 
 use super::*;
-use crate::step::Who;
+use crate::core::GenerationRef;
 use bulkhead_proto::{
-    event::Event,
-    ids::{CrashId, Generation},
-    link::ApiLink,
-    ring::{Batch, MIN_CAPACITY},
-    words::{Cause, During},
+    shm::ring::{Batch, MIN_CAPACITY},
+    wire::{
+        cause::{Cause, Operation},
+        event::Event,
+        ids::{CrashId, Generation},
+    },
+    worker::link::ApiLink,
 };
 
-fn charge(seq: u64) -> Charge {
-    Charge {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+fn charge(seq: u64) -> QuarantineRequest {
+    QuarantineRequest {
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: Seq(seq),
         attempts: 2,
-        during: During::Apply,
+        during: Operation::Apply,
         crash: CrashId(9),
         cause: Cause::Signal,
         detail: "SIGSEGV".into(),
@@ -23,8 +25,8 @@ fn charge(seq: u64) -> Charge {
 }
 
 /// A ring with three pending events.
-fn memory() -> Memory {
-    let memory = Memory::create(MIN_CAPACITY, 8, 1).unwrap();
+fn memory() -> SharedMemory {
+    let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
     let mut batch = Batch::default();
     for (value, data) in [(1.0, None), (0.1, Some("{\"a\":[1]}")), (3.0, None)] {
         let event = Event {
@@ -38,7 +40,7 @@ fn memory() -> Memory {
         };
         batch.push(&event).unwrap();
     }
-    ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
+    ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
     memory
 }
 
@@ -64,7 +66,7 @@ fn an_event_is_stored_with_its_death_and_its_exact_bytes() {
 
 #[test]
 fn the_largest_event_can_be_read_back() {
-    let memory = Memory::create(MIN_CAPACITY, 8, 1).unwrap();
+    let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
     let (escaped, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(4094)));
     let mut batch = Batch::default();
     let event = Event {
@@ -77,9 +79,9 @@ fn the_largest_event_can_be_read_back() {
         request_id: Some(&escaped[..64]),
     };
     batch.push(&event).unwrap();
-    ApiLink::open_within(&memory).unwrap().append(&mut batch).unwrap();
+    ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
     let (_folder, store) = store();
-    let long = Charge { detail: "\u{1}".repeat(256), ..charge(1) };
+    let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..charge(1) };
     store.insert(&memory, &long).unwrap();
     let entry = store.records().unwrap().read(Seq(1)).unwrap().unwrap();
     assert_eq!(entry.event.unwrap().data.unwrap(), data);

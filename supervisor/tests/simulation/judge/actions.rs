@@ -5,14 +5,15 @@ use crate::{
     demand::demand,
     record::{Command, Record},
 };
-use bulkhead_proto::{
-    control::{Outcome, Phase, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{Phase, RequestOutcome, ToWorker},
     ids::{CrashId, Generation},
-    words::{Cause, Role},
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    Action, LogRecord, Next, Signal,
-    policy::{KILL_GRACE, PROBE_EVERY, START_SPACING, START_TIMEOUT},
+use bulkhead_supervisor::core::{
+    Action, LogRecord, RestartDecision, WorkerSignal,
+    policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
 impl Judge {
@@ -34,28 +35,28 @@ impl Judge {
                 );
                 demand!(!text.is_empty(), "answers client {} without a word", client.0);
                 let own = self.turn.command.as_ref().is_some_and(|operator| operator.client == client.0);
-                self.turn.refused |= own && *outcome != Outcome::Done;
+                self.turn.refused |= own && *outcome != RequestOutcome::Done;
                 Ok(())
             }
-            Action::Look { generation } => self.known(*generation, "looks at a process").map(drop),
-            Action::Examine(who) => self.known(who.generation, "examines a process").map(drop),
+            Action::Probe { generation } => self.known(*generation, "looks at a process").map(drop),
+            Action::DumpThreads(subject) => self.known(subject.generation, "examines a process").map(drop),
             Action::Log(record) => self.logs(record),
-            Action::Report(facts) => {
+            Action::StoreReport(facts) => {
                 let told = self.turn.unreported.pop();
                 demand!(
-                    told == Some((facts.crash, facts.who.generation)),
+                    told == Some((facts.crash, facts.subject.generation)),
                     "reports crash {}, where {told:?} was told of",
                     facts.crash
                 );
                 demand!(!facts.why.is_empty(), "decides, and does not say why");
                 Ok(())
             }
-            Action::Drop { asker, id, .. } => {
+            Action::RemoveQuarantined { requester: asker, id, .. } => {
                 demand!(self.turn.request.take() == Some((*asker, *id)), "drops what nobody asked for");
                 Ok(())
             }
-            Action::SetAside(charge) => self.orders_to_store(charge),
-            Action::KickBells => {
+            Action::Quarantine(charge) => self.orders_to_store(charge),
+            Action::WakeAll => {
                 self.turn.kicked = true;
                 Ok(())
             }
@@ -70,7 +71,7 @@ impl Judge {
                 self.gone = true;
                 Ok(())
             }
-            Action::ReserveSeqs { .. } | Action::NotReplayed { .. } => Ok(()),
+            Action::ReserveSeqs { .. } | Action::ReplayFailed { .. } => Ok(()),
         }
     }
 
@@ -99,7 +100,7 @@ impl Judge {
         worker.unexcused.push(now);
         worker.unexcused.retain(|spawn| now - spawn < ms(policy.period));
         let spawns = u64::try_from(worker.unexcused.len()).unwrap_or(u64::MAX);
-        let most = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PROBE_EVERY);
+        let most = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PARKED_RETRY_INTERVAL);
         demand!(spawns <= most, "{spawns} spawns within {:?} that lead nowhere", policy.period);
         let role = worker.role;
         self.turn.spawned.push(index);
@@ -190,43 +191,43 @@ impl Judge {
         Ok(())
     }
 
-    fn signals(&mut self, generation: Generation, signal: Signal, group: bool) -> Result<(), Broken> {
+    fn signals(&mut self, generation: Generation, signal: WorkerSignal, group: bool) -> Result<(), Broken> {
         let now = self.now;
         let record = self.known(generation, "signals a process")?.clone();
-        if signal == Signal::Term {
+        if signal == WorkerSignal::Term {
             self.check_dismissal(generation, &record)?;
         }
         let record = self.known(generation, "")?;
         match signal {
-            Signal::Stop => record.wanted_gone = true,
-            Signal::Abort => {
+            WorkerSignal::Stop => record.wanted_gone = true,
+            WorkerSignal::Abort => {
                 record.ask(now.lived);
                 record.aborted = Some(now.lived);
             }
-            Signal::Term => {
+            WorkerSignal::Term => {
                 record.ask(now.lived);
                 record.wanted_gone = true;
             }
-            Signal::Kill if group => record.kill(now),
-            Signal::Kill => record.wanted_gone = true,
+            WorkerSignal::Kill if group => record.kill(now),
+            WorkerSignal::Kill => record.wanted_gone = true,
         }
         Ok(())
     }
 
     fn logs(&mut self, record: &LogRecord) -> Result<(), Broken> {
         match record {
-            LogRecord::WorkerDied { who, cause, crash, next, .. } => {
+            LogRecord::WorkerDied { subject, cause, crash, next, .. } => {
                 demand!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
                 self.check_cause(*cause)?;
-                let wanted = self.records.get(&who.generation).is_some_and(|record| record.wanted_gone);
+                let wanted = self.records.get(&subject.generation).is_some_and(|record| record.wanted_gone);
                 demand!(wanted || *cause != Cause::Requested, "says that a death was asked for by nobody");
-                self.blame_told(who.generation, *cause);
-                self.turn.deaths.push(who.generation);
-                self.turn.unreported.push((*crash, who.generation));
-                let parked = matches!(next, Next::Parked(Some(_)));
+                self.blame_told(subject.generation, *cause);
+                self.turn.deaths.push(subject.generation);
+                self.turn.unreported.push((*crash, subject.generation));
+                let parked = matches!(next, RestartDecision::Parked(Some(_)));
                 demand!(!parked || !self.turn.progress, "parks a worker that makes progress");
-                let worker = self.records.get(&who.generation).map(|record| record.worker);
+                let worker = self.records.get(&subject.generation).map(|record| record.worker);
                 if let (Some(worker), true) = (worker, parked) {
                     let before = std::mem::replace(&mut self.workers[worker].parked, true);
                     let ordered = *cause == Cause::Requested;
@@ -239,9 +240,9 @@ impl Judge {
             | LogRecord::WorkerActivated(_)
             | LogRecord::WorkerStopping { .. }
             | LogRecord::WorkerSignalled { .. }
-            | LogRecord::WorkerExamined { .. }
+            | LogRecord::WorkerThreadsDumped { .. }
             | LogRecord::WorkerGivenUp(_)
-            | LogRecord::WorkerProbed(_)
+            | LogRecord::WorkerRetried(_)
             | LogRecord::WorkerRecovered(_)
             | LogRecord::WorkerWarning { .. }
             | LogRecord::EventQuarantined(_)

@@ -5,12 +5,13 @@ use crate::{
     demand::demand,
     process::{SIGABRT, SIGKILL},
 };
-use bulkhead_proto::{
-    control::Care,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::RecoveryHints,
     ids::{Generation, Seq},
-    words::{Cause, Role},
+    role::Role,
 };
-use bulkhead_supervisor::step::{Charge, Exit, MAX_KILLS, PostMortem};
+use bulkhead_supervisor::core::{ExitStatus, MAX_KILLS, PostMortem, QuarantineRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is to blame, and what became of it.
@@ -19,13 +20,13 @@ pub(super) struct Blame {
     /// Deaths, by event, and kills.
     attempts: BTreeMap<Seq, (u32, u32)>,
     /// One commit an event, up to here.
-    cautious_to: Seq,
+    single_commit_until: Seq,
     /// Stored, and not committed as skipped yet.
     stored: BTreeSet<Seq>,
     /// Ordered to be stored, and not answered.
     storing: Option<Seq>,
     /// What the death of this turn is, if nobody asked for it.
-    death: Option<(Exit, PostMortem)>,
+    death: Option<(ExitStatus, PostMortem)>,
     /// The event that this turn has charged.
     charged: Option<Seq>,
     ordered: bool,
@@ -37,12 +38,12 @@ impl Judge {
     }
 
     /// An analysis that was at work is gone; the log will tell whether anybody asked for it.
-    pub(super) fn blame_death(&mut self, exit: Exit, seen: &PostMortem) {
+    pub(super) fn blame_death(&mut self, exit: ExitStatus, seen: &PostMortem) {
         let blame = &mut self.blame;
         blame.attempts.retain(|seq, _| *seq > seen.committed);
         blame.stored.retain(|seq| *seq > seen.committed);
-        if blame.cautious_to <= seen.committed {
-            blame.cautious_to = Seq(0);
+        if blame.single_commit_until <= seen.committed {
+            blame.single_commit_until = Seq(0);
         }
         blame.death = Some((exit, seen.clone()));
     }
@@ -65,12 +66,12 @@ impl Judge {
         let Some((exit, seen)) = death else { return };
         let one_of = |seq: &Seq| {
             let known = blame.attempts.contains_key(seq) || blame.stored.contains(seq);
-            known || *seq <= blame.cautious_to || seen.committed.next() == *seq
+            known || *seq <= blame.single_commit_until || seen.committed.next() == *seq
         };
         match (seen.in_hand, seen.committing) {
             (Some(seq), _) => blame.charged = Some(seq),
             (None, Some(seq)) if one_of(&seq) => blame.charged = Some(seq),
-            (None, Some(seq)) => blame.cautious_to = blame.cautious_to.max(seq),
+            (None, Some(seq)) => blame.single_commit_until = blame.single_commit_until.max(seq),
             (None, None) => {}
         }
         if let Some(seq) = blame.charged {
@@ -80,8 +81,8 @@ impl Judge {
         }
     }
 
-    pub(super) fn orders_to_store(&mut self, charge: &Charge) -> Result<(), Broken> {
-        let Charge { seq, attempts, .. } = charge;
+    pub(super) fn orders_to_store(&mut self, charge: &QuarantineRequest) -> Result<(), Broken> {
+        let QuarantineRequest { seq, attempts, .. } = charge;
         let (died, killed) = self.blame.attempts.get(seq).copied().unwrap_or_default();
         demand!(
             died + killed == *attempts,
@@ -108,7 +109,7 @@ impl Judge {
     }
 
     /// An analysis begins to work, with this care.
-    pub(super) fn check_care(&self, care: &Care) -> Result<(), Broken> {
+    pub(super) fn check_care(&self, care: &RecoveryHints) -> Result<(), Broken> {
         let blame = &self.blame;
         demand!(blame.storing.is_none(), "activates an analysis before {:?} is stored", blame.storing);
         for seq in &care.skip {
@@ -118,13 +119,14 @@ impl Judge {
             demand!(care.skip.contains(seq), "does not skip event {seq}, which is stored");
         }
         for seq in blame.attempts.keys() {
-            let careful = care.suspects.contains(seq) || care.skip.contains(seq) || *seq <= care.cautious_to;
+            let careful =
+                care.suspects.contains(seq) || care.skip.contains(seq) || *seq <= care.single_commit_until;
             demand!(careful, "takes no care of event {seq}, a suspect");
         }
         demand!(
-            blame.cautious_to <= care.cautious_to,
+            blame.single_commit_until <= care.single_commit_until,
             "commits more than one event below {}",
-            blame.cautious_to
+            blame.single_commit_until
         );
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::{Broken, Judge, Turn, ms};
 use crate::demand::demand;
-use bulkhead_proto::{ids::Generation, words::Role};
-use bulkhead_supervisor::step::{
-    State, Wanted,
+use bulkhead_proto::wire::{ids::Generation, role::Role};
+use bulkhead_supervisor::core::{
+    DesiredState, State,
     policy::{ABORT_GRACE, KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},
 };
 
@@ -47,7 +47,7 @@ impl Judge {
             let target = order.and_then(|operator| operator.command.target());
             let carried_out = target.is_some() && !turn.refused;
             let worker = state.workers.iter().find(|worker| worker.name == *name);
-            let wanted = worker.map_or(Wanted::Removed, |worker| worker.wanted);
+            let wanted = worker.map_or(DesiredState::Removed, |worker| worker.desired);
             demand!(
                 wanted == known.wanted && !carried_out || Some(wanted) == target,
                 "{name} is wanted {wanted:?} but was to be {:?}",
@@ -61,7 +61,7 @@ impl Judge {
         }
         for index in &turn.spawned {
             demand!(
-                self.workers[*index].wanted == Wanted::Running,
+                self.workers[*index].wanted == DesiredState::Running,
                 "spawns {}, which is not wanted",
                 self.names[*index]
             );
@@ -72,7 +72,7 @@ impl Judge {
     /// Who was removed leaves, is shown until then, and is forgotten then.
     fn check_removed(&self, state: &State) -> Result<(), Broken> {
         for (index, name) in self.names.iter().enumerate() {
-            if self.workers[index].wanted != Wanted::Removed {
+            if self.workers[index].wanted != DesiredState::Removed {
                 continue;
             }
             let stays = self.siblings(index).find(|(_, record)| record.asked.is_none());
@@ -134,10 +134,10 @@ impl Judge {
             let worker = state.workers.iter().find(|worker| worker.name == *name);
             let main = worker.map(|worker| &worker.main);
             let running = worker.is_some_and(|worker| worker.running().is_some());
-            let ought = known.wanted == Wanted::Running && !known.excused;
+            let ought = known.wanted == DesiredState::Running && !known.excused;
             demand!(running || !ought, "{name} does not come back: {main:?}");
             let left = self.siblings(index).count();
-            demand!(known.wanted == Wanted::Running || left == 0, "{name} does not go: {main:?}");
+            demand!(known.wanted == DesiredState::Running || left == 0, "{name} does not go: {main:?}");
         }
         self.nobody_waits()
     }

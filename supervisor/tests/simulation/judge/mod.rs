@@ -6,13 +6,13 @@ mod blame;
 mod limits;
 
 use crate::record::{Command, Operator, Record};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::{FromWorker, PROTOCOL, Phase, allowed},
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    self, Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER,
+use bulkhead_supervisor::core::{
+    self, DesiredState, Event, ExitStatus, Policy, PostMortem, WorkerSpec, policy::IDLE_HEALTHY_AFTER,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,7 +30,7 @@ pub(crate) struct Moment {
 struct Known {
     role: Role,
     stop_timeout: u64,
-    wanted: Wanted,
+    wanted: DesiredState,
     /// Its configuration is wrong, and nobody has asked for another try.
     barred: bool,
     /// Likewise, or perhaps so: nobody can expect it to run.
@@ -88,7 +88,7 @@ fn ms(span: Duration) -> u64 {
 }
 
 impl Known {
-    fn new(spec: &Spec, wanted: Wanted) -> Self {
+    fn new(spec: &WorkerSpec, wanted: DesiredState) -> Self {
         Self {
             role: spec.role,
             stop_timeout: ms(spec.stop_timeout),
@@ -106,10 +106,10 @@ impl Known {
 }
 
 impl Judge {
-    pub(crate) fn new(policy: Policy, specs: &[Spec]) -> Self {
+    pub(crate) fn new(policy: Policy, specs: &[WorkerSpec]) -> Self {
         Self {
             policy,
-            workers: specs.iter().map(|spec| Known::new(spec, Wanted::Running)).collect(),
+            workers: specs.iter().map(|spec| Known::new(spec, DesiredState::Running)).collect(),
             names: specs.iter().map(|spec| spec.name.clone()).collect(),
             records: BTreeMap::new(),
             turn: Turn::default(),
@@ -157,7 +157,7 @@ impl Judge {
             Event::SpawnFailed { generation, config, .. } => {
                 self.died(
                     *generation,
-                    if *config { Exit::Code(78) } else { Exit::Unknown },
+                    if *config { ExitStatus::Code(78) } else { ExitStatus::Unknown },
                     &PostMortem::default(),
                 );
             }
@@ -165,15 +165,15 @@ impl Judge {
             Event::BadFrame { generation, .. } => self.offends(*generation),
             Event::Died { generation, exit, post_mortem } => self.died(*generation, *exit, post_mortem),
             Event::Command { client, command } => self.command(client.0, command),
-            Event::Left { client } => drop(self.clients.remove(&client.0)),
+            Event::ClientGone { client } => drop(self.clients.remove(&client.0)),
             Event::Configured { policy, specs } => self.configured(policy, specs),
             Event::StopSignal { .. } => {
                 self.signals += 1;
                 self.stopping.get_or_insert(now.lived);
             }
-            Event::SetAside { charge, result } => self.store_answered(charge.seq, result.is_ok()),
+            Event::Quarantined { request: charge, result } => self.store_answered(charge.seq, result.is_ok()),
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
-            Event::Rung(_) | Event::Looked { .. } => {}
+            Event::WorkAvailable(_) | Event::Probed { .. } => {}
         }
     }
 
@@ -224,12 +224,12 @@ impl Judge {
             FromWorker::Request { id, .. } => self.turn.request = Some((generation, *id)),
             FromWorker::Panicked { .. }
             | FromWorker::Backtrace { .. }
-            | FromWorker::NotReplayed { .. }
+            | FromWorker::ReplayFailed { .. }
             | FromWorker::SeqMark(_) => {}
         }
     }
 
-    fn died(&mut self, generation: Generation, exit: Exit, seen: &PostMortem) {
+    fn died(&mut self, generation: Generation, exit: ExitStatus, seen: &PostMortem) {
         let lived = self.now.lived;
         let Some(record) = self.records.get_mut(&generation).filter(|record| !record.died) else { return };
         record.died = true;
@@ -249,13 +249,13 @@ impl Judge {
             (worker.committed, worker.head) = (seen.committed, seen.head);
             // One that hung was there, and not well.
             let well = lived.saturating_sub(activated) >= ms(IDLE_HEALTHY_AFTER) && record.aborted.is_none();
-            if self.turn.progress || well || matches!(exit, Exit::Signal { number: 9, .. }) {
+            if self.turn.progress || well || matches!(exit, ExitStatus::Signal { number: 9, .. }) {
                 worker.unexcused.clear();
             }
         }
         let asked = record.asked.is_some() || record.killed.is_some();
-        let hopeless = record.foreign || exit == Exit::Code(78);
-        let wanted = self.stopping.is_none() && worker.wanted == Wanted::Running;
+        let hopeless = record.foreign || exit == ExitStatus::Code(78);
+        let wanted = self.stopping.is_none() && worker.wanted == DesiredState::Running;
         worker.excused |= hopeless;
         // How one died that was to be replaced says nothing about the next.
         let counts = generation > worker.dismissed;
@@ -263,7 +263,7 @@ impl Judge {
     }
 
     /// What began under the former configuration may end so.
-    fn configured(&mut self, policy: &Policy, specs: &[Spec]) {
+    fn configured(&mut self, policy: &Policy, specs: &[WorkerSpec]) {
         self.policy = policy.clone();
         for worker in &mut self.workers {
             worker.unexcused.clear();
@@ -273,19 +273,19 @@ impl Judge {
         }
     }
 
-    fn allow(&mut self, spec: &Spec) {
+    fn allow(&mut self, spec: &WorkerSpec) {
         if let Some(index) = self.names.iter().position(|name| *name == spec.name) {
             let worker = &mut self.workers[index];
             worker.stop_timeout = worker.stop_timeout.max(ms(spec.stop_timeout));
         }
     }
 
-    fn command(&mut self, client: u64, command: &step::Command) {
+    fn command(&mut self, client: u64, command: &core::Command) {
         self.clients.insert(client, self.now.lived);
-        if let step::Command::Add(spec) = command {
+        if let core::Command::Add(spec) = command {
             if !self.names.contains(&spec.name) {
                 self.names.push(spec.name.clone());
-                self.workers.push(Known::new(spec, Wanted::Removed));
+                self.workers.push(Known::new(spec, DesiredState::Removed));
             }
             self.allow(spec);
         }
@@ -294,7 +294,7 @@ impl Judge {
         let Some(Operator { worker, command, .. }) = self.turn.command else { return };
         let worker = &mut self.workers[worker];
         // To add one that is there changes nothing, nor does a command to one that is not.
-        let meets = (command == Command::Add) == (worker.wanted == Wanted::Removed);
+        let meets = (command == Command::Add) == (worker.wanted == DesiredState::Removed);
         if command != Command::Fault && meets {
             self.turn.before = (worker.barred, worker.excused);
             worker.unexcused.clear();

@@ -5,7 +5,7 @@ use crate::{
     mix,
     records::{Answer, Got, Order, Poison, Records, Stats},
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::ids::EventId;
 use serde_json::json;
 

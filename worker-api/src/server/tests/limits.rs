@@ -11,7 +11,7 @@ use crate::{
     testing::Rig,
 };
 use axum::{extract::Request, http::StatusCode, response::IntoResponse};
-use bulkhead_proto::pipe::{self, Received, Receiver};
+use bulkhead_proto::worker::pipe::{self, Received, Receiver};
 use hyper_util::rt::TokioIo;
 use tokio::io::{DuplexStream, duplex};
 
@@ -349,13 +349,13 @@ async fn a_ping_is_answered_and_the_first_connection_behind_a_quiet_time_told_of
         frame
     };
     hall.door.places.pong(1, Arc::clone(&supervisor));
-    assert_eq!(heard(), FromWorker::Pong { number: 1, turns: 0, busy: false });
+    assert_eq!(heard(), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
     let (_one, _two) = (hall.connect(), hall.connect());
     assert_eq!(heard(), FromWorker::Busy);
     hall.door.places.pong(2, supervisor);
     assert_eq!(
         heard(),
-        FromWorker::Pong { number: 2, turns: 0, busy: true },
+        FromWorker::Pong { number: 2, accept_polls: 0, busy: true },
         "the second connection was no news"
     );
 }
