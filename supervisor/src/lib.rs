@@ -1,4 +1,4 @@
-//! The supervisor: starts, watches, restarts and explains the workers.
+//! The supervisor: starts the workers, detects their deaths and hangs, restarts them, and reports why they died.
 //!
 //! It never touches event payloads on the hot path, never blocks on a worker, and trusts nothing that a worker writes.
 // Only `sys` may contain unsafe code.
@@ -8,13 +8,10 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
-pub mod crashes;
+mod display;
 pub mod listener;
 pub mod log;
-pub mod quarantine;
 pub mod runtime;
-mod shown;
-pub mod state_dir;
+pub mod store;
 pub mod sys;
 pub mod systemd;
-mod told;

@@ -1,4 +1,4 @@
-//! The log of a crash, as a person and as a machine reads it: whoever reads only this can tell the story (DESIGN 10).
+//! The log of a crash, as a person and as a machine reads it: this log alone must explain the crash.
 //!
 //! What differs from run to run is replaced: times, pids, spans, and places in source files.
 
@@ -10,8 +10,8 @@ const VARIES: &[(&str, &str)] = &[
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "[time]"),
     (r"\bpid \d+", "pid [pid]"),
     (r#""pid":\d+"#, r#""pid":[pid]"#),
-    (r"\blived [\d.]+ (ms|s)\b", "lived [span]"),
-    (r"\btried again in [\d.]+ (ms|s)\b", "tried again in [span]"),
+    (r"\buptime [\d.]+ (ms|s)\b", "uptime [span]"),
+    (r"\b(tried again|next attempt) in [\d.]+ (ms|s)\b", "$1 in [span]"),
     // A worker that dies young waits for the spacing of starts.
     (r"\brestart (now|in [\d.]+ (ms|s))", "restart [soon]"),
     (r"\.rs:\d+:\d+", ".rs:[line]"),

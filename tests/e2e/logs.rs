@@ -25,8 +25,11 @@ fn the_logs_of_a_crash_tell_its_story() {
     let said = bulkhead.say(&["logs", "analytics"]);
 
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
-    let died = said.out.lines().find(|line| line.contains("worker_died analytics")).unwrap();
-    assert!(died.contains("ERROR") && died.contains("panic: ") && died.contains("event 1 in hand"), "{died}");
+    let died = said.out.lines().find(|line| line.contains("worker_died: analytics")).unwrap();
+    assert!(
+        died.contains("ERROR") && died.contains("panic: ") && died.contains("event 1 in flight"),
+        "{died}"
+    );
     assert!(!said.out.contains('\x1b'), "no colours but on a terminal: {}", said.out);
     let said = bulkhead.say(&["logs", "analytics", "--json"]);
     for line in said.out.lines() {

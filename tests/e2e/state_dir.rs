@@ -51,7 +51,7 @@ fn a_state_directory_that_may_not_be_written_is_refused_with_what_to_do() {
         return;
     }
     let home = Home::new("").run_as(NOBODY);
-    assert_refused(&home, &["cannot make the state directory", "set state_dir", "Permission denied"]);
+    assert_refused(&home, &["cannot create the state directory", "set state_dir", "Permission denied"]);
     fs::create_dir(home.path("state")).unwrap();
     assert_refused(&home, &["must be writable for uid 65534", "Permission denied"]);
 }
@@ -73,7 +73,7 @@ fn a_state_directory_of_another_owner_is_refused_and_left_as_it_is() {
 fn a_file_in_the_place_of_the_state_directory_is_refused_and_left_as_it_is() {
     let home = Home::new("");
     fs::write(home.path("state"), "precious").unwrap();
-    assert_refused(&home, &["cannot make the state directory", "set state_dir"]);
+    assert_refused(&home, &["cannot create the state directory", "set state_dir"]);
     assert_eq!(fs::read(home.path("state")).unwrap(), b"precious");
 }
 
@@ -111,7 +111,7 @@ fn damaged_or_missing_marks_are_refused_rather_than_guessed() {
     let good = fs::read(&marks).unwrap();
     for bad in [&b""[..], b"\xff\xfe\x00", b"{\"version\":1}", &[b' '; 100_000]] {
         fs::write(&marks, bad).unwrap();
-        assert_refused(&home, &["marks is damaged", "begin anew with an empty state_dir"]);
+        assert_refused(&home, &["marks is damaged", "start over with an empty state_dir"]);
         assert_eq!(fs::read(&marks).unwrap(), bad);
     }
     fs::remove_file(&marks).unwrap();

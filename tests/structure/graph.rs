@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Each node with the nodes that it points to.
-pub type Graph = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The sets of two or more nodes that all reach each other.
-pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
+pub(crate) fn circles(graph: &Graph) -> Vec<Vec<String>> {
     let reach: BTreeMap<&String, BTreeSet<&String>> =
         graph.keys().map(|node| (node, reachable(graph, node))).collect();
     let mut found: Vec<Vec<String>> = Vec::new();

@@ -18,7 +18,7 @@ use syn::{
 type Module = Vec<String>;
 
 /// The sources of one crate.
-pub struct Sources {
+pub(crate) struct Sources {
     files: BTreeMap<Module, File>,
 }
 
@@ -36,7 +36,7 @@ struct File {
 
 impl Sources {
     /// Reads all files below a crate's `src` that are not tests.
-    pub fn read(src: &Path) -> Self {
+    pub(crate) fn read(src: &Path) -> Self {
         let mut paths = Vec::new();
         rust_files(src, &mut paths);
         let files = paths.iter().filter_map(|path| {
@@ -57,17 +57,17 @@ impl Sources {
     }
 
     /// The number of lines of each file.
-    pub fn line_counts(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn line_counts(&self) -> impl Iterator<Item = usize> + '_ {
         self.files.values().map(|file| file.lines)
     }
 
     /// The crates that any file names.
-    pub fn crates_named(&self) -> BTreeSet<String> {
+    pub(crate) fn crates_named(&self) -> BTreeSet<String> {
         self.files.values().flat_map(|file| file.crates.iter().cloned()).collect()
     }
 
     /// Which file imports from which.
-    pub fn graph(&self) -> Graph {
+    pub(crate) fn graph(&self) -> Graph {
         let mut graph = Graph::new();
         for file in self.files.values() {
             let targets = file.named.iter().filter_map(|path| self.defining(path, 0));

@@ -18,9 +18,9 @@ use crate::{
             StatusReport,
         },
     },
-    log::{self, visible},
+    display::error_chain,
+    log::{self, escape_controls},
     runtime,
-    told::told,
 };
 use bulkhead_proto::wire::{
     ids::{CrashId, Seq},
@@ -54,7 +54,7 @@ pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
     match runtime::run(runtime::Start { config, source, config_path: option, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
-            tracing::error!(event_name = "supervisor_failed", "{}", told(&error));
+            tracing::error!(event_name = "supervisor_failed", "{}", error_chain(&error));
             FAILED.into()
         }
     }
@@ -152,7 +152,7 @@ pub fn act(
         Ok((Reply { outcome, text, generation, .. }, _)) if json => {
             print(&output::json_line(&JsonReply { outcome, text: &text, worker: Some(&worker), generation }))
         }
-        Ok((reply, _)) => print(&visible(&reply.text)),
+        Ok((reply, _)) => print(&escape_controls(&reply.text)),
         Err(failure) => failure.for_worker(worker).report(json),
     }
 }
@@ -177,7 +177,7 @@ pub fn quarantine(action: QuarantineAction, socket: Option<&Path>) -> ExitCode {
                     worker: None,
                     generation: None,
                 })),
-                (None, false) => print(&visible(&text)),
+                (None, false) => print(&escape_controls(&text)),
             }
         }
         Err(failure) => failure.report(json),

@@ -1,7 +1,7 @@
 //! Renders crash reports for people.
 
 use super::status_table::{Style, truncate};
-use crate::{config::units::format_size, core::span, log::visible};
+use crate::{core::span, display::format_size, log::escape_controls};
 use bulkhead_proto::wire::{
     crash::{FatalSignal, Panic, Report},
     quarantine::EventView,
@@ -15,7 +15,7 @@ pub(super) fn list(page: &Page<Report>, style: Style) -> String {
         return "no crash reports".to_owned();
     }
     let mut lines: Vec<_> =
-        page.items.iter().map(|report| truncate(&visible(&line(report)), style.width)).collect();
+        page.items.iter().map(|report| truncate(&escape_controls(&line(report)), style.width)).collect();
     if let Some(next) = page.next {
         lines.push(format!("older reports: GET /v1/crashes?after={next}"));
     }
@@ -56,7 +56,7 @@ pub(super) fn show(report: &Report) -> String {
     if report.output_dropped > 0 {
         lines.push(format!("  ({} lines were dropped: output was too fast)", report.output_dropped));
     }
-    lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn push_section(text: &mut Vec<String>, name: &str, lines: &[String]) {

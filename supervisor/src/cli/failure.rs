@@ -6,7 +6,7 @@ use crate::{
         client::ClientError,
         protocol::{CommandOutcome, Reply},
     },
-    log::visible,
+    log::escape_controls,
 };
 use serde::Serialize;
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ impl From<Reply> for Failure {
             CommandOutcome::Done
             | CommandOutcome::NotFound
             | CommandOutcome::Conflict
-            | CommandOutcome::Refused => visible(&reply.text).into_owned(),
+            | CommandOutcome::Refused => escape_controls(&reply.text).into_owned(),
         };
         Self { kind: FailureKind::Reply(reply.outcome), text, worker: None }
     }
@@ -53,7 +53,7 @@ impl From<Reply> for Failure {
 
 /// Escapes each line of a text with several lines.
 pub(super) fn escape_lines(text: &str) -> String {
-    text.lines().map(visible).collect::<Vec<_>>().join("\n")
+    text.lines().map(escape_controls).collect::<Vec<_>>().join("\n")
 }
 
 impl Failure {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     control::client::Connection,
-    log::{Format, Line, colours, visible},
+    log::{Format, LogLine, colours, escape_controls},
 };
 use std::{
     io::{self, IsTerminal as _},
@@ -35,9 +35,9 @@ pub(super) fn print(mut connection: Connection, json: bool) -> ExitCode {
 
 /// Renders a line. An unknown form, such as that of a newer supervisor, is shown with control characters escaped.
 fn render_line(text: &str, format: Format) -> String {
-    match Line::from_json(text) {
+    match LogLine::from_json(text) {
         Some(line) => format.render(&line),
-        None => visible(text.trim_end()).into_owned() + "\n",
+        None => escape_controls(text.trim_end()).into_owned() + "\n",
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     crashes::{describe_event, format_deaths},
     status_table::{Style, truncate},
 };
-use crate::log::visible;
+use crate::log::escape_controls;
 use bulkhead_proto::wire::quarantine::Entry;
 
 /// One line per event.
@@ -12,7 +12,11 @@ pub(super) fn list(entries: &[Entry], style: Style) -> String {
     if entries.is_empty() {
         return "no quarantined events".to_owned();
     }
-    entries.iter().map(|entry| truncate(&visible(&line(entry)), style.width)).collect::<Vec<_>>().join("\n")
+    entries
+        .iter()
+        .map(|entry| truncate(&escape_controls(&line(entry)), style.width))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn line(entry: &Entry) -> String {
@@ -32,7 +36,7 @@ pub(super) fn show(entry: &Entry) -> String {
         None => lines.push("the bytes cannot be decoded as an event".to_owned()),
         Some(event) => lines.push(describe_event(event)),
     }
-    lines.iter().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

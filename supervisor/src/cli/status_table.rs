@@ -2,10 +2,10 @@
 
 use super::output::terminal_size;
 use crate::{
-    config::units::format_size,
     control::protocol::{LastCrash, StatusReport, WorkerStatus},
     core::span,
-    log::{colours, visible},
+    display::format_size,
+    log::{colours, escape_controls},
 };
 use bulkhead_proto::wire::status::WorkerState;
 use std::{fmt::Write as _, time::Duration};
@@ -99,7 +99,7 @@ fn state_colour(state: WorkerState) -> &'static str {
 fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
-        truncate(&visible(&row.name), style.name_width()),
+        truncate(&escape_controls(&row.name), style.name_width()),
         row.role.to_string(),
         row.state.to_string(),
         row.generation.to_string(),
@@ -114,7 +114,8 @@ fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
 fn last_crash_line(row: &WorkerStatus, crash: &LastCrash, now: jiff::Timestamp) -> String {
     let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
     let seq = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
-    visible(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail)).into_owned()
+    escape_controls(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail))
+        .into_owned()
 }
 
 fn link_line(report: &StatusReport) -> String {

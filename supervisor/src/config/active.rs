@@ -2,9 +2,9 @@
 
 use super::{
     model::{Config, WorkerConfig},
-    units::{format_duration, format_size},
+    units::format_duration,
 };
-use crate::core::Policy;
+use crate::{core::Policy, display::format_size};
 use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 

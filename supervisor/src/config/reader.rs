@@ -8,6 +8,7 @@ use super::{
     suggest::{closest, quoted_list},
     units,
 };
+use crate::display::format_size;
 use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
 use toml::{
     Spanned,
@@ -149,7 +150,7 @@ impl<'a> Section<'a> {
     pub(super) fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
         self.parse_value(key, |value| {
             let text = value.as_str().ok_or_else(|| units::not_a_size(&describe_value(value)))?;
-            check_range(text, units::parse_size(text)?, [min, max], units::format_size)
+            check_range(text, units::parse_size(text)?, [min, max], format_size)
         })
     }
 

@@ -8,7 +8,10 @@ use super::{
     units::{self, MAX_DURATION},
     worker::{read_plain_workers, read_worker},
 };
-use crate::core::{Policy, policy};
+use crate::{
+    core::{Policy, policy},
+    display::format_size,
+};
 use bulkhead_proto::{
     shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
     wire::role::Role,
@@ -194,7 +197,7 @@ fn read_link(mut link: Section<'_>) -> u64 {
     link.string("durability", |text| require_value(text, "memory"));
     let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(64 << 20);
     if !capacity.is_power_of_two() {
-        let show = |bytes| format!("{:?}", units::format_size(bytes));
+        let show = |bytes| format!("{:?}", format_size(bytes));
         let above = capacity.next_power_of_two();
         let issue =
             Issue::new(format!("{} is not a power of two", show(capacity)), "expected a power of two");

@@ -1,6 +1,7 @@
 //! Durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`), as written in the configuration.
 
 use super::problem::Issue;
+use crate::display::in_largest_unit;
 use std::time::Duration;
 
 /// The longest duration in a configuration; anything longer is most likely a wrong unit.
@@ -83,7 +84,7 @@ impl Kind {
 
     fn issue(&self, shown: &str, text: &str) -> Issue {
         let issue = Issue::new(format!("{shown} is not {}", self.noun), self.expected);
-        issue.suggest(self.guess(text).map(|amount| format!("{:?}", format_amount(amount, self.units))))
+        issue.suggest(self.guess(text).map(|amount| format!("{:?}", in_largest_unit(amount, self.units))))
     }
 
     /// What was probably meant, in the smallest unit.
@@ -105,24 +106,13 @@ impl Kind {
 /// Formats a duration in the largest unit that needs no fraction.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
-    format_amount(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
-}
-
-/// Formats a size in the largest unit that needs no fraction.
-#[must_use]
-pub fn format_size(bytes: u64) -> String {
-    format_amount(bytes, SIZE.units)
-}
-
-fn format_amount(amount: u64, units: &[(&str, u64)]) -> String {
-    let whole = units.iter().rev().find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
-    let (unit, scale) = whole.copied().unwrap_or(units[0]);
-    format!("{}{unit}", amount / scale)
+    in_largest_unit(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::display::format_size;
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {

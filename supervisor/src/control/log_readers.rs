@@ -2,8 +2,8 @@
 
 use super::protocol::{LogQuery, SUPERVISOR};
 use crate::log::{
-    Recent,
-    recent::{Reader, Wanted},
+    LogBuffer,
+    buffer::{LogReader, LogSelection},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -22,19 +22,19 @@ const FINAL_LINES_TIMEOUT: Duration = Duration::from_millis(200);
 /// The log, and permits to read it.
 #[derive(Clone, Debug)]
 pub(super) struct LogReaders {
-    recent: Recent,
+    recent: LogBuffer,
     permits: Arc<Semaphore>,
 }
 
 /// The lines for one client.
 pub(super) struct LogStream {
-    reader: Reader,
+    reader: LogReader,
     follow: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl LogReaders {
-    pub(super) fn new(recent: Recent) -> Self {
+    pub(super) fn new(recent: LogBuffer) -> Self {
         Self { recent, permits: Arc::new(Semaphore::new(usize::try_from(MAX_READERS).unwrap_or(1))) }
     }
 
@@ -47,9 +47,9 @@ impl LogReaders {
             format!("{MAX_READERS} clients already read the log; close one of them and try again")
         })?;
         let wanted = match query.of.as_deref() {
-            None => Wanted::All,
-            Some(SUPERVISOR) => Wanted::Supervisor,
-            Some(worker) => Wanted::Worker(worker.to_owned()),
+            None => LogSelection::All,
+            Some(SUPERVISOR) => LogSelection::Supervisor,
+            Some(worker) => LogSelection::Worker(worker.to_owned()),
         };
         let last = query.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
         Ok(LogStream { reader: self.recent.reader(wanted, last), follow: query.follow, _permit: permit })

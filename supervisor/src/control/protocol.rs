@@ -268,7 +268,7 @@ pub struct LastCrash {
     /// The event in flight, if there was one.
     pub seq: Option<Seq>,
     /// The time of the death.
-    #[serde(serialize_with = "crate::shown::serialize_time")]
+    #[serde(serialize_with = "crate::display::serialize_time")]
     pub at: jiff::Timestamp,
 }
 

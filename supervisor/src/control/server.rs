@@ -5,7 +5,7 @@ use super::{
     peer::authorize,
     protocol::{CommandOutcome, ControlCommand, MAX_REQUEST, Reply, parse_request},
 };
-use crate::log::Recent;
+use crate::log::LogBuffer;
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -78,7 +78,7 @@ struct ControlServer {
 pub fn serve(
     path: &Path,
     requests: mpsc::Sender<ClientRequest>,
-    recent: Recent,
+    recent: LogBuffer,
 ) -> anyhow::Result<ControlSocket> {
     let listener = listen(path).with_context(|| {
         format!("cannot listen on the control socket {}; use --socket to choose another", path.display())
@@ -93,7 +93,7 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
-    crate::listener::remove_stale(path)?;
+    crate::listener::remove_stale_socket(path)?;
     let listener = UnixListener::bind(path)?;
     // A client that connects before the mode is set is authorized like every other.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;

@@ -1,30 +1,30 @@
-//! Text from elsewhere, made harmless for a terminal.
+//! Makes untrusted text safe to show on a terminal.
 
 use bulkhead_proto::wire::text::needs_escape;
 use std::{borrow::Cow, fmt::Write as _};
 
-/// Shows control characters, and those that reorder or break lines, as escapes; the rest stays as it is.
+/// Replaces control characters, and characters that reorder or break lines, by escapes. Other text is unchanged.
 #[must_use]
-pub fn visible(text: &str) -> Cow<'_, str> {
+pub fn escape_controls(text: &str) -> Cow<'_, str> {
     if !text.contains(needs_escape) {
         return Cow::Borrowed(text);
     }
-    let mut shown = String::with_capacity(text.len() + 16);
+    let mut escaped = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         match character {
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            hidden if needs_escape(hidden) => {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            control if needs_escape(control) => {
                 // Writing to a String cannot fail.
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(hidden));
+                let _ = write!(escaped, "\\u{{{:x}}}", u32::from(control));
             }
-            harmless => shown.push(harmless),
+            other => escaped.push(other),
         }
     }
-    Cow::Owned(shown)
+    Cow::Owned(escaped)
 }
 
-/// Decodes bytes as UTF-8; what is none appears as `\xNN`.
+/// Decodes bytes as UTF-8. Invalid bytes become `\xNN`.
 #[must_use]
 pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -45,17 +45,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_text_is_left_alone() {
-        assert!(matches!(visible("Grüße,\t世界 ✓"), Cow::Borrowed(_)));
+    fn ordinary_text_is_unchanged() {
+        assert!(matches!(escape_controls("Grüße,\t世界 ✓"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn terminal_escapes_and_line_breaks_are_shown_not_sent() {
-        assert_eq!(visible("a\u{1b}[31mred\nb\u{9b}c\u{202e}d"), "a\\u{1b}[31mred\\nb\\u{9b}c\\u{202e}d");
+    fn control_characters_and_line_breaks_are_escaped() {
+        assert_eq!(
+            escape_controls("a\u{1b}[31mred\nb\u{9b}c\u{202e}d"),
+            "a\\u{1b}[31mred\\nb\\u{9b}c\\u{202e}d"
+        );
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_shown_as_numbers() {
+    fn invalid_bytes_are_shown_in_hexadecimal() {
         assert_eq!(decode(b"ok \xff\xfe end \xc3"), "ok \\xff\\xfe end \\xc3");
     }
 }

@@ -1,35 +1,34 @@
-//! The form of a line: a story for people, or a flat JSON object for machines.
+//! Text formats of a log line: readable text for people, or one flat JSON object.
 
 use super::{
-    Line,
-    escape::visible,
-    line::{SUBJECT, plain},
+    escape::escape_controls,
+    line::{LogLine, ORIGIN_FIELDS, unquoted},
 };
 use std::fmt::Write as _;
 use tracing::Level;
 
-/// How lines are written.
+/// Text format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For machines.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Pretty {
-        /// Whether it is coloured; see [`colours`].
+        /// Whether the text has ANSI colours; see [`colours`].
         colour: bool,
     },
 }
 
-/// Whether a terminal wants colours (no-color.org); what is no terminal never does.
+/// Whether to write colours: only to a terminal, and only if `NO_COLOR` is unset or empty (<https://no-color.org>).
 #[must_use]
 pub fn colours(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 impl Format {
-    /// One line, with its end.
+    /// Renders a line, with a newline at its end.
     #[must_use]
-    pub fn render(self, line: &Line) -> String {
+    pub fn render(self, line: &LogLine) -> String {
         match self {
             Self::Json => line.to_json() + "\n",
             Self::Pretty { colour } => pretty(line, colour) + "\n",
@@ -37,22 +36,22 @@ impl Format {
     }
 }
 
-/// `TIME LEVEL event_name worker gen N pid P: message name=value`
-fn pretty(line: &Line, coloured: bool) -> String {
+/// `TIME LEVEL event_name: message` for a lifecycle line, `TIME LEVEL worker gen N stream: message name=value` for others.
+fn pretty(line: &LogLine, coloured: bool) -> String {
     let (dim, strong, reset) =
         if coloured { ("\x1b[2m", colour(line.level), "\x1b[0m") } else { ("", "", "") };
-    let (subject, message) = line.story();
+    let (prefix, message) = line.render_message();
     let mut text = format!(
-        "{dim}{:.3}{reset} {strong}{:>5}{reset} {strong}{subject}{reset}{message}",
+        "{dim}{:.3}{reset} {strong}{:>5}{reset} {strong}{prefix}{reset}{message}",
         line.at,
         line.level.as_str()
     );
-    // A lifecycle line's message tells the story of its fields; where in a program a line comes from is for machines.
+    // The message of a lifecycle line contains its fields. The target, a module of the program, is not for operators.
     let lifecycle = line.fields.contains_key("event_name");
-    let told = |name: &str| lifecycle || name == "target" || SUBJECT.contains(&name);
-    for (name, value) in line.fields.iter().filter(|(name, _)| !told(name)) {
+    let is_shown = |name: &str| lifecycle || name == "target" || ORIGIN_FIELDS.contains(&name);
+    for (name, value) in line.fields.iter().filter(|(name, _)| !is_shown(name)) {
         // Writing to a String cannot fail.
-        let _ = write!(text, " {dim}{}={reset}{}", visible(name), visible(&plain(value)));
+        let _ = write!(text, " {dim}{}={reset}{}", escape_controls(name), escape_controls(&unquoted(value)));
     }
     text
 }
@@ -69,20 +68,20 @@ fn colour(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::{lines, pretty};
+    use crate::log::capture::{capture_lines, capture_pretty};
 
     #[test]
-    fn a_line_for_people_reads_as_a_sentence() {
-        let line = pretty(|| tracing::warn!(event_name = "listening", address = "x", "at x"));
+    fn a_pretty_line_has_level_prefix_message_and_fields() {
+        let line = capture_pretty(|| tracing::warn!(event_name = "listening", address = "x", "at x"));
         assert_eq!(line, " WARN listening: at x\n");
-        let line = pretty(|| tracing::info!(path = "/x", "saved"));
+        let line = capture_pretty(|| tracing::info!(path = "/x", "saved"));
         assert_eq!(line, " INFO saved path=/x\n");
     }
 
     #[test]
-    fn hostile_text_cannot_break_a_line() {
+    fn hostile_text_cannot_add_a_line() {
         let hostile = "x\u{1b}[2J\n2026-11-22 ERROR forged";
-        let line = lines(|| tracing::info!(note = hostile, "{hostile}")).remove(0);
+        let line = capture_lines(|| tracing::info!(note = hostile, "{hostile}")).remove(0);
         for format in [Format::Json, Format::Pretty { colour: true }] {
             assert_eq!(format.render(&line).matches('\n').count(), 1, "{format:?}");
         }
@@ -91,7 +90,7 @@ mod tests {
     #[test]
     fn only_a_terminal_gets_colours() {
         assert!(!colours(false));
-        let line = lines(|| tracing::error!(worker = "api", "lost")).remove(0);
+        let line = capture_lines(|| tracing::error!(worker = "api", "lost")).remove(0);
         assert!(!Format::Pretty { colour: false }.render(&line).contains('\x1b'));
         assert!(Format::Pretty { colour: true }.render(&line).contains("\x1b[1;31m"));
     }

@@ -1,4 +1,4 @@
-//! The lines that tell the story of the workers, with the fields of the contract (DESIGN 10).
+//! Lifecycle lines: the messages and fields of what happens to workers. The names of events and fields are a stable interface.
 
 use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::wire::{
@@ -8,7 +8,7 @@ use bulkhead_proto::wire::{
 use std::time::Duration;
 use tracing::Level;
 
-/// The fields that lifecycle lines may carry; absent ones are left out.
+/// Fields of a lifecycle line. `None` leaves a field out.
 #[derive(Default)]
 struct Fields<'a> {
     subject: Option<&'a GenerationRef>,
@@ -20,7 +20,7 @@ struct Fields<'a> {
     attempts: Option<u32>,
 }
 
-/// Writes one line.
+/// Logs one lifecycle line.
 pub fn write(record: &LogRecord) {
     let (level, fields, message) = describe(record);
     let event_name = record.event_name();
@@ -58,23 +58,32 @@ pub fn write(record: &LogRecord) {
     }
 }
 
+/// The level, fields and message of a line. The message names the worker and generation.
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(subject) => (Level::INFO, about(subject), "spawned".into()),
-        LogRecord::WorkerReady(subject) => (Level::INFO, about(subject), "could be activated".into()),
-        LogRecord::WorkerActivated(subject) => (Level::INFO, about(subject), "at work".into()),
+        LogRecord::WorkerStarted(subject) => {
+            (Level::INFO, about(subject), format!("{} started", name(subject)))
+        }
+        LogRecord::WorkerReady(subject) => {
+            (Level::INFO, about(subject), format!("{} is ready to be activated", name(subject)))
+        }
+        LogRecord::WorkerActivated(subject) => {
+            (Level::INFO, about(subject), format!("{} is active", name(subject)))
+        }
         LogRecord::WorkerStopping { subject, why } => {
-            (Level::INFO, about(subject), format!("asked to leave: {why}"))
+            (Level::INFO, about(subject), format!("{} was asked to stop: {why}", name(subject)))
         }
         LogRecord::WorkerSignalled { subject, signal, why } => {
-            (Level::WARN, about(subject), format!("sent {signal}: {why}"))
+            (Level::WARN, about(subject), format!("sent {signal} to {}: {why}", name(subject)))
         }
         LogRecord::WorkerThreadsDumped { subject, threads } => {
-            (Level::WARN, about(subject), format!("hangs; its threads: {threads}"))
+            (Level::WARN, about(subject), format!("{} hangs; its threads: {threads}", name(subject)))
         }
         LogRecord::WorkerGivenUp(subject) => {
-            (Level::ERROR, about(subject), "SIGKILL did not end it; nobody waits for it any more".into())
+            let message =
+                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
+            (Level::ERROR, about(subject), message)
         }
         LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
@@ -87,41 +96,63 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            (level, fields, death(*cause, detail, *seq, next, *uptime, *leaving))
+            let death = death(*cause, detail, *seq, *crash, next, *uptime, *leaving);
+            (level, fields, format!("{} {death}", name(subject)))
         }
-        LogRecord::WorkerParked { subject, retry_in: None, .. } => (
-            Level::ERROR,
-            about(subject),
-            "parked: trying again cannot help; mend it, then start it by command".into(),
-        ),
-        LogRecord::WorkerParked { subject, deaths, retry_in: Some(delay) } => {
-            let message =
-                format!("parked after {deaths} deaths without progress; tried again in {}", span(*delay));
+        LogRecord::WorkerParked { subject, retry_in: None, .. } => {
+            let worker = &subject.worker;
+            let message = format!(
+                "{worker} is parked: a restart cannot succeed; correct the cause, then run `bulkhead start {worker}`"
+            );
             (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerRetried(subject) => (Level::WARN, about(subject), "parked, tried again now".into()),
-        LogRecord::WorkerRecovered(subject) => (Level::INFO, about(subject), "no longer parked".into()),
-        LogRecord::WorkerWarning { subject, text } => (Level::WARN, about(subject), text.clone()),
-        LogRecord::EventQuarantined(charge) => (Level::WARN, charged(charge), quarantined(charge)),
+        LogRecord::WorkerParked { subject, deaths, retry_in: Some(delay) } => {
+            let message = format!(
+                "{} is parked after {deaths} deaths without progress; next attempt in {}",
+                subject.worker,
+                span(*delay)
+            );
+            (Level::ERROR, about(subject), message)
+        }
+        LogRecord::WorkerRetried(subject) => {
+            (Level::WARN, about(subject), format!("trying the parked worker again: {}", name(subject)))
+        }
+        LogRecord::WorkerRecovered(subject) => (
+            Level::INFO,
+            about(subject),
+            format!("{} recovered; the worker is no longer parked", name(subject)),
+        ),
+        LogRecord::WorkerWarning { subject, text } => {
+            (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
+        }
+        LogRecord::EventQuarantined(charge) => (Level::WARN, charge_fields(charge), quarantined(charge)),
         LogRecord::QuarantineFailed { request: charge, why } => {
             let message = format!(
-                "event {} is to be set aside and cannot be stored: {why}; it is not skipped, and tried again",
+                "cannot store event {} in quarantine: {why}; the event is not skipped, and storing is tried again",
                 charge.seq
             );
-            (Level::ERROR, charged(charge), message)
+            (Level::ERROR, charge_fields(charge), message)
         }
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
-        LogRecord::SupervisorStopping { why } => (Level::INFO, Fields::default(), format!("stopping: {why}")),
+        LogRecord::SupervisorStopping { why } => {
+            (Level::INFO, Fields::default(), format!("stopping the workers: {why}"))
+        }
         LogRecord::SupervisorStopped { trouble: None } => {
-            (Level::INFO, Fields::default(), "all workers are gone, everything is saved".into())
+            (Level::INFO, Fields::default(), "all workers have exited and the state is saved".into())
         }
         LogRecord::SupervisorStopped { trouble: Some(trouble) } => {
-            (Level::ERROR, Fields::default(), format!("not stopped in order: {trouble}"))
+            (Level::ERROR, Fields::default(), format!("the supervisor did not stop in order: {trouble}"))
         }
     }
 }
 
-fn charged(charge: &QuarantineRequest) -> Fields<'_> {
+/// `analytics generation 7 (pid 4121)`
+fn name(subject: &GenerationRef) -> String {
+    let pid = subject.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    format!("{} generation {}{pid}", subject.worker, subject.generation)
+}
+
+fn charge_fields(charge: &QuarantineRequest) -> Fields<'_> {
     Fields {
         subject: Some(&charge.subject),
         cause: Some(charge.cause),
@@ -138,8 +169,8 @@ fn quarantined(charge: &QuarantineRequest) -> String {
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
-        "event {seq} is set aside and will be skipped: {attempts} {generations} died of it, \
-         the last of {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
+        "event {seq} is quarantined and will be skipped: it killed {attempts} {generations}; \
+         last cause: {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
     )
 }
 
@@ -147,28 +178,37 @@ fn death(
     cause: Cause,
     detail: &str,
     seq: Option<Seq>,
+    crash: CrashId,
     next: &RestartDecision,
     uptime: Duration,
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
-    let in_hand = seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
-    let when = match leaving {
-        Some(leaving) => format!("left in {}", span(leaving)),
-        None => format!("lived {}", span(uptime)),
+    // The detail of an exit or a signal contains the cause.
+    let how = if cause == Cause::Requested {
+        format!("ended as requested{colon}{detail}")
+    } else if matches!(cause, Cause::Exit | Cause::Signal) && !detail.is_empty() {
+        format!("died: {detail}")
+    } else {
+        format!("died: {cause}{colon}{detail}")
     };
-    // Who was asked to leave for good does so: that is no news.
+    let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
+    let when = match leaving {
+        Some(leaving) => format!("stopped in {}", span(leaving)),
+        None => format!("uptime {}", span(uptime)),
+    };
+    // A requested stop is expected to be final.
     let next = match (cause, next) {
         (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
-    format!("{cause}{colon}{detail}{in_hand}, {when}{next}")
+    format!("{how}{in_flight}, {when}; crash report {crash}{next}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::{json, pretty};
+    use crate::log::capture::{capture_json, capture_pretty};
     use bulkhead_proto::wire::ids::Generation;
 
     fn panic() -> LogRecord {
@@ -185,17 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn a_death_reads_as_a_story() {
+    fn a_death_reads_as_a_sentence() {
         assert_eq!(
-            pretty(|| write(&panic())),
-            "ERROR worker_died analytics gen 3 pid 123: panic: \"index out of bounds\" at src/x.rs:1:2, \
-             event 4711 in hand, uptime 1.2 s; restart now\n"
+            capture_pretty(|| write(&panic())),
+            "ERROR worker_died: analytics generation 3 (pid 123) died: panic: \"index out of bounds\" at src/x.rs:1:2, \
+             event 4711 in flight, uptime 1.2 s; crash report 9; restart now\n"
         );
     }
 
     #[test]
-    fn a_death_carries_the_fields_of_the_contract() {
-        let line = json(|| write(&panic()));
+    fn a_death_has_its_fields() {
+        let line = capture_json(|| write(&panic()));
         assert_eq!(line["event_name"], "worker_died");
         assert_eq!(
             (&line["worker"], &line["generation"], &line["pid"]),
@@ -210,9 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_fields_are_left_out() {
         let subject = GenerationRef { worker: "api".into(), generation: Generation(1), pid: None };
-        let line = json(|| write(&LogRecord::WorkerStarted(subject)));
+        let line = capture_json(|| write(&LogRecord::WorkerStarted(subject)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);
     }

@@ -1,10 +1,10 @@
-//! What one line of the log says, whatever its form: gathered once from an event, written for people or for machines,
-//! kept, and read back by the operator's commands.
+//! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and parsed again
+//! by `bulkhead logs`.
 //!
-//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known at run time only, such as those of
-//! our workers' own lines; hence one visitor of our own.
+//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in the
+//! workers' own lines. Therefore this module has its own visitor.
 
-use super::escape::visible;
+use super::escape::escape_controls;
 use bulkhead_proto::wire::text::escape_controls_in_json;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -14,60 +14,61 @@ use tracing::{
     field::{Field, Visit},
 };
 
-/// A field of this name is an object as JSON text; its members become fields of the line.
-pub(super) const MERGED: &str = "merged";
+/// Name of a field that holds a JSON object as text. Its members become fields of the line.
+pub(super) const MERGED_FIELD: &str = "merged";
 
-/// Fields that [`Line::story`] tells.
-pub(super) const SUBJECT: &[&str] = &["event_name", "worker", "generation", "pid", "stream"];
+/// Fields that [`LogLine::render_message`] puts before the message.
+pub(super) const ORIGIN_FIELDS: &[&str] = &["event_name", "worker", "generation", "pid", "stream"];
 
-/// One line.
+/// One log line.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct LogLine {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     pub(super) message: String,
     pub(super) fields: Map<String, Value>,
 }
 
-impl Line {
-    /// A line of now without fields.
+impl LogLine {
+    /// A line with the current time and without fields.
     #[must_use]
     pub fn new(level: Level, message: String) -> Self {
         Self { at: Timestamp::now(), level, message, fields: Map::new() }
     }
 
-    /// Gathers what an event says.
-    pub(super) fn of(event: &Event<'_>) -> Self {
+    /// Records an event.
+    pub(super) fn from_event(event: &Event<'_>) -> Self {
         let mut line = Self::new(*event.metadata().level(), String::new());
         event.record(&mut line);
         line
     }
 
-    /// A field's value, if there is such a field.
+    /// The value of a field as text; `None` without such a field.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.fields.get(name).map(plain)
+        self.fields.get(name).map(unquoted)
     }
 
-    /// What or whom it is about: `event_name worker gen N pid P`.
-    fn subject(&self) -> String {
-        let mut subject: Vec<_> =
-            ["event_name", "worker"].iter().filter_map(|name| self.text(name)).collect();
-        if self.fields.contains_key("worker") {
-            for (field, word) in [("generation", "gen "), ("pid", "pid "), ("stream", "")] {
-                subject.extend(self.text(field).map(|value| format!("{word}{value}")));
+    /// What precedes the message: `event_name` for a lifecycle line, whose message names the worker; for other lines
+    /// `worker gen N pid P stream`, as far as known.
+    fn prefix(&self) -> String {
+        let mut prefix: Vec<_> = self.text("event_name").into_iter().collect();
+        let lifecycle = !prefix.is_empty() && !self.fields.contains_key("stream");
+        if !lifecycle && self.fields.contains_key("worker") {
+            for (field, word) in [("worker", ""), ("generation", "gen "), ("pid", "pid "), ("stream", "")] {
+                prefix.extend(self.text(field).map(|value| format!("{word}{value}")));
             }
         }
-        subject.join(" ")
+        prefix.join(" ")
     }
 
-    /// Subject and message, as people read them: harmless for a terminal, and without a line's end.
-    pub(super) fn story(&self) -> (String, String) {
-        let subject = visible(&self.subject()).into_owned();
-        let colon = if subject.is_empty() || self.message.is_empty() { "" } else { ": " };
-        (subject, format!("{colon}{}", visible(&self.message)))
+    /// Prefix, and message with a separator, without control characters and without a newline.
+    pub(super) fn render_message(&self) -> (String, String) {
+        let prefix = escape_controls(&self.prefix()).into_owned();
+        let colon = if prefix.is_empty() || self.message.is_empty() { "" } else { ": " };
+        (prefix, format!("{colon}{}", escape_controls(&self.message)))
     }
 
-    /// One flat object. Time, level, event and message come first: people read this too.
+    /// One flat JSON object, without a newline. Time, level, event name and message come first, for people who read JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut first = vec![
@@ -89,7 +90,7 @@ impl Line {
         escape_controls_in_json(&text).into_owned()
     }
 
-    /// Reads back what [`Line::to_json`] has written; none when it is something else.
+    /// Parses the output of [`LogLine::to_json`]; `None` for other text.
     #[must_use]
     pub fn from_json(text: &str) -> Option<Self> {
         let mut fields: Map<String, Value> = serde_json::from_str(text).ok()?;
@@ -99,10 +100,10 @@ impl Line {
         Some(Self { at, level, message, fields })
     }
 
-    fn put(&mut self, field: &Field, value: Value) {
+    fn insert(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            (MERGED, Value::String(text)) => {
+            (MERGED_FIELD, Value::String(text)) => {
                 if let Ok(Value::Object(members)) = serde_json::from_str(&text) {
                     for (name, value) in members {
                         self.fields.entry(name).or_insert(value);
@@ -116,34 +117,34 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.insert(field, value.into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        self.insert(field, format!("{value:?}").into());
     }
 }
 
-/// A value without the quotes of a string.
-pub(super) fn plain(value: &Value) -> String {
+/// A value as text; a string without quotes.
+pub(super) fn unquoted(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
@@ -155,11 +156,11 @@ pub(super) fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::lines;
+    use crate::log::capture::capture_lines;
 
     #[test]
-    fn a_line_for_machines_is_a_flat_object() {
-        let lines = lines(|| {
+    fn a_json_line_is_a_flat_object() {
+        let lines = capture_lines(|| {
             tracing::info!(event_name = "listening", port = 7, merged = r#"{"a":[1],"port":8}"#, "at x");
         });
         let text = lines[0].to_json();
@@ -173,17 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_for_machines_can_be_read_back() {
-        let written = lines(|| tracing::warn!(port = 7, worker = "api", "at \"x\"\n")).remove(0).to_json();
-        let read = Line::from_json(&written).unwrap();
+    fn a_json_line_can_be_parsed_again() {
+        let written =
+            capture_lines(|| tracing::warn!(port = 7, worker = "api", "at \"x\"\n")).remove(0).to_json();
+        let read = LogLine::from_json(&written).unwrap();
         assert_eq!(read.to_json(), written);
         assert_eq!((read.level, read.message.as_str()), (Level::WARN, "at \"x\"\n"));
     }
 
     #[test]
-    fn what_is_no_line_of_the_log_is_not_read() {
+    fn text_that_is_not_a_log_line_is_not_parsed() {
         for text in ["", "{}", "hello", r#"{"timestamp":"now","level":"INFO","message":""}"#] {
-            assert_eq!(Line::from_json(text), None, "{text}");
+            assert_eq!(LogLine::from_json(text), None, "{text}");
         }
     }
 }

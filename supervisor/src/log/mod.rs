@@ -1,20 +1,20 @@
-//! The supervisor's log: one line an event, for people, for machines, or for systemd's journal; the last ones are kept for
-//! `bulkhead logs`.
+//! The supervisor's log: one line per event, as text for people, JSON, or entries of systemd's journal. The latest lines are
+//! kept in memory for `bulkhead logs`.
 
+pub mod buffer;
+#[cfg(test)]
+pub(crate) mod capture;
 mod escape;
 mod format;
 mod journald;
 pub mod lifecycle;
 mod line;
-pub mod recent;
-#[cfg(test)]
-pub(crate) mod testing;
-pub mod worker;
+pub mod worker_output;
 
-pub use escape::visible;
+pub use buffer::LogBuffer;
+pub use escape::escape_controls;
 pub use format::{Format, colours};
-pub use line::Line;
-pub use recent::Recent;
+pub use line::LogLine;
 
 use crate::config::{LogConfig, LogFormat};
 use anyhow::Context as _;
@@ -32,148 +32,149 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// How many lines may wait for a slow reader before further ones are dropped: enough for any burst, and at 200 bytes a line
-/// less than 1 MiB.
-const WAITING_LINES: usize = 4096;
+/// Lines that may wait for a slow reader; further lines are dropped. More than any expected burst; at 200 bytes per line less
+/// than 1 MiB.
+const QUEUE_LINES: usize = 4096;
 
-/// Keeps the log going; dropping it writes what still waits, for at most about a second.
+/// The running log. Dropping the last clone writes the queued lines, for about one second at most.
 #[must_use]
 #[derive(Clone)]
 pub struct Log {
-    /// The last lines.
-    pub recent: Recent,
+    /// The latest lines.
+    pub buffer: LogBuffer,
     handle: reload::Handle<Filtered<Sink, EnvFilter, Registry>, Registry>,
-    writing: Arc<Mutex<Writing>>,
+    active: Arc<Mutex<ActiveConfig>>,
 }
 
-/// How it is written at present.
-struct Writing {
-    plan: LogConfig,
+/// The configuration that is active now.
+struct ActiveConfig {
+    config: LogConfig,
     filter: String,
     guard: WorkerGuard,
 }
 
-/// Starts logging, through a thread of its own: whoever reads slowly, or not at all, must not stop the supervisor.
-/// `RUST_LOG` overrides the plan's level.
+/// Starts logging. A separate thread writes: a slow or stopped reader must not block the supervisor. `RUST_LOG` overrides the
+/// level in `config`.
 ///
 /// # Errors
-/// When `RUST_LOG` is not a filter, the journal is asked for and not there, or logging was started before.
-pub fn start(plan: LogConfig) -> anyhow::Result<Log> {
-    let (filter, parsed) = filter(plan)?;
-    let (form, (writer, guard)) = outlet(plan.format)?;
-    let recent = Recent::default();
-    let sink = Sink { form, writer, recent: recent.clone() };
+/// `RUST_LOG` is not a valid filter, the journal is configured but not available, or logging was started before.
+pub fn start(config: LogConfig) -> anyhow::Result<Log> {
+    let (filter, parsed) = filter(config)?;
+    let (encoding, (writer, guard)) = open_output(config.format)?;
+    let buffer = LogBuffer::default();
+    let sink = Sink { encoding, writer, buffer: buffer.clone() };
     let (layer, handle) = reload::Layer::new(sink.with_filter(parsed));
     registry().with(layer).try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    Ok(Log { recent, handle, writing: Arc::new(Mutex::new(Writing { plan, filter, guard })) })
+    Ok(Log { buffer, handle, active: Arc::new(Mutex::new(ActiveConfig { config, filter, guard })) })
 }
 
 impl Log {
-    /// The filter in force, for the workers to use as well.
+    /// The active filter. Workers use the same one.
     #[must_use]
     pub fn filter(&self) -> String {
-        self.writing().filter.clone()
+        self.active().filter.clone()
     }
 
-    /// Logs by this plan from here on.
+    /// Applies a new configuration to all later lines.
     ///
     /// # Errors
-    /// When the journal is asked for and not there; then all stays as it is.
-    pub fn change(&self, plan: LogConfig) -> anyhow::Result<()> {
-        let mut writing = self.writing();
-        let (filter, parsed) = filter(plan)?;
-        let other = if plan.format == writing.plan.format { None } else { Some(outlet(plan.format)?) };
-        let (outlet, guard) = other.map(|(form, (writer, guard))| ((form, writer), guard)).unzip();
+    /// The filter is invalid, or the journal is configured but not available. The active configuration then stays.
+    pub fn reconfigure(&self, config: LogConfig) -> anyhow::Result<()> {
+        let mut active = self.active();
+        let (filter, parsed) = filter(config)?;
+        let output =
+            if config.format == active.config.format { None } else { Some(open_output(config.format)?) };
+        let (output, guard) = output.map(|(encoding, (writer, guard))| ((encoding, writer), guard)).unzip();
         self.handle.modify(|layer| {
             *layer.filter_mut() = parsed;
-            if let Some((form, writer)) = outlet {
-                (layer.inner_mut().form, layer.inner_mut().writer) = (form, writer);
+            if let Some((encoding, writer)) = output {
+                (layer.inner_mut().encoding, layer.inner_mut().writer) = (encoding, writer);
             }
         })?;
-        (writing.plan, writing.filter) = (plan, filter);
+        (active.config, active.filter) = (config, filter);
         if let Some(guard) = guard {
-            // What waits in the former queue is written when its guard goes.
-            writing.guard = guard;
+            // Dropping the previous guard writes the lines in the previous queue.
+            active.guard = guard;
         }
         Ok(())
     }
 
-    fn writing(&self) -> MutexGuard<'_, Writing> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn active(&self) -> MutexGuard<'_, ActiveConfig> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the environment sets the level, whatever the configuration says.
+/// Whether `RUST_LOG` overrides the configured level.
 #[must_use]
 pub fn is_overridden() -> bool {
-    overriding().is_some()
+    filter_from_environment().is_some()
 }
 
-fn overriding() -> Option<String> {
+fn filter_from_environment() -> Option<String> {
     std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty())
 }
 
 /// The filter, as text and parsed.
-fn filter(plan: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
-    let filter = overriding().unwrap_or_else(|| plan.level.to_string().to_lowercase());
+fn filter(config: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
+    let filter = filter_from_environment().unwrap_or_else(|| config.level.to_string().to_lowercase());
     let parsed = filter.parse().map_err(|error| {
-        anyhow::anyhow!("RUST_LOG: wanted a filter such as \"debug\", found {filter:?}: {error}")
+        anyhow::anyhow!("RUST_LOG: expected a filter such as \"debug\", found {filter:?}: {error}")
     })?;
     Ok((filter, parsed))
 }
 
-/// Where every line goes: out, in one form, and to those that are kept.
+/// Writes every line to the output, in one encoding, and to the buffer.
 struct Sink {
-    form: Form,
+    encoding: Encoding,
     writer: NonBlocking,
-    recent: Recent,
+    buffer: LogBuffer,
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum Encoding {
     Text(Format),
-    /// An entry of the journal.
-    Entry,
+    /// An entry of systemd's journal.
+    JournalEntry,
 }
 
 impl<S: Subscriber> Layer<S> for Sink {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let line = Line::of(event);
-        let bytes = match self.form {
-            Form::Text(format) => format.render(&line).into_bytes(),
-            Form::Entry => journald::encode(&line),
+        let line = LogLine::from_event(event);
+        let bytes = match self.encoding {
+            Encoding::Text(format) => format.render(&line).into_bytes(),
+            Encoding::JournalEntry => journald::encode(&line),
         };
-        // Lossy: what does not fit into the queue is dropped there.
+        // Never fails: the writer drops a line that does not fit into its queue.
         let _ = self.writer.clone().write_all(&bytes);
-        self.recent.keep(&line);
+        self.buffer.push(&line);
     }
 }
 
-/// Where the lines go out, and in which form.
-fn outlet(format: LogFormat) -> anyhow::Result<(Form, (NonBlocking, WorkerGuard))> {
+/// Opens the output for a configured format, and chooses the encoding.
+fn open_output(format: LogFormat) -> anyhow::Result<(Encoding, (NonBlocking, WorkerGuard))> {
     let terminal = io::stderr().is_terminal();
     let format = match format {
         LogFormat::Journald => {
-            let journal =
-                journald::Journal::open().context("log.format = \"journald\": no journal at hand")?;
-            return Ok((Form::Entry, queue(journal)));
+            let journal = journald::Journal::open()
+                .context("log.format = \"journald\": cannot connect to systemd's journal")?;
+            return Ok((Encoding::JournalEntry, background_writer(journal)));
         }
         LogFormat::Auto if journald::reads_stderr() => match journald::Journal::open() {
-            Ok(journal) => return Ok((Form::Entry, queue(journal))),
-            // It reads stderr all the same.
+            Ok(journal) => return Ok((Encoding::JournalEntry, background_writer(journal))),
+            // The journal still reads stderr.
             Err(_) => Format::Json,
         },
         LogFormat::Auto if terminal => Format::Pretty { colour: colours(true) },
         LogFormat::Pretty => Format::Pretty { colour: colours(terminal) },
         LogFormat::Auto | LogFormat::Json => Format::Json,
     };
-    Ok((Form::Text(format), queue(io::stderr())))
+    Ok((Encoding::Text(format), background_writer(io::stderr())))
 }
 
-/// A queue with a thread behind it that writes; each write is one line.
-fn queue(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+/// A bounded queue and the thread that writes it out. Each write is one line.
+fn background_writer(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
+        .buffered_lines_limit(QUEUE_LINES)
         .lossy(true)
         .thread_name("log")
         .finish(writer)

@@ -3,7 +3,7 @@
 
 use crate::{
     control::protocol::{CommandOutcome, Reply},
-    told::told,
+    display::error_chain,
 };
 use std::thread;
 use tokio::sync::oneshot;
@@ -22,5 +22,5 @@ pub(super) fn answer(
 
 /// The reply if the disk reports an error.
 pub(super) fn unreadable(error: &anyhow::Error) -> Reply {
-    Reply::new(CommandOutcome::Conflict, format!("cannot read: {}", told(error)))
+    Reply::new(CommandOutcome::Conflict, format!("cannot read: {}", error_chain(error)))
 }

@@ -4,7 +4,7 @@ use super::{blocking, event_loop::Supervisor};
 use crate::{
     control::protocol::{CommandOutcome, CrashQuery, Reply},
     core::DeathRecord,
-    crashes::Store,
+    store::crashes::CrashStore,
 };
 use bulkhead_proto::wire::record_store::Page;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ impl Supervisor {
         let exit_artifacts =
             self.exit_artifacts.take_if(|(generation, _)| *generation == death_record.subject.generation);
         if let Some(desk) = &mut self.report_queue {
-            desk.take(
+            desk.submit(
                 death_record,
                 exit_artifacts.map(|(_, exit_artifacts)| exit_artifacts).unwrap_or_default(),
             );
@@ -33,8 +33,8 @@ impl Supervisor {
     }
 }
 
-fn read(store: &Store, what: CrashQuery) -> Reply {
-    let found = store.folder().and_then(|folder| match what {
+fn read(store: &CrashStore, what: CrashQuery) -> Reply {
+    let found = store.records().and_then(|folder| match what {
         CrashQuery::List => Ok(folder.page(None, LIST_LIMIT)?),
         CrashQuery::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
     });

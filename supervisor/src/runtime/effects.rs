@@ -12,10 +12,10 @@ use crate::{
         self, Action, ClientId, Effects, Event, LogRecord, Now, Panic, PostMortem, Probe, Progress,
         QuarantineRequest, RefusedAllocation, State, Worker,
     },
-    crashes::Remains,
+    display::error_chain,
     log::lifecycle,
-    state_dir::Numbers,
-    told::told,
+    store::crashes::ExitArtifacts,
+    store::high_water::Numbers,
 };
 use bulkhead_proto::{
     shm::{cursor::Activity, memory::AnalyticsProgress as LinkProgress, snapshot::Summary},
@@ -105,7 +105,11 @@ impl Supervisor {
             seq: self.seq_high_water.max(self.memory.tail().next_seq),
         };
         if let Err(error) = self.marks.reserve(next) {
-            tracing::error!(event_name = "marks_failed", "cannot reserve numbers on disk: {}", told(&error));
+            tracing::error!(
+                event_name = "marks_failed",
+                "cannot reserve numbers on disk: {}",
+                error_chain(&error)
+            );
         }
     }
 
@@ -165,7 +169,7 @@ impl Supervisor {
         let (exit, exit_artifacts) = child.reap();
         post_mortem.out_of_memory = exit.is_kill() && self.oom_kills.increased();
         self.fail_replays_of(generation);
-        self.exit_artifacts = Some((generation, Remains { event, ..exit_artifacts }));
+        self.exit_artifacts = Some((generation, ExitArtifacts { event, ..exit_artifacts }));
         self.drive(Event::Died { generation, exit, post_mortem });
         if !exit.is_kill() {
             self.oom_kills.reset();
@@ -216,7 +220,7 @@ impl Supervisor {
     fn quarantine_event(&mut self, charge: QuarantineRequest) -> Option<Event> {
         let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
         let work = move || {
-            let result = store.keep(&memory, &of).map_err(|error| told(&error));
+            let result = store.insert(&memory, &of).map_err(|error| error_chain(&error));
             Event::Quarantined { request: of, result }
         };
         let broken =
@@ -232,13 +236,13 @@ impl Supervisor {
     }
 
     fn save(&mut self, settled: bool) -> Option<Event> {
-        let begun = self.state_dir.reclaim();
+        let begun = self.state_dir.ensure_owned();
         match begun.and_then(|()| Ok(recovery::save(&self.state_dir, &self.memory, settled)?)) {
             Ok(saving) => {
                 self.saving = Some(saving);
                 None
             }
-            Err(error) => Some(Event::Saved { result: Err(told(&error)) }),
+            Err(error) => Some(Event::Saved { result: Err(error_chain(&error)) }),
         }
     }
 
@@ -246,7 +250,7 @@ impl Supervisor {
     pub(super) fn on_saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
         let end = |saved| recovery::end(&self.state_dir, &saved, &self.marks, numbers, settled);
-        let result = saved.and_then(end).map_err(|error| told(&error));
+        let result = saved.and_then(end).map_err(|error| error_chain(&error));
         self.drive(Event::Saved { result });
     }
 

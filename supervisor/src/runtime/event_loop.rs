@@ -18,12 +18,12 @@ use crate::{
     config::ActiveConfig,
     control::server::{self, ClientRequest},
     core::{ClientId, Event, State, next_deadline},
-    crashes::{Desk, Remains, Store as CrashStore},
-    listener::{self, Listener},
+    listener::Listener,
     log::Log,
-    quarantine::Store,
-    state_dir::{Marks, StateDir},
-    systemd::Notifier,
+    store::crashes::{CrashStore, ExitArtifacts, ReportQueue},
+    store::quarantine::QuarantineStore,
+    store::{high_water::HighWaterMarks, state_dir::StateDir},
+    systemd::{Notifier, socket_activation},
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -67,7 +67,7 @@ pub(super) struct Supervisor {
     pub(super) ledger: SeqlockWriter<ReadWrite>,
     pub(super) board: SeqlockWriter<ReadWrite>,
     pub(super) state_dir: StateDir,
-    pub(super) marks: Marks,
+    pub(super) marks: HighWaterMarks,
     /// The last seq that the API reported.
     pub(super) seq_high_water: Seq,
     pub(super) spawner: Spawner,
@@ -77,14 +77,14 @@ pub(super) struct Supervisor {
         BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
     pub(super) next_client: ClientId,
     pub(super) saving: Option<Saving>,
-    pub(super) quarantine: Arc<Store>,
+    pub(super) quarantine: Arc<QuarantineStore>,
     pub(super) quarantine_task: Option<BlockingTask<Event>>,
     pub(super) removals: Removals,
     pub(super) crashes: Arc<CrashStore>,
     /// The queue of crash reports to be stored.
-    pub(super) report_queue: Option<Desk>,
+    pub(super) report_queue: Option<ReportQueue>,
     /// Exit artifacts of the process that is being reaped.
-    pub(super) exit_artifacts: Option<(Generation, Remains)>,
+    pub(super) exit_artifacts: Option<(Generation, ExitArtifacts)>,
     /// The clients that wait for the replay of a quarantined event.
     pub(super) replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
     pub(super) exit: Option<u8>,
@@ -120,19 +120,20 @@ impl Supervisor {
         let Start { config, source, config_path, socket, log } = start;
         let state_dir = StateDir::open(&config.state_dir)?;
         let notifier = Notifier::new(&variable);
-        let listener = match listener::choose(&config, handed)? {
+        let listener = match socket_activation::inherited_listener(&config, handed)? {
             Some(listener) => listener,
             None => Listener::open(&config.listen)?,
         };
-        notifier.preparing(config.ring_capacity, state_dir.snapshot_bytes());
+        notifier.notify_preparing(config.ring_capacity, state_dir.snapshot_bytes());
         let instance = u64::from(std::process::id());
         let memory = SharedMemory::create(config.ring_capacity, config.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, calls, log.recent.clone())?;
-        let quarantine = Arc::new(Store::new(state_dir.quarantine()));
+        let server = server::serve(&socket, calls, log.buffer.clone())?;
+        let quarantine = Arc::new(QuarantineStore::new(state_dir.quarantine()));
         let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
-        let report_queue =
-            Some(Desk::open(Arc::clone(&crashes)).context("cannot start the thread for crash reports")?);
+        let report_queue = Some(
+            ReportQueue::open(Arc::clone(&crashes)).context("cannot start the thread for crash reports")?,
+        );
         let spawner = Spawner {
             quarantine: Arc::clone(&quarantine),
             crashes: Arc::clone(&crashes),
@@ -147,7 +148,7 @@ impl Supervisor {
         let next = recovery::load(&state_dir, &memory, &crashes, &quarantine)?;
         let quarantine_event = recovery::quarantined_pending(&quarantine, &memory)?;
         // The last step that can fail: from here on, a run that does not end in order has lost something.
-        let marks = Marks::begin(&state_dir.marks(), next)?;
+        let marks = HighWaterMarks::begin(&state_dir.high_water_marks(), next)?;
         let mut state = initial_state(&config, next);
         state.restore_quarantined(quarantine_event);
         tracing::info!(
@@ -203,7 +204,7 @@ impl Supervisor {
     ) -> u8 {
         self.drive(Event::Boot);
         loop {
-            self.notifier.tell(&self.state);
+            self.notifier.notify_state(&self.state);
             if let Some(code) = self.exit {
                 self.wait_for_killed().await;
                 if let Some(desk) = self.report_queue.take() {
@@ -265,7 +266,7 @@ impl Supervisor {
     fn notify_watchdog(&self) {
         let overdue = next_deadline(&self.state).map_or(Duration::ZERO, |due| clock::now().mono.since(due));
         if overdue <= MAX_OVERDUE {
-            self.notifier.alive();
+            self.notifier.notify_watchdog();
         } else {
             tracing::error!("a deadline is overdue by {} s: the watchdog is not notified", overdue.as_secs());
         }

@@ -23,7 +23,7 @@ use crate::{
     config::{Config, Source, WorkerConfig},
     core::{Identity, State, WorkerSpec},
     log::Log,
-    state_dir::Numbers,
+    store::high_water::Numbers,
 };
 use anyhow::Context as _;
 use child::{orphans, spawn};

@@ -1,10 +1,13 @@
 //! The start and the end of a run: high-water marks and snapshot.
 
 use crate::{
-    crashes::Store as CrashStore,
-    quarantine::Store,
-    state_dir::{MAX_GIVEN, Marks, Numbers, StateDir},
-    told::told,
+    display::error_chain,
+    store::crashes::CrashStore,
+    store::quarantine::QuarantineStore,
+    store::{
+        high_water::{HighWaterMarks, MAX_ISSUED, Numbers},
+        state_dir::StateDir,
+    },
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -32,9 +35,9 @@ pub(super) fn load(
     state_dir: &StateDir,
     memory: &SharedMemory,
     crashes: &CrashStore,
-    quarantine: &Store,
+    quarantine: &QuarantineStore,
 ) -> anyhow::Result<Numbers> {
-    let left = Marks::read(&state_dir.marks())?;
+    let left = HighWaterMarks::read(&state_dir.high_water_marks())?;
     let path = state_dir.snapshot();
     let loaded = match left {
         Some(_) => snapshot::load(memory, &path)?,
@@ -45,7 +48,7 @@ pub(super) fn load(
             anyhow::ensure!(
                 !alone,
                 "{} is missing, but a snapshot exists: restore it, or move {} away to start without state",
-                state_dir.marks().display(),
+                state_dir.high_water_marks().display(),
                 path.display()
             );
             None
@@ -63,10 +66,11 @@ pub(super) fn load(
 
 /// Numbers above those of all existing files. If the marks were lost and the files were not, new reports
 /// would be deleted as the oldest, and new events would be taken for quarantined ones.
-fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &Store) -> Numbers {
-    let crash = newest("crash reports", crashes.folder().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
+fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &QuarantineStore) -> Numbers {
+    let crash =
+        newest("crash reports", crashes.records().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
     let seq =
-        newest("quarantined events", quarantine.folder().and_then(|folder| Ok(folder.numbers()?)), |seq| {
+        newest("quarantined events", quarantine.records().and_then(|folder| Ok(folder.numbers()?)), |seq| {
             seq.0
         });
     let next = Numbers {
@@ -89,11 +93,11 @@ fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &Store) 
 /// The highest number of these files; 0 if there are none. A file with an impossible number is ignored.
 fn newest<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
     let numbers = numbers.unwrap_or_else(|error| {
-        tracing::warn!("cannot read earlier {what}: {}", told(&error));
+        tracing::warn!("cannot read earlier {what}: {}", error_chain(&error));
         Vec::new()
     });
     let (ours, strange): (Vec<_>, Vec<_>) =
-        numbers.iter().map(number).partition(|number| *number <= MAX_GIVEN);
+        numbers.iter().map(number).partition(|number| *number <= MAX_ISSUED);
     for number in strange {
         tracing::warn!("ignoring {number}.json among the {what}: this number was never used");
     }
@@ -159,8 +163,11 @@ fn after_unclean_end(numbers: Numbers, loaded: Option<&Summary>) -> Numbers {
 ///
 /// # Errors
 /// If the quarantine cannot be read.
-pub(super) fn quarantined_pending(store: &Store, memory: &SharedMemory) -> anyhow::Result<Vec<Seq>> {
-    let folder = store.folder()?;
+pub(super) fn quarantined_pending(
+    store: &QuarantineStore,
+    memory: &SharedMemory,
+) -> anyhow::Result<Vec<Seq>> {
+    let folder = store.records()?;
     let stored: BTreeSet<Seq> = folder.numbers().context("cannot read the quarantine")?.into_iter().collect();
     let mut skipped = Vec::new();
     memory.for_each_pending(|seq, bytes| {
@@ -225,7 +232,7 @@ pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<
 pub(super) fn end(
     state_dir: &StateDir,
     saved: &Summary,
-    marks: &Marks,
+    marks: &HighWaterMarks,
     (generation, crash): (Generation, CrashId),
     settled: bool,
 ) -> anyhow::Result<()> {

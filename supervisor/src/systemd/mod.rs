@@ -1,8 +1,9 @@
-//! What systemd is told of the service: sd_notify(3). Without systemd, nothing of it happens.
+//! Notifies systemd of the state of the service: sd_notify(3). Does nothing without systemd.
 //!
-//! A message is a datagram that is never waited for. One that systemd does not take now is told again at the next turn.
+//! A message is a datagram, sent without blocking. A status that systemd does not accept is sent again with the next state.
 
-mod status;
+pub mod socket_activation;
+mod status_text;
 
 use crate::core::{Millis, State, SupervisorPhase, policy};
 use bulkhead_proto::wire::role::Role;
@@ -16,28 +17,28 @@ use std::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-/// Messages to systemd that nobody listens to any more are sent for nothing, but harm nobody.
+/// Sends notifications to systemd, and watchdog keep-alives if systemd expects them.
 #[derive(Debug, Default)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
     watchdog: Option<Interval>,
-    /// Whether systemd knows that the service is ready.
+    /// Whether systemd has accepted `READY=1`.
     ready: bool,
-    /// The last status that systemd knows.
-    told: String,
+    /// The last status that systemd accepted.
+    last_status: String,
 }
 
-/// What any step may take beyond its own limits: a busy machine.
+/// Added to every time limit, for a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// The slowest machine that makes the shared memory, in bytes a second.
-const SLOWEST_MEMORY: u64 = 256 << 20;
+/// Lowest expected rate at which shared memory is allocated, in bytes per second.
+const MIN_MEMORY_RATE: u64 = 256 << 20;
 
-/// The slowest disk from which a state is restored, in bytes a second.
-const SLOWEST_DISK: u64 = 10 << 20;
+/// Lowest expected rate at which a snapshot is read from disk, in bytes per second.
+const MIN_DISK_RATE: u64 = 10 << 20;
 
 impl Notifier {
-    /// As the environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`); to be called within the runtime.
+    /// Configured by the environment: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`. Must be called within a tokio runtime.
     #[must_use]
     pub fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
@@ -46,55 +47,57 @@ impl Notifier {
         match connect(&address) {
             Ok(socket) => Self { socket: Some(socket), watchdog: watchdog(variable), ..Self::default() },
             Err(error) => {
-                tracing::warn!("NOTIFY_SOCKET: nothing can be told at {address:?}: {error}");
+                tracing::warn!("cannot notify systemd: NOTIFY_SOCKET={address:?}: {error}");
                 Self::default()
             }
         }
     }
 
-    /// Before so many bytes of memory are made, and so many restored from disk: nothing else can be told meanwhile.
-    pub fn preparing(&self, memory: u64, saved: u64) {
-        let patience = SLACK + Duration::from_secs(memory / SLOWEST_MEMORY + saved / SLOWEST_DISK);
-        self.send(&format!("STATUS=restoring the state ({saved} bytes)\n{}", extend(patience)));
+    /// Extends systemd's start timeout: no notification is possible while `memory` bytes are allocated and `saved` bytes are
+    /// restored from disk.
+    pub fn notify_preparing(&self, memory: u64, saved: u64) {
+        let timeout = SLACK + Duration::from_secs(memory / MIN_MEMORY_RATE + saved / MIN_DISK_RATE);
+        self.send(&format!("STATUS=restoring the state ({saved} bytes)\n{}", extend_timeout(timeout)));
     }
 
-    /// Tells what is new since the last time: that the service is ready, its status, that it stops.
-    pub fn tell(&mut self, state: &State) {
+    /// Sends what changed since the last call: the status, that the service is ready, that it is stopping.
+    pub fn notify_state(&mut self, state: &State) {
         if self.socket.is_none() {
             return;
         }
-        let status = status::line(state);
-        let ready = self.ready || serves(state);
-        if status == self.told && ready == self.ready {
+        let status = status_text::status_text(state);
+        let ready = self.ready || api_is_running(state);
+        if status == self.last_status && ready == self.ready {
             return;
         }
         let mut message = format!("STATUS={status}\n");
         if ready && !self.ready {
             message.push_str("READY=1\n");
         }
-        if let Some(patience) = patience(state) {
+        if let Some(timeout) = stop_timeout(state) {
             message.push_str("STOPPING=1\n");
-            message.push_str(&extend(patience));
+            message.push_str(&extend_timeout(timeout));
         }
         if self.send(&message) {
-            (self.told, self.ready) = (status, ready);
+            (self.last_status, self.ready) = (status, ready);
         }
     }
 
-    /// The configuration is read again. `now` is of the monotonic clock: systemd tells by it which request is meant, and would
-    /// take one that was rounded down for an answer to an earlier one.
-    pub fn reloading(&self, now: Millis) {
+    /// Announces a reload. `now` is of the monotonic clock. systemd compares it with the time of its request; a time that is
+    /// rounded down would belong to an earlier request.
+    pub fn notify_reloading(&self, now: Millis) {
         if self.ready {
             self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000 + 999));
         }
     }
 
-    /// It was read again, and is in force, or was refused. That is told with the status if systemd does not take it now.
-    pub fn reloaded(&mut self) {
+    /// Announces the end of a reload, whether the configuration was applied or refused. If systemd does not accept the
+    /// message now, the next status repeats it.
+    pub fn notify_reloaded(&mut self) {
         self.ready = self.ready && self.send("READY=1\n");
     }
 
-    /// Waits until systemd wants to hear that the service lives; for ever, if it does not watch.
+    /// Waits until the next watchdog notification is due; forever without a watchdog. Cancel safe.
     pub async fn watchdog_due(&mut self) {
         match &mut self.watchdog {
             Some(watchdog) => {
@@ -104,18 +107,18 @@ impl Notifier {
         }
     }
 
-    /// It lives.
-    pub fn alive(&self) {
+    /// Sends the watchdog keep-alive.
+    pub fn notify_watchdog(&self) {
         self.send("WATCHDOG=1\n");
     }
 
-    /// Whether systemd took it.
+    /// Returns whether systemd accepted the message, or there is no systemd.
     fn send(&self, message: &str) -> bool {
         self.socket.as_ref().is_none_or(|socket| socket.send(message.as_bytes()).is_ok())
     }
 }
 
-/// The socket may have a path or, after "@", an abstract name.
+/// `address` is a path or, after "@", an abstract name.
 fn connect(address: &str) -> io::Result<UnixDatagram> {
     let address = match address.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -127,7 +130,7 @@ fn connect(address: &str) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Twice as often as systemd wants to hear (sd_watchdog_enabled(3)).
+/// A timer with half the watchdog period of systemd, as sd_watchdog_enabled(3) recommends.
 fn watchdog(variable: &dyn Fn(&str) -> Option<String>) -> Option<Interval> {
     let other = variable("WATCHDOG_PID").is_some_and(|pid| pid != std::process::id().to_string());
     let limit = variable("WATCHDOG_USEC").filter(|_| !other)?.parse().ok().map(Duration::from_micros)?;
@@ -137,13 +140,12 @@ fn watchdog(variable: &dyn Fn(&str) -> Option<String>) -> Option<Interval> {
     Some(interval)
 }
 
-/// Whether an API generation is at work.
-fn serves(state: &State) -> bool {
+fn api_is_running(state: &State) -> bool {
     state.workers.iter().any(|worker| worker.role == Role::Api && worker.running().is_some())
 }
 
-/// How long the present step of the stop may take, while the service stops.
-fn patience(state: &State) -> Option<Duration> {
+/// Time limit of the current step of an orderly stop; `None` if the service is not stopping.
+fn stop_timeout(state: &State) -> Option<Duration> {
     match state.phase {
         SupervisorPhase::New | SupervisorPhase::Up => None,
         SupervisorPhase::Stopping(role) => {
@@ -156,8 +158,8 @@ fn patience(state: &State) -> Option<Duration> {
     }
 }
 
-fn extend(patience: Duration) -> String {
-    format!("EXTEND_TIMEOUT_USEC={}\n", patience.as_micros())
+fn extend_timeout(timeout: Duration) -> String {
+    format!("EXTEND_TIMEOUT_USEC={}\n", timeout.as_micros())
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@ use crate::core::{GenerationState, HangDetector, Identity, Now, Pings, Policy, P
 use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
-/// Stands in for systemd.
-struct Manager {
+/// Receives notifications in place of systemd.
+struct FakeSystemd {
     folder: TempDir,
     socket: UnixDatagram,
 }
 
-impl Manager {
+impl FakeSystemd {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -22,8 +22,8 @@ impl Manager {
         Notifier::new(&|name| (name == "NOTIFY_SOCKET").then(|| path.clone()))
     }
 
-    /// What came since the last time.
-    fn heard(&self) -> Vec<String> {
+    /// The messages received since the last call.
+    fn received(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
         std::iter::from_fn(|| {
             let length = self.socket.recv(&mut buffer).ok()?;
@@ -34,12 +34,12 @@ impl Manager {
 }
 
 fn state(phase: SupervisorPhase) -> State {
-    let patience = Duration::from_secs(10);
+    let timeout = Duration::from_secs(10);
     let spec = |name: &str, role| WorkerSpec {
         name: name.into(),
         role,
-        stop_timeout: patience,
-        hang_timeout: patience,
+        stop_timeout: timeout,
+        hang_timeout: timeout,
     };
     let specs = vec![spec("api", Role::Api), spec("analytics", Role::Analytics)];
     let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 1 };
@@ -47,8 +47,8 @@ fn state(phase: SupervisorPhase) -> State {
     State { phase, ..State::new(Policy::default(), specs, identity, now) }
 }
 
-/// A state whose API is at work.
-fn serving() -> State {
+/// A state whose API runs.
+fn api_running() -> State {
     let mut state = state(SupervisorPhase::Up);
     let process = Process {
         generation: Generation(1),
@@ -67,77 +67,77 @@ fn serving() -> State {
 }
 
 #[test]
-fn a_status_is_told_once_until_it_changes() {
-    let manager = Manager::new();
-    let mut notifier = manager.notifier();
-    notifier.tell(&state(SupervisorPhase::New));
-    notifier.tell(&state(SupervisorPhase::New));
-    assert_eq!(manager.heard(), ["STATUS=starting\n"]);
-    notifier.tell(&state(SupervisorPhase::Up));
-    assert_eq!(manager.heard(), ["STATUS=0 of 2 workers running; api stopped; analytics stopped\n"]);
+fn an_unchanged_status_is_not_sent_again() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = systemd.notifier();
+    notifier.notify_state(&state(SupervisorPhase::New));
+    notifier.notify_state(&state(SupervisorPhase::New));
+    assert_eq!(systemd.received(), ["STATUS=starting\n"]);
+    notifier.notify_state(&state(SupervisorPhase::Up));
+    assert_eq!(systemd.received(), ["STATUS=0 of 2 workers running; api stopped; analytics stopped\n"]);
 }
 
 #[test]
-fn each_step_of_the_stop_asks_for_the_time_that_it_may_take() {
-    let manager = Manager::new();
-    let mut notifier = manager.notifier();
-    notifier.tell(&state(SupervisorPhase::Stopping(Role::Api)));
-    notifier.tell(&state(SupervisorPhase::Saving { deadline: Millis(0) }));
-    let heard = manager.heard();
-    assert!(heard[0].ends_with("\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=26000000\n"), "{heard:?}");
-    assert_eq!(heard[1], "STATUS=stopping: saving the state\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\n");
+fn each_step_of_the_stop_extends_the_timeout_by_its_own_limit() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = systemd.notifier();
+    notifier.notify_state(&state(SupervisorPhase::Stopping(Role::Api)));
+    notifier.notify_state(&state(SupervisorPhase::Saving { deadline: Millis(0) }));
+    let received = systemd.received();
+    assert!(received[0].ends_with("\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=26000000\n"), "{received:?}");
+    assert_eq!(received[1], "STATUS=stopping: saving the state\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=40000000\n");
 }
 
 #[test]
-fn what_systemd_does_not_take_now_is_told_again() {
-    let manager = Manager::new();
-    let mut notifier = manager.notifier();
-    // Its queue is full.
+fn a_status_that_systemd_does_not_accept_is_sent_again() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = systemd.notifier();
+    // Fills the queue of the socket.
     while notifier.send("X=1") {}
-    notifier.tell(&state(SupervisorPhase::New));
-    manager.heard();
-    notifier.tell(&state(SupervisorPhase::New));
-    assert_eq!(manager.heard(), ["STATUS=starting\n"]);
+    notifier.notify_state(&state(SupervisorPhase::New));
+    systemd.received();
+    notifier.notify_state(&state(SupervisorPhase::New));
+    assert_eq!(systemd.received(), ["STATUS=starting\n"]);
 }
 
 #[test]
-fn the_beginning_of_a_reload_carries_its_time() {
-    let manager = Manager::new();
-    let mut notifier = Notifier { ready: true, ..manager.notifier() };
-    notifier.reloading(Millis(1234));
-    notifier.reloaded();
-    assert_eq!(manager.heard(), ["RELOADING=1\nMONOTONIC_USEC=1234999\n", "READY=1\n"]);
+fn the_start_of_a_reload_carries_its_time() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = Notifier { ready: true, ..systemd.notifier() };
+    notifier.notify_reloading(Millis(1234));
+    notifier.notify_reloaded();
+    assert_eq!(systemd.received(), ["RELOADING=1\nMONOTONIC_USEC=1234999\n", "READY=1\n"]);
 }
 
 #[test]
-fn a_reload_does_not_make_ready_what_does_not_serve_yet() {
-    let manager = Manager::new();
-    let mut notifier = manager.notifier();
-    notifier.reloading(Millis(1));
-    notifier.reloaded();
-    assert!(manager.heard().is_empty());
+fn a_reload_does_not_report_ready_before_the_api_runs() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = systemd.notifier();
+    notifier.notify_reloading(Millis(1));
+    notifier.notify_reloaded();
+    assert!(systemd.received().is_empty());
 }
 
 #[test]
-fn the_end_of_a_reload_is_told_again_if_systemd_does_not_take_it() {
-    let manager = Manager::new();
-    let mut notifier = Notifier { ready: true, ..manager.notifier() };
+fn the_end_of_a_reload_is_sent_again_if_systemd_does_not_accept_it() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = Notifier { ready: true, ..systemd.notifier() };
     while notifier.send("X=1") {}
-    notifier.reloaded();
-    manager.heard();
-    notifier.tell(&serving());
-    assert!(manager.heard()[0].ends_with("\nREADY=1\n"));
+    notifier.notify_reloaded();
+    systemd.received();
+    notifier.notify_state(&api_running());
+    assert!(systemd.received()[0].ends_with("\nREADY=1\n"));
 }
 
 #[test]
-fn it_is_ready_once_the_api_serves() {
-    let manager = Manager::new();
-    let mut notifier = manager.notifier();
-    notifier.tell(&state(SupervisorPhase::Up));
-    notifier.tell(&serving());
-    let heard = manager.heard();
-    assert!(!heard[0].contains("READY"), "{heard:?}");
-    assert_eq!(heard[1], "STATUS=1 of 2 workers running; analytics stopped\nREADY=1\n");
+fn the_service_is_ready_once_the_api_runs() {
+    let systemd = FakeSystemd::new();
+    let mut notifier = systemd.notifier();
+    notifier.notify_state(&state(SupervisorPhase::Up));
+    notifier.notify_state(&api_running());
+    let received = systemd.received();
+    assert!(!received[0].contains("READY"), "{received:?}");
+    assert_eq!(received[1], "STATUS=1 of 2 workers running; analytics stopped\nREADY=1\n");
 }
 
 #[test]
@@ -145,14 +145,14 @@ fn a_socket_may_have_an_abstract_name() {
     let name = format!("bulkhead-test-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let notifier = Notifier::new(&|variable| (variable == "NOTIFY_SOCKET").then(|| format!("@{name}")));
-    notifier.alive();
+    notifier.notify_watchdog();
     let mut buffer = [0; 100];
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
 }
 
 #[tokio::test]
-async fn the_watchdog_is_fed_twice_as_often_as_it_wants_and_only_by_whom_it_means() {
+async fn the_watchdog_timer_has_half_the_period_and_only_the_named_process_has_one() {
     let watched = |pid: u32| {
         watchdog(&|name| match name {
             "WATCHDOG_USEC" => Some("30000000".into()),

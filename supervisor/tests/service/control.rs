@@ -111,7 +111,7 @@ fn a_second_supervisor_on_the_same_control_socket_is_refused() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("listens there already") && text.contains("--socket"), "{text}");
+    assert!(text.contains("address in use") && text.contains("--socket"), "{text}");
     assert_eq!(service.row("one")["state"], "running", "the first supervisor is not affected");
 }
 
@@ -127,12 +127,15 @@ fn logs_are_selected_by_worker_number_and_format() {
         String::from_utf8(output.stdout).unwrap()
     };
     let of_one = logs(&["one"]);
-    assert!(of_one.contains("INFO worker_started one gen"), "{of_one}");
+    assert!(of_one.contains("INFO worker_started: one generation"), "{of_one}");
     assert!(of_one.lines().last().unwrap().ends_with("stderr: two"), "{of_one}");
     assert!(!of_one.contains("listening"), "{of_one}");
     assert_eq!(logs(&["one", "-n", "1"]).lines().count(), 1);
     let own = logs(&["supervisor"]);
-    assert!(own.contains("listening") && own.contains("worker_started one") && !own.contains("two"), "{own}");
+    assert!(
+        own.contains("listening") && own.contains("worker_started: one") && !own.contains("two"),
+        "{own}"
+    );
     let last: Value = serde_json::from_str(&logs(&["--json", "-n1", "one"])).unwrap();
     assert!(service.lines().contains(&last), "the same object as in the log: {last}");
 }

@@ -17,7 +17,7 @@ fn a_port_in_use_ends_the_start_and_is_named() {
     let service = Service::prepare(&["true"], "", "1m");
     let output = service.run_with("BULKHEAD_API_LISTEN", &address);
     assert_eq!(output.status.code(), Some(1));
-    for word in [&*address, "another program listens there already", "set api.listen"] {
+    for word in [&*address, "address in use", "set api.listen"] {
         assert!(text(&output).contains(word), "no {word:?} in {}", text(&output));
     }
 }

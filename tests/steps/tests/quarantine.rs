@@ -20,7 +20,7 @@ use bulkhead_steps::{
     tracee::Tracee,
     world::World,
 };
-use bulkhead_supervisor::quarantine::Store;
+use bulkhead_supervisor::store::quarantine::QuarantineStore;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 const BODY: usize = 512;
@@ -84,7 +84,7 @@ fn keeps(name: &str) -> Result<usize> {
         let there = found(copy)?.is_some();
         ensure!(there || !kept, "it was there, and is gone");
         kept = there;
-        Store::new(copy.to_owned()).keep(&memory, &charge()).context("done again")?;
+        QuarantineStore::new(copy.to_owned()).insert(&memory, &charge()).context("done again")?;
         ensure!(found(copy)?.is_some(), "done again, it is not there");
         ensure!(look(copy).len() == 1, "something is left: {:?}", look(copy));
         Ok(())
@@ -109,11 +109,11 @@ fn a_file_that_grows_where_it_is_looked_for_is_found() {
 #[test]
 fn a_supervisor_that_dies_while_it_removes_an_event_leaves_it_whole_or_absent() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    Store::new(folder.path().to_owned()).keep(&pending()?, &charge())?;
+    QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &charge())?;
     let child = start(REMOVE, FdHandoff::default(), folder.path())?;
     let changes = at_each_change(child, folder.path(), |copy| {
         let there = found(copy)?.is_some();
-        ensure!(Store::new(copy.to_owned()).remove(ASIDE)? == there, "done again, it is another");
+        ensure!(QuarantineStore::new(copy.to_owned()).remove(ASIDE)? == there, "done again, it is another");
         ensure!(look(copy).is_empty(), "something is left: {:?}", look(copy));
         Ok(())
     })?;
@@ -128,7 +128,7 @@ fn replayed_again(copy: &World, history: &History, folder: &Path) -> Result<()> 
         let outcome = api.append_keyed(&mut batch(AGAIN)?, request()?)?;
         let there = matches!(outcome, AppendOutcome::Replayed(_));
         ensure!(there || api.tail().accepted == history.data.len() as u64, "{outcome:?}");
-        Store::new(folder.to_owned()).remove(ASIDE)?;
+        QuarantineStore::new(folder.to_owned()).remove(ASIDE)?;
     }
     let Reached { accepted, committed } = history.before;
     let wanted = Reached { accepted: accepted + AGAIN.len(), committed };
@@ -140,7 +140,7 @@ fn replayed_again(copy: &World, history: &History, folder: &Path) -> Result<()> 
 /// Replays an event in a child, and looks whenever memory or folder has changed. How often that was.
 fn replays(name: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
-    Store::new(folder.path().to_owned()).keep(&pending()?, &charge())?;
+    QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &charge())?;
     let scenario = find(name).context("no such scenario")?;
     let (mut live, copy) = (World::new(BODY)?, World::new(BODY)?);
     let history = scenario.prepare(&live)?;

@@ -28,10 +28,14 @@ pub(super) fn of_a_segfault_and_of_a_panic() {
         assert!(panic["BULKHEAD_DETAIL"].as_str().unwrap().contains("fault.rs"), "{panic}");
     }
     assert_eq!(panics.len(), 2);
-    machine
-        .until("the status to tell of the panic", || machine.show("StatusText").ends_with("event 3 in hand"));
+    machine.until("the status to tell of the panic", || {
+        machine.show("StatusText").ends_with("event 3 in flight")
+    });
     let warnings = machine.must("journalctl -u bulkhead -p warning -o cat");
-    assert!(warnings.contains("worker_died analytics") && !warnings.contains("worker_started"), "{warnings}");
+    assert!(
+        warnings.contains("worker_died: analytics") && !warnings.contains("worker_started"),
+        "{warnings}"
+    );
     let explained = machine.must("journalctl -x BULKHEAD_EVENT=event_quarantined");
     assert!(explained.contains("Subject: Event 3 was quarantined"), "{explained}");
     assert_eq!(machine.json("/v1/series/orders")["sum"], 42, "reads are answered all the while");

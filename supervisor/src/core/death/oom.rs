@@ -1,11 +1,11 @@
 //! Deaths by lack of memory: recognised from the record of the allocator, or from the kernel's counter; never
 //! guessed.
 
-use crate::config::units::format_size;
 use crate::core::{
     model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
     mutant::{self, Mutant},
 };
+use crate::display::format_size;
 
 /// Describes the lack of memory, if it caused the death.
 pub(in crate::core) fn out_of_memory(exit: ExitStatus, seen: &PostMortem) -> Option<String> {

@@ -1,7 +1,7 @@
-//! Lines as entries of systemd's journal, with fields of their own (systemd.journal-fields(7)): a person reads the story by
-//! `journalctl -u bulkhead`, a program by `BULKHEAD_WORKER=`, `BULKHEAD_CAUSE=` and so on.
+//! Log lines as entries of systemd's journal, with their own fields (systemd.journal-fields(7)). A person reads them with
+//! `journalctl -u bulkhead`; a program selects them by `BULKHEAD_WORKER=`, `BULKHEAD_CAUSE=` and so on.
 //!
-//! `tracing-journald` cannot name the fields so, nor give an entry its `MESSAGE_ID`, and it writes on the caller's thread.
+//! `tracing-journald` cannot name the fields this way, cannot set `MESSAGE_ID`, and writes on the caller's thread.
 
 mod entry;
 mod socket;
@@ -11,8 +11,8 @@ pub(super) use socket::Journal;
 
 use rustix::{fs::fstat, stdio::stderr};
 
-/// Whether the journal reads our stderr: systemd then says which file it is, `DEVICE:INODE` (systemd.exec(5)).
+/// Whether stderr is connected to the journal: `JOURNAL_STREAM` then holds its `DEVICE:INODE` (systemd.exec(5)).
 pub(super) fn reads_stderr() -> bool {
-    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
-    fstat(stderr()).is_ok_and(|stderr| named == format!("{}:{}", stderr.st_dev, stderr.st_ino))
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    fstat(stderr()).is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }

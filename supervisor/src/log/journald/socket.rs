@@ -1,4 +1,4 @@
-//! The way to the journal: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
+//! The socket of the journal: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
 
 use rustix::{
     fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
@@ -13,14 +13,14 @@ use std::{
     path::Path,
 };
 
-/// Where the journal takes entries.
+/// The journal's socket.
 const PATH: &str = "/run/systemd/journal/socket";
 
-/// The journal; each write is one entry.
+/// A connection to the journal. Each write is one entry.
 pub(in crate::log) struct Journal(UnixDatagram);
 
 impl Journal {
-    /// Finds it. systemd itself holds its socket, so that the journal may be restarted.
+    /// Connects to the journal. systemd itself holds the socket, so the connection survives a restart of the journal.
     pub(in crate::log) fn open() -> io::Result<Self> {
         Self::at(Path::new(PATH))
     }
@@ -31,7 +31,7 @@ impl Journal {
         Ok(Self(socket))
     }
 
-    /// An entry that no datagram holds goes as a sealed file.
+    /// Sends an entry that is too large for a datagram as a sealed memory file.
     fn send_file(&self, entry: &[u8]) -> io::Result<()> {
         let mut file =
             File::from(memfd_create("journal-entry", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
@@ -71,7 +71,7 @@ mod tests {
     use std::{io::IoSliceMut, os::unix::fs::FileExt as _};
 
     #[test]
-    fn an_entry_is_a_datagram() {
+    fn an_entry_is_sent_as_a_datagram() {
         let folder = tempfile::tempdir().unwrap();
         let server = UnixDatagram::bind(folder.path().join("s")).unwrap();
         Journal::at(&folder.path().join("s")).unwrap().write_all(b"MESSAGE=x\n").unwrap();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_no_datagram_holds_is_handed_over_as_a_file() {
+    fn an_entry_too_large_for_a_datagram_is_sent_as_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let server = UnixDatagram::bind(folder.path().join("s")).unwrap();
         let entry = vec![b'x'; 8 << 20];

@@ -1,6 +1,6 @@
 //! The memory limit of a process, and the order in which the kernel kills when memory is short.
 
-use crate::config::{WorkerConfig, units::format_size};
+use crate::{config::WorkerConfig, display::format_size};
 use bulkhead_proto::wire::{ids::Generation, role::Role};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;

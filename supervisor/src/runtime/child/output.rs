@@ -1,7 +1,7 @@
 //! One log pipe of one worker.
 
 use super::output_tail::OutputTail;
-use crate::log::worker::{BUDGET, Lines, Origin, Output, WINDOW, write};
+use crate::log::worker_output::{BYTES_PER_WINDOW, LineSplitter, Output, OutputOrigin, WINDOW, write_to_log};
 use crate::runtime::async_fd::{drained, watch};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
@@ -39,8 +39,8 @@ const FINAL_READ: usize = 64 << 10;
 pub(in crate::runtime) struct LogPipe {
     fd: AsyncFd<OwnedFd>,
     open: bool,
-    lines: Lines,
-    origin: Origin,
+    lines: LineSplitter,
+    origin: OutputOrigin,
     /// Bytes left in the budget of the current window.
     left: usize,
     window_end: Instant,
@@ -51,12 +51,12 @@ pub(in crate::runtime) struct LogPipe {
 }
 
 impl LogPipe {
-    pub(in crate::runtime) fn new(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+    pub(in crate::runtime) fn new(fd: OwnedFd, origin: OutputOrigin) -> io::Result<Self> {
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
         Ok(Self {
             fd: watch(fd)?,
             open: true,
-            lines: Lines::new(Instant::now()),
+            lines: LineSplitter::new(Instant::now()),
             origin,
             left: 0,
             window_end: Instant::now(),
@@ -134,7 +134,7 @@ impl LogPipe {
                 // The output rate is back below the budget.
                 self.discard_buffer = Vec::new();
             }
-            self.left = BUDGET;
+            self.left = BYTES_PER_WINDOW;
             self.window_end = now + WINDOW;
         }
         self.left = self.left.saturating_sub(bytes);
@@ -152,7 +152,7 @@ impl LogPipe {
         if let Some(flood) = there.checked_sub(FINAL_READ).filter(|flood| *flood > 0) {
             self.discard(flood, output_tail, Instant::now());
         }
-        (self.left, self.window_end) = (BUDGET, Instant::now() + WINDOW);
+        (self.left, self.window_end) = (BYTES_PER_WINDOW, Instant::now() + WINDOW);
         let mut left = FINAL_READ;
         while self.open && left > 0 {
             match self.forward(output_tail) {
@@ -160,14 +160,14 @@ impl LogPipe {
                 length => left = left.saturating_sub(length),
             }
         }
-        self.lines.end(sink(&self.origin, output_tail));
+        self.lines.finish(sink(&self.origin, output_tail));
     }
 }
 
 /// Where output goes: to the log, and to the tail for a crash report.
-fn sink(origin: &Origin, output_tail: &mut OutputTail) -> impl FnMut(Output) {
+fn sink(origin: &OutputOrigin, output_tail: &mut OutputTail) -> impl FnMut(Output) {
     move |output| {
-        write(origin, &output);
+        write_to_log(origin, &output);
         output_tail.keep(origin.stream, &output);
     }
 }
@@ -175,7 +175,7 @@ fn sink(origin: &Origin, output_tail: &mut OutputTail) -> impl FnMut(Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::lines;
+    use crate::log::capture::capture_lines;
     use bulkhead_proto::wire::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
 
@@ -186,9 +186,10 @@ mod tests {
         let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));
         let mut output_tail = OutputTail::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let logged = lines(|| {
+        let logged = capture_lines(|| {
             runtime.block_on(async {
-                let origin = Origin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let origin =
+                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
                 let mut pipe = LogPipe::new(from, origin).unwrap();
                 while pipe.open {
                     poll_fn(|cx| pipe.poll_readable(cx)).await;

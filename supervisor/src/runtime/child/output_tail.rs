@@ -1,6 +1,6 @@
 //! The last output lines of a worker, of both streams, for its crash report.
 
-use crate::log::worker::{Output, text};
+use crate::log::worker_output::{Output, display_line};
 use bulkhead_proto::wire::{
     crash::{MAX_LINE, MAX_LINES, OutputLine},
     text::cut,
@@ -25,8 +25,8 @@ impl OutputTail {
                 self.dropped = self.dropped.saturating_add(*lines);
                 return;
             }
-            Output::Line(line, 0) => text(line),
-            Output::Line(line, _) => text(line) + ELLIPSIS,
+            Output::Line(line, 0) => display_line(line),
+            Output::Line(line, _) => display_line(line) + ELLIPSIS,
         };
         if text.is_empty() {
             return;

@@ -8,7 +8,7 @@ use crate::runtime::{
 use crate::sys::wait::wait_with_usage;
 use crate::{
     core::{ExitStatus, WorkerSignal},
-    crashes::Remains,
+    store::crashes::ExitArtifacts,
 };
 use bulkhead_proto::{
     wire::control::{FromWorker, MAX_BACKTRACE, ToWorker},
@@ -249,7 +249,7 @@ impl Child {
 
     /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and collects
     /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
-    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Remains) {
+    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, ExitArtifacts) {
         // Waits without reaping: the number of the group must stay ours while the group is killed.
         let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
@@ -267,6 +267,6 @@ impl Child {
             Ok(None) | Err(_) => ExitStatus::Unknown,
         };
         let (program, backtrace, thread_dump) = (self.program, self.backtrace, self.thread_dump);
-        (exit, Remains { event: None, usage, output, output_dropped, thread_dump, program, backtrace })
+        (exit, ExitArtifacts { event: None, usage, output, output_dropped, thread_dump, program, backtrace })
     }
 }

@@ -12,10 +12,9 @@ use super::{
 };
 use crate::{
     config::{Config, ListenAddr, WorkerConfig, model::resolve_program},
-    crashes,
-    log::worker::Origin,
-    quarantine::Store,
-    told::told,
+    display::error_chain,
+    log::worker_output::OutputOrigin,
+    store::{crashes::CrashStore, quarantine::QuarantineStore},
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -58,9 +57,9 @@ pub(in crate::runtime) struct Spawner {
     /// The address of the listening socket.
     pub(in crate::runtime) address: ListenAddr,
     /// The quarantine, which the API may read.
-    pub(in crate::runtime) quarantine: Arc<Store>,
+    pub(in crate::runtime) quarantine: Arc<QuarantineStore>,
     /// The crash reports, which the API may read.
-    pub(in crate::runtime) crashes: Arc<crashes::Store>,
+    pub(in crate::runtime) crashes: Arc<CrashStore>,
     /// The active log filter.
     pub(in crate::runtime) filter: String,
 }
@@ -116,7 +115,7 @@ impl Spawner {
         generation: Generation,
         control: Control,
     ) -> anyhow::Result<Child> {
-        let origin = |stream| Origin { worker: worker.name.clone(), generation, stream };
+        let origin = |stream| OutputOrigin { worker: worker.name.clone(), generation, stream };
         let mut output = Vec::new();
         for (fd, stream) in [
             (child.stdout.take().map(OwnedFd::from), "stdout"),
@@ -144,13 +143,17 @@ impl Spawner {
                     bequest.add(FdName::Token, token_fd::open(path)?);
                 }
                 // The API works without it, except for the quarantine.
-                match self.quarantine.folder() {
+                match self.quarantine.records() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show the quarantine: {}", told(&error)),
+                    Err(error) => {
+                        tracing::error!("the API cannot show the quarantine: {}", error_chain(&error))
+                    }
                 }
-                match self.crashes.folder() {
+                match self.crashes.records() {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
-                    Err(error) => tracing::error!("the API cannot show crash reports: {}", told(&error)),
+                    Err(error) => {
+                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error))
+                    }
                 }
                 memory.pass_to_api(&mut bequest).context("shared memory")?;
             }

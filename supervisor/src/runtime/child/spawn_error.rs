@@ -1,6 +1,6 @@
 //! Why a process could not be started.
 
-use crate::told::told;
+use crate::display::error_chain;
 
 /// A process could not be started.
 #[derive(Debug)]
@@ -13,6 +13,6 @@ pub(in crate::runtime) struct SpawnError {
 
 impl From<anyhow::Error> for SpawnError {
     fn from(error: anyhow::Error) -> Self {
-        Self { text: told(&error), config: false }
+        Self { text: error_chain(&error), config: false }
     }
 }

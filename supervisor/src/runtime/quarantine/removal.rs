@@ -1,7 +1,7 @@
 //! Removal of quarantined events: one at a time, each on a thread of its own, because the disk may be slow.
 
 use crate::runtime::{blocking_task::BlockingTask, event_loop::Supervisor};
-use crate::{control::protocol::Reply, quarantine::Store, told::told};
+use crate::{control::protocol::Reply, display::error_chain, store::quarantine::QuarantineStore};
 use bulkhead_proto::wire::{
     control::{MAX_TEXT, RequestOutcome, ToWorker},
     ids::{Generation, Seq},
@@ -115,12 +115,12 @@ impl Supervisor {
     }
 }
 
-fn remove(store: &Store, seq: Seq) -> RequestOutcome {
+fn remove(store: &QuarantineStore, seq: Seq) -> RequestOutcome {
     match store.remove(seq) {
         Ok(true) => RequestOutcome::Done,
         Ok(false) => RequestOutcome::NotFound(unknown_event(seq)),
         // The text must fit a frame.
-        Err(error) => RequestOutcome::Conflict(cut(&told(&error), MAX_TEXT).to_owned()),
+        Err(error) => RequestOutcome::Conflict(cut(&error_chain(&error), MAX_TEXT).to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use super::removal::{Removal, unknown_event};
 use crate::runtime::{blocking, event_loop::Supervisor};
 use crate::{
     control::protocol::{CommandOutcome, QuarantineCommand, Reply},
-    quarantine::Store,
+    store::quarantine::QuarantineStore,
 };
 use bulkhead_proto::{
     wire::{
@@ -87,15 +87,15 @@ impl Supervisor {
     }
 }
 
-fn list(store: &Store, after: Seq) -> Reply {
-    match store.folder().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
+fn list(store: &QuarantineStore, after: Seq) -> Reply {
+    match store.records().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
         Ok(page) => shown(page),
         Err(error) => blocking::unreadable(&error),
     }
 }
 
-fn show(store: &Store, seq: Seq) -> Reply {
-    match store.folder().and_then(|folder| Ok(folder.read(seq)?)) {
+fn show(store: &QuarantineStore, seq: Seq) -> Reply {
+    match store.records().and_then(|folder| Ok(folder.read(seq)?)) {
         Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
         Ok(None) => Reply::new(CommandOutcome::NotFound, unknown_event(seq)),
         Err(error) => blocking::unreadable(&error),

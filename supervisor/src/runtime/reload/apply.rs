@@ -14,7 +14,7 @@ use crate::{
     config::{self, Change, Config, WorkerChange},
     control::protocol::{ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
-    told::told,
+    display::error_chain,
 };
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Supervisor {
     }
 
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
-        self.notifier.reloading(clock::now().mono);
+        self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
         let config = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
             Ok((config, _)) => self.safe(config).map_err(|problem| (problem.clone(), problem)),
@@ -64,7 +64,7 @@ impl Supervisor {
     }
 
     fn end(&mut self, reply: Option<ReplyTo>, answer: Reply) {
-        self.notifier.reloaded();
+        self.notifier.notify_reloaded();
         // A client that has disconnected needs no reply.
         if let Some(reply) = reply {
             let _ = reply.send(answer);
@@ -88,7 +88,7 @@ impl Supervisor {
         let changes = self.config.changes(&config);
         let mut reload =
             Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
-        let log = self.log.change(config.log).map_err(|error| told(&error));
+        let log = self.log.reconfigure(config.log).map_err(|error| error_chain(&error));
         if log.is_err() {
             // The next reload reports and tries the difference again.
             config.log = self.config.current().log;

@@ -27,7 +27,7 @@ use bulkhead_proto::{
 };
 use bulkhead_supervisor::{
     core::{GenerationRef, QuarantineRequest},
-    quarantine::Store,
+    store::quarantine::QuarantineStore,
 };
 use std::{fs, path::PathBuf};
 
@@ -104,19 +104,19 @@ pub fn request() -> Result<KeyedRequest> {
 }
 
 /// The store in the folder that the child was told of.
-fn store(region: &Region) -> Result<(Store, PathBuf)> {
+fn store(region: &Region) -> Result<(QuarantineStore, PathBuf)> {
     let path: PathBuf = region.arguments.first().context("where is the folder?")?.into();
-    Ok((Store::new(path.clone()), path))
+    Ok((QuarantineStore::new(path.clone()), path))
 }
 
 fn keep(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, _)) = (pending()?, store(region)?);
-    region.run(|| store.keep(&memory, &charge()))
+    region.run(|| store.insert(&memory, &charge()))
 }
 
 fn keep_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, path)) = (pending()?, store(region)?);
-    store.keep(&memory, &charge())?;
+    store.insert(&memory, &charge())?;
     let path = path.join(file_name(ASIDE));
     let text = fs::read(&path)?;
     fs::remove_file(&path)?;

@@ -1,8 +1,8 @@
-//! The status as one line, for `systemctl status`.
+//! The service status as one line, for `systemctl status`.
 
 use crate::{
     core::{State, SupervisorPhase, status},
-    log::visible,
+    log::escape_controls,
 };
 use bulkhead_proto::wire::{
     role::Role,
@@ -10,27 +10,29 @@ use bulkhead_proto::wire::{
     text::cut,
 };
 
-/// The longest description of a death, in bytes: the line must fit a terminal's few lines.
+/// Longest description of a death, in bytes, so that the status fits on a few lines of a terminal.
 const MAX_DETAIL: usize = 120;
 
-/// The line; it changes with states and deaths, and with nothing else.
-pub(super) fn line(state: &State) -> String {
+/// The status line. It changes only with worker states and deaths.
+pub(super) fn status_text(state: &State) -> String {
     match state.phase {
         SupervisorPhase::New => "starting".into(),
-        SupervisorPhase::Up => up(&status(state).workers),
-        SupervisorPhase::Stopping(Role::Plain) => "stopping: the further workers leave".into(),
-        SupervisorPhase::Stopping(Role::Api) => "stopping: the API answers what it has accepted".into(),
-        SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits".into(),
+        SupervisorPhase::Up => workers_summary(&status(state).workers),
+        SupervisorPhase::Stopping(Role::Plain) => {
+            "stopping: waiting for the additional workers to exit".into()
+        }
+        SupervisorPhase::Stopping(Role::Api) => "stopping: the API completes accepted requests".into(),
+        SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits applied events".into(),
         SupervisorPhase::Saving { .. } => "stopping: saving the state".into(),
         SupervisorPhase::Gone => "stopped".into(),
     }
 }
 
-fn up(rows: &[WorkerRow]) -> String {
+fn workers_summary(rows: &[WorkerRow]) -> String {
     let running = rows.iter().filter(|row| row.state == WorkerState::Running).count();
     let mut parts = vec![format!("{running} of {} workers running", rows.len())];
-    let others = rows.iter().filter(|row| row.state != WorkerState::Running);
-    parts.extend(others.map(|row| format!("{} {}", row.name, row.state)));
+    let not_running = rows.iter().filter(|row| row.state != WorkerState::Running);
+    parts.extend(not_running.map(|row| format!("{} {}", row.name, row.state)));
     let restarts: u64 = rows.iter().map(|row| row.restarts).sum();
     match restarts {
         0 => {}
@@ -39,16 +41,16 @@ fn up(rows: &[WorkerRow]) -> String {
     }
     let deaths = rows.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     if let Some((row, crash)) = deaths.max_by_key(|(_, crash)| crash.id) {
-        parts.push(death(row, crash));
+        parts.push(last_death(row, crash));
     }
     parts.join("; ")
 }
 
-fn death(row: &WorkerRow, crash: &CrashRow) -> String {
-    let in_hand = crash.seq.map(|seq| format!(", event {seq} in hand")).unwrap_or_default();
-    let detail = visible(&crash.detail);
+fn last_death(row: &WorkerRow, crash: &CrashRow) -> String {
+    let in_flight = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
+    let detail = escape_controls(&crash.detail);
     format!(
-        "last death: {}, crash {}: {}: {}{in_hand}",
+        "last death: {}, crash {}: {}: {}{in_flight}",
         row.name,
         crash.id,
         crash.cause,
@@ -78,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_run_is_named() {
+    fn workers_that_do_not_run_are_named() {
         let rows = [row("api", WorkerState::Running), row("analytics", WorkerState::Parked)];
-        assert_eq!(up(&rows), "1 of 2 workers running; analytics parked");
+        assert_eq!(workers_summary(&rows), "1 of 2 workers running; analytics parked");
     }
 
     #[test]
-    fn the_last_death_is_told_in_one_line() {
+    fn the_last_death_fits_on_one_line() {
         let crash = CrashRow {
             id: CrashId(9),
             cause: Cause::Panic,
@@ -94,8 +96,8 @@ mod tests {
         };
         let rows = [WorkerRow { restarts: 3, last_crash: Some(crash), ..row("one", WorkerState::Running) }];
         assert_eq!(
-            up(&rows),
-            "1 of 1 workers running; 3 restarts; last death: one, crash 9: panic: out of\\nbounds, event 65 in hand"
+            workers_summary(&rows),
+            "1 of 1 workers running; 3 restarts; last death: one, crash 9: panic: out of\\nbounds, event 65 in flight"
         );
     }
 }

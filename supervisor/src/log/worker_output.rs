@@ -1,11 +1,11 @@
-//! Workers' own output, passed on line by line with its origin. Everything in it is hostile: bounded in length and
-//! rate, and shown so that it can forge nothing.
+//! The output of workers, logged line by line with its origin. All of it is untrusted: length and rate are bounded, control
+//! characters are escaped, and no line can imitate a line of the supervisor.
 
 use super::{
-    escape::{decode, visible},
-    line::plain,
+    escape::{decode, escape_controls},
+    line::unquoted,
 };
-use crate::config::units::format_size;
+use crate::display::format_size;
 use bulkhead_proto::wire::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
@@ -15,24 +15,25 @@ use std::{
 };
 use tracing::Level;
 
-/// The longest line that is passed on, in bytes; the rest of a longer one is dropped.
+/// Longest line that is logged, in bytes. The rest of a longer line is dropped.
 const MAX_LINE: usize = 8 << 10;
 
-/// So many lines may come at once…
+/// Lines that may arrive in one burst.
 const BURST: u32 = 2_000;
 
-/// …and so many a second for ever. A log that nobody can read helps nobody.
+/// Lines per second that are logged over a longer time. More lines would make the log unreadable.
 const LINES_PER_SECOND: u32 = 500;
 
-/// So many bytes of a stream are passed on within…
-pub const BUDGET: usize = 1 << 20;
+/// Bytes of a stream that are processed per [`WINDOW`]. The reader of the stream discards further bytes and passes them to
+/// [`LineSplitter::skip`].
+pub const BYTES_PER_WINDOW: usize = 1 << 20;
 
-/// …this time: its reader throws away what is beyond, and tells [`Lines::skip`].
+/// See [`BYTES_PER_WINDOW`].
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// Where a line comes from.
+/// The source of a line.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct OutputOrigin {
     /// The worker's name.
     pub worker: String,
     /// Its generation.
@@ -43,34 +44,37 @@ pub struct Origin {
 
 /// Splits a stream of bytes into lines, bounded in length and rate.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineSplitter {
+    /// The start of the current line.
     part: Vec<u8>,
-    /// Bytes of the present line that are beyond [`MAX_LINE`], or were skipped.
+    /// Bytes of the current line that are beyond [`MAX_LINE`], or were skipped.
     cut: u64,
+    /// Lines that may be logged now (a token bucket).
     allowance: u32,
     refilled: Instant,
+    /// Lines dropped since the last [`Output::Dropped`].
     dropped: u64,
-    /// A part of the present line was skipped.
+    /// The start of the current line was skipped.
     torn: bool,
 }
 
-/// One thing to pass on.
+/// A result of splitting a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A line, and how many bytes of it were cut off.
+    /// A line, and the number of bytes cut off at its end.
     Line(Vec<u8>, u64),
-    /// So many lines came too fast and were dropped.
+    /// Number of lines dropped because they came too fast.
     Dropped(u64),
 }
 
-impl Lines {
-    /// Begins a stream.
+impl LineSplitter {
+    /// A splitter for a new stream.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { part: Vec::new(), cut: 0, allowance: BURST, refilled: now, dropped: 0, torn: false }
     }
 
-    /// Takes in bytes and hands on every line that they complete.
+    /// Processes bytes. Passes every line that they complete to `sink`.
     pub fn feed(&mut self, bytes: &[u8], now: Instant, mut sink: impl FnMut(Output)) {
         self.refill(now, &mut sink);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -78,18 +82,18 @@ impl Lines {
                 Some((b'\n', text)) => (text, true),
                 _ => (piece, false),
             };
-            // Behind what was cut off, nothing belongs to the beginning any more.
+            // After a cut, later bytes of the line are dropped too.
             let room = if self.cut > 0 { 0 } else { MAX_LINE - self.part.len() };
             let fits = &text[..text.len().min(room)];
             self.part.extend_from_slice(fits);
             self.cut += u64::try_from(text.len() - fits.len()).unwrap_or(u64::MAX);
             if complete {
-                self.line(&mut sink);
+                self.complete_line(&mut sink);
             }
         }
     }
 
-    /// Passes over bytes of a flood; the lines that begin among them count as dropped. One that had begun before is cut.
+    /// Skips bytes that exceed the rate. Lines that begin in them count as dropped; a line that began before is cut.
     pub fn skip(&mut self, bytes: &[u8], mut sink: impl FnMut(Output)) {
         let mut rest = bytes;
         if !self.part.is_empty() && !self.torn {
@@ -99,7 +103,7 @@ impl Lines {
             if end.is_none() {
                 return;
             }
-            self.line(&mut sink);
+            self.complete_line(&mut sink);
             rest = &bytes[cut + 1..];
         }
         let ends = memchr::memchr_iter(b'\n', rest).count();
@@ -107,15 +111,15 @@ impl Lines {
         self.torn = rest.last().map_or(self.torn, |last| *last != b'\n');
     }
 
-    /// Hands on what is left at the end of the stream.
-    pub fn end(&mut self, mut sink: impl FnMut(Output)) {
+    /// Ends the stream: passes the last line without a newline, and the last number of dropped lines, to `sink`.
+    pub fn finish(&mut self, mut sink: impl FnMut(Output)) {
         if !self.part.is_empty() || self.torn {
-            self.line(&mut sink);
+            self.complete_line(&mut sink);
         }
-        self.report(&mut sink);
+        self.report_dropped(&mut sink);
     }
 
-    fn line(&mut self, sink: &mut impl FnMut(Output)) {
+    fn complete_line(&mut self, sink: &mut impl FnMut(Output)) {
         let (line, cut) = (mem::take(&mut self.part), mem::take(&mut self.cut));
         let torn = mem::take(&mut self.torn);
         match self.allowance.checked_sub(1).filter(|_| !torn) {
@@ -133,19 +137,19 @@ impl Lines {
         if grown > 0 {
             self.allowance = self.allowance.saturating_add(u32::try_from(grown).unwrap_or(BURST)).min(BURST);
             self.refilled = now;
-            self.report(sink);
+            self.report_dropped(sink);
         }
     }
 
-    fn report(&mut self, sink: &mut impl FnMut(Output)) {
+    fn report_dropped(&mut self, sink: &mut impl FnMut(Output)) {
         if self.dropped > 0 {
             sink(Output::Dropped(mem::take(&mut self.dropped)));
         }
     }
 }
 
-/// Writes one output of a worker to the log.
-pub fn write(origin: &Origin, output: &Output) {
+/// Logs one output of a worker.
+pub fn write_to_log(origin: &OutputOrigin, output: &Output) {
     match output {
         Output::Line(line, cut) => write_line(origin, line, *cut),
         Output::Dropped(lines) => {
@@ -154,20 +158,20 @@ pub fn write(origin: &Origin, output: &Output) {
                 worker,
                 generation,
                 stream,
-                "{lines} line{} dropped: more than {LINES_PER_SECOND} a second for {:?} and longer, or {} in {WINDOW:?}",
+                "{lines} line{} dropped: the output exceeds {LINES_PER_SECOND} lines per second for {:?}, or {} per {WINDOW:?}",
                 if *lines == 1 { "" } else { "s" },
                 Duration::from_secs(u64::from(BURST / LINES_PER_SECOND)),
-                format_size(BUDGET as u64)
+                format_size(BYTES_PER_WINDOW as u64)
             );
         }
     }
 }
 
-fn write_line(origin: &Origin, line: &[u8], cut: u64) {
+fn write_line(origin: &OutputOrigin, line: &[u8], cut: u64) {
     let text = decode(line);
-    let (level, message, fields) = match structured(&text) {
+    let (level, message, fields) = match parse_structured(&text) {
         Some((level, message, fields)) => (level, Cow::Owned(message), fields),
-        None => (Level::INFO, visible(text.trim_end()), Map::new()),
+        None => (Level::INFO, escape_controls(text.trim_end()), Map::new()),
     };
     let merged = (!fields.is_empty()).then(|| Value::Object(fields).to_string());
     if message.is_empty() && merged.is_none() {
@@ -190,22 +194,22 @@ fn write_line(origin: &Origin, line: &[u8], cut: u64) {
     }
 }
 
-/// A worker's line for people, without its origin: as the log shows it. Empty when there is nothing to see.
+/// A worker's line as text for people, without its origin. Empty for a blank line.
 #[must_use]
-pub fn text(line: &[u8]) -> String {
+pub fn display_line(line: &[u8]) -> String {
     let text = decode(line);
-    let Some((level, message, fields)) = structured(&text) else {
-        return visible(text.trim_end()).into_owned();
+    let Some((level, message, fields)) = parse_structured(&text) else {
+        return escape_controls(text.trim_end()).into_owned();
     };
     let mut shown = format!("{level} {message}");
     for (name, value) in fields.iter().filter(|(name, _)| *name != "target") {
-        shown = shown + " " + name + "=" + &plain(value);
+        shown = shown + " " + name + "=" + &unquoted(value);
     }
-    visible(&shown).into_owned()
+    escape_controls(&shown).into_owned()
 }
 
-/// How the names of events begin of which the supervisor alone can tell.
-const OURS: [&str; 12] = [
+/// Prefixes of event names that only the supervisor may use.
+const RESERVED_PREFIXES: [&str; 12] = [
     "worker_",
     "supervisor_",
     "event_",
@@ -220,9 +224,9 @@ const OURS: [&str; 12] = [
     "state_restored",
 ];
 
-/// A line that is a JSON object with a `level`: its level, its message, and its other members, to be merged into the line
-/// (see [`super::line::MERGED`]). It cannot pretend to be one of the supervisor's lifecycle lines.
-fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
+/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log line (see
+/// [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
+fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
     if !text.starts_with('{') {
         return None;
     }
@@ -235,12 +239,12 @@ fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
         Some(Value::String(message)) => message,
         Some(_) | None => String::new(),
     };
-    // The origin is known here, and the time is when the line arrived.
-    for ours in ["timestamp", "worker", "generation", "pid", "stream"] {
-        object.remove(ours);
+    // The supervisor knows the origin, and the time is when the line arrived.
+    for reserved in ["timestamp", "worker", "generation", "pid", "stream"] {
+        object.remove(reserved);
     }
-    let lifecycle = |name: &str| OURS.iter().any(|ours| name.starts_with(ours));
-    if object.get("event_name").and_then(Value::as_str).is_none_or(lifecycle) {
+    let is_reserved = |name: &str| RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if object.get("event_name").and_then(Value::as_str).is_none_or(is_reserved) {
         object.remove("event_name");
     }
     Some((level, message, object))
@@ -249,41 +253,41 @@ fn structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::testing::{json, lines as logged, pretty};
+    use crate::log::capture::{capture_json, capture_lines, capture_pretty};
 
-    fn fed(lines: &mut Lines, bytes: &[u8], now: Instant) -> Vec<Output> {
+    fn feed(lines: &mut LineSplitter, bytes: &[u8], now: Instant) -> Vec<Output> {
         let mut all = Vec::new();
         lines.feed(bytes, now, |output| all.push(output));
         all
     }
 
-    fn origin() -> Origin {
-        Origin { worker: "analytics".into(), generation: Generation(3), stream: "stderr" }
+    fn origin() -> OutputOrigin {
+        OutputOrigin { worker: "analytics".into(), generation: Generation(3), stream: "stderr" }
     }
 
     #[test]
-    fn lines_arrive_whole_however_the_bytes_are_cut() {
+    fn lines_are_complete_however_the_bytes_are_split() {
         let now = Instant::now();
-        let mut lines = Lines::new(now);
-        assert_eq!(fed(&mut lines, b"one\ntw", now), [Output::Line(b"one".to_vec(), 0)]);
+        let mut lines = LineSplitter::new(now);
+        assert_eq!(feed(&mut lines, b"one\ntw", now), [Output::Line(b"one".to_vec(), 0)]);
         assert_eq!(
-            fed(&mut lines, b"o\n\nrest", now),
+            feed(&mut lines, b"o\n\nrest", now),
             [Output::Line(b"two".to_vec(), 0), Output::Line(vec![], 0)]
         );
         let mut last = Vec::new();
-        lines.end(|output| last.push(output));
+        lines.finish(|output| last.push(output));
         assert_eq!(last, [Output::Line(b"rest".to_vec(), 0)]);
     }
 
     #[test]
-    fn a_line_without_end_is_cut_and_takes_no_more_memory() {
+    fn a_line_without_end_is_cut_and_its_memory_is_bounded() {
         let now = Instant::now();
-        let mut lines = Lines::new(now);
+        let mut lines = LineSplitter::new(now);
         for _ in 0..100 {
-            assert_eq!(fed(&mut lines, &[b'x'; 1000], now), []);
+            assert_eq!(feed(&mut lines, &[b'x'; 1000], now), []);
             assert!(lines.part.len() <= MAX_LINE);
         }
-        let output = fed(&mut lines, b"\nnext\n", now);
+        let output = feed(&mut lines, b"\nnext\n", now);
         assert_eq!(output[0], Output::Line(vec![b'x'; MAX_LINE], 100_000 - 8192));
         assert_eq!(output[1], Output::Line(b"next".to_vec(), 0));
     }
@@ -291,67 +295,72 @@ mod tests {
     #[test]
     fn a_flood_is_dropped_and_counted() {
         let now = Instant::now();
-        let mut lines = Lines::new(now);
+        let mut lines = LineSplitter::new(now);
         let flood = b"x\n".repeat(5_000);
-        assert_eq!(fed(&mut lines, &flood, now).len(), 2_000);
+        assert_eq!(feed(&mut lines, &flood, now).len(), 2_000);
         let later = now + Duration::from_millis(10);
-        assert_eq!(fed(&mut lines, b"y\n", later), [Output::Dropped(3_000), Output::Line(b"y".to_vec(), 0)]);
+        assert_eq!(feed(&mut lines, b"y\n", later), [Output::Dropped(3_000), Output::Line(b"y".to_vec(), 0)]);
     }
 
     #[test]
-    fn of_what_is_skipped_no_part_of_a_line_is_passed_on_and_each_is_counted() {
+    fn no_part_of_a_skipped_line_is_logged_and_each_is_counted() {
         let now = Instant::now();
-        let mut lines = Lines::new(now);
-        assert_eq!(fed(&mut lines, b"whole\nbegun", now), [Output::Line(b"whole".to_vec(), 0)]);
+        let mut lines = LineSplitter::new(now);
+        assert_eq!(feed(&mut lines, b"whole\nbegun", now), [Output::Line(b"whole".to_vec(), 0)]);
         let mut cut = Vec::new();
         lines.skip(b"x", |output| cut.push(output));
-        assert_eq!(fed(&mut lines, b" on", now), []);
+        assert_eq!(feed(&mut lines, b" on", now), []);
         lines.skip(b"\ny\nz", |output| cut.push(output));
         lines.skip(b"", |output| cut.push(output));
         assert_eq!(cut, [Output::Line(b"begun".to_vec(), 4)]);
         let later = now + Duration::from_millis(10);
         let next = [Output::Dropped(1), Output::Line(b"next".to_vec(), 0)];
-        assert_eq!(fed(&mut lines, b" ended\nnext\n", later), next);
-        lines.skip(b"a\n", |_| unreachable!("it begins among what is skipped"));
+        assert_eq!(feed(&mut lines, b" ended\nnext\n", later), next);
+        lines.skip(b"a\n", |_| unreachable!("the line begins in the skipped bytes"));
         let mut last = Vec::new();
-        lines.end(|output| last.push(output));
+        lines.finish(|output| last.push(output));
         assert_eq!(last, [Output::Dropped(2)]);
     }
 
     #[test]
-    fn a_line_is_shown_with_its_origin() {
-        let line = pretty(|| write(&origin(), &Output::Line(b"hello \x1b[2J \xff".to_vec(), 0)));
+    fn a_line_is_logged_with_its_origin() {
+        let line =
+            capture_pretty(|| write_to_log(&origin(), &Output::Line(b"hello \x1b[2J \xff".to_vec(), 0)));
         assert_eq!(line, " INFO analytics gen 3 stderr: hello \\u{1b}[2J \\xff\n");
     }
 
     #[test]
     fn a_structured_line_keeps_its_level_and_fields() {
         let text = br#"{"timestamp":"x","level":"ERROR","fields":{"message":"lost","series":"a"},"worker":"api","event_name":"worker_died"}"#;
-        let line = json(|| write(&origin(), &Output::Line(text.to_vec(), 0)));
+        let line = capture_json(|| write_to_log(&origin(), &Output::Line(text.to_vec(), 0)));
         assert_eq!(
             (&line["level"], &line["message"], &line["series"]),
             (&"ERROR".into(), &"lost".into(), &"a".into())
         );
-        assert_eq!(line["worker"], "analytics", "its origin cannot be forged");
-        for ours in
+        assert_eq!(line["worker"], "analytics", "a worker cannot forge its origin");
+        for reserved in
             ["worker_died", "supervisor_started", "event_quarantined", "crash_report_failed", "seq_gap"]
         {
-            let text = format!(r#"{{"level":"ERROR","message":"x","event_name":"{ours}"}}"#).into_bytes();
-            let line = json(|| write(&origin(), &Output::Line(text, 0)));
-            assert_eq!(line.get("event_name"), None, "{ours}: lifecycle lines are the supervisor's alone");
+            let text = format!(r#"{{"level":"ERROR","message":"x","event_name":"{reserved}"}}"#).into_bytes();
+            let line = capture_json(|| write_to_log(&origin(), &Output::Line(text, 0)));
+            assert_eq!(
+                line.get("event_name"),
+                None,
+                "{reserved}: only the supervisor writes lifecycle lines"
+            );
         }
     }
 
     #[test]
-    fn a_line_of_its_own_is_text_without_its_origin() {
+    fn display_line_shows_level_message_and_fields_without_the_origin() {
         let line = br#"{"timestamp":"x","level":"ERROR","fields":{"message":"lost\u001b[2J","series":"a"},"target":"t"}"#;
-        assert_eq!(text(line), "ERROR lost\\u{1b}[2J series=a");
-        assert_eq!(text(b"plain \xff "), "plain \\xff");
-        assert_eq!(text(b" "), "");
+        assert_eq!(display_line(line), "ERROR lost\\u{1b}[2J series=a");
+        assert_eq!(display_line(b"plain \xff "), "plain \\xff");
+        assert_eq!(display_line(b" "), "");
     }
 
     #[test]
-    fn empty_lines_are_left_out() {
-        assert_eq!(logged(|| write(&origin(), &Output::Line(b"  ".to_vec(), 0))), []);
+    fn blank_lines_are_not_logged() {
+        assert_eq!(capture_lines(|| write_to_log(&origin(), &Output::Line(b"  ".to_vec(), 0))), []);
     }
 }

@@ -1,7 +1,7 @@
-//! What a program's file tells of places in it: functions, files, lines.
+//! The debug information in an executable: functions, source files and lines of code addresses.
 //!
-//! It is read, never mapped: whoever reads a mapped file while a new program is written over it dies of SIGBUS. And no other
-//! file that it names is opened, be it its debug information: at that path may be anything, a pipe that never ends included.
+//! The file is read, not mapped: reading a mapped file while it is overwritten raises SIGBUS. Separate debug files that the
+//! executable names are never opened: such a path may lead to anything, even to a pipe that never ends.
 
 use addr2line::{
     Context, demangle_auto,
@@ -16,34 +16,34 @@ use std::{
     io::{self, Read as _, Seek as _},
 };
 
-/// The largest program that is read, in bytes: so much memory is taken for the moment.
-const MAX_PROGRAM: u64 = 256 << 20;
+/// Largest executable that is read, in bytes. It is held in memory while addresses are resolved.
+const MAX_EXECUTABLE: u64 = 256 << 20;
 
-/// Its bytes.
+/// Reads an executable.
 ///
 /// # Errors
-/// When it is too large, or the disk says no.
+/// The file is larger than [`MAX_EXECUTABLE`] or cannot be read.
 pub(super) fn read(mut file: &File) -> io::Result<Vec<u8>> {
-    if file.metadata()?.len() > MAX_PROGRAM {
+    if file.metadata()?.len() > MAX_EXECUTABLE {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut bytes = Vec::new();
     file.rewind()?;
-    file.take(MAX_PROGRAM).read_to_end(&mut bytes)?;
+    file.take(MAX_EXECUTABLE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What is known of its places, which are told by their distance from the program's beginning in memory.
-pub(super) struct Places<'p> {
-    /// Where the program itself says that it begins: not at 0 if it cannot be moved.
+/// Resolves addresses, given as offsets from the start of the executable in memory.
+pub(super) struct DebugInfo<'p> {
+    /// Lowest address in the program headers: not 0 if the executable is not position-independent.
     base: u64,
     symbols: SymbolMap<SymbolMapName<'p>>,
     functions: Context<EndianSlice<'p, RunTimeEndian>>,
 }
 
-impl<'p> Places<'p> {
-    /// None if these bytes are no program.
-    pub(super) fn find(program: &'p [u8]) -> Option<Self> {
+impl<'p> DebugInfo<'p> {
+    /// Parses an executable; `None` if it is not an object file.
+    pub(super) fn parse(program: &'p [u8]) -> Option<Self> {
         let program = object::File::parse(program).ok()?;
         let endian = if program.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
         let section = |id| Ok::<_, Infallible>(EndianSlice::new(section(&program, id), endian));
@@ -54,20 +54,22 @@ impl<'p> Places<'p> {
         })
     }
 
-    /// The symbol there, with its full name.
-    pub(super) fn symbol(&self, place: u64) -> Option<String> {
-        let symbol = self.symbols.containing(self.base.saturating_add(place))?;
+    /// The full, demangled name of the symbol that contains this offset.
+    pub(super) fn symbol(&self, offset: u64) -> Option<String> {
+        let symbol = self.symbols.containing(self.base.saturating_add(offset))?;
         Some(demangle_auto(symbol.name().into(), None).into_owned())
     }
 
-    /// The functions there, those that were inlined first, and ` at FILE:LINE` in each, where that is known.
-    pub(super) fn functions(&self, place: u64) -> Vec<(Option<String>, String)> {
+    /// The functions at this offset, innermost inlined function first. Each has ` at FILE:LINE`, or an empty text if the line
+    /// is unknown.
+    pub(super) fn functions(&self, offset: u64) -> Vec<(Option<String>, String)> {
         let mut named = Vec::new();
-        if let Ok(mut frames) = self.functions.find_frames(self.base.saturating_add(place)).skip_all_loads() {
+        if let Ok(mut frames) = self.functions.find_frames(self.base.saturating_add(offset)).skip_all_loads()
+        {
             while let Ok(Some(frame)) = frames.next() {
                 let function =
                     frame.function.as_ref().and_then(|name| Some(name.demangle().ok()?.into_owned()));
-                let line = frame.location.as_ref().and_then(|place| Some((place.file?, place.line?)));
+                let line = frame.location.as_ref().and_then(|source| Some((source.file?, source.line?)));
                 named.push((
                     function,
                     line.map(|(file, line)| format!(" at {file}:{line}")).unwrap_or_default(),
@@ -78,7 +80,7 @@ impl<'p> Places<'p> {
     }
 }
 
-/// A section's bytes; none where it is missing, or compressed: nobody can say how much memory that takes.
+/// The bytes of a section. Empty if the section is missing, or compressed: its size in memory would be unbounded.
 fn section<'p>(program: &object::File<'p>, id: SectionId) -> &'p [u8] {
     let section = program.section_by_name(id.name()).and_then(|section| section.compressed_data().ok());
     section.filter(|section| section.format == CompressionFormat::None).map_or(&[], |section| section.data)
@@ -90,7 +92,7 @@ mod tests {
     use object::ObjectSymbol as _;
     use std::{fs, path::Path, process::Command};
 
-    /// A program of C, and where its function `spin` begins, from the program's beginning on.
+    /// Compiles a C program; returns its bytes and the offset of its function `spin`.
     fn compiled(folder: &Path, options: &[&str]) -> (Vec<u8>, u64) {
         fs::write(
             folder.join("p.c"),
@@ -109,19 +111,19 @@ mod tests {
         );
         let bytes = fs::read(folder.join("p")).unwrap();
         let program = object::File::parse(&*bytes).unwrap();
-        let begins = program.segments().map(|segment| segment.address()).min().unwrap();
-        let place = program.symbol_by_name("spin").unwrap().address() - begins;
-        (bytes, place)
+        let start = program.segments().map(|segment| segment.address()).min().unwrap();
+        let offset = program.symbol_by_name("spin").unwrap().address() - start;
+        (bytes, offset)
     }
 
     #[test]
-    fn places_of_programs_that_can_be_moved_and_of_those_that_cannot_have_names_and_lines() {
+    fn offsets_resolve_to_names_and_lines_with_and_without_pie() {
         let folder = tempfile::tempdir().unwrap();
         for option in ["-pie", "-no-pie"] {
-            let (bytes, place) = compiled(folder.path(), &["-g", "-gz=none", option]);
-            let places = Places::find(&bytes).unwrap();
-            assert_eq!(places.symbol(place).as_deref(), Some("spin"), "{option}");
-            let functions = places.functions(place);
+            let (bytes, offset) = compiled(folder.path(), &["-g", "-gz=none", option]);
+            let info = DebugInfo::parse(&bytes).unwrap();
+            assert_eq!(info.symbol(offset).as_deref(), Some("spin"), "{option}");
+            let functions = info.functions(offset);
             let [(function, line)] = &*functions else { panic!("{functions:?}") };
             assert_eq!(function.as_deref(), Some("spin"), "{option}");
             assert!(line.ends_with("p.c:1"), "{option}: {line}");
@@ -129,39 +131,39 @@ mod tests {
     }
 
     #[test]
-    fn debug_information_in_other_files_is_left_alone_whatever_lies_there() {
+    fn separate_debug_files_are_not_opened() {
         let folder = tempfile::tempdir().unwrap();
-        let (bytes, place) = compiled(folder.path(), &["-g", "-gsplit-dwarf"]);
+        let (bytes, offset) = compiled(folder.path(), &["-g", "-gsplit-dwarf"]);
         let others = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let others: Vec<_> = others.filter(|path| path.extension().is_some_and(|end| end == "dwo")).collect();
         assert_eq!(others.len(), 1, "{others:?}");
         fs::remove_file(&others[0]).unwrap();
-        // Whoever opens it waits for a writer.
+        // To open a pipe would block until it has a writer.
         nix::unistd::mkfifo(&others[0], nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let places = Places::find(&bytes).unwrap();
-        places.functions(place);
-        assert_eq!(places.symbol(place).as_deref(), Some("spin"));
+        let info = DebugInfo::parse(&bytes).unwrap();
+        info.functions(offset);
+        assert_eq!(info.symbol(offset).as_deref(), Some("spin"));
     }
 
     #[test]
-    fn compressed_information_is_passed_over() {
+    fn compressed_debug_information_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
-        let (bytes, place) = compiled(folder.path(), &["-g", "-gz=zlib"]);
-        let places = Places::find(&bytes).unwrap();
-        assert_eq!(places.symbol(place).as_deref(), Some("spin"));
-        assert_eq!(places.functions(place), []);
+        let (bytes, offset) = compiled(folder.path(), &["-g", "-gz=zlib"]);
+        let info = DebugInfo::parse(&bytes).unwrap();
+        assert_eq!(info.symbol(offset).as_deref(), Some("spin"));
+        assert_eq!(info.functions(offset), []);
     }
 
     #[test]
-    fn a_program_that_is_cut_or_none_at_all_tells_nothing_or_less() {
+    fn a_truncated_executable_does_not_panic_and_a_script_is_not_parsed() {
         let folder = tempfile::tempdir().unwrap();
-        let (bytes, place) = compiled(folder.path(), &["-g"]);
+        let (bytes, offset) = compiled(folder.path(), &["-g"]);
         for length in (0..bytes.len()).step_by(97) {
-            if let Some(places) = Places::find(&bytes[..length]) {
-                places.functions(place);
-                places.symbol(place);
+            if let Some(info) = DebugInfo::parse(&bytes[..length]) {
+                info.functions(offset);
+                info.symbol(offset);
             }
         }
-        assert!(Places::find(b"#!/bin/sh\n").is_none());
+        assert!(DebugInfo::parse(b"#!/bin/sh\n").is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The store on a real folder and a real ring.
+//! The store on a real directory and a real ring.
 
 use super::*;
 use crate::core::GenerationRef;
@@ -44,18 +44,18 @@ fn memory() -> SharedMemory {
     memory
 }
 
-fn store() -> (tempfile::TempDir, Store) {
+fn store() -> (tempfile::TempDir, QuarantineStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::new(folder.path().join("quarantine"));
+    let store = QuarantineStore::new(folder.path().join("quarantine"));
     (folder, store)
 }
 
 #[test]
-fn an_event_is_kept_with_its_report_and_its_very_bytes() {
+fn an_event_is_stored_with_its_death_and_its_exact_bytes() {
     let (memory, (_folder, store)) = (memory(), store());
-    store.keep(&memory, &charge(2)).unwrap();
-    assert_eq!(store.folder().unwrap().numbers().unwrap(), [Seq(2)]);
-    let entry = store.folder().unwrap().read(Seq(2)).unwrap().unwrap();
+    store.insert(&memory, &charge(2)).unwrap();
+    assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(2)]);
+    let entry = store.records().unwrap().read(Seq(2)).unwrap().unwrap();
     assert_eq!((entry.attempts, entry.cause, entry.detail.as_str()), (2, Cause::Signal, "SIGSEGV"));
     let shown = entry.event.as_ref().unwrap();
     assert_eq!((shown.series.as_str(), shown.ts.as_str()), ("s", "2023-11-14T22:13:20.123Z"));
@@ -65,71 +65,71 @@ fn an_event_is_kept_with_its_report_and_its_very_bytes() {
 }
 
 #[test]
-fn the_largest_event_comes_back() {
+fn the_largest_event_can_be_read_back() {
     let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
-    let (wild, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(4094)));
+    let (escaped, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(4094)));
     let mut batch = Batch::default();
     let event = Event {
-        series: &wild,
+        series: &escaped,
         value: 1.0,
         ts_ms: 0,
         arrived_ms: 0,
-        label: Some(&wild),
+        label: Some(&escaped),
         data: Some(&data),
-        request_id: Some(&wild[..64]),
+        request_id: Some(&escaped[..64]),
     };
     batch.push(&event).unwrap();
     ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
     let (_folder, store) = store();
     let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..charge(1) };
-    store.keep(&memory, &long).unwrap();
-    let entry = store.folder().unwrap().read(Seq(1)).unwrap().unwrap();
+    store.insert(&memory, &long).unwrap();
+    let entry = store.records().unwrap().read(Seq(1)).unwrap().unwrap();
     assert_eq!(entry.event.unwrap().data.unwrap(), data);
 }
 
 #[test]
-fn an_event_that_is_not_in_the_ring_is_not_kept() {
+fn an_event_that_is_not_in_the_ring_is_not_stored() {
     let (memory, (_folder, store)) = (memory(), store());
-    let error = store.keep(&memory, &charge(4)).unwrap_err().to_string();
+    let error = store.insert(&memory, &charge(4)).unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");
-    assert_eq!(store.folder().unwrap().numbers().unwrap(), []);
+    assert_eq!(store.records().unwrap().numbers().unwrap(), []);
 }
 
 #[test]
-fn a_full_quarantine_takes_nothing_more_but_knows_what_it_has() {
+fn a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again() {
     let (memory, (_folder, mut store)) = (memory(), store());
-    store.most = 1;
-    store.keep(&memory, &charge(1)).unwrap();
-    let error = store.keep(&memory, &charge(2)).unwrap_err().to_string();
+    store.capacity = 1;
+    store.insert(&memory, &charge(1)).unwrap();
+    let error = store.insert(&memory, &charge(2)).unwrap_err().to_string();
     assert!(error.contains("replay or drop"), "{error}");
-    store.keep(&memory, &charge(1)).unwrap();
+    store.insert(&memory, &charge(1)).unwrap();
 }
 
 #[test]
-fn what_cannot_be_written_leaves_no_file() {
+fn a_failed_write_leaves_no_file() {
     let (memory, (folder, store)) = (memory(), store());
-    // Where the fresh file would be written, a folder is in the way.
+    // A directory blocks the path of the temporary file.
     std::fs::create_dir_all(folder.path().join("quarantine/2.new")).unwrap();
-    assert!(store.keep(&memory, &charge(2)).is_err());
-    assert_eq!(store.folder().unwrap().numbers().unwrap(), []);
+    assert!(store.insert(&memory, &charge(2)).is_err());
+    assert_eq!(store.records().unwrap().numbers().unwrap(), []);
 }
 
 #[test]
-fn what_is_dropped_is_gone_and_an_unknown_one_is_told() {
+fn removing_an_event_deletes_its_file_and_removing_it_again_returns_false() {
     let (memory, (_folder, store)) = (memory(), store());
-    store.keep(&memory, &charge(1)).unwrap();
+    store.insert(&memory, &charge(1)).unwrap();
     assert!(store.remove(Seq(1)).unwrap());
     assert!(!store.remove(Seq(1)).unwrap());
-    assert_eq!(store.folder().unwrap().read(Seq(1)).unwrap(), None);
+    assert_eq!(store.records().unwrap().read(Seq(1)).unwrap(), None);
 }
 
 #[cfg(feature = "mutants")]
 #[test]
 fn every_planted_fault_is_found_by_a_test() {
     let tests: &[fn()] = &[
-        an_event_is_kept_with_its_report_and_its_very_bytes,
-        a_full_quarantine_takes_nothing_more_but_knows_what_it_has,
-        what_is_dropped_is_gone_and_an_unknown_one_is_told,
+        an_event_is_stored_with_its_death_and_its_exact_bytes,
+        a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again,
+        removing_an_event_deletes_its_file_and_removing_it_again_returns_false,
     ];
     assert_eq!(Mutant::survivors(tests), []);
 }

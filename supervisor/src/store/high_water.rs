@@ -1,7 +1,7 @@
-//! High-water marks: numbers are reserved on disk in blocks before they are given out, so that none is given out twice,
-//! whatever happens to the machine.
+//! High-water marks: numbers are reserved on disk in blocks before they are issued, so that no number is issued twice, even
+//! after a power failure.
 
-use super::replace;
+use super::atomic_file::replace;
 use anyhow::Context as _;
 use bulkhead_proto::wire::ids::{CrashId, Generation, Seq};
 use serde::{Deserialize, Serialize};
@@ -11,27 +11,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The version of the file's form.
+/// Version of the file format.
 const VERSION: u32 = 1;
 
-/// Generations and crash reports are reserved so many at once: a disk write in a thousand starts.
+/// Generations and crash ids reserved at once: one disk write per thousand starts.
 const BLOCK: u64 = 1_000;
 
-/// Events are reserved so many at once. The API tells of every half block that it has begun; unless three quarters are left
-/// by then, the next block is reserved, so that no less than a quarter is ever left.
+/// Event numbers reserved at once. The API reports each half block that it begins. If less than three quarters of a block
+/// are left then, the next block is reserved. So at least a quarter is always left.
 const SEQ_BLOCK: u64 = 1 << 32;
 
-/// The longest file that can be one of ours, in bytes, several times over.
+/// Bytes read from the file at most: several times the longest valid file.
 const MAX_FILE: u64 = 1 << 10;
 
-/// No number comes near this: some share their word with other things.
+/// Upper bound of all numbers: some share a 64-bit word with other bits.
 const MAX_NUMBER: u64 = 1 << 62;
 
-/// A number beyond this was never given out: blocks are reserved behind those that were, and all must stay below
-/// [`MAX_NUMBER`].
-pub const MAX_GIVEN: u64 = MAX_NUMBER / 2;
+/// A larger number was never issued: blocks are reserved beyond the issued numbers, and all must stay below [`MAX_NUMBER`].
+pub const MAX_ISSUED: u64 = MAX_NUMBER / 2;
 
-/// The first numbers that were never given out; at least 1.
+/// The first numbers that were never issued; each is at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     /// The next generation.
@@ -42,29 +41,29 @@ pub struct Numbers {
     pub seq: Seq,
 }
 
+/// Content of the file, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct MarksFile {
     version: u32,
-    /// Written at an orderly stop: these numbers are exact, and the snapshot belongs to them.
+    /// Written at an orderly stop: the numbers are exact, and the snapshot matches them.
     clean: bool,
     #[serde(flatten)]
     numbers: Numbers,
 }
 
-/// The marks on disk.
+/// The marks of the running supervisor.
 #[derive(Debug)]
-pub struct Marks {
+pub struct HighWaterMarks {
     path: PathBuf,
     reserved: Numbers,
 }
 
-impl Marks {
-    /// Reads the marks. Says where numbering goes on, and whether the last run ended in order.
-    /// `None` when there was none.
+impl HighWaterMarks {
+    /// Reads the next numbers, and whether the last run ended in order. `None` before the first run.
     ///
     /// # Errors
-    /// When they cannot be read or are damaged: to guess might give numbers out twice.
+    /// The file cannot be read or is damaged. Guessed numbers could be issued twice.
     pub fn read(path: &Path) -> anyhow::Result<Option<(Numbers, bool)>> {
         let cannot = || format!("cannot read {}", path.display());
         let file = match File::open(path) {
@@ -75,43 +74,43 @@ impl Marks {
         let mut text = Vec::new();
         file.take(MAX_FILE).read_to_end(&mut text).with_context(cannot)?;
         let damaged =
-            || format!("{} is damaged; restore it, or begin anew with an empty state_dir", path.display());
-        let written: Written = serde_json::from_slice(&text).with_context(damaged)?;
+            || format!("{} is damaged; restore it, or start over with an empty state_dir", path.display());
+        let content: MarksFile = serde_json::from_slice(&text).with_context(damaged)?;
         anyhow::ensure!(
-            written.version == VERSION,
-            "{} is of version {}, this program knows {VERSION}: use the program that wrote it",
+            content.version == VERSION,
+            "{} is in format version {}, this program supports version {VERSION}: use the program that wrote it",
             path.display(),
-            written.version
+            content.version
         );
-        let Numbers { generation, crash, seq } = written.numbers;
+        let Numbers { generation, crash, seq } = content.numbers;
         for (name, number) in [("generation", generation.0), ("crash", crash.0), ("seq", seq.0)] {
             anyhow::ensure!((1..MAX_NUMBER).contains(&number), "{}: {name} is {number}", damaged());
         }
-        Ok(Some((written.numbers, written.clean)))
+        Ok(Some((content.numbers, content.clean)))
     }
 
-    /// Begins a run: from now on the last run's end counts as not orderly, until [`Self::close`].
+    /// Begins a run. The file says that this run did not end in order, until [`Self::close`].
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// The file cannot be written.
     pub fn begin(path: &Path, next: Numbers) -> anyhow::Result<Self> {
         let mut marks = Self { path: path.to_owned(), reserved: next };
-        marks.raise(next)?;
+        marks.reserve_block(next)?;
         Ok(marks)
     }
 
-    /// Makes sure that these numbers, which are about to be given out, are reserved.
+    /// Reserves these numbers, which are about to be issued, if they are not reserved yet.
     ///
     /// # Errors
-    /// When they are not and cannot be; to be tried again.
+    /// The file cannot be written. Call again before the next numbers are issued.
     pub fn reserve(&mut self, next: Numbers) -> anyhow::Result<()> {
         let enough = next.generation < self.reserved.generation
             && next.crash < self.reserved.crash
             && next.seq.0.saturating_add(SEQ_BLOCK / 4 * 3) <= self.reserved.seq.0;
-        if enough { Ok(()) } else { self.raise(next) }
+        if enough { Ok(()) } else { self.reserve_block(next) }
     }
 
-    fn raise(&mut self, next: Numbers) -> anyhow::Result<()> {
+    fn reserve_block(&mut self, next: Numbers) -> anyhow::Result<()> {
         let reserved = Numbers {
             generation: Generation(self.reserved.generation.0.max(next.generation.0.saturating_add(BLOCK))),
             crash: CrashId(self.reserved.crash.0.max(next.crash.0.saturating_add(BLOCK))),
@@ -122,17 +121,17 @@ impl Marks {
         Ok(())
     }
 
-    /// Ends a run in order, its memory being saved: numbering goes on exactly here.
+    /// Ends a run in order, after its snapshot is saved: the next run continues with exactly these numbers.
     ///
     /// # Errors
-    /// When they cannot be written; then the next run begins behind all that is reserved.
+    /// The file cannot be written. The next run then starts after all reserved numbers.
     pub fn close(&self, next: Numbers) -> anyhow::Result<()> {
         write(&self.path, next, true)
     }
 }
 
 fn write(path: &Path, numbers: Numbers, clean: bool) -> anyhow::Result<()> {
-    let text = serde_json::to_string(&Written { version: VERSION, clean, numbers })?;
+    let text = serde_json::to_string(&MarksFile { version: VERSION, clean, numbers })?;
     replace(path, |file| Ok(writeln!(file, "{text}")?))
 }
 
@@ -147,27 +146,27 @@ mod tests {
     #[test]
     fn there_are_no_marks_before_the_first_run() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Marks::read(&folder.path().join("marks")).unwrap(), None);
+        assert_eq!(HighWaterMarks::read(&folder.path().join("marks")).unwrap(), None);
     }
 
     #[test]
-    fn after_an_orderly_end_numbering_goes_on_exactly() {
+    fn after_an_orderly_end_numbering_continues_without_a_gap() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("marks");
-        let marks = Marks::begin(&path, numbers(1, 1, 1)).unwrap();
+        let marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         marks.close(numbers(7, 3, 20_001)).unwrap();
-        assert_eq!(Marks::read(&path).unwrap(), Some((numbers(7, 3, 20_001), true)));
+        assert_eq!(HighWaterMarks::read(&path).unwrap(), Some((numbers(7, 3, 20_001), true)));
     }
 
     #[test]
-    fn after_a_crash_numbering_goes_on_behind_all_that_may_have_been_given_out() {
+    fn after_a_crash_numbering_continues_after_every_number_that_may_have_been_issued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("marks");
-        let mut marks = Marks::begin(&path, numbers(1, 1, 1)).unwrap();
+        let mut marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         for generation in 1..=5_000 {
             let seq = generation << 20;
             marks.reserve(numbers(generation, generation, seq)).unwrap();
-            let (reserved, clean) = Marks::read(&path).unwrap().unwrap();
+            let (reserved, clean) = HighWaterMarks::read(&path).unwrap().unwrap();
             assert!(!clean);
             assert!(
                 reserved.generation.0 > generation && reserved.crash.0 > generation && reserved.seq.0 > seq
@@ -176,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_reserved_in_blocks_so_that_starts_do_not_wait_for_the_disk() {
+    fn numbers_are_reserved_in_blocks_so_that_most_starts_need_no_disk_write() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("marks");
-        let mut marks = Marks::begin(&path, numbers(1, 1, 1)).unwrap();
+        let mut marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         std::fs::remove_file(&path).unwrap();
         for generation in 1..=1_000 {
             marks.reserve(numbers(generation, 1, 1)).unwrap();
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_marks_are_an_error_not_a_guess() {
+    fn damaged_marks_are_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("marks");
         for text in [
@@ -204,7 +203,7 @@ mod tests {
             "\u{0}\u{1}",
         ] {
             std::fs::write(&path, text).unwrap();
-            let error = format!("{:#}", Marks::read(&path).unwrap_err());
+            let error = format!("{:#}", HighWaterMarks::read(&path).unwrap_err());
             assert!(error.contains("marks is"), "{error}");
         }
     }

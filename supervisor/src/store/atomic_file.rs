@@ -1,0 +1,73 @@
+//! Atomic replacement of a file.
+
+use anyhow::Context as _;
+use rustix::fs::OFlags;
+use std::{
+    fs::{self, File},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+/// Replaces a file atomically and durably: after a power failure it has either its old or its new content.
+///
+/// # Errors
+/// The disk refuses a step. If the write or the rename is refused, the old file stays. If only the sync of the directory is
+/// refused, the new content is there, but may not survive a power failure.
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let replaced = write_temporary(&temporary, write)
+        .with_context(|| format!("cannot write {}", temporary.display()))
+        .and_then(|()| {
+            fs::rename(&temporary, path).with_context(|| format!("cannot replace {}", path.display()))
+        });
+    if replaced.is_err() {
+        // A partial file would occupy disk space.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the link or
+/// waiting for a reader.
+fn write_temporary(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
+    write(&mut file)?;
+    Ok(file.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_failed_replacement_keeps_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        replace(&path, |file| Ok(file.write_all(b"old")?)).unwrap();
+        assert!(replace(&path, |_| anyhow::bail!("disk full")).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert!(!path.with_extension("new").exists(), "the partial new file is removed");
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_at_the_temporary_path_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("file"), folder.path().join("other"));
+        fs::write(&other, "other").unwrap();
+        std::os::unix::fs::symlink(&other, path.with_extension("new")).unwrap();
+        assert!(replace(&path, |file| Ok(file.write_all(b"new")?)).is_err());
+        nix::unistd::mkfifo(&path.with_extension("new"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(replace(&path, |file| Ok(file.write_all(b"new")?)).is_err());
+        replace(&path, |file| Ok(file.write_all(b"new")?)).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&other).unwrap()), (b"new".into(), b"other".into()));
+    }
+}

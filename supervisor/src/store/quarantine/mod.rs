@@ -1,0 +1,92 @@
+//! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may block
+//! on the disk, so the runtime calls from a separate thread.
+
+mod mutant;
+
+use super::record_writer::RecordWriter;
+use crate::{core::QuarantineRequest, display};
+use anyhow::Context as _;
+use bulkhead_proto::{
+    shm::memory::SharedMemory,
+    wire::{
+        ids::Seq,
+        quarantine::{Entry, EntryStore, MAX_ENTRIES},
+    },
+};
+use mutant::Mutant;
+use std::path::PathBuf;
+
+/// The directory and its only writer.
+#[derive(Debug)]
+pub struct QuarantineStore {
+    writer: RecordWriter<Entry>,
+    /// Maximum number of events.
+    capacity: usize,
+}
+
+impl QuarantineStore {
+    /// A store in this directory.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { writer: RecordWriter::new(path), capacity: MAX_ENTRIES }
+    }
+
+    /// Opens the directory for reading. Creates it if it is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be created or opened.
+    pub fn records(&self) -> anyhow::Result<EntryStore> {
+        self.writer.records()
+    }
+
+    /// Stores a pending event durably, with the deaths that are attributed to it. Idempotent.
+    ///
+    /// # Errors
+    /// The event is not in the ring, the quarantine is full, or the disk refuses. No file is left then, as far as the disk
+    /// allows.
+    pub fn insert(&self, memory: &SharedMemory, charge: &QuarantineRequest) -> anyhow::Result<()> {
+        let stored = self.records()?.numbers().context("cannot list the quarantined events")?;
+        anyhow::ensure!(
+            stored.len() < self.capacity
+                || stored.contains(&charge.seq)
+                || mutant::is(Mutant::ExceedCapacity),
+            "the quarantine is full ({} events): replay or drop some of them",
+            stored.len()
+        );
+        let payload = memory.pending(charge.seq).context("the event is not found in the ring")?;
+        if mutant::is(Mutant::SkipWrite) {
+            return Ok(());
+        }
+        self.writer.write(&entry(charge, &payload))
+    }
+
+    /// Removes an event durably. Returns `false` if it is not in quarantine.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove(&self, seq: Seq) -> anyhow::Result<bool> {
+        if mutant::is(Mutant::SkipRemoval) {
+            return Ok(true);
+        }
+        self.writer.remove(seq)
+    }
+}
+
+fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
+    Entry {
+        seq: charge.seq,
+        at: display::now(),
+        worker: charge.subject.worker.clone(),
+        generation: charge.subject.generation,
+        crash: charge.crash,
+        cause: charge.cause,
+        detail: charge.detail.clone(),
+        during: charge.during,
+        attempts: charge.attempts,
+        event: display::event(payload),
+        bytes: Entry::hex(payload),
+    }
+}
+
+#[cfg(test)]
+mod tests;
