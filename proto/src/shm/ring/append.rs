@@ -3,7 +3,7 @@
 use super::{
     Batch, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes,
     record_word,
-    tail::{Tail, publish, tail_of, version_of},
+    tail::{Appended, Tail, publish, tail_of, version_of},
 };
 use crate::{
     shm::{
@@ -12,15 +12,6 @@ use crate::{
     },
     wire::ids::{Position, Seq},
 };
-
-/// The seqs that a batch was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The seq of the first event.
-    pub first: Seq,
-    /// The seq of the last event.
-    pub last: Seq,
-}
 
 /// Why a batch was refused. A refused batch is refused as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

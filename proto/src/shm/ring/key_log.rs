@@ -7,7 +7,7 @@
 //!
 //! Entries are written and read under the lock of the producer's page. They need no memory ordering of their own.
 
-use super::{Appended, Tail};
+use super::tail::{Appended, Tail};
 use crate::{
     shm::{
         access::{ReadWords, WORD, WriteWords, index, words_for},

@@ -22,7 +22,7 @@ mod lock;
 mod producer;
 mod tail;
 
-pub use append::{AppendError, Appended, Appender};
+pub use append::{AppendError, Appender};
 pub use batch::Batch;
 pub use consume::{Consumer, RingCorruption};
 pub use idempotency_index::{IdempotencyIndex, KeyReused};
@@ -30,7 +30,7 @@ pub(crate) use key_log::key_log_bytes;
 pub use key_log::{IdempotencyKey, KEY_WINDOW, KeyLog, KeyedBatch, KeyedRequest, MAX_IDEMPOTENCY_KEY};
 pub(crate) use lock::init as init_lock;
 pub use producer::{AppendOutcome, Producer};
-pub use tail::{PRODUCER_WORDS, Tail, read_tail, set_tail};
+pub use tail::{Appended, PRODUCER_WORDS, Tail, read_tail, set_tail};
 
 use crate::shm::access::WORD;
 

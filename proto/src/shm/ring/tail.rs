@@ -9,6 +9,15 @@ use crate::{
     wire::ids::{Position, Seq},
 };
 
+/// The seqs that a batch was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The seq of the first event.
+    pub first: Seq,
+    /// The seq of the last event.
+    pub last: Seq,
+}
+
 /// The size of the page, in words.
 pub const PRODUCER_WORDS: usize = 512;
 

@@ -1,12 +1,9 @@
 //! One version of one slot: key, private state, public part, and a CRC over all of it.
 
-use super::BodySlot;
+use super::layout::{BODY_BYTES, BodySlot};
 use crate::shm::sync::crc;
 use std::str;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
-/// The largest body, in bytes.
-pub const BODY_BYTES: usize = 64 << 10;
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = crate::wire::event::MAX_SERIES;

@@ -1,11 +1,13 @@
 //! The layout of the table.
 
-use super::BODY_BYTES;
 use crate::shm::{
     access::{ReadWords, WORD},
     sync::Ordering,
 };
 use std::{io, ops::Deref};
+
+/// The largest body, in bytes.
+pub const BODY_BYTES: usize = 64 << 10;
 
 pub(super) const COMMIT: usize = 0;
 pub(super) const RECORDS: usize = 8;

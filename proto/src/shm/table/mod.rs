@@ -19,8 +19,8 @@ mod record;
 mod repair;
 mod write;
 
-pub use body::{BODY_BYTES, Body, BodyTooLarge, MAX_KEY};
-pub use layout::{BodySlot, Geometry, TableMemory};
+pub use body::{Body, BodyTooLarge, MAX_KEY};
+pub use layout::{BODY_BYTES, BodySlot, Geometry, TableMemory};
 pub use read::{SeriesView, TableReader};
 pub use record::CommitRecord;
 pub use write::{Activated, CommitHeader, TableWriter};

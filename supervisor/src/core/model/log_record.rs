@@ -1,6 +1,6 @@
 //! Lifecycle log lines, and the decision that each death line carries.
 
-use super::{QuarantineRequest, span};
+use super::{GenerationRef, QuarantineRequest, span};
 use bulkhead_proto::wire::{
     cause::Cause,
     ids::{CrashId, Generation, Seq},
@@ -127,17 +127,6 @@ impl LogRecord {
             Self::SupervisorStopped { .. } => "supervisor_stopped",
         }
     }
-}
-
-/// One generation of a worker, for log lines and reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GenerationRef {
-    /// The worker's name.
-    pub worker: String,
-    /// Its generation.
-    pub generation: Generation,
-    /// Its process id, once spawned.
-    pub pid: Option<u32>,
 }
 
 /// What happens to a worker after a death.

@@ -1,42 +1,17 @@
 //! Removal of quarantined events: one at a time, each on a thread of its own, because the disk may be slow.
 
+use super::removal_queue::Removal;
 use crate::runtime::{blocking_task::BlockingTask, event_loop::Supervisor};
 use crate::{control::protocol::Reply, display::error_chain, store::quarantine::QuarantineStore};
 use bulkhead_proto::wire::{
     control::{MAX_TEXT, RequestOutcome, ToWorker},
-    ids::{Generation, Seq},
+    ids::Seq,
     text::cut,
 };
-use std::{collections::VecDeque, sync::Arc};
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 /// Maximum number of queued removals: more than the operators and a correct API have in progress at once.
 const MAX_QUEUED: usize = 64;
-
-/// What is to be removed, and who waits for it.
-#[derive(Debug)]
-pub(in crate::runtime) struct Removal {
-    pub(in crate::runtime) seq: Seq,
-    /// The seq under which the event was appended again, if it was replayed.
-    pub(in crate::runtime) replayed_as: Option<Seq>,
-    /// The worker that requested it, and the number of its request.
-    pub(in crate::runtime) worker: Option<(Generation, u64)>,
-    pub(in crate::runtime) operators: Vec<oneshot::Sender<Reply>>,
-}
-
-/// The queued removals; the first one is in progress.
-#[derive(Debug, Default)]
-pub(in crate::runtime) struct Removals {
-    queue: VecDeque<Removal>,
-    task: Option<BlockingTask<RequestOutcome>>,
-}
-
-impl Removals {
-    /// The result of the removal in progress; waits forever if there is none.
-    pub(in crate::runtime) async fn end(&mut self) -> RequestOutcome {
-        BlockingTask::end(&mut self.task).await
-    }
-}
 
 impl Supervisor {
     /// Removes an event, and answers everyone who waits for it.

@@ -1,6 +1,6 @@
 //! Requests of operators and of the API for quarantined events.
 
-use super::removal::{Removal, unknown_event};
+use super::{removal::unknown_event, removal_queue::Removal};
 use crate::runtime::{blocking, event_loop::Supervisor};
 use crate::{
     control::protocol::{CommandOutcome, QuarantineCommand, Reply},
