@@ -11,7 +11,7 @@ words=(
     'so (many|often|much|long)\b(?! as\b)'       # a number, a bound, a duration: name it
     'as many (again|times as many)'
     '(whoever|whatever of|of whom|nobody|somebody|anybody|everybody)\b(?!\\?")'  # name the process, the client, the operator
-    '(ones? (that|who|which)|those who|he who)\b'  # name the thing
+    '((?-i:Ones?) (that|who|which)|of ones? (that|who)|those who|he who)\b'  # name the thing
     '(is|are|was|were|be|been) told\b|told (of|by|as|apart)\b|\btells (of|it|its|them|that|where|who)\b'  # reports, logs, says, distinguishes
     'it is said|what is said|is said (of|to)'
     'sets? (it |an? \w+ )?aside|setting aside'   # quarantine, quarantined

@@ -6,7 +6,7 @@ mod modules;
 
 use graph::{Graph, circles};
 use modules::Sources;
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 /// The crates of the product, with the folder of each.
 const CRATES: [(&str, &str); 4] = [
@@ -45,7 +45,7 @@ fn rooms(graph: &Graph, place: &str) -> Graph {
     for (file, targets) in graph {
         let Some(from) = room(file) else { continue };
         let others = targets.iter().filter_map(|target| room(target)).filter(|to| *to != from);
-        rooms.entry(from.clone()).or_insert_with(BTreeSet::new).extend(others);
+        rooms.entry(from.clone()).or_default().extend(others);
     }
     rooms
 }

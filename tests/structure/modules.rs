@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, UseTree, Visibility,
+    Attribute, ItemFn, ItemImpl, ItemMod, ItemUse, UseTree, Visibility,
     visit::{self, Visit},
 };
 
@@ -190,25 +190,29 @@ fn is_test(attributes: &[Attribute]) -> bool {
 }
 
 impl<'ast> Visit<'ast> for Reader<'_> {
-    fn visit_item(&mut self, item: &'ast Item) {
-        let attributes: &[Attribute] = match item {
-            Item::Mod(item) => &item.attrs,
-            Item::Use(item) => &item.attrs,
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            _ => &[],
-        };
-        if !is_test(attributes) {
-            visit::visit_item(self, item);
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        // A module within the file counts as the file.
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
         }
     }
 
-    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        // A module within the file counts as the file.
-        visit::visit_item_mod(self, item);
+    fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_fn(self, item);
+        }
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_impl(self, item);
+        }
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        if is_test(&item.attrs) {
+            return;
+        }
         let exported = !matches!(item.vis, Visibility::Inherited);
         self.tree(&item.tree, &mut Vec::new(), exported);
     }

@@ -46,7 +46,7 @@ impl Transition<'_> {
             }
             FromWorker::ReplayFailed { seq, why } => self.actions.push(Action::ReplayFailed { seq, why }),
             FromWorker::Pong { number, accept_polls: turns, busy } => {
-                self.on_pong(slot_id, number, turns, busy)
+                self.on_pong(slot_id, number, turns, busy);
             }
             FromWorker::Busy => self.on_work(self.state.role(slot_id.worker)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
@@ -79,7 +79,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Handles a full control pipe. An answer that nobody reads is dropped: a flood of requests must not kill
+    /// Handles a full control pipe. An answer that does not fit is dropped: a flood of requests must not kill
     /// the API that forwards them. The other frames are few; a worker without room for them does not read at
     /// all.
     pub(in crate::core) fn pipe_full(&mut self, generation: Generation, frame: &ToWorker) {

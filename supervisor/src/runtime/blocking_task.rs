@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_result_is_delivered_once() {
-        let mut task = Some(BlockingTask::begin("errand", String::new(), 1, || 2).unwrap());
+        let mut task = Some(BlockingTask::begin("task", String::new(), 1, || 2).unwrap());
         assert_eq!(BlockingTask::end(&mut task).await, 2);
         assert!(task.is_none());
     }
@@ -86,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn a_panicked_task_delivers_its_fallback() {
         let mut task = Some(
-            BlockingTask::begin("errand", String::new(), 1, || std::panic::resume_unwind(Box::new(())))
+            BlockingTask::begin("task", String::new(), 1, || std::panic::resume_unwind(Box::new(())))
                 .unwrap(),
         );
         assert_eq!(BlockingTask::end(&mut task).await, 1);

@@ -67,14 +67,14 @@ impl Effects for Supervisor {
                 }
             }
             Action::Answer { client, outcome, text } => {
-                self.answer(client, Reply::from_outcome(&outcome, text))
+                self.answer(client, Reply::from_outcome(&outcome, text));
             }
             Action::ReserveSeqs { next } => {
                 self.seq_high_water = self.seq_high_water.max(next.min(self.memory.tail().next_seq));
                 self.reserve();
             }
             Action::RemoveQuarantined { requester, id, seq, replayed_as } => {
-                self.remove_for(requester, id, seq, replayed_as)
+                self.remove_for(requester, id, seq, replayed_as);
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
             Action::Quarantine(charge) => return self.quarantine_event(charge),

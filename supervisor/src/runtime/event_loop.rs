@@ -235,10 +235,10 @@ impl Supervisor {
     fn handle(&mut self, event: LoopEvent) {
         match event {
             LoopEvent::Child(generation, ChildEvent::Frame(frame)) => {
-                self.drive(Event::Frame { generation, frame })
+                self.drive(Event::Frame { generation, frame });
             }
             LoopEvent::Child(generation, ChildEvent::BadFrame(why)) => {
-                self.drive(Event::BadFrame { generation, why })
+                self.drive(Event::BadFrame { generation, why });
             }
             LoopEvent::Child(generation, ChildEvent::Output(pipe)) => {
                 if let Some(child) = self.children.get(generation) {

@@ -7,7 +7,7 @@ use std::os::fd::{OwnedFd, RawFd};
 /// The first passed fd. The others follow without a gap.
 const FIRST: RawFd = 3;
 
-/// The most sockets that are accepted. Nobody configures that many: a larger number is a mistake.
+/// The most sockets that are accepted. A larger number is a mistake in the configuration.
 const MOST: RawFd = 1024;
 
 /// Why the passed sockets could not be taken.

@@ -18,7 +18,7 @@ pub(crate) struct Limits {
     /// How long a client may take to send the next [`BODY_PROGRESS`] bytes of a body, or to read any of its response.
     pub(crate) stall: Duration,
     /// How long a request may take until the head of its response, including the arrival of its body. Long enough to
-    /// send `max_body` over a slow link, short enough that a slow client does not hold a connection for ever.
+    /// send `max_body` over a slow link, short enough that a slow client does not hold a connection without limit.
     pub(crate) request: Duration,
 }
 

@@ -31,7 +31,7 @@ impl Transition<'_> {
         for slot_id in self.state.slot_ids() {
             match self.state.slot(slot_id) {
                 Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
-                    self.set_slot(slot_id, GenerationState::Stopped)
+                    self.set_slot(slot_id, GenerationState::Stopped);
                 }
                 // No restart is completed any more.
                 Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })

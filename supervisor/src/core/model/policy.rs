@@ -41,7 +41,7 @@ pub const COMMIT_GRACE: Duration = Duration::from_secs(1);
 /// Time from SIGTERM to SIGKILL after the worker's own `stop_timeout` has passed.
 pub const TERM_GRACE: Duration = Duration::from_secs(1);
 
-/// Time from SIGKILL to giving the process up. Only a process stuck in the kernel takes so long.
+/// Time from SIGKILL to giving the process up. Only a process stuck in the kernel takes longer.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 
 /// A generation that has run for this long counts as healthy, whatever it did.

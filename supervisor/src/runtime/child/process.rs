@@ -150,7 +150,7 @@ impl Child {
         self.memory_limit
     }
 
-    /// The next event. After the exit, only that: whoever reaps the process reads the rest.
+    /// The next event. After the exit, only that: [`Self::drain_frames`] reads the rest.
     pub(in crate::runtime) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ChildEvent> {
         if self.pidfd.poll_read_ready(cx).is_ready() {
             return Poll::Ready(ChildEvent::Exited);

@@ -146,13 +146,13 @@ impl Spawner {
                 match self.quarantine.records() {
                     Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
                     Err(error) => {
-                        tracing::error!("the API cannot show the quarantine: {}", error_chain(&error))
+                        tracing::error!("the API cannot show the quarantine: {}", error_chain(&error));
                     }
                 }
                 match self.crashes.records() {
                     Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
                     Err(error) => {
-                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error))
+                        tracing::error!("the API cannot show crash reports: {}", error_chain(&error));
                     }
                 }
                 memory.pass_to_api(&mut bequest).context("shared memory")?;

@@ -108,7 +108,7 @@ fn log(seq: Seq, replayed_as: Option<Seq>) {
             "event {seq} replayed from quarantine as event {new}"
         ),
         None => {
-            tracing::info!(event_name = "event_dropped", seq = seq.0, "event {seq} dropped from quarantine")
+            tracing::info!(event_name = "event_dropped", seq = seq.0, "event {seq} dropped from quarantine");
         }
     }
 }
