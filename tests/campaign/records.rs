@@ -6,7 +6,7 @@ use bulkhead_proto::{
     quarantine::Entry,
     words::{FAULT_PREFIX, FaultKind},
 };
-use bulkhead_tests::ids::{Counted, EventId};
+use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -162,7 +162,7 @@ pub(crate) struct Read {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Got {
     Stats(Stats),
-    Series(Vec<Counted>),
+    Series(Vec<SeriesTotals>),
     /// 404 for this series: nothing of it is committed.
     Absent(String),
     Lost(String),
@@ -220,7 +220,7 @@ pub(crate) struct Records {
     pub orders: Vec<Order>,
     pub set_aside: Vec<Entry>,
     pub story: Vec<Told>,
-    pub series: Vec<Counted>,
+    pub series: Vec<SeriesTotals>,
 }
 
 pub(crate) fn load(directory: &Path) -> Records {

@@ -6,7 +6,7 @@ use crate::{
     records::{Answer, Got, Order, Poison, Records, Stats},
 };
 use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 use serde_json::json;
 
 /// The number of the poison event.

@@ -13,7 +13,7 @@ use bulkhead_proto::{
     quarantine::Shown,
     words::{Cause, During, FaultKind},
 };
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 
 /// What is kept of the event.
 fn event(records: &mut Records) -> &mut Shown {
