@@ -55,7 +55,7 @@ fn following_the_logs_continues_after_a_crash() {
     let pid = row(&bulkhead, "analytics")["pid"].as_i64().unwrap();
     bulkhead.signal_worker(i32::try_from(pid).unwrap(), Signal::SIGKILL);
 
-    // Lines of these restarts may still arrive.
+    // Lines of the restarts above may still arrive.
     let died = log.wait_for("the death of the analysis", |line| {
         line.is_worker_event("worker_died", "analytics") && line.text("cause") == "signal"
     });
@@ -73,9 +73,9 @@ fn watching_the_status_shows_each_change_and_ends_with_ctrl_c() {
     let mut watcher = bulkhead.fixture().spawn_cli(&["status", "--watch", "--json"]);
     let watched = Log::follow(watcher.stdout.take().unwrap());
     let mut log = watched.from_start();
-    let state = |line: &bulkhead_tests::log::Line, wanted: &str| {
+    let state = |line: &bulkhead_tests::log::Line, expected: &str| {
         let rows = line.fields().and_then(|report| report["workers"].as_array().cloned()).unwrap_or_default();
-        rows.iter().any(|row| row["name"] == "analytics" && row["state"] == wanted)
+        rows.iter().any(|row| row["name"] == "analytics" && row["state"] == expected)
     };
     log.wait_for("the first status", |line| state(line, "running"));
 
@@ -111,6 +111,6 @@ fn commands_print_json_on_success_and_on_failure() {
 fn without_a_supervisor_the_error_is_json_too() {
     let output = Fixture::new("").cli(&["status", "--json"]);
     assert_eq!((output.code, output.stderr.as_str()), (Some(3), ""), "{output:?}");
-    let response: Value = serde_json::from_str(&output.stdout).unwrap();
-    assert_eq!(response["outcome"], "unreachable");
+    let error: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(error["outcome"], "unreachable");
 }

@@ -69,8 +69,8 @@ fn each_fault_triggered_by_an_event_has_its_crash_report() {
             response.header("x-request-id").clone_into(&mut request_id);
         });
         assert!(!request_id.is_empty());
-        for lines in [&report["request_id"], &report["event"]["request_id"]] {
-            assert_eq!(lines, &request_id, "{report}");
+        for field in [&report["request_id"], &report["event"]["request_id"]] {
+            assert_eq!(field, &request_id, "{report}");
         }
         assert_matches_snapshot(&format!("crash-{kind}-by-event"), &normalized(report));
     }
@@ -128,9 +128,9 @@ fn crash_reports_are_the_same_by_command_and_by_http() {
     assert_eq!(parsed(crashes_cli(&["1", "--json"], 0)), bulkhead.client().get_json("/v1/crashes/1"));
     let list = crashes_cli(&[], 0);
     assert!(list.starts_with("1  2") && list.contains("fault abort: SIGABRT"), "{list}");
-    let replacement = crashes_cli(&["1"], 0);
+    let shown = crashes_cli(&["1"], 0);
     for part in ["crash 1: analytics gen 2 pid ", "decision:  restart", "resident at most"] {
-        assert!(replacement.contains(part), "no {part:?} in {replacement}");
+        assert!(shown.contains(part), "no {part:?} in {shown}");
     }
 }
 
@@ -165,10 +165,10 @@ fn post(bulkhead: &Bulkhead, events: &[(&str, u32)]) {
 fn assert_quarantined_during(bulkhead: &Bulkhead, seq: u64, during: &str, what: &str) {
     let entry = bulkhead.client().get_json(&format!("/v1/quarantine/{seq}"));
     let report = crash_report(bulkhead, entry["crash"].as_u64().unwrap());
-    for lines in [&entry, &report] {
-        assert_eq!((&lines["seq"], &lines["attempts"]), (&seq.into(), &2.into()), "{lines}");
-        assert_eq!((&lines["during"], &lines["cause"]), (&during.into(), &"panic".into()), "{lines}");
-        assert!(lines["detail"].as_str().unwrap().contains(what), "{lines}");
+    for record in [&entry, &report] {
+        assert_eq!((&record["seq"], &record["attempts"]), (&seq.into(), &2.into()), "{record}");
+        assert_eq!((&record["during"], &record["cause"]), (&during.into(), &"panic".into()), "{record}");
+        assert!(record["detail"].as_str().unwrap().contains(what), "{record}");
     }
 }
 
@@ -214,10 +214,10 @@ fn next_panic_report(bulkhead: &Bulkhead) -> Value {
 fn a_panic_message_is_printed_before_the_backtrace() {
     let report = next_panic_report(&Fixture::new(BACKTRACES).start());
     let output = report["output"].as_array().unwrap();
-    let lines =
+    let panic_line =
         output.iter().find_map(|line| line["text"].as_str().filter(|text| text.contains(FAULT_PANIC)));
     let (before, _) =
-        lines.unwrap().split_once("backtrace=").unwrap_or_else(|| panic!("no backtrace in {report}"));
+        panic_line.unwrap().split_once("backtrace=").unwrap_or_else(|| panic!("no backtrace in {report}"));
     assert!(before.contains(FAULT_PANIC), "{report}");
 }
 
@@ -266,7 +266,7 @@ fn the_crash_report_of_a_plain_worker_has_its_last_lines_in_order() {
     let gate = fixture.named_pipe("gate");
     let bulkhead = fixture.start();
     for line in ["one", "two"] {
-        bulkhead.log().from_start().wait_for(line, |lines| lines.text("message") == line);
+        bulkhead.log().from_start().wait_for(line, |logged| logged.text("message") == line);
     }
     fs::write(gate, "go\n").unwrap();
     let died = bulkhead.log().from_start().wait_for_worker("worker_died", "x");
@@ -286,20 +286,20 @@ fn a_clean_stop_stores_a_crash_report_of_every_death() {
     log.wait_for_worker("worker_died", "analytics");
     log.wait_for_worker("worker_started", "analytics");
     let stopped = bulkhead.stop(Signal::SIGTERM);
-    let lines = stopped.log.matching(|line| line.is("worker_died"));
-    assert!(lines.len() >= 3, "{}", stopped.log.dump());
-    for (line, id) in lines.iter().zip(1..) {
+    let deaths = stopped.log.matching(|line| line.is("worker_died"));
+    assert!(deaths.len() >= 3, "{}", stopped.log.dump());
+    for (line, id) in deaths.iter().zip(1..) {
         let text = fs::read(stopped.fixture.path("state/crashes").join(format!("{id}.json"))).unwrap();
         let report: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!((line.number("crash"), &report["id"]), (Some(id), &json!(id)));
         assert_eq!(report["detail"], line.text("detail"), "{report}");
     }
     let files = fs::read_dir(stopped.fixture.path("state/crashes")).unwrap().count();
-    assert_eq!(files, lines.len());
+    assert_eq!(files, deaths.len());
 
     let bulkhead = stopped.fixture.start();
     let newest = bulkhead.client().get_json("/v1/crashes?limit=1");
-    assert_eq!(newest["items"][0]["id"], lines.len(), "the reports must be listed after the next start");
+    assert_eq!(newest["items"][0]["id"], deaths.len(), "the reports must be listed after the next start");
 }
 
 #[test]

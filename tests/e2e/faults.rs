@@ -81,7 +81,7 @@ fn a_plain_worker_accepts_only_the_kill_fault() {
     log.wait_for_worker("worker_ready", "idle");
     let output = bulkhead.cli(&["fault", "idle", "panic"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("kill"), "it should name the fault that works: {output:?}");
+    assert!(output.stderr.contains("kill"), "the error must name the supported fault: {output:?}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn faults_are_refused_unless_they_are_enabled() {
     let bulkhead = Fixture::new("").start();
     let output = bulkhead.cli(&["fault", "analytics", "panic"]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("[faults]"), "it should name the setting: {output:?}");
+    assert!(output.stderr.contains("[faults]"), "the error must name the setting: {output:?}");
 
     let response = bulkhead.client().post("/v1/faults/analytics/panic", "application/json", "").unwrap();
     assert_eq!(response.status, 404, "{response:?}");
@@ -97,7 +97,7 @@ fn faults_are_refused_unless_they_are_enabled() {
     let response = bulkhead.client().post_events(r#"{"series":"__fault.panic","value":1}"#).unwrap();
     assert_eq!(response.status, 400, "{response:?}");
     assert!(response.header("content-type").starts_with("application/problem+json"), "{response:?}");
-    assert!(response.body.contains("faults"), "it should name the setting: {response:?}");
+    assert!(response.body.contains("faults"), "the error must name the setting: {response:?}");
 
     assert_eq!(bulkhead.log().matching(|line| line.is("worker_died")).len(), 0);
 }

@@ -50,7 +50,7 @@ fn wait_for(bulkhead: &Bulkhead, what: &str, of: &str) {
 }
 
 /// The log lines from the call of `act` to the first line that contains `last`.
-fn log(bulkhead: &Bulkhead, act: impl FnOnce(), last: &str) -> String {
+fn log_until(bulkhead: &Bulkhead, act: impl FnOnce(), last: &str) -> String {
     let mut reader = bulkhead.log().from_now();
     act();
     let mut log = String::new();
@@ -85,7 +85,7 @@ fn assert_log_of_poison_event(kind: &str) {
     for (format, name) in [(Format::Pretty, format!("{kind}.pretty")), (Format::Json, format!("{kind}.json"))]
     {
         let bulkhead = service(format);
-        let log = log(&bulkhead, || post(&bulkhead, &format!("__fault.{kind}")), "worker_parked");
+        let log = log_until(&bulkhead, || post(&bulkhead, &format!("__fault.{kind}")), "worker_parked");
         assert_matches_snapshot(&name, &log);
     }
 }
@@ -97,7 +97,7 @@ fn assert_log_of_kill(worker: &str, last: &str) {
         post(&bulkhead, "s");
         bulkhead.wait_until_committed();
         let pid = pid_by_http(&bulkhead, worker);
-        let log = log(&bulkhead, || bulkhead.signal_worker(pid, Signal::SIGKILL), last);
+        let log = log_until(&bulkhead, || bulkhead.signal_worker(pid, Signal::SIGKILL), last);
         assert_matches_snapshot(&format!("kill-{worker}.{name}"), &log);
     }
 }
@@ -105,9 +105,8 @@ fn assert_log_of_kill(worker: &str, last: &str) {
 /// The pid of a worker, read by HTTP: this works with both log formats.
 fn pid_by_http(bulkhead: &Bulkhead, worker: &str) -> i32 {
     let rows = bulkhead.client().get_json("/v1/workers");
-    let pid_by_http =
-        rows["items"].as_array().unwrap().iter().find(|pid_by_http| pid_by_http["name"] == worker).unwrap();
-    i32::try_from(pid_by_http["pid"].as_i64().unwrap()).unwrap()
+    let row = rows["items"].as_array().unwrap().iter().find(|row| row["name"] == worker).unwrap();
+    i32::try_from(row["pid"].as_i64().unwrap()).unwrap()
 }
 
 #[test]

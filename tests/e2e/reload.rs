@@ -271,9 +271,9 @@ fn a_reload_prints_its_changes_as_json() {
     bulkhead.fixture().write_config("restart.limit = 3\nstate_dir = \"/elsewhere\"\napi.max_body = \"1MiB\"");
     let output = bulkhead.cli(&["reload", "--json"]);
     assert_eq!(output.code, Some(0), "{output:?}");
-    let logged: Value = serde_json::from_str(&output.stdout).unwrap();
+    let printed: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
-        logged,
+        printed,
         json!({"changes": [
             {"what": "restart.limit", "how": "live", "text": "restart.limit: 3 instead of 10"},
             {"what": "api", "how": "replaced", "text": "api: max_body changed: replaced, generation 3"},

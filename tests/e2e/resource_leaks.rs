@@ -9,7 +9,7 @@ use bulkhead_tests::{
 };
 use std::fs;
 
-/// Deaths before the baseline, in which buffers and tables reach their size.
+/// Deaths before the baseline, in which buffers and tables reach their final size.
 const WARM_UP: usize = 50;
 const DEATHS: usize = 1_000;
 /// The test waits for the crash report after this number of deaths: the disk may be slower than the deaths,

@@ -120,7 +120,10 @@ fn a_state_directory_deleted_during_the_run_is_recreated_at_the_stop() {
     bulkhead.wait_until_committed();
     fs::remove_dir_all(bulkhead.fixture().path("state")).unwrap();
     let stopped = assert_clean_stop(bulkhead.stop(Signal::SIGTERM));
-    stopped.log.from_start().wait_for("the line about it", |line| line.raw().contains("was deleted while"));
+    stopped
+        .log
+        .from_start()
+        .wait_for("the line about the deleted directory", |line| line.raw().contains("was deleted while"));
     assert_eq!(stopped.fixture.start().client().get_json("/v1/series/s")["count"], 1);
 }
 
@@ -197,13 +200,13 @@ fn a_full_disk_is_logged_once_for_all_crash_reports_and_later_reports_are_stored
     assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
     assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
     let mut log = bulkhead.log().from_start();
-    let refused = log.wait_for("the line about it", |line| line.is("crash_report_failed"));
+    let refused = log.wait_for("the first failed report", |line| line.is("crash_report_failed"));
     assert!(refused.raw().contains("No space left on device"), "{}", refused.raw());
     fs::remove_file(&filler).unwrap();
     let crash = kill_analysis(&bulkhead);
     // The first report stored again may be an earlier one that was delayed.
     assert_eq!(crash_report(&bulkhead, crash)["id"], crash);
-    log.wait_for("the line about the recovery", |line| line.raw().contains("crash reports are stored again"));
+    log.wait_for("the end of the failure", |line| line.raw().contains("crash reports are stored again"));
     assert_eq!(bulkhead.log().matching(|line| line.is("crash_report_failed")).len(), 1);
 }
 
@@ -266,7 +269,7 @@ fn an_unusable_crash_report_folder_is_logged_and_the_service_continues() {
     let bulkhead = fixture.start();
     kill_analysis(&bulkhead);
     let is_failure = |line: &Line| line.is("crash_report_failed") && line.raw().contains("state/crashes");
-    bulkhead.log().from_start().wait_for("the line about it", is_failure);
+    bulkhead.log().from_start().wait_for("the failed report", is_failure);
     assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
     assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
     let response = bulkhead.client().get("/v1/crashes").unwrap();
