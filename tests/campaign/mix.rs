@@ -4,7 +4,7 @@ use crate::{
     options::Options,
     plan::{Blow, KILL_SPAN, Kind, Moment, Target, WRITERS, Window},
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{event_id::EventId, expected_death::expected_cause_and_detail};
 use fastrand::Rng;
 use std::{collections::BTreeMap, iter, time::Duration};

@@ -4,7 +4,7 @@ use crate::{
     mix::{self, Poisons},
     options::Options,
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::event_id;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,7 @@
 //! since the run began.
 
 use crate::plan::Kind;
-use bulkhead_proto::{
-    quarantine::Entry,
-    words::{FAULT_PREFIX, FaultKind},
-};
+use bulkhead_proto::wire::{fault::FaultKind, quarantine::Entry, series::FAULT_PREFIX};
 use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use crate::{
     common::{FAULTS_AND_SHORT_HANG_TIMEOUTS, FAULTS_ENABLED, crash_report, is_root, next_crash_report},
     log_snapshots::{FIRST_LINE, assert_matches_snapshot},
 };
-use bulkhead_proto::{fault::FAULT_PANIC, words::FaultKind};
+use bulkhead_proto::{wire::fault::FaultKind, worker::fault::FAULT_PANIC};
 use bulkhead_tests::{
     Bulkhead, Fixture, binaries,
     log::{Line, LogReader},
@@ -27,7 +27,7 @@ fn normalized(mut report: Value) -> String {
     if report["panic"].is_object() {
         // The backtrace depends on the compiler. The innermost frame of the workspace does not.
         let innermost = report["backtrace"][0].as_str().unwrap();
-        let in_workspace = innermost.starts_with("bulkhead_proto::fault::carry_out at ");
+        let in_workspace = innermost.starts_with("bulkhead_proto::worker::fault::execute at ");
         assert!(in_workspace && innermost.contains("/fault.rs:"), "{report}");
         report["backtrace"] = json!("[backtrace]");
     }
@@ -144,7 +144,7 @@ fn a_quarantine_entry_refers_to_the_crash_report_of_its_last_death() {
     let report = crash_report(&bulkhead, entry["crash"].as_u64().unwrap());
     assert_eq!(report["event"], entry["event"], "{report}");
     assert_eq!((&report["attempts"], &report["max_attempts"]), (&json!(2), &json!(2)), "{report}");
-    assert!(report["why"].as_str().unwrap().contains("tried 2 of 2 times: to be set aside"), "{report}");
+    assert!(report["why"].as_str().unwrap().contains("attempt 2 of 2; quarantined next"), "{report}");
 }
 
 /// A service whose analysis panics during a commit or a load for some series.
@@ -244,7 +244,7 @@ fn backtraces_use_the_symbols_of_the_program_that_a_wrapper_executed() {
     let config = format!("{FAULTS_ENABLED}[analytics]\ncommand = [\"sh\", \"-c\", {command:?}]\n");
     let report = next_panic_report(&Fixture::new(&config).start());
     let frames = report["backtrace"].as_array().unwrap();
-    assert!(frames.iter().any(|frame| frame.as_str().unwrap().contains("carry_out at ")), "{report}");
+    assert!(frames.iter().any(|frame| frame.as_str().unwrap().contains("execute at ")), "{report}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Faults by command, by HTTP and by event, and their refusal unless they are enabled.
 
 use crate::common::{FAULTS_AND_SHORT_HANG_TIMEOUTS, FAULTS_ENABLED};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{Bulkhead, Fixture, expected_death::death_matches, http::RequestError, log::Line};
 
 /// The next death of this worker. Waits for the activation of the next generation.

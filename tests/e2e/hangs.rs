@@ -77,7 +77,7 @@ fn an_event_that_hangs_the_analysis_is_quarantined_and_the_others_are_counted() 
             // The analysis recorded its backtrace before it ended.
             let report = crash_report(&bulkhead, died.number("crash").unwrap());
             let in_fault =
-                |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("fault::carry_out at "));
+                |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("fault::execute at "));
             assert!(
                 report["backtrace"].as_array().is_some_and(|all| all.iter().any(in_fault)),
                 "{kind}: {report}"

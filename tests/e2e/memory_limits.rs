@@ -38,7 +38,7 @@ fn an_event_that_exceeds_the_memory_limit_is_quarantined_with_cause_oom() {
     let analytics = workers["items"].as_array().unwrap().iter().find(|row| row["name"] == "analytics");
     let crash = &analytics.unwrap()["last_crash"];
     assert_eq!((&crash["cause"], &crash["seq"]), (&"oom".into(), &2.into()), "{crash}");
-    assert_eq!(crash["detail"], "64MiB more were refused: memory_limit is 64MiB");
+    assert_eq!(crash["detail"], "an allocation of 64MiB failed: memory_limit is 64MiB");
     let entry = client.get_json("/v1/quarantine/2");
     assert_eq!((&entry["cause"], &entry["attempts"]), (&"oom".into(), &2.into()), "{entry}");
     assert_eq!(bulkhead.log().matching(|line| line.is("worker_parked")).len(), 0);
@@ -52,7 +52,7 @@ fn a_requested_oom_is_logged_with_the_refused_allocation() {
     assert_eq!(output.code, Some(0), "{output:?}");
     let died = log.wait_for_worker("worker_died", "analytics");
     assert_eq!(died.text("cause"), "requested", "{}", died.raw());
-    assert_eq!(died.text("detail"), "fault oom: 64MiB more were refused: memory_limit is 256MiB");
+    assert_eq!(died.text("detail"), "fault oom: an allocation of 64MiB failed: memory_limit is 256MiB");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_sigkill_is_attributed_to_the_oom_killer_only_if_its_count_grew() {
     let by_other_process = ("signal".to_owned(), "SIGKILL".to_owned());
     assert_eq!(kill(), by_other_process);
     fs::write(&vmstat, "oom_kill 4\n").unwrap();
-    assert_eq!(kill(), ("oom".to_owned(), "killed by the kernel for want of memory".to_owned()));
+    assert_eq!(kill(), ("oom".to_owned(), "killed by the kernel: out of memory".to_owned()));
     assert_eq!(kill(), by_other_process);
 }
 

@@ -2,7 +2,7 @@
 //! has the reason. The workers are in `tests/misbehave`.
 
 use crate::common::next_crash_report;
-use bulkhead_proto::{control::PROTOCOL, crash::MAX_LINE};
+use bulkhead_proto::wire::{control::PROTOCOL, crash::MAX_LINE};
 use bulkhead_tests::{
     Bulkhead, Fixture, binaries, eventually, log::Line, process, resource_usage::ResourceUsage,
 };
@@ -42,7 +42,7 @@ fn a_worker_that_sends_an_invalid_frame_is_killed_and_the_log_has_the_reason() {
     for (mode, reason) in [
         ("send-half-a-frame", "cannot be read"),
         ("send-garbage-when-active", "cannot be read"),
-        ("send-too-much-when-active", "bytes too many"),
+        ("send-too-much-when-active", "extra bytes after the value"),
     ] {
         for worker in ["analytics", "api"] {
             let bulkhead = service(worker, mode, "");
@@ -59,7 +59,7 @@ fn a_worker_that_sends_an_invalid_frame_is_killed_and_the_log_has_the_reason() {
 #[test]
 fn a_worker_that_sends_a_frame_in_the_wrong_state_is_killed_and_the_log_has_the_reason() {
     for (mode, reason) in [
-        ("send-ready-before-hello", "sent Ready, which is not allowed before its Hello"),
+        ("send-ready-before-hello", "sent Ready, which is not allowed before Hello"),
         ("send-hello-twice", "sent Hello, which is not allowed between Hello and Ready"),
         ("send-forbidden-request", "sent Request, which is not allowed"),
     ] {
@@ -94,7 +94,7 @@ fn workers_that_never_become_ready_are_killed_and_the_log_has_the_missing_frame(
         command("send-only-hello")
     );
     let bulkhead = Fixture::new(&config).launch();
-    for (worker, missing) in [("analytics", "it never said hello"), ("api", "but never that it is ready")] {
+    for (worker, missing) in [("analytics", "it never sent Hello"), ("api", "but not Ready")] {
         let died = first_death(&bulkhead, worker);
         assert_eq!(died.text("cause"), "handshake", "{}", died.raw());
         assert!(died.text("detail").contains(missing), "{}", died.raw());

@@ -2,7 +2,7 @@
 //! are counted.
 
 use crate::common::{FAULTS_ENABLED, crash_report};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{
     Bulkhead, Fixture,
     background_readers::with_background_readers,

@@ -111,8 +111,8 @@ fn a_dropped_event_is_gone_but_still_counts_as_quarantined() {
     let seq = quarantine_one_event(&bulkhead).to_string();
     quarantine_cli(&bulkhead, &["drop", &seq], 0);
     assert_eq!(listed_seqs(&bulkhead), [0; 0]);
-    assert!(quarantine_cli(&bulkhead, &["drop", &seq], 1).contains("not set aside"));
-    assert!(quarantine_cli(&bulkhead, &["show", &seq], 1).contains("not set aside"));
+    assert!(quarantine_cli(&bulkhead, &["drop", &seq], 1).contains("not in quarantine"));
+    assert!(quarantine_cli(&bulkhead, &["show", &seq], 1).contains("not in quarantine"));
     bulkhead.log().from_start().wait_for("the drop", |line| line.is("event_dropped"));
 
     let bulkhead = bulkhead.stop(Signal::SIGTERM).fixture.start();
@@ -130,7 +130,7 @@ fn an_event_that_is_not_quarantined_is_not_found() {
     assert_problem(&client.get("/v1/quarantine/x").unwrap(), 400);
     assert_problem(&client.get("/v1/quarantine?limit=0").unwrap(), 400);
     for what in ["show", "replay", "drop"] {
-        assert!(quarantine_cli(&bulkhead, &[what, "99"], 1).contains("not set aside"), "{what}");
+        assert!(quarantine_cli(&bulkhead, &[what, "99"], 1).contains("not in quarantine"), "{what}");
     }
 }
 
@@ -209,7 +209,7 @@ fn a_pending_event_cannot_be_dropped() {
     let response = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
     let seq = response.json()["first_seq"].as_u64().unwrap();
     assert_problem(&bulkhead.client().delete(&format!("/v1/quarantine/{seq}")).unwrap(), 404);
-    assert!(quarantine_cli(&bulkhead, &["drop", &seq.to_string()], 1).contains("not set aside"));
+    assert!(quarantine_cli(&bulkhead, &["drop", &seq.to_string()], 1).contains("not in quarantine"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The table "What happens when" of the README: each line is backed by a test, which is there.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use std::{fs, path::Path};
 
 const TITLE: &str = "\n## What happens when";

@@ -94,7 +94,7 @@ fn sighup_reloads_and_the_log_has_the_changes() {
     assert_eq!(reload_by_sighup(&bulkhead).text("message"), "nothing changed");
     bulkhead.fixture().write_config("restart.limit = 3");
     let logged = reload_by_sighup(&bulkhead);
-    assert_eq!(logged.text("message"), "restart.limit: 3 instead of 10", "{}", logged.raw());
+    assert_eq!(logged.text("message"), "restart.limit: changed from 10 to 3", "{}", logged.raw());
     assert_eq!((logged.text("what"), logged.text("how")), ("restart.limit", "live"));
     bulkhead.fixture().write_config("restart.limit = \"three\"");
     assert!(reload_by_sighup(&bulkhead).is("reload_failed"));
@@ -188,7 +188,7 @@ fn a_stopped_worker_stays_stopped_and_starts_with_its_new_command() {
     assert_eq!(bulkhead.cli(&["stop", "one"]).code, Some(0));
     let output =
         reload(&bulkhead, &idle_worker("one").replace("sleep\", \"infinity", "tail\", \"-f\", \"/dev/null"));
-    assert_prints(&output, &["one: command changed: takes effect when it is started, for it is stopped"]);
+    assert_prints(&output, &["one: command changed: takes effect at its next start (the worker is stopped)"]);
     assert_eq!(row(&bulkhead, "one")["state"], "stopped");
     assert_eq!(bulkhead.cli(&["start", "one"]).code, Some(0));
     let pid = &row(&bulkhead, "one")["pid"];
@@ -209,7 +209,11 @@ fn a_reload_enables_and_disables_faults() {
     );
 
     let output = reload(&bulkhead, FAULTS_ENABLED);
-    assert_eq!(output.stdout.lines().next(), Some("faults.enabled: true instead of false"), "{output:?}");
+    assert_eq!(
+        output.stdout.lines().next(),
+        Some("faults.enabled: changed from false to true"),
+        "{output:?}"
+    );
     for worker in ["api", "analytics"] {
         assert!(output.stdout.contains(&format!("{worker}: faults.enabled changed: replaced")), "{output:?}");
     }
@@ -255,7 +259,7 @@ fn a_reload_changes_the_level_and_the_format_of_the_log() {
     let bulkhead = Fixture::new("").start();
     assert_prints(
         &reload(&bulkhead, "log.level = \"warn\""),
-        &["log.level: warn instead of info; the API and the analysis follow when they are started again"],
+        &["log.level: changed from info to warn; the API and the analysis follow at their next start"],
     );
     assert_eq!(bulkhead.cli(&["restart", "analytics"]).code, Some(0));
     let mut log = bulkhead.log().from_now();
@@ -275,7 +279,7 @@ fn a_reload_prints_its_changes_as_json() {
     assert_eq!(
         printed,
         json!({"changes": [
-            {"what": "restart.limit", "how": "live", "text": "restart.limit: 3 instead of 10"},
+            {"what": "restart.limit", "how": "live", "text": "restart.limit: changed from 10 to 3"},
             {"what": "api", "how": "replaced", "text": "api: max_body changed: replaced, generation 3"},
         ]}),
         "BULKHEAD_STATE_DIR overrides state_dir of the file"

@@ -1,6 +1,6 @@
 //! A thousand deaths leave their crash reports and no other resource. `idle_wakeups.rs` checks wake-ups.
 
-use bulkhead_proto::crash::MAX_REPORTS;
+use bulkhead_proto::wire::crash::MAX_REPORTS;
 use bulkhead_tests::{
     Bulkhead, Fixture, eventually,
     log::Line,

@@ -1,6 +1,6 @@
 //! A short campaign: events, reads, kills and faults of every kind, reconciled by event id.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use std::process::Command;
 
 #[test]

@@ -107,7 +107,7 @@ fn damaged_or_missing_high_water_marks_are_refused() {
         assert_eq!(fs::read(&marks).unwrap(), bad);
     }
     fs::remove_file(&marks).unwrap();
-    assert_refused(&fixture, &["marks is missing beside the snapshot"]);
+    assert_refused(&fixture, &["marks is missing, but a snapshot exists"]);
 
     fs::write(&marks, good).unwrap();
     assert_eq!(fixture.start().client().get_json("/v1/series/s")["count"], 10);

@@ -1,6 +1,6 @@
 //! An analysis that allocates memory in an endless loop.
 
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use bulkhead_worker_analytics::Analysis;
 use std::hint::black_box;
 

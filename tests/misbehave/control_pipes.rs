@@ -1,10 +1,14 @@
 //! The control pipes of a worker, without the checks of the regular runtime: any bytes can be sent at any time.
 
 use bulkhead_proto::{
-    codec,
-    control::{FromWorker, MAX_FRAME, PROTOCOL, ToWorker},
-    fds::{FdName, Inherited},
-    pipe::{Received, Receiver},
+    wire::{
+        codec,
+        control::{FromWorker, MAX_FRAME, PROTOCOL, ToWorker},
+    },
+    worker::{
+        fds::{FdName, InheritedFds},
+        pipe::{Received, Receiver},
+    },
 };
 use std::{fs::File, io::Write as _, thread};
 
@@ -15,7 +19,7 @@ pub(crate) struct ControlPipes {
 }
 
 impl ControlPipes {
-    pub(crate) fn take(fds: &mut Inherited) -> Self {
+    pub(crate) fn take(fds: &mut InheritedFds) -> Self {
         let from = Receiver::new(fds.take(FdName::ControlIn).unwrap());
         Self { from, to: fds.take(FdName::ControlOut).unwrap().into() }
     }

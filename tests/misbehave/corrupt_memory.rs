@@ -2,15 +2,17 @@
 
 use crate::control_pipes::ControlPipes;
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    segment::{Kind, ReadWrite},
-    shared::{ReadWords as _, WriteWords as _},
+    shm::{
+        access::{ReadWords as _, WriteWords as _},
+        segment::{Kind, ReadWrite},
+    },
+    worker::fds::{FdName, InheritedFds},
 };
 use fastrand::Rng;
 use std::{process::abort, sync::atomic::Ordering};
 
 /// Overwrites all segments once, then random words until the process is killed. The pipes stay open.
-pub(crate) fn corrupt_forever(_pipes: ControlPipes, fds: Inherited) {
+pub(crate) fn corrupt_forever(_pipes: ControlPipes, fds: InheritedFds) {
     let segments = map(fds);
     let mut rng = Rng::with_seed(1);
     overwrite(&segments, &mut rng);
@@ -22,12 +24,12 @@ pub(crate) fn corrupt_forever(_pipes: ControlPipes, fds: Inherited) {
 }
 
 /// Overwrites all segments once and aborts.
-pub(crate) fn corrupt_and_die(_pipes: ControlPipes, fds: Inherited) {
+pub(crate) fn corrupt_and_die(_pipes: ControlPipes, fds: InheritedFds) {
     overwrite(&map(fds), &mut Rng::with_seed(2));
     abort();
 }
 
-fn map(mut fds: Inherited) -> [ReadWrite; 2] {
+fn map(mut fds: InheritedFds) -> [ReadWrite; 2] {
     [(FdName::Cursor, Kind::Cursor), (FdName::State, Kind::State)]
         .map(|(name, kind)| ReadWrite::map(fds.take(name).unwrap(), kind).unwrap())
 }

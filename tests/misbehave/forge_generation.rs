@@ -2,22 +2,26 @@
 
 use crate::control_pipes::ControlPipes;
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    ids::Generation,
-    pipe::Received,
-    state_memory::StateMemory,
-    table::{Checkpoint, Writer},
+    shm::{
+        state_memory::StateMemory,
+        table::{CommitHeader, TableWriter},
+    },
+    wire::ids::Generation,
+    worker::{
+        fds::{FdName, InheritedFds},
+        pipe::Received,
+    },
 };
 
 /// Repeats the last commit with another generation's number. Returns when the supervisor closes the control pipe or asks
 /// the worker to exit.
-pub(crate) fn commit(pipes: &ControlPipes, mut fds: Inherited) {
+pub(crate) fn commit(pipes: &ControlPipes, mut fds: InheritedFds) {
     let memory = StateMemory::map(fds.take(FdName::State).unwrap()).unwrap();
-    let mut table = Writer::attach(memory).unwrap();
+    let mut table = TableWriter::attach(memory).unwrap();
     table.activate();
     let last = *table.record();
     table
-        .commit(Checkpoint {
+        .commit(CommitHeader {
             generation: Generation(u64::MAX),
             seq: last.seq,
             position: last.position,

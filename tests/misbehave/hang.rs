@@ -2,15 +2,17 @@
 
 use crate::control_pipes::{ControlPipes, park_forever};
 use bulkhead_proto::{
-    bell,
-    cursor::{self, Doing},
-    event::Event,
-    fault,
-    fds::{FdName, Inherited},
-    ids::Seq,
-    segment::{Kind, ReadWrite},
-    settings::Settings,
-    words::FaultKind,
+    shm::{
+        cursor::{self, Activity},
+        segment::{Kind, ReadWrite},
+        wake,
+    },
+    wire::{event::Event, fault::FaultKind, ids::Seq},
+    worker::{
+        fault,
+        fds::{FdName, InheritedFds},
+        settings::Settings,
+    },
 };
 use bulkhead_worker_analytics::{Analysis, Decode, Encode, bincode};
 use std::{
@@ -30,20 +32,20 @@ const SEQ_END: u64 = 1 << 62;
 const BEYOND_RING: u64 = 1 << 40;
 
 /// Takes over the cursor page and makes no progress in the way that `mode` names. The pipes stay open.
-pub(crate) fn hang(mode: &str, _pipes: ControlPipes, fds: &mut Inherited) -> ! {
+pub(crate) fn hang(mode: &str, _pipes: ControlPipes, fds: &mut InheritedFds) -> ! {
     let page = ReadWrite::map(fds.take(FdName::Cursor).unwrap(), Kind::Cursor).unwrap();
     cursor::take_over(&page, Settings::from_env().unwrap().generation, Seq(0));
-    cursor::set_hand(&page, Doing::Apply, Seq(1));
+    cursor::set_in_flight(&page, Activity::Apply, Seq(1));
     match mode {
         "spin" => loop {
             hint::spin_loop();
         },
         "deadlock" => deadlock(),
-        "freeze" => fault::carry_out(FaultKind::Freeze),
+        "freeze" => fault::execute(FaultKind::Freeze),
         "progress-without-commit" => claim(&page, 1..SEQ_END),
         "claim-seqs-beyond-ring" => claim(&page, BEYOND_RING..SEQ_END),
         "claim-seqs-backwards" => claim(&page, (0..SEQ_END).rev()),
-        "stay-parked" => bell::announce_park(&page),
+        "stay-parked" => wake::prepare_wait(&page),
         other => panic!("unknown way to hang: {other:?}"),
     }
     park_forever()
@@ -53,7 +55,7 @@ pub(crate) fn hang(mode: &str, _pipes: ControlPipes, fds: &mut Inherited) -> ! {
 fn claim(page: &ReadWrite, seqs: impl Iterator<Item = u64>) {
     for seq in seqs {
         thread::sleep(CLAIM_INTERVAL);
-        cursor::set_hand(page, Doing::Apply, Seq(seq));
+        cursor::set_in_flight(page, Activity::Apply, Seq(seq));
     }
 }
 

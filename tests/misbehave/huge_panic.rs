@@ -1,6 +1,6 @@
 //! An analysis that panics with a huge message, a payload that is not text, or after a flood of output.
 
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use bulkhead_worker_analytics::Analysis;
 use std::{
     io::{self, Write as _},

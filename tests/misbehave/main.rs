@@ -17,10 +17,11 @@ mod huge_panic;
 mod panic_outside_apply;
 
 use bulkhead_proto::{
-    control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
-    fds::Inherited,
-    pipe::Received,
-    words::FaultKind,
+    wire::{
+        control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
+        fault::FaultKind,
+    },
+    worker::{fds::InheritedFds, pipe::Received},
 };
 use control_pipes::{ControlPipes, hello, park_forever};
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     if mode == "allocate-forever" {
         return bulkhead_worker_analytics::run(allocate_forever::AllocateForever);
     }
-    let mut fds = Inherited::from_env().unwrap();
+    let mut fds = InheritedFds::from_env().unwrap();
     let pipes = ControlPipes::take(&mut fds);
     match mode.as_str() {
         "send-nothing" => {}
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
             let pipes = pipes.wait_for_activation();
             while let Ok(Received::Frame(frame)) = pipes.from.recv() {
                 if let ToWorker::Ping(number) = frame {
-                    pipes.send_frame(&FromWorker::Pong { number, turns: 0, busy: false });
+                    pipes.send_frame(&FromWorker::Pong { number, accept_polls: 0, busy: false });
                 }
             }
         }

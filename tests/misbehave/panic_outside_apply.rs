@@ -1,6 +1,6 @@
 //! An analysis that panics while it renders or loads the state of a series, not while it applies an event.
 
-use bulkhead_proto::event::Event;
+use bulkhead_proto::wire::event::Event;
 use bulkhead_worker_analytics::{
     Analysis, Decode, Encode,
     bincode::{self, de::Decoder, error::DecodeError},

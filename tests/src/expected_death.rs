@@ -1,16 +1,16 @@
 //! The cause and detail with which the log must report a death by each fault.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 /// The cause and detail of a death by this fault that was not requested. For a panic and a hang, the detail only begins
 /// with this text.
 #[must_use]
 pub const fn expected_cause_and_detail(kind: FaultKind) -> (&'static str, &'static str) {
     match kind {
-        FaultKind::Panic => ("panic", r#""a fault was asked for: panic" at "#),
+        FaultKind::Panic => ("panic", r#""injected fault: panic" at "#),
         FaultKind::Abort => ("signal", "SIGABRT"),
-        FaultKind::StackOverflow => ("signal", "SIGABRT behind a fault: a stack overflow"),
-        FaultKind::Oom => ("oom", "64MiB more were refused: memory_limit is 1GiB"),
+        FaultKind::StackOverflow => ("signal", "SIGABRT after a fault: stack overflow"),
+        FaultKind::Oom => ("oom", "an allocation of 64MiB failed: memory_limit is 1GiB"),
         FaultKind::Segv => ("signal", "SIGSEGV"),
         FaultKind::Exit => ("exit", "exit code 3"),
         FaultKind::Hang | FaultKind::Freeze => ("hang", "no progress for "),
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn an_abort_and_a_stack_overflow_are_distinguished() {
-        let (abort, overflow) = ("SIGABRT", "SIGABRT behind a fault: a stack overflow");
+        let (abort, overflow) = ("SIGABRT", "SIGABRT after a fault: stack overflow");
         assert!(death_matches(FaultKind::Abort, "signal", abort));
         assert!(death_matches(FaultKind::StackOverflow, "signal", overflow));
         assert!(!death_matches(FaultKind::Abort, "signal", overflow));
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn the_place_of_a_panic_and_the_duration_of_a_hang_may_vary() {
         assert!(death_matches(FaultKind::Hang, "hang", "no progress for 301 ms while there was work"));
-        let panic = r#""a fault was asked for: panic" at proto/src/fault.rs:54:29, thread main"#;
+        let panic = r#""injected fault: panic" at proto/src/worker/fault.rs:54:29, thread main"#;
         assert!(death_matches(FaultKind::Panic, "panic", panic));
         assert!(!death_matches(
             FaultKind::Panic,

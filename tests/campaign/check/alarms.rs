@@ -16,7 +16,7 @@ const ALARMS: [&str; 8] = [
 ];
 
 /// What an analysis says that panics as it was told to.
-const ASKED_FOR: &str = ": a fault was asked for: panic";
+const ASKED_FOR: &str = ": injected fault: panic";
 
 pub(super) fn check(records: &Records) -> Check {
     let mut check = Check::of("lines of the log without an alarm, or an error that is none of what was done");

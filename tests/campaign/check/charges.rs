@@ -9,7 +9,7 @@ use crate::{
     mix::{ATTEMPTS, KILLS},
     records::{Records, Told},
 };
-use bulkhead_proto::{quarantine::Entry, words::During};
+use bulkhead_proto::wire::{cause::Operation, quarantine::Entry};
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
     let deaths = story::deaths(records);
@@ -49,7 +49,7 @@ fn last(records: &Records, deaths: &[Death<'_>]) -> Check {
                 == (&*entry.worker, entry.generation.0, entry.crash.0)
                 && (death.cause, death.detail) == (entry.cause.as_str(), &*entry.detail)
         };
-        let right = last.is_some_and(same) && entry.during == During::Apply;
+        let right = last.is_some_and(same) && entry.during == Operation::Apply;
         check.holds(right, || format!("{last:?} was the last death by {entry:?}"));
     }
     check

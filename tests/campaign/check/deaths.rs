@@ -5,7 +5,7 @@ use super::{
     story::{self, Death},
 };
 use crate::records::{Got, Kill, Poison, Records};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::expected_death::{death_matches, detail_matches};
 use std::collections::{HashMap, HashSet};
 

@@ -2,9 +2,9 @@
 
 use super::Check;
 use crate::records::{Answer, Poison, Records, Request};
-use bulkhead_proto::{
-    quarantine::{Entry, Shown},
-    words::FAULT_PREFIX,
+use bulkhead_proto::wire::{
+    quarantine::{Entry, EventView},
+    series::FAULT_PREFIX,
 };
 use bulkhead_tests::expected_death::death_matches;
 use std::collections::{HashMap, HashSet};
@@ -66,7 +66,7 @@ pub(super) fn seq_of(request: &Request, place: usize, poison: &Poison) -> Option
 impl Sent {
     /// Whether an entry keeps the event that was sent. It had no time of its own.
     fn is_kept_by(&self, entry: &Entry, poison: &Poison) -> bool {
-        let event = |arrived: &str| Shown {
+        let event = |arrived: &str| EventView {
             series: format!("{FAULT_PREFIX}{}", poison.kind),
             value: 1.0,
             ts: arrived.to_owned(),

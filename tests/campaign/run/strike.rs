@@ -5,7 +5,7 @@ use crate::{
     plan::{Blow, Moment, Target},
     records::{Kill, Order},
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{
     CliOutput,
     log::{Line, LogReader},

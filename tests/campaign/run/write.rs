@@ -5,7 +5,7 @@ use crate::{
     mix::Poisons,
     records::{Answer, Poison, Request, request_id},
 };
-use bulkhead_proto::words::FAULT_PREFIX;
+use bulkhead_proto::wire::series::FAULT_PREFIX;
 use bulkhead_tests::{
     event_id::EventId,
     http::{Client, RequestError},

@@ -1,7 +1,11 @@
 //! What an honest service wrote: every value follows from its number.
 
 use anyhow::Result;
-use bulkhead_proto::{ids::Position, link::AnalyticsLink, ring::Consumer, shared::WORD, table::Record};
+use bulkhead_proto::{
+    shm::{access::WORD, ring::Consumer, table::CommitRecord},
+    wire::ids::Position,
+    worker::link::AnalyticsLink,
+};
 use bulkhead_steps::{
     datum::{Datum, SMALLEST, Tallies, Tally, datum, fold},
     image::Image,
@@ -46,7 +50,7 @@ pub struct Honest {
     pub image: Image,
     /// The record of each commit. The last one is that of [`Self::leave_unfinished`]: all of it is there but the commit's
     /// number, and a wild write may well be that.
-    pub records: Vec<Record>,
+    pub records: Vec<CommitRecord>,
     /// The state at each commit, the unfinished one included.
     pub states: Vec<Tallies>,
     counts: Counts,
@@ -93,7 +97,7 @@ impl Honest {
     /// When the system refuses.
     pub fn new() -> Result<Self> {
         let world = World::new(512)?;
-        let (mut history, mut records) = (History::default(), vec![Record::default()]);
+        let (mut history, mut records) = (History::default(), vec![CommitRecord::default()]);
         let data = events(EACH * COMMITS + PENDING);
         for commit in 0..COMMITS {
             history.continue_with(&world, &data[EACH * commit..][..EACH], EACH)?;
@@ -128,7 +132,7 @@ impl Honest {
 
     /// The last commit.
     #[must_use]
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &CommitRecord {
         &self.records[COMMITS]
     }
 
@@ -145,12 +149,12 @@ impl Honest {
     /// # Errors
     /// When the system refuses.
     pub fn analysis(&self) -> Result<Analysis> {
-        Analysis::take_over(AnalyticsLink::open_within(&self.world.memory)?)
+        Analysis::take_over(AnalyticsLink::open_in_process(&self.world.memory)?)
     }
 }
 
 fn pending(world: &World) -> Result<Vec<Position>> {
-    let link = AnalyticsLink::open_within(&world.memory)?;
+    let link = AnalyticsLink::open_in_process(&world.memory)?;
     let record = world.memory.record().unwrap_or_default();
     let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq)?;
     let (mut payload, mut begins) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! The events of the model, and what an analysis must have made of them.
 
 use anyhow::{Context as _, Result};
-use bulkhead_proto::{event::Event, ring::Batch};
+use bulkhead_proto::{shm::ring::Batch, wire::event::Event};
 use std::collections::BTreeMap;
 
 /// The record of a datum with an empty label takes up this much of the ring, in bytes: two words, the event's head, and

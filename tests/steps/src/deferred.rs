@@ -2,8 +2,8 @@
 //! death leaves behind, and the faults that are planted in the rig's child.
 
 use anyhow::Result;
-use bulkhead_proto::{
-    shared::{ReadWords, WriteWords},
+use bulkhead_proto::shm::{
+    access::{ReadWords, WriteWords},
     table::TableMemory,
 };
 use std::{cell::RefCell, io, rc::Rc, sync::atomic::Ordering};

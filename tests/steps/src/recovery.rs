@@ -7,9 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    ids::Seq,
-    link::{AnalyticsLink, ApiLink, Figures, PostMortem},
-    ring::{AppendError, Consumer},
+    shm::{
+        memory::PostMortem,
+        ring::{AppendError, Consumer},
+    },
+    wire::ids::Seq,
+    worker::link::{AnalyticsLink, ApiLink, LinkStats},
 };
 
 /// How many of the events are accepted, and how many of these are committed.
@@ -37,8 +40,8 @@ pub fn check(world: &World, data: &[Datum]) -> Result<Reached> {
 /// # Errors
 /// With whatever is wrong.
 pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
-    let api = ApiLink::open_within(&world.memory)?;
-    let figures = api.figures();
+    let api = ApiLink::open_in_process(&world.memory)?;
+    let figures = api.stats();
     let reached = balanced(&figures, data)?;
     reads(&api, &data[..reached.committed]).context("a reader")?;
     pending(world, data, &figures, reached)?;
@@ -48,7 +51,7 @@ pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
 
 /// Whether the event that the supervisor would suspect may be suspected, and is found.
 fn suspected(death: &PostMortem, data: &[Datum]) -> Result<()> {
-    let Some(seq) = death.in_hand.or(death.committing) else { return Ok(()) };
+    let Some(seq) = death.in_flight.or(death.committing) else { return Ok(()) };
     ensure!(death.committed < seq && seq <= death.accepted, "it should not be suspected: {death:?}");
     let suspect = data.get(usize::try_from(seq.0 - 1)?).context("nobody's event is suspected")?;
     // What is skipped is never taken in hand: nobody has said where it is.
@@ -58,8 +61,8 @@ fn suspected(death: &PostMortem, data: &[Datum]) -> Result<()> {
 }
 
 /// Whether all figures speak of the same events.
-fn balanced(figures: &Figures, data: &[Datum]) -> Result<Reached> {
-    let Figures { record, tail, pending, used_bytes, .. } = figures;
+fn balanced(figures: &LinkStats, data: &[Datum]) -> Result<Reached> {
+    let LinkStats { record, tail, pending, used_bytes, .. } = figures;
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let reached =
         Reached { accepted: number(tail.accepted), committed: number(record.analysed + record.skipped) };
@@ -91,8 +94,8 @@ fn reads(api: &ApiLink, committed: &[Datum]) -> Result<()> {
 }
 
 /// Whether a successor of the analysis would read exactly what must be pending.
-fn pending(world: &World, data: &[Datum], figures: &Figures, reached: Reached) -> Result<()> {
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&world.memory)?;
+fn pending(world: &World, data: &[Datum], figures: &LinkStats, reached: Reached) -> Result<()> {
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&world.memory)?;
     let mut consumer = Consumer::attach(events, producer, figures.record.position, figures.record.seq)?;
     let mut payload = Vec::new();
     for (number, datum) in data.iter().enumerate().take(reached.accepted).skip(reached.committed) {
@@ -110,8 +113,8 @@ const ROUNDS: u32 = 12;
 
 /// Lets a recovered service take on other data than its predecessor did, checking the state at every commit.
 fn go_on(world: &World, accepted: &[Datum]) -> Result<()> {
-    let api = ApiLink::open_within(&world.memory)?;
-    let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&world.memory)?)?;
+    let api = ApiLink::open_in_process(&world.memory)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
     ensure!(!analysis.activated.repaired, "the index did not verify");
     analysis.care.skip = set_aside(accepted);
     let (mut data, mut committed) = (accepted.to_vec(), 0);

@@ -9,9 +9,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
-    fds::Inherited,
-    link::{AnalyticsLink, ApiLink},
-    words::Role,
+    wire::role::Role,
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// What happened to a memory so far, and what may happen to it in the scenario.
@@ -30,12 +32,12 @@ impl History {
     /// When a part fails.
     pub fn continue_with(&mut self, world: &World, data: &[Datum], commit: usize) -> Result<()> {
         if !data.is_empty() {
-            append(&ApiLink::open_within(&world.memory)?, data)??;
+            append(&ApiLink::open_in_process(&world.memory)?, data)??;
             self.data.extend(data);
             self.before.accepted += data.len();
         }
         if commit > 0 {
-            let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&world.memory)?)?;
+            let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
             self.before.committed += analysis.apply(commit)?;
             analysis.commit()?;
         }
@@ -76,7 +78,7 @@ pub trait Scenario: Sync {
     ///
     /// # Errors
     /// When it fails.
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()>;
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()>;
 
     /// In the parent: recovers from a copy, and says how far the operation had come; 0 is not at all. A later image never
     /// comes to less than an earlier one.

@@ -3,15 +3,19 @@
 use crate::datum::{Datum, Tallies, Tally, batch};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    control::Care,
-    cursor::{self, Doing},
-    event::Event,
-    ids::{Generation, Position, Seq},
-    link::{AnalyticsLink, ApiLink},
-    ring::{AppendError, Appended, Consumer},
-    segment::{ReadOnly, ReadWrite},
-    state_memory::StateMemory,
-    table::{Activated, Body, Checkpoint, Record, Slot, TableMemory, Writer},
+    shm::{
+        cursor::{self, Activity},
+        ring::{AppendError, Appended, Consumer},
+        segment::{ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{Activated, Body, BodySlot, CommitHeader, CommitRecord, TableMemory, TableWriter},
+    },
+    wire::{
+        control::RecoveryHints,
+        event::Event,
+        ids::{Generation, Position, Seq},
+    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -31,7 +35,7 @@ pub fn append(link: &ApiLink, data: &[Datum]) -> Result<Result<Appended, AppendE
 pub struct Analysis<M = StateMemory> {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
-    table: Writer<M>,
+    table: TableWriter<M>,
     tallies: Tallies,
     dirty: BTreeSet<String>,
     /// The last event that is done with, and where it ends.
@@ -39,7 +43,7 @@ pub struct Analysis<M = StateMemory> {
     applied: u64,
     skipped: u64,
     /// Which events to take care with.
-    pub care: Care,
+    pub care: RecoveryHints,
     generation: Generation,
     /// A planted fault: an event stays in hand until the next one is.
     pub clings: bool,
@@ -64,11 +68,11 @@ impl<M: TableMemory> Analysis<M> {
     /// When nothing is known, or a series does not verify.
     pub fn take_over_within(link: AnalyticsLink, wrap: impl FnOnce(StateMemory) -> M) -> Result<Self> {
         let AnalyticsLink { events, producer, cursor, state, .. } = link;
-        let mut table = Writer::attach(wrap(state)).context("the commit record does not verify")?;
+        let mut table = TableWriter::attach(wrap(state)).context("the commit record does not verify")?;
         let activated = table.activate();
         let record = *table.record();
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        let tallies = (0..record.slots).map(|slot| load(&table, Slot(slot))).collect::<Result<_>>()?;
+        let tallies = (0..record.slots).map(|slot| load(&table, BodySlot(slot))).collect::<Result<_>>()?;
         Ok(Self {
             consumer,
             cursor,
@@ -78,7 +82,7 @@ impl<M: TableMemory> Analysis<M> {
             done: (record.seq, record.position),
             applied: 0,
             skipped: 0,
-            care: Care::default(),
+            care: RecoveryHints::default(),
             generation: Generation(record.generation.0 + 1),
             clings: false,
             activated,
@@ -91,7 +95,7 @@ impl<M: TableMemory> Analysis<M> {
     }
 
     /// The last commit.
-    pub const fn record(&self) -> &Record {
+    pub const fn record(&self) -> &CommitRecord {
         self.table.record()
     }
 
@@ -104,7 +108,7 @@ impl<M: TableMemory> Analysis<M> {
         for done in 0..most {
             let Some(seq) = self.consumer.next(&mut payload)? else { return Ok(done) };
             let skip = self.care.skip.contains(&seq);
-            let careful = skip || self.care.suspects.contains(&seq) || seq <= self.care.cautious_to;
+            let careful = skip || self.care.suspects.contains(&seq) || seq <= self.care.single_commit_until;
             if careful {
                 self.commit()?;
             }
@@ -128,7 +132,7 @@ impl<M: TableMemory> Analysis<M> {
     pub fn commit_before_apply(&mut self) -> Result<()> {
         let mut payload = Vec::new();
         while let Some(seq) = self.consumer.next(&mut payload)? {
-            cursor::set_read(&*self.cursor, self.done.1);
+            cursor::set_read_position(&*self.cursor, self.done.1);
             self.done = (seq, self.consumer.position());
             self.applied += 1;
             self.commit()?;
@@ -139,8 +143,8 @@ impl<M: TableMemory> Analysis<M> {
     }
 
     fn take_in(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
-        cursor::set_read(&*self.cursor, self.done.1);
-        cursor::set_hand(&*self.cursor, Doing::Apply, seq);
+        cursor::set_read_position(&*self.cursor, self.done.1);
+        cursor::set_in_flight(&*self.cursor, Activity::Apply, seq);
         let event = Event::decode(payload)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a u32")]
         let value = u64::from(event.value as u32);
@@ -148,7 +152,7 @@ impl<M: TableMemory> Analysis<M> {
         self.dirty.insert(event.series.to_owned());
         self.applied += 1;
         if !self.clings {
-            cursor::set_hand(&*self.cursor, Doing::Idle, seq);
+            cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         }
         Ok(())
     }
@@ -157,9 +161,9 @@ impl<M: TableMemory> Analysis<M> {
     ///
     /// # Errors
     /// When the table is full or the system refuses.
-    pub fn commit(&mut self) -> Result<Record> {
+    pub fn commit(&mut self) -> Result<CommitRecord> {
         let (seq, position) = self.done;
-        cursor::set_hand(&*self.cursor, Doing::Commit, seq);
+        cursor::set_in_flight(&*self.cursor, Activity::Commit, seq);
         for series in std::mem::take(&mut self.dirty) {
             let slot = self.table.find(&series).or_else(|| self.table.assign(&series));
             let slot = slot.with_context(|| format!("no slot for {series}"))?;
@@ -167,7 +171,7 @@ impl<M: TableMemory> Analysis<M> {
             self.table.stage(slot, VERSION, &series, &tally.state(&series), &tally.public(&series))?;
         }
         let last = *self.table.record();
-        let record = self.table.commit(Checkpoint {
+        let record = self.table.commit(CommitHeader {
             generation: self.generation,
             seq,
             position,
@@ -178,12 +182,12 @@ impl<M: TableMemory> Analysis<M> {
             at_ms: last.at_ms + 1,
         })?;
         (self.applied, self.skipped) = (0, 0);
-        cursor::set_hand(&*self.cursor, Doing::Idle, seq);
+        cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         Ok(record)
     }
 }
 
-fn load<M: TableMemory>(table: &Writer<M>, slot: Slot) -> Result<(String, Tally)> {
+fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<(String, Tally)> {
     let body = table.load(slot).with_context(|| format!("slot {} does not verify", slot.0))?;
     let tally = tally(&body)?;
     ensure!(table.find(body.key()) == Some(slot), "series {} is not found in slot {}", body.key(), slot.0);

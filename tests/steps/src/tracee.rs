@@ -2,7 +2,7 @@
 
 use crate::child::TRACED;
 use anyhow::{Context as _, Result, bail, ensure};
-use bulkhead_proto::fds::{Bequest, FDS_VARIABLE};
+use bulkhead_proto::worker::fds::{FDS_VARIABLE, FdHandoff};
 use command_fds::CommandFdExt as _;
 use nix::{
     sys::{
@@ -35,7 +35,7 @@ pub struct Tracee {
 pub fn command(
     program: &Path,
     scenario: &str,
-    bequest: Bequest,
+    bequest: FdHandoff,
     arguments: &[&OsStr],
     traced: bool,
 ) -> Result<Command> {
@@ -64,7 +64,7 @@ impl Tracee {
     ///
     /// # Errors
     /// When it does not come so far.
-    pub fn start(program: &Path, scenario: &str, bequest: Bequest, arguments: &[&OsStr]) -> Result<Self> {
+    pub fn start(program: &Path, scenario: &str, bequest: FdHandoff, arguments: &[&OsStr]) -> Result<Self> {
         let child = command(program, scenario, bequest, arguments, true)?.spawn()?;
         let tracee = Self { pid: Pid::from_raw(child.id().try_into()?), child };
         let stop = tracee.wait()?;

@@ -3,12 +3,14 @@
 use crate::image::{Image, Window, Windows};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::{Bequest, FdName},
-    link::{LinkError, Memory},
-    segment::{Kind, ReadWrite, Segment},
-    shared::{ReadWords as _, WORD},
-    table::{BODY_BYTES, Geometry},
-    words::Role,
+    shm::{
+        access::{ReadWords as _, WORD},
+        memory::{MemoryError, SharedMemory},
+        segment::{Kind, ReadWrite, Segment},
+        table::{BODY_BYTES, Geometry},
+    },
+    wire::role::Role,
+    worker::fds::{FdHandoff, FdName},
 };
 use nix::unistd::Pid;
 use std::{fs, os::fd::OwnedFd, path::PathBuf};
@@ -37,22 +39,22 @@ const SEGMENTS: [(&str, Kind); 6] = [
     ("keys", Kind::Keys),
     ("cursor", Kind::Cursor),
     ("state", Kind::State),
-    ("board", Kind::Board),
+    ("board", Kind::StatusPage),
 ];
 
 /// Memory of the sizes above.
 ///
 /// # Errors
 /// When the system refuses.
-pub fn memory() -> Result<Memory, LinkError> {
-    Memory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
+pub fn memory() -> Result<SharedMemory, MemoryError> {
+    SharedMemory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
 }
 
 /// A service's memory, made as its supervisor makes it.
 #[derive(Debug)]
 pub struct World {
     /// The memory itself.
-    pub memory: Memory,
+    pub memory: SharedMemory,
     /// A board, small enough to be looked at after every step.
     pub board: Segment,
     /// The views of all of it.
@@ -66,7 +68,7 @@ impl World {
     /// When the system refuses.
     pub fn new(body: usize) -> Result<Self> {
         let memory = memory()?;
-        let board = Segment::create(Kind::Board, BOARD, 1, true)?;
+        let board = Segment::create(Kind::StatusPage, BOARD, 1, true)?;
         let fds = [
             writable(&memory, "events")?,
             writable(&memory, "producer")?,
@@ -84,13 +86,13 @@ impl World {
     ///
     /// # Errors
     /// When there are no fds left.
-    pub fn bequeath(&self, role: Role) -> Result<Bequest> {
-        let mut bequest = Bequest::default();
+    pub fn bequeath(&self, role: Role) -> Result<FdHandoff> {
+        let mut bequest = FdHandoff::default();
         match role {
-            Role::Api => self.memory.bequeath_to_api(&mut bequest)?,
-            Role::Analytics => self.memory.bequeath_to_analytics(&mut bequest)?,
+            Role::Api => self.memory.pass_to_api(&mut bequest)?,
+            Role::Analytics => self.memory.pass_to_analytics(&mut bequest)?,
             Role::Plain => {
-                bequest.add(FdName::Board, self.board.writable()?);
+                bequest.add(FdName::StatusPage, self.board.writable()?);
                 bequest.add(FdName::Cursor, writable(&self.memory, "cursor")?);
             }
         }
@@ -110,10 +112,10 @@ impl World {
 }
 
 /// The writable fd of a segment, as a worker gets it.
-fn writable(memory: &Memory, name: &str) -> Result<OwnedFd> {
-    let (mut api, mut analytics) = (Bequest::default(), Bequest::default());
-    memory.bequeath_to_api(&mut api)?;
-    memory.bequeath_to_analytics(&mut analytics)?;
+fn writable(memory: &SharedMemory, name: &str) -> Result<OwnedFd> {
+    let (mut api, mut analytics) = (FdHandoff::default(), FdHandoff::default());
+    memory.pass_to_api(&mut api)?;
+    memory.pass_to_analytics(&mut analytics)?;
     let bequest = if matches!(name, "events" | "producer" | "keys") { api } else { analytics };
     let variable = bequest.variable();
     let names = variable.split(',').filter_map(|item| item.split('=').next());
@@ -142,7 +144,12 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                     words: body / WORD,
                 }));
             }
-            Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board | Kind::Watch => {
+            Kind::Events
+            | Kind::Keys
+            | Kind::Cursor
+            | Kind::Ledger
+            | Kind::StatusPage
+            | Kind::SupervisorPage => {
                 windows.push(Window { name, segment, first: 0, words: whole });
             }
         }

@@ -5,7 +5,7 @@
 //! mutex, it does at its owner's death.
 
 use anyhow::{Context as _, Result, ensure};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 use bulkhead_steps::{
     datum::Datum,
     recovery,

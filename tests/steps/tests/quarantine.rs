@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::Bequest,
-    link::ApiLink,
-    quarantine::{Entry, Folder},
-    ring::Outcome,
+    shm::ring::AppendOutcome,
+    wire::quarantine::{Entry, EntryStore},
+    worker::{fds::FdHandoff, link::ApiLink},
 };
 use bulkhead_steps::{
     datum::batch,
@@ -26,7 +25,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 const BODY: usize = 512;
 
-fn start(name: &str, bequest: Bequest, path: &Path) -> Result<Tracee> {
+fn start(name: &str, bequest: FdHandoff, path: &Path) -> Result<Tracee> {
     Tracee::start(Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child")), name, bequest, &[path.as_os_str()])
 }
 
@@ -54,7 +53,7 @@ fn copied(folder: &Path) -> Result<tempfile::TempDir> {
 
 /// The event as it is set aside in a folder, whole, or not at all.
 fn found(folder: &Path) -> Result<Option<Entry>> {
-    let entry = Folder::open(folder)?.read(ASIDE).context("half a file")?;
+    let entry = EntryStore::open(folder)?.read(ASIDE).context("half a file")?;
     if let Some(entry) = &entry {
         ensure!(entry.payload() == pending()?.pending(ASIDE), "other bytes: {entry:?}");
         ensure!((entry.attempts, &*entry.detail) == (2, "SIGSEGV"), "another report: {entry:?}");
@@ -81,7 +80,7 @@ fn keeps(name: &str) -> Result<usize> {
     let home = tempfile::tempdir()?;
     let (folder, memory) = (home.path().join("quarantine"), pending()?);
     let mut kept = false;
-    let changes = at_each_change(start(name, Bequest::default(), &folder)?, &folder, |copy| {
+    let changes = at_each_change(start(name, FdHandoff::default(), &folder)?, &folder, |copy| {
         let there = found(copy)?.is_some();
         ensure!(there || !kept, "it was there, and is gone");
         kept = there;
@@ -111,7 +110,7 @@ fn a_file_that_grows_where_it_is_looked_for_is_found() {
 fn a_supervisor_that_dies_while_it_removes_an_event_leaves_it_whole_or_absent() -> Result<()> {
     let folder = tempfile::tempdir()?;
     Store::new(folder.path().to_owned()).keep(&pending()?, &charge())?;
-    let child = start(REMOVE, Bequest::default(), folder.path())?;
+    let child = start(REMOVE, FdHandoff::default(), folder.path())?;
     let changes = at_each_change(child, folder.path(), |copy| {
         let there = found(copy)?.is_some();
         ensure!(Store::new(copy.to_owned()).remove(ASIDE)? == there, "done again, it is another");
@@ -125,9 +124,9 @@ fn a_supervisor_that_dies_while_it_removes_an_event_leaves_it_whole_or_absent() 
 /// Somebody replays again whatever is still set aside: the event is in the ring once.
 fn replayed_again(copy: &World, history: &History, folder: &Path) -> Result<()> {
     if found(folder)?.is_some() {
-        let api = ApiLink::open_within(&copy.memory)?;
+        let api = ApiLink::open_in_process(&copy.memory)?;
         let outcome = api.append_keyed(&mut batch(AGAIN)?, request()?)?;
-        let there = matches!(outcome, Outcome::Replayed(_));
+        let there = matches!(outcome, AppendOutcome::Replayed(_));
         ensure!(there || api.tail().accepted == history.data.len() as u64, "{outcome:?}");
         Store::new(folder.to_owned()).remove(ASIDE)?;
     }

@@ -2,10 +2,14 @@
 
 use anyhow::{Context as _, Error, Result, ensure};
 use bulkhead_proto::{
-    fds::Bequest,
-    link::{AnalyticsLink, ApiLink},
-    ring::Consumer,
-    snapshot::{load, save},
+    shm::{
+        ring::Consumer,
+        snapshot::{load, save},
+    },
+    worker::{
+        fds::FdHandoff,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use bulkhead_steps::{
     datum::{Datum, fold},
@@ -28,7 +32,7 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
     let history = find(name).context("no such scenario")?.prepare(&world)?;
     save(&world.memory, path)?;
     let program = Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child"));
-    let child = Tracee::start(program, name, Bequest::default(), &[path.as_os_str()])?;
+    let child = Tracee::start(program, name, FdHandoff::default(), &[path.as_os_str()])?;
     Ok((child, history))
 }
 
@@ -36,7 +40,7 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
 fn restarted(path: &Path, data: &[Datum]) -> Result<(Reached, bool)> {
     let world = World::new(BODY)?;
     load(&world.memory, path)?.context("no snapshot")?;
-    let api = ApiLink::open_within(&world.memory)?;
+    let api = ApiLink::open_in_process(&world.memory)?;
     let [before, since] =
         [KEY_BEFORE, KEY_SINCE].map(|key| Ok::<_, Error>(api.find(&request(key)?)?.is_some()));
     ensure!(before?, "the former request is forgotten");
@@ -76,12 +80,12 @@ fn a_supervisor_that_dies_while_it_saves_leaves_the_former_snapshot_or_the_new_o
 
 /// Memory that was loaded in part: nobody may use it, but whoever looks at it is told no nonsense.
 fn half_loaded(copy: &World, data: &[Datum], before: Reached) -> Result<()> {
-    let api = ApiLink::open_within(&copy.memory)?;
+    let api = ApiLink::open_in_process(&copy.memory)?;
     let (record, names) = (api.view().record(), api.view().names("", None, usize::MAX));
     let committed = if record.commit.0 == 0 { 0 } else { before.committed };
     let wanted = fold(&data[..committed]);
     ensure!(names.iter().map(|name| &**name).eq(wanted.keys()), "a part of the state: {names:?}");
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&copy.memory)?;
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&copy.memory)?;
     let mut consumer = Consumer::attach(events, producer, record.position, record.seq)?;
     let mut payload = Vec::new();
     while let Some(seq) = consumer.next(&mut payload)? {

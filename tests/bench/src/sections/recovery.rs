@@ -8,9 +8,11 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use bulkhead_proto::{
-    ids::Seq,
-    segment::{Kind, ReadOnly},
-    table::{Record, Table},
+    shm::{
+        segment::{Kind, ReadOnly},
+        table::{CommitRecord, TableReader},
+    },
+    wire::ids::Seq,
 };
 use bulkhead_tests::{Bulkhead, Fixture};
 use rustix::{
@@ -52,12 +54,12 @@ struct Death {
 }
 
 /// The state table of a running service, found among the supervisor's fds.
-fn table_of(supervisor: i32) -> anyhow::Result<Table<ReadOnly>> {
+fn table_of(supervisor: i32) -> anyhow::Result<TableReader<ReadOnly>> {
     for entry in fs::read_dir(format!("/proc/{supervisor}/fd"))? {
         let path = entry?.path();
         let target = fs::read_link(&path).unwrap_or_default();
         if target.to_string_lossy().starts_with("/memfd:bulkhead-state") {
-            return Ok(Table::new(ReadOnly::map(File::open(path)?, Kind::State)?));
+            return Ok(TableReader::new(ReadOnly::map(File::open(path)?, Kind::State)?));
         }
     }
     anyhow::bail!("the supervisor holds no state table")
@@ -78,7 +80,10 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// Waits for a commit that holds; records that do not verify are none.
-fn wait_for(table: &Table<ReadOnly>, holds: impl Fn(&Record) -> bool) -> anyhow::Result<Record> {
+fn wait_for(
+    table: &TableReader<ReadOnly>,
+    holds: impl Fn(&CommitRecord) -> bool,
+) -> anyhow::Result<CommitRecord> {
     let start = Instant::now();
     loop {
         if let Some(record) = table.record().filter(&holds) {
@@ -124,7 +129,7 @@ impl Client {
 const LIFE: Duration = Duration::from_millis(30);
 
 /// Kills the analysis while it has nothing to do, gives its successor an event, and waits for its commit.
-fn kill(bulkhead: &Bulkhead, table: &Table<ReadOnly>, client: &mut Client) -> anyhow::Result<Death> {
+fn kill(bulkhead: &Bulkhead, table: &TableReader<ReadOnly>, client: &mut Client) -> anyhow::Result<Death> {
     let before = table.record().context("the commit record does not verify")?;
     let pidfd = pidfd(bulkhead.worker_pid("analytics"))?;
     let mut story = bulkhead.log().from_now();

@@ -9,9 +9,11 @@ use crate::{
 };
 use anyhow::Context;
 use bulkhead_proto::{
-    fds::{Bequest, FDS_VARIABLE, Inherited},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::MIN_CAPACITY,
+    shm::{memory::SharedMemory, ring::MIN_CAPACITY},
+    worker::{
+        fds::{FDS_VARIABLE, FdHandoff, InheritedFds},
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use ends::{Desk, Sink, Source, SourceEnd};
 use std::time::{Duration, Instant};
@@ -57,9 +59,9 @@ pub(super) const ALL: [Ring; 5] = [
 ];
 
 impl Ring {
-    fn start(&self, job: Job, load: Load, memory: &Memory, luggage: Luggage) -> anyhow::Result<Peer> {
-        let mut bequest = Bequest::default();
-        memory.bequeath_to_analytics(&mut bequest)?;
+    fn start(&self, job: Job, load: Load, memory: &SharedMemory, luggage: Luggage) -> anyhow::Result<Peer> {
+        let mut bequest = FdHandoff::default();
+        memory.pass_to_analytics(&mut bequest)?;
         let mut luggage = luggage;
         luggage.env.push((FDS_VARIABLE, bequest.variable()));
         luggage.fds.extend(bequest.into_fds());
@@ -68,18 +70,18 @@ impl Ring {
         Ok(peer)
     }
 
-    fn source(&self, memory: &Memory) -> anyhow::Result<Source> {
+    fn source(&self, memory: &SharedMemory) -> anyhow::Result<Source> {
         let end = match self.put {
             Put::Bare => SourceEnd::bare(memory)?,
-            Put::Api(_) => SourceEnd::Api(Box::new(ApiLink::open_within(memory)?)),
+            Put::Api(_) => SourceEnd::Api(Box::new(ApiLink::open_in_process(memory)?)),
         };
         Ok(Source::new(end))
     }
 }
 
 /// An instance number tells segments of different services apart; all of these are of one.
-fn memory() -> anyhow::Result<Memory> {
-    Ok(Memory::create(MIN_CAPACITY, SERIES, 1)?)
+fn memory() -> anyhow::Result<SharedMemory> {
+    Ok(SharedMemory::create(MIN_CAPACITY, SERIES, 1)?)
 }
 
 impl Transport for Ring {
@@ -119,7 +121,8 @@ impl Transport for Ring {
             return Ok(None);
         }
         let (there, back) = (memory()?, memory()?);
-        let (mut source, mut sink) = (self.source(&there)?, Sink::new(AnalyticsLink::open_within(&back)?)?);
+        let (mut source, mut sink) =
+            (self.source(&there)?, Sink::new(AnalyticsLink::open_in_process(&back)?)?);
         let mut desk = Desk::default();
         let luggage = ends::desk_luggage(&back, BACK_VARIABLE)?;
         let mut peer = self.start(Job::Trips, load, &there, luggage)?;
@@ -136,7 +139,7 @@ impl Transport for Ring {
     }
 
     fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
-        let mut sink = Sink::new(AnalyticsLink::open(&mut Inherited::from_env()?)?)?;
+        let mut sink = Sink::new(AnalyticsLink::open(&mut InheritedFds::from_env()?)?)?;
         match job {
             Job::Flow => {
                 peer::say()?;

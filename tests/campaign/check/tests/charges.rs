@@ -5,7 +5,7 @@ use super::{
     fixture::{KILLED, born, died, ending, finds, found, line, place},
 };
 use crate::records::{Kill, Records};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 #[test]
 fn a_kill_with_the_event_in_hand_is_charged_as_well() {

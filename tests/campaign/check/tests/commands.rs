@@ -5,7 +5,7 @@ use super::{
     fixture::{finds, found, line, place},
 };
 use crate::records::Records;
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 /// That it is found in records with a command.
 #[track_caller]

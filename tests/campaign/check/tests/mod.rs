@@ -149,9 +149,9 @@ fn lines_that_nothing_excuses_are_found() {
         )
     };
     finds("lines of the log", panics("api", "src/x.rs:1:2: index out of bounds"));
-    finds("lines of the log", panics("api", "proto/src/fault.rs:1:2: a fault was asked for: panic"));
+    finds("lines of the log", panics("api", "proto/src/worker/fault.rs:1:2: injected fault: panic"));
     finds("lines of the log", panics("analytics", "src/x.rs:1:2: index out of bounds"));
-    let asked = panics("analytics", "proto/src/fault.rs:1:2: a fault was asked for: panic");
+    let asked = panics("analytics", "proto/src/worker/fault.rs:1:2: injected fault: panic");
     assert_eq!(found(asked), Vec::<&str>::new());
     assert_eq!(found(says("WARN", json!({ "event_name": "worker_examined" }))), Vec::<&str>::new());
 }

@@ -8,15 +8,16 @@ use crate::{
     check::poison::seq_of,
     records::{Answer, Poison, Records, Request},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
-    quarantine::Shown,
-    words::{Cause, During, FaultKind},
+    quarantine::EventView,
 };
 use bulkhead_tests::event_id::EventId;
 
 /// What is kept of the event.
-fn event(records: &mut Records) -> &mut Shown {
+fn event(records: &mut Records) -> &mut EventView {
     records.set_aside[0].event.as_mut().unwrap()
 }
 
@@ -72,8 +73,8 @@ fn an_event_that_is_kept_with_the_report_of_another_death_is_found() {
     finds_of_poison(what, |records| records.set_aside[0].detail = "SIGBUS".into());
     finds_of_poison(what, |records| records.set_aside[0].cause = Cause::Exit);
     finds_of_poison(what, |records| records.set_aside[0].worker = "api".into());
-    finds_of_poison(what, |records| records.set_aside[0].during = During::Commit);
-    finds_of_poison(what, |records| records.set_aside[0].during = During::Load);
+    finds_of_poison(what, |records| records.set_aside[0].during = Operation::Commit);
+    finds_of_poison(what, |records| records.set_aside[0].during = Operation::Load);
 }
 
 #[test]

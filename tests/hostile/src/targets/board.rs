@@ -3,9 +3,11 @@
 use super::with_honest;
 use crate::{honest::Honest, input::Input, spoil::Spoils};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    segment::ReadWrite,
-    status::Status,
+    shm::{
+        segment::ReadWrite,
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::status::Status,
 };
 
 /// The honest values come round after so many.
@@ -26,7 +28,7 @@ fn map(honest: &Honest) -> ReadWrite {
 
 /// Also over a board whose edition was spoiled.
 fn publish(board: &ReadWrite, number: u32) {
-    let mut writer = BoardWriter::new(board);
+    let mut writer = SeqlockWriter::new(board);
     writer.publish(&status(number % EDITIONS)).expect("it fits");
 }
 
@@ -44,7 +46,7 @@ pub(super) fn alone(bytes: &[u8]) {
         let (mut input, board) = (Input::new(bytes), map(honest));
         publish(&board, 1);
         let (mut knows, mut fresh) =
-            (BoardReader::<_, Status>::new(&board), BoardReader::<_, Status>::new(&board));
+            (SeqlockReader::<_, Status>::new(&board), SeqlockReader::<_, Status>::new(&board));
         assert_eq!(knows.read(), Some(&status(1)));
         publish(&board, input.byte().into());
         spoils(&mut input, honest).spoil(&honest.world.windows);
@@ -61,7 +63,7 @@ pub(super) fn beside(bytes: &[u8]) {
         let (mut input, board) = (Input::new(bytes), map(honest));
         publish(&board, 0);
         let spoils = spoils(&mut input, honest);
-        let mut reader = BoardReader::<_, Status>::new(map(honest));
+        let mut reader = SeqlockReader::<_, Status>::new(map(honest));
         let meanwhile = |turn: usize| publish(&board, u32::try_from(turn % 60).expect("small"));
         spoils.beside(&honest.world, &honest.image, meanwhile, || {
             for _ in 0..200 {

@@ -3,11 +3,13 @@
 use super::with_honest;
 use crate::{honest::Honest, input::Input, spoil::Spoils};
 use bulkhead_proto::{
-    bell::Waker,
-    cursor::{self, Doing, LastWords, leave_last_words, set_hand},
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    segment::ReadWrite,
+    shm::{
+        cursor::{self, Activity, PanicRecord, set_in_flight, write_panic_record},
+        segment::ReadWrite,
+        wake::Waker,
+    },
+    wire::ids::{Generation, Seq},
+    worker::link::AnalyticsLink,
 };
 use bulkhead_steps::image::Image;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::sync::Arc;
 /// How many generations leave words.
 const GENERATIONS: u64 = 4;
 
-fn words(generation: u64) -> LastWords {
-    LastWords {
+fn words(generation: u64) -> PanicRecord {
+    PanicRecord {
         generation: Generation(generation),
         message: format!("generation {generation} ends ").repeat(usize::try_from(generation).unwrap_or(1)),
         location: format!("src/file.rs:{generation}:1"),
@@ -49,12 +51,12 @@ pub(super) fn beside(bytes: &[u8]) {
 }
 
 fn page(honest: &Honest) -> Arc<ReadWrite> {
-    AnalyticsLink::open_within(&honest.world.memory).expect("a link").cursor
+    AnalyticsLink::open_in_process(&honest.world.memory).expect("a link").cursor
 }
 
 fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
-    set_hand(&page, Doing::Apply, seq);
-    leave_last_words(&page, &words(generation));
+    set_in_flight(&page, Activity::Apply, seq);
+    write_panic_record(&page, &words(generation));
 }
 
 fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
@@ -65,11 +67,11 @@ fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
 
 fn check(honest: &Honest, page: &ReadWrite) {
     let death = honest.world.memory.post_mortem();
-    assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
+    assert!(death.in_flight.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
     let honest_words =
-        death.last_words.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
-    assert!(honest_words, "nobody's words: {:?}", death.last_words);
-    let _ = cursor::read(&page);
+        death.panic_record.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
+    assert!(honest_words, "nobody's words: {:?}", death.panic_record);
+    let _ = cursor::read_position(&page);
     assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }

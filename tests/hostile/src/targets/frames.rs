@@ -3,12 +3,14 @@
 use crate::input::Input;
 use bincode::{Decode, Encode};
 use bulkhead_proto::{
-    codec,
-    control::{FromWorker, MAX_FRAME, ToWorker},
-    cursor::LastWords,
-    event::{Event, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES},
-    pipe::{self, Received, Receiver},
-    status::Status,
+    shm::cursor::PanicRecord,
+    wire::{
+        codec,
+        control::{FromWorker, MAX_FRAME, ToWorker},
+        event::{Event, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES},
+        status::Status,
+    },
+    worker::pipe::{self, Received, Receiver},
 };
 use std::{fmt::Debug, fs::File, io::Write as _, thread};
 
@@ -16,7 +18,7 @@ use std::{fmt::Debug, fs::File, io::Write as _, thread};
 pub(super) fn alone(bytes: &[u8]) {
     twice::<ToWorker>(bytes);
     twice::<FromWorker>(bytes);
-    twice::<LastWords>(bytes);
+    twice::<PanicRecord>(bytes);
     twice::<Status>(bytes);
     event(bytes);
 }

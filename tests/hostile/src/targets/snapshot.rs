@@ -6,11 +6,16 @@ use crate::{
 };
 use bincode::Encode;
 use bulkhead_proto::{
-    codec,
-    ids::{Commit, Generation, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{AppendError, Consumer, Key, KeyedRequest, Outcome},
-    snapshot::{Summary, load, save},
+    shm::{
+        memory::SharedMemory,
+        ring::{AppendError, AppendOutcome, Consumer, IdempotencyKey, KeyedRequest},
+        snapshot::{Summary, load, save},
+    },
+    wire::{
+        codec,
+        ids::{Commit, Generation, Seq},
+    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_steps::{
     datum::{Tally, batch},
@@ -30,7 +35,7 @@ thread_local! {
     static FOLDER: TempDir = tempfile::tempdir().expect("a folder");
 }
 
-/// The items of the file, as `bulkhead_proto::snapshot` writes them.
+/// The items of the file, as `bulkhead_proto::shm::snapshot` writes them.
 #[derive(Encode)]
 struct Head {
     commit: Commit,
@@ -189,7 +194,7 @@ fn check(path: &Path) {
     // What was loaded is saved, and loaded, and the same.
     let again = path.with_extension("again");
     let saved = save(&memory, &again).expect("it can be saved");
-    assert_eq!((saved.damage, saved.lost.len()), (None, 0));
+    assert_eq!((saved.damage, saved.damaged_series.len()), (None, 0));
     let second = world::memory().expect("memory");
     let loaded = load(&second, &again).expect("it loads again").expect("it is there");
     assert_eq!(loaded, summary);
@@ -200,13 +205,13 @@ fn check(path: &Path) {
 }
 
 /// All pending events are there, and the figures speak of the same ones.
-fn usable(memory: &Memory, summary: &Summary) {
-    let figures = ApiLink::open_within(memory).expect("a link").figures();
+fn usable(memory: &SharedMemory, summary: &Summary) {
+    let figures = ApiLink::open_in_process(memory).expect("a link").stats();
     assert_eq!(figures.tail.next_seq, summary.next_seq);
     assert_eq!(figures.pending, summary.pending, "{figures:?}");
     let record = memory.record().expect("a record that verifies");
     assert_eq!(figures.record, record, "not plausible");
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(memory).expect("a link");
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(memory).expect("a link");
     let mut consumer = Consumer::attach(events, producer, record.position, record.seq).expect("a place");
     let mut payload = Vec::new();
     for _ in 0..summary.pending {
@@ -216,18 +221,18 @@ fn usable(memory: &Memory, summary: &Summary) {
 }
 
 /// New events come behind all that was ever accepted, and those of a keyed request once.
-fn goes_on(memory: &Memory, summary: &Summary) {
-    let api = ApiLink::open_within(memory).expect("a link");
+fn goes_on(memory: &SharedMemory, summary: &Summary) {
+    let api = ApiLink::open_in_process(memory).expect("a link");
     match append(&api, &[event(0)]).expect("an event") {
         Ok(appended) => assert_eq!(appended.first, summary.next_seq),
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
-    let request = KeyedRequest { key: Key::new(b"mine").expect("a key"), digest: 5 };
+    let request = KeyedRequest { key: IdempotencyKey::new(b"mine").expect("a key"), digest: 5 };
     let once = || api.append_keyed(&mut batch(&[event(1)]).expect("an event"), request);
     match once() {
-        Ok(Outcome::Appended(first)) => assert_eq!(once(), Ok(Outcome::Replayed(first))),
+        Ok(AppendOutcome::Appended(first)) => assert_eq!(once(), Ok(AppendOutcome::Replayed(first))),
         // Another request's key, of all keys.
-        Ok(Outcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
+        Ok(AppendOutcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
     assert_eq!(api.take_unreadable_keys(), 0, "what was loaded can be read");

@@ -7,11 +7,13 @@ use crate::{
     spoil::Spoils,
 };
 use bulkhead_proto::{
-    ids::Commit,
-    link::{AnalyticsLink, ApiLink},
-    ring::Consumer,
-    shared::index,
-    table::{Checkpoint, MAX_KEY, Record, Slot, Table, Writer},
+    shm::{
+        access::index,
+        ring::Consumer,
+        table::{BodySlot, CommitHeader, CommitRecord, MAX_KEY, TableReader, TableWriter},
+    },
+    wire::ids::Commit,
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_steps::{datum::Tally, service::append, world::SLOTS};
 
@@ -22,7 +24,7 @@ const MOST_APPENDS: usize = 64;
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
-        let knows = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let knows = ApiLink::open_in_process(&honest.world.memory).expect("a link");
         Reader::default().check(&knows, honest.counts());
         let unfinished = input.byte().is_multiple_of(4);
         if unfinished {
@@ -30,7 +32,7 @@ pub(super) fn alone(bytes: &[u8]) {
         }
         let spoils = spoils(&mut input, honest);
         spoils.spoil(&honest.world.windows);
-        let fresh = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let fresh = ApiLink::open_in_process(&honest.world.memory).expect("a link");
         for api in [&knows, &fresh] {
             Reader::default().check(api, honest.counts());
         }
@@ -46,7 +48,7 @@ pub(super) fn beside(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let spoils = spoils(&mut input, honest);
-        let api = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let api = ApiLink::open_in_process(&honest.world.memory).expect("a link");
         let mut analysis = honest.analysis().expect("an honest table");
         let mut number = usize::try_from(api.tail().accepted).expect("few");
         let meanwhile = |_| {
@@ -59,7 +61,7 @@ pub(super) fn beside(bytes: &[u8]) {
                 number += 1;
             }
         };
-        let looks = ApiLink::open_within(&honest.world.memory).expect("a link");
+        let looks = ApiLink::open_in_process(&honest.world.memory).expect("a link");
         let mut reader = Reader { honest: spoils.is_empty(), ..Reader::default() };
         spoils.beside(&honest.world, &honest.image, meanwhile, || {
             (0..30).for_each(|_| reader.check(&looks, honest.counts()));
@@ -86,7 +88,7 @@ struct Reader {
 
 impl Reader {
     fn check(&mut self, api: &ApiLink, counts: &Counts) {
-        let figures = api.figures();
+        let figures = api.stats();
         let counted = figures.record.analysed + figures.record.skipped;
         assert_eq!(figures.tail.accepted, counted + figures.pending, "accepted is not the sum");
         let record = api.view().record();
@@ -108,8 +110,8 @@ impl Reader {
 
 /// A successor takes the table over, loads everything, and commits.
 fn succeed(honest: &Honest) {
-    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
-    let Some(mut writer) = Writer::attach(link.state) else { return };
+    let link = AnalyticsLink::open_in_process(&honest.world.memory).expect("a link");
+    let Some(mut writer) = TableWriter::attach(link.state) else { return };
     let activated = writer.activate();
     let record = *writer.record();
     let commits =
@@ -118,17 +120,17 @@ fn succeed(honest: &Honest) {
     let found = (record.commit, record.seq, record.position, record.analysed);
     assert!(commits.into_iter().any(|commit| commit == found), "nobody's record: {record:?}");
     let wanted = &honest.states[usize::try_from(record.commit.0).expect("few")];
-    for slot in (0..record.slots).map(Slot) {
+    for slot in (0..record.slots).map(BodySlot) {
         let Some(body) = writer.load(slot) else { continue };
         let Some(right) = wanted.get(body.key()) else { panic!("a series {:?}", body.key()) };
         let found = Tally::parse(body.key(), body.state());
         // What does not verify is reset by name; what does is never a former state, however much was spoiled.
         assert!(found == Some(*right), "{found:?} in {slot:?}, after {activated:?}");
     }
-    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
-    for slot in (0..record.slots).map(Slot) {
-        let (bytes, name) = Table::new(&link.state).remains(slot);
-        assert!(bytes == writer.remains(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
+    let link = AnalyticsLink::open_in_process(&honest.world.memory).expect("a link");
+    for slot in (0..record.slots).map(BodySlot) {
+        let (bytes, name) = TableReader::new(&link.state).raw_slot(slot);
+        assert!(bytes == writer.raw_slot(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
     }
     go_on(&mut writer);
 }
@@ -141,7 +143,7 @@ fn fill(honest: &Honest, apis: [&ApiLink; 2]) {
             break;
         }
     }
-    let link = AnalyticsLink::open_within(&honest.world.memory).expect("a link");
+    let link = AnalyticsLink::open_in_process(&honest.world.memory).expect("a link");
     let record = honest.record();
     let consumer = Consumer::attach(link.events, link.producer, record.position, record.seq);
     let (mut consumer, mut payload) = (consumer.expect("still there"), Vec::new());
@@ -153,12 +155,12 @@ fn fill(honest: &Honest, apis: [&ApiLink; 2]) {
 }
 
 /// What the successor commits is there, whatever stood in those slots.
-fn go_on(writer: &mut Writer<bulkhead_proto::state_memory::StateMemory>) {
+fn go_on(writer: &mut TableWriter<bulkhead_proto::shm::state_memory::StateMemory>) {
     let tally = Tally { count: 1, sum: 77 };
     let Some(slot) = writer.find("ATL").or_else(|| writer.assign("ATL")) else { return };
     writer.stage(slot, 7, "ATL", &tally.state("ATL"), b"{}").expect("it fits");
-    let Record { seq, position, analysed, .. } = *writer.record();
-    writer.commit(Checkpoint { seq, position, analysed, ..Checkpoint::default() }).expect("memory");
+    let CommitRecord { seq, position, analysed, .. } = *writer.record();
+    writer.commit(CommitHeader { seq, position, analysed, ..CommitHeader::default() }).expect("memory");
     let body = writer.load(slot).expect("what was committed verifies");
     assert_eq!((body.key(), Tally::parse("ATL", body.state())), ("ATL", Some(tally)));
 }

@@ -9,13 +9,19 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    ids::{Position, Seq},
-    link::{AnalyticsLink, ApiLink},
-    ring::{AppendError, Appended, Appender, Consumer},
-    segment::{Kind, ReadWrite},
-    shared::index,
-    words::Role,
+    shm::{
+        access::index,
+        ring::{AppendError, Appended, Appender, Consumer},
+        segment::{Kind, ReadWrite},
+    },
+    wire::{
+        ids::{Position, Seq},
+        role::Role,
+    },
+    worker::{
+        fds::{FdName, InheritedFds},
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// An append to a ring that ends at a given position.
@@ -89,7 +95,7 @@ impl Append {
 }
 
 /// As a supervisor restores a snapshot, or a bench feeds a ring.
-fn append_payload(fds: &mut Inherited, region: &Region) -> Result<Result<Appended, AppendError>> {
+fn append_payload(fds: &mut InheritedFds, region: &Region) -> Result<Result<Appended, AppendError>> {
     let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
     let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
     let mut appender = Appender::attach(events, page);
@@ -116,7 +122,7 @@ impl Scenario for Append {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut batch = batch(THREE)?;
         let answer = match self.how {
             How::Batch => {
@@ -143,8 +149,8 @@ impl Scenario for Append {
 
     fn witness(&self, live: &World) -> Result<Option<Witness>> {
         // An analysis that had read everything before.
-        let figures = ApiLink::open_within(&live.memory)?.figures();
-        let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&live.memory)?;
+        let figures = ApiLink::open_in_process(&live.memory)?.stats();
+        let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&live.memory)?;
         let (head, seq) = (figures.tail.head, figures.tail.last_seq());
         let mut consumer = Consumer::attach(events, producer, head, seq)?;
         let mut payload = Vec::new();

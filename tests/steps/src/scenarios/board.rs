@@ -7,10 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    fds::{FdName, Inherited},
-    segment::{Kind, ReadWrite},
-    words::Role,
+    shm::{
+        segment::{Kind, ReadWrite},
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::role::Role,
+    worker::fds::{FdName, InheritedFds},
 };
 
 /// Publishes twice: over a slot that was used, and over the one that was current.
@@ -41,21 +43,22 @@ impl Scenario for Publish {
     }
 
     fn prepare(&self, world: &World) -> Result<History> {
-        let mut writer = BoardWriter::new(world.board.map()?);
+        let mut writer = SeqlockWriter::new(world.board.map()?);
         writer.publish(&shown(8))?;
         writer.publish(&shown(0))?;
         Ok(History::default())
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
-        let mut writer = BoardWriter::new(ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?);
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+        let mut writer = SeqlockWriter::new(ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?);
         region.run(|| Ok((1..STAGES).try_for_each(|stage| writer.publish(&shown(stage)))?))
     }
 
     fn judge(&self, copy: &World, _: &History) -> Result<usize> {
-        let fresh = || -> Result<BoardReader<ReadWrite, String>> { Ok(BoardReader::new(copy.board.map()?)) };
+        let fresh =
+            || -> Result<SeqlockReader<ReadWrite, String>> { Ok(SeqlockReader::new(copy.board.map()?)) };
         let stage = stage_of(fresh()?.read().context("shows nothing")?)?;
-        let mut successor = BoardWriter::new(copy.board.map()?);
+        let mut successor = SeqlockWriter::new(copy.board.map()?);
         for edition in 20..24 {
             successor.publish(&shown(edition))?;
             ensure!(
@@ -71,7 +74,7 @@ impl Scenario for Publish {
     }
 
     fn witness(&self, live: &World) -> Result<Option<Witness>> {
-        let mut reader = BoardReader::<_, String>::new(live.board.map()?);
+        let mut reader = SeqlockReader::<_, String>::new(live.board.map()?);
         Ok(Some(Box::new(move |_| stage_of(reader.read().context("shows nothing")?))))
     }
 }

@@ -8,17 +8,21 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    control::{FromWorker, PROTOCOL, ToWorker},
-    cursor,
-    fds::{FdName, Inherited},
-    ids::{CrashId, Generation, Seq},
-    segment::{Kind, ReadWrite},
-    words::Role,
+    shm::{
+        cursor,
+        segment::{Kind, ReadWrite},
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::{
+        control::{FromWorker, PROTOCOL, ToWorker},
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
+    worker::fds::{FdName, InheritedFds},
 };
-use bulkhead_supervisor::step::{
-    self, Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec,
-    State, Surroundings,
+use bulkhead_supervisor::core::{
+    self, Action, ClientId, Command, Effects, Event, ExitStatus, Identity, Millis, Now, Policy, PostMortem,
+    State, SuspectState, WorkerSpec,
 };
 use std::{mem, time::Duration};
 
@@ -47,7 +51,7 @@ const POISON: Seq = Seq(3);
 /// for the workers at once.
 pub(super) struct Supervisor {
     state: State,
-    ledger: BoardWriter<ReadWrite>,
+    ledger: SeqlockWriter<ReadWrite>,
     /// Whoever is activated takes it over: so it is seen.
     cursor: ReadWrite,
     now: Now,
@@ -57,7 +61,7 @@ pub(super) struct Supervisor {
     pub(super) acts_first: bool,
 }
 
-impl Surroundings for Supervisor {
+impl Effects for Supervisor {
     fn state(&mut self) -> &mut State {
         if self.acts_first {
             self.show();
@@ -84,21 +88,21 @@ impl Supervisor {
     fn new(board: ReadWrite, cursor: ReadWrite) -> Self {
         let now = Now { mono: Millis(1_000), unix_ms: 1_700_000_000_000 };
         let (stop_timeout, hang_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
-        let spec = Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
+        let spec = WorkerSpec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         let state = State::new(Policy::default(), vec![spec], identity, now);
-        Self { state, ledger: BoardWriter::new(board), cursor, now, shown: Ok(()), acts_first: false }
+        Self { state, ledger: SeqlockWriter::new(board), cursor, now, shown: Ok(()), acts_first: false }
     }
 
     /// In the child.
-    pub(super) fn open(fds: &mut Inherited) -> Result<Self> {
-        let board = ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?;
+    pub(super) fn open(fds: &mut InheritedFds) -> Result<Self> {
+        let board = ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?;
         Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
     }
 
     /// As the shell does it: by the very code that orders there what is shown and what is done.
     fn take(&mut self, event: Event) -> Result<()> {
-        step::take(self, event);
+        core::drive(self, event);
         if self.acts_first {
             self.show();
         }
@@ -117,8 +121,8 @@ impl Supervisor {
             let hello = FromWorker::Hello { protocol: PROTOCOL, build: String::new() };
             return vec![Event::Spawned { generation, pid: 1 }, says(hello), says(FromWorker::Ready)];
         }
-        if let Action::SetAside(charge) = action {
-            return vec![Event::SetAside { charge, result: Ok(()) }];
+        if let Action::Quarantine(charge) = action {
+            return vec![Event::Quarantined { request: charge, result: Ok(()) }];
         }
         if let Action::Send { generation, frame: ToWorker::Activate(_) } = action {
             cursor::take_over(&self.cursor, generation, Seq(0));
@@ -149,7 +153,7 @@ impl Supervisor {
         let generation = cursor::owner(&self.cursor);
         let seen =
             PostMortem { in_hand: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
-        let exit = Exit::Signal { number: 11, core: false };
+        let exit = ExitStatus::Signal { number: 11, core: false };
         self.take(Event::Died { generation, exit, post_mortem: seen })
     }
 }
@@ -167,22 +171,22 @@ impl Scenario for Charge {
         Ok(History::default())
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut supervisor = Supervisor::open(fds)?;
         supervisor.begin(self.before)?;
         region.run(|| supervisor.loses_one())
     }
 
     fn judge(&self, copy: &World, _: &History) -> Result<usize> {
-        let mut ledger: BoardReader<ReadWrite, State> = BoardReader::new(copy.board.map()?);
+        let mut ledger: SeqlockReader<ReadWrite, State> = SeqlockReader::new(copy.board.map()?);
         let state = ledger.read().context("there is no ledger")?;
         let analysis = state.workers.first().context("there is no analysis")?;
-        let charged = analysis.suspicion.suspects.iter().find(|suspect| suspect.seq == POISON);
-        let stage = match charged.map(|suspect| (suspect.attempts, suspect.fate)) {
+        let charged = analysis.poison_tracker.suspects.iter().find(|suspect| suspect.seq == POISON);
+        let stage = match charged.map(|suspect| (suspect.attempts, suspect.state)) {
             None => 0,
-            Some((1, Fate::Tried)) => 1,
-            Some((2, Fate::Storing)) => 2,
-            Some((2, Fate::Stored)) => 3,
+            Some((1, SuspectState::Retrying)) => 1,
+            Some((2, SuspectState::Storing)) => 2,
+            Some((2, SuspectState::Stored)) => 3,
             Some(other) => anyhow::bail!("charged with {other:?}"),
         };
         // The first generation works uncharged, the second one behind the first charge, the third one behind the store.

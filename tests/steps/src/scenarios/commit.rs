@@ -10,9 +10,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    fds::Inherited,
-    link::{AnalyticsLink, ApiLink},
-    words::Role,
+    wire::role::Role,
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// A commit of pending data, after two commits of others.
@@ -82,7 +84,7 @@ impl Scenario for Commit {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         region.run(|| {
             for &go in self.goes {
@@ -109,10 +111,10 @@ impl Scenario for Commit {
 
     fn witness(&self, live: &World) -> Result<Option<Witness>> {
         // An API that goes on reading, with its last good copies to fall back on.
-        let link = ApiLink::open_within(&live.memory)?;
+        let link = ApiLink::open_in_process(&live.memory)?;
         let goes = self.goes;
         Ok(Some(Box::new(move |history| {
-            let committed = usize::try_from(link.figures().record.analysed)?;
+            let committed = usize::try_from(link.stats().record.analysed)?;
             reads(&link, &history.data[..committed])?;
             let past = committed - history.before.committed;
             let ends = goes.iter().scan(0, |sum, go| Some(std::mem::replace(sum, *sum + go)));

@@ -10,13 +10,16 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    bell::{Waker, announce_park, retract_park},
-    control::Care,
-    cursor::{self, Doing, LastWords, clear_last_words, leave_last_words},
-    fds::Inherited,
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    words::Role,
+    shm::{
+        cursor::{self, Activity, PanicRecord, clear_panic_record, write_panic_record},
+        wake::{Waker, cancel_wait, prepare_wait},
+    },
+    wire::{
+        control::RecoveryHints,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 
 /// All that the analysis does between commits.
@@ -50,7 +53,7 @@ impl Scenario for Apply {
         some_pending(world)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         ensure!(region.run(|| analysis.apply(usize::MAX))? == PENDING);
         Ok(())
@@ -61,9 +64,9 @@ impl Scenario for Apply {
         history.stage(copy, &[history.before])?;
         ensure!(death.committing.is_none(), "nobody commits: {death:?}");
         // The supervisor would charge the event in hand, and only while it is applied.
-        let applies = death.hand.doing == Doing::Apply;
-        ensure!(death.in_hand == applies.then_some(death.hand.seq), "{death:?}");
-        Ok(usize::try_from(death.hand.seq.0 - death.committed.0)?)
+        let applies = death.claimed.activity == Activity::Apply;
+        ensure!(death.in_flight == applies.then_some(death.claimed.seq), "{death:?}");
+        Ok(usize::try_from(death.claimed.seq.0 - death.committed.0)?)
     }
 
     fn last_stage(&self) -> usize {
@@ -76,21 +79,26 @@ struct Careful {
     name: &'static str,
     suspects: &'static [u64],
     skip: &'static [u64],
-    cautious_to: u64,
+    single_commit_until: u64,
     /// How many of the pending events are committed in turn.
     commits: &'static [usize],
 }
 
 /// The suspect is in the midst, and the event behind it is set aside.
-const CARE: Careful =
-    Careful { name: WITH_CARE, suspects: &[5], skip: &[6], cautious_to: 0, commits: &[0, 2, 3, 4, 5] };
+const CARE: Careful = Careful {
+    name: WITH_CARE,
+    suspects: &[5],
+    skip: &[6],
+    single_commit_until: 0,
+    commits: &[0, 2, 3, 4, 5],
+};
 
 /// At the beginning, at the end, and two in a row.
 const SKIPS: Careful = Careful {
     name: "consume_with_skips",
     suspects: &[],
     skip: &[3, 4, 7],
-    cautious_to: 0,
+    single_commit_until: 0,
     commits: &[0, 1, 2, 4, 5],
 };
 
@@ -99,7 +107,7 @@ const ONE_BY_ONE: Careful = Careful {
     name: "consume_one_by_one",
     suspects: &[],
     skip: &[],
-    cautious_to: 5,
+    single_commit_until: 5,
     commits: &[0, 1, 2, 3, 5],
 };
 
@@ -108,14 +116,18 @@ pub(super) const APPLY: &str = "consume_and_apply";
 pub(super) const WITH_CARE: &str = "consume_with_care";
 
 /// The care that the second one asks for.
-pub(super) fn care() -> Care {
+pub(super) fn care() -> RecoveryHints {
     CARE.care()
 }
 
 impl Careful {
-    fn care(&self) -> Care {
+    fn care(&self) -> RecoveryHints {
         let seqs = |seqs: &[u64]| seqs.iter().copied().map(Seq).collect();
-        Care { suspects: seqs(self.suspects), skip: seqs(self.skip), cautious_to: Seq(self.cautious_to) }
+        RecoveryHints {
+            suspects: seqs(self.suspects),
+            skip: seqs(self.skip),
+            single_commit_until: Seq(self.single_commit_until),
+        }
     }
 }
 
@@ -136,7 +148,7 @@ impl Scenario for Careful {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         analysis.care = self.care();
         region.run(|| {
@@ -152,11 +164,11 @@ impl Scenario for Careful {
         let reached = |more: &usize| Reached { accepted, committed: committed + more };
         let stage = history.stage(copy, &self.commits.iter().map(reached).collect::<Vec<_>>())?;
         // Who dies of a suspect, or of its commit, takes nobody else along, and nobody dies of what is skipped.
-        if let Some(Seq(seq)) = death.in_hand.or(death.committing) {
+        if let Some(Seq(seq)) = death.in_flight.or(death.committing) {
             let alone = seq == death.committed.0 + 1;
-            ensure!(alone || !self.suspects.contains(&seq) && seq > self.cautious_to, "{death:?}");
+            ensure!(alone || !self.suspects.contains(&seq) && seq > self.single_commit_until, "{death:?}");
         }
-        ensure!(death.in_hand.is_none_or(|seq| !self.skip.contains(&seq.0)), "{death:?}");
+        ensure!(death.in_flight.is_none_or(|seq| !self.skip.contains(&seq.0)), "{death:?}");
         Ok(stage)
     }
 
@@ -181,23 +193,23 @@ impl Scenario for Park {
         some_pending(world)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
-            announce_park(&cursor);
-            retract_park(&cursor);
-            announce_park(&cursor);
+            prepare_wait(&cursor);
+            cancel_wait(&cursor);
+            prepare_wait(&cursor);
             Ok(())
         })
     }
 
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
-        let cursor = AnalyticsLink::open_within(&copy.memory)?.cursor;
+        let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
         let epoch = Waker::new(&*cursor).due();
         // A successor that sleeps is rung for, whatever its predecessor left there.
         let waker = Waker::new(&*cursor);
-        epoch.into_iter().for_each(|epoch| waker.rung(epoch));
-        announce_park(&*cursor);
+        epoch.into_iter().for_each(|epoch| waker.mark_notified(epoch));
+        prepare_wait(&*cursor);
         ensure!(waker.due().is_some(), "nobody would ring for the successor, epoch {epoch:?}");
         history.stage(copy, &[history.before])?;
         match epoch {
@@ -217,8 +229,8 @@ impl Scenario for Park {
 /// Panics: clears its predecessor's last words, leaves its own.
 struct Words;
 
-fn words(generation: u64) -> LastWords {
-    LastWords {
+fn words(generation: u64) -> PanicRecord {
+    PanicRecord {
         generation: Generation(generation),
         message: format!("the panic of generation {generation}, at some length"),
         location: "src/lib.rs:1:2".to_owned(),
@@ -236,27 +248,27 @@ impl Scenario for Words {
     }
 
     fn prepare(&self, world: &World) -> Result<History> {
-        leave_last_words(&*AnalyticsLink::open_within(&world.memory)?.cursor, &words(1));
+        write_panic_record(&*AnalyticsLink::open_in_process(&world.memory)?.cursor, &words(1));
         some_pending(world)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
-            clear_last_words(&cursor);
-            leave_last_words(&cursor, &words(2));
+            clear_panic_record(&cursor);
+            write_panic_record(&cursor, &words(2));
             // Over words that are still there.
-            leave_last_words(&cursor, &words(3));
+            write_panic_record(&cursor, &words(3));
             Ok(())
         })
     }
 
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
-        let found = copy.memory.post_mortem().last_words;
+        let found = copy.memory.post_mortem().panic_record;
         history.stage(copy, &[history.before])?;
-        let cursor = AnalyticsLink::open_within(&copy.memory)?.cursor;
-        leave_last_words(&*cursor, &words(4));
-        ensure!(cursor::last_words(&*cursor) == Some(words(4)), "a successor's words do not come through");
+        let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
+        write_panic_record(&*cursor, &words(4));
+        ensure!(cursor::panic_record(&*cursor) == Some(words(4)), "a successor's words do not come through");
         let Some(found) = found else { return Ok(1) };
         let generation = (1..=3).find(|&generation| words(generation) == found);
         let generation = generation.with_context(|| format!("nobody's words: {found:?}"))?;

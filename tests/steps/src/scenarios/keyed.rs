@@ -10,11 +10,9 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    fds::Inherited,
-    ids::Seq,
-    link::ApiLink,
-    ring::{Appended, Key, KeyedRequest, Outcome},
-    words::Role,
+    shm::ring::{AppendOutcome, Appended, IdempotencyKey, KeyedRequest},
+    wire::{ids::Seq, role::Role},
+    worker::{fds::InheritedFds, link::ApiLink},
 };
 
 /// An append of [`THREE`] under a key, behind other requests with keys, each of which appended one datum.
@@ -54,7 +52,7 @@ pub(super) fn request_around_the_log() -> Result<KeyedRequest> {
 }
 
 fn request(number: u64) -> Result<KeyedRequest> {
-    let key = Key::new(format!("key-{number}").as_bytes()).context("no key")?;
+    let key = IdempotencyKey::new(format!("key-{number}").as_bytes()).context("no key")?;
     Ok(KeyedRequest { key, digest: u128::MAX - u128::from(number) })
 }
 
@@ -85,13 +83,16 @@ impl Keyed {
     fn retry(&self, api: &ApiLink, before: Option<Appended>) -> Result<()> {
         let outcome = api.append_keyed(&mut batch(THREE)?, request(self.sends)?)?;
         match (before, outcome) {
-            (Some(before), Outcome::Replayed(found)) if found == before => {}
-            (None, Outcome::Appended(_)) => {}
+            (Some(before), AppendOutcome::Replayed(found)) if found == before => {}
+            (None, AppendOutcome::Appended(_)) => {}
             _ => bail!("a retry of {before:?}: {outcome:?}"),
         }
         let again = api.append_keyed(&mut batch(THREE)?, request(self.sends)?)?;
-        let (Outcome::Appended(first) | Outcome::Replayed(first)) = outcome;
-        ensure!(again == Outcome::Replayed(first), "the retry of a retry: {again:?} behind {outcome:?}");
+        let (AppendOutcome::Appended(first) | AppendOutcome::Replayed(first)) = outcome;
+        ensure!(
+            again == AppendOutcome::Replayed(first),
+            "the retry of a retry: {again:?} behind {outcome:?}"
+        );
         Ok(())
     }
 }
@@ -108,11 +109,11 @@ impl Scenario for Keyed {
     fn prepare(&self, world: &World) -> Result<History> {
         let mut history = History::default();
         history.continue_with(world, &[datum("BOS", 7, 64)], 0)?;
-        let api = ApiLink::open_within(&world.memory)?;
+        let api = ApiLink::open_in_process(&world.memory)?;
         for number in 0..self.before {
             let datum = datum("ATL", u32::try_from(number)?, 56);
             let outcome = api.append_keyed(&mut batch(&[datum])?, request(number)?)?;
-            ensure!(outcome == Outcome::Appended(answered(number)), "{outcome:?}");
+            ensure!(outcome == AppendOutcome::Appended(answered(number)), "{outcome:?}");
             history.data.push(datum);
             history.before.accepted += 1;
         }
@@ -121,7 +122,7 @@ impl Scenario for Keyed {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let (mut batch, request) = (batch(THREE)?, request(self.sends)?);
         let outcome = if self.attach {
             region.run(|| Ok(ApiLink::open(fds)?.append_keyed(&mut batch, request)?))
@@ -129,14 +130,14 @@ impl Scenario for Keyed {
             let link = ApiLink::open(fds)?;
             region.run(|| Ok(link.append_keyed(&mut batch, request)?))
         }?;
-        ensure!(matches!(outcome, Outcome::Appended(_)) == (self.last_stage() == 1), "{outcome:?}");
+        ensure!(matches!(outcome, AppendOutcome::Appended(_)) == (self.last_stage() == 1), "{outcome:?}");
         Ok(())
     }
 
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
         let Reached { accepted, committed } = history.before;
         let after = Reached { accepted: accepted + THREE.len(), committed };
-        let api = ApiLink::open_within(&copy.memory)?;
+        let api = ApiLink::open_in_process(&copy.memory)?;
         let there = api.tail().accepted == after.accepted as u64;
         let appended = Appended { first: Seq(accepted as u64 + 1), last: Seq(after.accepted as u64) };
         let appended = Some(appended).filter(|_| there);

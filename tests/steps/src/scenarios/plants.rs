@@ -19,17 +19,19 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::Care,
-    cursor,
-    fds::{FdName, Inherited},
-    ids::Position,
-    link::AnalyticsLink,
-    ring::{Appender, KeyLog},
-    segment::{Kind, ReadWrite},
-    shared::ReadWords as _,
-    state_memory::StateMemory,
-    words::Role,
+    shm::{
+        access::ReadWords as _,
+        cursor,
+        ring::{Appender, KeyLog},
+        segment::{Kind, ReadWrite},
+        seqlock::SeqlockWriter,
+        state_memory::StateMemory,
+    },
+    wire::{control::RecoveryHints, ids::Position, role::Role},
+    worker::{
+        fds::{FdName, InheritedFds},
+        link::AnalyticsLink,
+    },
 };
 use std::sync::atomic::Ordering;
 
@@ -38,7 +40,7 @@ struct Plant {
     name: &'static str,
     /// The scenario whose beginning and judgement it shares.
     of: &'static str,
-    act: fn(&mut Inherited, &Region) -> Result<()>,
+    act: fn(&mut InheritedFds, &Region) -> Result<()>,
 }
 
 /// All of them.
@@ -88,7 +90,7 @@ impl Scenario for Plant {
         self.base()?.prepare(world)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         (self.act)(fds, region)
     }
 
@@ -103,7 +105,7 @@ impl Scenario for Plant {
 
 /// Appends, and hands the stores to the page and to the ring to `carry_out` instead.
 fn append(
-    fds: &mut Inherited,
+    fds: &mut InheritedFds,
     region: &Region,
     carry_out: fn(page: &Deferred<ReadWrite>, events: &Deferred<ReadWrite>, head: Position),
 ) -> Result<()> {
@@ -119,7 +121,7 @@ fn append(
     })
 }
 
-fn head_before_the_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn head_before_the_bytes(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     append(fds, region, |page, events, _| {
         page.take().iter().for_each(|write| page.carry_out(write));
         events.take().iter().for_each(|write| events.carry_out(write));
@@ -127,7 +129,7 @@ fn head_before_the_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// The slot that is current is written over, instead of the other one.
-fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn tail_in_place(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     append(fds, region, |page, events, head| {
         events.take().iter().for_each(|write| events.carry_out(write));
         let writes = page.take();
@@ -150,7 +152,7 @@ fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// A retry of a client whose answer was lost would be counted twice.
-fn key_behind_the_flip(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn key_behind_the_flip(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
     let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
     let keys = Deferred::new(ReadWrite::map(fds.take(FdName::Keys)?, Kind::Keys)?);
@@ -165,7 +167,7 @@ fn key_behind_the_flip(fds: &mut Inherited, region: &Region) -> Result<()> {
 
 /// Takes over, applies and commits, and hands the stores of the commit to `carry_out` instead.
 fn commit(
-    fds: &mut Inherited,
+    fds: &mut InheritedFds,
     region: &Region,
     events: usize,
     carry_out: fn(&Deferred<StateMemory>, Vec<Write>) -> Result<()>,
@@ -183,7 +185,7 @@ fn commit(
     })
 }
 
-fn commit_before_the_record(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn commit_before_the_record(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 3, |memory, mut writes| {
         let number = writes.pop().context("no stores")?;
         // The record's sixteen words come last but that.
@@ -192,7 +194,7 @@ fn commit_before_the_record(fds: &mut Inherited, region: &Region) -> Result<()> 
     })
 }
 
-fn bodies_behind_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn bodies_behind_the_commit(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 3, |memory, writes| {
         let (bodies, words): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write, Write::Bytes(..)));
@@ -200,14 +202,14 @@ fn bodies_behind_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> 
     })
 }
 
-fn no_scrub(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn no_scrub(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 1, |memory, writes| {
         writes.iter().try_for_each(|write| memory.carry_out_in_table(write))
     })
 }
 
 /// The successor answers for what its predecessor had in hand.
-fn name_before_the_hand(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn name_before_the_hand(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let page = Deferred::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?);
     region.run(|| {
         cursor::take_over(&page, SUCCESSOR, COMMITTED);
@@ -219,19 +221,19 @@ fn name_before_the_hand(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// For the moment between two events, the first one is in hand and looked for where the second one is.
-fn in_hand_until_the_next(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn in_hand_until_the_next(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     analysis.clings = true;
     region.run(|| analysis.apply(usize::MAX).map(drop))
 }
 
 /// The position moves on before the state does.
-fn commit_before_apply(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn commit_before_apply(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     region.run(|| analysis.commit_before_apply())
 }
 
-fn with_care(fds: &mut Inherited, region: &Region, care: Care) -> Result<()> {
+fn with_care(fds: &mut InheritedFds, region: &Region, care: RecoveryHints) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     analysis.care = care;
     region.run(|| {
@@ -241,19 +243,19 @@ fn with_care(fds: &mut Inherited, region: &Region, care: Care) -> Result<()> {
     })
 }
 
-fn skip_of_another(fds: &mut Inherited, region: &Region) -> Result<()> {
-    let Care { suspects, .. } = care();
-    with_care(fds, region, Care { skip: suspects, ..Care::default() })
+fn skip_of_another(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    let RecoveryHints { suspects, .. } = care();
+    with_care(fds, region, RecoveryHints { skip: suspects, ..RecoveryHints::default() })
 }
 
 /// What is to be skipped is skipped, but nothing is committed around the suspect.
-fn suspect_in_company(fds: &mut Inherited, region: &Region) -> Result<()> {
-    with_care(fds, region, Care { suspects: Vec::new(), ..care() })
+fn suspect_in_company(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    with_care(fds, region, RecoveryHints { suspects: Vec::new(), ..care() })
 }
 
-fn edition_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> {
-    let memory = Deferred::new(ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?);
-    let mut writer = BoardWriter::new(memory.clone());
+fn edition_before_the_value(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    let memory = Deferred::new(ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?);
+    let mut writer = SeqlockWriter::new(memory.clone());
     region.run(|| {
         for stage in 1..super::board::STAGES {
             writer.publish(&super::board::shown(stage))?;
@@ -266,7 +268,7 @@ fn edition_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> 
 }
 
 /// A successor works before the ledger knows of what its predecessor died, or that this is stored.
-fn act_first(fds: &mut Inherited, region: &Region, deaths_before: usize) -> Result<()> {
+fn act_first(fds: &mut InheritedFds, region: &Region, deaths_before: usize) -> Result<()> {
     let mut supervisor = Supervisor::open(fds)?;
     supervisor.begin(deaths_before)?;
     supervisor.acts_first = true;

@@ -10,16 +10,24 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
-    fds::Inherited,
-    folder::file_name,
-    ids::{CrashId, Generation, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{Key, KeyedRequest},
-    words::{Cause, During, Role},
+    shm::{
+        memory::SharedMemory,
+        ring::{IdempotencyKey, KeyedRequest},
+    },
+    wire::{
+        cause::{Cause, Operation},
+        ids::{CrashId, Generation, Seq},
+        record_store::file_name,
+        role::Role,
+    },
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use bulkhead_supervisor::{
+    core::{GenerationRef, QuarantineRequest},
     quarantine::Store,
-    step::{Charge, Who},
 };
 use std::{fs, path::PathBuf};
 
@@ -50,7 +58,7 @@ pub const REPLAY_REMOVED: &str = "plant_replay_removed";
 struct Deed {
     name: &'static str,
     role: Role,
-    act: fn(&mut Inherited, &Region) -> Result<()>,
+    act: fn(&mut InheritedFds, &Region) -> Result<()>,
 }
 
 /// The event that is set aside.
@@ -64,12 +72,12 @@ const DATA: &[Datum] =
 
 /// What is stored with the event.
 #[must_use]
-pub fn charge() -> Charge {
-    Charge {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+pub fn charge() -> QuarantineRequest {
+    QuarantineRequest {
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: ASIDE,
         attempts: 2,
-        during: During::Apply,
+        during: Operation::Apply,
         crash: CrashId(9),
         cause: Cause::Signal,
         detail: "SIGSEGV".into(),
@@ -80,9 +88,9 @@ pub fn charge() -> Charge {
 ///
 /// # Errors
 /// When the system refuses.
-pub fn pending() -> Result<Memory> {
+pub fn pending() -> Result<SharedMemory> {
     let memory = memory()?;
-    ApiLink::open_within(&memory)?.append(&mut batch(DATA)?)?;
+    ApiLink::open_in_process(&memory)?.append(&mut batch(DATA)?)?;
     Ok(memory)
 }
 
@@ -91,7 +99,7 @@ pub fn pending() -> Result<Memory> {
 /// # Errors
 /// When that is no key.
 pub fn request() -> Result<KeyedRequest> {
-    let key = Key::new(format!("__replay-of-{ASIDE}").as_bytes()).context("no key")?;
+    let key = IdempotencyKey::new(format!("__replay-of-{ASIDE}").as_bytes()).context("no key")?;
     Ok(KeyedRequest { key, digest: ASIDE.0.into() })
 }
 
@@ -101,12 +109,12 @@ fn store(region: &Region) -> Result<(Store, PathBuf)> {
     Ok((Store::new(path.clone()), path))
 }
 
-fn keep(_: &mut Inherited, region: &Region) -> Result<()> {
+fn keep(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, _)) = (pending()?, store(region)?);
     region.run(|| store.keep(&memory, &charge()))
 }
 
-fn keep_in_place(_: &mut Inherited, region: &Region) -> Result<()> {
+fn keep_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, path)) = (pending()?, store(region)?);
     store.keep(&memory, &charge())?;
     let path = path.join(file_name(ASIDE));
@@ -115,12 +123,12 @@ fn keep_in_place(_: &mut Inherited, region: &Region) -> Result<()> {
     region.run(|| Ok(fs::write(&path, &text)?))
 }
 
-fn remove(_: &mut Inherited, region: &Region) -> Result<()> {
+fn remove(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (store, _) = store(region)?;
     region.run(|| store.remove(ASIDE).map(drop))
 }
 
-fn replay(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
     region.run(|| {
         api.append_keyed(&mut batch, request()?)?;
@@ -128,7 +136,7 @@ fn replay(fds: &mut Inherited, region: &Region) -> Result<()> {
     })
 }
 
-fn replay_without_key(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay_without_key(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
     region.run(|| {
         api.append(&mut batch)?;
@@ -136,7 +144,7 @@ fn replay_without_key(fds: &mut Inherited, region: &Region) -> Result<()> {
     })
 }
 
-fn replay_removed(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay_removed(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
     region.run(|| {
         store.remove(ASIDE)?;
@@ -158,7 +166,7 @@ impl Scenario for Deed {
     fn prepare(&self, world: &World) -> Result<History> {
         let mut history = History::default();
         history.continue_with(world, DATA, 0)?;
-        let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&world.memory)?)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
         analysis.care.skip.push(ASIDE);
         history.before.committed = analysis.apply(usize::MAX)?;
         analysis.commit()?;
@@ -166,7 +174,7 @@ impl Scenario for Deed {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         (self.act)(fds, region)
     }
 

@@ -9,7 +9,10 @@ use crate::{
     world::{SLOTS, World},
 };
 use anyhow::{Result, ensure};
-use bulkhead_proto::{fds::Inherited, link::AnalyticsLink, words::Role};
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::{fds::InheritedFds, link::AnalyticsLink},
+};
 
 /// A repair of one hash and two tags, with an unfinished commit beside.
 struct Repair;
@@ -45,7 +48,7 @@ impl Scenario for Repair {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let link = AnalyticsLink::open(fds)?;
         let analysis = region.run(|| Analysis::take_over(link))?;
         ensure!(analysis.activated.repaired, "nothing was found to repair");
@@ -53,7 +56,7 @@ impl Scenario for Repair {
     }
 
     fn judge(&self, copy: &World, history: &History) -> Result<usize> {
-        let mut successor = Analysis::take_over(AnalyticsLink::open_within(&copy.memory)?)?;
+        let mut successor = Analysis::take_over(AnalyticsLink::open_in_process(&copy.memory)?)?;
         let wanted = fold(&history.data[..history.before.committed]);
         ensure!(*successor.tallies() == wanted, "{:?}, wanted {wanted:?}", successor.tallies());
         // With its first commit, the table says again what it holds, and everything else must be right, too.

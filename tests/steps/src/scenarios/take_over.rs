@@ -11,12 +11,15 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    cursor::{self, Doing, Hand, LastWords, leave_last_words},
-    fds::Inherited,
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    state_memory::StateMemory,
-    words::Role,
+    shm::{
+        cursor::{self, Activity, InFlight, PanicRecord, write_panic_record},
+        state_memory::StateMemory,
+    },
+    wire::{
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 use std::sync::Arc;
 
@@ -48,7 +51,7 @@ const FIRST: usize = 1;
 pub fn leave_unfinished(world: &World, events: usize) -> Result<()> {
     let mut memory = None;
     let wrap = |state: StateMemory| memory.insert(Deferred::new(state)).clone();
-    let mut analysis = Analysis::take_over_within(AnalyticsLink::open_within(&world.memory)?, wrap)?;
+    let mut analysis = Analysis::take_over_within(AnalyticsLink::open_in_process(&world.memory)?, wrap)?;
     analysis.apply(events)?;
     analysis.commit()?;
     let memory = memory.context("no memory was opened")?;
@@ -77,7 +80,7 @@ impl Scenario for TakeOver {
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let link = AnalyticsLink::open(fds)?;
         region.run(|| {
             let mut analysis = Analysis::take_over(link)?;
@@ -123,21 +126,21 @@ impl Scenario for ThePage {
         let mut history = History::default();
         history.continue_with(world, &[datum("ATL", 1, 56), datum("BOS", 2, 64)], 2)?;
         history.continue_with(world, &[datum("CLT", 3, 56)], 0)?;
-        let link = AnalyticsLink::open_within(&world.memory)?;
+        let link = AnalyticsLink::open_in_process(&world.memory)?;
         let page = Arc::clone(&link.cursor);
         cursor::take_over(&page, Generation(1), COMMITTED);
         let mut predecessor = Analysis::take_over(link)?;
         predecessor.clings = true;
         predecessor.apply(1)?;
-        cursor::step(&page);
+        cursor::count_step(&page);
         let text = || "its last word".to_owned();
         let words =
-            LastWords { generation: Generation(1), message: text(), location: text(), thread: text() };
-        leave_last_words(&page, &words);
+            PanicRecord { generation: Generation(1), message: text(), location: text(), thread: text() };
+        write_panic_record(&page, &words);
         Ok(history)
     }
 
-    fn act(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let page = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
             cursor::take_over(&page, SUCCESSOR, COMMITTED);
@@ -152,8 +155,11 @@ impl Scenario for ThePage {
         if death.owner != SUCCESSOR {
             return Ok(0);
         }
-        let hand = Hand { doing: Doing::Idle, seq: COMMITTED };
-        ensure!(death.hand == hand && death.last_words.is_none() && steps == 0, "{steps} steps, {death:?}");
+        let hand = InFlight { activity: Activity::Idle, seq: COMMITTED };
+        ensure!(
+            death.claimed == hand && death.panic_record.is_none() && steps == 0,
+            "{steps} steps, {death:?}"
+        );
         Ok(1)
     }
 

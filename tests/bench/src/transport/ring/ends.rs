@@ -4,13 +4,18 @@ use super::Wait;
 use crate::peer::Luggage;
 use anyhow::{Context, bail};
 use bulkhead_proto::{
-    bell::{self, Bell},
-    fds::Bequest,
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{AppendError, Appender, Batch, Consumer, Producer},
-    segment::{Kind, ReadOnly, ReadWrite},
-    state_memory::StateMemory,
-    table::{Checkpoint, Table, Writer},
+    shm::{
+        memory::SharedMemory,
+        ring::{AppendError, Appender, Batch, Consumer, Producer},
+        segment::{Kind, ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{CommitHeader, TableReader, TableWriter},
+        wake::{self, WakeFd},
+    },
+    worker::{
+        fds::FdHandoff,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -46,14 +51,14 @@ pub(super) enum SourceEnd {
     /// The whole of the API's link.
     Api(Box<ApiLink>),
     /// The same without the rest of the link.
-    Producer(Box<Producer>, Table<ReadOnly>),
+    Producer(Box<Producer>, TableReader<ReadOnly>),
     /// The appender alone.
-    Bare(Box<Appender<ReadWrite, ReadWrite>>, Table<ReadOnly>),
+    Bare(Box<Appender<ReadWrite, ReadWrite>>, TableReader<ReadOnly>),
 }
 
 impl SourceEnd {
     /// An appender over the memory that an API would inherit.
-    pub(super) fn bare(memory: &Memory) -> anyhow::Result<Self> {
+    pub(super) fn bare(memory: &SharedMemory) -> anyhow::Result<Self> {
         let (_, mut fds) = inheritance(memory)?;
         let mut named = |name| take(&mut fds, name);
         let (events, producer, state) = (named("events")?, named("producer")?, named("state")?);
@@ -62,9 +67,9 @@ impl SourceEnd {
 }
 
 /// What an API would inherit: the variable that says so, and the fds by their names.
-fn inheritance(memory: &Memory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
-    let mut bequest = Bequest::default();
-    memory.bequeath_to_api(&mut bequest)?;
+fn inheritance(memory: &SharedMemory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
+    let mut bequest = FdHandoff::default();
+    memory.pass_to_api(&mut bequest)?;
     let variable = bequest.variable();
     let names =
         variable.split(',').filter_map(|entry| entry.split_once('=')).map(|(name, _)| name.to_owned());
@@ -82,12 +87,12 @@ fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<R
     Ok(Appender::attach(events, page))
 }
 
-fn table(state: impl AsFd) -> anyhow::Result<Table<ReadOnly>> {
-    Ok(Table::new(ReadOnly::map(state, Kind::State)?))
+fn table(state: impl AsFd) -> anyhow::Result<TableReader<ReadOnly>> {
+    Ok(TableReader::new(ReadOnly::map(state, Kind::State)?))
 }
 
 /// Luggage for a peer that shall hold the writing end of `memory`: the fds, their names, and the bell as its input.
-pub(super) fn desk_luggage(memory: &Memory, variable: &'static str) -> anyhow::Result<Luggage> {
+pub(super) fn desk_luggage(memory: &SharedMemory, variable: &'static str) -> anyhow::Result<Luggage> {
     let (names, mut fds) = inheritance(memory)?;
     let bell = take(&mut fds, "bell")?;
     Ok(Luggage {
@@ -111,7 +116,7 @@ pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<Sou
         return Ok(SourceEnd::Bare(Box::new(appender(events, producer)?), table(state)?));
     }
     let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
-    let bell = Bell::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let bell = WakeFd::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
     let keys = ReadWrite::map(open("keys", true)?, Kind::Keys)?;
     Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, bell)), table(state)?))
@@ -181,18 +186,18 @@ pub(super) struct Desk {
 pub(super) struct Sink {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
-    table: Writer<StateMemory>,
-    bell: Bell,
+    table: TableWriter<StateMemory>,
+    bell: WakeFd,
     capacity: u64,
 }
 
 impl Sink {
     pub(super) fn new(link: AnalyticsLink) -> anyhow::Result<Self> {
-        let AnalyticsLink { events, producer, cursor, state, bell } = link;
-        let mut table = Writer::attach(state).context("the state table does not verify")?;
+        let AnalyticsLink { events, producer, cursor, state, wake: bell } = link;
+        let mut table = TableWriter::attach(state).context("the state table does not verify")?;
         table.activate();
         let record = *table.record();
-        let capacity = bulkhead_proto::ring::MIN_CAPACITY;
+        let capacity = bulkhead_proto::shm::ring::MIN_CAPACITY;
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
         Ok(Self { consumer, cursor, table, bell, capacity })
     }
@@ -252,20 +257,20 @@ impl Sink {
     fn release(&mut self) -> anyhow::Result<()> {
         let (position, seq) = (self.consumer.position(), self.consumer.seq());
         if position.0 - self.table.record().position.0 >= self.capacity / RELEASE_SHARE {
-            self.table.commit(Checkpoint { seq, position, analysed: seq.0, ..Checkpoint::default() })?;
+            self.table.commit(CommitHeader { seq, position, analysed: seq.0, ..CommitHeader::default() })?;
         }
         Ok(())
     }
 
     /// Sleeps until the bell rings; false if it did not ring in all that time.
     fn park(&mut self) -> anyhow::Result<bool> {
-        bell::announce_park(&self.cursor);
+        wake::prepare_wait(&self.cursor);
         let mut awake = true;
         if self.consumer.is_empty() {
             awake = poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], Some(&LONGEST_SLEEP))? > 0;
             self.bell.clear();
         }
-        bell::retract_park(&self.cursor);
+        wake::cancel_wait(&self.cursor);
         Ok(awake)
     }
 }
