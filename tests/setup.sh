@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the programs which building and testing need are there.
-# As root it installs the missing Debian packages and says so; otherwise it names them and stops.
+# Checks that the programs for building and testing are installed.
+# As root, installs missing Debian packages. Otherwise, names them and fails.
 set -euo pipefail
 
 missing=()
@@ -15,7 +15,7 @@ if ! command -v cargo >/dev/null; then
     echo "cargo is missing: install stable Rust (1.91 or later), for example from https://rustup.rs" >&2
     exit 1
 fi
-# The tests under systemd take root: without it they are skipped.
+# The tests under systemd need root. Without root, they are skipped.
 if [ "$(id -u)" -eq 0 ]; then
     need systemd-nspawn systemd-container
     need lintian lintian
@@ -32,8 +32,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "note: not root, so the tests of the supervisor as PID 1 (a pid namespace) and under systemd (a container) are SKIPPED"
+    echo "note: not root: the tests of the supervisor as PID 1 (in a pid namespace) and under systemd (in a container) are SKIPPED"
 elif ! command -v cargo-deb >/dev/null; then
-    echo "installing cargo-deb, which builds the package for the tests under systemd"
+    echo "installing cargo-deb to build the package for the tests under systemd"
     cargo install --quiet --locked cargo-deb --version '^3'
 fi

@@ -5,7 +5,7 @@ use crate::{
     options::Options,
 };
 use bulkhead_proto::wire::fault::FaultKind;
-use bulkhead_tests::ids;
+use bulkhead_tests::event_id;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, iter, time::Duration};
@@ -121,7 +121,7 @@ impl Plan {
     /// has done anything is what the campaign does on purpose, and what parking is there to end.
     pub(crate) fn configuration(&self) -> String {
         let events = |writer: usize| self.windows.iter().map(|window| window.quotas[writer]).sum();
-        let series: usize = (0..WRITERS).map(|writer| ids::series_for(events(writer))).sum();
+        let series: usize = (0..WRITERS).map(|writer| event_id::series_count(events(writer))).sum();
         let (analytics, besides) = mix::configuration(&self.poisons);
         format!(
             "[analytics]\nmax_series = {series}\n{analytics}[link]\ncapacity = \"4MiB\"\n\

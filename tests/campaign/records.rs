@@ -3,7 +3,7 @@
 
 use crate::plan::Kind;
 use bulkhead_proto::wire::{fault::FaultKind, quarantine::Entry, series::FAULT_PREFIX};
-use bulkhead_tests::ids::{Counted, EventId};
+use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -159,7 +159,7 @@ pub(crate) struct Read {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Got {
     Stats(Stats),
-    Series(Vec<Counted>),
+    Series(Vec<SeriesTotals>),
     /// 404 for this series: nothing of it is committed.
     Absent(String),
     Lost(String),
@@ -217,7 +217,7 @@ pub(crate) struct Records {
     pub orders: Vec<Order>,
     pub set_aside: Vec<Entry>,
     pub story: Vec<Told>,
-    pub series: Vec<Counted>,
+    pub series: Vec<SeriesTotals>,
 }
 
 pub(crate) fn load(directory: &Path) -> Records {

@@ -1,152 +1,156 @@
-//! What an operator can do to a worker.
+//! The operator's commands `start`, `stop`, `restart` and `status`.
 
-use bulkhead_tests::{Bulkhead, Home, Said, binaries, http::Client};
+use bulkhead_tests::{Bulkhead, CliOutput, Fixture, binaries, http::Client};
 use serde_json::Value;
 
 fn row(client: &Client, worker: &str) -> Value {
-    let rows = client.json("/v1/workers");
+    let rows = client.get_json("/v1/workers");
     let row = rows["items"].as_array().unwrap().iter().find(|row| row["name"] == worker).cloned();
     row.unwrap_or_else(|| panic!("no {worker} in {rows}"))
 }
 
-fn done(said: &Said) {
-    assert_eq!(said.code, Some(0), "{said:?}");
+fn assert_succeeded(output: &CliOutput) {
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
-/// A supervisor whose analysis is a link in its home: another program can be put in its place.
+/// A supervisor whose analysis is started by a symbolic link in the fixture: a test can replace the program.
 fn with_replaceable_analysis() -> Bulkhead {
-    let home = Home::new("");
-    let program = home.link("analysis", &binaries::find(binaries::ANALYTICS));
+    let fixture = Fixture::new("");
+    let program = fixture.symlink("analysis", &binaries::find(binaries::ANALYTICS));
     std::fs::write(
-        home.path("bulkhead.toml"),
+        fixture.path("bulkhead.toml"),
         format!("[analytics]\ncommand = [{:?}]\n", program.to_str().unwrap()),
     )
     .unwrap();
-    home.start()
+    fixture.start()
 }
 
 #[test]
-fn a_worker_that_was_stopped_stays_stopped_until_it_is_started() {
-    let bulkhead = Home::new("").start();
+fn a_stopped_worker_stays_stopped_until_it_is_started() {
+    let bulkhead = Fixture::new("").start();
     let client = bulkhead.client();
-    let mut story = bulkhead.log().from_now();
+    let mut log = bulkhead.log().from_now();
 
-    done(&bulkhead.say(&["stop", "analytics"]));
-    let died = story.wait_for_worker("worker_died", "analytics");
+    assert_succeeded(&bulkhead.cli(&["stop", "analytics"]));
+    let died = log.wait_for_worker("worker_died", "analytics");
     assert_eq!(died.text("cause"), "requested", "{}", died.raw());
     assert_eq!(row(&client, "analytics")["state"], "stopped");
     assert_eq!(client.post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
-    assert_eq!(client.json("/v1/stats")["pending"], 1);
+    assert_eq!(client.get_json("/v1/stats")["pending"], 1);
 
-    done(&bulkhead.say(&["start", "analytics"]));
-    story.wait_for_worker("worker_activated", "analytics");
-    assert_eq!(bulkhead.settled()["analysed"], 1);
+    assert_succeeded(&bulkhead.cli(&["start", "analytics"]));
+    log.wait_for_worker("worker_activated", "analytics");
+    assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
 }
 
 #[test]
-fn restart_analytics_starts_the_successor_before_the_old_one_leaves() {
-    let bulkhead = Home::new("").start();
+fn restart_analytics_starts_the_new_generation_before_the_old_one_exits() {
+    let bulkhead = Fixture::new("").start();
     let client = bulkhead.client();
-    let old = bulkhead.last("worker_activated", "analytics").number("generation").unwrap();
-    let mut story = bulkhead.log().from_now();
+    let old = bulkhead.last_line("worker_activated", "analytics").number("generation").unwrap();
+    let mut log = bulkhead.log().from_now();
 
-    done(&bulkhead.say(&["restart", "analytics"]));
+    assert_succeeded(&bulkhead.cli(&["restart", "analytics"]));
 
-    let ready = story.wait_for_worker("worker_ready", "analytics").number("generation").unwrap();
-    let died = story.wait_for_worker("worker_died", "analytics");
-    let activated = story.wait_for_worker("worker_activated", "analytics");
+    let ready = log.wait_for_worker("worker_ready", "analytics").number("generation").unwrap();
+    let died = log.wait_for_worker("worker_died", "analytics");
+    let activated = log.wait_for_worker("worker_activated", "analytics");
     assert!(ready > old);
     assert_eq!(died.number("generation"), Some(old), "{}", died.raw());
     assert_eq!(activated.number("generation"), Some(ready), "{}", activated.raw());
     assert_eq!(client.post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
-    assert_eq!(bulkhead.settled()["analysed"], 1);
+    assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
 }
 
 #[test]
-fn a_new_analysis_that_cannot_start_leaves_the_old_one_working() {
+fn a_new_analysis_that_cannot_start_leaves_the_old_one_running() {
     let bulkhead = with_replaceable_analysis();
     let client = bulkhead.client();
     let old = row(&client, "analytics");
-    bulkhead.home().link("analysis", "/bin/false".as_ref());
+    bulkhead.fixture().symlink("analysis", "/bin/false".as_ref());
 
-    let said = bulkhead.say(&["restart", "analytics"]);
+    let output = bulkhead.cli(&["restart", "analytics"]);
 
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(!said.err.is_empty(), "{said:?}");
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(!output.stderr.is_empty(), "{output:?}");
     let now = row(&client, "analytics");
-    assert_eq!((&now["pid"], &now["state"]), (&old["pid"], &old["state"]), "{said:?}");
+    assert_eq!((&now["pid"], &now["state"]), (&old["pid"], &old["state"]), "{output:?}");
     assert_eq!(client.post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
-    assert_eq!(bulkhead.settled()["analysed"], 1);
+    assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
 
-    bulkhead.home().link("analysis", &binaries::find(binaries::ANALYTICS));
-    done(&bulkhead.say(&["restart", "analytics"]));
+    bulkhead.fixture().symlink("analysis", &binaries::find(binaries::ANALYTICS));
+    assert_succeeded(&bulkhead.cli(&["restart", "analytics"]));
     assert_ne!(row(&client, "analytics")["pid"], old["pid"]);
 }
 
 #[test]
-fn restart_api_refuses_nobody_and_breaks_no_request() {
-    let bulkhead = Home::new("").start();
-    let old = bulkhead.pid_of("api");
+fn restart_api_refuses_no_connection_and_breaks_no_request() {
+    let bulkhead = Fixture::new("").start();
+    let old = bulkhead.worker_pid("api");
     std::thread::scope(|scope| {
-        let restart = scope.spawn(|| bulkhead.say(&["restart", "api"]));
+        let restart = scope.spawn(|| bulkhead.cli(&["restart", "api"]));
         let mut posted = 0;
         while !restart.is_finished() || posted == 0 {
-            // A new connection each: one that is kept alive may be closed by the old API between two requests.
-            let answer = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
-            assert_eq!(answer.status, 202, "{answer:?}");
+            // Each request uses a new connection: the old API may close an open one between two requests.
+            let response = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
+            assert_eq!(response.status, 202, "{response:?}");
             posted += 1;
         }
-        done(&restart.join().unwrap());
-        assert_eq!(bulkhead.settled()["accepted"], posted);
+        assert_succeeded(&restart.join().unwrap());
+        assert_eq!(bulkhead.wait_until_committed()["accepted"], posted);
     });
-    assert_ne!(bulkhead.pid_of("api"), old);
+    assert_ne!(bulkhead.worker_pid("api"), old);
 }
 
 #[test]
-fn restart_gives_a_plain_worker_a_new_process() {
-    let bulkhead = Home::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
+fn restart_replaces_the_process_of_a_plain_worker() {
+    let bulkhead = Fixture::new("[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"infinity\"]\n").start();
     bulkhead.log().from_start().wait_for_worker("worker_ready", "idle");
-    let old = bulkhead.pid_of("idle");
-    let mut story = bulkhead.log().from_now();
-    done(&bulkhead.say(&["restart", "idle"]));
-    story.wait_for_worker("worker_died", "idle");
-    assert_ne!(story.wait_for_worker("worker_ready", "idle").pid(), old);
+    let old = bulkhead.worker_pid("idle");
+    let mut log = bulkhead.log().from_now();
+    assert_succeeded(&bulkhead.cli(&["restart", "idle"]));
+    log.wait_for_worker("worker_died", "idle");
+    assert_ne!(log.wait_for_worker("worker_ready", "idle").pid(), old);
 }
 
 #[test]
-fn status_tells_the_same_to_people_and_to_programs() {
-    let bulkhead = Home::new("").start();
-    let said = bulkhead.say(&["status"]);
-    done(&said);
-    for word in ["api", "analytics", "running", "accepted"] {
-        assert!(said.out.contains(word), "no {word} in\n{}", said.out);
+fn status_shows_the_workers_as_text_and_as_json() {
+    let bulkhead = Fixture::new("").start();
+    let output = bulkhead.cli(&["status"]);
+    assert_succeeded(&output);
+    for text in ["api", "analytics", "running", "accepted"] {
+        assert!(output.stdout.contains(text), "no {text} in\n{}", output.stdout);
     }
-    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "wider than a terminal:\n{}", said.out);
+    assert!(
+        output.stdout.lines().all(|line| line.chars().count() <= 80),
+        "a line is wider than 80 columns:\n{}",
+        output.stdout
+    );
 
-    let said = bulkhead.say(&["status", "--json"]);
-    done(&said);
-    let status: Value = serde_json::from_str(&said.out).unwrap();
+    let output = bulkhead.cli(&["status", "--json"]);
+    assert_succeeded(&output);
+    let status: Value = serde_json::from_str(&output.stdout).unwrap();
     let pids: Vec<_> =
         status["workers"].as_array().unwrap().iter().map(|row| row["pid"].as_i64().unwrap()).collect();
     for worker in ["api", "analytics"] {
-        assert!(pids.contains(&i64::from(bulkhead.pid_of(worker))), "{status}");
+        assert!(pids.contains(&i64::from(bulkhead.worker_pid(worker))), "{status}");
     }
 }
 
 #[test]
 fn a_command_for_an_unknown_worker_names_the_known_ones() {
-    let bulkhead = Home::new("").start();
+    let bulkhead = Fixture::new("").start();
     for command in ["start", "stop", "restart"] {
-        let said = bulkhead.say(&[command, "nobody"]);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        assert!(said.err.contains("analytics"), "{said:?}");
+        let output = bulkhead.cli(&[command, "unknown"]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stderr.contains("analytics"), "{output:?}");
     }
 }
 
 #[test]
-fn without_a_supervisor_commands_say_where_they_looked() {
-    let home = Home::new("");
-    let said = home.say(&["status"]);
-    assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.err.contains("control.sock"), "{said:?}");
+fn without_a_supervisor_a_command_names_the_socket_that_it_tried() {
+    let fixture = Fixture::new("");
+    let output = fixture.cli(&["status"]);
+    assert_eq!(output.code, Some(3), "{output:?}");
+    assert!(output.stderr.contains("control.sock"), "{output:?}");
 }

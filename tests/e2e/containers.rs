@@ -1,43 +1,50 @@
-//! The supervisor as the first process of a container, and what `deploy/` has for containers.
+//! The supervisor as PID 1 of a container, and the container files in `deploy/`.
 
-use bulkhead_tests::{Home, eventually, process};
+use bulkhead_tests::{Fixture, eventually, process};
 use procfs::process::Process;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 #[test]
-fn as_pid_1_on_a_read_only_root_it_reaps_orphans_and_stops_in_order() {
+fn the_supervisor_as_pid_1_reaps_orphans_and_stops_cleanly_on_a_read_only_root() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: a pid namespace needs root");
         return;
     }
-    // The subshell leaves at once; its child becomes an orphan, says whether it could write to the root, and ends.
+    // The subshell exits at once. Its child becomes an orphan, prints whether it could write to the root, and
+    // exits.
     let parent = r#"(sh -c "touch /usr/x || echo an orphan cannot write; exit 7" &); exec sleep infinity"#;
     let config = format!("[[worker]]\nname = \"parent\"\ncommand = [\"sh\", \"-c\", '{parent}']\n");
-    let bulkhead = Home::new(&config).start_in_container();
+    let bulkhead = Fixture::new(&config).start_in_container();
     bulkhead
         .log()
         .from_start()
-        .wait_for("the orphan's word", |line| line.raw().contains("an orphan cannot write"));
-    assert!(bulkhead.last("worker_started", "parent").pid() < 100, "pids of a namespace of its own");
+        .wait_for("the line of the orphan", |line| line.raw().contains("an orphan cannot write"));
+    assert!(
+        bulkhead.last_line("worker_started", "parent").pid() < 100,
+        "the worker must have a pid of the new namespace"
+    );
 
-    eventually(bulkhead.log(), "no zombies to be left", || {
+    eventually(bulkhead.log(), "no zombies", || {
         let children = process::tree(bulkhead.pid());
         let zombie = |process: &Process| process.stat().is_ok_and(|stat| stat.state == 'Z');
         children.len() == 4 && !children.iter().any(zombie)
     });
     assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
-    assert_eq!(bulkhead.settled()["analysed"], 1);
+    assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
 
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     assert!(stopped.status.success(), "{:?} after\n{}", stopped.status, stopped.log.dump());
     process::wait_until_gone(&tree, &stopped.log);
-    assert!(stopped.home.path("state/snapshot").is_file(), "saved where BULKHEAD_STATE_DIR says");
+    assert!(
+        stopped.fixture.path("state/snapshot").is_file(),
+        "the state must be saved in BULKHEAD_STATE_DIR"
+    );
 }
 
 #[test]
-fn the_image_is_built_of_files_that_are_there_and_runs_without_root() {
+fn the_container_image_copies_existing_files_and_runs_without_root() {
     let text = std::fs::read_to_string(deploy().join("Containerfile")).unwrap();
     let instructions = text.replace("\\\n", " ");
     let of = |name: &str| -> Vec<Vec<&str>> {
@@ -56,7 +63,7 @@ fn the_image_is_built_of_files_that_are_there_and_runs_without_root() {
 }
 
 #[test]
-fn the_compose_file_names_what_is_there() {
+fn the_compose_file_refers_to_existing_files_secrets_and_volumes() {
     let text = std::fs::read_to_string(deploy().join("compose.yaml")).unwrap();
     let compose: Value = serde_saphyr::from_str(&text).unwrap();
     let service = &compose["services"]["bulkhead"];

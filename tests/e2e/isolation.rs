@@ -1,7 +1,8 @@
-//! What a worker can reach: its own fds, and the events as read-only memory (P6).
+//! What a worker can access: its own file descriptors, and the events as read-only memory.
 
+use crate::common::FAULTS_ENABLED;
 use bulkhead_tests::{
-    Home,
+    Fixture,
     process::{self, FDTarget},
 };
 use procfs::process::MMPermissions;
@@ -13,12 +14,15 @@ fn count(fds: &[(i32, FDTarget)], is: impl Fn(&FDTarget) -> bool) -> usize {
 
 #[test]
 fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
-    // It speaks when its program is loaded: before, the linker holds a library open.
+    // The worker prints when its program is loaded: until then, the linker holds a library open.
     let program = "sleep infinity & echo loaded; wait";
     let config = format!("[[worker]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"{program}\"]\n");
-    let bulkhead = Home::new(&config).start();
-    bulkhead.log().from_start().wait_for("the plain worker's word", |line| line.raw().contains("loaded"));
-    let idle = bulkhead.last("worker_ready", "idle");
+    let bulkhead = Fixture::new(&config).start();
+    bulkhead
+        .log()
+        .from_start()
+        .wait_for("the line of the plain worker", |line| line.raw().contains("loaded"));
+    let idle = bulkhead.last_line("worker_ready", "idle");
     let fds = process::fds(idle.pid());
     assert_eq!(fds.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 1, 2], "{fds:?}");
     assert!(matches!(&fds[0].1, FDTarget::Path(path) if path.as_os_str() == "/dev/null"), "{fds:?}");
@@ -26,9 +30,9 @@ fn a_plain_worker_inherits_nothing_but_its_standard_streams() {
 }
 
 #[test]
-fn a_worker_sees_its_own_environment_and_what_is_passed_on_and_nothing_else() {
+fn a_worker_sees_only_its_own_environment_and_the_passed_variables() {
     let program = "echo seen: $(env | sort); exec sleep infinity";
-    let bulkhead = Home::new(&format!(
+    let bulkhead = Fixture::new(&format!(
         "[[worker]]\nname = \"idle\"\ncommand = [\"sh\", \"-c\", \"{program}\"]\ncwd = \"/\"\n\
          env = {{ OWN = \"1\" }}\npass_env = [\"BULKHEAD_STATE_DIR\", \"NOT_SET\"]\n"
     ))
@@ -36,26 +40,27 @@ fn a_worker_sees_its_own_environment_and_what_is_passed_on_and_nothing_else() {
     let seen = bulkhead
         .log()
         .from_start()
-        .wait_for("what it sees", |line| line.text("message").starts_with("seen: "));
+        .wait_for("the environment of the worker", |line| line.text("message").starts_with("seen: "));
     let seen = seen.text("message");
     for present in ["OWN=1", "BULKHEAD_STATE_DIR=", "BULKHEAD_WORKER=idle", "BULKHEAD_API_URL=http", "PWD=/"]
     {
-        assert!(seen.contains(present), "{present} is not seen: {seen}");
+        assert!(seen.contains(present), "{present} is missing: {seen}");
     }
-    // The tests set it for the supervisor, which does not pass it on.
+    // The harness sets these variables for the supervisor, which must not pass them to the worker.
     for absent in ["BULKHEAD_API_LISTEN", "NOT_SET"] {
-        assert!(!seen.contains(absent), "{absent} is seen: {seen}");
+        assert!(!seen.contains(absent), "{absent} must not be set: {seen}");
     }
 }
 
 #[test]
-fn workers_hold_their_own_pipes_and_no_file_of_the_supervisor() {
-    let bulkhead = Home::new("").start();
+fn workers_hold_their_own_pipes_and_no_files_of_the_supervisor() {
+    let bulkhead = Fixture::new("").start();
     for worker in ["api", "analytics"] {
-        let fds = process::fds(bulkhead.pid_of(worker));
+        let fds = process::fds(bulkhead.worker_pid(worker));
         let pipes = count(&fds, |target| matches!(target, FDTarget::Pipe(_)));
         assert_eq!(pipes, 4, "stdout, stderr, and one control pipe each way: {worker} has {fds:?}");
-        // The API reads what was set aside and the crash reports; through folders that it holds and cannot leave.
+        // The API reads the quarantine and the crash reports through directories that it holds open and
+        // cannot leave.
         let folders = ["state/quarantine", "state/crashes"];
         let known = |path: &Path| {
             path == Path::new("/dev/null")
@@ -67,24 +72,24 @@ fn workers_hold_their_own_pipes_and_no_file_of_the_supervisor() {
 }
 
 #[test]
-fn a_successor_has_the_same_fds_as_the_generation_before_it() {
-    let bulkhead = Home::new(crate::FAULTS).start();
+fn a_new_generation_has_as_many_fds_as_the_one_before() {
+    let bulkhead = Fixture::new(FAULTS_ENABLED).start();
     for worker in ["api", "analytics"] {
-        let before = process::fds(bulkhead.pid_of(worker)).len();
-        let mut story = bulkhead.log().from_now();
+        let before = process::fds(bulkhead.worker_pid(worker)).len();
+        let mut log = bulkhead.log().from_now();
         for _ in 0..3 {
-            assert_eq!(bulkhead.say(&["fault", worker, "kill"]).code, Some(0));
-            story.wait_for_worker("worker_activated", worker);
+            assert_eq!(bulkhead.cli(&["fault", worker, "kill"]).code, Some(0));
+            log.wait_for_worker("worker_activated", worker);
         }
-        let after = process::fds(bulkhead.pid_of(worker));
+        let after = process::fds(bulkhead.worker_pid(worker));
         assert_eq!(after.len(), before, "{worker} has {after:?}");
     }
 }
 
 #[test]
 fn the_analysis_maps_the_events_read_only() {
-    let bulkhead = Home::new("").start();
-    let events = process::memfd_mappings(bulkhead.pid_of("analytics"), "events");
+    let bulkhead = Fixture::new("").start();
+    let events = process::memfd_mappings(bulkhead.worker_pid("analytics"), "events");
     assert!(!events.is_empty(), "the analysis maps no events");
     for permissions in events {
         assert_eq!(permissions, MMPermissions::READ | MMPermissions::SHARED);
@@ -93,10 +98,10 @@ fn the_analysis_maps_the_events_read_only() {
 
 #[test]
 fn the_analysis_does_not_map_the_ledger_and_the_api_cannot_write_state() {
-    let bulkhead = Home::new("").start();
-    assert_eq!(process::memfd_mappings(bulkhead.pid_of("analytics"), "board"), []);
+    let bulkhead = Fixture::new("").start();
+    assert_eq!(process::memfd_mappings(bulkhead.worker_pid("analytics"), "board"), []);
     for name in ["state", "cursor", "board"] {
-        for permissions in process::memfd_mappings(bulkhead.pid_of("api"), name) {
+        for permissions in process::memfd_mappings(bulkhead.worker_pid("api"), name) {
             assert!(!permissions.contains(MMPermissions::WRITE), "the API may write {name}: {permissions:?}");
         }
     }

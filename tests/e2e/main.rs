@@ -1,44 +1,39 @@
-//! End-to-end: one behaviour a test, on the real binaries.
+//! End-to-end tests: one behaviour a test, on the real binaries.
 //!
-//! `main.rs` is the only test target, so that the harness is linked once.
+//! All tests are modules of one test target, so that the harness is linked once.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests report by panicking, as tests do")]
 
-mod aborted;
+mod common;
+
+mod abort_backtrace;
+mod analysis_unavailable;
 mod api_deaths;
-mod at_rest;
-mod campaign;
+mod bearer_token;
+mod cli_output;
 mod commands;
 mod containers;
-mod crashes;
+mod crash_reports;
+mod exactly_once;
 mod example;
 mod faults;
-mod flights;
-mod golden;
-mod hanging;
-mod hostile;
+mod hangs;
+mod idempotency_keys;
+mod idle_wakeups;
 mod isolation;
-mod keys;
-mod leaks;
-mod listening;
-mod logs;
-mod memory;
-mod numbers;
-mod outages;
-mod poison;
-mod properties;
-mod quarantine;
+mod log_snapshots;
+mod memory_limits;
+mod misbehaving_workers;
+mod poison_events;
+mod quarantine_commands;
+mod random_requests;
 mod readme;
 mod refused_commits;
 mod reload;
+mod resource_leaks;
+mod seqs_across_restarts;
+mod short_campaign;
+mod shutdown;
 mod state_dir;
-mod stopping;
 mod supervisor_death;
-mod token;
-
-/// A configuration for tests that induce faults.
-const FAULTS: &str = "[faults]\nenabled = true\n";
-
-/// Likewise, for those that let workers hang.
-const HANGS: &str =
-    "[faults]\nenabled = true\n[api]\nhang_timeout = \"300ms\"\n[analytics]\nhang_timeout = \"300ms\"\n";
+mod unix_socket;

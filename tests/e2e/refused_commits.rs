@@ -1,12 +1,13 @@
-//! A system that takes no commit: nobody is charged, the analysis is parked, and goes on when it may commit again.
+//! The kernel refuses each commit: no event is quarantined, the analysis is parked, and it continues when
+//! commits succeed again.
 
-use bulkhead_tests::{Home, binaries};
+use bulkhead_tests::{Fixture, binaries};
 
-/// If events were charged with it, these would be set aside, one after the other.
+/// If the deaths were attributed to events, these events would be quarantined one by one.
 const EVENTS: usize = 20;
 
-/// An analysis whose commits are larger than the files that it may write.
-fn without_room() -> String {
+/// A configuration in which commits of the analysis exceed its file size limit.
+fn config_with_file_size_limit() -> String {
     let analysis = binaries::find(binaries::ANALYTICS);
     let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\"";
     format!(
@@ -15,28 +16,28 @@ fn without_room() -> String {
 }
 
 #[test]
-fn an_analysis_whose_commits_the_system_refuses_is_parked_and_no_event_is_charged() {
-    let bulkhead = Home::new(&without_room()).start();
+fn an_analysis_whose_commits_fail_is_parked_and_no_event_is_quarantined() {
+    let bulkhead = Fixture::new(&config_with_file_size_limit()).start();
     let client = bulkhead.client();
-    let mut story = bulkhead.log().from_start();
+    let mut log = bulkhead.log().from_start();
     let events = [r#"{"series":"s","value":1}"#; EVENTS].join(",");
     assert_eq!(client.post_events(&format!("[{events}]")).unwrap().status, 202);
 
-    story.wait_for_worker("worker_parked", "analytics");
+    log.wait_for_worker("worker_parked", "analytics");
 
-    let stats = client.json("/v1/stats");
+    let stats = client.get_json("/v1/stats");
     assert_eq!((&stats["pending"], &stats["quarantined"]), (&EVENTS.into(), &0.into()), "{stats}");
     let refused =
-        bulkhead.log().all(|line| line.raw().contains("cannot write the state table: File too large"));
+        bulkhead.log().matching(|line| line.raw().contains("cannot write the state table: File too large"));
     assert!(!refused.is_empty(), "{}", bulkhead.log().dump());
-    for died in bulkhead.log().all(|line| line.tells("worker_died", "analytics")) {
+    for died in bulkhead.log().matching(|line| line.is_worker_event("worker_died", "analytics")) {
         assert_eq!((died.text("cause"), died.number("seq")), ("exit", None), "{}", died.raw());
     }
 
-    bulkhead.home().configure("restart.limit = 4\n");
-    let said = bulkhead.say(&["reload"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let stats = bulkhead.settled();
+    bulkhead.fixture().write_config("restart.limit = 4\n");
+    let output = bulkhead.cli(&["reload"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let stats = bulkhead.wait_until_committed();
     assert_eq!((&stats["analysed"], &stats["quarantined"]), (&EVENTS.into(), &0.into()), "{stats}");
-    assert_eq!(client.json("/v1/series/s")["count"], EVENTS);
+    assert_eq!(client.get_json("/v1/series/s")["count"], EVENTS);
 }

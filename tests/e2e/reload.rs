@@ -1,31 +1,36 @@
-//! The configuration is changed while the service runs.
+//! `bulkhead reload` and SIGHUP: the configuration changes while the service runs.
 
-use crate::FAULTS;
+use crate::common::FAULTS_ENABLED;
 use bulkhead_tests::{
-    Bulkhead, Home, Said, binaries,
+    Bulkhead, CliOutput, Fixture, binaries,
     log::Line,
     process::{self, Signal},
 };
 use serde_json::{Value, json};
 
-fn idle(name: &str) -> String {
+fn idle_worker(name: &str) -> String {
     format!("[[worker]]\nname = \"{name}\"\ncommand = [\"sleep\", \"infinity\"]\n")
 }
 
-/// Puts this configuration in place and says `bulkhead reload`.
-fn reload(bulkhead: &Bulkhead, config: &str) -> Said {
-    bulkhead.home().configure(config);
-    bulkhead.say(&["reload"])
+/// Replaces the configuration and runs `bulkhead reload`.
+fn reload(bulkhead: &Bulkhead, config: &str) -> CliOutput {
+    bulkhead.fixture().write_config(config);
+    bulkhead.cli(&["reload"])
 }
 
 #[track_caller]
-fn assert_says(said: &Said, lines: &[&str]) {
-    assert_eq!((said.code, said.out.lines().collect::<Vec<_>>()), (Some(0), lines.to_vec()), "{said:?}");
+fn assert_prints(output: &CliOutput, lines: &[&str]) {
+    assert_eq!(
+        (output.code, output.stdout.lines().collect::<Vec<_>>()),
+        (Some(0), lines.to_vec()),
+        "{output:?}"
+    );
 }
 
 fn rows(bulkhead: &Bulkhead) -> Vec<Value> {
-    let said = bulkhead.say(&["status", "--json"]);
-    let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    let output = bulkhead.cli(&["status", "--json"]);
+    let report: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     report["workers"].as_array().unwrap().clone()
 }
 
@@ -39,227 +44,246 @@ fn pids(bulkhead: &Bulkhead) -> Vec<(String, Value)> {
     rows(bulkhead).iter().map(pid).collect()
 }
 
-/// Sends SIGHUP and waits for what comes of it.
-fn hang_up(bulkhead: &Bulkhead) -> Line {
-    let mut story = bulkhead.log().from_now();
+/// Sends SIGHUP and waits for the result in the log.
+fn reload_by_sighup(bulkhead: &Bulkhead) -> Line {
+    let mut log = bulkhead.log().from_now();
     process::signal(bulkhead.pid(), Signal::SIGHUP);
-    story.wait_for("the end of the reload", |line| line.is("reloaded") || line.is("reload_failed"))
+    log.wait_for("the end of the reload", |line| line.is("reloaded") || line.is("reload_failed"))
 }
 
 #[test]
-fn workers_are_added_and_removed_and_the_others_are_left_alone() {
-    let bulkhead = Home::new(&idle("one")).start();
+fn a_reload_adds_and_removes_workers_and_keeps_the_others() {
+    let bulkhead = Fixture::new(&idle_worker("one")).start();
     bulkhead.log().from_start().wait_for_worker("worker_ready", "one");
     let before = pids(&bulkhead);
 
-    let said = reload(&bulkhead, &format!("{}{}", idle("two"), idle("one")));
-    assert_says(&said, &["worker two added: started, generation 4"]);
-    assert_eq!(pids(&bulkhead)[..3], before, "nobody else was touched");
+    let output = reload(&bulkhead, &format!("{}{}", idle_worker("two"), idle_worker("one")));
+    assert_prints(&output, &["worker two added: started, generation 4"]);
+    assert_eq!(pids(&bulkhead)[..3], before, "the other workers must keep their processes");
     assert_eq!(row(&bulkhead, "two")["state"], "running");
 
-    let one = bulkhead.pid_of("one");
-    let said = reload(&bulkhead, &idle("two"));
-    assert_says(&said, &["worker one removed: stopped"]);
-    assert!(process::parent(one).is_none(), "its process is gone");
+    let one = bulkhead.worker_pid("one");
+    let output = reload(&bulkhead, &idle_worker("two"));
+    assert_prints(&output, &["worker one removed: stopped"]);
+    assert!(process::parent(one).is_none(), "the process must have ended");
     let names: Vec<_> = pids(&bulkhead).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["api", "analytics", "two"]);
-    assert_says(&reload(&bulkhead, &idle("two")), &["nothing changed"]);
+    assert_prints(&reload(&bulkhead, &idle_worker("two")), &["nothing changed"]);
 }
 
 #[test]
-fn a_wrong_file_is_explained_and_leaves_the_one_in_force() {
-    let bulkhead = Home::new("").start();
+fn an_invalid_file_is_rejected_and_the_active_configuration_stays() {
+    let bulkhead = Fixture::new("").start();
     let before = pids(&bulkhead);
-    let mut story = bulkhead.log().from_now();
-    let said = reload(&bulkhead, "[api]\nlissten = 1\n[link]\ncapacity = \"1B\"\n");
-    assert_eq!(said.code, Some(2), "{said:?}");
-    for word in ["bulkhead.toml:2:1", "lissten = 1", "capacity = \"1B\"", "stays"] {
-        assert!(said.err.contains(word), "no {word} in {said:?}");
+    let mut log = bulkhead.log().from_now();
+    let output = reload(&bulkhead, "[api]\nlissten = 1\n[link]\ncapacity = \"1B\"\n");
+    assert_eq!(output.code, Some(2), "{output:?}");
+    for text in ["bulkhead.toml:2:1", "lissten = 1", "capacity = \"1B\"", "stays"] {
+        assert!(output.stderr.contains(text), "no {text} in {output:?}");
     }
-    let failed = story.wait_for("the record of it", |line| line.is("reload_failed"));
+    let failed = log.wait_for("the failure in the log", |line| line.is("reload_failed"));
     let text = failed.text("message");
     assert!(text.contains("bulkhead.toml:2:1: ") && text.contains(" | "), "{text}");
     assert_eq!(pids(&bulkhead), before);
-    assert_says(&reload(&bulkhead, ""), &["nothing changed"]);
+    assert_prints(&reload(&bulkhead, ""), &["nothing changed"]);
 }
 
 #[test]
-fn sighup_reloads_too_and_the_log_tells_what_has_changed() {
-    let bulkhead = Home::new("").start();
-    assert_eq!(hang_up(&bulkhead).text("message"), "nothing changed");
-    bulkhead.home().configure("restart.limit = 3");
-    let told = hang_up(&bulkhead);
-    assert_eq!(told.text("message"), "restart.limit: 3 instead of 10", "{}", told.raw());
-    assert_eq!((told.text("what"), told.text("how")), ("restart.limit", "live"));
-    bulkhead.home().configure("restart.limit = \"three\"");
-    assert!(hang_up(&bulkhead).is("reload_failed"));
-    assert!(process::parent(bulkhead.pid_of("api")).is_some(), "SIGHUP does not stop the service");
+fn sighup_reloads_and_the_log_has_the_changes() {
+    let bulkhead = Fixture::new("").start();
+    assert_eq!(reload_by_sighup(&bulkhead).text("message"), "nothing changed");
+    bulkhead.fixture().write_config("restart.limit = 3");
+    let logged = reload_by_sighup(&bulkhead);
+    assert_eq!(logged.text("message"), "restart.limit: changed from 10 to 3", "{}", logged.raw());
+    assert_eq!((logged.text("what"), logged.text("how")), ("restart.limit", "live"));
+    bulkhead.fixture().write_config("restart.limit = \"three\"");
+    assert!(reload_by_sighup(&bulkhead).is("reload_failed"));
+    assert!(process::parent(bulkhead.worker_pid("api")).is_some(), "SIGHUP must not stop the service");
 }
 
 #[test]
-fn of_many_sighups_in_a_row_the_last_file_wins() {
-    let bulkhead = Home::new("").start();
-    let mut story = bulkhead.log().from_now();
+fn after_many_sighups_the_last_file_is_active() {
+    let bulkhead = Fixture::new("").start();
+    let mut log = bulkhead.log().from_now();
     for number in 1..=9 {
-        bulkhead.home().configure(&format!("restart.limit = {number}\n{}", idle(&format!("w{number}"))));
+        bulkhead
+            .fixture()
+            .write_config(&format!("restart.limit = {number}\n{}", idle_worker(&format!("w{number}"))));
         process::signal(bulkhead.pid(), Signal::SIGHUP);
     }
-    story.wait_for("the worker of the last file", |line| {
+    log.wait_for("the worker of the last file", |line| {
         line.is("reloaded") && line.text("what") == "w9" && line.text("how") == "added"
     });
-    assert_says(&bulkhead.say(&["reload"]), &["nothing changed"]);
+    assert_prints(&bulkhead.cli(&["reload"]), &["nothing changed"]);
     let names: Vec<_> = pids(&bulkhead).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["api", "analytics", "w9"]);
 }
 
 #[test]
-fn another_analysis_takes_over_under_load_and_nothing_is_lost() {
-    let bulkhead = Home::new("").start();
-    let (program, api) = (binaries::find(binaries::ANALYTICS), bulkhead.pid_of("api"));
+fn a_changed_analysis_command_takes_over_under_load_and_loses_nothing() {
+    let bulkhead = Fixture::new("").start();
+    let (program, api) = (binaries::find(binaries::ANALYTICS), bulkhead.worker_pid("api"));
     std::thread::scope(|scope| {
         let reloading = scope.spawn(|| {
             for number in 0..3 {
-                let link = bulkhead.home().link(&format!("analysis-{number}"), &program);
-                let said =
+                let link = bulkhead.fixture().symlink(&format!("analysis-{number}"), &program);
+                let output =
                     reload(&bulkhead, &format!("[analytics]\ncommand = [{:?}]\n", link.to_str().unwrap()));
-                assert_eq!(said.code, Some(0), "{said:?}");
+                assert_eq!(output.code, Some(0), "{output:?}");
                 assert!(
-                    said.out.starts_with("analytics: command changed: replaced, generation "),
-                    "{said:?}"
+                    output.stdout.starts_with("analytics: command changed: replaced, generation "),
+                    "{output:?}"
                 );
             }
         });
         let client = bulkhead.client();
         let mut posted = 0;
         while !reloading.is_finished() || posted == 0 {
-            let answer =
+            let response =
                 client.post_events(r#"[{"series":"s","value":1},{"series":"t","value":2}]"#).unwrap();
-            assert_eq!(answer.status, 202, "{answer:?}");
+            assert_eq!(response.status, 202, "{response:?}");
             posted += 2;
         }
         reloading.join().unwrap();
-        let stats = bulkhead.settled();
+        let stats = bulkhead.wait_until_committed();
         assert_eq!((&stats["accepted"], &stats["analysed"]), (&json!(posted), &json!(posted)), "{stats}");
-        assert_eq!(client.json("/v1/series/s")["count"], posted / 2);
+        assert_eq!(client.get_json("/v1/series/s")["count"], posted / 2);
     });
-    assert_eq!(bulkhead.pid_of("api"), api, "the API was left alone");
+    assert_eq!(bulkhead.worker_pid("api"), api, "the API must keep its process");
 }
 
 #[test]
-fn an_analysis_that_cannot_start_leaves_the_old_one_working_until_a_good_file_mends_it() {
-    let bulkhead = Home::new(FAULTS).start();
+fn a_command_that_cannot_start_leaves_the_old_analysis_running_until_the_file_is_fixed() {
+    let bulkhead = Fixture::new(FAULTS_ENABLED).start();
     let old = row(&bulkhead, "analytics");
-    let bad = format!("{FAULTS}[analytics]\ncommand = [\"/bin/false\"]\n");
+    let bad = format!("{FAULTS_ENABLED}[analytics]\ncommand = [\"/bin/false\"]\n");
 
-    let said = reload(&bulkhead, &bad);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.starts_with("analytics: command changed: failed: generation "), "{said:?}");
+    let output = reload(&bulkhead, &bad);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.starts_with("analytics: command changed: failed: generation "), "{output:?}");
     assert_eq!(row(&bulkhead, "analytics")["pid"], old["pid"]);
-    // Should it die, it is started again as it was.
-    let mut story = bulkhead.log().from_now();
-    assert_eq!(bulkhead.say(&["fault", "analytics", "kill"]).code, Some(0));
-    story.wait_for_worker("worker_activated", "analytics");
+    // If the analysis dies, it is restarted with its old command.
+    let mut log = bulkhead.log().from_now();
+    assert_eq!(bulkhead.cli(&["fault", "analytics", "kill"]).code, Some(0));
+    log.wait_for_worker("worker_activated", "analytics");
 
-    assert_eq!(reload(&bulkhead, &bad).code, Some(1), "it is tried again, and told again");
-    assert_says(&reload(&bulkhead, FAULTS), &["nothing changed"]);
-    let good = format!("{FAULTS}[analytics]\ncommand = [{:?}]\n", binaries::find(binaries::ANALYTICS));
-    let said = reload(&bulkhead, &good);
-    assert!(said.out.starts_with("analytics: command changed: replaced, generation "), "{said:?}");
+    assert_eq!(
+        reload(&bulkhead, &bad).code,
+        Some(1),
+        "the next reload must try again and report the failure again"
+    );
+    assert_prints(&reload(&bulkhead, FAULTS_ENABLED), &["nothing changed"]);
+    let good =
+        format!("{FAULTS_ENABLED}[analytics]\ncommand = [{:?}]\n", binaries::find(binaries::ANALYTICS));
+    let output = reload(&bulkhead, &good);
+    assert!(output.stdout.starts_with("analytics: command changed: replaced, generation "), "{output:?}");
     assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
-    assert_eq!(bulkhead.settled()["analysed"], 1);
+    assert_eq!(bulkhead.wait_until_committed()["analysed"], 1);
 }
 
 #[test]
-fn a_worker_that_was_stopped_stays_stopped_and_starts_with_its_new_command() {
-    let bulkhead = Home::new(&idle("one")).start();
+fn a_stopped_worker_stays_stopped_and_starts_with_its_new_command() {
+    let bulkhead = Fixture::new(&idle_worker("one")).start();
     bulkhead.log().from_start().wait_for_worker("worker_ready", "one");
-    assert_eq!(bulkhead.say(&["stop", "one"]).code, Some(0));
-    let said = reload(&bulkhead, &idle("one").replace("sleep\", \"infinity", "tail\", \"-f\", \"/dev/null"));
-    assert_says(&said, &["one: command changed: takes effect when it is started, for it is stopped"]);
+    assert_eq!(bulkhead.cli(&["stop", "one"]).code, Some(0));
+    let output =
+        reload(&bulkhead, &idle_worker("one").replace("sleep\", \"infinity", "tail\", \"-f\", \"/dev/null"));
+    assert_prints(&output, &["one: command changed: takes effect at its next start (the worker is stopped)"]);
     assert_eq!(row(&bulkhead, "one")["state"], "stopped");
-    assert_eq!(bulkhead.say(&["start", "one"]).code, Some(0));
+    assert_eq!(bulkhead.cli(&["start", "one"]).code, Some(0));
     let pid = &row(&bulkhead, "one")["pid"];
     let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(command.starts_with("tail\0"), "{command:?}");
 }
 
 #[test]
-fn faults_are_enabled_and_disabled_while_events_go_on() {
-    let bulkhead = Home::new("").start();
+fn a_reload_enables_and_disables_faults() {
+    let bulkhead = Fixture::new("").start();
     let induce =
         || bulkhead.client().post("/v1/faults/analytics/kill", "application/json", "").unwrap().status;
-    let poison = || bulkhead.client().post_events(r#"{"series":"__fault.exit","value":1}"#).unwrap().status;
-    assert_eq!((induce(), poison(), bulkhead.say(&["fault", "api", "kill"]).code), (404, 400, Some(1)));
+    let post_poison_event =
+        || bulkhead.client().post_events(r#"{"series":"__fault.exit","value":1}"#).unwrap().status;
+    assert_eq!(
+        (induce(), post_poison_event(), bulkhead.cli(&["fault", "api", "kill"]).code),
+        (404, 400, Some(1))
+    );
 
-    let said = reload(&bulkhead, FAULTS);
-    assert_eq!(said.out.lines().next(), Some("faults.enabled: true instead of false"), "{said:?}");
+    let output = reload(&bulkhead, FAULTS_ENABLED);
+    assert_eq!(
+        output.stdout.lines().next(),
+        Some("faults.enabled: changed from false to true"),
+        "{output:?}"
+    );
     for worker in ["api", "analytics"] {
-        assert!(said.out.contains(&format!("{worker}: faults.enabled changed: replaced")), "{said:?}");
+        assert!(output.stdout.contains(&format!("{worker}: faults.enabled changed: replaced")), "{output:?}");
     }
-    let mut story = bulkhead.log().from_now();
-    let mut comes_back = || {
-        // Lines of the reload may still be on their way: those of the death come behind them.
-        story.wait_for("its death", |line| {
-            line.tells("worker_died", "analytics") && line.raw().contains("fault kill")
+    let mut log = bulkhead.log().from_now();
+    let mut wait_for_restart = || {
+        // Lines of the reload may still arrive. Lines of this death come after them.
+        log.wait_for("the death of the analysis", |line| {
+            line.is_worker_event("worker_died", "analytics") && line.raw().contains("fault kill")
         });
-        story.wait_for_worker("worker_activated", "analytics");
+        log.wait_for_worker("worker_activated", "analytics");
     };
     assert_eq!(induce(), 202);
-    comes_back();
-    assert_eq!(bulkhead.say(&["fault", "analytics", "kill"]).code, Some(0));
-    comes_back();
+    wait_for_restart();
+    assert_eq!(bulkhead.cli(&["fault", "analytics", "kill"]).code, Some(0));
+    wait_for_restart();
 
     assert_eq!(reload(&bulkhead, "").code, Some(0));
-    assert_eq!((induce(), poison(), bulkhead.say(&["fault", "api", "kill"]).code), (404, 400, Some(1)));
+    assert_eq!(
+        (induce(), post_poison_event(), bulkhead.cli(&["fault", "api", "kill"]).code),
+        (404, 400, Some(1))
+    );
 }
 
 #[test]
-fn what_only_a_start_of_the_service_can_change_is_told_each_time_and_stays() {
-    let bulkhead = Home::new("").start();
+fn a_change_that_needs_a_service_restart_is_reported_at_each_reload() {
+    let bulkhead = Fixture::new("").start();
     let later = "link.capacity: takes effect at the next start of the service (running: 64MiB, file: 128MiB)";
     for _ in 0..2 {
-        assert_says(&reload(&bulkhead, "link.capacity = \"128MiB\""), &[later]);
-        assert_eq!(bulkhead.client().json("/v1/stats")["ring"]["capacity_bytes"], 64 << 20);
+        assert_prints(&reload(&bulkhead, "link.capacity = \"128MiB\""), &[later]);
+        assert_eq!(bulkhead.client().get_json("/v1/stats")["ring"]["capacity_bytes"], 64 << 20);
     }
-    let warned = bulkhead.log().all(|line| line.is("reloaded"));
+    let warned = bulkhead.log().matching(|line| line.is("reloaded"));
     assert!(warned.iter().all(|line| line.text("level") == "WARN"), "{}", bulkhead.log().dump());
-    assert_says(&reload(&bulkhead, ""), &["nothing changed"]);
+    assert_prints(&reload(&bulkhead, ""), &["nothing changed"]);
 
-    bulkhead.home().configure("link.capacity = \"128MiB\"");
-    let bulkhead = bulkhead.stop(Signal::SIGTERM).home.start();
-    assert_eq!(bulkhead.client().json("/v1/stats")["ring"]["capacity_bytes"], 128 << 20);
+    bulkhead.fixture().write_config("link.capacity = \"128MiB\"");
+    let bulkhead = bulkhead.stop(Signal::SIGTERM).fixture.start();
+    assert_eq!(bulkhead.client().get_json("/v1/stats")["ring"]["capacity_bytes"], 128 << 20);
 }
 
 #[test]
-fn the_log_changes_its_level_and_its_form() {
-    let bulkhead = Home::new("").start();
-    assert_says(
+fn a_reload_changes_the_level_and_the_format_of_the_log() {
+    let bulkhead = Fixture::new("").start();
+    assert_prints(
         &reload(&bulkhead, "log.level = \"warn\""),
-        &["log.level: warn instead of info; the API and the analysis follow when they are started again"],
+        &["log.level: changed from info to warn; the API and the analysis follow at their next start"],
     );
-    assert_eq!(bulkhead.say(&["restart", "analytics"]).code, Some(0));
-    let mut story = bulkhead.log().from_now();
+    assert_eq!(bulkhead.cli(&["restart", "analytics"]).code, Some(0));
+    let mut log = bulkhead.log().from_now();
     assert_eq!(reload(&bulkhead, "log.format = \"pretty\"").code, Some(0));
-    story.wait_for("a line for people", |line| line.raw().contains(" INFO reloaded: log.level: info"));
-    let started = bulkhead.log().all(|line| line.is("worker_started"));
-    assert_eq!(started.len(), 2, "of the restart under \"warn\" nothing is told");
+    log.wait_for("a line in the text format", |line| line.raw().contains(" INFO reloaded: log.level: info"));
+    let started = bulkhead.log().matching(|line| line.is("worker_started"));
+    assert_eq!(started.len(), 2, "the restart at level \"warn\" must not be logged");
 }
 
 #[test]
-fn programs_are_told_as_json() {
-    let bulkhead = Home::new("").start();
-    bulkhead.home().configure("restart.limit = 3\nstate_dir = \"/elsewhere\"\napi.max_body = \"1MiB\"");
-    let said = bulkhead.say(&["reload", "--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let told: Value = serde_json::from_str(&said.out).unwrap();
+fn a_reload_prints_its_changes_as_json() {
+    let bulkhead = Fixture::new("").start();
+    bulkhead.fixture().write_config("restart.limit = 3\nstate_dir = \"/elsewhere\"\napi.max_body = \"1MiB\"");
+    let output = bulkhead.cli(&["reload", "--json"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let printed: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
-        told,
+        printed,
         json!({"changes": [
-            {"what": "restart.limit", "how": "live", "text": "restart.limit: 3 instead of 10"},
+            {"what": "restart.limit", "how": "live", "text": "restart.limit: changed from 10 to 3"},
             {"what": "api", "how": "replaced", "text": "api: max_body changed: replaced, generation 3"},
         ]}),
-        "BULKHEAD_STATE_DIR overrides the file's"
+        "BULKHEAD_STATE_DIR overrides state_dir of the file"
     );
-    let nothing = bulkhead.say(&["reload", "--json"]);
-    assert_eq!(serde_json::from_str::<Value>(&nothing.out).unwrap(), json!({"changes": []}));
+    let nothing = bulkhead.cli(&["reload", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&nothing.stdout).unwrap(), json!({"changes": []}));
 }

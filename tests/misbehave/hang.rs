@@ -1,6 +1,6 @@
-//! Ways of an analysis to get nowhere, and one to be merely slow.
+//! An analysis that makes no progress, in several ways, and one that is only slow.
 
-use crate::Supervisor;
+use crate::control_pipes::{ControlPipes, park_forever};
 use bulkhead_proto::{
     shm::{
         cursor::{self, Activity},
@@ -22,44 +22,44 @@ use std::{
     time::Duration,
 };
 
-/// How often one that seems to move on does so.
-const PACE: Duration = Duration::from_millis(5);
+/// The interval at which false progress is published.
+const CLAIM_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Behind the last seq that fits the word for what is in hand.
-const MOST: u64 = 1 << 62;
+/// One more than the greatest seq that fits the in-flight word of the cursor page.
+const SEQ_END: u64 = 1 << 62;
 
-/// Further than any ring goes.
-const AHEAD: u64 = 1 << 40;
+/// A seq beyond the end of any ring.
+const BEYOND_RING: u64 = 1 << 40;
 
-/// Takes its page over, and gets nowhere in the way of that name, with its pipes open.
-pub(crate) fn for_ever(way: &str, _supervisor: Supervisor, fds: &mut InheritedFds) -> ! {
+/// Takes over the cursor page and makes no progress in the way that `mode` names. The pipes stay open.
+pub(crate) fn hang(mode: &str, _pipes: ControlPipes, fds: &mut InheritedFds) -> ! {
     let page = ReadWrite::map(fds.take(FdName::Cursor).unwrap(), Kind::Cursor).unwrap();
     cursor::take_over(&page, Settings::from_env().unwrap().generation, Seq(0));
     cursor::set_in_flight(&page, Activity::Apply, Seq(1));
-    match way {
-        "spins" => loop {
+    match mode {
+        "spin" => loop {
             hint::spin_loop();
         },
-        "deadlocks" => deadlock(),
-        "freezes" => fault::execute(FaultKind::Freeze),
-        "drips" => claim(&page, 1..MOST),
-        "runs-ahead" => claim(&page, AHEAD..MOST),
-        "runs-backwards" => claim(&page, (0..MOST).rev()),
-        "stays-parked" => wake::prepare_wait(&page),
-        other => panic!("no such way to hang: {other:?}"),
+        "deadlock" => deadlock(),
+        "freeze" => fault::execute(FaultKind::Freeze),
+        "progress-without-commit" => claim(&page, 1..SEQ_END),
+        "claim-seqs-beyond-ring" => claim(&page, BEYOND_RING..SEQ_END),
+        "claim-seqs-backwards" => claim(&page, (0..SEQ_END).rev()),
+        "stay-parked" => wake::prepare_wait(&page),
+        other => panic!("unknown way to hang: {other:?}"),
     }
-    crate::for_ever()
+    park_forever()
 }
 
-/// Claims to have one event after the other in hand.
+/// Publishes one seq after the other as in flight.
 fn claim(page: &ReadWrite, seqs: impl Iterator<Item = u64>) {
     for seq in seqs {
-        thread::sleep(PACE);
+        thread::sleep(CLAIM_INTERVAL);
         cursor::set_in_flight(page, Activity::Apply, Seq(seq));
     }
 }
 
-/// Two threads, each waiting for what the other holds.
+/// Two threads, each waiting for the lock that the other holds.
 fn deadlock() {
     let (one, other, both) = (Mutex::new(()), Mutex::new(()), Barrier::new(2));
     let take = |first: &Mutex<()>, second: &Mutex<()>| {
@@ -73,15 +73,15 @@ fn deadlock() {
     });
 }
 
-/// An analysis that takes as many milliseconds for an event as its value says.
-pub(crate) struct Slow;
+/// An analysis that sleeps for each event. The event's value is the time in milliseconds.
+pub(crate) struct SlowAnalysis;
 
-/// How many events there were.
+/// The number of events.
 #[derive(Default, Encode, Decode)]
 #[bincode(crate = "bincode")]
 pub(crate) struct Count(u64);
 
-impl Analysis for Slow {
+impl Analysis for SlowAnalysis {
     type State = Count;
     const NAME: &'static str = "slow";
     const VERSION: u32 = 1;

@@ -1,142 +1,95 @@
-//! A worker that misbehaves in the way that its first argument names. It stands in for the API, the analysis or a plain
-//! worker, where a test asks what the supervisor and the other workers make of that.
+//! A worker that misbehaves on purpose. Its first argument names the mode. Tests run it in place of the API, the analysis
+//! or a plain worker, and check the supervisor and the other workers.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a stand-in for broken programs; where it fails, its test does"
+    reason = "it stands in for broken programs: if it fails, its test fails"
 )]
 
-mod allocate;
-mod brittle;
-mod flood;
+mod allocate_forever;
+mod control_pipes;
+mod corrupt_memory;
+mod flood_output;
+mod forge_generation;
 mod hang;
-mod loud;
-mod scribble;
-mod sign;
+mod huge_panic;
+mod panic_outside_apply;
 
 use bulkhead_proto::{
     wire::{
-        codec,
         control::{FromWorker, MAX_FRAME, PROTOCOL, Request, ToWorker},
         fault::FaultKind,
     },
-    worker::{
-        fds::{FdName, InheritedFds},
-        pipe::{Received, Receiver},
-    },
+    worker::{fds::InheritedFds, pipe::Received},
 };
-use std::{fs::File, io::Write as _, process::ExitCode, thread};
+use control_pipes::{ControlPipes, hello, park_forever};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let way = std::env::args().nth(1).unwrap_or_default();
-    if way == "floods-its-output" {
-        flood::flood();
+    let mode = std::env::args().nth(1).unwrap_or_default();
+    if mode == "flood-output" {
+        flood_output::flood();
     }
-    if way == "dies-loudly" {
-        return loud::die_loudly();
+    if mode == "panic-with-huge-output" {
+        return huge_panic::run();
     }
-    if way == "is-brittle" {
-        return bulkhead_worker_analytics::run(brittle::Brittle);
+    if mode == "panic-outside-apply" {
+        return bulkhead_worker_analytics::run(panic_outside_apply::PanicOutsideApply);
     }
-    if way == "applies-slowly" {
-        return bulkhead_worker_analytics::run(hang::Slow);
+    if mode == "apply-slowly" {
+        return bulkhead_worker_analytics::run(hang::SlowAnalysis);
     }
-    if way == "allocates" {
-        return bulkhead_worker_analytics::run(allocate::Allocating);
+    if mode == "allocate-forever" {
+        return bulkhead_worker_analytics::run(allocate_forever::AllocateForever);
     }
     let mut fds = InheritedFds::from_env().unwrap();
-    let supervisor = Supervisor::take(&mut fds);
-    match way.as_str() {
-        "says-nothing" => {}
-        "accepts-nobody" => {
-            let supervisor = supervisor.wait_for_activation();
-            while let Ok(Received::Frame(frame)) = supervisor.from.recv() {
+    let pipes = ControlPipes::take(&mut fds);
+    match mode.as_str() {
+        "send-nothing" => {}
+        "never-accept" => {
+            let pipes = pipes.wait_for_activation();
+            while let Ok(Received::Frame(frame)) = pipes.from.recv() {
                 if let ToWorker::Ping(number) = frame {
-                    supervisor.say(&FromWorker::Pong { number, accept_polls: 0, busy: false });
+                    pipes.send_frame(&FromWorker::Pong { number, accept_polls: 0, busy: false });
                 }
             }
         }
-        "is-deaf" => {
-            let _open = supervisor.wait_for_activation();
-            for_ever()
+        "ignore-all-frames" => {
+            let _open = pipes.wait_for_activation();
+            park_forever()
         }
-        "spins" | "deadlocks" | "freezes" | "drips" | "runs-ahead" | "runs-backwards" | "stays-parked" => {
-            hang::for_ever(&way, supervisor.wait_for_activation(), &mut fds)
+        "spin"
+        | "deadlock"
+        | "freeze"
+        | "progress-without-commit"
+        | "claim-seqs-beyond-ring"
+        | "claim-seqs-backwards"
+        | "stay-parked" => hang::hang(&mode, pipes.wait_for_activation(), &mut fds),
+        "send-only-hello" => pipes.send_frame(&hello(PROTOCOL)),
+        "send-other-protocol-version" => pipes.send_frame(&hello(PROTOCOL + 1)),
+        "send-ready-before-hello" => pipes.send_frame(&FromWorker::Ready),
+        "send-hello-twice" => {
+            [hello(PROTOCOL), hello(PROTOCOL)].iter().for_each(|frame| pipes.send_frame(frame));
         }
-        "says-hello-and-no-more" => supervisor.say(&hello(PROTOCOL)),
-        "speaks-another-version" => supervisor.say(&hello(PROTOCOL + 1)),
-        "is-ready-before-its-hello" => supervisor.say(&FromWorker::Ready),
-        "greets-twice" => [hello(PROTOCOL), hello(PROTOCOL)].iter().for_each(|frame| supervisor.say(frame)),
-        "sends-half-a-frame" => supervisor.send(&[0]),
-        "sends-garbage-at-work" => supervisor.wait_for_activation().send(&[0xff; 700]),
-        // The kernel makes packets of it, of MAX_FRAME bytes each.
-        "sends-too-much-at-work" => supervisor.wait_for_activation().send(&[0; 4 * MAX_FRAME]),
-        "asks-what-it-may-not" => supervisor.wait_for_activation().say(&request()),
-        "closes-all-pipes-at-work" => supervisor.wait_for_activation().leave(),
-        "scribbles" => scribble::for_ever(supervisor.wait_for_activation(), fds),
-        "signs-as-another" => {
-            sign::as_another(&supervisor.wait_for_activation(), fds);
+        "send-half-a-frame" => pipes.send_bytes(&[0]),
+        "send-garbage-when-active" => pipes.wait_for_activation().send_bytes(&[0xff; 700]),
+        // The kernel splits the bytes into packets of MAX_FRAME bytes.
+        "send-too-much-when-active" => pipes.wait_for_activation().send_bytes(&[0; 4 * MAX_FRAME]),
+        "send-forbidden-request" => pipes.wait_for_activation().send_frame(&request()),
+        "close-all-pipes-when-active" => pipes.wait_for_activation().close_all(),
+        "corrupt-memory" => corrupt_memory::corrupt_forever(pipes.wait_for_activation(), fds),
+        "forge-generation" => {
+            forge_generation::commit(&pipes.wait_for_activation(), fds);
             return ExitCode::SUCCESS;
         }
-        "scribbles-and-dies" => scribble::and_die(supervisor.wait_for_activation(), fds),
-        other => panic!("no such way to misbehave: {other:?}"),
+        "corrupt-memory-and-die" => corrupt_memory::corrupt_and_die(pipes.wait_for_activation(), fds),
+        other => panic!("unknown mode: {other:?}"),
     }
-    for_ever()
-}
-
-/// Stays until it is killed.
-fn for_ever() -> ! {
-    loop {
-        thread::park();
-    }
-}
-
-fn hello(protocol: u16) -> FromWorker {
-    FromWorker::Hello { protocol, build: "misbehave 1".to_owned() }
+    park_forever()
 }
 
 fn request() -> FromWorker {
     let request = Request::Fault { worker: "api".to_owned(), kind: FaultKind::Kill };
     FromWorker::Request { id: 1, request }
-}
-
-/// The control pipes, unguarded.
-struct Supervisor {
-    from: Receiver<ToWorker>,
-    to: File,
-}
-
-impl Supervisor {
-    fn take(fds: &mut InheritedFds) -> Self {
-        let from = Receiver::new(fds.take(FdName::ControlIn).unwrap());
-        Self { from, to: fds.take(FdName::ControlOut).unwrap().into() }
-    }
-
-    fn say(&self, frame: &FromWorker) {
-        let mut packet = [0; MAX_FRAME];
-        let length = codec::encode(frame, &mut packet).unwrap();
-        self.send(&packet[..length]);
-    }
-
-    /// Sends whatever bytes.
-    fn send(&self, bytes: &[u8]) {
-        // The supervisor may have ended this already.
-        let _ = (&self.to).write_all(bytes);
-    }
-
-    /// Behaves until it is at work.
-    fn wait_for_activation(self) -> Self {
-        self.say(&hello(PROTOCOL));
-        self.say(&FromWorker::Ready);
-        while !matches!(self.from.recv().unwrap(), Received::Frame(ToWorker::Activate(_))) {}
-        self
-    }
-
-    /// Closes all that connects it with the supervisor, and lives on.
-    fn leave(self) {
-        let null = File::options().write(true).open("/dev/null").unwrap();
-        nix::unistd::dup2_stdout(&null).unwrap();
-        nix::unistd::dup2_stderr(&null).unwrap();
-    }
 }

@@ -1,8 +1,8 @@
-//! Finds the binaries under test: those that cargo built into the same target directory as this test.
+//! Finds the binaries under test: cargo built them into the same target directory as this test.
 
 use std::path::PathBuf;
 
-/// The supervisor and operator's command.
+/// The supervisor, which is also the operator's command.
 pub const SUPERVISOR: &str = "bulkhead";
 /// The API worker.
 pub const API: &str = "bulkhead-api";
@@ -11,16 +11,16 @@ pub const ANALYTICS: &str = "bulkhead-analytics";
 
 /// The path of a binary of the workspace.
 ///
-/// Cargo builds no other package's binaries for a test, so `make test` builds them first.
+/// Cargo does not build the binaries of other packages for a test. `make test` builds them first.
 ///
 /// # Panics
-/// When it has not been built.
+/// If the binary has not been built.
 #[must_use]
 pub fn find(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let beside = own.parent().unwrap();
-    // A test is target/PROFILE/deps/e2e-HASH, and the binaries are in target/PROFILE, as the campaign's is.
-    let profile = if beside.ends_with("deps") { beside.parent().unwrap() } else { beside };
+    let folder = own.parent().unwrap();
+    // A test is target/PROFILE/deps/e2e-HASH. The binaries, also the campaign's, are in target/PROFILE.
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
     let binary = profile.join(name);
     assert!(
         binary.is_file(),

@@ -1,14 +1,14 @@
-//! A keep-alive HTTP client that tells apart what the tests must tell apart: answered, refused, broken off.
+//! A keep-alive HTTP client that distinguishes three results: a response, a refused connection, a broken connection.
 
 use serde_json::Value;
 use std::{collections::BTreeMap, io, net::SocketAddr};
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body};
 
 use crate::log::DEADLINE;
 
-/// A 2xx or any other answer.
+/// A response with any status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The headers, names in lower case.
@@ -17,39 +17,39 @@ pub struct Answer {
     pub body: String,
 }
 
-/// No answer.
+/// Why there is no response.
 #[derive(Debug)]
-pub enum Failure {
-    /// Nobody listened: what must never happen.
+pub enum RequestError {
+    /// The connection was refused, which must never happen while the supervisor runs.
     Refused,
-    /// The connection died on the way: the request may have been carried out or not.
+    /// The connection broke. The request may have been executed or not.
     Broken(String),
 }
 
-impl Answer {
+impl Response {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If the body is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in the answer {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in the response {self:?}"))
     }
 
-    /// Whether it is a 2xx.
+    /// Whether the status is 2xx.
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.status / 100 == 2
     }
 
-    /// A header's text; empty when it is absent.
+    /// The text of a header; empty if the header is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
-/// One client with its own connection, kept alive between requests; it never repeats a request by itself.
+/// A client with its own connection, which stays open between requests. The client never repeats a request.
 pub struct Client {
     agent: Agent,
     base: String,
@@ -57,7 +57,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this server. Connects with its first request.
+    /// A client of this server. The first request opens the connection.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         let config =
@@ -65,97 +65,102 @@ impl Client {
         Self { agent: config.new_agent(), base: format!("http://{address}"), token: None }
     }
 
-    /// From now on it bears this token.
+    /// The client with this bearer token for its POST requests.
     #[must_use]
-    pub fn bearing(self, token: &str) -> Self {
+    pub fn with_token(self, token: &str) -> Self {
         Self { token: Some(format!("Bearer {token}")), ..self }
     }
 
-    /// Asks.
+    /// Sends a GET request.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn get(&self, path: &str) -> Result<Answer, Failure> {
-        received(self.agent.get(format!("{}{path}", self.base)).call())
+    /// If there is no response.
+    pub fn get(&self, path: &str) -> Result<Response, RequestError> {
+        read_response(self.agent.get(format!("{}{path}", self.base)).call())
     }
 
-    /// Posts a body.
+    /// Sends a POST request.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn post(&self, path: &str, content_type: &str, body: &str) -> Result<Answer, Failure> {
+    /// If there is no response.
+    pub fn post(&self, path: &str, content_type: &str, body: &str) -> Result<Response, RequestError> {
         let mut request = self.agent.post(format!("{}{path}", self.base)).content_type(content_type);
         if let Some(token) = &self.token {
             request = request.header("authorization", token);
         }
-        received(request.send(body))
+        read_response(request.send(body))
     }
 
-    /// Deletes.
+    /// Sends a DELETE request.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn delete(&self, path: &str) -> Result<Answer, Failure> {
-        received(self.agent.delete(format!("{}{path}", self.base)).call())
+    /// If there is no response.
+    pub fn delete(&self, path: &str) -> Result<Response, RequestError> {
+        read_response(self.agent.delete(format!("{}{path}", self.base)).call())
     }
 
-    /// Posts events under an `Idempotency-Key`.
+    /// Posts events with an `Idempotency-Key`.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn post_keyed(&self, key: &str, content_type: &str, body: &str) -> Result<Answer, Failure> {
+    /// If there is no response.
+    pub fn post_events_with_key(
+        &self,
+        key: &str,
+        content_type: &str,
+        body: &str,
+    ) -> Result<Response, RequestError> {
         let request = self.agent.post(format!("{}/v1/events", self.base)).content_type(content_type);
-        received(request.header("idempotency-key", key).send(body))
+        read_response(request.header("idempotency-key", key).send(body))
     }
 
-    /// Posts events under an `X-Request-Id`, and an `Idempotency-Key` if there is one.
+    /// Posts events with an `X-Request-Id`, and with an `Idempotency-Key` if `key` is given.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn post_named(
+    /// If there is no response.
+    pub fn post_events_with_id(
         &self,
         id: &str,
         key: Option<&str>,
         content_type: &str,
         body: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, RequestError> {
         let mut request = self.agent.post(format!("{}/v1/events", self.base)).content_type(content_type);
         request = request.header("x-request-id", id);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        received(request.send(body))
+        read_response(request.send(body))
     }
 
     /// Posts JSON to `/v1/events`.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn post_events(&self, json: &str) -> Result<Answer, Failure> {
+    /// If there is no response.
+    pub fn post_events(&self, json: &str) -> Result<Response, RequestError> {
         self.post("/v1/events", "application/json", json)
     }
 
-    /// Asks, and takes nothing but a 2xx with JSON.
+    /// Sends a GET request whose response must be a 2xx with JSON.
     ///
     /// # Panics
-    /// On anything else.
+    /// If there is no response or another one.
     #[must_use]
-    pub fn json(&self, path: &str) -> Value {
+    pub fn get_json(&self, path: &str) -> Value {
         match self.get(path) {
-            Ok(answer) if answer.is_success() => answer.json(),
+            Ok(response) if response.is_success() => response.json(),
             other => panic!("GET {path}: {other:?}"),
         }
     }
 
-    /// The items of a list, read page by page; its path has a query.
+    /// All items of a list, read page by page. `path` must have a query.
     ///
     /// # Panics
-    /// As [`Self::json`].
+    /// As [`Self::get_json`].
     #[must_use]
-    pub fn items(&self, path: &str) -> Vec<Value> {
+    pub fn all_items(&self, path: &str) -> Vec<Value> {
         let (mut items, mut after) = (Vec::new(), String::new());
         loop {
-            let mut page = self.json(&format!("{path}{after}"));
+            let mut page = self.get_json(&format!("{path}{after}"));
             items.append(page["items"].as_array_mut().unwrap());
             let (name, number) = (page["next"].as_str().map(str::to_owned), page["next"].as_u64());
             match name.or(number.map(|number| number.to_string())) {
@@ -168,29 +173,29 @@ impl Client {
     /// All series, by name.
     ///
     /// # Panics
-    /// As [`Self::json`].
+    /// As [`Self::get_json`].
     #[must_use]
     pub fn all_series(&self) -> BTreeMap<String, Value> {
-        let items = self.items("/v1/series?limit=100");
+        let items = self.all_items("/v1/series?limit=100");
         items.into_iter().map(|item| (item["series"].as_str().unwrap().to_owned(), item)).collect()
     }
 }
 
-fn received(result: Result<Response<Body>, ureq::Error>) -> Result<Answer, Failure> {
-    let mut response = result.map_err(classified)?;
-    let body = response.body_mut().read_to_string().map_err(classified)?;
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
+fn read_response(result: Result<ureq::http::Response<Body>, ureq::Error>) -> Result<Response, RequestError> {
+    let mut response = result.map_err(classify_error)?;
+    let body = response.body_mut().read_to_string().map_err(classify_error)?;
+    Ok(Response { status: response.status().as_u16(), headers: response.headers().clone(), body })
 }
 
 #[allow(
     clippy::wildcard_enum_match_arm,
     clippy::needless_pass_by_value,
-    reason = "shaped for map_err on a foreign enum"
+    reason = "the signature and the match fit `map_err` on a foreign enum"
 )]
-fn classified(error: ureq::Error) -> Failure {
+fn classify_error(error: ureq::Error) -> RequestError {
     match &error {
-        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => Failure::Refused,
-        ureq::Error::ConnectionFailed => Failure::Refused,
-        other => Failure::Broken(other.to_string()),
+        ureq::Error::Io(io) if io.kind() == io::ErrorKind::ConnectionRefused => RequestError::Refused,
+        ureq::Error::ConnectionFailed => RequestError::Refused,
+        other => RequestError::Broken(other.to_string()),
     }
 }

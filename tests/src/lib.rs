@@ -1,24 +1,27 @@
-//! The end-to-end harness: it starts the real binaries, waits for what they say, and checks what they answer.
+//! The end-to-end harness: it starts the real binaries, waits for lines of their log, and checks their responses.
 //!
-//! Never: sleeps for a guessed time, uses a fixed port, or signals a process that it did not start. Whatever it waits
-//! for is bounded by [`log::DEADLINE`], and a failure prints the supervisor's whole log.
-//! Where to start reading: [`Home`], then [`log::Reading`].
+//! The harness never sleeps for a guessed time, never uses a fixed port, and never signals a process that it did not
+//! start. [`log::DEADLINE`] bounds each wait. A failed wait prints the whole log of the supervisor.
+//!
+//! Start reading at [`Fixture`], then [`log::LogReader`].
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test harness reports by panicking")]
 
+pub mod background_readers;
 pub mod binaries;
 mod bulkhead;
-pub mod faults;
+pub mod event_id;
+pub mod expected_death;
+mod fixture;
 pub mod flights;
-pub mod footprint;
-pub mod gate;
-mod home;
 pub mod http;
-pub mod ids;
-pub mod killer;
+pub mod injection_pacer;
+mod launch;
 pub mod log;
 pub mod process;
-pub mod reading;
+pub mod resource_usage;
+pub mod worker_killer;
 
-pub use bulkhead::{Bulkhead, Stopped, eventually};
-pub use home::{Home, Said};
+pub use bulkhead::{Bulkhead, Stopped};
+pub use fixture::{CliOutput, Fixture};
+pub use log::eventually;

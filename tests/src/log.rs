@@ -1,4 +1,4 @@
-//! The supervisor's log as a story that a test can wait for.
+//! The supervisor's log, line by line, with readers that wait for lines.
 
 use serde_json::Value;
 use std::{
@@ -9,22 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest that anything is waited for. Generous, since a loaded machine is no failure; it only ends a test that
-/// would wait for ever.
+/// The bound of each wait. It is long, since a loaded machine is not a failure: it only ends a test that would wait for
+/// ever.
 pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The maximum interval at which [`eventually`] checks its condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// One line of the log.
 #[derive(Clone, Debug)]
 pub struct Line {
     text: String,
     fields: Value,
-    heard: Instant,
+    read_at: Instant,
 }
 
 impl Line {
     fn parse(text: String) -> Self {
         let fields = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { text, fields, heard: Instant::now() }
+        Self { text, fields, read_at: Instant::now() }
     }
 
     /// The line as it was written.
@@ -33,56 +36,56 @@ impl Line {
         &self.text
     }
 
-    /// All its fields; none when it is no JSON.
+    /// All fields; `None` if the line is not a JSON object.
     #[must_use]
     pub fn fields(&self) -> Option<&Value> {
         Some(&self.fields).filter(|fields| fields.is_object())
     }
 
-    /// When the harness read it.
+    /// The time when the harness read the line.
     #[must_use]
-    pub const fn heard(&self) -> Instant {
-        self.heard
+    pub const fn read_at(&self) -> Instant {
+        self.read_at
     }
 
-    /// A field's text; empty when it is absent.
+    /// The text of a field; empty if the field is absent.
     #[must_use]
     pub fn text(&self, field: &str) -> &str {
         self.fields[field].as_str().unwrap_or_default()
     }
 
-    /// A field's number.
+    /// The number in a field.
     #[must_use]
     pub fn number(&self, field: &str) -> Option<u64> {
         self.fields[field].as_u64()
     }
 
-    /// The pid that the line speaks of.
+    /// The pid in the line.
     ///
     /// # Panics
-    /// When it speaks of none.
+    /// If the line has no pid.
     #[must_use]
     pub fn pid(&self) -> i32 {
         let pid = self.number("pid").unwrap_or_else(|| panic!("no pid in {}", self.text));
         i32::try_from(pid).unwrap()
     }
 
-    /// Whether it tells this event.
+    /// Whether the line has this `event_name`.
     #[must_use]
     pub fn is(&self, event_name: &str) -> bool {
         self.text("event_name") == event_name
     }
 
-    /// Whether it tells this event of this worker.
+    /// Whether the line has this `event_name` and this worker.
     #[must_use]
-    pub fn tells(&self, event_name: &str, worker: &str) -> bool {
+    pub fn is_worker_event(&self, event_name: &str, worker: &str) -> bool {
         self.is(event_name) && self.text("worker") == worker
     }
 
-    /// Whether it tells this event of the generation of which the other line speaks.
+    /// Whether the line has this `event_name` and the worker and generation of the other line.
     #[must_use]
-    pub fn tells_of(&self, event_name: &str, other: &Self) -> bool {
-        self.tells(event_name, other.text("worker"))
+    pub fn is_generation_event(&self, event_name: &str, other: &Self) -> bool {
+        self.is_worker_event(event_name, other.text("worker"))
             && self.number("generation") == other.number("generation")
     }
 }
@@ -99,12 +102,12 @@ struct Shared {
     changed: Condvar,
 }
 
-/// Everything that the supervisor has said so far; grows while it lives.
+/// All lines that the supervisor has written so far.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Shared>);
 
 impl Log {
-    /// Follows a stream to its end, on a thread of its own.
+    /// Reads a stream to its end on a separate thread.
     pub fn follow(stream: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let writer = log.clone();
@@ -126,19 +129,19 @@ impl Log {
         self.0.lines.lock().unwrap()
     }
 
-    /// A reading that begins with the first line.
+    /// A reader at the first line.
     #[must_use]
-    pub fn from_start(&self) -> Reading {
-        Reading { log: self.clone(), next: 0 }
+    pub fn from_start(&self) -> LogReader {
+        LogReader { log: self.clone(), next: 0 }
     }
 
-    /// A reading that begins with what has not been said yet.
+    /// A reader at the next line to be written.
     #[must_use]
-    pub fn from_now(&self) -> Reading {
-        Reading { log: self.clone(), next: self.lines().all.len() }
+    pub fn from_now(&self) -> LogReader {
+        LogReader { log: self.clone(), next: self.lines().all.len() }
     }
 
-    /// Waits until the stream is at its end, at most this long; whether it is.
+    /// Waits for the end of the stream, at most for `bound`. Returns whether the stream has ended.
     #[must_use]
     pub fn ends_within(&self, bound: Duration) -> bool {
         let (lines, _) =
@@ -146,18 +149,18 @@ impl Log {
         lines.ended
     }
 
-    /// Waits for the next line or this long, whichever comes first: the pace at which to ask again for something that
-    /// nobody announces.
-    pub fn pause(&self, bound: Duration) {
+    /// Waits for the next line, at most for `bound`: the interval between two checks of a condition that no line
+    /// announces.
+    pub fn wait_for_change(&self, bound: Duration) {
         let lines = self.lines();
         let seen = lines.all.len();
         let _ = self.0.changed.wait_timeout_while(lines, bound, |lines| lines.all.len() == seen).unwrap();
     }
 
-    /// The lines so far for which this holds.
+    /// The lines so far that match.
     #[must_use]
-    pub fn all(&self, holds: impl Fn(&Line) -> bool) -> Vec<Line> {
-        self.lines().all.iter().filter(|line| holds(line)).cloned().collect()
+    pub fn matching(&self, matches: impl Fn(&Line) -> bool) -> Vec<Line> {
+        self.lines().all.iter().filter(|line| matches(line)).cloned().collect()
     }
 
     /// The whole text so far.
@@ -170,34 +173,34 @@ impl Log {
     }
 }
 
-/// A reader's place in the log. What was read once is not found again, so that a test follows the story in its order; a
-/// clone is another place, from where to look ahead.
+/// A position in the log. A reader finds each line once, so that a test checks the order of lines. A clone is an
+/// independent position, from which a test can look ahead.
 #[derive(Clone)]
-pub struct Reading {
+pub struct LogReader {
     log: Log,
     next: usize,
 }
 
-impl Reading {
-    /// Waits for the next line for which this holds, and goes on behind it.
+impl LogReader {
+    /// Waits for the next line that matches, and moves the position after it.
     ///
     /// # Panics
-    /// With the whole log, when the log ends or [`DEADLINE`] passes first.
-    pub fn wait_for(&mut self, what: &str, holds: impl Fn(&Line) -> bool) -> Line {
+    /// With the whole log, if the log ends or [`DEADLINE`] passes first.
+    pub fn wait_for(&mut self, what: &str, matches: impl Fn(&Line) -> bool) -> Line {
         let deadline = Instant::now() + DEADLINE;
         let mut lines = self.log.lines();
         loop {
             while let Some(line) = lines.all.get(self.next) {
                 self.next += 1;
-                if holds(line) {
+                if matches(line) {
                     return line.clone();
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let why = if lines.ended { "the log ended" } else { "the deadline passed" };
+            let reason = if lines.ended { "the log ended" } else { "the deadline passed" };
             if lines.ended || left.is_zero() {
                 drop(lines);
-                panic!("{why} before {what}; the log:\n{}", self.log.dump());
+                panic!("{reason} before {what}; the log:\n{}", self.log.dump());
             }
             lines = self.log.0.changed.wait_timeout(lines, left).unwrap().0;
         }
@@ -206,21 +209,33 @@ impl Reading {
     /// Waits for this event of this worker.
     ///
     /// # Panics
-    /// As [`Reading::wait_for`].
+    /// As [`LogReader::wait_for`].
     pub fn wait_for_worker(&mut self, event_name: &str, worker: &str) -> Line {
-        self.wait_for(&format!("{event_name} of {worker}"), |line| line.tells(event_name, worker))
+        self.wait_for(&format!("{event_name} of {worker}"), |line| line.is_worker_event(event_name, worker))
     }
 
-    /// Waits for the next start of a generation of this worker of whose death nothing is told yet.
+    /// Waits for the next start of a generation of this worker whose death is not in the log.
     ///
     /// # Panics
-    /// As [`Reading::wait_for`].
-    pub fn wait_for_living(&mut self, worker: &str) -> Line {
+    /// As [`LogReader::wait_for`].
+    pub fn wait_for_live_generation(&mut self, worker: &str) -> Line {
         loop {
             let started = self.wait_for_worker("worker_started", worker);
-            if self.log.all(|line| line.tells_of("worker_died", &started)).is_empty() {
+            if self.log.matching(|line| line.is_generation_event("worker_died", &started)).is_empty() {
                 return started;
             }
         }
+    }
+}
+
+/// Waits until a condition holds that no line of the log announces.
+///
+/// # Panics
+/// With the log, if [`DEADLINE`] passes first.
+pub fn eventually(log: &Log, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "timed out waiting for {what}; the log:\n{}", log.dump());
+        log.wait_for_change(POLL_INTERVAL);
     }
 }

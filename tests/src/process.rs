@@ -1,16 +1,16 @@
-//! What /proc says about processes, and signals to those that the tests started.
+//! Facts about processes, read from /proc, and signals to processes that the tests started.
 
-use crate::log::Log;
+use crate::log::{Log, eventually};
 use nix::{sys::signal::kill, unistd::Pid};
 use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
 
 pub use nix::sys::signal::Signal;
 pub use procfs::process::FDTarget;
 
-/// Sends a signal. A process that is gone already is no error: deaths cross.
+/// Sends a signal. A process that has ended is not an error: it may end at any time.
 ///
 /// # Panics
-/// When it may not be sent.
+/// If the signal is not permitted.
 pub fn signal(pid: i32, signal: Signal) {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
@@ -18,30 +18,30 @@ pub fn signal(pid: i32, signal: Signal) {
     }
 }
 
-/// The parent of a process, if there is such a process.
+/// The parent of a process; `None` if there is no such process.
 #[must_use]
 pub fn parent(pid: i32) -> Option<i32> {
     Some(Process::new(pid).ok()?.stat().ok()?.ppid)
 }
 
-/// Whether every thread of a process is stopped. Of one that is not there, none runs.
+/// Whether no thread of a process runs: each is stopped, or there is no such process.
 #[must_use]
 pub fn is_stopped(pid: i32) -> bool {
     let tasks = Process::new(pid).and_then(|process| process.tasks()).into_iter().flatten().flatten();
     tasks.filter_map(|task| task.stat().ok()).all(|stat| stat.state == 'T')
 }
 
-/// How long a process has been on a CPU, in clock ticks.
+/// The CPU time of a process, in clock ticks.
 ///
 /// # Panics
-/// When there is no such process.
+/// If there is no such process.
 #[must_use]
 pub fn cpu_ticks(pid: i32) -> u64 {
     let stat = Process::new(pid).unwrap().stat().unwrap();
     stat.utime + stat.stime
 }
 
-/// A process and all below it, as handles that survive the reuse of their numbers.
+/// A process and all its descendants. The handles stay valid if a pid is reused.
 #[must_use]
 pub fn tree(pid: i32) -> Vec<Process> {
     let Ok(root) = Process::new(pid) else { return Vec::new() };
@@ -53,11 +53,11 @@ pub fn tree(pid: i32) -> Vec<Process> {
         .filter_map(|task| task.children().ok())
         .flatten()
         .collect();
-    let below = children.into_iter().filter_map(|child| i32::try_from(child).ok()).flat_map(tree);
-    std::iter::once(root).chain(below).collect()
+    let descendants = children.into_iter().filter_map(|child| i32::try_from(child).ok()).flat_map(tree);
+    std::iter::once(root).chain(descendants).collect()
 }
 
-/// Those of these processes that still run, as text for a failure's message.
+/// The processes that still run, as text for the message of a failure.
 #[must_use]
 pub fn alive(processes: &[Process]) -> Vec<String> {
     processes
@@ -70,15 +70,15 @@ pub fn alive(processes: &[Process]) -> Vec<String> {
 /// Waits until none of these processes runs.
 ///
 /// # Panics
-/// When one still does at the deadline.
+/// If one still runs at the deadline.
 pub fn wait_until_gone(processes: &[Process], log: &Log) {
-    crate::bulkhead::eventually(log, "the processes to be gone", || alive(processes).is_empty());
+    eventually(log, "the processes to end", || alive(processes).is_empty());
 }
 
-/// What the fds of a process refer to, in their order.
+/// The open file descriptors of a process and their targets, by number.
 ///
 /// # Panics
-/// When the process is gone.
+/// If there is no such process.
 #[must_use]
 pub fn fds(pid: i32) -> Vec<(i32, FDTarget)> {
     let mut fds: Vec<_> =
@@ -87,10 +87,10 @@ pub fn fds(pid: i32) -> Vec<(i32, FDTarget)> {
     fds
 }
 
-/// The permissions of each mapping of a memfd whose name contains this.
+/// The permissions of each mapping of a memfd whose name contains `name`.
 ///
 /// # Panics
-/// When the process is gone.
+/// If there is no such process.
 #[must_use]
 pub fn memfd_mappings(pid: i32, name: &str) -> Vec<MMPermissions> {
     let named = |map: &MemoryMap| {

@@ -1,5 +1,5 @@
-//! A machine with a systemd of its own: a container that is an overlay of this system, so that nothing needs to be fetched
-//! and nothing is changed. It is gone, with its mounts, when its first process is.
+//! A machine with its own systemd: a container on an overlay of this system. The overlay needs no download and leaves this
+//! system unchanged. The container and its mounts end with its PID 1.
 
 use bulkhead_tests::{
     http::Client,
@@ -18,96 +18,105 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Mounts the overlay on `$1`, an empty directory, in a mount namespace that ends with this process.
-const MOUNT: &str = r#"set -e
+/// Mounts the overlay on the empty directory `$1`, in a mount namespace that ends with this process.
+const MOUNT_SCRIPT: &str = r#"set -e
 mount -t tmpfs -o size=1g tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 "#;
 
-/// Then becomes the container. `$2` has the packages.
-const BOOT: &str = r#"# Images of build machines let no package start anything.
+/// Runs after [`MOUNT_SCRIPT`] and becomes the container. `$2` is the directory of the packages.
+const BOOT_SCRIPT: &str = r#"# In images of build machines, this file prevents packages from starting services.
 rm -f "$1/root/usr/sbin/policy-rc.d"
 exec systemd-nspawn --quiet --directory="$1/root" --boot --register=no --keep-unit --console=pipe --private-network \
     --bind-ro="$2:/packages" systemd.unit=basic.target"#;
 
-/// No command in a machine takes longer, in seconds, on however busy a host.
-const COMMAND_BOUND: &str = "120";
+/// The timeout of a command in the machine, in seconds. It is long enough for a busy host.
+const COMMAND_TIMEOUT: &str = "120";
 
-/// How often something is asked that nobody announces.
-const PACE: Duration = Duration::from_millis(50);
+/// The interval at which a condition is checked that no event announces.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why no such machine can be booted here, if so.
-pub(crate) fn obstacle() -> Option<String> {
+/// The reason why a machine cannot be booted here; `None` if it can.
+pub(crate) fn skip_reason() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
-        return Some("it takes root to boot a systemd in a container".into());
+        return Some("booting systemd in a container needs root".into());
     }
     let tools = ["systemd-nspawn", "unshare", "nsenter", "dpkg", "lintian", "cargo-deb"];
-    let missing: Vec<_> = tools.into_iter().filter(|tool| find(tool).is_none()).collect();
+    let missing: Vec<_> = tools.into_iter().filter(|tool| find_in_path(tool).is_none()).collect();
     if !missing.is_empty() {
-        return Some(format!("{} missing: tests/setup.sh installs what is needed", missing.join(", ")));
+        return Some(format!("missing: {}; run tests/setup.sh to install them", missing.join(", ")));
     }
     let folder = tempfile::tempdir().ok()?;
-    let output = in_namespace(MOUNT, folder.path()).output().ok()?;
+    let output = in_mount_namespace(MOUNT_SCRIPT, folder.path()).output().ok()?;
     let error = String::from_utf8_lossy(&output.stderr);
-    (!output.status.success()).then(|| format!("no overlay can be mounted: {}", error.trim()))
+    (!output.status.success()).then(|| format!("cannot mount an overlay: {}", error.trim()))
 }
 
-/// A script in a mount namespace of its own, with this directory as `$1`.
-fn in_namespace(script: &str, folder: &Path) -> Command {
+/// A script in a new mount namespace, with this directory as `$1`.
+fn in_mount_namespace(script: &str, folder: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, "machine"]).arg(folder);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
 
-fn find(tool: &str) -> Option<std::path::PathBuf> {
+fn find_in_path(tool: &str) -> Option<std::path::PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).map(|folder| folder.join(tool)).find(|path| path.is_file())
 }
 
-/// A booted machine.
+/// A booted machine. Dropping it ends it.
 pub(crate) struct Machine {
     _folder: TempDir,
     nspawn: Child,
-    /// Its first process, as this system numbers it.
+    /// The pid of its PID 1 in this system's pid namespace.
     leader: i32,
 }
 
-/// What a command in the machine said.
+/// The result of a command in the machine.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
-    /// Its standard output and error.
+    /// Standard output, then standard error.
     pub(crate) text: String,
 }
 
 impl Machine {
-    /// Boots one that finds this directory as `/packages`.
+    /// Boots a machine in which this directory is `/packages`.
     pub(crate) fn boot(packages: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("bulkhead-machine-").tempdir().unwrap();
-        let mut nspawn = in_namespace(&format!("{MOUNT}{BOOT}"), folder.path())
+        let mut nspawn = in_mount_namespace(&format!("{MOUNT_SCRIPT}{BOOT_SCRIPT}"), folder.path())
             .arg(packages)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let leader = wait_for("the container to begin", || {
-            assert!(nspawn.try_wait().unwrap().is_none(), "systemd-nspawn has failed");
+        let leader = wait_for("the container to start", || {
+            assert!(nspawn.try_wait().unwrap().is_none(), "systemd-nspawn failed");
             leader(&nspawn)
         });
         let machine = Self { _folder: folder, nspawn, leader };
-        machine.until("systemd to be up", || {
-            // Something may fail in it that is no concern of ours.
+        machine.wait_until("systemd to be up", || {
+            // "degraded": a unit that this test does not need has failed.
             ["running", "degraded"].contains(&machine.run("systemctl is-system-running").text.trim())
         });
         machine
     }
 
-    /// Runs a command line in it.
-    pub(crate) fn run(&self, line: &str) -> Said {
+    /// Runs a shell command in the machine.
+    pub(crate) fn run(&self, line: &str) -> CommandOutput {
         let output = Command::new("nsenter")
-            .args(["--target", &self.leader.to_string(), "--all", "timeout", COMMAND_BOUND, "sh", "-c", line])
+            .args([
+                "--target",
+                &self.leader.to_string(),
+                "--all",
+                "timeout",
+                COMMAND_TIMEOUT,
+                "sh",
+                "-c",
+                line,
+            ])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
@@ -115,27 +124,27 @@ impl Machine {
             .output()
             .unwrap();
         let text = [output.stdout, output.stderr].concat();
-        Said { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
+        CommandOutput { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() }
     }
 
-    /// Runs a command line that must succeed; what it said.
-    pub(crate) fn must(&self, line: &str) -> String {
-        let said = self.run(line);
-        assert_eq!(said.code, Some(0), "{line}: {}\n{}", said.text, self.journal());
-        said.text
+    /// Runs a shell command that must succeed. Returns its output.
+    pub(crate) fn run_ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert_eq!(output.code, Some(0), "{line}: {}\n{}", output.text, self.journal());
+        output.text
     }
 
-    /// A property of the service.
-    pub(crate) fn show(&self, property: &str) -> String {
-        self.must(&format!("systemctl show --value -p {property} bulkhead")).trim().to_owned()
+    /// A systemd property of the service.
+    pub(crate) fn property(&self, property: &str) -> String {
+        self.run_ok(&format!("systemctl show --value -p {property} bulkhead")).trim().to_owned()
     }
 
-    /// Waits until that holds.
-    pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    /// Waits until a condition holds.
+    pub(crate) fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !holds() {
-            assert!(Instant::now() < deadline, "waited in vain for {what}\n{}", self.journal());
-            sleep(PACE);
+            assert!(Instant::now() < deadline, "timed out waiting for {what}\n{}", self.journal());
+            sleep(POLL_INTERVAL);
         }
     }
 
@@ -143,8 +152,8 @@ impl Machine {
         self.run("journalctl --no-pager -o short-precise -n 100").text
     }
 
-    /// Does something in the machine's network.
-    pub(crate) fn inside<T: Send + 'static>(
+    /// Runs `act` on a new thread in the machine's network namespace.
+    pub(crate) fn spawn_in_network<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<T> {
@@ -155,18 +164,18 @@ impl Machine {
         })
     }
 
-    /// Asks the service for JSON.
-    pub(crate) fn json(&self, path: &'static str) -> serde_json::Value {
-        self.inside(move || client().json(path)).join().unwrap()
+    /// Sends a GET request to the service.
+    pub(crate) fn get_json(&self, path: &'static str) -> serde_json::Value {
+        self.spawn_in_network(move || client().get_json(path)).join().unwrap()
     }
 }
 
-/// A client of the service, with a connection of its own; for use [inside](Machine::inside) the machine.
+/// A client of the service with its own connection, for use in [`Machine::spawn_in_network`].
 pub(crate) fn client() -> Client {
     Client::new(SocketAddr::from(([127, 0, 0, 1], 8080)))
 }
 
-/// The first child of nspawn, once it is the machine's first process.
+/// The first child of nspawn, once it is PID 1 of the machine.
 fn leader(nspawn: &Child) -> Option<i32> {
     let nspawn = i32::try_from(nspawn.id()).ok()?;
     let child = process::tree(nspawn).get(1)?.pid();
@@ -176,20 +185,20 @@ fn leader(nspawn: &Child) -> Option<i32> {
     (namespace(child)? != namespace(nspawn)?).then_some(child)
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(PACE);
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
+        sleep(POLL_INTERVAL);
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // The kernel ends everything in it with its first process.
+        // When PID 1 ends, the kernel kills all other processes of the machine.
         process::signal(self.leader, Signal::SIGKILL);
         let _ = self.nspawn.wait();
     }

@@ -1,6 +1,7 @@
-//! The service under a real systemd, which boots in a container: see `machine`.
+//! The service under a real systemd in a container: see `machine`.
 //!
-//! A harness of its own, so that where no such container can be, the tests count as skipped and not as passed.
+//! This test target has its own `main`, so that the tests count as skipped, and not as passed, if no container can be
+//! booted.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests report by panicking, as tests do")]
 
@@ -12,9 +13,9 @@ mod tests;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
-    let obstacle = machine::obstacle();
-    if let Some(obstacle) = &obstacle {
-        eprintln!("SKIPPED: the tests under systemd: {obstacle}");
+    let skip_reason = machine::skip_reason();
+    if let Some(reason) = &skip_reason {
+        eprintln!("SKIPPED: the tests under systemd: {reason}");
     }
     let trial = |(name, test): &(&'static str, fn())| {
         let test = *test;
@@ -22,7 +23,7 @@ fn main() {
             test();
             Ok(())
         };
-        Trial::test(*name, run).with_ignored_flag(obstacle.is_some())
+        Trial::test(*name, run).with_ignored_flag(skip_reason.is_some())
     };
     libtest_mimic::run(&Arguments::from_args(), tests::ALL.iter().map(trial).collect()).exit();
 }

@@ -1,4 +1,4 @@
-//! The Debian package of the binaries under test.
+//! Builds the Debian package of the binaries under test.
 
 use bulkhead_tests::binaries;
 use std::{
@@ -8,27 +8,28 @@ use std::{
     time::SystemTime,
 };
 
-/// The package, and the same as a later version.
+/// The package.
 pub(crate) const FIRST: &str = "/packages/bulkhead.deb";
-/// See [`FIRST`]. Its configuration has one more comment.
+/// The same package with a later version and one more comment in its configuration.
 pub(crate) const SECOND: &str = "/packages/bulkhead-2.deb";
 
-/// The directory with both; built when they are older than what is in them. The binaries may be unoptimised: this is about
-/// the package.
+/// The directory with both packages. Builds them if they are older than their sources. The binaries may be unoptimised:
+/// the tests check the package.
 pub(crate) fn folder() -> PathBuf {
     let binary = binaries::find(binaries::SUPERVISOR);
     let profile = binary.parent().unwrap();
     let folder = profile.join("package");
     fs::create_dir_all(&folder).unwrap();
-    // Tests are processes of their own.
+    // Each test is a separate process.
     let lock = File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let second = folder.join("bulkhead-2.deb");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let sources = [root.join("supervisor/Cargo.toml"), root.join("deploy"), root.join("deploy/debian")];
     let binaries = [binaries::SUPERVISOR, binaries::API, binaries::ANALYTICS].map(|name| profile.join(name));
-    let newest = sources.iter().flat_map(|path| files(path)).chain(binaries).map(|path| changed(&path)).max();
-    if !second.exists() || Some(changed(&second)) <= newest {
+    let newest =
+        sources.iter().flat_map(|path| files(path)).chain(binaries).map(|path| modified(&path)).max();
+    if !second.exists() || Some(modified(&second)) <= newest {
         build(root, profile, &folder);
     }
     folder
@@ -36,11 +37,11 @@ pub(crate) fn folder() -> PathBuf {
 
 fn build(root: &Path, profile: &Path, folder: &Path) {
     let first = folder.join("bulkhead.deb");
-    // cargo-deb calls the profile by its name, and cargo's directory of the profile "dev" is "debug".
+    // cargo-deb takes the name of the profile. The directory of the profile "dev" is "debug".
     let name = profile.file_name().unwrap().to_str().unwrap();
     let name = if name == "debug" { "dev" } else { name };
     let binary = profile.join(binaries::SUPERVISOR);
-    must(Command::new(root.join("deploy/documents")).arg(binary).arg(profile.join("share")));
+    run_ok(Command::new(root.join("deploy/documents")).arg(binary).arg(profile.join("share")));
     let mut deb = Command::new("cargo");
     deb.args([
         "deb",
@@ -53,21 +54,21 @@ fn build(root: &Path, profile: &Path, folder: &Path) {
         "--profile",
         name,
     ]);
-    must(deb.arg("-o").arg(&first).env("CARGO_TARGET_DIR", profile.parent().unwrap()).current_dir(root));
+    run_ok(deb.arg("-o").arg(&first).env("CARGO_TARGET_DIR", profile.parent().unwrap()).current_dir(root));
 
     let unpacked = tempfile::tempdir().unwrap();
     let tree = unpacked.path().join("tree");
-    must(Command::new("dpkg-deb").arg("-R").arg(&first).arg(&tree));
+    run_ok(Command::new("dpkg-deb").arg("-R").arg(&first).arg(&tree));
     edit(&tree.join("DEBIAN/control"), |text| text.replace("\nVersion: ", "\nVersion: 1:"));
     edit(&tree.join("etc/bulkhead/bulkhead.toml"), |text| format!("{text}# Version 2.\n"));
-    must(Command::new("dpkg-deb").args(["-Zgzip", "-b"]).arg(&tree).arg(folder.join("bulkhead-2.deb")));
+    run_ok(Command::new("dpkg-deb").args(["-Zgzip", "-b"]).arg(&tree).arg(folder.join("bulkhead-2.deb")));
 }
 
 fn edit(path: &Path, change: impl FnOnce(String) -> String) {
     fs::write(path, change(fs::read_to_string(path).unwrap())).unwrap();
 }
 
-fn must(command: &mut Command) {
+fn run_ok(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -77,6 +78,6 @@ fn files(path: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect()
 }
 
-fn changed(path: &Path) -> SystemTime {
+fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).unwrap().modified().unwrap()
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::records::{Got, Kill, Poison, Records};
 use bulkhead_proto::wire::fault::FaultKind;
-use bulkhead_tests::faults::{fits, is_told};
+use bulkhead_tests::expected_death::{death_matches, detail_matches};
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
@@ -28,7 +28,7 @@ fn deaths(records: &Records) -> Check {
         let right = if death.is_requested() {
             times <= 1 && is_commanded(&death, poison, &ordered) || times == 0 && death.stopped
         } else {
-            let poisoned = poison.is_some_and(|poison| is_told(poison.kind, death.cause, death.detail));
+            let poisoned = poison.is_some_and(|poison| death_matches(poison.kind, death.cause, death.detail));
             times == 1 && death.is_kill() || times <= 1 && poisoned
         };
         check.holds(right, || format!("killed {times} times, and then {}", records.story[death.place].line));
@@ -47,7 +47,8 @@ fn deaths(records: &Records) -> Check {
 /// if that came first and looks the same from outside.
 fn is_commanded(death: &Death<'_>, poison: Option<&Poison>, ordered: &HashSet<(u64, &str)>) -> bool {
     let Some((kind, how)) = death.command() else { return false };
-    let told = |kind: FaultKind| fits(kind, how) || kind == FaultKind::Kill && story::KILLS.contains(&how);
+    let told =
+        |kind: FaultKind| detail_matches(kind, how) || kind == FaultKind::Kill && story::KILLS.contains(&how);
     death.worker == "analytics"
         && ordered.contains(&(death.generation, kind))
         && (kind.parse().is_ok_and(told) || poison.is_some_and(|poison| told(poison.kind)))

@@ -63,7 +63,7 @@ pub(crate) fn all(records: &Records) -> Vec<Check> {
 fn counts_are_sets(records: &Records) -> Check {
     let mut check = Check::of("series whose count and sum are those of distinct events");
     for counted in &records.series {
-        check.holds(counted.is_set(), || format!("{counted:?}"));
+        check.holds(counted.each_counted_once(), || format!("{counted:?}"));
     }
     check
 }

@@ -6,7 +6,7 @@ use bulkhead_proto::wire::{
     quarantine::{Entry, EventView},
     series::FAULT_PREFIX,
 };
-use bulkhead_tests::faults::is_told;
+use bulkhead_tests::expected_death::death_matches;
 use std::collections::{HashMap, HashSet};
 
 /// How a poison event was sent.
@@ -34,7 +34,7 @@ fn set_aside(records: &Records) -> Check {
     for entry in &records.set_aside {
         let right = |poison: Poison| {
             let as_sent = sent.get(&poison).is_some_and(|sent| sent.is_kept_by(entry, &poison));
-            as_sent && is_told(poison.kind, entry.cause.as_str(), &entry.detail) && seen.insert(poison)
+            as_sent && death_matches(poison.kind, entry.cause.as_str(), &entry.detail) && seen.insert(poison)
         };
         let right = Poison::of(entry).is_some_and(right);
         check.holds(right, || format!("{entry:?}"));

@@ -5,7 +5,7 @@ use crate::{
     plan::READERS,
     records::{Answer, Got, Read, Records, Stats},
 };
-use bulkhead_tests::ids::Counted;
+use bulkhead_tests::event_id::SeriesTotals;
 use std::collections::{HashMap, HashSet};
 
 /// What one reader has seen so far.
@@ -35,7 +35,7 @@ pub(super) fn check(records: &Records) -> Vec<Check> {
             }
             Got::Series(found) => {
                 for counted in found {
-                    let right = counted.is_set() && memory.grows(counted, &last);
+                    let right = counted.each_counted_once() && memory.grows(counted, &last);
                     grows.holds(right, || format!("{counted:?} in {read:?}"));
                     memory.series.insert(&counted.series, counted.sum.unwrap_or_default());
                 }
@@ -55,7 +55,7 @@ impl Memory<'_> {
         stats.accepted >= self.stats.accepted && stats.analysed >= self.stats.analysed
     }
 
-    fn grows(&self, counted: &Counted, last: &HashMap<&str, u64>) -> bool {
+    fn grows(&self, counted: &SeriesTotals, last: &HashMap<&str, u64>) -> bool {
         let sum = counted.sum.unwrap_or_default();
         let known = |sums: &HashMap<&str, u64>| sums.get(&*counted.series).copied().unwrap_or_default();
         known(&self.series) & !sum == 0 && sum & !known(last) == 0

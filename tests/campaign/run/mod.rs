@@ -9,7 +9,9 @@ use crate::{
     plan::{Plan, READERS, WRITERS, Window},
     records::{self, Journal, Run, Stats, Told},
 };
-use bulkhead_tests::{Bulkhead, Home, gate::Gate, http::Client, ids::Counted, process};
+use bulkhead_tests::{
+    Bulkhead, Fixture, event_id::SeriesTotals, http::Client, injection_pacer::InjectionPacer, process,
+};
 use fastrand::Rng;
 use serde::Deserialize;
 use std::{
@@ -73,7 +75,7 @@ impl Drop for Over<'_> {
 pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let bulkhead = Home::new(&plan.configuration()).start();
+    let bulkhead = Fixture::new(&plan.configuration()).start();
     let began = Instant::now();
     let stage = Stage {
         bulkhead: &bulkhead,
@@ -90,13 +92,13 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     perform(&stage, plan);
     drop(stage);
     let took = began.elapsed();
-    let stats = bulkhead.settled();
+    let stats = bulkhead.wait_until_committed();
     save(&bulkhead.client(), directory);
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     let story = Journal::create(directory, records::STORY);
-    for line in stopped.log.all(|_| true) {
-        let at = micros(line.heard().saturating_duration_since(began));
+    for line in stopped.log.matching(|_| true) {
+        let at = micros(line.read_at().saturating_duration_since(began));
         story.write(&Told { at, line: line.fields().cloned().unwrap_or_else(|| line.raw().into()) });
     }
     Journal::create(directory, records::RUN).write(&Run {
@@ -142,12 +144,12 @@ fn play(
     striker: &mut Striker<'_>,
     rng: &mut Rng,
 ) {
-    let gate = Gate::new(window.quotas.iter().sum(), window.blows.len(), rng);
+    let gate = InjectionPacer::new(window.quotas.iter().sum(), window.blows.len(), rng);
     thread::scope(|scope| {
         for (writer, quota) in writers.iter_mut().zip(&window.quotas) {
             scope.spawn(|| writer.write(*quota, interval, &gate));
         }
-        gate.each_due(&window.blows, |blow| striker.strike(*blow));
+        gate.inject_each(&window.blows, |blow| striker.strike(*blow));
         striker.calm();
     });
     striker.settle();
@@ -156,9 +158,9 @@ fn play(
 /// What was counted and what was set aside, at the end.
 fn save(client: &Client, directory: &Path) {
     let journal = Journal::create(directory, records::FINAL);
-    client.items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&Counted::of(item)));
+    client.all_items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&SeriesTotals::of(item)));
     let journal = Journal::create(directory, records::SET_ASIDE);
-    client.items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
+    client.all_items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
 }
 
 /// The figures of an answer of `/v1/stats`.

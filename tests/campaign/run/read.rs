@@ -6,8 +6,8 @@ use crate::{
     records::{Got, Read},
 };
 use bulkhead_tests::{
-    http::{Client, Failure},
-    ids::{Counted, EventId},
+    event_id::{EventId, SeriesTotals},
+    http::{Client, RequestError},
 };
 use fastrand::Rng;
 use serde_json::Value;
@@ -53,8 +53,8 @@ fn path(stage: &Stage<'_>, rng: &mut Rng) -> String {
 fn ask(client: &Client, path: &str) -> Got {
     let answer = match client.get(path) {
         Ok(answer) => answer,
-        Err(Failure::Broken(why)) => return Got::Lost(why),
-        Err(Failure::Refused) => return Got::Wrong(format!("{path}: connection refused")),
+        Err(RequestError::Broken(why)) => return Got::Lost(why),
+        Err(RequestError::Refused) => return Got::Wrong(format!("{path}: connection refused")),
     };
     match (answer.status, path.strip_prefix("/v1/series/")) {
         (200, _) => understood(&answer.json()),
@@ -65,8 +65,8 @@ fn ask(client: &Client, path: &str) -> Got {
 
 fn understood(answer: &Value) -> Got {
     match answer["items"].as_array() {
-        Some(items) => Got::Series(items.iter().map(Counted::of).collect()),
+        Some(items) => Got::Series(items.iter().map(SeriesTotals::of).collect()),
         None if answer["accepted"].is_u64() => Got::Stats(stats_of(answer)),
-        None => Got::Series(vec![Counted::of(answer)]),
+        None => Got::Series(vec![SeriesTotals::of(answer)]),
     }
 }

@@ -7,9 +7,10 @@ use crate::{
 };
 use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{
-    Said, killer,
-    log::{Line, Reading},
+    CliOutput,
+    log::{Line, LogReader},
     process::Signal,
+    worker_killer,
 };
 use fastrand::Rng;
 use std::time::Instant;
@@ -18,9 +19,9 @@ use std::time::Instant;
 struct Victim {
     worker: &'static str,
     /// Follows the starts of generations; each is killed once.
-    story: Reading,
+    story: LogReader,
     /// Follows their recoveries.
-    recovery: Reading,
+    recovery: LogReader,
     /// The newest one that was killed, or commanded to die, since it has recovered.
     killed: Option<u64>,
 }
@@ -31,7 +32,7 @@ pub(super) struct Striker<'a> {
     analytics: Victim,
     api: Victim,
     /// Follows the deaths of those who were commanded to die, and which one is to come.
-    deaths: Reading,
+    deaths: LogReader,
     ordered: Option<u64>,
     rng: Rng,
 }
@@ -46,12 +47,14 @@ impl Victim {
     /// left alone.
     fn await_moment(&mut self, moment: Moment) -> Line {
         loop {
-            let started = self.story.wait_for_living(self.worker);
+            let started = self.story.wait_for_live_generation(self.worker);
             if moment == Moment::AtOnce {
                 return started;
             }
             let told = |line: &Line| {
-                ["worker_activated", "worker_died"].iter().any(|event| line.tells_of(event, &started))
+                ["worker_activated", "worker_died"]
+                    .iter()
+                    .any(|event| line.is_generation_event(event, &started))
             };
             if self.story.wait_for("its activation or death", told).is("worker_activated") {
                 return started;
@@ -72,7 +75,7 @@ impl Victim {
         let Some(killed) = self.killed.take() else { return };
         let worker = self.worker;
         self.recovery.wait_for("the recovery from the last kill", |line| {
-            line.tells("worker_activated", worker) && line.number("generation") > Some(killed)
+            line.is_worker_event("worker_activated", worker) && line.number("generation") > Some(killed)
         });
     }
 }
@@ -94,7 +97,7 @@ impl<'a> Striker<'a> {
             Target::Order(kind) => return self.order(kind),
         };
         let started: Vec<Line> = victims.iter_mut().map(|victim| victim.await_moment(moment)).collect();
-        killer::pause(&mut self.rng);
+        worker_killer::random_delay(&mut self.rng);
         for (victim, started) in victims.into_iter().zip(&started) {
             victim.kill(started, self.stage);
         }
@@ -106,19 +109,19 @@ impl<'a> Striker<'a> {
     fn order(&mut self, kind: FaultKind) {
         if let Some(ordered) = self.ordered.take() {
             self.deaths.wait_for("the death of whom a fault was commanded", |line| {
-                line.tells("worker_died", "analytics") && line.number("generation") == Some(ordered)
+                line.is_worker_event("worker_died", "analytics") && line.number("generation") == Some(ordered)
             });
         }
         while self.ordered.is_none() {
             self.stage.assert_in_time();
             let mut lives = self.stage.bulkhead.log().from_now();
             let at = self.stage.us(Instant::now());
-            let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
+            let said = self.stage.bulkhead.cli(&["fault", "analytics", kind.as_str()]);
             self.ordered = obeyed_by(&said);
             self.stage.orders.write(&Order { at, kind, generation: self.ordered });
             if self.ordered.is_none() {
                 lives.wait_for("somebody who can carry a fault out", |line| {
-                    line.tells("worker_activated", "analytics")
+                    line.is_worker_event("worker_activated", "analytics")
                 });
             }
         }
@@ -133,13 +136,13 @@ impl<'a> Striker<'a> {
 
     /// Waits until all is committed that was posted, and what is poison among it is set aside.
     pub(super) fn settle(&self) {
-        self.stage.bulkhead.settled();
+        self.stage.bulkhead.wait_until_committed();
     }
 }
 
 /// The generation that a command says that the fault goes to; none when it was refused.
-fn obeyed_by(said: &Said) -> Option<u64> {
+fn obeyed_by(said: &CliOutput) -> Option<u64> {
     assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-    let named = || said.out.trim_end().rsplit_once("generation ")?.1.parse().ok();
+    let named = || said.stdout.trim_end().rsplit_once("generation ")?.1.parse().ok();
     (said.code == Some(0)).then(|| named().unwrap_or_else(|| panic!("it names no generation: {said:?}")))
 }

@@ -7,9 +7,9 @@ use crate::{
 };
 use bulkhead_proto::wire::series::FAULT_PREFIX;
 use bulkhead_tests::{
-    gate::Gate,
-    http::{Client, Failure},
-    ids::EventId,
+    event_id::EventId,
+    http::{Client, RequestError},
+    injection_pacer::InjectionPacer,
 };
 use fastrand::Rng;
 use std::{
@@ -41,7 +41,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Posts so many events, one in each interval on the average.
-    pub(super) fn write(&mut self, quota: usize, interval: Duration, gate: &Gate) {
+    pub(super) fn write(&mut self, quota: usize, interval: Duration, gate: &InjectionPacer) {
         let end = self.next + quota;
         // What could not be sent in time is not made up for: the rate is a limit.
         self.due = self.due.max(Instant::now());
@@ -50,9 +50,9 @@ impl<'a> Writer<'a> {
             let count = size.min(end - self.next);
             thread::sleep(self.due.saturating_duration_since(Instant::now()));
             self.due += interval * u32::try_from(count).unwrap();
-            gate.begin(count);
+            gate.begin_work(count);
             self.post(count);
-            gate.done(count);
+            gate.end_work(count);
         }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Writer<'a> {
         loop {
             self.stage.assert_in_time();
             let sent = Instant::now();
-            let answer = self.client.post_named(&id, key, content_type, &body);
+            let answer = self.client.post_events_with_id(&id, key, content_type, &body);
             let took = super::micros(sent.elapsed());
             let answer = answer_of(answer, count + poisons.len(), key.is_some());
             let (at, writer, poisons) = (self.stage.us(sent), self.number, poisons.clone());
@@ -80,12 +80,16 @@ impl<'a> Writer<'a> {
             if !request.answer.goes_on() {
                 return;
             }
-            self.stage.bulkhead.log().pause(RETRY);
+            self.stage.bulkhead.log().wait_for_change(RETRY);
         }
     }
 }
 
-fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize, keyed: bool) -> Answer {
+fn answer_of(
+    result: Result<bulkhead_tests::http::Response, RequestError>,
+    count: usize,
+    keyed: bool,
+) -> Answer {
     match result {
         Ok(answer) if answer.status == 202 => {
             let receipt = answer.json();
@@ -99,9 +103,9 @@ fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize
         }
         Ok(answer) if answer.status == 503 && !answer.header("retry-after").is_empty() => Answer::Full,
         Ok(answer) => Answer::Wrong(format!("{} {}", answer.status, answer.body)),
-        Err(Failure::Broken(why)) if keyed => Answer::Retried(why),
-        Err(Failure::Broken(why)) => Answer::Lost(why),
-        Err(Failure::Refused) => Answer::Wrong("connection refused".to_owned()),
+        Err(RequestError::Broken(why)) if keyed => Answer::Retried(why),
+        Err(RequestError::Broken(why)) => Answer::Lost(why),
+        Err(RequestError::Refused) => Answer::Wrong("connection refused".to_owned()),
     }
 }
 

@@ -109,7 +109,7 @@ fn a_file_that_grows_where_it_is_looked_for_is_found() {
 #[test]
 fn a_supervisor_that_dies_while_it_removes_an_event_leaves_it_whole_or_absent() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &charge())?;
+    Store::new(folder.path().to_owned()).keep(&pending()?, &charge())?;
     let child = start(REMOVE, FdHandoff::default(), folder.path())?;
     let changes = at_each_change(child, folder.path(), |copy| {
         let there = found(copy)?.is_some();

@@ -1,40 +1,22 @@
-//! One behaviour a test, each on a machine of its own.
+//! The tests. Each runs on its own machine.
 
-mod life;
-mod story;
-mod surroundings;
+mod fixture;
+mod installation;
+mod journal;
+mod lifecycle;
 
-use crate::{machine::Machine, package};
-
-/// All of them.
+/// All tests with their names.
 pub(crate) const ALL: &[(&str, fn())] = &[
-    ("journal_and_status_tell_of_a_segfault_and_of_a_panic", story::of_a_segfault_and_of_a_panic),
-    ("stopped_and_started_under_load_it_refuses_nobody_and_loses_nothing", life::stopped_and_started),
-    ("reloaded_with_a_good_and_a_bad_file_it_goes_on", life::reloaded),
-    ("upgraded_under_load_it_refuses_nobody_and_loses_nothing", life::upgraded),
-    ("a_supervisor_that_does_not_answer_is_replaced", life::frozen),
-    ("a_configuration_that_cannot_work_is_not_tried_again", life::misconfigured),
-    ("a_purge_leaves_the_user_and_nothing_else", surroundings::purged),
-    ("who_is_in_the_group_may_command", surroundings::commanded),
-    ("workers_hear_nothing_of_systemd", surroundings::environment),
-    ("the_analysis_is_limited_and_the_kernels_first_choice", surroundings::limited),
-    ("the_units_are_sound_and_give_little_away", surroundings::units),
-    ("the_package_is_as_debian_wants_it", surroundings::linted),
+    ("the_journal_and_the_status_show_a_segfault_and_a_panic", journal::shows_a_segfault_and_a_panic),
+    ("a_stop_and_a_start_under_load_refuse_no_connection_and_lose_no_event", lifecycle::stop_and_start),
+    ("a_reload_applies_a_valid_file_and_rejects_an_invalid_one", lifecycle::reload),
+    ("an_upgrade_under_load_refuses_no_connection_and_loses_no_event", lifecycle::upgrade),
+    ("a_supervisor_that_misses_the_watchdog_is_replaced", lifecycle::watchdog),
+    ("a_service_with_an_invalid_configuration_is_not_restarted", lifecycle::invalid_configuration),
+    ("a_purge_leaves_only_the_user", installation::purge),
+    ("members_of_the_group_may_run_commands", installation::group_members_may_run_commands),
+    ("workers_do_not_inherit_the_environment_of_systemd", installation::worker_environment),
+    ("the_analysis_has_its_memory_limit_and_its_oom_score", installation::memory_limit_and_oom_score),
+    ("the_units_are_valid_and_hardened", installation::units),
+    ("the_package_has_no_lintian_error", installation::lintian),
 ];
-
-/// A machine where the package is installed.
-fn installed() -> Machine {
-    let machine = Machine::boot(&package::folder());
-    machine.must(&format!("dpkg -i {}", package::FIRST));
-    machine
-}
-
-/// A machine where the service runs with both of its workers, and faults are enabled.
-fn started() -> Machine {
-    let machine = installed();
-    machine.must(r"sed -i '/^\[faults\]/,$ s/^enabled = false/enabled = true/' /etc/bulkhead/bulkhead.toml");
-    machine.must("systemctl enable --now bulkhead.socket bulkhead.service");
-    // It is ready as soon as the API serves.
-    machine.until("both workers", || machine.show("StatusText") == "2 of 2 workers running");
-    machine
-}

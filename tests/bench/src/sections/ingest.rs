@@ -7,7 +7,7 @@ use crate::{
     report::{Aim, Column, Findings, Row, Target},
     wrk,
 };
-use bulkhead_tests::Home;
+use bulkhead_tests::Fixture;
 use serde_json::{Value, json};
 
 /// How many events a batch has.
@@ -34,7 +34,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
         return Ok(findings);
     }
     let bodies = [event(0), (0..BATCH).map(event).collect::<Value>()].map(|body| body.to_string());
-    let home = Home::new(CONFIG);
+    let home = Fixture::new(CONFIG);
     let folder = home.path("");
     let (bulkhead, bare) = (home.start(), Bare::start()?);
     let mut rows = ROWS.map(|name| Row::of(name, 5));
@@ -47,7 +47,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
                 (false, _) => (bare.address, "/many"),
             };
             // What the analysis still has to do is not the next candidate's affair.
-            drop(bulkhead.settled());
+            drop(bulkhead.wait_until_committed());
             let line = line_ns()?;
             let run = wrk::post(&folder, address, path, &bodies[batch])?;
             if round == 0 {

@@ -14,7 +14,7 @@ use bulkhead_proto::{
     },
     wire::ids::Seq,
 };
-use bulkhead_tests::{Bulkhead, Home};
+use bulkhead_tests::{Bulkhead, Fixture};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -131,7 +131,7 @@ const LIFE: Duration = Duration::from_millis(30);
 /// Kills the analysis while it has nothing to do, gives its successor an event, and waits for its commit.
 fn kill(bulkhead: &Bulkhead, table: &TableReader<ReadOnly>, client: &mut Client) -> anyhow::Result<Death> {
     let before = table.record().context("the commit record does not verify")?;
-    let pidfd = pidfd(bulkhead.pid_of("analytics"))?;
+    let pidfd = pidfd(bulkhead.worker_pid("analytics"))?;
     let mut story = bulkhead.log().from_now();
     thread::sleep(LIFE);
     let start = Instant::now();
@@ -192,7 +192,7 @@ fn note(row: &mut Row, deaths: &[Death], line: f64) {
 
 /// SIGKILL to the first commit.
 pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
-    let bulkhead = Home::new("").start();
+    let bulkhead = Fixture::new("").start();
     let table = table_of(bulkhead.pid())?;
     let mut client = Client::connect(&bulkhead)?;
     let last = client.post(BEFORE)?;

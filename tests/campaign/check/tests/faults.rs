@@ -6,13 +6,13 @@ use crate::{
     records::{Answer, Got, Order, Poison, Records, Stats},
 };
 use bulkhead_proto::wire::fault::FaultKind;
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 use serde_json::json;
 
 /// The number of the poison event.
 pub(super) const SEQ: u64 = 11;
 
-pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT behind a fault: a stack overflow"];
+pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT after a fault: stack overflow"];
 pub(super) const ABORT: [&str; 2] = ["signal", "SIGABRT"];
 
 /// Takes the ending off the story: the generation of the analysis that lives then, and how many crashes there were.

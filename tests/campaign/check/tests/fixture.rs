@@ -5,7 +5,7 @@ use crate::{
     plan::Kind,
     records::{Answer, Got, Kill, Read, Records, Request, Run, Stats, Told},
 };
-use bulkhead_tests::ids::{Counted, EventId};
+use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -81,8 +81,8 @@ pub(super) fn sound() -> Records {
         let id = EventId { writer: 0, number };
         *sums.entry(id.series()).or_default() += id.value();
     }
-    let series: Vec<Counted> =
-        sums.into_iter().map(|(series, sum)| Counted { series, count: 1, sum: Some(sum) }).collect();
+    let series: Vec<SeriesTotals> =
+        sums.into_iter().map(|(series, sum)| SeriesTotals { series, count: 1, sum: Some(sum) }).collect();
     let first = series[0].clone();
     Records {
         run: Run {

@@ -14,7 +14,7 @@ use bulkhead_proto::wire::{
     ids::{CrashId, Generation, Seq},
     quarantine::EventView,
 };
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 
 /// What is kept of the event.
 fn event(records: &mut Records) -> &mut EventView {

@@ -27,7 +27,7 @@ use bulkhead_proto::{
 };
 use bulkhead_supervisor::{
     core::{GenerationRef, QuarantineRequest},
-    store::quarantine::QuarantineStore,
+    quarantine::Store,
 };
 use std::{fs, path::PathBuf};
 
