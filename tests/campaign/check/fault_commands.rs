@@ -1,32 +1,31 @@
-//! Each fault that was commanded is the death of the generation that it went to.
+//! Each accepted fault command ends the generation that got it.
 
-use super::{Check, story};
-use crate::records::{Order, Records};
+use super::{Check, log};
+use crate::records::{FaultCommand, Records};
 use std::collections::HashSet;
 
-/// Which generations were commanded to die, and how.
-pub(super) fn obeyed(records: &Records) -> HashSet<(u64, &'static str)> {
-    let obeyed = |order: &Order| Some((order.generation?, order.kind.as_str()));
-    records.orders.iter().filter_map(obeyed).collect()
+/// The generations that were commanded to die, with the kind of the fault.
+pub(super) fn accepted(records: &Records) -> HashSet<(u64, &'static str)> {
+    let accepted = |command: &FaultCommand| Some((command.generation?, command.kind.as_str()));
+    records.fault_commands.iter().filter_map(accepted).collect()
 }
 
-/// As many were obeyed as were planned, however often they had been refused before; and whoever got one has died since,
-/// by whatever came first, and not by the stop at the end.
+/// The number of accepted commands is as planned, however often commands were refused. Each generation that
+/// got a command has died since, of whatever came first, but not of the shutdown.
 pub(super) fn check(records: &Records) -> Check {
-    let mut check = Check::of("faults commanded, each the end of the generation that it went to");
-    let deaths = story::deaths(records);
-    let (mut obeyed, planned) = (0, records.run.orders);
-    for order in &records.orders {
-        let Some(generation) = order.generation else { continue };
-        obeyed += 1;
+    let mut check = Check::of("faults commanded, each the end of its generation");
+    let deaths = log::deaths(records);
+    let (mut accepted, planned) = (0, records.run.fault_commands);
+    for command in &records.fault_commands {
+        let Some(generation) = command.generation else { continue };
+        accepted += 1;
         let died = deaths.iter().any(|death| {
             (death.worker, death.generation) == ("analytics", generation)
-                && death.at >= order.at
+                && death.at >= command.at
                 && !death.stopped
         });
-        check.holds(died, || format!("{order:?} has ended nobody"));
+        check.expect(died, || format!("{command:?} did not end its generation"));
     }
-    check
-        .holds(obeyed == planned, || format!("{obeyed} of {planned} faults that were commanded were obeyed"));
+    check.expect(accepted == planned, || format!("{accepted} of {planned} fault commands were accepted"));
     check
 }

@@ -1,9 +1,9 @@
-//! Kills workers at their marks.
+//! Kills workers, and commands faults, when the plan says so.
 
-use super::Stage;
+use super::Context;
 use crate::{
-    plan::{Blow, Moment, Target},
-    records::{Kill, Order},
+    plan::{Injection, KillTime, Target},
+    records::{FaultCommand, Kill},
 };
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::{
@@ -14,132 +14,139 @@ use bulkhead_tests::{
 use fastrand::Rng;
 use std::time::Instant;
 
-/// One worker as its killer knows it.
-struct Victim {
+/// One worker, as the fault injector sees it.
+struct TargetWorker {
     worker: &'static str,
-    /// Follows the starts of generations; each is killed once.
-    story: Reading,
-    /// Follows their recoveries.
-    recovery: Reading,
-    /// The newest one that was killed, or commanded to die, since it has recovered.
+    /// Reads the starts of generations in the log; each generation is killed once.
+    starts: Reading,
+    /// Reads the activations.
+    activations: Reading,
+    /// The newest generation that was killed, or commanded to die, since the last recovery.
     killed: Option<u64>,
 }
 
 /// Kills both workers.
-pub(super) struct Striker<'a> {
-    stage: &'a Stage<'a>,
-    analytics: Victim,
-    api: Victim,
-    /// Follows the deaths of those who were commanded to die, and which one is to come.
+pub(super) struct FaultInjector<'a> {
+    context: &'a Context<'a>,
+    analytics: TargetWorker,
+    api: TargetWorker,
+    /// Reads the deaths of generations that were commanded to die; `commanded` is the one whose death is
+    /// expected.
     deaths: Reading,
-    ordered: Option<u64>,
+    commanded: Option<u64>,
     rng: Rng,
 }
 
-impl Victim {
-    fn new(stage: &Stage<'_>, worker: &'static str) -> Self {
-        let log = stage.bulkhead.log();
-        Self { worker, story: log.from_start(), recovery: log.from_start(), killed: None }
+impl TargetWorker {
+    fn new(context: &Context<'_>, worker: &'static str) -> Self {
+        let log = context.bulkhead.log();
+        Self { worker, starts: log.from_start(), activations: log.from_start(), killed: None }
     }
 
-    /// Waits for a generation that was not killed yet, at this moment of its life. What dies before of something else is
-    /// left alone.
-    fn await_moment(&mut self, moment: Moment) -> Line {
+    /// Waits for a generation that was not killed yet, at this point of its start. A generation that dies of
+    /// something else before that is skipped.
+    fn next_target(&mut self, time: KillTime) -> Line {
         loop {
-            let started = self.story.wait_for_living(self.worker);
-            if moment == Moment::AtOnce {
+            let started = self.starts.wait_for_living(self.worker);
+            if time == KillTime::Immediately {
                 return started;
             }
-            let told = |line: &Line| {
+            let is_its_event = |line: &Line| {
                 ["worker_activated", "worker_died"].iter().any(|event| line.tells_of(event, &started))
             };
-            if self.story.wait_for("its activation or death", told).is("worker_activated") {
+            if self
+                .starts
+                .wait_for("the activation or death of the generation", is_its_event)
+                .is("worker_activated")
+            {
                 return started;
             }
         }
     }
 
-    fn kill(&mut self, started: &Line, stage: &Stage<'_>) {
+    fn kill(&mut self, started: &Line, context: &Context<'_>) {
         let generation = started.number("generation").unwrap();
-        let at = stage.us(Instant::now());
-        stage.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
-        stage.kills.write(&Kill { at, worker: self.worker.to_owned(), generation, pid: started.pid() });
+        let at = context.us(Instant::now());
+        context.bulkhead.signal_worker(started.pid(), Signal::SIGKILL);
+        context.kills.write(&Kill { at, worker: self.worker.to_owned(), generation, pid: started.pid() });
         self.killed = self.killed.max(Some(generation));
     }
 
-    /// Waits until a generation is active that was not killed.
-    fn recover(&mut self) {
+    /// Waits until a generation that was not killed is active.
+    fn wait_recovered(&mut self) {
         let Some(killed) = self.killed.take() else { return };
         let worker = self.worker;
-        self.recovery.wait_for("the recovery from the last kill", |line| {
+        self.activations.wait_for("the recovery from the last kill", |line| {
             line.tells("worker_activated", worker) && line.number("generation") > Some(killed)
         });
     }
 }
 
-impl<'a> Striker<'a> {
-    pub(super) fn new(stage: &'a Stage<'a>, rng: Rng) -> Self {
-        let victim = |worker| Victim::new(stage, worker);
-        let deaths = stage.bulkhead.log().from_start();
-        Self { stage, analytics: victim("analytics"), api: victim("api"), deaths, ordered: None, rng }
+impl<'a> FaultInjector<'a> {
+    pub(super) fn new(context: &'a Context<'a>, rng: Rng) -> Self {
+        let target = |worker| TargetWorker::new(context, worker);
+        let deaths = context.bulkhead.log().from_start();
+        Self { context, analytics: target("analytics"), api: target("api"), deaths, commanded: None, rng }
     }
 
-    /// Kills whom it is meant for; does not wait for the death.
-    pub(super) fn strike(&mut self, Blow { target, moment }: Blow) {
-        self.stage.assert_in_time();
-        let mut victims = match target {
+    /// Kills the workers of an injection, or commands its fault. Does not wait for the deaths.
+    pub(super) fn inject(&mut self, Injection { target, time }: Injection) {
+        self.context.assert_in_time();
+        let mut targets = match target {
             Target::Analytics => vec![&mut self.analytics],
             Target::Api => vec![&mut self.api],
             Target::Both => vec![&mut self.analytics, &mut self.api],
-            Target::Order(kind) => return self.order(kind),
+            Target::FaultCommand(kind) => return self.command_fault(kind),
         };
-        let started: Vec<Line> = victims.iter_mut().map(|victim| victim.await_moment(moment)).collect();
+        let started: Vec<Line> = targets.iter_mut().map(|target| target.next_target(time)).collect();
         killer::pause(&mut self.rng);
-        for (victim, started) in victims.into_iter().zip(&started) {
-            victim.kill(started, self.stage);
+        for (target, started) in targets.into_iter().zip(&started) {
+            target.kill(started, self.context);
         }
     }
 
-    /// Commands a fault of the analysis, again if nobody is who could carry it out and as soon as somebody is: each command is a
-    /// process of its own, and must not be what the reads wait for. One at a time: a generation that got two would tell of
-    /// the second alone.
-    fn order(&mut self, kind: FaultKind) {
-        if let Some(ordered) = self.ordered.take() {
-            self.deaths.wait_for("the death of whom a fault was commanded", |line| {
-                line.tells("worker_died", "analytics") && line.number("generation") == Some(ordered)
+    /// Commands a fault of the analysis. A command that is refused, because no generation could execute it,
+    /// is repeated after the next activation and not in a loop: each command starts a process, which must not
+    /// slow the reads down. Commands one fault at a time: a generation that got two would report only the
+    /// second.
+    fn command_fault(&mut self, kind: FaultKind) {
+        if let Some(commanded) = self.commanded.take() {
+            self.deaths.wait_for("the death of the generation that got the fault", |line| {
+                line.tells("worker_died", "analytics") && line.number("generation") == Some(commanded)
             });
         }
-        while self.ordered.is_none() {
-            self.stage.assert_in_time();
-            let mut lives = self.stage.bulkhead.log().from_now();
-            let at = self.stage.us(Instant::now());
-            let said = self.stage.bulkhead.say(&["fault", "analytics", kind.as_str()]);
-            self.ordered = obeyed_by(&said);
-            self.stage.orders.write(&Order { at, kind, generation: self.ordered });
-            if self.ordered.is_none() {
-                lives.wait_for("somebody who can carry a fault out", |line| {
+        while self.commanded.is_none() {
+            self.context.assert_in_time();
+            let mut new_activations = self.context.bulkhead.log().from_now();
+            let at = self.context.us(Instant::now());
+            let said = self.context.bulkhead.say(&["fault", "analytics", kind.as_str()]);
+            self.commanded = accepted_by(&said);
+            self.context.fault_commands.write(&FaultCommand { at, kind, generation: self.commanded });
+            if self.commanded.is_none() {
+                new_activations.wait_for("an active analysis that can execute the fault", |line| {
                     line.tells("worker_activated", "analytics")
                 });
             }
         }
-        self.analytics.killed = self.analytics.killed.max(self.ordered);
+        self.analytics.killed = self.analytics.killed.max(self.commanded);
     }
 
-    /// Waits until both workers are well.
-    pub(super) fn calm(&mut self) {
-        self.analytics.recover();
-        self.api.recover();
+    /// Waits until both workers are active.
+    pub(super) fn wait_recovered(&mut self) {
+        self.analytics.wait_recovered();
+        self.api.wait_recovered();
     }
 
-    /// Waits until all is committed that was posted, and what is poison among it is set aside.
-    pub(super) fn settle(&self) {
-        self.stage.bulkhead.settled();
+    /// Waits until all posted events are committed or quarantined.
+    pub(super) fn wait_committed(&self) {
+        self.context.bulkhead.settled();
     }
 }
 
-/// The generation that a command says that the fault goes to; none when it was refused.
-fn obeyed_by(said: &Said) -> Option<u64> {
+/// The generation that got the fault, as the command printed it; `None` if the command was refused.
+fn accepted_by(said: &Said) -> Option<u64> {
     assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
     let named = || said.out.trim_end().rsplit_once("generation ")?.1.parse().ok();
-    (said.code == Some(0)).then(|| named().unwrap_or_else(|| panic!("it names no generation: {said:?}")))
+    (said.code == Some(0))
+        .then(|| named().unwrap_or_else(|| panic!("the output names no generation: {said:?}")))
 }

@@ -1,9 +1,9 @@
 //! A client that reads.
 
-use super::{Stage, stats_of};
+use super::{Context, stats_of};
 use crate::{
     plan::WRITERS,
-    records::{Got, Read},
+    records::{Read, ReadResult},
 };
 use bulkhead_tests::{
     http::{Client, Failure},
@@ -17,31 +17,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A reader reads this often, whether or not the answer before came in time: else a slow answer would hide the others
-/// that were to be asked for meanwhile.
+/// The interval between reads, whether or not the previous answer arrived in time. Otherwise a slow answer
+/// would hide the reads that were due meanwhile.
 const INTERVAL: Duration = Duration::from_millis(4);
 
-/// Reads stats, single series and short lists until it is over.
-pub(super) fn read(reader: usize, stage: &Stage<'_>, mut rng: Rng) {
-    let client = stage.bulkhead.client();
+/// Reads stats, single series and short lists until the run ends.
+pub(super) fn run(reader: usize, context: &Context<'_>, mut rng: Rng) {
+    let client = context.bulkhead.client();
     let mut due = Instant::now();
-    while !stage.over.load(Ordering::Relaxed) {
+    while !context.stop_readers.load(Ordering::Relaxed) {
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        let path = path(stage, &mut rng);
-        let (before, sent) = (stage.window(), Instant::now());
-        let got = ask(&client, &path);
+        let path = random_path(context, &mut rng);
+        let (before, sent) = (context.window(), Instant::now());
+        let got = send(&client, &path);
         let took = super::micros(sent.elapsed());
-        let window = before.filter(|_| stage.window() == before);
-        let (at, late) = (stage.us(due), super::micros(sent.saturating_duration_since(due)));
-        stage.reads.write(&Read { at, late, took, reader, window, got });
+        let window = before.filter(|_| context.window() == before);
+        let (at, late) = (context.us(due), super::micros(sent.saturating_duration_since(due)));
+        context.reads.write(&Read { at, late, took, reader, window, got });
         due += INTERVAL;
     }
 }
 
-/// What to ask for: figures, a series that some writer has begun, or the series that follow it.
-fn path(stage: &Stage<'_>, rng: &mut Rng) -> String {
+/// A random request: the stats, a series to which a writer has posted, or the series that follow it.
+fn random_path(context: &Context<'_>, rng: &mut Rng) -> String {
     let writer = rng.usize(..WRITERS);
-    let number = rng.usize(..=stage.begun[writer].load(Ordering::Relaxed));
+    let number = rng.usize(..=context.sent[writer].load(Ordering::Relaxed));
     let series = EventId { writer, number }.series();
     match rng.u8(..10) {
         0..4 => "/v1/stats".to_owned(),
@@ -50,23 +50,23 @@ fn path(stage: &Stage<'_>, rng: &mut Rng) -> String {
     }
 }
 
-fn ask(client: &Client, path: &str) -> Got {
+fn send(client: &Client, path: &str) -> ReadResult {
     let answer = match client.get(path) {
         Ok(answer) => answer,
-        Err(Failure::Broken(why)) => return Got::Lost(why),
-        Err(Failure::Refused) => return Got::Wrong(format!("{path}: connection refused")),
+        Err(Failure::Broken(why)) => return ReadResult::Lost(why),
+        Err(Failure::Refused) => return ReadResult::Wrong(format!("{path}: connection refused")),
     };
     match (answer.status, path.strip_prefix("/v1/series/")) {
-        (200, _) => understood(&answer.json()),
-        (404, Some(series)) => Got::Absent(series.to_owned()),
-        _ => Got::Wrong(format!("{path}: {} {}", answer.status, answer.body)),
+        (200, _) => parse(&answer.json()),
+        (404, Some(series)) => ReadResult::Absent(series.to_owned()),
+        _ => ReadResult::Wrong(format!("{path}: {} {}", answer.status, answer.body)),
     }
 }
 
-fn understood(answer: &Value) -> Got {
+fn parse(answer: &Value) -> ReadResult {
     match answer["items"].as_array() {
-        Some(items) => Got::Series(items.iter().map(Counted::of).collect()),
-        None if answer["accepted"].is_u64() => Got::Stats(stats_of(answer)),
-        None => Got::Series(vec![Counted::of(answer)]),
+        Some(items) => ReadResult::Series(items.iter().map(Counted::of).collect()),
+        None if answer["accepted"].is_u64() => ReadResult::Stats(stats_of(answer)),
+        None => ReadResult::Series(vec![Counted::of(answer)]),
     }
 }

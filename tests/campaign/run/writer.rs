@@ -1,9 +1,9 @@
 //! A client that posts.
 
-use super::Stage;
+use super::Context;
 use crate::{
-    mix::Poisons,
-    records::{Answer, Poison, Request, request_id},
+    fault_schedule::PoisonEvents,
+    records::{Answer, PoisonEvent, Request, request_id},
 };
 use bulkhead_proto::words::FAULT_PREFIX;
 use bulkhead_tests::{
@@ -18,10 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The sizes of batches: most are small, so that there are many requests, and most events come in large ones.
+/// The sizes of batches. Most are small, so that there are many requests; most events come in large ones.
 const SIZES: [usize; 8] = [1, 1, 2, 3, 5, 8, 20, 60];
 
-/// How long to wait before a request is sent again, unless something happens first.
+/// The wait before a request is sent again, unless the log gets a line first.
 const RETRY: Duration = Duration::from_millis(10);
 
 /// One writer. Its events are numbered in the order in which it sends them.
@@ -31,19 +31,27 @@ pub(super) struct Writer<'a> {
     due: Instant,
     client: Client,
     rng: Rng,
-    poisons: &'a Poisons,
-    stage: &'a Stage<'a>,
+    poisons: &'a PoisonEvents,
+    context: &'a Context<'a>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(number: usize, stage: &'a Stage<'a>, poisons: &'a Poisons, rng: Rng) -> Self {
-        Self { number, next: 0, due: Instant::now(), client: stage.bulkhead.client(), rng, poisons, stage }
+    pub(super) fn new(number: usize, context: &'a Context<'a>, poisons: &'a PoisonEvents, rng: Rng) -> Self {
+        Self {
+            number,
+            next: 0,
+            due: Instant::now(),
+            client: context.bulkhead.client(),
+            rng,
+            poisons,
+            context,
+        }
     }
 
-    /// Posts so many events, one in each interval on the average.
-    pub(super) fn write(&mut self, quota: usize, interval: Duration, gate: &Gate) {
+    /// Posts `quota` events, one per `interval` on average.
+    pub(super) fn post_events(&mut self, quota: usize, interval: Duration, gate: &Gate) {
         let end = self.next + quota;
-        // What could not be sent in time is not made up for: the rate is a limit.
+        // The rate is a limit: a delay is not made up for.
         self.due = self.due.max(Instant::now());
         while self.next < end {
             let size = *self.rng.choice(&SIZES).unwrap();
@@ -56,31 +64,32 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Sends the next events until they are accepted, or the answer is lost; with a key, until they are accepted.
+    /// Sends the next events until they are accepted or the answer is lost. With a key, until they are
+    /// accepted.
     fn post(&mut self, count: usize) {
         let first = self.next;
         self.next += count;
-        self.stage.begun[self.number].store(self.next, Ordering::Relaxed);
+        self.context.sent[self.number].store(self.next, Ordering::Relaxed);
         let ids = (first..self.next).map(|number| EventId { writer: self.number, number });
-        let poison = |before: EventId| Some(Poison { before, kind: *self.poisons.get(&before)? });
-        let poisons: Vec<Poison> = ids.clone().filter_map(poison).collect();
+        let poison = |before: EventId| Some(PoisonEvent { before, kind: *self.poisons.get(&before)? });
+        let poisons: Vec<PoisonEvent> = ids.clone().filter_map(poison).collect();
         let events = ids.flat_map(|id| poison(id).as_ref().map(poison_event).into_iter().chain([event(id)]));
         let (content_type, body) = body(&events.collect::<Vec<_>>(), self.rng.bool());
         let id = request_id(self.number, first);
         let key = self.rng.bool().then_some(&*id);
         loop {
-            self.stage.assert_in_time();
+            self.context.assert_in_time();
             let sent = Instant::now();
             let answer = self.client.post_named(&id, key, content_type, &body);
             let took = super::micros(sent.elapsed());
             let answer = answer_of(answer, count + poisons.len(), key.is_some());
-            let (at, writer, poisons) = (self.stage.us(sent), self.number, poisons.clone());
+            let (at, writer, poisons) = (self.context.us(sent), self.number, poisons.clone());
             let request = Request { at, took, writer, first, count, poisons, answer };
-            self.stage.requests.write(&request);
-            if !request.answer.goes_on() {
+            self.context.requests.write(&request);
+            if !request.answer.is_repeated() {
                 return;
             }
-            self.stage.bulkhead.log().pause(RETRY);
+            self.context.bulkhead.log().pause(RETRY);
         }
     }
 }
@@ -105,7 +114,7 @@ fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize
     }
 }
 
-/// One of the two forms of a body.
+/// One of the two formats of a body.
 fn body(events: &[String], array: bool) -> (&'static str, String) {
     if array {
         ("application/json", format!("[{}]", events.join(",")))
@@ -118,6 +127,6 @@ fn event(id: EventId) -> String {
     format!(r#"{{"series":"{}","value":{}}}"#, id.series(), id.value())
 }
 
-fn poison_event(poison: &Poison) -> String {
+fn poison_event(poison: &PoisonEvent) -> String {
     format!(r#"{{"series":"{FAULT_PREFIX}{}","value":1,"label":"{}"}}"#, poison.kind, poison.label())
 }

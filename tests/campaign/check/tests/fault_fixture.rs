@@ -1,47 +1,48 @@
-//! Sound records with a poison event, and with a fault that was commanded.
+//! Valid records with a poison event, and with a fault command.
 
-use super::fixture::{KILLED, born, died, ending, finds, found};
+use super::fixture::{KILLED, death_line, expect_finding, findings_after, shutdown_lines, start_lines};
 use crate::{
-    mix,
-    records::{Answer, Got, Order, Poison, Records, Stats},
+    fault_schedule,
+    records::{Answer, FaultCommand, PoisonEvent, ReadResult, Records, Stats},
 };
 use bulkhead_proto::words::FaultKind;
 use bulkhead_tests::ids::EventId;
 use serde_json::json;
 
-/// The number of the poison event.
+/// The seq of the poison event.
 pub(super) const SEQ: u64 = 11;
 
 pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT behind a fault: a stack overflow"];
 pub(super) const ABORT: [&str; 2] = ["signal", "SIGABRT"];
 
-/// Takes the ending off the story: the generation of the analysis that lives then, and how many crashes there were.
-pub(super) fn reopen(records: &mut Records) -> (u64, u64) {
-    let last = records.story.last().unwrap();
+/// Removes the shutdown from the log. Returns the generation of the analysis that is alive then, and the
+/// number of crashes.
+pub(super) fn remove_shutdown(records: &mut Records) -> (u64, u64) {
+    let last = records.log.last().unwrap();
     let open = (last.number("generation").unwrap(), last.number("crash").unwrap() - 2);
-    records.story.truncate(records.story.len() - 3);
+    records.log.truncate(records.log.len() - 3);
     open
 }
 
-/// One event of the request that was answered is poison of this kind, comes behind the others, and is set aside after as
-/// many deaths as it may cause, which are told so.
-pub(super) fn poison(records: &mut Records, kind: FaultKind, how: [&str; 2]) {
-    let (first, crashes) = reopen(records);
-    let attempts = mix::deaths(kind);
+/// Makes one event of the answered request a poison event of this kind, after the other events. It is
+/// quarantined after as many deaths as it may cause, each logged with the cause and detail `how`.
+pub(super) fn add_poison(records: &mut Records, kind: FaultKind, how: [&str; 2]) {
+    let (first, crashes) = remove_shutdown(records);
+    let attempts = fault_schedule::expected_deaths(kind);
     let deaths = u64::from(attempts);
     let generation = first + deaths - 1;
     for number in 0..deaths {
-        let mut death = died(300, "analytics", first + number, crashes + number + 1, how);
-        death.line["seq"] = SEQ.into();
-        records.story.push(death);
-        records.story.extend(born(310, "analytics", first + number + 1));
+        let mut death = death_line(300, "analytics", first + number, crashes + number + 1, how);
+        death.fields["seq"] = SEQ.into();
+        records.log.push(death);
+        records.log.extend(start_lines(310, "analytics", first + number + 1));
     }
-    let mut told = died(305, "analytics", generation, crashes + deaths, how);
-    (told.line["event_name"], told.line["level"]) = ("event_quarantined".into(), "WARN".into());
-    (told.line["seq"], told.line["attempts"]) = (SEQ.into(), attempts.into());
-    records.story.insert(records.story.len() - 2, told);
-    records.story.extend(ending(crashes + deaths, generation + 1));
-    let poison = Poison { before: EventId { writer: 0, number: 10 }, kind };
+    let mut line = death_line(305, "analytics", generation, crashes + deaths, how);
+    (line.fields["event_name"], line.fields["level"]) = ("event_quarantined".into(), "WARN".into());
+    (line.fields["seq"], line.fields["attempts"]) = (SEQ.into(), attempts.into());
+    records.log.insert(records.log.len() - 2, line);
+    records.log.extend(shutdown_lines(crashes + deaths, generation + 1));
+    let poison = PoisonEvent { before: EventId { writer: 0, number: 10 }, kind };
     let entry = json!({
         "seq": SEQ, "at": "later", "worker": "analytics", "generation": generation, "crash": crashes + deaths,
         "cause": how[0], "detail": how[1], "during": "apply", "attempts": attempts,
@@ -50,60 +51,66 @@ pub(super) fn poison(records: &mut Records, kind: FaultKind, how: [&str; 2]) {
             "label": poison.label(), "request_id": "r0-0",
         },
     });
-    records.set_aside.push(serde_json::from_value(entry).unwrap());
+    records.quarantined.push(serde_json::from_value(entry).unwrap());
     records.run.poisons = 1;
     (records.run.stats.accepted, records.run.stats.quarantined) = (16, 1);
     records.requests[1].poisons.push(poison);
     records.requests[1].answer = Answer::Accepted(1, SEQ);
-    records.reads[1].got = Got::Stats(Stats { accepted: SEQ, analysed: 4, quarantined: 0, pending: 7 });
+    records.reads[1].got =
+        ReadResult::Stats(Stats { accepted: SEQ, analysed: 4, quarantined: 0, pending: 7 });
 }
 
-/// A fault is commanded, refused once, and then the death of the generation that lives; what that has in hand.
-pub(super) fn command(records: &mut Records, kind: FaultKind, how: &str, seq: Option<u64>) {
-    let (generation, crashes) = reopen(records);
-    records.run.orders = 1;
-    records.orders.push(Order { at: 200, kind, generation: None });
-    records.orders.push(Order { at: 210, kind, generation: Some(generation) });
+/// Adds a fault command that is refused once and then kills the current generation, with the event `seq` in
+/// flight.
+pub(super) fn add_command(records: &mut Records, kind: FaultKind, how: &str, seq: Option<u64>) {
+    let (generation, crashes) = remove_shutdown(records);
+    records.run.fault_commands = 1;
+    records.fault_commands.push(FaultCommand { at: 200, kind, generation: None });
+    records.fault_commands.push(FaultCommand { at: 210, kind, generation: Some(generation) });
     let detail = format!("fault {kind}: {how}");
-    let mut death = died(220, "analytics", generation, crashes + 1, ["requested", &detail]);
-    death.line["seq"] = seq.into();
-    records.story.push(death);
-    records.story.extend(born(230, "analytics", generation + 1));
-    records.story.extend(ending(crashes + 1, generation + 1));
+    let mut death = death_line(220, "analytics", generation, crashes + 1, ["requested", &detail]);
+    death.fields["seq"] = seq.into();
+    records.log.push(death);
+    records.log.extend(start_lines(230, "analytics", generation + 1));
+    records.log.extend(shutdown_lines(crashes + 1, generation + 1));
 }
 
-pub(super) fn poisoned(records: &mut Records) {
-    poison(records, FaultKind::Segv, ["signal", "SIGSEGV"]);
+pub(super) fn with_poison(records: &mut Records) {
+    add_poison(records, FaultKind::Segv, ["signal", "SIGSEGV"]);
 }
 
-/// That it is found in records with a poison event.
+/// Expects the finding in records with a poison event.
 #[track_caller]
-pub(super) fn finds_of_poison(what: &str, plant: fn(&mut Records)) {
-    finds(what, |records| {
-        poisoned(records);
-        plant(records);
+pub(super) fn expect_finding_with_poison(what: &str, corrupt: fn(&mut Records)) {
+    expect_finding(what, |records| {
+        with_poison(records);
+        corrupt(records);
     });
 }
 
-pub(super) fn commanded(records: &mut Records) {
-    command(records, FaultKind::Abort, "SIGABRT", None);
+pub(super) fn with_command(records: &mut Records) {
+    add_command(records, FaultKind::Abort, "SIGABRT", None);
 }
 
 #[test]
-fn nothing_is_found_of_faults_that_are_told_rightly() {
-    assert_eq!(found(poisoned), Vec::<&str>::new());
-    assert_eq!(found(commanded), Vec::<&str>::new());
+fn correctly_logged_faults_yield_no_finding() {
+    assert_eq!(findings_after(with_poison), Vec::<&str>::new());
+    assert_eq!(findings_after(with_command), Vec::<&str>::new());
     for (kind, how) in [
         (FaultKind::Abort, ABORT),
         (FaultKind::StackOverflow, OVERFLOW),
         (FaultKind::Kill, KILLED),
         (FaultKind::Hang, ["hang", "no progress for 301 ms while there was work"]),
     ] {
-        assert_eq!(found(|records| poison(records, kind, how)), Vec::<&str>::new(), "{kind}");
+        assert_eq!(findings_after(|records| add_poison(records, kind, how)), Vec::<&str>::new(), "{kind}");
     }
     let crossed = |records: &mut Records| {
-        command(records, FaultKind::Abort, OVERFLOW[1], Some(SEQ));
-        poison(records, FaultKind::StackOverflow, OVERFLOW);
+        add_command(records, FaultKind::Abort, OVERFLOW[1], Some(SEQ));
+        add_poison(records, FaultKind::StackOverflow, OVERFLOW);
     };
-    assert_eq!(found(crossed), Vec::<&str>::new(), "what is in hand may come first, and is not charged then");
+    assert_eq!(
+        findings_after(crossed),
+        Vec::<&str>::new(),
+        "the event in flight may kill first, and is then not charged"
+    );
 }
