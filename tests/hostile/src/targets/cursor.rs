@@ -1,7 +1,7 @@
-//! The consumer's page as the supervisor and the API read it.
+//! The cursor page, as the supervisor and the API read it.
 
 use super::with_honest;
-use crate::{honest::Honest, input::Input, spoil::Spoils};
+use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
     bell::Waker,
     cursor::{self, Doing, LastWords, leave_last_words, set_hand},
@@ -12,7 +12,7 @@ use bulkhead_proto::{
 use bulkhead_steps::image::Image;
 use std::sync::Arc;
 
-/// How many generations leave words.
+/// The number of generations that write a panic record.
 const GENERATIONS: u64 = 4;
 
 fn words(generation: u64) -> LastWords {
@@ -24,32 +24,33 @@ fn words(generation: u64) -> LastWords {
     }
 }
 
-/// Spoils, then reads.
+/// Corrupts, then reads.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let generation = 1 + u64::from(input.byte()) % GENERATIONS;
         leave(&page(honest), generation, honest.record().seq.next());
-        let spoils = spoils(&mut input, honest, &honest.world.windows.image());
-        spoils.spoil(&honest.world.windows);
+        let corruption = corruption(&mut input, honest, &honest.fixture.windows.image());
+        corruption.apply(&honest.fixture.windows);
         check(honest, &page(honest));
     });
 }
 
-/// Reads while one generation after the other leaves its words and other bytes come between.
-pub(super) fn beside(bytes: &[u8]) {
+/// Reads while one generation after the other writes its panic record and other bytes are written between.
+pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
-        let spoils = spoils(&mut input, honest, &honest.image);
+        let corruption = corruption(&mut input, honest, &honest.image);
         let (page, looks) = (page(honest), page(honest));
-        let meanwhile = |turn: usize| leave(&page, 1 + turn as u64 % GENERATIONS, Seq(turn as u64 % 60));
-        spoils
-            .beside(&honest.world, &honest.image, meanwhile, || (0..40).for_each(|_| check(honest, &looks)));
+        let meanwhile = |round: usize| leave(&page, 1 + round as u64 % GENERATIONS, Seq(round as u64 % 60));
+        corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
+            (0..40).for_each(|_| check(honest, &looks));
+        });
     });
 }
 
 fn page(honest: &Honest) -> Arc<ReadWrite> {
-    AnalyticsLink::open_within(&honest.world.memory).expect("a link").cursor
+    AnalyticsLink::open_within(&honest.fixture.memory).expect("a link").cursor
 }
 
 fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
@@ -57,19 +58,19 @@ fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
     leave_last_words(&page, &words(generation));
 }
 
-fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
-    let page = honest.world.windows.places("cursor").start;
+fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corruption {
+    let page = honest.fixture.windows.positions("cursor").start;
     let used = page..page + 32;
-    Spoils::take(input, image, std::slice::from_ref(&used))
+    Corruption::take(input, image, std::slice::from_ref(&used))
 }
 
 fn check(honest: &Honest, page: &ReadWrite) {
-    let death = honest.world.memory.post_mortem();
+    let death = honest.fixture.memory.post_mortem();
     assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
     let honest_words =
         death.last_words.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
-    assert!(honest_words, "nobody's words: {:?}", death.last_words);
+    assert!(honest_words, "a panic record that was never written: {:?}", death.last_words);
     let _ = cursor::read(&page);
     assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }

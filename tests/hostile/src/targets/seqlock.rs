@@ -1,15 +1,15 @@
-//! A board that was spoiled: only whole values are shown.
+//! A corrupted seqlock cell: only complete values are read.
 
 use super::with_honest;
-use crate::{honest::Honest, input::Input, spoil::Spoils};
+use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
     board::{BoardReader, BoardWriter},
     segment::ReadWrite,
     status::Status,
 };
 
-/// The honest values come round after so many.
-const EDITIONS: u32 = 5;
+/// The honest values repeat after this number of versions.
+const VERSIONS: u32 = 5;
 
 fn status(number: u32) -> Status {
     let started_ms = u64::from(number) * 1_000_003;
@@ -17,28 +17,32 @@ fn status(number: u32) -> Status {
 }
 
 fn is_honest(status_found: &Status) -> bool {
-    status_found.pid < EDITIONS && *status_found == status(status_found.pid)
+    status_found.pid < VERSIONS && *status_found == status(status_found.pid)
 }
 
 fn map(honest: &Honest) -> ReadWrite {
-    honest.world.board.map().expect("a board")
+    honest.fixture.board.map().expect("a board")
 }
 
-/// Also over a board whose edition was spoiled.
+/// Publishes, also into a cell whose version is corrupted.
 fn publish(board: &ReadWrite, number: u32) {
     let mut writer = BoardWriter::new(board);
-    writer.publish(&status(number % EDITIONS)).expect("it fits");
+    writer.publish(&status(number % VERSIONS)).expect("it fits");
 }
 
-fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
-    let board = honest.world.windows.places("board");
+fn corruption(input: &mut Input<'_>, honest: &Honest) -> Corruption {
+    let board = honest.fixture.windows.positions("board");
     let slot = (board.len() - 8) / 2;
-    // The words of the two slots that are in use, and the edition's.
+    // The words of both slots that are in use, and the version word.
     let second = board.start + 8 + slot;
-    Spoils::take(input, &honest.world.windows.image(), &[board.start..board.start + 14, second..second + 6])
+    Corruption::take(
+        input,
+        &honest.fixture.windows.image(),
+        &[board.start..board.start + 14, second..second + 6],
+    )
 }
 
-/// Publishes, spoils, and reads as a reader who knows the board, and as one who does not.
+/// Publishes, corrupts, and reads with a reader that had read the cell before and with a new one.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let (mut input, board) = (Input::new(bytes), map(honest));
@@ -47,7 +51,7 @@ pub(super) fn alone(bytes: &[u8]) {
             (BoardReader::<_, Status>::new(&board), BoardReader::<_, Status>::new(&board));
         assert_eq!(knows.read(), Some(&status(1)));
         publish(&board, input.byte().into());
-        spoils(&mut input, honest).spoil(&honest.world.windows);
+        corruption(&mut input, honest).apply(&honest.fixture.windows);
         assert!(knows.read().is_some_and(is_honest));
         assert!(fresh.read().is_none_or(is_honest));
         publish(&board, 3);
@@ -55,15 +59,15 @@ pub(super) fn alone(bytes: &[u8]) {
     });
 }
 
-/// Reads while its writer publishes and other bytes come between.
-pub(super) fn beside(bytes: &[u8]) {
+/// Reads while the writer publishes and other bytes are written between.
+pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let (mut input, board) = (Input::new(bytes), map(honest));
         publish(&board, 0);
-        let spoils = spoils(&mut input, honest);
+        let corruption = corruption(&mut input, honest);
         let mut reader = BoardReader::<_, Status>::new(map(honest));
-        let meanwhile = |turn: usize| publish(&board, u32::try_from(turn % 60).expect("small"));
-        spoils.beside(&honest.world, &honest.image, meanwhile, || {
+        let meanwhile = |round: usize| publish(&board, u32::try_from(round % 60).expect("small"));
+        corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
             for _ in 0..200 {
                 assert!(reader.read().is_none_or(is_honest));
             }

@@ -1,4 +1,4 @@
-//! The shared memory of one service, as small as it can be, with the views that the rig needs of it.
+//! The shared memory of one service in the smallest size, with the windows through which the runner reads it.
 
 use crate::image::{Image, Window, Windows};
 use anyhow::{Context as _, Result, ensure};
@@ -13,22 +13,23 @@ use bulkhead_proto::{
 use nix::unistd::Pid;
 use std::{fs, os::fd::OwnedFd, path::PathBuf};
 
-/// The ring, in bytes: so small that a few dozen events go around it.
+/// The size of the ring in bytes. It is so small that a few dozen events wrap it.
 pub const CAPACITY: u64 = 2048;
 
-/// How many slots the state table has, that of the overflow series included.
+/// The number of slots of the state table, including the slot of the overflow series.
 pub const SLOTS: u32 = 6;
 
-/// How many keyed requests are remembered: so few that the log is soon gone around.
+/// The number of keyed requests that are remembered. It is so small that the key log soon wraps.
 pub const KEY_WINDOW: u64 = 3;
 
-/// The board, in bytes: room for two small ledgers.
-const BOARD: usize = 4096;
+/// The size of the page for published values, in bytes: room for two small ledgers.
+const BOARD_BYTES: usize = 4096;
 
-/// The words of the producer's page that are its lock. A copy of a lock is none: it is not looked at, not restored.
+/// The words of the producer's page that hold its lock. A copied lock does not work, so the words are neither
+/// read nor restored.
 const LOCK_WORDS: usize = 8;
 
-/// The producer's page among [`SEGMENTS`].
+/// The index of the producer's page in [`SEGMENTS`].
 const PRODUCER: usize = 1;
 
 const SEGMENTS: [(&str, Kind); 6] = [
@@ -40,7 +41,7 @@ const SEGMENTS: [(&str, Kind); 6] = [
     ("board", Kind::Board),
 ];
 
-/// Memory of the sizes above.
+/// Shared memory of the sizes above.
 ///
 /// # Errors
 /// When the system refuses.
@@ -48,26 +49,26 @@ pub fn memory() -> Result<Memory, LinkError> {
     Memory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
 }
 
-/// A service's memory, made as its supervisor makes it.
+/// The memory of one service, created as its supervisor creates it.
 #[derive(Debug)]
-pub struct World {
-    /// The memory itself.
+pub struct MemoryFixture {
+    /// The shared memory.
     pub memory: Memory,
-    /// A board, small enough to be looked at after every step.
+    /// A page for published values, small enough to be read after every step.
     pub board: Segment,
-    /// The views of all of it.
+    /// The windows of all segments.
     pub windows: Windows,
 }
 
-impl World {
-    /// Makes fresh memory. Of each body of the state table, the first `body` bytes are looked at.
+impl MemoryFixture {
+    /// Creates new memory. The windows show the first `body` bytes of each body of the state table.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn new(body: usize) -> Result<Self> {
         let memory = memory()?;
-        let board = Segment::create(Kind::Board, BOARD, 1, true)?;
-        let fds = [
+        let board = Segment::create(Kind::Board, BOARD_BYTES, 1, true)?;
+        let segments = [
             writable(&memory, "events")?,
             writable(&memory, "producer")?,
             writable(&memory, "keys")?,
@@ -75,26 +76,26 @@ impl World {
             writable(&memory, "state")?,
             board.writable()?,
         ];
-        let windows = windows_of(&fds, body)?;
+        let windows = windows_of(&segments, body)?;
         Ok(Self { memory, board, windows })
     }
 
-    /// The fds that a worker of this role inherits. `Plain` stands for the supervisor: its board is the small one, and the
-    /// cursor shows whom it has activated.
+    /// The fds that a worker of this role inherits. `Plain` stands for the supervisor: it gets the small page
+    /// for published values, and the cursor page, which shows the activated generation.
     ///
     /// # Errors
-    /// When there are no fds left.
-    pub fn bequeath(&self, role: Role) -> Result<Bequest> {
-        let mut bequest = Bequest::default();
+    /// When no fds are left.
+    pub fn pass_fds(&self, role: Role) -> Result<Bequest> {
+        let mut fds = Bequest::default();
         match role {
-            Role::Api => self.memory.bequeath_to_api(&mut bequest)?,
-            Role::Analytics => self.memory.bequeath_to_analytics(&mut bequest)?,
+            Role::Api => self.memory.bequeath_to_api(&mut fds)?,
+            Role::Analytics => self.memory.bequeath_to_analytics(&mut fds)?,
             Role::Plain => {
-                bequest.add(FdName::Board, self.board.writable()?);
-                bequest.add(FdName::Cursor, writable(&self.memory, "cursor")?);
+                fds.add(FdName::Board, self.board.writable()?);
+                fds.add(FdName::Cursor, writable(&self.memory, "cursor")?);
             }
         }
-        Ok(bequest)
+        Ok(fds)
     }
 
     /// The words of the API's lock.
@@ -103,7 +104,7 @@ impl World {
         self.windows.words(PRODUCER, 0..LOCK_WORDS)
     }
 
-    /// Makes this memory a copy of another's image.
+    /// Overwrites this memory with an image of another one.
     pub fn restore(&self, image: &Image) {
         self.windows.restore(image);
     }
@@ -114,11 +115,11 @@ fn writable(memory: &Memory, name: &str) -> Result<OwnedFd> {
     let (mut api, mut analytics) = (Bequest::default(), Bequest::default());
     memory.bequeath_to_api(&mut api)?;
     memory.bequeath_to_analytics(&mut analytics)?;
-    let bequest = if matches!(name, "events" | "producer" | "keys") { api } else { analytics };
-    let variable = bequest.variable();
+    let fds = if matches!(name, "events" | "producer" | "keys") { api } else { analytics };
+    let variable = fds.variable();
     let names = variable.split(',').filter_map(|item| item.split('=').next());
-    let found = names.zip(bequest.into_fds()).find(|(found, _)| *found == name);
-    Ok(found.with_context(|| format!("no worker gets {name}"))?.1)
+    let found = names.zip(fds.into_fds()).find(|(found, _)| *found == name);
+    Ok(found.with_context(|| format!("no worker inherits {name}"))?.1)
 }
 
 fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
@@ -127,13 +128,13 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
     let front = Geometry::new(SLOTS).front_bytes() / WORD;
     let mut windows = Vec::new();
     for (segment, ((name, kind), memory)) in SEGMENTS.into_iter().zip(&segments).enumerate() {
-        let whole = memory.words();
+        let all = memory.words();
         match kind {
             Kind::Producer => {
-                windows.push(Window { name, segment, first: LOCK_WORDS, words: whole - LOCK_WORDS });
+                windows.push(Window { name, segment, first: LOCK_WORDS, words: all - LOCK_WORDS });
             }
             Kind::State => {
-                ensure!(whole * WORD == Geometry::new(SLOTS).bytes(), "the table has {whole} words");
+                ensure!(all * WORD == Geometry::new(SLOTS).bytes(), "the table has {all} words");
                 windows.push(Window { name: "front", segment, first: 0, words: front });
                 windows.extend((0..2 * SLOTS as usize).map(|number| Window {
                     name: "bodies",
@@ -143,29 +144,29 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                 }));
             }
             Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board | Kind::Watch => {
-                windows.push(Window { name, segment, first: 0, words: whole });
+                windows.push(Window { name, segment, first: 0, words: all });
             }
         }
     }
     Windows::new(segments, windows)
 }
 
-/// The views of the memory that another process, which must be stopped, made for itself with [`memory`]. It has
-/// no small board: `board` stands for it.
+/// The windows of the memory that another process created with [`memory`]. The process must be stopped. It
+/// has no page for published values; `board` takes its place.
 ///
 /// # Errors
-/// When it made none, or the system refuses.
+/// When the process created no memory, or the system refuses.
 pub fn windows_of_process(pid: Pid, board: &Segment, body: usize) -> Result<Windows> {
     let mut fds = Vec::new();
     for (name, _) in &SEGMENTS[..SEGMENTS.len() - 1] {
-        let path = memory_file(pid, name)?;
+        let path = memfd_path(pid, name)?;
         fds.push(OwnedFd::from(fs::File::options().read(true).write(true).open(path)?));
     }
     fds.push(board.writable()?);
     windows_of(&fds, body)
 }
 
-fn memory_file(pid: Pid, name: &str) -> Result<PathBuf> {
+fn memfd_path(pid: Pid, name: &str) -> Result<PathBuf> {
     let wanted = format!("/memfd:bulkhead-{name} (deleted)");
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let path = entry?.path();
