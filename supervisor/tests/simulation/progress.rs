@@ -210,8 +210,8 @@ impl Simulation {
         true
     }
 
-    /// Connections arrive. A working API reports that it is busy; for a hung API, only the wake-up of the
-    /// supervisor remains.
+    /// Connections arrive. A working API reports that it is busy; a hung API cannot, so the
+    /// supervisor's wake-up is the only sign of work.
     pub(crate) fn accept_connections(&mut self, generation: Generation) {
         let now = self.time();
         let Some(Process { truth, .. }) = self.processes.get_mut(&generation) else { return };

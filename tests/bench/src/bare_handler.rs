@@ -1,4 +1,4 @@
-//! A bare axum handler that parses the same body and drops it: what HTTP and JSON cost by themselves.
+//! A bare axum handler that parses the same body and drops it. It shows what HTTP and JSON cost alone.
 
 use axum::{Json, Router, http::StatusCode, routing::post};
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The argument that makes this program such a server.
-pub(crate) const MARK: &str = "bare";
+/// The argument with which this program runs as the bare handler.
+pub(crate) const ARGUMENT: &str = "bare";
 
-/// As many as the API worker has.
+/// The number of threads of the API worker.
 const THREADS: usize = 2;
 
-/// The same fields as an event's, parsed as one would: nothing is checked beyond their types.
+/// The fields of an event, parsed in the same way. Only the types are checked.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "parsed and dropped")]
 struct Event {
@@ -47,33 +47,33 @@ async fn many(Json(events): Json<Vec<Event>>) -> (StatusCode, Json<Receipt>) {
     receipt(events.len())
 }
 
-/// A running one. Dropping it ends it.
-pub(crate) struct Bare {
+/// A running bare handler. It is killed when dropped.
+pub(crate) struct BareHandler {
     child: Child,
-    /// Where it serves.
+    /// The address at which it serves.
     pub(crate) address: SocketAddr,
 }
 
-impl Bare {
-    /// Starts one; its listener is there from the first moment.
+impl BareHandler {
+    /// Starts a bare handler. Its listener is open from the start.
     pub(crate) fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         let mut command = Command::new(env::current_exe()?);
-        command.arg(MARK).stdin(OwnedFd::from(listener)).stdout(Stdio::null());
+        command.arg(ARGUMENT).stdin(OwnedFd::from(listener)).stdout(Stdio::null());
         Ok(Self { child: command.spawn()?, address })
     }
 }
 
-impl Drop for Bare {
+impl Drop for BareHandler {
     fn drop(&mut self) {
-        // No error matters here: it may have ended by itself.
+        // The process may already have exited, so errors do not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Serves until it is ended.
+/// Serves until the process is killed.
 pub(crate) fn serve() -> anyhow::Result<()> {
     let listener = TcpListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;

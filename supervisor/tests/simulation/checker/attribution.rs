@@ -126,19 +126,19 @@ impl Checker {
         for seq in &hints.skip {
             ensure!(
                 attribution.quarantined.contains(seq),
-                "told the analysis to skip event {seq}, which is not stored"
+                "ordered the analysis to skip event {seq}, which is not stored"
             );
         }
         for seq in &attribution.quarantined {
             ensure!(
                 hints.skip.contains(seq),
-                "did not tell the analysis to skip event {seq}, which is stored"
+                "did not order the analysis to skip event {seq}, which is stored"
             );
         }
         for seq in attribution.attempts.keys() {
             let isolated =
                 hints.suspects.contains(seq) || hints.skip.contains(seq) || *seq <= hints.cautious_to;
-            ensure!(isolated, "did not tell the analysis to isolate the suspect event {seq}");
+            ensure!(isolated, "did not order the analysis to isolate the suspect event {seq}");
         }
         ensure!(
             attribution.cautious_to <= hints.cautious_to,

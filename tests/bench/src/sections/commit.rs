@@ -1,9 +1,9 @@
-//! What a commit costs, by how many series changed.
+//! The cost of a commit, by the number of changed series.
 
 use crate::{
     Plan,
-    machine::{line_ns, ns, pinned},
-    report::{Column, Findings, Row},
+    machine::{cache_line_ns, ns, pinned},
+    report::{Column, Row, SectionResult},
 };
 use anyhow::Context;
 use bulkhead_proto::{
@@ -15,33 +15,34 @@ use bulkhead_proto::{
 };
 use std::time::{Duration, Instant};
 
-/// How many series change; the last is what `max_series` allows by default.
-const DIRTY: [usize; 3] = [10, 1_000, 4_096];
+/// The numbers of changed series. The last one is the default of `max_series`.
+const CHANGED_SERIES: [usize; 3] = [10, 1_000, 4_096];
 
-/// What a commit of this many series writes in all is measured, however many commits that takes.
-const BODIES: usize = 20_000;
+/// Each round measures as many commits as write this many bodies in total, at most 500.
+const BODIES_PER_ROUND: usize = 20_000;
 
-/// A series' private state and its answer, in bytes: from a new series of the built-in analysis to a full one.
+/// The sizes of a series' private state and of its public part, in bytes: from a new series of the built-in
+/// analysis to a full one.
 const STATE: (usize, usize) = (600, 2_200);
 const PUBLIC: (usize, usize) = (400, 800);
 
-/// A table with that many series, each with its slot.
-struct Bench {
+/// A table with a slot for each of its series.
+struct TableBench {
     table: Writer<StateMemory>,
     slots: Vec<(String, Slot)>,
     bytes: Vec<u8>,
     _memory: Memory,
 }
 
-/// What one commit took.
+/// The cost of one commit.
 #[derive(Clone, Copy)]
-struct Cost {
+struct CommitCost {
     stage: Duration,
     commit: Duration,
     bytes: usize,
 }
 
-impl Bench {
+impl TableBench {
     fn new(series: usize) -> anyhow::Result<Self> {
         let memory = Memory::create(MIN_CAPACITY, u32::try_from(series)?, 1)?;
         let link = AnalyticsLink::open_within(&memory)?;
@@ -53,26 +54,27 @@ impl Bench {
         Ok(Self { table, slots, bytes: vec![b'x'; STATE.1 + PUBLIC.1], _memory: memory })
     }
 
-    fn commit(&mut self, seq: u64) -> anyhow::Result<Cost> {
+    fn commit(&mut self, seq: u64) -> anyhow::Result<CommitCost> {
         let (start, mut bytes, count) = (Instant::now(), 0, self.slots.len());
-        for (place, (key, slot)) in self.slots.iter().enumerate() {
-            let of = |(least, most): (usize, usize)| least + (most - least) * place / count;
-            let (state, public) = (&self.bytes[..of(STATE)], &self.bytes[..of(PUBLIC)]);
+        for (index, (key, slot)) in self.slots.iter().enumerate() {
+            let scale = |(min, max): (usize, usize)| min + (max - min) * index / count;
+            let (state, public) = (&self.bytes[..scale(STATE)], &self.bytes[..scale(PUBLIC)]);
             self.table.stage(*slot, 1, key, state, public)?;
             bytes += state.len() + public.len();
         }
         let staged = Instant::now();
         self.table.commit(Checkpoint { seq: Seq(seq), position: Position(seq), ..Checkpoint::default() })?;
-        Ok(Cost { stage: staged - start, commit: staged.elapsed(), bytes })
+        Ok(CommitCost { stage: staged - start, commit: staged.elapsed(), bytes })
     }
 }
 
-/// The cost of a commit: the whole, and a series' share of it.
-pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
-    let mut rows: Vec<Row> = DIRTY.iter().map(|dirty| Row::of(&format!("{dirty} series"), 4)).collect();
-    let mut benches = DIRTY.map(Bench::new).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+/// Measures the cost of a commit, in total and per series.
+pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
+    let mut rows: Vec<Row> =
+        CHANGED_SERIES.iter().map(|changed| Row::of(&format!("{changed} series"), 4)).collect();
+    let mut benches = CHANGED_SERIES.map(TableBench::new).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let mut seq = 0;
-    // The first two commits of a table take its memory from the system.
+    // The first two commits of a table also allocate its memory.
     for bench in benches.iter_mut().flat_map(|bench| [bench; 1]) {
         for _ in 0..2 {
             seq += 1;
@@ -81,27 +83,28 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
     }
     for _ in 0..plan.rounds {
         for (bench, row) in benches.iter_mut().zip(&mut rows) {
-            let (line, commits) = (line_ns()?, BODIES.div_ceil(bench.slots.len()).min(500));
+            let (cache_line, commits) =
+                (cache_line_ns()?, BODIES_PER_ROUND.div_ceil(bench.slots.len()).min(500));
             let costs = pinned(|| {
                 (0..commits)
                     .map(|_| {
                         seq += 1;
                         bench.commit(seq)
                     })
-                    .collect::<anyhow::Result<Vec<Cost>>>()
+                    .collect::<anyhow::Result<Vec<CommitCost>>>()
             })?;
-            let whole: Vec<f64> = costs.iter().map(|cost| ns(cost.stage + cost.commit) / 1e3).collect();
-            let writes: f64 = costs.iter().map(|cost| ns(cost.commit)).sum();
+            let total: Vec<f64> = costs.iter().map(|cost| ns(cost.stage + cost.commit) / 1e3).collect();
+            let write_ns: f64 = costs.iter().map(|cost| ns(cost.commit)).sum();
             let bodies = (commits * bench.slots.len()) as f64;
             let bytes = costs.iter().map(|cost| cost.bytes).sum::<usize>() as f64;
-            let median = crate::figures::percentile(&whole, 50).unwrap_or(f64::NAN);
-            row.note(0, median, line);
-            row.note(1, whole.iter().sum::<f64>() * 1e3 / bodies, line);
-            row.note(2, writes / bodies, line);
-            row.note(3, bytes / bodies, line);
+            let median = crate::stats::percentile(&total, 50).unwrap_or(f64::NAN);
+            row.record(0, median, cache_line);
+            row.record(1, total.iter().sum::<f64>() * 1e3 / bodies, cache_line);
+            row.record(2, write_ns / bodies, cache_line);
+            row.record(3, bytes / bodies, cache_line);
         }
     }
-    Ok(Findings {
+    Ok(SectionResult {
         name: "commit",
         title: "A commit of the state table (its bodies written by pwrite)".to_owned(),
         columns: vec![
@@ -111,6 +114,6 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
             Column { name: "bytes a series", digits: 0 },
         ],
         rows,
-        ..Findings::default()
+        ..SectionResult::default()
     })
 }

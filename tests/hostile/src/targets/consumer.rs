@@ -13,7 +13,7 @@ use bulkhead_steps::fixture::CAPACITY;
 use std::collections::HashMap;
 
 /// No ring of this size holds more records.
-const MOST: u64 = CAPACITY / 16;
+const MAX_RECORDS: u64 = CAPACITY / 16;
 
 /// The bit that marks a pad in the first word of a record.
 const PAD: u64 = 1 << 31;
@@ -88,7 +88,7 @@ fn start(input: &mut Input<'_>, honest: &Honest) -> (Position, Seq) {
 /// The values that may be read at each position of the ring.
 struct Ring<'a> {
     honest: &'a Honest,
-    spoiled: HashMap<usize, Vec<u64>>,
+    corrupted: HashMap<usize, Vec<u64>>,
     start: usize,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Ring<'a> {
     fn new(honest: &'a Honest, corruption: &Corruption) -> Self {
         Self {
             honest,
-            spoiled: corruption.values_by_position(),
+            corrupted: corruption.values_by_position(),
             start: honest.fixture.windows.positions("events").start,
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Ring<'a> {
     /// Reads to the end, or to the first error.
     fn read(&self, consumer: &mut Consumer<&ReadOnly, &ReadOnly>) {
         let (mut payload, mut last) = (Vec::new(), consumer.seq());
-        for _ in 0..MOST {
+        for _ in 0..MAX_RECORDS {
             let before = consumer.position();
             let next = consumer.next(&mut payload);
             assert!(consumer.unread() <= CAPACITY, "{} bytes unread", consumer.unread());
@@ -131,25 +131,32 @@ impl<'a> Ring<'a> {
         assert!(size <= CAPACITY / 8, "a record of {size} bytes");
         if begin != before.0 {
             assert!(begin.is_multiple_of(CAPACITY) && before.0 < begin, "{before} to {after}");
-            self.head_stood(before.0, PAD | (begin - before.0));
+            self.check_head(before.0, PAD | (begin - before.0));
         }
         assert!(begin % CAPACITY + size <= CAPACITY, "the record wraps around the end");
-        self.head_stood(begin, payload.len() as u64);
+        self.check_head(begin, payload.len() as u64);
         for (number, chunk) in (2..).zip(payload.chunks(WORD)) {
-            self.stood(begin + number * WORD as u64, chunk);
+            self.check_word(begin + number * WORD as u64, chunk);
         }
     }
 
     /// The first word of a record holds its length and its position.
-    fn head_stood(&self, position: u64, length: u64) {
+    fn check_head(&self, position: u64, length: u64) {
         let word = (position >> 3 & 0xffff_ffff) << 32 | length;
-        self.stood(position, &word.to_ne_bytes());
+        self.check_word(position, &word.to_ne_bytes());
     }
 
-    fn stood(&self, position: u64, chunk: &[u8]) {
-        let place = self.start + index(position % CAPACITY) / WORD;
-        let is = |word: u64| word.to_ne_bytes().starts_with(chunk);
-        let spoiled = || self.spoiled.get(&place).is_some_and(|words| words.iter().any(|&word| is(word)));
-        assert!(is(self.honest.image.word(place)) || spoiled(), "{chunk:?} was never at {position}");
+    fn check_word(&self, position: u64, chunk: &[u8]) {
+        let position_in_image = self.start + index(position % CAPACITY) / WORD;
+        let matches = |word: u64| word.to_ne_bytes().starts_with(chunk);
+        let corrupted = || {
+            self.corrupted
+                .get(&position_in_image)
+                .is_some_and(|words| words.iter().any(|&word| matches(word)))
+        };
+        assert!(
+            matches(self.honest.image.word(position_in_image)) || corrupted(),
+            "{chunk:?} was never at {position}"
+        );
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The number of generations that write a panic record.
 const GENERATIONS: u64 = 4;
 
-fn words(generation: u64) -> LastWords {
+fn panic_record(generation: u64) -> LastWords {
     LastWords {
         generation: Generation(generation),
         message: format!("generation {generation} ends ").repeat(usize::try_from(generation).unwrap_or(1)),
@@ -29,7 +29,7 @@ pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let generation = 1 + u64::from(input.byte()) % GENERATIONS;
-        leave(&page(honest), generation, honest.record().seq.next());
+        write_page(&page(honest), generation, honest.record().seq.next());
         let corruption = corruption(&mut input, honest, &honest.fixture.windows.image());
         corruption.apply(&honest.fixture.windows);
         check(honest, &page(honest));
@@ -41,10 +41,11 @@ pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let corruption = corruption(&mut input, honest, &honest.image);
-        let (page, looks) = (page(honest), page(honest));
-        let meanwhile = |round: usize| leave(&page, 1 + round as u64 % GENERATIONS, Seq(round as u64 % 60));
+        let (page, read_page) = (page(honest), page(honest));
+        let meanwhile =
+            |round: usize| write_page(&page, 1 + round as u64 % GENERATIONS, Seq(round as u64 % 60));
         corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
-            (0..40).for_each(|_| check(honest, &looks));
+            (0..40).for_each(|_| check(honest, &read_page));
         });
     });
 }
@@ -53,9 +54,9 @@ fn page(honest: &Honest) -> Arc<ReadWrite> {
     AnalyticsLink::open_within(&honest.fixture.memory).expect("a link").cursor
 }
 
-fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
+fn write_page(page: &ReadWrite, generation: u64, seq: Seq) {
     set_hand(&page, Doing::Apply, seq);
-    leave_last_words(&page, &words(generation));
+    leave_last_words(&page, &panic_record(generation));
 }
 
 fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corruption {
@@ -68,9 +69,11 @@ fn check(honest: &Honest, page: &ReadWrite) {
     let death = honest.fixture.memory.post_mortem();
     assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
-    let honest_words =
-        death.last_words.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
-    assert!(honest_words, "a panic record that was never written: {:?}", death.last_words);
+    let honest_record = death
+        .last_words
+        .as_ref()
+        .is_none_or(|found| (1..=GENERATIONS).any(|generation| panic_record(generation) == *found));
+    assert!(honest_record, "a panic record that was never written: {:?}", death.last_words);
     let _ = cursor::read(&page);
     assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }

@@ -15,15 +15,15 @@ use std::{fmt::Debug, fs::File, io::Write as _, thread};
 
 /// Decodes the same bytes as every type that is received as bytes.
 pub(super) fn alone(bytes: &[u8]) {
-    twice::<ToWorker>(bytes);
-    twice::<FromWorker>(bytes);
-    twice::<LastWords>(bytes);
-    twice::<Status>(bytes);
+    check_reencodes::<ToWorker>(bytes);
+    check_reencodes::<FromWorker>(bytes);
+    check_reencodes::<LastWords>(bytes);
+    check_reencodes::<Status>(bytes);
     event(bytes);
 }
 
 /// A decoded value can be encoded, and decodes to the same value again.
-fn twice<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
+fn check_reencodes<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(value) = codec::decode::<T>(bytes) else { return };
     assert!(codec::decode::<T>(&[bytes, &[0]].concat()).is_err(), "a byte after {value:?} was accepted");
     // An encoded integer takes one to nine bytes.

@@ -1,5 +1,5 @@
 //! The supervisor dies while it handles deaths caused by one event. Before a successor is activated, the
-//! ledger must have counted the death; before the analysis is told to skip the event, the ledger must show it
+//! ledger must have counted the death; before the analysis is ordered to skip the event, the ledger must show it
 //! as stored.
 
 use crate::{
