@@ -17,5 +17,5 @@ fn every_planted_fault_breaks_an_invariant() {
         }
         plant(None);
     }
-    assert!(survivors.is_empty(), "not found within {ENOUGH} seeds: {survivors:?}");
+    assert!(survivors.is_empty(), "not found within {MAX_SEEDS} seeds: {survivors:?}");
 }
