@@ -7,13 +7,15 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use bulkhead_proto::{
-    bell::{self, Waker},
-    board::{BoardReader, BoardWriter},
-    ids::{Position, Seq},
-    ring::{Appender, Batch, Consumer, PRODUCER_WORDS, Tail, read_tail},
-    shared::{ReadWords, WORD, WriteWords},
-    sync::{Ordering, Site, weaken},
-    table::{Checkpoint, Geometry, Slot, Table, TableMemory, Writer},
+    shm::{
+        access::{ReadWords, WORD, WriteWords},
+        ring::{Appender, Batch, Consumer, PRODUCER_WORDS, Tail, read_tail},
+        seqlock::{SeqlockReader, SeqlockWriter},
+        sync::{Ordering, Site, weaken},
+        table::{BodySlot, CommitHeader, Geometry, TableMemory, TableReader, TableWriter},
+        wake::{self, Waker},
+    },
+    wire::ids::{Position, Seq},
 };
 use loom::{sync::atomic::AtomicU64 as Modelled, thread};
 use std::{
@@ -191,7 +193,7 @@ fn no_wake_up_is_lost() {
             Waker::new(cursor).due().is_some()
         }
     });
-    bell::announce_park(&cursor);
+    wake::prepare_wait(&cursor);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
     let sleeps = consumer.is_empty();
     let rung = publisher.join().unwrap();
@@ -209,10 +211,10 @@ fn two_that_sleep_are_both_rung_for() {
             Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
             let first = Waker::new(cursor).due().is_some();
             assert!(!first, "nobody parks there in this model");
-            Waker::new(watch).due_too().is_some()
+            Waker::new(watch).due_after_fence().is_some()
         }
     });
-    bell::announce_park(&watch);
+    wake::prepare_wait(&watch);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
     let sleeps = consumer.is_empty();
     let rung = publisher.join().unwrap();
@@ -229,27 +231,27 @@ fn table() -> Arc<Memory> {
 }
 
 /// Commits state `n` of the one series. With an empty key, the state is the word behind the body's head.
-fn commit(writer: &mut Writer<Arc<Memory>>, n: u64) {
+fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
     let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
     writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
-    writer.commit(Checkpoint { seq: Seq(100 + n), ..Checkpoint::default() }).unwrap();
+    writer.commit(CommitHeader { seq: Seq(100 + n), ..CommitHeader::default() }).unwrap();
 }
 
 /// A reader beside commits sees one of them whole, record and state, and never an older one after a newer one.
 fn commits_are_read_whole() {
     let memory = table();
-    let mut writer = Writer::attach(Arc::clone(&memory)).unwrap();
+    let mut writer = TableWriter::attach(Arc::clone(&memory)).unwrap();
     writer.activate();
     commit(&mut writer, 1);
     let commits = thread::spawn(move || {
         commit(&mut writer, 2);
         commit(&mut writer, 3);
     });
-    let table = Table::new(memory);
+    let table = TableReader::new(memory);
     if let Some(record) = table.record() {
         let n = record.commit.0;
         assert_eq!(record.seq, Seq(100 + n), "a torn record");
-        if let Some(body) = table.body(Slot(0), &record) {
+        if let Some(body) = table.body(BodySlot(0), &record) {
             // This series changes with every commit: what is found for commit n is commit n's.
             assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
         }
@@ -260,14 +262,14 @@ fn commits_are_read_whole() {
 /// When a commit is the last one, who sees its number can read all of it.
 fn a_finished_commit_is_readable() {
     let memory = table();
-    let mut writer = Writer::attach(Arc::clone(&memory)).unwrap();
+    let mut writer = TableWriter::attach(Arc::clone(&memory)).unwrap();
     writer.activate();
     let commits = thread::spawn(move || commit(&mut writer, 1));
-    let table = Table::new(memory);
+    let table = TableReader::new(memory);
     let record = table.record().expect("a record is there whole when the number says so");
     if record.commit.0 == 1 {
         assert_eq!(record.seq, Seq(101));
-        assert_eq!(table.body(Slot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
+        assert_eq!(table.body(BodySlot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
     }
     commits.join().unwrap();
 }
@@ -279,7 +281,7 @@ fn a_board_is_read_whole() {
     let reader = thread::spawn({
         let memory = Arc::clone(&memory);
         move || {
-            let mut board = BoardReader::<_, [u8; 12]>::new(memory);
+            let mut board = SeqlockReader::<_, [u8; 12]>::new(memory);
             let mut last = 0;
             for _ in 0..2 {
                 if let Some(value) = board.read() {
@@ -290,7 +292,7 @@ fn a_board_is_read_whole() {
             }
         }
     });
-    let mut board = BoardWriter::new(memory);
+    let mut board = SeqlockWriter::new(memory);
     for n in 1..=3u8 {
         board.publish(&[n; 12]).unwrap();
     }
@@ -325,10 +327,10 @@ const NEEDED_BY: &[(Site, Model)] = &[
     (Site::CommitRead, a_finished_commit_is_readable),
     (Site::CommitRecheck, commits_are_read_whole),
     (Site::BodyRecheck, commits_are_read_whole),
-    (Site::BoardPublish, a_board_is_read_whole),
-    (Site::BoardOverwrite, a_board_is_read_whole),
-    (Site::BoardRead, a_board_is_read_whole),
-    (Site::BoardRecheck, a_board_is_read_whole),
+    (Site::SeqlockPublish, a_board_is_read_whole),
+    (Site::SeqlockOverwrite, a_board_is_read_whole),
+    (Site::SeqlockRead, a_board_is_read_whole),
+    (Site::SeqlockRecheck, a_board_is_read_whole),
 ];
 
 /// Explores a model; says in how many executions.

@@ -4,8 +4,8 @@ use crate::{
     options::Options,
     plan::{Injection, KILL_SPAN, KillTime, Kind, Target, WRITERS, Window},
 };
-use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::{faults::cause_and_word, ids::EventId};
+use bulkhead_proto::wire::fault::FaultKind;
+use bulkhead_tests::{event_id::EventId, expected_death::expected_cause_and_detail};
 use fastrand::Rng;
 use std::{collections::BTreeMap, iter, time::Duration};
 
@@ -21,7 +21,7 @@ const HANG_TIMEOUT: Duration = Duration::from_millis(300);
 pub(crate) type PoisonEvents = BTreeMap<EventId, FaultKind>;
 
 fn causes_hang(kind: FaultKind) -> bool {
-    cause_and_word(kind).0 == "hang"
+    expected_cause_and_detail(kind).0 == "hang"
 }
 
 /// The number of generations that one poison event of this kind kills.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use clap::Parser;
 use std::path::PathBuf;
 

@@ -5,8 +5,8 @@ use crate::{
     fault_schedule::{self, PoisonEvents},
     options::Options,
 };
-use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::ids;
+use bulkhead_proto::wire::fault::FaultKind;
+use bulkhead_tests::event_id;
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, iter, time::Duration};
@@ -127,7 +127,7 @@ impl Plan {
     /// a worker again before it makes progress, which would park the worker.
     pub(crate) fn configuration(&self) -> String {
         let events = |writer: usize| self.windows.iter().map(|window| window.quotas[writer]).sum();
-        let series: usize = (0..WRITERS).map(|writer| ids::series_for(events(writer))).sum();
+        let series: usize = (0..WRITERS).map(|writer| event_id::series_count(events(writer))).sum();
         let (analytics, other_sections) = fault_schedule::configuration(&self.poisons);
         format!(
             "[analytics]\nmax_series = {series}\n{analytics}[link]\ncapacity = \"4MiB\"\n\

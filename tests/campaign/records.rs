@@ -2,11 +2,8 @@
 //! the start of the run.
 
 use crate::plan::Kind;
-use bulkhead_proto::{
-    quarantine::Entry,
-    words::{FAULT_PREFIX, FaultKind},
-};
-use bulkhead_tests::ids::{Counted, EventId};
+use bulkhead_proto::wire::{fault::FaultKind, quarantine::Entry, series::FAULT_PREFIX};
+use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
@@ -165,7 +162,7 @@ pub(crate) struct Read {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ReadResult {
     Stats(Stats),
-    Series(Vec<Counted>),
+    Series(Vec<SeriesTotals>),
     /// 404 for this series: none of its events was committed.
     Absent(String),
     Lost(String),
@@ -225,7 +222,7 @@ pub(crate) struct Records {
     pub fault_commands: Vec<FaultCommand>,
     pub quarantined: Vec<Entry>,
     pub log: Vec<LogLine>,
-    pub series: Vec<Counted>,
+    pub series: Vec<SeriesTotals>,
 }
 
 pub(crate) fn load(directory: &Path) -> Records {

@@ -4,7 +4,7 @@ use crate::{
     prng::Prng,
     progress::{WorkPattern, commit_timeout},
 };
-use bulkhead_supervisor::step::{Exit, Policy};
+use bulkhead_supervisor::core::{ExitStatus, Policy};
 use std::time::Duration;
 
 /// The probability of each fault in a run, in percent of the generations or of the occasions concerned, and
@@ -105,7 +105,7 @@ pub(crate) struct ProcessProfile {
     /// The process announces another protocol version than the supervisor's.
     pub(crate) wrong_protocol: bool,
     /// The age at which the process dies, and how.
-    pub(crate) death: Option<(u64, Exit)>,
+    pub(crate) death: Option<(u64, ExitStatus)>,
     /// The age at which the process violates the protocol.
     pub(crate) protocol_violation: Option<u64>,
     /// From `Drain` to the exit; `None`: the process ignores it.
@@ -150,7 +150,7 @@ impl ProcessProfile {
                 1 => profile.ready = None,
                 2 => profile.wrong_protocol = true,
                 3 => profile.ready = Some(prng.between(5_000, 15_000)),
-                _ => profile.death = Some((prng.below(200), Exit::Code(78))),
+                _ => profile.death = Some((prng.below(200), ExitStatus::Code(78))),
             }
         }
         if prng.percent(fault_profile.dies) {
@@ -183,13 +183,13 @@ impl ProcessProfile {
 }
 
 /// A random exit status, other than the one for a configuration error.
-pub(crate) fn random_exit(prng: &mut Prng) -> Exit {
+pub(crate) fn random_exit(prng: &mut Prng) -> ExitStatus {
     match prng.below(6) {
-        0 => Exit::Code(0),
-        1 => Exit::Code(1),
-        2 => Exit::Code(101),
-        3 => Exit::Signal { number: 6, core: false },
-        4 => Exit::Signal { number: 9, core: false },
-        _ => Exit::Signal { number: 11, core: true },
+        0 => ExitStatus::Code(0),
+        1 => ExitStatus::Code(1),
+        2 => ExitStatus::Code(101),
+        3 => ExitStatus::Signal { number: 6, core: false },
+        4 => ExitStatus::Signal { number: 9, core: false },
+        _ => ExitStatus::Signal { number: 11, core: true },
     }
 }

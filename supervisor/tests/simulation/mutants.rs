@@ -1,7 +1,7 @@
 //! Mutants of the core: the simulator must find each of them.
 
 use crate::first_violation;
-use bulkhead_supervisor::step::mutant::{Mutant, plant};
+use bulkhead_supervisor::core::mutant::{Mutant, plant};
 
 /// The number of seeds within which a mutant must be found.
 const MAX_SEEDS: u64 = 3_000;

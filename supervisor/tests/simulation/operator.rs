@@ -7,11 +7,8 @@ use crate::{
     process::SIGKILL,
     simulator::{SimEvent, Simulation, random_spec},
 };
-use bulkhead_proto::{
-    ids::Generation,
-    words::{FaultKind, Role},
-};
-use bulkhead_supervisor::step::{ClientId, Command, Event, Policy};
+use bulkhead_proto::wire::{fault::FaultKind, ids::Generation, role::Role};
+use bulkhead_supervisor::core::{ClientId, Command, Event, Policy};
 
 /// The number of names for plain workers that a reload may add. It is small, so that names are reused.
 const PLAIN_NAMES: u64 = 6;
@@ -92,7 +89,7 @@ fn send_from_new_client(simulation: &mut Simulation, command: Command) -> Result
     let client = ClientId(simulation.last_client);
     if simulation.prng.percent(10) {
         let timeout = simulation.prng.below(500);
-        simulation.schedule(timeout, SimEvent::Deliver(Event::Left { client }));
+        simulation.schedule(timeout, SimEvent::Deliver(Event::ClientGone { client }));
     }
     simulation.deliver(Event::Command { client, command })
 }

@@ -6,19 +6,22 @@ use crate::{
     simulator::{SimEvent, Simulation},
 };
 use bulkhead_proto::{
-    control::{Care, FromWorker, PROTOCOL, Request, ToWorker},
-    fault::{self, Ending},
-    ids::{Generation, Seq},
-    words::{FaultKind, Role},
+    wire::{
+        control::{FromWorker, PROTOCOL, RecoveryHints, Request, ToWorker},
+        fault::FaultKind,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::fault::{self, Ending},
 };
-use bulkhead_supervisor::step::{Event, Exit, PostMortem, Signal};
+use bulkhead_supervisor::core::{Event, ExitStatus, PostMortem, WorkerSignal};
 
 pub(crate) struct Process {
     pub(crate) role: Role,
     pub(crate) profile: ProcessProfile,
     pub(crate) alive: bool,
     pub(crate) active: bool,
-    pub(crate) hints: Care,
+    pub(crate) hints: RecoveryHints,
     /// What shared memory shows after its death, if the process dies in the way that is scheduled.
     pub(crate) death: Option<PostMortem>,
     pub(crate) truth: GroundTruth,
@@ -32,9 +35,9 @@ pub(crate) struct Poison {
     pub(crate) in_commit: bool,
 }
 
-pub(crate) const SIGABRT: Exit = Exit::Signal { number: 6, core: false };
-pub(crate) const SIGSEGV: Exit = Exit::Signal { number: 11, core: false };
-pub(crate) const SIGKILL: Exit = Exit::Signal { number: 9, core: false };
+pub(crate) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
+pub(crate) const SIGSEGV: ExitStatus = ExitStatus::Signal { number: 11, core: false };
+pub(crate) const SIGKILL: ExitStatus = ExitStatus::Signal { number: 9, core: false };
 
 impl Simulation {
     pub(crate) fn spawn(&mut self, worker: &str, generation: Generation) {
@@ -58,7 +61,7 @@ impl Simulation {
         self.schedule_own_events(generation, role, spawn_delay, &profile);
         let active = role == Role::Plain;
         let truth = GroundTruth::new(profile.pattern, profile.cpu_percent);
-        let hints = Care::default();
+        let hints = RecoveryHints::default();
         let process = Process { role, profile, alive: true, active, hints, death: None, truth };
         self.processes.insert(generation, process);
     }
@@ -101,7 +104,11 @@ impl Simulation {
             3 => FromWorker::SeqMark(self.prng.next()),
             4 => self.random_request(),
             5 => FromWorker::Busy,
-            6 => FromWorker::Pong { number: self.prng.below(1_000), turns: 0, busy: self.prng.percent(50) },
+            6 => FromWorker::Pong {
+                number: self.prng.below(1_000),
+                accept_polls: 0,
+                busy: self.prng.percent(50),
+            },
             _ => FromWorker::Panicked {
                 message: "false alarm".repeat(100),
                 location: "nowhere".to_owned(),
@@ -113,7 +120,7 @@ impl Simulation {
 
     fn random_request(&mut self) -> FromWorker {
         if self.prng.percent(20) {
-            let request = Request::Drop { seq: Seq(self.prng.below(100)), replayed_as: None };
+            let request = Request::RemoveQuarantined { seq: Seq(self.prng.below(100)), replayed_as: None };
             return FromWorker::Request { id: self.prng.next(), request };
         }
         let worker = self.prng.pick(&self.worker_names).clone();
@@ -166,7 +173,7 @@ impl Simulation {
             self.poison = None;
             return self.commit_to(generation, target);
         }
-        let isolated = hints.suspects.contains(&Seq(seq)) || Seq(seq) <= hints.cautious_to;
+        let isolated = hints.suspects.contains(&Seq(seq)) || Seq(seq) <= hints.single_commit_until;
         let before = if isolated { seq - 1 } else { self.prng.between(self.committed, seq - 1) };
         self.commit_to(generation, self.committed.max(before));
         let last = if isolated { seq } else { self.prng.between(seq, target) };
@@ -203,9 +210,9 @@ impl Simulation {
         if let Some(death) = &process.death {
             return death.clone();
         }
-        let Care { suspects, skip, cautious_to } = &process.hints;
+        let RecoveryHints { suspects, skip, single_commit_until } = &process.hints;
         let isolated = |seq: &u64| {
-            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *cautious_to
+            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *single_commit_until
         };
         // The process cannot be beyond the next commit that it must make.
         let limit = self.head.min(self.committed + 10);
@@ -242,8 +249,8 @@ impl Simulation {
             ToWorker::Drain => self.on_control_closed(generation),
             ToWorker::Fault(kind) if process.profile.executes_faults => {
                 let exit = match fault::ending(kind) {
-                    Ending::Code(code) => Exit::Code(code),
-                    Ending::Signal(number) => Exit::Signal { number, core: false },
+                    Ending::Code(code) => ExitStatus::Code(code),
+                    Ending::Signal(number) => ExitStatus::Signal { number, core: false },
                     Ending::Never => return process.truth.hang_from(now),
                 };
                 let delay = self.prng.below(30);
@@ -259,36 +266,39 @@ impl Simulation {
         else {
             return;
         };
-        self.schedule(on_drain, SimEvent::Die(generation, Exit::Code(0)));
+        self.schedule(on_drain, SimEvent::Die(generation, ExitStatus::Code(0)));
     }
 
-    pub(crate) fn on_signal(&mut self, generation: Generation, signal: Signal) {
+    pub(crate) fn on_signal(&mut self, generation: Generation, signal: WorkerSignal) {
         let Some(profile) = self.processes.get(&generation).map(|process| process.profile.clone()) else {
             return;
         };
         let now = self.time();
         match (signal, profile.on_sigterm) {
-            (Signal::Stop, _) => {
+            (WorkerSignal::Stop, _) => {
                 if let Some(process) = self.processes.get_mut(&generation) {
                     process.truth.hang_ordered = true;
                     process.truth.hang_from(now);
                 }
             }
-            (Signal::Abort, _) => {
+            (WorkerSignal::Abort, _) => {
                 if let Some(delay) = profile.on_sigabrt {
-                    self.schedule(delay, SimEvent::Die(generation, Exit::Signal { number: 6, core: false }));
+                    self.schedule(
+                        delay,
+                        SimEvent::Die(generation, ExitStatus::Signal { number: 6, core: false }),
+                    );
                 }
             }
-            (Signal::Kill, _) => self.schedule(profile.on_sigkill, SimEvent::Die(generation, SIGKILL)),
-            (Signal::Term, Some(delay)) => {
+            (WorkerSignal::Kill, _) => self.schedule(profile.on_sigkill, SimEvent::Die(generation, SIGKILL)),
+            (WorkerSignal::Term, Some(delay)) => {
                 let exit = if self.prng.percent(50) {
-                    Exit::Code(0)
+                    ExitStatus::Code(0)
                 } else {
-                    Exit::Signal { number: 15, core: false }
+                    ExitStatus::Signal { number: 15, core: false }
                 };
                 self.schedule(delay, SimEvent::Die(generation, exit));
             }
-            (Signal::Term, None) => {}
+            (WorkerSignal::Term, None) => {}
         }
     }
 }

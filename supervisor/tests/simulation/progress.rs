@@ -7,12 +7,14 @@ use crate::{
     process::Process,
     simulator::{SimEvent, Simulation},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{Action, Event, Look, Mark, Signal, Vigil, policy::COMMIT_GRACE};
+use bulkhead_supervisor::core::{
+    Action, Event, HangDetector, Probe, Progress, WorkerSignal, policy::COMMIT_GRACE,
+};
 use std::time::Duration;
 
 /// How late the simulated runtime may be in total, in milliseconds.
@@ -127,10 +129,16 @@ impl Simulation {
         let span = Duration::from_millis(cpu_time.saturating_sub(truth.probed_at));
         truth.probed_at = cpu_time;
         let (seq, steps) = truth.published;
-        let mark = Mark { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
+        let mark = Progress { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
         let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
-        let look = Look { had: span, pending: head != committed, took_over: true, mark, knocking };
-        self.schedule(delay, SimEvent::Deliver(Event::Looked { generation, look }));
+        let look = Probe {
+            cpu_available: span,
+            pending: head != committed,
+            took_over: true,
+            progress: mark,
+            backlog_pending: knocking,
+        };
+        self.schedule(delay, SimEvent::Deliver(Event::Probed { generation, probe: look }));
     }
 
     /// Does what an analysis has done since the last probe.
@@ -189,7 +197,7 @@ impl Simulation {
             let delay = duration * 100 / truth.cpu_percent;
             self.schedule(
                 delay,
-                SimEvent::SendFrame(generation, FromWorker::Pong { number, turns: number, busy }),
+                SimEvent::SendFrame(generation, FromWorker::Pong { number, accept_polls: number, busy }),
             );
         }
     }
@@ -216,8 +224,8 @@ impl Simulation {
         let now = self.time();
         let Some(Process { truth, .. }) = self.processes.get_mut(&generation) else { return };
         if truth.is_hung(now) {
-            if self.state.rests(Role::Api) {
-                self.schedule(0, SimEvent::Deliver(Event::Rung(Role::Api)));
+            if self.state.is_idle(Role::Api) {
+                self.schedule(0, SimEvent::Deliver(Event::WorkAvailable(Role::Api)));
             }
         } else if std::mem::take(&mut truth.idle_reported) {
             self.schedule(0, SimEvent::SendFrame(generation, FromWorker::Busy));
@@ -226,7 +234,7 @@ impl Simulation {
 
     /// Only a process that hangs may be aborted for a hang.
     pub(crate) fn check_abort_is_justified(&self, action: &Action) -> Result<(), Violation> {
-        let Action::Signal { generation, signal: Signal::Abort, .. } = action else { return Ok(()) };
+        let Action::Signal { generation, signal: WorkerSignal::Abort, .. } = action else { return Ok(()) };
         let Some(Process { truth, .. }) = self.processes.get(generation) else { return Ok(()) };
         let (cpu_time, timeout) = (truth.cpu_time(self.time()), self.faults.hang_timeout);
         let stalled = cpu_time - truth.progressed_at >= timeout;
@@ -244,10 +252,10 @@ impl Simulation {
         let (now, timeout) = (self.time(), self.faults.hang_timeout);
         self.pending_since = (self.head != self.committed).then(|| self.pending_since.unwrap_or(now));
         // The wake-up that the supervisor waits for.
-        if self.pending_since.is_some() && self.state.rests(Role::Analytics) && !self.work_announced {
+        if self.pending_since.is_some() && self.state.is_idle(Role::Analytics) && !self.work_announced {
             self.work_announced = true;
             let delay = self.prng.below(3);
-            self.schedule(delay, SimEvent::Deliver(Event::Rung(Role::Analytics)));
+            self.schedule(delay, SimEvent::Deliver(Event::WorkAvailable(Role::Analytics)));
         }
         let running = self.state.workers.iter().filter_map(|worker| worker.running());
         for process in running {
@@ -256,8 +264,8 @@ impl Simulation {
                 continue;
             };
             let cpu_time = truth.cpu_time(now);
-            let hung_since = match (role, &process.vigil) {
-                (Role::Api, Vigil::Watching(_)) if truth.is_hung(now) => {
+            let hung_since = match (role, &process.hang_detector) {
+                (Role::Api, HangDetector::Watched(_)) if truth.is_hung(now) => {
                     *truth.watched_since.get_or_insert(cpu_time)
                 }
                 (Role::Analytics, _) => match self.pending_since {

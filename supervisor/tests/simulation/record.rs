@@ -1,8 +1,8 @@
 //! What the checker records about each generation, and the commands it has seen.
 
 use crate::checker::Clocks;
-use bulkhead_proto::{control::Phase, words::Role};
-use bulkhead_supervisor::step::{self, Wanted};
+use bulkhead_proto::wire::{control::Phase, role::Role};
+use bulkhead_supervisor::core::{self, DesiredState};
 
 /// One generation, from its `Spawn` action on.
 #[derive(Clone, Debug)]
@@ -86,11 +86,11 @@ pub(crate) enum CommandKind {
 
 impl CommandKind {
     /// The desired state that the command sets, if it sets one.
-    pub(crate) fn desired_state(self) -> Option<Wanted> {
+    pub(crate) fn desired_state(self) -> Option<DesiredState> {
         match self {
-            Self::Start | Self::Restart | Self::Add => Some(Wanted::Running),
-            Self::Stop => Some(Wanted::Stopped),
-            Self::Remove => Some(Wanted::Removed),
+            Self::Start | Self::Restart | Self::Add => Some(DesiredState::Running),
+            Self::Stop => Some(DesiredState::Stopped),
+            Self::Remove => Some(DesiredState::Removed),
             Self::Fault | Self::Replace => None,
         }
     }
@@ -113,16 +113,16 @@ pub(crate) struct IssuedCommand {
 }
 
 impl IssuedCommand {
-    pub(crate) fn new(client: u64, command: &step::Command, names: &[String]) -> Option<Self> {
+    pub(crate) fn new(client: u64, command: &core::Command, names: &[String]) -> Option<Self> {
         let worker = names.iter().position(|name| name == command.worker())?;
         let command = match command {
-            step::Command::Start(_) => CommandKind::Start,
-            step::Command::Stop(_) => CommandKind::Stop,
-            step::Command::Restart(_) => CommandKind::Restart,
-            step::Command::Fault(..) => CommandKind::Fault,
-            step::Command::Replace(_) => CommandKind::Replace,
-            step::Command::Add(_) => CommandKind::Add,
-            step::Command::Remove(_) => CommandKind::Remove,
+            core::Command::Start(_) => CommandKind::Start,
+            core::Command::Stop(_) => CommandKind::Stop,
+            core::Command::Restart(_) => CommandKind::Restart,
+            core::Command::Fault(..) => CommandKind::Fault,
+            core::Command::Replace(_) => CommandKind::Replace,
+            core::Command::Add(_) => CommandKind::Add,
+            core::Command::Remove(_) => CommandKind::Remove,
         };
         Some(Self { client, worker, command })
     }

@@ -7,14 +7,14 @@ use crate::{
     prng::Prng,
     process::{Poison, Process, SIGKILL},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::FromWorker,
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    Action, Event, Exit, Identity, LogRecord, Millis, Next, Now, PostMortem, Refusal, Spec, State,
-    next_deadline, status, step,
+use bulkhead_supervisor::core::{
+    Action, Event, ExitStatus, Identity, LogRecord, Millis, Now, PostMortem, RefusedAllocation,
+    RestartDecision, State, WorkerSpec, next_deadline, status, transition,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,9 +37,9 @@ pub(crate) enum SimEvent {
     /// The process sends bytes that are not a frame, if it is alive.
     SendGarbage(Generation),
     /// The process dies, if it is alive.
-    Die(Generation, Exit),
+    Die(Generation, ExitStatus),
     /// The runtime has reaped the process.
-    Reaped(Generation, Exit),
+    Reaped(Generation, ExitStatus),
     /// The process does its next portion of work.
     Work(Generation),
     /// An operator sends a command.
@@ -213,8 +213,8 @@ impl Simulation {
         self.checker.on_event(&event, Clocks { mono: now.mono.0, sim: self.now });
         self.record_trace(|| format!("{event:?}"));
         let process_died = matches!(event, Event::Died { .. });
-        self.work_announced &= !matches!(event, Event::Rung(_));
-        let actions = step(&mut self.state, event, now);
+        self.work_announced &= !matches!(event, Event::WorkAvailable(_));
+        let actions = transition(&mut self.state, event, now);
         self.check_ledger()?;
         for action in actions {
             self.record_trace(|| format!("    {action:?}"));
@@ -310,18 +310,18 @@ impl Simulation {
             let starved =
                 self.processes.get(&generation).is_some_and(|process| process.truth.cpu_percent < 100);
             if starved || self.prng.percent(50) {
-                self.schedule(0, SimEvent::Die(generation, Exit::Signal { number: 11, core: false }));
+                self.schedule(0, SimEvent::Die(generation, ExitStatus::Signal { number: 11, core: false }));
             } else if let Some(process) = self.processes.get_mut(&generation) {
                 process.profile.on_sigkill = process.profile.on_sigkill.min(5);
             }
         }
     }
 
-    fn reap(&mut self, generation: Generation, exit: Exit) -> Result<(), Violation> {
+    fn reap(&mut self, generation: Generation, exit: ExitStatus) -> Result<(), Violation> {
         let Some(process) = self.processes.remove(&generation) else { return Ok(()) };
         let found = self.post_mortem(&process);
         // A failed allocation that most processes survive.
-        let refused = self.prng.percent(20).then_some(Refusal { bytes: 64 << 20, limit: None });
+        let refused = self.prng.percent(20).then_some(RefusedAllocation { bytes: 64 << 20, limit: None });
         let out_of_memory = found.out_of_memory || (exit == SIGKILL && self.prng.percent(5));
         let (committed, head) = (Seq(self.committed), Seq(self.head));
         let post_mortem = PostMortem { committed, head, refused, out_of_memory, ..found };
@@ -340,25 +340,25 @@ impl Simulation {
             Action::Send { generation, frame } => self.on_frame(generation, frame),
             Action::CloseControl { generation } => self.on_control_closed(generation),
             Action::Signal { generation, signal, .. } => self.on_signal(generation, signal),
-            Action::Look { generation } => self.on_probe(generation),
+            Action::Probe { generation } => self.on_probe(generation),
             Action::Save { .. } => {
                 let delay = if self.prng.percent(10) { 60_000 } else { self.prng.below(50) };
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
                 self.schedule(delay, SimEvent::Deliver(Event::Saved { result }));
             }
-            Action::SetAside(charge) => {
+            Action::Quarantine(charge) => {
                 let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails);
                 let delay = if fails && self.prng.percent(20) { 20_000 } else { self.prng.below(50) };
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
-                self.schedule(delay, SimEvent::Deliver(Event::SetAside { charge, result }));
+                self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request: charge, result }));
             }
             Action::Log(record) => self.record_coverage(&record),
-            Action::Drop { .. } | Action::NotReplayed { .. } => {}
-            Action::Report(_)
-            | Action::Examine(_)
+            Action::RemoveQuarantined { .. } | Action::ReplayFailed { .. } => {}
+            Action::StoreReport(_)
+            | Action::DumpThreads(_)
             | Action::Answer { .. }
             | Action::ReserveSeqs { .. }
-            | Action::KickBells
+            | Action::WakeAll
             | Action::Exit { .. } => {}
         }
     }
@@ -369,26 +369,26 @@ impl Simulation {
         let LogRecord::WorkerDied { cause, next, .. } = record else { return };
         self.covered.insert(cause.as_str());
         self.covered.insert(match next {
-            Next::RestartNow => "restart now",
-            Next::RestartIn(_) => "restart in",
-            Next::Successor(_) => "successor",
-            Next::Predecessor(_) => "predecessor",
-            Next::Parked(Some(_)) => "parked for a time",
-            Next::Parked(None) => "parked for good",
-            Next::Stopped => "stopped",
-            Next::Shutdown => "shutdown",
+            RestartDecision::RestartNow => "restart now",
+            RestartDecision::RestartIn(_) => "restart in",
+            RestartDecision::Successor(_) => "successor",
+            RestartDecision::Predecessor(_) => "predecessor",
+            RestartDecision::Parked(Some(_)) => "parked for a time",
+            RestartDecision::Parked(None) => "parked for good",
+            RestartDecision::Stopped => "stopped",
+            RestartDecision::Shutdown => "shutdown",
         });
     }
 }
 
-fn random_specs(prng: &mut Prng, hang_timeout: u64) -> Vec<Spec> {
+fn random_specs(prng: &mut Prng, hang_timeout: u64) -> Vec<WorkerSpec> {
     let plain = prng.below(4);
     let names = [("api".to_owned(), Role::Api), ("analytics".to_owned(), Role::Analytics)];
     let others = (0..plain).map(|number| (format!("plain-{number}"), Role::Plain));
     names.into_iter().chain(others).map(|(name, role)| random_spec(prng, name, role, hang_timeout)).collect()
 }
 
-pub(crate) fn random_spec(prng: &mut Prng, name: String, role: Role, hang_timeout: u64) -> Spec {
+pub(crate) fn random_spec(prng: &mut Prng, name: String, role: Role, hang_timeout: u64) -> WorkerSpec {
     let stop_timeout = Duration::from_millis(*prng.pick(&[0, 100, 1_000, 5_000]));
-    Spec { name, role, stop_timeout, hang_timeout: Duration::from_millis(hang_timeout) }
+    WorkerSpec { name, role, stop_timeout, hang_timeout: Duration::from_millis(hang_timeout) }
 }

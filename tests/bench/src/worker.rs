@@ -2,13 +2,17 @@
 
 use anyhow::{Context, bail, ensure};
 use bulkhead_proto::{
-    control::{Care, FromWorker, ToWorker},
-    fds::{Bequest, FDS_VARIABLE, FdName},
-    ids::Generation,
-    link::Memory,
-    pipe::{self, Received, Receiver, Sender, Sent},
-    settings::{Limits, SETTINGS_VARIABLE, Settings},
-    words::Role,
+    shm::memory::SharedMemory,
+    wire::{
+        control::{FromWorker, RecoveryHints, ToWorker},
+        ids::Generation,
+        role::Role,
+    },
+    worker::{
+        fds::{FDS_VARIABLE, FdHandoff, FdName},
+        pipe::{self, Received, Receiver, Sender, Sent},
+        settings::{Limits, SETTINGS_VARIABLE, Settings},
+    },
 };
 use bulkhead_tests::binaries;
 use command_fds::CommandFdExt;
@@ -23,12 +27,12 @@ pub(crate) struct Analytics {
 
 impl Analytics {
     /// Starts an analysis as a standby.
-    pub(crate) fn start(memory: &Memory, generation: u64) -> anyhow::Result<Self> {
+    pub(crate) fn start(memory: &SharedMemory, generation: u64) -> anyhow::Result<Self> {
         let ((their_in, our_out), (our_in, their_out)) = (pipe::pair()?, pipe::pair()?);
-        let mut fds = Bequest::default();
+        let mut fds = FdHandoff::default();
         fds.add(FdName::ControlIn, their_in);
         fds.add(FdName::ControlOut, their_out);
-        memory.bequeath_to_analytics(&mut fds)?;
+        memory.pass_to_analytics(&mut fds)?;
         let settings = Settings {
             worker: "analytics".to_owned(),
             role: Role::Analytics,
@@ -64,7 +68,7 @@ impl Analytics {
 
     /// Activates it.
     pub(crate) fn activate(&self) -> anyhow::Result<()> {
-        self.send(&ToWorker::Activate(Care::default()))
+        self.send(&ToWorker::Activate(RecoveryHints::default()))
     }
 
     /// Fails if the process has exited.

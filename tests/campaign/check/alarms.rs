@@ -16,7 +16,7 @@ const ALARMS: [&str; 8] = [
 ];
 
 /// The end of the message of an analysis that executes an ordered panic.
-const ASKED_FOR: &str = ": a fault was asked for: panic";
+const ASKED_FOR: &str = ": injected fault: panic";
 
 pub(super) fn check(records: &Records) -> Check {
     let mut check = Check::of("log lines that are neither an alarm nor an unexplained error");

@@ -9,7 +9,7 @@ use crate::{
     fault_schedule::{MAX_ATTEMPTS, MAX_KILLS},
     records::{LogLine, Records},
 };
-use bulkhead_proto::{quarantine::Entry, words::During};
+use bulkhead_proto::wire::{cause::Operation, quarantine::Entry};
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
     let deaths = log::deaths(records);
@@ -54,7 +54,7 @@ fn check_last_death(records: &Records, deaths: &[Death<'_>]) -> Check {
                 == (&*entry.worker, entry.generation.0, entry.crash.0)
                 && (death.cause, death.detail) == (entry.cause.as_str(), &*entry.detail)
         };
-        let ok = last_death.is_some_and(is_same) && entry.during == During::Apply;
+        let ok = last_death.is_some_and(is_same) && entry.during == Operation::Apply;
         check.expect(ok, || format!("{last_death:?} was the last death for {entry:?}"));
     }
     check

@@ -6,8 +6,8 @@ use super::{
     quarantine,
 };
 use crate::records::{Kill, PoisonEvent, ReadResult, Records};
-use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::faults::{fits, is_told};
+use bulkhead_proto::wire::fault::FaultKind;
+use bulkhead_tests::expected_death::{death_matches, detail_matches};
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
@@ -29,7 +29,7 @@ fn deaths(records: &Records) -> Check {
         let ok = if death.is_requested() {
             times <= 1 && is_commanded(&death, poison, &commanded) || times == 0 && death.stopped
         } else {
-            let poisoned = poison.is_some_and(|poison| is_told(poison.kind, death.cause, death.detail));
+            let poisoned = poison.is_some_and(|poison| death_matches(poison.kind, death.cause, death.detail));
             times == 1 && death.is_kill() || times <= 1 && poisoned
         };
         check.expect(ok, || format!("killed {times} times, then logged {}", records.log[death.index].fields));
@@ -52,8 +52,9 @@ fn deaths(records: &Records) -> Check {
 /// flight may be logged instead if it came first and looks the same from outside.
 fn is_commanded(death: &Death<'_>, poison: Option<&PoisonEvent>, commanded: &HashSet<(u64, &str)>) -> bool {
     let Some((kind, how)) = death.command() else { return false };
-    let is_logged_as =
-        |kind: FaultKind| fits(kind, how) || kind == FaultKind::Kill && log::SIGKILL_DETAILS.contains(&how);
+    let is_logged_as = |kind: FaultKind| {
+        detail_matches(kind, how) || kind == FaultKind::Kill && log::SIGKILL_DETAILS.contains(&how)
+    };
     death.worker == "analytics"
         && commanded.contains(&(death.generation, kind))
         && (kind.parse().is_ok_and(is_logged_as) || poison.is_some_and(|poison| is_logged_as(poison.kind)))

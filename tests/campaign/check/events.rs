@@ -5,7 +5,7 @@ use crate::{
     plan::WRITERS,
     records::{Answer, PoisonEvent, Records, Request},
 };
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 use std::collections::{HashMap, HashSet};
 
 /// What is known about the delivery of one event.

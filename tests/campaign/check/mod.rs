@@ -63,7 +63,7 @@ pub(crate) fn all(records: &Records) -> Vec<Check> {
 fn counts_are_sets(records: &Records) -> Check {
     let mut check = Check::of("series whose count and sum match a set of distinct events");
     for series in &records.series {
-        check.expect(series.is_set(), || format!("{series:?}"));
+        check.expect(series.each_counted_once(), || format!("{series:?}"));
     }
     check
 }

@@ -2,11 +2,11 @@
 
 use super::Check;
 use crate::records::{Answer, PoisonEvent, Records, Request};
-use bulkhead_proto::{
-    quarantine::{Entry, Shown},
-    words::FAULT_PREFIX,
+use bulkhead_proto::wire::{
+    quarantine::{Entry, EventView},
+    series::FAULT_PREFIX,
 };
-use bulkhead_tests::faults::is_told;
+use bulkhead_tests::expected_death::death_matches;
 use std::collections::{HashMap, HashSet};
 
 /// How a poison event was sent.
@@ -34,7 +34,7 @@ fn check_entries(records: &Records) -> Check {
     for entry in &records.quarantined {
         let ok = |poison: PoisonEvent| {
             let as_sent = sent.get(&poison).is_some_and(|sent| sent.matches_entry(entry, &poison));
-            as_sent && is_told(poison.kind, entry.cause.as_str(), &entry.detail) && seen.insert(poison)
+            as_sent && death_matches(poison.kind, entry.cause.as_str(), &entry.detail) && seen.insert(poison)
         };
         let ok = PoisonEvent::of(entry).is_some_and(ok);
         check.expect(ok, || format!("{entry:?}"));
@@ -67,7 +67,7 @@ pub(super) fn seq_of(request: &Request, index: usize, poison: &PoisonEvent) -> O
 impl SentEvent {
     /// Whether an entry holds the event as it was sent. The event had no timestamp of its own.
     fn matches_entry(&self, entry: &Entry, poison: &PoisonEvent) -> bool {
-        let event = |arrived: &str| Shown {
+        let event = |arrived: &str| EventView {
             series: format!("{FAULT_PREFIX}{}", poison.kind),
             value: 1.0,
             ts: arrived.to_owned(),

@@ -5,7 +5,7 @@ use crate::{
     plan::READERS,
     records::{Answer, Read, ReadResult, Records, Stats},
 };
-use bulkhead_tests::ids::Counted;
+use bulkhead_tests::event_id::SeriesTotals;
 use std::collections::{HashMap, HashSet};
 
 /// What one reader has seen so far.
@@ -35,7 +35,7 @@ pub(super) fn check(records: &Records) -> Vec<Check> {
             }
             ReadResult::Series(found) => {
                 for counted in found {
-                    let ok = counted.is_set() && reader.grows(counted, &final_sums);
+                    let ok = counted.each_counted_once() && reader.grows(counted, &final_sums);
                     series_check.expect(ok, || format!("{counted:?} in {read:?}"));
                     reader.series.insert(&counted.series, counted.sum.unwrap_or_default());
                 }
@@ -55,7 +55,7 @@ impl ReaderState<'_> {
         stats.accepted >= self.stats.accepted && stats.analysed >= self.stats.analysed
     }
 
-    fn grows(&self, counted: &Counted, final_sums: &HashMap<&str, u64>) -> bool {
+    fn grows(&self, counted: &SeriesTotals, final_sums: &HashMap<&str, u64>) -> bool {
         let sum = counted.sum.unwrap_or_default();
         let sum_of = |sums: &HashMap<&str, u64>| sums.get(&*counted.series).copied().unwrap_or_default();
         sum_of(&self.series) & !sum == 0 && sum & !sum_of(final_sums) == 0

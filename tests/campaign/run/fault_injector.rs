@@ -5,11 +5,12 @@ use crate::{
     plan::{Injection, KillTime, Target},
     records::{FaultCommand, Kill},
 };
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{
-    Said, killer,
-    log::{Line, Reading},
+    CliOutput,
+    log::{Line, LogReader},
     process::Signal,
+    worker_killer,
 };
 use fastrand::Rng;
 use std::time::Instant;
@@ -18,9 +19,9 @@ use std::time::Instant;
 struct TargetWorker {
     worker: &'static str,
     /// Reads the starts of generations in the log; each generation is killed once.
-    starts: Reading,
+    starts: LogReader,
     /// Reads the activations.
-    activations: Reading,
+    activations: LogReader,
     /// The newest generation that was killed, or commanded to die, since the last recovery.
     killed: Option<u64>,
 }
@@ -32,7 +33,7 @@ pub(super) struct FaultInjector<'a> {
     api: TargetWorker,
     /// Reads the deaths of generations that were commanded to die; `commanded` is the one whose death is
     /// expected.
-    deaths: Reading,
+    deaths: LogReader,
     commanded: Option<u64>,
     rng: Rng,
 }
@@ -47,12 +48,14 @@ impl TargetWorker {
     /// something else before that is skipped.
     fn next_target(&mut self, time: KillTime) -> Line {
         loop {
-            let started = self.starts.wait_for_living(self.worker);
+            let started = self.starts.wait_for_live_generation(self.worker);
             if time == KillTime::Immediately {
                 return started;
             }
             let is_its_event = |line: &Line| {
-                ["worker_activated", "worker_died"].iter().any(|event| line.tells_of(event, &started))
+                ["worker_activated", "worker_died"]
+                    .iter()
+                    .any(|event| line.is_generation_event(event, &started))
             };
             if self
                 .starts
@@ -77,7 +80,7 @@ impl TargetWorker {
         let Some(killed) = self.killed.take() else { return };
         let worker = self.worker;
         self.activations.wait_for("the recovery from the last kill", |line| {
-            line.tells("worker_activated", worker) && line.number("generation") > Some(killed)
+            line.is_worker_event("worker_activated", worker) && line.number("generation") > Some(killed)
         });
     }
 }
@@ -99,7 +102,7 @@ impl<'a> FaultInjector<'a> {
             Target::FaultCommand(kind) => return self.command_fault(kind),
         };
         let started: Vec<Line> = targets.iter_mut().map(|target| target.next_target(time)).collect();
-        killer::pause(&mut self.rng);
+        worker_killer::random_delay(&mut self.rng);
         for (target, started) in targets.into_iter().zip(&started) {
             target.kill(started, self.context);
         }
@@ -112,19 +115,20 @@ impl<'a> FaultInjector<'a> {
     fn command_fault(&mut self, kind: FaultKind) {
         if let Some(commanded) = self.commanded.take() {
             self.deaths.wait_for("the death of the generation that got the fault", |line| {
-                line.tells("worker_died", "analytics") && line.number("generation") == Some(commanded)
+                line.is_worker_event("worker_died", "analytics")
+                    && line.number("generation") == Some(commanded)
             });
         }
         while self.commanded.is_none() {
             self.context.assert_in_time();
             let mut new_activations = self.context.bulkhead.log().from_now();
             let at = self.context.us(Instant::now());
-            let said = self.context.bulkhead.say(&["fault", "analytics", kind.as_str()]);
+            let said = self.context.bulkhead.cli(&["fault", "analytics", kind.as_str()]);
             self.commanded = accepted_by(&said);
             self.context.fault_commands.write(&FaultCommand { at, kind, generation: self.commanded });
             if self.commanded.is_none() {
                 new_activations.wait_for("an active analysis that can execute the fault", |line| {
-                    line.tells("worker_activated", "analytics")
+                    line.is_worker_event("worker_activated", "analytics")
                 });
             }
         }
@@ -139,14 +143,14 @@ impl<'a> FaultInjector<'a> {
 
     /// Waits until all posted events are committed or quarantined.
     pub(super) fn wait_committed(&self) {
-        self.context.bulkhead.settled();
+        self.context.bulkhead.wait_until_committed();
     }
 }
 
 /// The generation that got the fault, as the command printed it; `None` if the command was refused.
-fn accepted_by(said: &Said) -> Option<u64> {
+fn accepted_by(said: &CliOutput) -> Option<u64> {
     assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-    let named = || said.out.trim_end().rsplit_once("generation ")?.1.parse().ok();
+    let named = || said.stdout.trim_end().rsplit_once("generation ")?.1.parse().ok();
     (said.code == Some(0))
         .then(|| named().unwrap_or_else(|| panic!("the output names no generation: {said:?}")))
 }

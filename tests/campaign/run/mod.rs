@@ -9,7 +9,9 @@ use crate::{
     plan::{Plan, READERS, WRITERS, Window},
     records::{self, Journal, LogLine, Run, Stats},
 };
-use bulkhead_tests::{Bulkhead, Home, gate::Gate, http::Client, ids::Counted, process};
+use bulkhead_tests::{
+    Bulkhead, Fixture, event_id::SeriesTotals, http::Client, injection_pacer::InjectionPacer, process,
+};
 use fastrand::Rng;
 use fault_injector::FaultInjector;
 use serde::Deserialize;
@@ -77,7 +79,7 @@ impl Drop for StopReadersOnDrop<'_> {
 pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let bulkhead = Home::new(&plan.configuration()).start();
+    let bulkhead = Fixture::new(&plan.configuration()).start();
     let started = Instant::now();
     let context = Context {
         bulkhead: &bulkhead,
@@ -94,13 +96,13 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     run_windows(&context, plan);
     drop(context);
     let elapsed = started.elapsed();
-    let stats = bulkhead.settled();
+    let stats = bulkhead.wait_until_committed();
     save_final_state(&bulkhead.client(), directory);
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     let log = Journal::create(directory, records::LOG);
-    for line in stopped.log.all(|_| true) {
-        let at = micros(line.heard().saturating_duration_since(started));
+    for line in stopped.log.matching(|_| true) {
+        let at = micros(line.read_at().saturating_duration_since(started));
         log.write(&LogLine { at, fields: line.fields().cloned().unwrap_or_else(|| line.raw().into()) });
     }
     Journal::create(directory, records::RUN).write(&Run {
@@ -146,12 +148,12 @@ fn run_window(
     injector: &mut FaultInjector<'_>,
     rng: &mut Rng,
 ) {
-    let gate = Gate::new(window.quotas.iter().sum(), window.injections.len(), rng);
+    let gate = InjectionPacer::new(window.quotas.iter().sum(), window.injections.len(), rng);
     thread::scope(|scope| {
         for (writer, quota) in writers.iter_mut().zip(&window.quotas) {
             scope.spawn(|| writer.post_events(*quota, interval, &gate));
         }
-        gate.each_due(&window.injections, |injection| injector.inject(*injection));
+        gate.inject_each(&window.injections, |injection| injector.inject(*injection));
         injector.wait_recovered();
     });
     injector.wait_committed();
@@ -160,9 +162,9 @@ fn run_window(
 /// Records the series and the quarantine entries at the end.
 fn save_final_state(client: &Client, directory: &Path) {
     let journal = Journal::create(directory, records::SERIES);
-    client.items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&Counted::of(item)));
+    client.all_items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&SeriesTotals::of(item)));
     let journal = Journal::create(directory, records::QUARANTINE);
-    client.items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
+    client.all_items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
 }
 
 /// The counters of an answer of `/v1/stats`.

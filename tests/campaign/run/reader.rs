@@ -6,8 +6,8 @@ use crate::{
     records::{Read, ReadResult},
 };
 use bulkhead_tests::{
-    http::{Client, Failure},
-    ids::{Counted, EventId},
+    event_id::{EventId, SeriesTotals},
+    http::{Client, RequestError},
 };
 use fastrand::Rng;
 use serde_json::Value;
@@ -53,8 +53,8 @@ fn random_path(context: &Context<'_>, rng: &mut Rng) -> String {
 fn send(client: &Client, path: &str) -> ReadResult {
     let answer = match client.get(path) {
         Ok(answer) => answer,
-        Err(Failure::Broken(why)) => return ReadResult::Lost(why),
-        Err(Failure::Refused) => return ReadResult::Wrong(format!("{path}: connection refused")),
+        Err(RequestError::Broken(why)) => return ReadResult::Lost(why),
+        Err(RequestError::Refused) => return ReadResult::Wrong(format!("{path}: connection refused")),
     };
     match (answer.status, path.strip_prefix("/v1/series/")) {
         (200, _) => parse(&answer.json()),
@@ -65,8 +65,8 @@ fn send(client: &Client, path: &str) -> ReadResult {
 
 fn parse(answer: &Value) -> ReadResult {
     match answer["items"].as_array() {
-        Some(items) => ReadResult::Series(items.iter().map(Counted::of).collect()),
+        Some(items) => ReadResult::Series(items.iter().map(SeriesTotals::of).collect()),
         None if answer["accepted"].is_u64() => ReadResult::Stats(stats_of(answer)),
-        None => ReadResult::Series(vec![Counted::of(answer)]),
+        None => ReadResult::Series(vec![SeriesTotals::of(answer)]),
     }
 }

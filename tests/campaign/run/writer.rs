@@ -5,11 +5,11 @@ use crate::{
     fault_schedule::PoisonEvents,
     records::{Answer, PoisonEvent, Request, request_id},
 };
-use bulkhead_proto::words::FAULT_PREFIX;
+use bulkhead_proto::wire::series::FAULT_PREFIX;
 use bulkhead_tests::{
-    gate::Gate,
-    http::{Client, Failure},
-    ids::EventId,
+    event_id::EventId,
+    http::{Client, RequestError},
+    injection_pacer::InjectionPacer,
 };
 use fastrand::Rng;
 use std::{
@@ -49,7 +49,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Posts `quota` events, one per `interval` on average.
-    pub(super) fn post_events(&mut self, quota: usize, interval: Duration, gate: &Gate) {
+    pub(super) fn post_events(&mut self, quota: usize, interval: Duration, gate: &InjectionPacer) {
         let end = self.next + quota;
         // The rate is a limit: a delay is not made up for.
         self.due = self.due.max(Instant::now());
@@ -58,9 +58,9 @@ impl<'a> Writer<'a> {
             let count = size.min(end - self.next);
             thread::sleep(self.due.saturating_duration_since(Instant::now()));
             self.due += interval * u32::try_from(count).unwrap();
-            gate.begin(count);
+            gate.begin_work(count);
             self.post(count);
-            gate.done(count);
+            gate.end_work(count);
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Writer<'a> {
         loop {
             self.context.assert_in_time();
             let sent = Instant::now();
-            let answer = self.client.post_named(&id, key, content_type, &body);
+            let answer = self.client.post_events_with_id(&id, key, content_type, &body);
             let took = super::micros(sent.elapsed());
             let answer = answer_of(answer, count + poisons.len(), key.is_some());
             let (at, writer, poisons) = (self.context.us(sent), self.number, poisons.clone());
@@ -89,12 +89,16 @@ impl<'a> Writer<'a> {
             if !request.answer.is_repeated() {
                 return;
             }
-            self.context.bulkhead.log().pause(RETRY);
+            self.context.bulkhead.log().wait_for_change(RETRY);
         }
     }
 }
 
-fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize, keyed: bool) -> Answer {
+fn answer_of(
+    result: Result<bulkhead_tests::http::Response, RequestError>,
+    count: usize,
+    keyed: bool,
+) -> Answer {
     match result {
         Ok(answer) if answer.status == 202 => {
             let receipt = answer.json();
@@ -108,9 +112,9 @@ fn answer_of(result: Result<bulkhead_tests::http::Answer, Failure>, count: usize
         }
         Ok(answer) if answer.status == 503 && !answer.header("retry-after").is_empty() => Answer::Full,
         Ok(answer) => Answer::Wrong(format!("{} {}", answer.status, answer.body)),
-        Err(Failure::Broken(why)) if keyed => Answer::Retried(why),
-        Err(Failure::Broken(why)) => Answer::Lost(why),
-        Err(Failure::Refused) => Answer::Wrong("connection refused".to_owned()),
+        Err(RequestError::Broken(why)) if keyed => Answer::Retried(why),
+        Err(RequestError::Broken(why)) => Answer::Lost(why),
+        Err(RequestError::Refused) => Answer::Wrong("connection refused".to_owned()),
     }
 }
 

@@ -4,12 +4,12 @@
 //! each value that is decoded.
 
 use bulkhead_hostile::targets::ALL;
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     codec,
-    control::{Care, FromWorker, Outcome, PROTOCOL, Request, ToWorker},
+    control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker},
     event::Event,
+    fault::FaultKind,
     ids::Seq,
-    words::FaultKind,
 };
 use std::{error::Error, fs, path::Path};
 
@@ -35,11 +35,15 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Seeds::new();
     let mut buffer = [0; 4096];
     let to_worker = [
-        ToWorker::Activate(Care::default()),
-        ToWorker::Activate(Care { suspects: vec![Seq(7)], skip: vec![Seq(8), Seq(9)], cautious_to: Seq(40) }),
+        ToWorker::Activate(RecoveryHints::default()),
+        ToWorker::Activate(RecoveryHints {
+            suspects: vec![Seq(7)],
+            skip: vec![Seq(8), Seq(9)],
+            single_commit_until: Seq(40),
+        }),
         ToWorker::Drain,
         ToWorker::Fault(FaultKind::Segv),
-        ToWorker::Answer { id: 300, outcome: Outcome::Conflict("parked".to_owned()) },
+        ToWorker::Answer { id: 300, outcome: RequestOutcome::Conflict("parked".to_owned()) },
     ];
     for (number, frame) in to_worker.iter().enumerate() {
         let length = codec::encode(frame, &mut buffer)?;

@@ -1,7 +1,11 @@
 //! The memory that an honest service wrote. Every value follows from its number.
 
 use anyhow::Result;
-use bulkhead_proto::{ids::Position, link::AnalyticsLink, ring::Consumer, shared::WORD, table::Record};
+use bulkhead_proto::{
+    shm::{access::WORD, ring::Consumer, table::CommitRecord},
+    wire::ids::Position,
+    worker::link::AnalyticsLink,
+};
 use bulkhead_steps::{
     fixture::MemoryFixture,
     image::Image,
@@ -46,7 +50,7 @@ pub struct Honest {
     pub image: Image,
     /// The record of each commit. The last record is that of [`Self::leave_unfinished`]: only the commit's
     /// number is missing there, and a wild write can be exactly that number.
-    pub records: Vec<Record>,
+    pub records: Vec<CommitRecord>,
     /// The state at each commit, including the unfinished one.
     pub states: Vec<SeriesTotals>,
     counts: Counts,
@@ -93,7 +97,7 @@ impl Honest {
     /// When the system refuses.
     pub fn new() -> Result<Self> {
         let fixture = MemoryFixture::new(512)?;
-        let (mut history, mut records) = (History::default(), vec![Record::default()]);
+        let (mut history, mut records) = (History::default(), vec![CommitRecord::default()]);
         let data = events(EVENTS_PER_COMMIT * COMMITS + PENDING);
         for commit in 0..COMMITS {
             history.append_and_commit(
@@ -132,7 +136,7 @@ impl Honest {
 
     /// The record of the last commit.
     #[must_use]
-    pub fn record(&self) -> &Record {
+    pub fn record(&self) -> &CommitRecord {
         &self.records[COMMITS]
     }
 
@@ -149,12 +153,12 @@ impl Honest {
     /// # Errors
     /// When the system refuses.
     pub fn analysis(&self) -> Result<Analysis> {
-        Analysis::take_over(AnalyticsLink::open_within(&self.fixture.memory)?)
+        Analysis::take_over(AnalyticsLink::open_in_process(&self.fixture.memory)?)
     }
 }
 
 fn pending(fixture: &MemoryFixture) -> Result<Vec<Position>> {
-    let link = AnalyticsLink::open_within(&fixture.memory)?;
+    let link = AnalyticsLink::open_in_process(&fixture.memory)?;
     let record = fixture.memory.record().unwrap_or_default();
     let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq)?;
     let (mut payload, mut starts) = (Vec::new(), Vec::new());

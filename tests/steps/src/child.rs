@@ -3,7 +3,7 @@
 
 use crate::scenarios;
 use anyhow::{Context as _, Result};
-use bulkhead_proto::fds::Inherited;
+use bulkhead_proto::worker::fds::InheritedFds;
 use nix::{
     sys::{
         ptrace,
@@ -56,6 +56,6 @@ pub fn main() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let name = arguments.next().and_then(|name| name.into_string().ok()).context("no scenario given")?;
     let scenario = scenarios::find(&name).with_context(|| format!("unknown scenario {name:?}"))?;
-    let mut fds = Inherited::from_env()?;
+    let mut fds = InheritedFds::from_env()?;
     scenario.execute(&mut fds, &Region { traced, arguments: arguments.collect() })
 }

@@ -2,8 +2,8 @@
 //! produces the state that a death leaves behind, and the wrong store orders of the faulty scenarios.
 
 use anyhow::Result;
-use bulkhead_proto::{
-    shared::{ReadWords, WriteWords},
+use bulkhead_proto::shm::{
+    access::{ReadWords, WriteWords},
     table::TableMemory,
 };
 use std::{cell::RefCell, io, rc::Rc, sync::atomic::Ordering};

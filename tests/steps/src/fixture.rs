@@ -3,12 +3,14 @@
 use crate::image::{Image, Window, Windows};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::{Bequest, FdName},
-    link::{LinkError, Memory},
-    segment::{Kind, ReadWrite, Segment},
-    shared::{ReadWords as _, WORD},
-    table::{BODY_BYTES, Geometry},
-    words::Role,
+    shm::{
+        access::{ReadWords as _, WORD},
+        memory::{MemoryError, SharedMemory},
+        segment::{Kind, ReadWrite, Segment},
+        table::{BODY_BYTES, Geometry},
+    },
+    wire::role::Role,
+    worker::fds::{FdHandoff, FdName},
 };
 use nix::unistd::Pid;
 use std::{fs, os::fd::OwnedFd, path::PathBuf};
@@ -38,22 +40,22 @@ const SEGMENTS: [(&str, Kind); 6] = [
     ("keys", Kind::Keys),
     ("cursor", Kind::Cursor),
     ("state", Kind::State),
-    ("board", Kind::Board),
+    ("board", Kind::StatusPage),
 ];
 
 /// Shared memory of the sizes above.
 ///
 /// # Errors
 /// When the system refuses.
-pub fn memory() -> Result<Memory, LinkError> {
-    Memory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
+pub fn memory() -> Result<SharedMemory, MemoryError> {
+    SharedMemory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
 }
 
 /// The memory of one service, created as its supervisor creates it.
 #[derive(Debug)]
 pub struct MemoryFixture {
     /// The shared memory.
-    pub memory: Memory,
+    pub memory: SharedMemory,
     /// A page for published values, small enough to be read after every step.
     pub board: Segment,
     /// The windows of all segments.
@@ -67,7 +69,7 @@ impl MemoryFixture {
     /// When the system refuses.
     pub fn new(body: usize) -> Result<Self> {
         let memory = memory()?;
-        let board = Segment::create(Kind::Board, BOARD_BYTES, 1, true)?;
+        let board = Segment::create(Kind::StatusPage, BOARD_BYTES, 1, true)?;
         let segments = [
             writable(&memory, "events")?,
             writable(&memory, "producer")?,
@@ -85,13 +87,13 @@ impl MemoryFixture {
     ///
     /// # Errors
     /// When no fds are left.
-    pub fn pass_fds(&self, role: Role) -> Result<Bequest> {
-        let mut fds = Bequest::default();
+    pub fn pass_fds(&self, role: Role) -> Result<FdHandoff> {
+        let mut fds = FdHandoff::default();
         match role {
-            Role::Api => self.memory.bequeath_to_api(&mut fds)?,
-            Role::Analytics => self.memory.bequeath_to_analytics(&mut fds)?,
+            Role::Api => self.memory.pass_to_api(&mut fds)?,
+            Role::Analytics => self.memory.pass_to_analytics(&mut fds)?,
             Role::Plain => {
-                fds.add(FdName::Board, self.board.writable()?);
+                fds.add(FdName::StatusPage, self.board.writable()?);
                 fds.add(FdName::Cursor, writable(&self.memory, "cursor")?);
             }
         }
@@ -111,10 +113,10 @@ impl MemoryFixture {
 }
 
 /// The writable fd of a segment, as a worker gets it.
-fn writable(memory: &Memory, name: &str) -> Result<OwnedFd> {
-    let (mut api, mut analytics) = (Bequest::default(), Bequest::default());
-    memory.bequeath_to_api(&mut api)?;
-    memory.bequeath_to_analytics(&mut analytics)?;
+fn writable(memory: &SharedMemory, name: &str) -> Result<OwnedFd> {
+    let (mut api, mut analytics) = (FdHandoff::default(), FdHandoff::default());
+    memory.pass_to_api(&mut api)?;
+    memory.pass_to_analytics(&mut analytics)?;
     let fds = if matches!(name, "events" | "producer" | "keys") { api } else { analytics };
     let variable = fds.variable();
     let names = variable.split(',').filter_map(|item| item.split('=').next());
@@ -143,7 +145,12 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                     words: body / WORD,
                 }));
             }
-            Kind::Events | Kind::Keys | Kind::Cursor | Kind::Ledger | Kind::Board | Kind::Watch => {
+            Kind::Events
+            | Kind::Keys
+            | Kind::Cursor
+            | Kind::Ledger
+            | Kind::StatusPage
+            | Kind::SupervisorPage => {
                 windows.push(Window { name, segment, first: 0, words: all });
             }
         }

@@ -1,9 +1,9 @@
 //! Images: the content of shared memory at one moment, as far as the operations can change it.
 
 use anyhow::{Result, ensure};
-use bulkhead_proto::{
+use bulkhead_proto::shm::{
+    access::{ReadWords as _, WORD, WriteWords as _},
     segment::ReadWrite,
-    shared::{ReadWords as _, WORD, WriteWords as _},
 };
 use std::{ops::Range, sync::atomic::Ordering};
 

@@ -7,9 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    ids::Seq,
-    link::{AnalyticsLink, ApiLink, Figures, PostMortem},
-    ring::{AppendError, Consumer},
+    shm::{
+        memory::PostMortem,
+        ring::{AppendError, Consumer},
+    },
+    wire::ids::Seq,
+    worker::link::{AnalyticsLink, ApiLink, LinkStats},
 };
 
 /// The number of accepted events, and of the committed events among them.
@@ -38,8 +41,8 @@ pub fn check(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCounts>
 /// # Errors
 /// With the first difference.
 pub fn inspect(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCounts> {
-    let api = ApiLink::open_within(&fixture.memory)?;
-    let stats = api.figures();
+    let api = ApiLink::open_in_process(&fixture.memory)?;
+    let stats = api.stats();
     let reached = check_counters(&stats, data)?;
     check_reader(&api, &data[..reached.committed]).context("a reader")?;
     check_pending(fixture, data, &stats, reached)?;
@@ -50,7 +53,7 @@ pub fn inspect(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCount
 /// The event that the supervisor would suspect must be one that can be suspected, and its bytes must be
 /// found.
 fn check_suspect(death: &PostMortem, data: &[TestEvent]) -> Result<()> {
-    let Some(seq) = death.in_hand.or(death.committing) else { return Ok(()) };
+    let Some(seq) = death.in_flight.or(death.committing) else { return Ok(()) };
     ensure!(
         death.committed < seq && seq <= death.accepted,
         "an event is suspected that cannot be: {death:?}"
@@ -63,8 +66,8 @@ fn check_suspect(death: &PostMortem, data: &[TestEvent]) -> Result<()> {
 }
 
 /// All counters must describe the same events.
-fn check_counters(stats: &Figures, data: &[TestEvent]) -> Result<EventCounts> {
-    let Figures { record, tail, pending, used_bytes, .. } = stats;
+fn check_counters(stats: &LinkStats, data: &[TestEvent]) -> Result<EventCounts> {
+    let LinkStats { record, tail, pending, used_bytes, .. } = stats;
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let reached =
         EventCounts { accepted: number(tail.accepted), committed: number(record.analysed + record.skipped) };
@@ -103,10 +106,10 @@ fn check_reader(api: &ApiLink, committed: &[TestEvent]) -> Result<()> {
 fn check_pending(
     fixture: &MemoryFixture,
     data: &[TestEvent],
-    stats: &Figures,
+    stats: &LinkStats,
     reached: EventCounts,
 ) -> Result<()> {
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&fixture.memory)?;
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&fixture.memory)?;
     let mut consumer = Consumer::attach(events, producer, stats.record.position, stats.record.seq)?;
     let mut payload = Vec::new();
     for (number, event) in data.iter().enumerate().take(reached.accepted).skip(reached.committed) {
@@ -125,8 +128,8 @@ const ROUNDS: u32 = 12;
 /// Lets a recovered service process other events than its predecessor did, and checks the state after every
 /// commit.
 fn continue_service(fixture: &MemoryFixture, accepted: &[TestEvent]) -> Result<()> {
-    let api = ApiLink::open_within(&fixture.memory)?;
-    let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&fixture.memory)?)?;
+    let api = ApiLink::open_in_process(&fixture.memory)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
     ensure!(!analysis.activated.repaired, "the index did not verify");
     analysis.hints.skip = skipped_seqs(accepted);
     let (mut data, mut committed) = (accepted.to_vec(), 0);

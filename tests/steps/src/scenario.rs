@@ -9,9 +9,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
-    fds::Inherited,
-    link::{AnalyticsLink, ApiLink},
-    words::Role,
+    wire::role::Role,
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// The events of a memory before the scenario, and those that the scenario may add.
@@ -35,12 +37,12 @@ impl History {
         commit: usize,
     ) -> Result<()> {
         if !data.is_empty() {
-            append(&ApiLink::open_within(&fixture.memory)?, data)??;
+            append(&ApiLink::open_in_process(&fixture.memory)?, data)??;
             self.data.extend(data);
             self.before.accepted += data.len();
         }
         if commit > 0 {
-            let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&fixture.memory)?)?;
+            let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
             self.before.committed += analysis.apply(commit)?;
             analysis.commit()?;
         }
@@ -82,7 +84,7 @@ pub trait Scenario: Sync {
     ///
     /// # Errors
     /// When the operation fails.
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()>;
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()>;
 
     /// In the parent: recovers from a copy and returns the stage that the operation has reached; 0 is the
     /// beginning. A later image never has a lower stage than an earlier one.

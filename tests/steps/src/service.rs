@@ -4,15 +4,19 @@
 use crate::test_event::{SeriesTotal, SeriesTotals, TestEvent, batch};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    control::Care,
-    cursor::{self, Doing},
-    event::Event,
-    ids::{Generation, Position, Seq},
-    link::{AnalyticsLink, ApiLink},
-    ring::{AppendError, Appended, Consumer},
-    segment::{ReadOnly, ReadWrite},
-    state_memory::StateMemory,
-    table::{Activated, Body, Checkpoint, Record, Slot, TableMemory, Writer},
+    shm::{
+        cursor::{self, Activity},
+        ring::{AppendError, Appended, Consumer},
+        segment::{ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{Activated, Body, BodySlot, CommitHeader, CommitRecord, TableMemory, TableWriter},
+    },
+    wire::{
+        control::RecoveryHints,
+        event::Event,
+        ids::{Generation, Position, Seq},
+    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -32,7 +36,7 @@ pub fn append(link: &ApiLink, data: &[TestEvent]) -> Result<Result<Appended, App
 pub struct Analysis<M = StateMemory> {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
-    table: Writer<M>,
+    table: TableWriter<M>,
     totals: SeriesTotals,
     changed: BTreeSet<String>,
     /// The last event that is processed, and where it ends in the ring.
@@ -40,7 +44,7 @@ pub struct Analysis<M = StateMemory> {
     applied: u64,
     skipped: u64,
     /// The recovery hints.
-    pub hints: Care,
+    pub hints: RecoveryHints,
     generation: Generation,
     /// A planted error: an event stays marked in flight until the next one is.
     pub keeps_in_flight: bool,
@@ -65,11 +69,11 @@ impl<M: TableMemory> Analysis<M> {
     /// When there is no valid commit record, or a series does not verify.
     pub fn take_over_wrapped(link: AnalyticsLink, wrap: impl FnOnce(StateMemory) -> M) -> Result<Self> {
         let AnalyticsLink { events, producer, cursor, state, .. } = link;
-        let mut table = Writer::attach(wrap(state)).context("the commit record does not verify")?;
+        let mut table = TableWriter::attach(wrap(state)).context("the commit record does not verify")?;
         let activated = table.activate();
         let record = *table.record();
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        let totals = (0..record.slots).map(|slot| load(&table, Slot(slot))).collect::<Result<_>>()?;
+        let totals = (0..record.slots).map(|slot| load(&table, BodySlot(slot))).collect::<Result<_>>()?;
         Ok(Self {
             consumer,
             cursor,
@@ -79,7 +83,7 @@ impl<M: TableMemory> Analysis<M> {
             done: (record.seq, record.position),
             applied: 0,
             skipped: 0,
-            hints: Care::default(),
+            hints: RecoveryHints::default(),
             generation: Generation(record.generation.0 + 1),
             keeps_in_flight: false,
             activated,
@@ -92,7 +96,7 @@ impl<M: TableMemory> Analysis<M> {
     }
 
     /// The record of the last commit.
-    pub const fn record(&self) -> &Record {
+    pub const fn record(&self) -> &CommitRecord {
         self.table.record()
     }
 
@@ -105,7 +109,8 @@ impl<M: TableMemory> Analysis<M> {
         for done in 0..limit {
             let Some(seq) = self.consumer.next(&mut payload)? else { return Ok(done) };
             let skip = self.hints.skip.contains(&seq);
-            let isolated = skip || self.hints.suspects.contains(&seq) || seq <= self.hints.cautious_to;
+            let isolated =
+                skip || self.hints.suspects.contains(&seq) || seq <= self.hints.single_commit_until;
             if isolated {
                 self.commit()?;
             }
@@ -129,7 +134,7 @@ impl<M: TableMemory> Analysis<M> {
     pub fn commit_before_apply(&mut self) -> Result<()> {
         let mut payload = Vec::new();
         while let Some(seq) = self.consumer.next(&mut payload)? {
-            cursor::set_read(&*self.cursor, self.done.1);
+            cursor::set_read_position(&*self.cursor, self.done.1);
             self.done = (seq, self.consumer.position());
             self.applied += 1;
             self.commit()?;
@@ -140,8 +145,8 @@ impl<M: TableMemory> Analysis<M> {
     }
 
     fn apply_event(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
-        cursor::set_read(&*self.cursor, self.done.1);
-        cursor::set_hand(&*self.cursor, Doing::Apply, seq);
+        cursor::set_read_position(&*self.cursor, self.done.1);
+        cursor::set_in_flight(&*self.cursor, Activity::Apply, seq);
         let event = Event::decode(payload)?;
         #[expect(
             clippy::cast_possible_truncation,
@@ -153,7 +158,7 @@ impl<M: TableMemory> Analysis<M> {
         self.changed.insert(event.series.to_owned());
         self.applied += 1;
         if !self.keeps_in_flight {
-            cursor::set_hand(&*self.cursor, Doing::Idle, seq);
+            cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         }
         Ok(())
     }
@@ -162,9 +167,9 @@ impl<M: TableMemory> Analysis<M> {
     ///
     /// # Errors
     /// When the table is full or the system refuses.
-    pub fn commit(&mut self) -> Result<Record> {
+    pub fn commit(&mut self) -> Result<CommitRecord> {
         let (seq, position) = self.done;
-        cursor::set_hand(&*self.cursor, Doing::Commit, seq);
+        cursor::set_in_flight(&*self.cursor, Activity::Commit, seq);
         for series in std::mem::take(&mut self.changed) {
             let slot = self.table.find(&series).or_else(|| self.table.assign(&series));
             let slot = slot.with_context(|| format!("no slot for {series}"))?;
@@ -172,7 +177,7 @@ impl<M: TableMemory> Analysis<M> {
             self.table.stage(slot, VERSION, &series, &total.state(&series), &total.public(&series))?;
         }
         let last = *self.table.record();
-        let record = self.table.commit(Checkpoint {
+        let record = self.table.commit(CommitHeader {
             generation: self.generation,
             seq,
             position,
@@ -183,12 +188,12 @@ impl<M: TableMemory> Analysis<M> {
             at_ms: last.at_ms + 1,
         })?;
         (self.applied, self.skipped) = (0, 0);
-        cursor::set_hand(&*self.cursor, Doing::Idle, seq);
+        cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         Ok(record)
     }
 }
 
-fn load<M: TableMemory>(table: &Writer<M>, slot: Slot) -> Result<(String, SeriesTotal)> {
+fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<(String, SeriesTotal)> {
     let body = table.load(slot).with_context(|| format!("slot {} does not verify", slot.0))?;
     let total = total(&body)?;
     ensure!(table.find(body.key()) == Some(slot), "series {} is not found in slot {}", body.key(), slot.0);

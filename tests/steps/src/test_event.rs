@@ -1,7 +1,7 @@
 //! The events of the model, and the totals that an analysis must compute from them.
 
 use anyhow::{Context as _, Result};
-use bulkhead_proto::{event::Event, ring::Batch};
+use bulkhead_proto::{shm::ring::Batch, wire::event::Event};
 use std::collections::BTreeMap;
 
 /// The ring bytes of the record of an event with an empty label: two words, the event's head, and three

@@ -2,7 +2,7 @@
 
 use crate::child::TRACED;
 use anyhow::{Context as _, Result, bail, ensure};
-use bulkhead_proto::fds::{Bequest, FDS_VARIABLE};
+use bulkhead_proto::worker::fds::{FDS_VARIABLE, FdHandoff};
 use command_fds::CommandFdExt as _;
 use nix::{
     sys::{
@@ -36,7 +36,7 @@ pub struct Tracee {
 pub fn command(
     program: &Path,
     scenario: &str,
-    fds: Bequest,
+    fds: FdHandoff,
     arguments: &[&OsStr],
     traced: bool,
 ) -> Result<Command> {
@@ -65,7 +65,7 @@ impl Tracee {
     ///
     /// # Errors
     /// When the child does not reach it.
-    pub fn start(program: &Path, scenario: &str, fds: Bequest, arguments: &[&OsStr]) -> Result<Self> {
+    pub fn start(program: &Path, scenario: &str, fds: FdHandoff, arguments: &[&OsStr]) -> Result<Self> {
         let child = command(program, scenario, fds, arguments, true)?.spawn()?;
         let tracee = Self { pid: Pid::from_raw(child.id().try_into()?), child };
         let stop = tracee.wait()?;

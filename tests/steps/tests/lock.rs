@@ -6,7 +6,7 @@
 //! death of its owner.
 
 use anyhow::{Context as _, Result, ensure};
-use bulkhead_proto::words::Role;
+use bulkhead_proto::wire::role::Role;
 use bulkhead_steps::{
     fixture::MemoryFixture,
     recovery,

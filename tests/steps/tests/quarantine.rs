@@ -2,10 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::Bequest,
-    link::ApiLink,
-    quarantine::{Entry, Folder},
-    ring::Outcome,
+    shm::ring::AppendOutcome,
+    wire::quarantine::{Entry, EntryStore},
+    worker::{fds::FdHandoff, link::ApiLink},
 };
 use bulkhead_steps::{
     fixture::MemoryFixture,
@@ -21,12 +20,12 @@ use bulkhead_steps::{
     test_event::batch,
     tracee::Tracee,
 };
-use bulkhead_supervisor::quarantine::Store;
+use bulkhead_supervisor::store::quarantine::QuarantineStore;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 const BODY: usize = 512;
 
-fn start(name: &str, fds: Bequest, path: &Path) -> Result<Tracee> {
+fn start(name: &str, fds: FdHandoff, path: &Path) -> Result<Tracee> {
     Tracee::start(Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child")), name, fds, &[path.as_os_str()])
 }
 
@@ -54,7 +53,7 @@ fn copy_of(folder: &Path) -> Result<tempfile::TempDir> {
 
 /// The event as it is stored in a directory, complete, or `None`.
 fn stored_entry(folder: &Path) -> Result<Option<Entry>> {
-    let entry = Folder::open(folder)?.read(QUARANTINED).context("a partial file")?;
+    let entry = EntryStore::open(folder)?.read(QUARANTINED).context("a partial file")?;
     if let Some(entry) = &entry {
         ensure!(entry.payload() == pending()?.pending(QUARANTINED), "the stored bytes differ: {entry:?}");
         ensure!((entry.attempts, &*entry.detail) == (2, "SIGSEGV"), "the stored report differs: {entry:?}");
@@ -82,11 +81,13 @@ fn store_at_each_step(name: &str) -> Result<usize> {
     let home = tempfile::tempdir()?;
     let (folder, memory) = (home.path().join("quarantine"), pending()?);
     let mut was_stored = false;
-    let changes = for_each_change(start(name, Bequest::default(), &folder)?, &folder, |copy| {
+    let changes = for_each_change(start(name, FdHandoff::default(), &folder)?, &folder, |copy| {
         let is_stored = stored_entry(copy)?.is_some();
         ensure!(is_stored || !was_stored, "the event was stored, and is gone");
         was_stored = is_stored;
-        Store::new(copy.to_owned()).keep(&memory, &quarantine_request()).context("when repeated")?;
+        QuarantineStore::new(copy.to_owned())
+            .insert(&memory, &quarantine_request())
+            .context("when repeated")?;
         ensure!(stored_entry(copy)?.is_some(), "the repeated store did not store the event");
         ensure!(list_files(copy).len() == 1, "other files are left: {:?}", list_files(copy));
         Ok(())
@@ -111,12 +112,12 @@ fn a_file_that_is_written_in_its_final_place_is_found() {
 #[test]
 fn a_supervisor_that_dies_while_it_removes_an_event_leaves_a_complete_file_or_none() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    Store::new(folder.path().to_owned()).keep(&pending()?, &quarantine_request())?;
-    let child = start(REMOVE, Bequest::default(), folder.path())?;
+    QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &quarantine_request())?;
+    let child = start(REMOVE, FdHandoff::default(), folder.path())?;
     let changes = for_each_change(child, folder.path(), |copy| {
         let is_stored = stored_entry(copy)?.is_some();
         ensure!(
-            Store::new(copy.to_owned()).remove(QUARANTINED)? == is_stored,
+            QuarantineStore::new(copy.to_owned()).remove(QUARANTINED)? == is_stored,
             "the repeated removal had another result"
         );
         ensure!(list_files(copy).is_empty(), "other files are left: {:?}", list_files(copy));
@@ -129,11 +130,11 @@ fn a_supervisor_that_dies_while_it_removes_an_event_leaves_a_complete_file_or_no
 /// The replay is repeated if the event is still quarantined: the ring must hold the event once.
 fn check_second_replay(copy: &MemoryFixture, history: &History, folder: &Path) -> Result<()> {
     if stored_entry(folder)?.is_some() {
-        let api = ApiLink::open_within(&copy.memory)?;
+        let api = ApiLink::open_in_process(&copy.memory)?;
         let outcome = api.append_keyed(&mut batch(REPLAYED)?, request()?)?;
-        let is_stored = matches!(outcome, Outcome::Replayed(_));
+        let is_stored = matches!(outcome, AppendOutcome::Replayed(_));
         ensure!(is_stored || api.tail().accepted == history.data.len() as u64, "{outcome:?}");
-        Store::new(folder.to_owned()).remove(QUARANTINED)?;
+        QuarantineStore::new(folder.to_owned()).remove(QUARANTINED)?;
     }
     let EventCounts { accepted, committed } = history.before;
     let expected = EventCounts { accepted: accepted + REPLAYED.len(), committed };
@@ -147,7 +148,7 @@ fn check_second_replay(copy: &MemoryFixture, history: &History, folder: &Path) -
 /// number of changes.
 fn replay_at_each_step(name: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
-    Store::new(folder.path().to_owned()).keep(&pending()?, &quarantine_request())?;
+    QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &quarantine_request())?;
     let scenario = find(name).context("unknown scenario")?;
     let (mut live, copy) = (MemoryFixture::new(BODY)?, MemoryFixture::new(BODY)?);
     let history = scenario.prepare(&live)?;

@@ -2,10 +2,14 @@
 
 use anyhow::{Context as _, Error, Result, ensure};
 use bulkhead_proto::{
-    fds::Bequest,
-    link::{AnalyticsLink, ApiLink},
-    ring::Consumer,
-    snapshot::{load, save},
+    shm::{
+        ring::Consumer,
+        snapshot::{load, save},
+    },
+    worker::{
+        fds::FdHandoff,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use bulkhead_steps::{
     fixture::{MemoryFixture, windows_of_process},
@@ -28,7 +32,7 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
     let history = find(name).context("unknown scenario")?.prepare(&fixture)?;
     save(&fixture.memory, path)?;
     let program = Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child"));
-    let child = Tracee::start(program, name, Bequest::default(), &[path.as_os_str()])?;
+    let child = Tracee::start(program, name, FdHandoff::default(), &[path.as_os_str()])?;
     Ok((child, history))
 }
 
@@ -36,7 +40,7 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
 fn load_in_new_fixture(path: &Path, data: &[TestEvent]) -> Result<(EventCounts, bool)> {
     let fixture = MemoryFixture::new(BODY)?;
     load(&fixture.memory, path)?.context("no snapshot")?;
-    let api = ApiLink::open_within(&fixture.memory)?;
+    let api = ApiLink::open_in_process(&fixture.memory)?;
     let [before, since] =
         [KEY_BEFORE, KEY_SINCE].map(|key| Ok::<_, Error>(api.find(&request(key)?)?.is_some()));
     ensure!(before?, "the request before the snapshot is unknown");
@@ -76,12 +80,12 @@ fn a_supervisor_that_dies_while_it_saves_leaves_the_previous_snapshot_or_the_new
 
 /// Memory that was loaded in part. No process uses it, but a reader must not find wrong values.
 fn check_half_loaded(copy: &MemoryFixture, data: &[TestEvent], before: EventCounts) -> Result<()> {
-    let api = ApiLink::open_within(&copy.memory)?;
+    let api = ApiLink::open_in_process(&copy.memory)?;
     let (record, names) = (api.view().record(), api.view().names("", None, usize::MAX));
     let committed = if record.commit.0 == 0 { 0 } else { before.committed };
     let expected = fold(&data[..committed]);
     ensure!(names.iter().map(|name| &**name).eq(expected.keys()), "a part of the state: {names:?}");
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&copy.memory)?;
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&copy.memory)?;
     let mut consumer = Consumer::attach(events, producer, record.position, record.seq)?;
     let mut payload = Vec::new();
     while let Some(seq) = consumer.next(&mut payload)? {

@@ -5,14 +5,15 @@ use crate::{
     ensure::ensure,
     record::{CommandKind, GenerationRecord},
 };
-use bulkhead_proto::{
-    control::{Outcome, Phase, ToWorker},
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::{Phase, RequestOutcome, ToWorker},
     ids::{CrashId, Generation},
-    words::{Cause, Role},
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    Action, LogRecord, Next, Signal,
-    policy::{KILL_GRACE, PROBE_EVERY, START_SPACING, START_TIMEOUT},
+use bulkhead_supervisor::core::{
+    Action, LogRecord, RestartDecision, WorkerSignal,
+    policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
 impl Checker {
@@ -35,31 +36,33 @@ impl Checker {
                 ensure!(!text.is_empty(), "answered client {} with an empty text", client.0);
                 let by_this_command =
                     self.transition.command.as_ref().is_some_and(|issued| issued.client == client.0);
-                self.transition.command_refused |= by_this_command && *outcome != Outcome::Done;
+                self.transition.command_refused |= by_this_command && *outcome != RequestOutcome::Done;
                 Ok(())
             }
-            Action::Look { generation } => self.alive_record(*generation, "probed").map(drop),
-            Action::Examine(who) => self.alive_record(who.generation, "dumped the threads").map(drop),
+            Action::Probe { generation } => self.alive_record(*generation, "probed").map(drop),
+            Action::DumpThreads(subject) => {
+                self.alive_record(subject.generation, "dumped the threads").map(drop)
+            }
             Action::Log(record) => self.check_log(record),
-            Action::Report(facts) => {
+            Action::StoreReport(facts) => {
                 let logged = self.transition.unreported.pop();
                 ensure!(
-                    logged == Some((facts.crash, facts.who.generation)),
+                    logged == Some((facts.crash, facts.subject.generation)),
                     "stored a report of crash {}, but logged {logged:?}",
                     facts.crash
                 );
                 ensure!(!facts.why.is_empty(), "stored a crash report without the reason of the decision");
                 Ok(())
             }
-            Action::Drop { asker, id, .. } => {
+            Action::RemoveQuarantined { requester: asker, id, .. } => {
                 ensure!(
                     self.transition.request.take() == Some((*asker, *id)),
                     "removed a quarantined event without a request"
                 );
                 Ok(())
             }
-            Action::SetAside(charge) => self.check_quarantine_order(charge),
-            Action::KickBells => {
+            Action::Quarantine(charge) => self.check_quarantine_order(charge),
+            Action::WakeAll => {
                 self.transition.woke_all = true;
                 Ok(())
             }
@@ -74,7 +77,7 @@ impl Checker {
                 self.exited = true;
                 Ok(())
             }
-            Action::ReserveSeqs { .. } | Action::NotReplayed { .. } => Ok(()),
+            Action::ReserveSeqs { .. } | Action::ReplayFailed { .. } => Ok(()),
         }
     }
 
@@ -114,7 +117,7 @@ impl Checker {
         worker.unproductive_spawns.push(now);
         worker.unproductive_spawns.retain(|spawn| now - spawn < ms(policy.period));
         let spawn_count = u64::try_from(worker.unproductive_spawns.len()).unwrap_or(u64::MAX);
-        let limit = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PROBE_EVERY);
+        let limit = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PARKED_RETRY_INTERVAL);
         ensure!(spawn_count <= limit, "{spawn_count} spawns without progress within {:?}", policy.period);
         let role = worker.role;
         self.transition.spawned.push(index);
@@ -224,47 +227,52 @@ impl Checker {
         Ok(())
     }
 
-    fn check_signal(&mut self, generation: Generation, signal: Signal, group: bool) -> Result<(), Violation> {
+    fn check_signal(
+        &mut self,
+        generation: Generation,
+        signal: WorkerSignal,
+        group: bool,
+    ) -> Result<(), Violation> {
         let now = self.now;
         let record = self.alive_record(generation, "sent a signal")?.clone();
-        if signal == Signal::Term {
+        if signal == WorkerSignal::Term {
             self.check_stop_is_wanted(generation, &record)?;
         }
         let record = self.alive_record(generation, "")?;
         match signal {
-            Signal::Stop => record.exit_requested = true,
-            Signal::Abort => {
+            WorkerSignal::Stop => record.exit_requested = true,
+            WorkerSignal::Abort => {
                 record.request_stop(now.sim);
                 record.aborted_at = Some(now.sim);
             }
-            Signal::Term => {
+            WorkerSignal::Term => {
                 record.request_stop(now.sim);
                 record.exit_requested = true;
             }
-            Signal::Kill if group => record.record_kill(now),
-            Signal::Kill => record.exit_requested = true,
+            WorkerSignal::Kill if group => record.record_kill(now),
+            WorkerSignal::Kill => record.exit_requested = true,
         }
         Ok(())
     }
 
     fn check_log(&mut self, record: &LogRecord) -> Result<(), Violation> {
         match record {
-            LogRecord::WorkerDied { who, cause, crash, next, .. } => {
+            LogRecord::WorkerDied { subject, cause, crash, next, .. } => {
                 ensure!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
                 self.crashes = crash.0;
                 self.check_cause(*cause)?;
                 let exit_requested =
-                    self.records.get(&who.generation).is_some_and(|record| record.exit_requested);
+                    self.records.get(&subject.generation).is_some_and(|record| record.exit_requested);
                 ensure!(
                     exit_requested || *cause != Cause::Requested,
                     "logged the cause `requested` for a death that was not requested"
                 );
-                self.charge_logged_death(who.generation, *cause);
-                self.transition.logged_deaths.push(who.generation);
-                self.transition.unreported.push((*crash, who.generation));
-                let parked = matches!(next, Next::Parked(Some(_)));
+                self.charge_logged_death(subject.generation, *cause);
+                self.transition.logged_deaths.push(subject.generation);
+                self.transition.unreported.push((*crash, subject.generation));
+                let parked = matches!(next, RestartDecision::Parked(Some(_)));
                 ensure!(!parked || !self.transition.made_progress, "parked a worker that makes progress");
-                let worker = self.records.get(&who.generation).map(|record| record.worker);
+                let worker = self.records.get(&subject.generation).map(|record| record.worker);
                 if let (Some(worker), true) = (worker, parked) {
                     let was_parked = std::mem::replace(&mut self.workers[worker].parked, true);
                     let was_requested = *cause == Cause::Requested;
@@ -277,9 +285,9 @@ impl Checker {
             | LogRecord::WorkerActivated(_)
             | LogRecord::WorkerStopping { .. }
             | LogRecord::WorkerSignalled { .. }
-            | LogRecord::WorkerExamined { .. }
+            | LogRecord::WorkerThreadsDumped { .. }
             | LogRecord::WorkerGivenUp(_)
-            | LogRecord::WorkerProbed(_)
+            | LogRecord::WorkerRetried(_)
             | LogRecord::WorkerRecovered(_)
             | LogRecord::WorkerWarning { .. }
             | LogRecord::EventQuarantined(_)

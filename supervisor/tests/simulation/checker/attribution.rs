@@ -6,12 +6,13 @@ use crate::{
     ensure::ensure,
     process::{SIGABRT, SIGKILL},
 };
-use bulkhead_proto::{
-    control::Care,
+use bulkhead_proto::wire::{
+    cause::Cause,
+    control::RecoveryHints,
     ids::{Generation, Seq},
-    words::{Cause, Role},
+    role::Role,
 };
-use bulkhead_supervisor::step::{Charge, Exit, MAX_KILLS, PostMortem};
+use bulkhead_supervisor::core::{ExitStatus, MAX_KILLS, PostMortem, QuarantineRequest};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The deaths per event, and what followed from them.
@@ -20,13 +21,13 @@ pub(super) struct Attribution {
     /// Deaths and kills, by event.
     attempts: BTreeMap<Seq, (u32, u32)>,
     /// Up to this event, each commit must hold one event.
-    cautious_to: Seq,
+    single_commit_until: Seq,
     /// Stored in quarantine, and not yet committed as skipped.
     quarantined: BTreeSet<Seq>,
     /// Ordered to be stored; the result is not known yet.
     being_stored: Option<Seq>,
     /// The exit status and the post-mortem of this transition's death, unless the death was requested.
-    death: Option<(Exit, PostMortem)>,
+    death: Option<(ExitStatus, PostMortem)>,
     /// The event that was charged in this transition.
     charged: Option<Seq>,
     store_ordered: bool,
@@ -40,12 +41,12 @@ impl Checker {
 
     /// Begins the attribution of an active analysis' death. The log record of the same transition shows
     /// whether the death was requested.
-    pub(super) fn begin_attribution(&mut self, exit: Exit, post_mortem: &PostMortem) {
+    pub(super) fn begin_attribution(&mut self, exit: ExitStatus, post_mortem: &PostMortem) {
         let attribution = &mut self.attribution;
         attribution.attempts.retain(|seq, _| *seq > post_mortem.committed);
         attribution.quarantined.retain(|seq| *seq > post_mortem.committed);
-        if attribution.cautious_to <= post_mortem.committed {
-            attribution.cautious_to = Seq(0);
+        if attribution.single_commit_until <= post_mortem.committed {
+            attribution.single_commit_until = Seq(0);
         }
         attribution.death = Some((exit, post_mortem.clone()));
     }
@@ -69,12 +70,12 @@ impl Checker {
         let Some((exit, post_mortem)) = death else { return };
         let is_attributable = |seq: &Seq| {
             let recorded = attribution.attempts.contains_key(seq) || attribution.quarantined.contains(seq);
-            recorded || *seq <= attribution.cautious_to || post_mortem.committed.next() == *seq
+            recorded || *seq <= attribution.single_commit_until || post_mortem.committed.next() == *seq
         };
         match (post_mortem.in_hand, post_mortem.committing) {
             (Some(seq), _) => attribution.charged = Some(seq),
             (None, Some(seq)) if is_attributable(&seq) => attribution.charged = Some(seq),
-            (None, Some(seq)) => attribution.cautious_to = attribution.cautious_to.max(seq),
+            (None, Some(seq)) => attribution.single_commit_until = attribution.single_commit_until.max(seq),
             (None, None) => {}
         }
         if let Some(seq) = attribution.charged {
@@ -84,8 +85,8 @@ impl Checker {
         }
     }
 
-    pub(super) fn check_quarantine_order(&mut self, charge: &Charge) -> Result<(), Violation> {
-        let Charge { seq, attempts, .. } = charge;
+    pub(super) fn check_quarantine_order(&mut self, charge: &QuarantineRequest) -> Result<(), Violation> {
+        let QuarantineRequest { seq, attempts, .. } = charge;
         let (deaths, kills) = self.attribution.attempts.get(seq).copied().unwrap_or_default();
         ensure!(
             deaths + kills == *attempts,
@@ -116,7 +117,7 @@ impl Checker {
     }
 
     /// An analysis is activated with these recovery hints.
-    pub(super) fn check_recovery_hints(&self, hints: &Care) -> Result<(), Violation> {
+    pub(super) fn check_recovery_hints(&self, hints: &RecoveryHints) -> Result<(), Violation> {
         let attribution = &self.attribution;
         ensure!(
             attribution.being_stored.is_none(),
@@ -137,13 +138,13 @@ impl Checker {
         }
         for seq in attribution.attempts.keys() {
             let isolated =
-                hints.suspects.contains(seq) || hints.skip.contains(seq) || *seq <= hints.cautious_to;
+                hints.suspects.contains(seq) || hints.skip.contains(seq) || *seq <= hints.single_commit_until;
             ensure!(isolated, "did not order the analysis to isolate the suspect event {seq}");
         }
         ensure!(
-            attribution.cautious_to <= hints.cautious_to,
+            attribution.single_commit_until <= hints.single_commit_until,
             "did not ask for single commits up to event {}",
-            attribution.cautious_to
+            attribution.single_commit_until
         );
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::{Checker, TransitionRecord, Violation, ms};
 use crate::ensure::ensure;
-use bulkhead_proto::{ids::Generation, words::Role};
-use bulkhead_supervisor::step::{
-    State, Wanted,
+use bulkhead_proto::wire::{ids::Generation, role::Role};
+use bulkhead_supervisor::core::{
+    DesiredState, State,
     policy::{ABORT_GRACE, KILL_GRACE, SAVE_TIMEOUT, START_TIMEOUT, TERM_GRACE},
 };
 
@@ -55,7 +55,7 @@ impl Checker {
             let commanded = command.and_then(|issued| issued.command.desired_state());
             let accepted = commanded.is_some() && !transition.command_refused;
             let worker = state.workers.iter().find(|worker| worker.name == *name);
-            let desired = worker.map_or(Wanted::Removed, |worker| worker.wanted);
+            let desired = worker.map_or(DesiredState::Removed, |worker| worker.desired);
             ensure!(
                 desired == known.desired && !accepted || Some(desired) == commanded,
                 "the desired state of {name} is {desired:?}, expected {:?}",
@@ -69,7 +69,7 @@ impl Checker {
         }
         for index in &transition.spawned {
             ensure!(
-                self.workers[*index].desired == Wanted::Running,
+                self.workers[*index].desired == DesiredState::Running,
                 "spawned {}, whose desired state is not running",
                 self.names[*index]
             );
@@ -80,7 +80,7 @@ impl Checker {
     /// A removed worker stops. The ledger shows it until it is gone, and not after that.
     fn check_removed(&self, state: &State) -> Result<(), Violation> {
         for (index, name) in self.names.iter().enumerate() {
-            if self.workers[index].desired != Wanted::Removed {
+            if self.workers[index].desired != DesiredState::Removed {
                 continue;
             }
             let unasked = self.alive_of(index).find(|(_, record)| record.stop_requested_at.is_none());
@@ -151,10 +151,13 @@ impl Checker {
             let worker = state.workers.iter().find(|worker| worker.name == *name);
             let slot = worker.map(|worker| &worker.main);
             let running = worker.is_some_and(|worker| worker.running().is_some());
-            let expected = known.desired == Wanted::Running && !known.may_be_down;
+            let expected = known.desired == DesiredState::Running && !known.may_be_down;
             ensure!(running || !expected, "{name} did not recover: {slot:?}");
             let processes_left = self.alive_of(index).count();
-            ensure!(known.desired == Wanted::Running || processes_left == 0, "{name} did not stop: {slot:?}");
+            ensure!(
+                known.desired == DesiredState::Running || processes_left == 0,
+                "{name} did not stop: {slot:?}"
+            );
         }
         self.check_no_client_waits()
     }

@@ -6,13 +6,13 @@ mod attribution;
 mod invariants;
 
 use crate::record::{CommandKind, GenerationRecord, IssuedCommand};
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
     control::{FromWorker, PROTOCOL, Phase, allowed},
     ids::{CrashId, Generation, Seq},
-    words::Role,
+    role::Role,
 };
-use bulkhead_supervisor::step::{
-    self, Event, Exit, Policy, PostMortem, Spec, Wanted, policy::IDLE_HEALTHY_AFTER,
+use bulkhead_supervisor::core::{
+    self, DesiredState, Event, ExitStatus, Policy, PostMortem, WorkerSpec, policy::IDLE_HEALTHY_AFTER,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,7 +31,7 @@ pub(crate) struct Clocks {
 struct WorkerModel {
     role: Role,
     stop_timeout: u64,
-    desired: Wanted,
+    desired: DesiredState,
     /// The worker reported a configuration error, and no command has asked for another attempt.
     config_rejected: bool,
     /// As `config_rejected`, or possibly so: the checker cannot expect the worker to run.
@@ -89,7 +89,7 @@ fn ms(span: Duration) -> u64 {
 }
 
 impl WorkerModel {
-    fn new(spec: &Spec, desired: Wanted) -> Self {
+    fn new(spec: &WorkerSpec, desired: DesiredState) -> Self {
         Self {
             role: spec.role,
             stop_timeout: ms(spec.stop_timeout),
@@ -107,10 +107,10 @@ impl WorkerModel {
 }
 
 impl Checker {
-    pub(crate) fn new(policy: Policy, specs: &[Spec]) -> Self {
+    pub(crate) fn new(policy: Policy, specs: &[WorkerSpec]) -> Self {
         Self {
             policy,
-            workers: specs.iter().map(|spec| WorkerModel::new(spec, Wanted::Running)).collect(),
+            workers: specs.iter().map(|spec| WorkerModel::new(spec, DesiredState::Running)).collect(),
             names: specs.iter().map(|spec| spec.name.clone()).collect(),
             records: BTreeMap::new(),
             transition: TransitionRecord::default(),
@@ -158,7 +158,7 @@ impl Checker {
             Event::SpawnFailed { generation, config, .. } => {
                 self.on_death(
                     *generation,
-                    if *config { Exit::Code(78) } else { Exit::Unknown },
+                    if *config { ExitStatus::Code(78) } else { ExitStatus::Unknown },
                     &PostMortem::default(),
                 );
             }
@@ -166,15 +166,17 @@ impl Checker {
             Event::BadFrame { generation, .. } => self.record_violation(*generation),
             Event::Died { generation, exit, post_mortem } => self.on_death(*generation, *exit, post_mortem),
             Event::Command { client, command } => self.on_command(client.0, command),
-            Event::Left { client } => drop(self.waiting_clients.remove(&client.0)),
+            Event::ClientGone { client } => drop(self.waiting_clients.remove(&client.0)),
             Event::Configured { policy, specs } => self.on_configured(policy, specs),
             Event::StopSignal { .. } => {
                 self.stop_signals += 1;
                 self.stopping_since.get_or_insert(now.sim);
             }
-            Event::SetAside { charge, result } => self.on_store_result(charge.seq, result.is_ok()),
+            Event::Quarantined { request: charge, result } => {
+                self.on_store_result(charge.seq, result.is_ok())
+            }
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
-            Event::Rung(_) | Event::Looked { .. } => {}
+            Event::WorkAvailable(_) | Event::Probed { .. } => {}
         }
     }
 
@@ -227,12 +229,12 @@ impl Checker {
             FromWorker::Request { id, .. } => self.transition.request = Some((generation, *id)),
             FromWorker::Panicked { .. }
             | FromWorker::Backtrace { .. }
-            | FromWorker::NotReplayed { .. }
+            | FromWorker::ReplayFailed { .. }
             | FromWorker::SeqMark(_) => {}
         }
     }
 
-    fn on_death(&mut self, generation: Generation, exit: Exit, post_mortem: &PostMortem) {
+    fn on_death(&mut self, generation: Generation, exit: ExitStatus, post_mortem: &PostMortem) {
         let sim = self.now.sim;
         let Some(record) = self.records.get_mut(&generation).filter(|record| !record.died) else { return };
         record.died = true;
@@ -253,13 +255,16 @@ impl Checker {
             // A process that hung was up, but not healthy.
             let healthy =
                 sim.saturating_sub(activated) >= ms(IDLE_HEALTHY_AFTER) && record.aborted_at.is_none();
-            if self.transition.made_progress || healthy || matches!(exit, Exit::Signal { number: 9, .. }) {
+            if self.transition.made_progress
+                || healthy
+                || matches!(exit, ExitStatus::Signal { number: 9, .. })
+            {
                 worker.unproductive_spawns.clear();
             }
         }
         let asked = record.stop_requested_at.is_some() || record.killed_at.is_some();
-        let config_error = record.wrong_protocol || exit == Exit::Code(78);
-        let desired = self.stopping_since.is_none() && worker.desired == Wanted::Running;
+        let config_error = record.wrong_protocol || exit == ExitStatus::Code(78);
+        let desired = self.stopping_since.is_none() && worker.desired == DesiredState::Running;
         worker.may_be_down |= config_error;
         // The death of a process that was to be replaced says nothing about its successor.
         let is_current = generation > worker.outdated_through;
@@ -268,7 +273,7 @@ impl Checker {
     }
 
     /// What began under the old configuration may end under it.
-    fn on_configured(&mut self, policy: &Policy, specs: &[Spec]) {
+    fn on_configured(&mut self, policy: &Policy, specs: &[WorkerSpec]) {
         self.policy = policy.clone();
         for worker in &mut self.workers {
             worker.unproductive_spawns.clear();
@@ -278,19 +283,19 @@ impl Checker {
         }
     }
 
-    fn allow_stop_timeout(&mut self, spec: &Spec) {
+    fn allow_stop_timeout(&mut self, spec: &WorkerSpec) {
         if let Some(index) = self.names.iter().position(|name| *name == spec.name) {
             let worker = &mut self.workers[index];
             worker.stop_timeout = worker.stop_timeout.max(ms(spec.stop_timeout));
         }
     }
 
-    fn on_command(&mut self, client: u64, command: &step::Command) {
+    fn on_command(&mut self, client: u64, command: &core::Command) {
         self.waiting_clients.insert(client, self.now.sim);
-        if let step::Command::Add(spec) = command {
+        if let core::Command::Add(spec) = command {
             if !self.names.contains(&spec.name) {
                 self.names.push(spec.name.clone());
-                self.workers.push(WorkerModel::new(spec, Wanted::Removed));
+                self.workers.push(WorkerModel::new(spec, DesiredState::Removed));
             }
             self.allow_stop_timeout(spec);
         }
@@ -299,7 +304,7 @@ impl Checker {
         let Some(IssuedCommand { worker, command, .. }) = self.transition.command else { return };
         let worker = &mut self.workers[worker];
         // `Add` for an existing worker has no effect, nor has any other command for a removed worker.
-        let applies = (command == CommandKind::Add) == (worker.desired == Wanted::Removed);
+        let applies = (command == CommandKind::Add) == (worker.desired == DesiredState::Removed);
         if command != CommandKind::Fault && applies {
             self.transition.before_command = (worker.config_rejected, worker.may_be_down);
             worker.unproductive_spawns.clear();

@@ -8,10 +8,12 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use bulkhead_proto::{
-    event::Event,
-    ids::Seq,
-    link::{ApiLink, Memory},
-    ring::{AppendError, Batch},
+    shm::{
+        memory::SharedMemory,
+        ring::{AppendError, Batch},
+    },
+    wire::{event::Event, ids::Seq},
+    worker::link::ApiLink,
 };
 use std::{
     thread,
@@ -68,8 +70,8 @@ fn fill_ring(link: &ApiLink) -> anyhow::Result<u64> {
 
 /// One replay. Returns millions of events per second, and the number of commits.
 fn replay() -> anyhow::Result<(f64, f64)> {
-    let memory = Memory::create(CAPACITY, 4096, 1)?;
-    let link = ApiLink::open_within(&memory)?;
+    let memory = SharedMemory::create(CAPACITY, 4096, 1)?;
+    let link = ApiLink::open_in_process(&memory)?;
     let events = fill_ring(&link)?;
     let mut analytics = Analytics::start(&memory, 1)?;
     let start = Instant::now();

@@ -7,11 +7,14 @@ use crate::{
 };
 use anyhow::Context;
 use bulkhead_proto::{
-    ids::{Position, Seq},
-    link::{AnalyticsLink, Memory},
-    ring::MIN_CAPACITY,
-    state_memory::StateMemory,
-    table::{Checkpoint, Slot, Writer},
+    shm::{
+        memory::SharedMemory,
+        ring::MIN_CAPACITY,
+        state_memory::StateMemory,
+        table::{BodySlot, CommitHeader, TableWriter},
+    },
+    wire::ids::{Position, Seq},
+    worker::link::AnalyticsLink,
 };
 use std::time::{Duration, Instant};
 
@@ -28,10 +31,10 @@ const PUBLIC: (usize, usize) = (400, 800);
 
 /// A table with a slot for each of its series.
 struct TableBench {
-    table: Writer<StateMemory>,
-    slots: Vec<(String, Slot)>,
+    table: TableWriter<StateMemory>,
+    slots: Vec<(String, BodySlot)>,
     bytes: Vec<u8>,
-    _memory: Memory,
+    _memory: SharedMemory,
 }
 
 /// The cost of one commit.
@@ -44,9 +47,9 @@ struct CommitCost {
 
 impl TableBench {
     fn new(series: usize) -> anyhow::Result<Self> {
-        let memory = Memory::create(MIN_CAPACITY, u32::try_from(series)?, 1)?;
-        let link = AnalyticsLink::open_within(&memory)?;
-        let mut table = Writer::attach(link.state).context("a new table does not verify")?;
+        let memory = SharedMemory::create(MIN_CAPACITY, u32::try_from(series)?, 1)?;
+        let link = AnalyticsLink::open_in_process(&memory)?;
+        let mut table = TableWriter::attach(link.state).context("a new table does not verify")?;
         table.activate();
         let keys = (0..series).map(|n| format!("bench.series.{n:05}"));
         let slots = keys.map(|key| table.assign(&key).map(|slot| (key, slot)).context("the table is full"));
@@ -63,7 +66,11 @@ impl TableBench {
             bytes += state.len() + public.len();
         }
         let staged = Instant::now();
-        self.table.commit(Checkpoint { seq: Seq(seq), position: Position(seq), ..Checkpoint::default() })?;
+        self.table.commit(CommitHeader {
+            seq: Seq(seq),
+            position: Position(seq),
+            ..CommitHeader::default()
+        })?;
         Ok(CommitCost { stage: staged - start, commit: staged.elapsed(), bytes })
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     report::{Bound, Column, Row, SectionResult, Target},
     wrk,
 };
-use bulkhead_tests::Home;
+use bulkhead_tests::Fixture;
 use serde_json::{Value, json};
 
 /// The number of events in a batch.
@@ -35,7 +35,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
         return Ok(result);
     }
     let bodies = [event(0), (0..BATCH).map(event).collect::<Value>()].map(|body| body.to_string());
-    let home = Home::new(CONFIG);
+    let home = Fixture::new(CONFIG);
     let folder = home.path("");
     let (bulkhead, bare) = (home.start(), BareHandler::start()?);
     let mut rows = ROWS.map(|name| Row::of(name, 5));
@@ -48,7 +48,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
                 (false, _) => (bare.address, "/many"),
             };
             // The analysis must finish its work before the next candidate is measured.
-            drop(bulkhead.settled());
+            drop(bulkhead.wait_until_committed());
             let cache_line = cache_line_ns()?;
             let run = wrk::post(&folder, address, path, &bodies[batch])?;
             if round == 0 {

@@ -8,11 +8,13 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use bulkhead_proto::{
-    ids::Seq,
-    segment::{Kind, ReadOnly},
-    table::{Record, Table},
+    shm::{
+        segment::{Kind, ReadOnly},
+        table::{CommitRecord, TableReader},
+    },
+    wire::ids::Seq,
 };
-use bulkhead_tests::{Bulkhead, Home};
+use bulkhead_tests::{Bulkhead, Fixture};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -52,12 +54,12 @@ struct Death {
 }
 
 /// The state table of a running service, found among the supervisor's fds.
-fn table_of(supervisor: i32) -> anyhow::Result<Table<ReadOnly>> {
+fn table_of(supervisor: i32) -> anyhow::Result<TableReader<ReadOnly>> {
     for entry in fs::read_dir(format!("/proc/{supervisor}/fd"))? {
         let path = entry?.path();
         let target = fs::read_link(&path).unwrap_or_default();
         if target.to_string_lossy().starts_with("/memfd:bulkhead-state") {
-            return Ok(Table::new(ReadOnly::map(File::open(path)?, Kind::State)?));
+            return Ok(TableReader::new(ReadOnly::map(File::open(path)?, Kind::State)?));
         }
     }
     anyhow::bail!("the supervisor holds no state table")
@@ -78,7 +80,10 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// Waits for a commit that satisfies `holds`. Records that do not verify are ignored.
-fn wait_for_commit(table: &Table<ReadOnly>, holds: impl Fn(&Record) -> bool) -> anyhow::Result<Record> {
+fn wait_for_commit(
+    table: &TableReader<ReadOnly>,
+    holds: impl Fn(&CommitRecord) -> bool,
+) -> anyhow::Result<CommitRecord> {
     let start = Instant::now();
     loop {
         if let Some(record) = table.record().filter(&holds) {
@@ -124,9 +129,13 @@ impl Client {
 const MIN_UPTIME: Duration = Duration::from_millis(30);
 
 /// Kills the idle analysis, posts an event for its successor, and waits for the commit.
-fn kill_analysis(bulkhead: &Bulkhead, table: &Table<ReadOnly>, client: &mut Client) -> anyhow::Result<Death> {
+fn kill_analysis(
+    bulkhead: &Bulkhead,
+    table: &TableReader<ReadOnly>,
+    client: &mut Client,
+) -> anyhow::Result<Death> {
     let before = table.record().context("the commit record does not verify")?;
-    let pidfd = pidfd(bulkhead.pid_of("analytics"))?;
+    let pidfd = pidfd(bulkhead.worker_pid("analytics"))?;
     let mut log = bulkhead.log().from_now();
     thread::sleep(MIN_UPTIME);
     let start = Instant::now();
@@ -187,7 +196,7 @@ fn record(row: &mut Row, deaths: &[Death], cache_line: f64) {
 
 /// Measures the time from SIGKILL to the first commit.
 pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
-    let bulkhead = Home::new("").start();
+    let bulkhead = Fixture::new("").start();
     let table = table_of(bulkhead.pid())?;
     let mut client = Client::connect(&bulkhead)?;
     let last = client.post(EVENTS_BEFORE)?;

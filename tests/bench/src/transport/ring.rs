@@ -9,9 +9,11 @@ use crate::{
 };
 use anyhow::Context;
 use bulkhead_proto::{
-    fds::{Bequest, FDS_VARIABLE, Inherited},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::MIN_CAPACITY,
+    shm::{memory::SharedMemory, ring::MIN_CAPACITY},
+    worker::{
+        fds::{FDS_VARIABLE, FdHandoff, InheritedFds},
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use ends::{Received, Sink, Source, SourceEnd};
 use std::time::{Duration, Instant};
@@ -57,9 +59,9 @@ pub(super) const ALL: [Ring; 5] = [
 ];
 
 impl Ring {
-    fn start(&self, job: Job, load: Load, memory: &Memory, setup: PeerSetup) -> anyhow::Result<Peer> {
-        let mut fds = Bequest::default();
-        memory.bequeath_to_analytics(&mut fds)?;
+    fn start(&self, job: Job, load: Load, memory: &SharedMemory, setup: PeerSetup) -> anyhow::Result<Peer> {
+        let mut fds = FdHandoff::default();
+        memory.pass_to_analytics(&mut fds)?;
         let mut setup = setup;
         setup.env.push((FDS_VARIABLE, fds.variable()));
         setup.fds.extend(fds.into_fds());
@@ -68,18 +70,18 @@ impl Ring {
         Ok(peer)
     }
 
-    fn source(&self, memory: &Memory) -> anyhow::Result<Source> {
+    fn source(&self, memory: &SharedMemory) -> anyhow::Result<Source> {
         let end = match self.mode {
             AppendMode::AppenderOnly => SourceEnd::appender_only(memory)?,
-            AppendMode::Api(_) => SourceEnd::Api(Box::new(ApiLink::open_within(memory)?)),
+            AppendMode::Api(_) => SourceEnd::Api(Box::new(ApiLink::open_in_process(memory)?)),
         };
         Ok(Source::new(end))
     }
 }
 
 /// An instance number distinguishes segments of different services; these segments belong to one.
-fn memory() -> anyhow::Result<Memory> {
-    Ok(Memory::create(MIN_CAPACITY, SERIES, 1)?)
+fn memory() -> anyhow::Result<SharedMemory> {
+    Ok(SharedMemory::create(MIN_CAPACITY, SERIES, 1)?)
 }
 
 impl Transport for Ring {
@@ -119,7 +121,8 @@ impl Transport for Ring {
             return Ok(None);
         }
         let (to_peer, back) = (memory()?, memory()?);
-        let (mut source, mut sink) = (self.source(&to_peer)?, Sink::new(AnalyticsLink::open_within(&back)?)?);
+        let (mut source, mut sink) =
+            (self.source(&to_peer)?, Sink::new(AnalyticsLink::open_in_process(&back)?)?);
         let mut received = Received::default();
         let setup = ends::setup_for_source(&back, BACK_VARIABLE)?;
         let mut peer = self.start(Job::RoundTrips, load, &to_peer, setup)?;
@@ -136,7 +139,7 @@ impl Transport for Ring {
     }
 
     fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
-        let mut sink = Sink::new(AnalyticsLink::open(&mut Inherited::from_env()?)?)?;
+        let mut sink = Sink::new(AnalyticsLink::open(&mut InheritedFds::from_env()?)?)?;
         match job {
             Job::Stream => {
                 peer::signal()?;

@@ -8,7 +8,7 @@ use super::{
     },
 };
 use crate::records::{Kill, Records};
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 #[test]
 fn a_sigkill_with_the_event_in_flight_counts_as_an_attempt() {

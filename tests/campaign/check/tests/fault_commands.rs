@@ -5,7 +5,7 @@ use super::{
     fixture::{expect_finding, findings_after, index, line_mut},
 };
 use crate::records::Records;
-use bulkhead_proto::words::FaultKind;
+use bulkhead_proto::wire::fault::FaultKind;
 
 /// Expects the finding in records with a fault command.
 #[track_caller]

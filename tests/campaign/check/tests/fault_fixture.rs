@@ -5,14 +5,14 @@ use crate::{
     fault_schedule,
     records::{Answer, FaultCommand, PoisonEvent, ReadResult, Records, Stats},
 };
-use bulkhead_proto::words::FaultKind;
-use bulkhead_tests::ids::EventId;
+use bulkhead_proto::wire::fault::FaultKind;
+use bulkhead_tests::event_id::EventId;
 use serde_json::json;
 
 /// The seq of the poison event.
 pub(super) const SEQ: u64 = 11;
 
-pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT behind a fault: a stack overflow"];
+pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT after a fault: stack overflow"];
 pub(super) const ABORT: [&str; 2] = ["signal", "SIGABRT"];
 
 /// Removes the shutdown from the log. Returns the generation of the analysis that is alive then, and the

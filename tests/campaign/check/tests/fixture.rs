@@ -5,7 +5,7 @@ use crate::{
     plan::Kind,
     records::{Answer, Kill, LogLine, Read, ReadResult, Records, Request, Run, Stats},
 };
-use bulkhead_tests::ids::{Counted, EventId};
+use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -92,8 +92,8 @@ pub(super) fn valid_records() -> Records {
         let id = EventId { writer: 0, number };
         *sums.entry(id.series()).or_default() += id.value();
     }
-    let series: Vec<Counted> =
-        sums.into_iter().map(|(series, sum)| Counted { series, count: 1, sum: Some(sum) }).collect();
+    let series: Vec<SeriesTotals> =
+        sums.into_iter().map(|(series, sum)| SeriesTotals { series, count: 1, sum: Some(sum) }).collect();
     let first = series[0].clone();
     Records {
         run: Run {

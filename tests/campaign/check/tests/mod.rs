@@ -163,9 +163,9 @@ fn unexplained_alarms_and_errors_in_the_log_are_found() {
         )
     };
     expect_finding("log lines", panic_line("api", "src/x.rs:1:2: index out of bounds"));
-    expect_finding("log lines", panic_line("api", "proto/src/fault.rs:1:2: a fault was asked for: panic"));
+    expect_finding("log lines", panic_line("api", "proto/src/worker/fault.rs:1:2: injected fault: panic"));
     expect_finding("log lines", panic_line("analytics", "src/x.rs:1:2: index out of bounds"));
-    let asked = panic_line("analytics", "proto/src/fault.rs:1:2: a fault was asked for: panic");
+    let asked = panic_line("analytics", "proto/src/worker/fault.rs:1:2: injected fault: panic");
     assert_eq!(findings_after(asked), Vec::<&str>::new());
     assert_eq!(
         findings_after(with_line("WARN", json!({ "event_name": "worker_examined" }))),

@@ -8,15 +8,16 @@ use crate::{
     check::quarantine::seq_of,
     records::{Answer, PoisonEvent, Records, Request},
 };
-use bulkhead_proto::{
+use bulkhead_proto::wire::{
+    cause::{Cause, Operation},
+    fault::FaultKind,
     ids::{CrashId, Generation, Seq},
-    quarantine::Shown,
-    words::{Cause, During, FaultKind},
+    quarantine::EventView,
 };
-use bulkhead_tests::ids::EventId;
+use bulkhead_tests::event_id::EventId;
 
 /// The event in the quarantine entry.
-fn event_mut(records: &mut Records) -> &mut Shown {
+fn event_mut(records: &mut Records) -> &mut EventView {
     records.quarantined[0].event.as_mut().unwrap()
 }
 
@@ -80,8 +81,8 @@ fn a_quarantine_entry_with_the_report_of_another_death_is_found() {
     expect_finding_with_poison(what, |records| records.quarantined[0].detail = "SIGBUS".into());
     expect_finding_with_poison(what, |records| records.quarantined[0].cause = Cause::Exit);
     expect_finding_with_poison(what, |records| records.quarantined[0].worker = "api".into());
-    expect_finding_with_poison(what, |records| records.quarantined[0].during = During::Commit);
-    expect_finding_with_poison(what, |records| records.quarantined[0].during = During::Load);
+    expect_finding_with_poison(what, |records| records.quarantined[0].during = Operation::Commit);
+    expect_finding_with_poison(what, |records| records.quarantined[0].during = Operation::Load);
 }
 
 #[test]

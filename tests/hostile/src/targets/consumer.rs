@@ -3,11 +3,13 @@
 use super::with_honest;
 use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
-    ids::{Position, Seq},
-    link::AnalyticsLink,
-    ring::Consumer,
-    segment::ReadOnly,
-    shared::{WORD, index},
+    shm::{
+        access::{WORD, index},
+        ring::Consumer,
+        segment::ReadOnly,
+    },
+    wire::ids::{Position, Seq},
+    worker::link::AnalyticsLink,
 };
 use bulkhead_steps::fixture::CAPACITY;
 use std::collections::HashMap;
@@ -27,7 +29,7 @@ pub(super) fn alone(bytes: &[u8]) {
         let mut input = Input::new(bytes);
         let (position, seq) = start(&mut input, honest);
         let corruption = corruption(&mut input, honest);
-        let link = AnalyticsLink::open_within(&honest.fixture.memory).expect("a link");
+        let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
         let ring = Ring::new(honest, &corruption);
         // Two consumers that attached before the corruption: one has read everything, the other nothing.
         let attach = || Consumer::attach(&link.events, &link.producer, position, seq);
@@ -49,7 +51,7 @@ pub(super) fn concurrent(bytes: &[u8]) {
         let mut input = Input::new(bytes);
         let (position, seq) = start(&mut input, honest);
         let corruption = corruption(&mut input, honest);
-        let link = AnalyticsLink::open_within(&honest.fixture.memory).expect("a link");
+        let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
         let ring = Ring::new(honest, &corruption);
         corruption.while_reading(&honest.fixture, &honest.image, || {
             for _ in 0..ROUNDS {

@@ -3,11 +3,13 @@
 use super::with_honest;
 use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
-    bell::Waker,
-    cursor::{self, Doing, LastWords, leave_last_words, set_hand},
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    segment::ReadWrite,
+    shm::{
+        cursor::{self, Activity, PanicRecord, set_in_flight, write_panic_record},
+        segment::ReadWrite,
+        wake::Waker,
+    },
+    wire::ids::{Generation, Seq},
+    worker::link::AnalyticsLink,
 };
 use bulkhead_steps::image::Image;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::sync::Arc;
 /// The number of generations that write a panic record.
 const GENERATIONS: u64 = 4;
 
-fn panic_record(generation: u64) -> LastWords {
-    LastWords {
+fn panic_record(generation: u64) -> PanicRecord {
+    PanicRecord {
         generation: Generation(generation),
         message: format!("generation {generation} ends ").repeat(usize::try_from(generation).unwrap_or(1)),
         location: format!("src/file.rs:{generation}:1"),
@@ -51,12 +53,12 @@ pub(super) fn concurrent(bytes: &[u8]) {
 }
 
 fn page(honest: &Honest) -> Arc<ReadWrite> {
-    AnalyticsLink::open_within(&honest.fixture.memory).expect("a link").cursor
+    AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link").cursor
 }
 
 fn write_page(page: &ReadWrite, generation: u64, seq: Seq) {
-    set_hand(&page, Doing::Apply, seq);
-    leave_last_words(&page, &panic_record(generation));
+    set_in_flight(&page, Activity::Apply, seq);
+    write_panic_record(&page, &panic_record(generation));
 }
 
 fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corruption {
@@ -67,13 +69,13 @@ fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corrupti
 
 fn check(honest: &Honest, page: &ReadWrite) {
     let death = honest.fixture.memory.post_mortem();
-    assert!(death.in_hand.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
+    assert!(death.in_flight.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
     let honest_record = death
-        .last_words
+        .panic_record
         .as_ref()
         .is_none_or(|found| (1..=GENERATIONS).any(|generation| panic_record(generation) == *found));
-    assert!(honest_record, "a panic record that was never written: {:?}", death.last_words);
-    let _ = cursor::read(&page);
+    assert!(honest_record, "a panic record that was never written: {:?}", death.panic_record);
+    let _ = cursor::read_position(&page);
     assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }

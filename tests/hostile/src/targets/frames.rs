@@ -4,12 +4,14 @@
 use crate::input::Input;
 use bincode::{Decode, Encode};
 use bulkhead_proto::{
-    codec,
-    control::{FromWorker, MAX_FRAME, ToWorker},
-    cursor::LastWords,
-    event::{Event, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES},
-    pipe::{self, Received, Receiver},
-    status::Status,
+    shm::cursor::PanicRecord,
+    wire::{
+        codec,
+        control::{FromWorker, MAX_FRAME, ToWorker},
+        event::{Event, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES},
+        status::Status,
+    },
+    worker::pipe::{self, Received, Receiver},
 };
 use std::{fmt::Debug, fs::File, io::Write as _, thread};
 
@@ -17,7 +19,7 @@ use std::{fmt::Debug, fs::File, io::Write as _, thread};
 pub(super) fn alone(bytes: &[u8]) {
     check_reencodes::<ToWorker>(bytes);
     check_reencodes::<FromWorker>(bytes);
-    check_reencodes::<LastWords>(bytes);
+    check_reencodes::<PanicRecord>(bytes);
     check_reencodes::<Status>(bytes);
     event(bytes);
 }

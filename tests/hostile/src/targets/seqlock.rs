@@ -3,9 +3,11 @@
 use super::with_honest;
 use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    segment::ReadWrite,
-    status::Status,
+    shm::{
+        segment::ReadWrite,
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::status::Status,
 };
 
 /// The honest values repeat after this number of versions.
@@ -26,7 +28,7 @@ fn map(honest: &Honest) -> ReadWrite {
 
 /// Publishes, also into a cell whose version is corrupted.
 fn publish(board: &ReadWrite, number: u32) {
-    let mut writer = BoardWriter::new(board);
+    let mut writer = SeqlockWriter::new(board);
     writer.publish(&status(number % VERSIONS)).expect("it fits");
 }
 
@@ -48,7 +50,7 @@ pub(super) fn alone(bytes: &[u8]) {
         let (mut input, board) = (Input::new(bytes), map(honest));
         publish(&board, 1);
         let (mut knows, mut fresh) =
-            (BoardReader::<_, Status>::new(&board), BoardReader::<_, Status>::new(&board));
+            (SeqlockReader::<_, Status>::new(&board), SeqlockReader::<_, Status>::new(&board));
         assert_eq!(knows.read(), Some(&status(1)));
         publish(&board, input.byte().into());
         corruption(&mut input, honest).apply(&honest.fixture.windows);
@@ -65,7 +67,7 @@ pub(super) fn concurrent(bytes: &[u8]) {
         let (mut input, board) = (Input::new(bytes), map(honest));
         publish(&board, 0);
         let corruption = corruption(&mut input, honest);
-        let mut reader = BoardReader::<_, Status>::new(map(honest));
+        let mut reader = SeqlockReader::<_, Status>::new(map(honest));
         let meanwhile = |round: usize| publish(&board, u32::try_from(round % 60).expect("small"));
         corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
             for _ in 0..200 {

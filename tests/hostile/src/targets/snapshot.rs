@@ -6,11 +6,16 @@ use crate::{
 };
 use bincode::Encode;
 use bulkhead_proto::{
-    codec,
-    ids::{Commit, Generation, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{AppendError, Consumer, Key, KeyedRequest, Outcome},
-    snapshot::{Summary, load, save},
+    shm::{
+        memory::SharedMemory,
+        ring::{AppendError, AppendOutcome, Consumer, IdempotencyKey, KeyedRequest},
+        snapshot::{Summary, load, save},
+    },
+    wire::{
+        codec,
+        ids::{Commit, Generation, Seq},
+    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_steps::{
     fixture,
@@ -189,7 +194,7 @@ fn check(path: &Path) {
     // What was loaded can be saved and loaded again, and is the same.
     let second_path = path.with_extension("again");
     let saved = save(&memory, &second_path).expect("it can be saved");
-    assert_eq!((saved.damage, saved.lost.len()), (None, 0));
+    assert_eq!((saved.damage, saved.damaged_series.len()), (None, 0));
     let second = fixture::memory().expect("memory");
     let loaded = load(&second, &second_path).expect("it loads again").expect("it is there");
     assert_eq!(loaded, summary);
@@ -200,13 +205,13 @@ fn check(path: &Path) {
 }
 
 /// All pending events are there, and the counters describe the same events.
-fn check_usable(memory: &Memory, summary: &Summary) {
-    let stats = ApiLink::open_within(memory).expect("a link").figures();
+fn check_usable(memory: &SharedMemory, summary: &Summary) {
+    let stats = ApiLink::open_in_process(memory).expect("a link").stats();
     assert_eq!(stats.tail.next_seq, summary.next_seq);
     assert_eq!(stats.pending, summary.pending, "{stats:?}");
     let record = memory.record().expect("a record that verifies");
     assert_eq!(stats.record, record, "the counters do not match the record");
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(memory).expect("a link");
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(memory).expect("a link");
     let mut consumer = Consumer::attach(events, producer, record.position, record.seq).expect("a place");
     let mut payload = Vec::new();
     for _ in 0..summary.pending {
@@ -216,18 +221,18 @@ fn check_usable(memory: &Memory, summary: &Summary) {
 }
 
 /// New events follow all accepted ones, and a keyed request is appended once.
-fn check_continues(memory: &Memory, summary: &Summary) {
-    let api = ApiLink::open_within(memory).expect("a link");
+fn check_continues(memory: &SharedMemory, summary: &Summary) {
+    let api = ApiLink::open_in_process(memory).expect("a link");
     match append(&api, &[event(0)]).expect("an event") {
         Ok(appended) => assert_eq!(appended.first, summary.next_seq),
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
-    let request = KeyedRequest { key: Key::new(b"mine").expect("a key"), digest: 5 };
+    let request = KeyedRequest { key: IdempotencyKey::new(b"mine").expect("a key"), digest: 5 };
     let append_once = || api.append_keyed(&mut batch(&[event(1)]).expect("an event"), request);
     match append_once() {
-        Ok(Outcome::Appended(first)) => assert_eq!(append_once(), Ok(Outcome::Replayed(first))),
+        Ok(AppendOutcome::Appended(first)) => assert_eq!(append_once(), Ok(AppendOutcome::Replayed(first))),
         // By chance, the key of another request.
-        Ok(Outcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
+        Ok(AppendOutcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
     assert_eq!(api.take_unreadable_keys(), 0, "loaded keys can be read");

@@ -7,11 +7,13 @@ use crate::{
     input::Input,
 };
 use bulkhead_proto::{
-    ids::Commit,
-    link::{AnalyticsLink, ApiLink},
-    ring::Consumer,
-    shared::index,
-    table::{Checkpoint, MAX_KEY, Record, Slot, Table, Writer},
+    shm::{
+        access::index,
+        ring::Consumer,
+        table::{BodySlot, CommitHeader, CommitRecord, MAX_KEY, TableReader, TableWriter},
+    },
+    wire::ids::Commit,
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_steps::{fixture::SLOTS, service::append, test_event::SeriesTotal};
 
@@ -23,7 +25,7 @@ const MAX_APPENDS: usize = 64;
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
-        let attached_before = ApiLink::open_within(&honest.fixture.memory).expect("a link");
+        let attached_before = ApiLink::open_in_process(&honest.fixture.memory).expect("a link");
         Reader::default().check(&attached_before, honest.counts());
         let unfinished = input.byte().is_multiple_of(4);
         if unfinished {
@@ -31,7 +33,7 @@ pub(super) fn alone(bytes: &[u8]) {
         }
         let corruption = corruption(&mut input, honest);
         corruption.apply(&honest.fixture.windows);
-        let fresh = ApiLink::open_within(&honest.fixture.memory).expect("a link");
+        let fresh = ApiLink::open_in_process(&honest.fixture.memory).expect("a link");
         for api in [&attached_before, &fresh] {
             Reader::default().check(api, honest.counts());
         }
@@ -47,7 +49,7 @@ pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let corruption = corruption(&mut input, honest);
-        let api = ApiLink::open_within(&honest.fixture.memory).expect("a link");
+        let api = ApiLink::open_in_process(&honest.fixture.memory).expect("a link");
         let mut analysis = honest.analysis().expect("an honest table");
         let mut number = usize::try_from(api.tail().accepted).expect("few");
         let meanwhile = |_| {
@@ -60,7 +62,7 @@ pub(super) fn concurrent(bytes: &[u8]) {
                 number += 1;
             }
         };
-        let api_of_reader = ApiLink::open_within(&honest.fixture.memory).expect("a link");
+        let api_of_reader = ApiLink::open_in_process(&honest.fixture.memory).expect("a link");
         let mut reader = Reader { honest: corruption.is_empty(), ..Reader::default() };
         corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
             (0..30).for_each(|_| reader.check(&api_of_reader, honest.counts()));
@@ -87,7 +89,7 @@ struct Reader {
 
 impl Reader {
     fn check(&mut self, api: &ApiLink, counts: &Counts) {
-        let stats = api.figures();
+        let stats = api.stats();
         let counted = stats.record.analysed + stats.record.skipped;
         assert_eq!(stats.tail.accepted, counted + stats.pending, "accepted is not the sum");
         let record = api.view().record();
@@ -112,8 +114,8 @@ impl Reader {
 
 /// A successor takes over the table, loads everything, and commits.
 fn check_successor(honest: &Honest) {
-    let link = AnalyticsLink::open_within(&honest.fixture.memory).expect("a link");
-    let Some(mut writer) = Writer::attach(link.state) else { return };
+    let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
+    let Some(mut writer) = TableWriter::attach(link.state) else { return };
     let activated = writer.activate();
     let record = *writer.record();
     let commits =
@@ -125,7 +127,7 @@ fn check_successor(honest: &Honest) {
         "a record that was never committed: {record:?}"
     );
     let expected = &honest.states[usize::try_from(record.commit.0).expect("few")];
-    for slot in (0..record.slots).map(Slot) {
+    for slot in (0..record.slots).map(BodySlot) {
         let Some(body) = writer.load(slot) else { continue };
         let Some(expected_total) = expected.get(body.key()) else {
             panic!("an unknown series {:?}", body.key())
@@ -135,10 +137,10 @@ fn check_successor(honest: &Honest) {
         // however much was corrupted.
         assert!(found == Some(*expected_total), "{found:?} in {slot:?}, after {activated:?}");
     }
-    let link = AnalyticsLink::open_within(&honest.fixture.memory).expect("a link");
-    for slot in (0..record.slots).map(Slot) {
-        let (bytes, name) = Table::new(&link.state).remains(slot);
-        assert!(bytes == writer.remains(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
+    let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
+    for slot in (0..record.slots).map(BodySlot) {
+        let (bytes, name) = TableReader::new(&link.state).raw_slot(slot);
+        assert!(bytes == writer.raw_slot(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
     }
     commit_and_load(&mut writer);
 }
@@ -152,7 +154,7 @@ fn fill_ring(honest: &Honest, apis: [&ApiLink; 2]) {
             break;
         }
     }
-    let link = AnalyticsLink::open_within(&honest.fixture.memory).expect("a link");
+    let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
     let record = honest.record();
     let consumer = Consumer::attach(link.events, link.producer, record.position, record.seq);
     let (mut consumer, mut payload) = (consumer.expect("the consumer can attach"), Vec::new());
@@ -164,12 +166,12 @@ fn fill_ring(honest: &Honest, apis: [&ApiLink; 2]) {
 }
 
 /// What the successor commits can be loaded, whatever those slots held before.
-fn commit_and_load(writer: &mut Writer<bulkhead_proto::state_memory::StateMemory>) {
+fn commit_and_load(writer: &mut TableWriter<bulkhead_proto::shm::state_memory::StateMemory>) {
     let total = SeriesTotal { count: 1, sum: 77 };
     let Some(slot) = writer.find("ATL").or_else(|| writer.assign("ATL")) else { return };
     writer.stage(slot, 7, "ATL", &total.state("ATL"), b"{}").expect("it fits");
-    let Record { seq, position, analysed, .. } = *writer.record();
-    writer.commit(Checkpoint { seq, position, analysed, ..Checkpoint::default() }).expect("memory");
+    let CommitRecord { seq, position, analysed, .. } = *writer.record();
+    writer.commit(CommitHeader { seq, position, analysed, ..CommitHeader::default() }).expect("memory");
     let body = writer.load(slot).expect("the committed body verifies");
     assert_eq!((body.key(), SeriesTotal::parse("ATL", body.state())), ("ATL", Some(total)));
 }

@@ -9,13 +9,19 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    fds::{FdName, Inherited},
-    ids::{Position, Seq},
-    link::{AnalyticsLink, ApiLink},
-    ring::{AppendError, Appended, Appender, Consumer},
-    segment::{Kind, ReadWrite},
-    shared::index,
-    words::Role,
+    shm::{
+        access::index,
+        ring::{AppendError, Appended, Appender, Consumer},
+        segment::{Kind, ReadWrite},
+    },
+    wire::{
+        ids::{Position, Seq},
+        role::Role,
+    },
+    worker::{
+        fds::{FdName, InheritedFds},
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// An append to a ring whose head is at a given position.
@@ -90,7 +96,7 @@ impl Append {
 }
 
 /// As a supervisor restores a snapshot, or a bench feeds a ring.
-fn append_payload(fds: &mut Inherited, region: &Region) -> Result<Result<Appended, AppendError>> {
+fn append_payload(fds: &mut InheritedFds, region: &Region) -> Result<Result<Appended, AppendError>> {
     let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
     let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
     let mut appender = Appender::attach(events, page);
@@ -117,7 +123,7 @@ impl Scenario for Append {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut batch = batch(THREE_EVENTS)?;
         let answer = match self.method {
             Method::Batch => {
@@ -144,8 +150,8 @@ impl Scenario for Append {
 
     fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
         // An analysis that had read everything before.
-        let stats = ApiLink::open_within(&live.memory)?.figures();
-        let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_within(&live.memory)?;
+        let stats = ApiLink::open_in_process(&live.memory)?.stats();
+        let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&live.memory)?;
         let (head, seq) = (stats.tail.head, stats.tail.last_seq());
         let mut consumer = Consumer::attach(events, producer, head, seq)?;
         let mut payload = Vec::new();

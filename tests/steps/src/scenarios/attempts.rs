@@ -9,17 +9,21 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    control::{FromWorker, PROTOCOL, ToWorker},
-    cursor,
-    fds::{FdName, Inherited},
-    ids::{CrashId, Generation, Seq},
-    segment::{Kind, ReadWrite},
-    words::Role,
+    shm::{
+        cursor,
+        segment::{Kind, ReadWrite},
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::{
+        control::{FromWorker, PROTOCOL, ToWorker},
+        ids::{CrashId, Generation, Seq},
+        role::Role,
+    },
+    worker::fds::{FdName, InheritedFds},
 };
-use bulkhead_supervisor::step::{
-    self, Action, ClientId, Command, Event, Exit, Fate, Identity, Millis, Now, Policy, PostMortem, Spec,
-    State, Surroundings,
+use bulkhead_supervisor::core::{
+    self, Action, ClientId, Command, Effects, Event, ExitStatus, Identity, Millis, Now, Policy, PostMortem,
+    State, SuspectState, WorkerSpec,
 };
 use std::{mem, time::Duration};
 
@@ -49,7 +53,7 @@ const POISON: Seq = Seq(3);
 /// a worker would answer.
 pub(super) struct Supervisor {
     state: State,
-    ledger: BoardWriter<ReadWrite>,
+    ledger: SeqlockWriter<ReadWrite>,
     /// Each activated generation takes this page over, so the page shows the active generation.
     cursor: ReadWrite,
     now: Now,
@@ -59,7 +63,7 @@ pub(super) struct Supervisor {
     pub(super) publishes_late: bool,
 }
 
-impl Surroundings for Supervisor {
+impl Effects for Supervisor {
     fn state(&mut self) -> &mut State {
         if self.publishes_late {
             self.publish_ledger();
@@ -86,12 +90,12 @@ impl Supervisor {
     fn new(board: ReadWrite, cursor: ReadWrite) -> Self {
         let now = Now { mono: Millis(1_000), unix_ms: 1_700_000_000_000 };
         let (stop_timeout, hang_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
-        let spec = Spec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
+        let spec = WorkerSpec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
         let identity = Identity { pid: 1, next_generation: Generation(1), next_crash: CrashId(1), seed: 7 };
         let state = State::new(Policy::default(), vec![spec], identity, now);
         Self {
             state,
-            ledger: BoardWriter::new(board),
+            ledger: SeqlockWriter::new(board),
             cursor,
             now,
             publish_result: Ok(()),
@@ -100,14 +104,14 @@ impl Supervisor {
     }
 
     /// Opens the supervisor's pages in the child.
-    pub(super) fn open(fds: &mut Inherited) -> Result<Self> {
-        let board = ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?;
+    pub(super) fn open(fds: &mut InheritedFds) -> Result<Self> {
+        let board = ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?;
         Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
     }
 
     /// Handles an event with the code that the runtime uses, which orders publication and actions.
     fn take(&mut self, event: Event) -> Result<()> {
-        step::take(self, event);
+        core::drive(self, event);
         if self.publishes_late {
             self.publish_ledger();
         }
@@ -130,8 +134,8 @@ impl Supervisor {
                 frame_event(FromWorker::Ready),
             ];
         }
-        if let Action::SetAside(charge) = action {
-            return vec![Event::SetAside { charge, result: Ok(()) }];
+        if let Action::Quarantine(charge) = action {
+            return vec![Event::Quarantined { request: charge, result: Ok(()) }];
         }
         if let Action::Send { generation, frame: ToWorker::Activate(_) } = action {
             cursor::take_over(&self.cursor, generation, Seq(0));
@@ -162,7 +166,7 @@ impl Supervisor {
         let generation = cursor::owner(&self.cursor);
         let post_mortem =
             PostMortem { in_hand: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
-        let exit = Exit::Signal { number: 11, core: false };
+        let exit = ExitStatus::Signal { number: 11, core: false };
         self.take(Event::Died { generation, exit, post_mortem })
     }
 }
@@ -180,22 +184,22 @@ impl Scenario for Attempt {
         Ok(History::default())
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut supervisor = Supervisor::open(fds)?;
         supervisor.boot(self.before)?;
         region.run(|| supervisor.lose_active())
     }
 
     fn check(&self, copy: &MemoryFixture, _: &History) -> Result<usize> {
-        let mut ledger: BoardReader<ReadWrite, State> = BoardReader::new(copy.board.map()?);
+        let mut ledger: SeqlockReader<ReadWrite, State> = SeqlockReader::new(copy.board.map()?);
         let state = ledger.read().context("no ledger was published")?;
         let analysis = state.workers.first().context("the ledger has no analysis")?;
-        let found = analysis.suspicion.suspects.iter().find(|suspect| suspect.seq == POISON);
-        let stage = match found.map(|suspect| (suspect.attempts, suspect.fate)) {
+        let found = analysis.poison_tracker.suspects.iter().find(|suspect| suspect.seq == POISON);
+        let stage = match found.map(|suspect| (suspect.attempts, suspect.state)) {
             None => 0,
-            Some((1, Fate::Tried)) => 1,
-            Some((2, Fate::Storing)) => 2,
-            Some((2, Fate::Stored)) => 3,
+            Some((1, SuspectState::Retrying)) => 1,
+            Some((2, SuspectState::Storing)) => 2,
+            Some((2, SuspectState::Stored)) => 3,
             Some(other) => anyhow::bail!("unexpected attempts: {other:?}"),
         };
         // The first generation runs before any attempt, the second one after the first attempt is counted,

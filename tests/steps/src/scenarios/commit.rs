@@ -10,9 +10,11 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    fds::Inherited,
-    link::{AnalyticsLink, ApiLink},
-    words::Role,
+    wire::role::Role,
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 
 /// A commit of pending events, after two other commits.
@@ -87,7 +89,7 @@ impl Scenario for Commit {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         region.run(|| {
             for &batch in self.batches {
@@ -114,10 +116,10 @@ impl Scenario for Commit {
 
     fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
         // An API that reads on, and can fall back to its last good copies.
-        let link = ApiLink::open_within(&live.memory)?;
+        let link = ApiLink::open_in_process(&live.memory)?;
         let batches = self.batches;
         Ok(Some(Box::new(move |history| {
-            let committed = usize::try_from(link.figures().record.analysed)?;
+            let committed = usize::try_from(link.stats().record.analysed)?;
             check_reader(&link, &history.data[..committed])?;
             let new = committed - history.before.committed;
             let boundaries = batches.iter().scan(0, |sum, batch| Some(std::mem::replace(sum, *sum + batch)));

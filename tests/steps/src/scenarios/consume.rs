@@ -11,13 +11,16 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    bell::{Waker, announce_park, retract_park},
-    control::Care,
-    cursor::{self, Doing, LastWords, clear_last_words, leave_last_words},
-    fds::Inherited,
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    words::Role,
+    shm::{
+        cursor::{self, Activity, PanicRecord, clear_panic_record, write_panic_record},
+        wake::{Waker, cancel_wait, prepare_wait},
+    },
+    wire::{
+        control::RecoveryHints,
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 
 /// The scenarios of the analysis between commits.
@@ -52,7 +55,7 @@ impl Scenario for Apply {
         some_pending(fixture)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         ensure!(region.run(|| analysis.apply(usize::MAX))? == PENDING);
         Ok(())
@@ -63,9 +66,9 @@ impl Scenario for Apply {
         history.stage(copy, &[history.before])?;
         ensure!(death.committing.is_none(), "a commit is marked, but none was begun: {death:?}");
         // The supervisor would count an attempt of the event in flight only while the event is applied.
-        let applies = death.hand.doing == Doing::Apply;
-        ensure!(death.in_hand == applies.then_some(death.hand.seq), "{death:?}");
-        Ok(usize::try_from(death.hand.seq.0 - death.committed.0)?)
+        let applies = death.claimed.activity == Activity::Apply;
+        ensure!(death.in_flight == applies.then_some(death.claimed.seq), "{death:?}");
+        Ok(usize::try_from(death.claimed.seq.0 - death.committed.0)?)
     }
 
     fn last_stage(&self) -> usize {
@@ -79,21 +82,26 @@ struct Isolated {
     name: &'static str,
     suspects: &'static [u64],
     skip: &'static [u64],
-    cautious_to: u64,
+    single_commit_until: u64,
     /// The numbers of pending events that are committed after each commit.
     commits: &'static [usize],
 }
 
 /// The suspect event is in the middle, and the event after it is quarantined.
-const WITH_HINTS_SCENARIO: Isolated =
-    Isolated { name: WITH_HINTS, suspects: &[5], skip: &[6], cautious_to: 0, commits: &[0, 2, 3, 4, 5] };
+const WITH_HINTS_SCENARIO: Isolated = Isolated {
+    name: WITH_HINTS,
+    suspects: &[5],
+    skip: &[6],
+    single_commit_until: 0,
+    commits: &[0, 2, 3, 4, 5],
+};
 
 /// Skips at the beginning, at the end, and two in a row.
 const WITH_SKIPS: Isolated = Isolated {
     name: "consume_with_skips",
     suspects: &[],
     skip: &[3, 4, 7],
-    cautious_to: 0,
+    single_commit_until: 0,
     commits: &[0, 1, 2, 4, 5],
 };
 
@@ -102,7 +110,7 @@ const SINGLE_COMMITS: Isolated = Isolated {
     name: "consume_single_commits",
     suspects: &[],
     skip: &[],
-    cautious_to: 5,
+    single_commit_until: 5,
     commits: &[0, 1, 2, 3, 5],
 };
 
@@ -111,14 +119,18 @@ pub(super) const APPLY: &str = "consume_and_apply";
 pub(super) const WITH_HINTS: &str = "consume_with_hints";
 
 /// The recovery hints of the second one.
-pub(super) fn hints() -> Care {
+pub(super) fn hints() -> RecoveryHints {
     WITH_HINTS_SCENARIO.hints()
 }
 
 impl Isolated {
-    fn hints(&self) -> Care {
+    fn hints(&self) -> RecoveryHints {
         let seqs = |seqs: &[u64]| seqs.iter().copied().map(Seq).collect();
-        Care { suspects: seqs(self.suspects), skip: seqs(self.skip), cautious_to: Seq(self.cautious_to) }
+        RecoveryHints {
+            suspects: seqs(self.suspects),
+            skip: seqs(self.skip),
+            single_commit_until: Seq(self.single_commit_until),
+        }
     }
 }
 
@@ -139,7 +151,7 @@ impl Scenario for Isolated {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         analysis.hints = self.hints();
         region.run(|| {
@@ -156,11 +168,11 @@ impl Scenario for Isolated {
         let stage = history.stage(copy, &self.commits.iter().map(counts).collect::<Vec<_>>())?;
         // A death by a suspect event, or by its commit, affects no other event. No death is caused by a
         // skipped event.
-        if let Some(Seq(seq)) = death.in_hand.or(death.committing) {
+        if let Some(Seq(seq)) = death.in_flight.or(death.committing) {
             let alone = seq == death.committed.0 + 1;
-            ensure!(alone || !self.suspects.contains(&seq) && seq > self.cautious_to, "{death:?}");
+            ensure!(alone || !self.suspects.contains(&seq) && seq > self.single_commit_until, "{death:?}");
         }
-        ensure!(death.in_hand.is_none_or(|seq| !self.skip.contains(&seq.0)), "{death:?}");
+        ensure!(death.in_flight.is_none_or(|seq| !self.skip.contains(&seq.0)), "{death:?}");
         Ok(stage)
     }
 
@@ -185,23 +197,23 @@ impl Scenario for Park {
         some_pending(fixture)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
-            announce_park(&cursor);
-            retract_park(&cursor);
-            announce_park(&cursor);
+            prepare_wait(&cursor);
+            cancel_wait(&cursor);
+            prepare_wait(&cursor);
             Ok(())
         })
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let cursor = AnalyticsLink::open_within(&copy.memory)?.cursor;
+        let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
         let epoch = Waker::new(&*cursor).due();
         // A parked successor must be woken, whatever its predecessor left in the page.
         let waker = Waker::new(&*cursor);
-        epoch.into_iter().for_each(|epoch| waker.rung(epoch));
-        announce_park(&*cursor);
+        epoch.into_iter().for_each(|epoch| waker.mark_notified(epoch));
+        prepare_wait(&*cursor);
         ensure!(waker.due().is_some(), "no producer would wake the successor, epoch {epoch:?}");
         history.stage(copy, &[history.before])?;
         match epoch {
@@ -221,8 +233,8 @@ impl Scenario for Park {
 /// Panics: clears the panic record of its predecessor and writes its own.
 struct WritePanicRecord;
 
-fn panic_record(generation: u64) -> LastWords {
-    LastWords {
+fn panic_record(generation: u64) -> PanicRecord {
+    PanicRecord {
         generation: Generation(generation),
         message: format!("the panic of generation {generation}, at some length"),
         location: "src/lib.rs:1:2".to_owned(),
@@ -240,28 +252,28 @@ impl Scenario for WritePanicRecord {
     }
 
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
-        leave_last_words(&*AnalyticsLink::open_within(&fixture.memory)?.cursor, &panic_record(1));
+        write_panic_record(&*AnalyticsLink::open_in_process(&fixture.memory)?.cursor, &panic_record(1));
         some_pending(fixture)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
-            clear_last_words(&cursor);
-            leave_last_words(&cursor, &panic_record(2));
+            clear_panic_record(&cursor);
+            write_panic_record(&cursor, &panic_record(2));
             // Overwrites a record that was not cleared.
-            leave_last_words(&cursor, &panic_record(3));
+            write_panic_record(&cursor, &panic_record(3));
             Ok(())
         })
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let found = copy.memory.post_mortem().last_words;
+        let found = copy.memory.post_mortem().panic_record;
         history.stage(copy, &[history.before])?;
-        let cursor = AnalyticsLink::open_within(&copy.memory)?.cursor;
-        leave_last_words(&*cursor, &panic_record(4));
+        let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
+        write_panic_record(&*cursor, &panic_record(4));
         ensure!(
-            cursor::last_words(&*cursor) == Some(panic_record(4)),
+            cursor::panic_record(&*cursor) == Some(panic_record(4)),
             "the panic record of a successor cannot be read"
         );
         let Some(found) = found else { return Ok(1) };

@@ -19,17 +19,19 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
-    board::BoardWriter,
-    control::Care,
-    cursor,
-    fds::{FdName, Inherited},
-    ids::Position,
-    link::AnalyticsLink,
-    ring::{Appender, KeyLog},
-    segment::{Kind, ReadWrite},
-    shared::ReadWords as _,
-    state_memory::StateMemory,
-    words::Role,
+    shm::{
+        access::ReadWords as _,
+        cursor,
+        ring::{Appender, KeyLog},
+        segment::{Kind, ReadWrite},
+        seqlock::SeqlockWriter,
+        state_memory::StateMemory,
+    },
+    wire::{control::RecoveryHints, ids::Position, role::Role},
+    worker::{
+        fds::{FdName, InheritedFds},
+        link::AnalyticsLink,
+    },
 };
 use std::sync::atomic::Ordering;
 
@@ -38,7 +40,7 @@ struct FaultyScenario {
     name: &'static str,
     /// The correct scenario whose preparation and check it shares.
     correct: &'static str,
-    execute: fn(&mut Inherited, &Region) -> Result<()>,
+    execute: fn(&mut InheritedFds, &Region) -> Result<()>,
 }
 
 /// All faulty scenarios.
@@ -116,7 +118,7 @@ impl Scenario for FaultyScenario {
         self.base()?.prepare(fixture)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         (self.execute)(fds, region)
     }
 
@@ -131,7 +133,7 @@ impl Scenario for FaultyScenario {
 
 /// Appends, and passes the recorded stores to the page and to the ring to `apply`.
 fn append(
-    fds: &mut Inherited,
+    fds: &mut InheritedFds,
     region: &Region,
     apply: fn(page: &Deferred<ReadWrite>, events: &Deferred<ReadWrite>, head: Position),
 ) -> Result<()> {
@@ -147,7 +149,7 @@ fn append(
     })
 }
 
-fn head_before_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn head_before_bytes(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     append(fds, region, |page, events, _| {
         page.take().iter().for_each(|write| page.apply(write));
         events.take().iter().for_each(|write| events.apply(write));
@@ -155,7 +157,7 @@ fn head_before_bytes(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// Overwrites the current slot instead of the other one.
-fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn tail_in_place(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     append(fds, region, |page, events, head| {
         events.take().iter().for_each(|write| events.apply(write));
         let writes = page.take();
@@ -178,7 +180,7 @@ fn tail_in_place(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// A client that retries after a lost answer would be counted twice.
-fn key_after_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn key_after_the_commit(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
     let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
     let keys = Deferred::new(ReadWrite::map(fds.take(FdName::Keys)?, Kind::Keys)?);
@@ -193,7 +195,7 @@ fn key_after_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
 
 /// Takes over, applies and commits, and passes the recorded stores of the commit to `apply`.
 fn commit(
-    fds: &mut Inherited,
+    fds: &mut InheritedFds,
     region: &Region,
     events: usize,
     apply: fn(&Deferred<StateMemory>, Vec<Write>) -> Result<()>,
@@ -211,7 +213,7 @@ fn commit(
     })
 }
 
-fn commit_before_the_record(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn commit_before_the_record(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 3, |memory, mut writes| {
         let number = writes.pop().context("no recorded stores")?;
         // The sixteen words of the record are stored last before the number.
@@ -220,7 +222,7 @@ fn commit_before_the_record(fds: &mut Inherited, region: &Region) -> Result<()> 
     })
 }
 
-fn bodies_after_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn bodies_after_the_commit(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 3, |memory, writes| {
         let (bodies, words): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write, Write::Bytes(..)));
@@ -228,12 +230,12 @@ fn bodies_after_the_commit(fds: &mut Inherited, region: &Region) -> Result<()> {
     })
 }
 
-fn no_scrub(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn no_scrub(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 1, |memory, writes| writes.iter().try_for_each(|write| memory.apply_in_table(write)))
 }
 
 /// The successor would be charged for the event that its predecessor had in flight.
-fn owner_before_in_flight(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn owner_before_in_flight(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let page = Deferred::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?);
     region.run(|| {
         cursor::take_over(&page, SUCCESSOR, COMMITTED);
@@ -245,19 +247,19 @@ fn owner_before_in_flight(fds: &mut Inherited, region: &Region) -> Result<()> {
 }
 
 /// Between two events, the first one is marked in flight, but the position is that of the second one.
-fn in_flight_until_the_next(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn in_flight_until_the_next(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     analysis.keeps_in_flight = true;
     region.run(|| analysis.apply(usize::MAX).map(drop))
 }
 
 /// The committed position advances before the state does.
-fn commit_before_apply(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn commit_before_apply(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     region.run(|| analysis.commit_before_apply())
 }
 
-fn run_with_hints(fds: &mut Inherited, region: &Region, hints: Care) -> Result<()> {
+fn run_with_hints(fds: &mut InheritedFds, region: &Region, hints: RecoveryHints) -> Result<()> {
     let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
     analysis.hints = hints;
     region.run(|| {
@@ -267,19 +269,19 @@ fn run_with_hints(fds: &mut Inherited, region: &Region, hints: Care) -> Result<(
     })
 }
 
-fn skip_another_event(fds: &mut Inherited, region: &Region) -> Result<()> {
-    let Care { suspects, .. } = hints();
-    run_with_hints(fds, region, Care { skip: suspects, ..Care::default() })
+fn skip_another_event(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    let RecoveryHints { suspects, .. } = hints();
+    run_with_hints(fds, region, RecoveryHints { skip: suspects, ..RecoveryHints::default() })
 }
 
 /// Skips what must be skipped, but does not commit around the suspect event.
-fn suspect_not_isolated(fds: &mut Inherited, region: &Region) -> Result<()> {
-    run_with_hints(fds, region, Care { suspects: Vec::new(), ..hints() })
+fn suspect_not_isolated(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    run_with_hints(fds, region, RecoveryHints { suspects: Vec::new(), ..hints() })
 }
 
-fn version_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> {
-    let memory = Deferred::new(ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?);
-    let mut writer = BoardWriter::new(memory.clone());
+fn version_before_the_value(fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    let memory = Deferred::new(ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?);
+    let mut writer = SeqlockWriter::new(memory.clone());
     region.run(|| {
         for stage in 1..super::publish::STAGES {
             writer.publish(&super::publish::value_of(stage))?;
@@ -293,7 +295,7 @@ fn version_before_the_value(fds: &mut Inherited, region: &Region) -> Result<()> 
 
 /// A successor is activated before the ledger shows the cause of its predecessor's death, or the stored
 /// event.
-fn publish_late(fds: &mut Inherited, region: &Region, deaths_before: usize) -> Result<()> {
+fn publish_late(fds: &mut InheritedFds, region: &Region, deaths_before: usize) -> Result<()> {
     let mut supervisor = Supervisor::open(fds)?;
     supervisor.boot(deaths_before)?;
     supervisor.publishes_late = true;

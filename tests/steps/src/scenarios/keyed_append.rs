@@ -11,11 +11,9 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
-    fds::Inherited,
-    ids::Seq,
-    link::ApiLink,
-    ring::{Appended, Key, KeyedRequest, Outcome},
-    words::Role,
+    shm::ring::{AppendOutcome, Appended, IdempotencyKey, KeyedRequest},
+    wire::{ids::Seq, role::Role},
+    worker::{fds::InheritedFds, link::ApiLink},
 };
 
 /// An append of [`THREE_EVENTS`] under a key, after other keyed requests that appended one event each.
@@ -56,7 +54,7 @@ pub(super) fn request_around_the_log() -> Result<KeyedRequest> {
 }
 
 fn request(number: u64) -> Result<KeyedRequest> {
-    let key = Key::new(format!("key-{number}").as_bytes()).context("no key")?;
+    let key = IdempotencyKey::new(format!("key-{number}").as_bytes()).context("no key")?;
     Ok(KeyedRequest { key, digest: u128::MAX - u128::from(number) })
 }
 
@@ -87,13 +85,16 @@ impl Keyed {
     fn retry(&self, api: &ApiLink, before: Option<Appended>) -> Result<()> {
         let outcome = api.append_keyed(&mut batch(THREE_EVENTS)?, request(self.sent_request)?)?;
         match (before, outcome) {
-            (Some(before), Outcome::Replayed(found)) if found == before => {}
-            (None, Outcome::Appended(_)) => {}
+            (Some(before), AppendOutcome::Replayed(found)) if found == before => {}
+            (None, AppendOutcome::Appended(_)) => {}
             _ => bail!("a retry of {before:?}: {outcome:?}"),
         }
         let repeated = api.append_keyed(&mut batch(THREE_EVENTS)?, request(self.sent_request)?)?;
-        let (Outcome::Appended(first) | Outcome::Replayed(first)) = outcome;
-        ensure!(repeated == Outcome::Replayed(first), "the retry of a retry: {repeated:?} after {outcome:?}");
+        let (AppendOutcome::Appended(first) | AppendOutcome::Replayed(first)) = outcome;
+        ensure!(
+            repeated == AppendOutcome::Replayed(first),
+            "the retry of a retry: {repeated:?} after {outcome:?}"
+        );
         Ok(())
     }
 }
@@ -110,11 +111,11 @@ impl Scenario for Keyed {
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
         history.append_and_commit(fixture, &[test_event("BOS", 7, 64)], 0)?;
-        let api = ApiLink::open_within(&fixture.memory)?;
+        let api = ApiLink::open_in_process(&fixture.memory)?;
         for number in 0..self.before {
             let event = test_event("ATL", u32::try_from(number)?, 56);
             let outcome = api.append_keyed(&mut batch(&[event])?, request(number)?)?;
-            ensure!(outcome == Outcome::Appended(answered(number)), "{outcome:?}");
+            ensure!(outcome == AppendOutcome::Appended(answered(number)), "{outcome:?}");
             history.data.push(event);
             history.before.accepted += 1;
         }
@@ -123,7 +124,7 @@ impl Scenario for Keyed {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let (mut batch, request) = (batch(THREE_EVENTS)?, request(self.sent_request)?);
         let outcome = if self.attach {
             region.run(|| Ok(ApiLink::open(fds)?.append_keyed(&mut batch, request)?))
@@ -131,14 +132,14 @@ impl Scenario for Keyed {
             let link = ApiLink::open(fds)?;
             region.run(|| Ok(link.append_keyed(&mut batch, request)?))
         }?;
-        ensure!(matches!(outcome, Outcome::Appended(_)) == (self.last_stage() == 1), "{outcome:?}");
+        ensure!(matches!(outcome, AppendOutcome::Appended(_)) == (self.last_stage() == 1), "{outcome:?}");
         Ok(())
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let EventCounts { accepted, committed } = history.before;
         let after = EventCounts { accepted: accepted + THREE_EVENTS.len(), committed };
-        let api = ApiLink::open_within(&copy.memory)?;
+        let api = ApiLink::open_in_process(&copy.memory)?;
         let there = api.tail().accepted == after.accepted as u64;
         let appended = Appended { first: Seq(accepted as u64 + 1), last: Seq(after.accepted as u64) };
         let appended = Some(appended).filter(|_| there);

@@ -7,10 +7,12 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    board::{BoardReader, BoardWriter},
-    fds::{FdName, Inherited},
-    segment::{Kind, ReadWrite},
-    words::Role,
+    shm::{
+        segment::{Kind, ReadWrite},
+        seqlock::{SeqlockReader, SeqlockWriter},
+    },
+    wire::role::Role,
+    worker::fds::{FdName, InheritedFds},
 };
 
 /// Publishes twice: over the slot that is not current, then over the slot that was current.
@@ -43,22 +45,22 @@ impl Scenario for Publish {
     }
 
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
-        let mut writer = BoardWriter::new(fixture.board.map()?);
+        let mut writer = SeqlockWriter::new(fixture.board.map()?);
         writer.publish(&value_of(8))?;
         writer.publish(&value_of(0))?;
         Ok(History::default())
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
-        let mut writer = BoardWriter::new(ReadWrite::map(fds.take(FdName::Board)?, Kind::Board)?);
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+        let mut writer = SeqlockWriter::new(ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?);
         region.run(|| Ok((1..STAGES).try_for_each(|stage| writer.publish(&value_of(stage)))?))
     }
 
     fn check(&self, copy: &MemoryFixture, _: &History) -> Result<usize> {
         let new_reader =
-            || -> Result<BoardReader<ReadWrite, String>> { Ok(BoardReader::new(copy.board.map()?)) };
+            || -> Result<SeqlockReader<ReadWrite, String>> { Ok(SeqlockReader::new(copy.board.map()?)) };
         let stage = stage_of(new_reader()?.read().context("no value was published")?)?;
-        let mut successor = BoardWriter::new(copy.board.map()?);
+        let mut successor = SeqlockWriter::new(copy.board.map()?);
         for version in 20..24 {
             successor.publish(&value_of(version))?;
             ensure!(
@@ -74,7 +76,7 @@ impl Scenario for Publish {
     }
 
     fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
-        let mut reader = BoardReader::<_, String>::new(live.board.map()?);
+        let mut reader = SeqlockReader::<_, String>::new(live.board.map()?);
         Ok(Some(Box::new(move |_| stage_of(reader.read().context("no value was published")?))))
     }
 }

@@ -10,16 +10,24 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
-    fds::Inherited,
-    folder::file_name,
-    ids::{CrashId, Generation, Seq},
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{Key, KeyedRequest},
-    words::{Cause, During, Role},
+    shm::{
+        memory::SharedMemory,
+        ring::{IdempotencyKey, KeyedRequest},
+    },
+    wire::{
+        cause::{Cause, Operation},
+        ids::{CrashId, Generation, Seq},
+        record_store::file_name,
+        role::Role,
+    },
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use bulkhead_supervisor::{
-    quarantine::Store,
-    step::{Charge, Who},
+    core::{GenerationRef, QuarantineRequest},
+    store::quarantine::QuarantineStore,
 };
 use std::{fs, path::PathBuf};
 
@@ -50,7 +58,7 @@ pub const REPLAY_REMOVED: &str = "faulty_replay_removed";
 struct QuarantineScenario {
     name: &'static str,
     role: Role,
-    execute: fn(&mut Inherited, &Region) -> Result<()>,
+    execute: fn(&mut InheritedFds, &Region) -> Result<()>,
 }
 
 /// The quarantined event.
@@ -67,12 +75,12 @@ const DATA: &[TestEvent] = &[
 
 /// What is stored with the event.
 #[must_use]
-pub fn quarantine_request() -> Charge {
-    Charge {
-        who: Who { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
+pub fn quarantine_request() -> QuarantineRequest {
+    QuarantineRequest {
+        subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: QUARANTINED,
         attempts: 2,
-        during: During::Apply,
+        during: Operation::Apply,
         crash: CrashId(9),
         cause: Cause::Signal,
         detail: "SIGSEGV".into(),
@@ -83,9 +91,9 @@ pub fn quarantine_request() -> Charge {
 ///
 /// # Errors
 /// When the system refuses.
-pub fn pending() -> Result<Memory> {
+pub fn pending() -> Result<SharedMemory> {
     let memory = memory()?;
-    ApiLink::open_within(&memory)?.append(&mut batch(DATA)?)?;
+    ApiLink::open_in_process(&memory)?.append(&mut batch(DATA)?)?;
     Ok(memory)
 }
 
@@ -94,36 +102,37 @@ pub fn pending() -> Result<Memory> {
 /// # Errors
 /// When the key is not valid.
 pub fn request() -> Result<KeyedRequest> {
-    let key = Key::new(format!("__replay-of-{QUARANTINED}").as_bytes()).context("not a valid key")?;
+    let key =
+        IdempotencyKey::new(format!("__replay-of-{QUARANTINED}").as_bytes()).context("not a valid key")?;
     Ok(KeyedRequest { key, digest: QUARANTINED.0.into() })
 }
 
 /// The store in the directory that the child got as its argument.
-fn store(region: &Region) -> Result<(Store, PathBuf)> {
+fn store(region: &Region) -> Result<(QuarantineStore, PathBuf)> {
     let path: PathBuf = region.arguments.first().context("no directory given")?.into();
-    Ok((Store::new(path.clone()), path))
+    Ok((QuarantineStore::new(path.clone()), path))
 }
 
-fn store_event(_: &mut Inherited, region: &Region) -> Result<()> {
+fn store_event(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, _)) = (pending()?, store(region)?);
-    region.run(|| store.keep(&memory, &quarantine_request()))
+    region.run(|| store.insert(&memory, &quarantine_request()))
 }
 
-fn store_event_in_place(_: &mut Inherited, region: &Region) -> Result<()> {
+fn store_event_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, path)) = (pending()?, store(region)?);
-    store.keep(&memory, &quarantine_request())?;
+    store.insert(&memory, &quarantine_request())?;
     let path = path.join(file_name(QUARANTINED));
     let text = fs::read(&path)?;
     fs::remove_file(&path)?;
     region.run(|| Ok(fs::write(&path, &text)?))
 }
 
-fn remove(_: &mut Inherited, region: &Region) -> Result<()> {
+fn remove(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (store, _) = store(region)?;
     region.run(|| store.remove(QUARANTINED).map(drop))
 }
 
-fn replay(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append_keyed(&mut batch, request()?)?;
@@ -131,7 +140,7 @@ fn replay(fds: &mut Inherited, region: &Region) -> Result<()> {
     })
 }
 
-fn replay_without_key(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay_without_key(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append(&mut batch)?;
@@ -139,7 +148,7 @@ fn replay_without_key(fds: &mut Inherited, region: &Region) -> Result<()> {
     })
 }
 
-fn replay_removed(fds: &mut Inherited, region: &Region) -> Result<()> {
+fn replay_removed(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         store.remove(QUARANTINED)?;
@@ -161,7 +170,7 @@ impl Scenario for QuarantineScenario {
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
         history.append_and_commit(fixture, DATA, 0)?;
-        let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&fixture.memory)?)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
         analysis.hints.skip.push(QUARANTINED);
         history.before.committed = analysis.apply(usize::MAX)?;
         analysis.commit()?;
@@ -169,7 +178,7 @@ impl Scenario for QuarantineScenario {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         (self.execute)(fds, region)
     }
 

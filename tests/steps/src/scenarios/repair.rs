@@ -9,7 +9,10 @@ use crate::{
     test_event::{fold, test_event},
 };
 use anyhow::{Result, ensure};
-use bulkhead_proto::{fds::Inherited, link::AnalyticsLink, words::Role};
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::{fds::InheritedFds, link::AnalyticsLink},
+};
 
 /// A repair of one hash and two tags, next to an unfinished commit.
 struct Repair;
@@ -48,7 +51,7 @@ impl Scenario for Repair {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let link = AnalyticsLink::open(fds)?;
         let analysis = region.run(|| Analysis::take_over(link))?;
         ensure!(analysis.activated.repaired, "nothing was found to repair");
@@ -56,7 +59,7 @@ impl Scenario for Repair {
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let mut successor = Analysis::take_over(AnalyticsLink::open_within(&copy.memory)?)?;
+        let mut successor = Analysis::take_over(AnalyticsLink::open_in_process(&copy.memory)?)?;
         let expected = fold(&history.data[..history.before.committed]);
         ensure!(*successor.totals() == expected, "{:?}, expected {expected:?}", successor.totals());
         // With its first commit, the index matches the bodies again, and everything else must be right too.

@@ -10,11 +10,15 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
-    fds::Inherited,
-    link::{AnalyticsLink, ApiLink},
-    ring::{Key, KeyedRequest},
-    snapshot::{load, save},
-    words::Role,
+    shm::{
+        ring::{IdempotencyKey, KeyedRequest},
+        snapshot::{load, save},
+    },
+    wire::role::Role,
+    worker::{
+        fds::InheritedFds,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use std::path::PathBuf;
 
@@ -39,7 +43,7 @@ pub const KEY_SINCE: &str = "since";
 /// # Errors
 /// When the key is not valid.
 pub fn request(key: &str) -> Result<KeyedRequest> {
-    Ok(KeyedRequest { key: Key::new(key.as_bytes()).context("not a valid key")?, digest: 3 })
+    Ok(KeyedRequest { key: IdempotencyKey::new(key.as_bytes()).context("not a valid key")?, digest: 3 })
 }
 
 /// The events that were accepted after the previous snapshot.
@@ -78,19 +82,20 @@ impl Scenario for SnapshotScenario {
             1,
         )?;
         let last = test_event("CLT", 7, 64);
-        ApiLink::open_within(&fixture.memory)?.append_keyed(&mut batch(&[last])?, request(KEY_BEFORE)?)?;
+        ApiLink::open_in_process(&fixture.memory)?
+            .append_keyed(&mut batch(&[last])?, request(KEY_BEFORE)?)?;
         history.data.push(last);
         history.before.accepted += 1;
         Ok(history)
     }
 
-    fn execute(&self, _: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, _: &mut InheritedFds, region: &Region) -> Result<()> {
         let (memory, path) = (memory()?, path(region)?);
         match self {
             Self::Save => {
                 load(&memory, &path)?;
-                ApiLink::open_within(&memory)?.append_keyed(&mut batch(SINCE)?, request(KEY_SINCE)?)?;
-                let mut analysis = Analysis::take_over(AnalyticsLink::open_within(&memory)?)?;
+                ApiLink::open_in_process(&memory)?.append_keyed(&mut batch(SINCE)?, request(KEY_SINCE)?)?;
+                let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&memory)?)?;
                 analysis.apply(COMMITTED_SINCE)?;
                 analysis.commit()?;
                 region.run(|| Ok(save(&memory, &path)?))?;

@@ -11,12 +11,15 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
-    cursor::{self, Doing, Hand, LastWords, leave_last_words},
-    fds::Inherited,
-    ids::{Generation, Seq},
-    link::AnalyticsLink,
-    state_memory::StateMemory,
-    words::Role,
+    shm::{
+        cursor::{self, Activity, InFlight, PanicRecord, write_panic_record},
+        state_memory::StateMemory,
+    },
+    wire::{
+        ids::{Generation, Seq},
+        role::Role,
+    },
+    worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 use std::sync::Arc;
 
@@ -48,7 +51,7 @@ const FIRST: usize = 1;
 pub fn leave_unfinished(fixture: &MemoryFixture, events: usize) -> Result<()> {
     let mut memory = None;
     let wrap = |state: StateMemory| memory.insert(Deferred::new(state)).clone();
-    let mut analysis = Analysis::take_over_wrapped(AnalyticsLink::open_within(&fixture.memory)?, wrap)?;
+    let mut analysis = Analysis::take_over_wrapped(AnalyticsLink::open_in_process(&fixture.memory)?, wrap)?;
     analysis.apply(events)?;
     analysis.commit()?;
     let memory = memory.context("no memory was opened")?;
@@ -84,7 +87,7 @@ impl Scenario for Takeover {
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let link = AnalyticsLink::open(fds)?;
         region.run(|| {
             let mut analysis = Analysis::take_over(link)?;
@@ -130,21 +133,21 @@ impl Scenario for CursorPage {
         let mut history = History::default();
         history.append_and_commit(fixture, &[test_event("ATL", 1, 56), test_event("BOS", 2, 64)], 2)?;
         history.append_and_commit(fixture, &[test_event("CLT", 3, 56)], 0)?;
-        let link = AnalyticsLink::open_within(&fixture.memory)?;
+        let link = AnalyticsLink::open_in_process(&fixture.memory)?;
         let page = Arc::clone(&link.cursor);
         cursor::take_over(&page, Generation(1), COMMITTED);
         let mut predecessor = Analysis::take_over(link)?;
         predecessor.keeps_in_flight = true;
         predecessor.apply(1)?;
-        cursor::step(&page);
+        cursor::count_step(&page);
         let text = || "panic payload".to_owned();
         let panic_record =
-            LastWords { generation: Generation(1), message: text(), location: text(), thread: text() };
-        leave_last_words(&page, &panic_record);
+            PanicRecord { generation: Generation(1), message: text(), location: text(), thread: text() };
+        write_panic_record(&page, &panic_record);
         Ok(history)
     }
 
-    fn execute(&self, fds: &mut Inherited, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let page = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
             cursor::take_over(&page, SUCCESSOR, COMMITTED);
@@ -159,9 +162,9 @@ impl Scenario for CursorPage {
         if death.owner != SUCCESSOR {
             return Ok(0);
         }
-        let in_flight = Hand { doing: Doing::Idle, seq: COMMITTED };
+        let in_flight = InFlight { activity: Activity::Idle, seq: COMMITTED };
         ensure!(
-            death.hand == in_flight && death.last_words.is_none() && steps == 0,
+            death.claimed == in_flight && death.panic_record.is_none() && steps == 0,
             "{steps} steps, {death:?}"
         );
         Ok(1)

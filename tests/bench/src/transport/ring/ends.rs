@@ -4,13 +4,18 @@ use super::Wait;
 use crate::peer::PeerSetup;
 use anyhow::{Context, bail};
 use bulkhead_proto::{
-    bell::{self, Bell},
-    fds::Bequest,
-    link::{AnalyticsLink, ApiLink, Memory},
-    ring::{AppendError, Appender, Batch, Consumer, Producer},
-    segment::{Kind, ReadOnly, ReadWrite},
-    state_memory::StateMemory,
-    table::{Checkpoint, Table, Writer},
+    shm::{
+        memory::SharedMemory,
+        ring::{AppendError, Appender, Batch, Consumer, Producer},
+        segment::{Kind, ReadOnly, ReadWrite},
+        state_memory::StateMemory,
+        table::{CommitHeader, TableReader, TableWriter},
+        wake::{self, WakeFd},
+    },
+    worker::{
+        fds::FdHandoff,
+        link::{AnalyticsLink, ApiLink},
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -46,14 +51,14 @@ pub(super) enum SourceEnd {
     /// The complete link of the API.
     Api(Box<ApiLink>),
     /// The producer without the rest of the link.
-    Producer(Box<Producer>, Table<ReadOnly>),
+    Producer(Box<Producer>, TableReader<ReadOnly>),
     /// The appender alone.
-    AppenderOnly(Box<Appender<ReadWrite, ReadWrite>>, Table<ReadOnly>),
+    AppenderOnly(Box<Appender<ReadWrite, ReadWrite>>, TableReader<ReadOnly>),
 }
 
 impl SourceEnd {
     /// An appender over the memory that an API would inherit.
-    pub(super) fn appender_only(memory: &Memory) -> anyhow::Result<Self> {
+    pub(super) fn appender_only(memory: &SharedMemory) -> anyhow::Result<Self> {
         let (_, mut fds) = api_fds(memory)?;
         let mut take_fd = |name| take(&mut fds, name);
         let (events, producer, state) = (take_fd("events")?, take_fd("producer")?, take_fd("state")?);
@@ -62,9 +67,9 @@ impl SourceEnd {
 }
 
 /// What an API would inherit: the variable that lists the fds, and the fds by name.
-fn api_fds(memory: &Memory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
-    let mut fds = Bequest::default();
-    memory.bequeath_to_api(&mut fds)?;
+fn api_fds(memory: &SharedMemory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
+    let mut fds = FdHandoff::default();
+    memory.pass_to_api(&mut fds)?;
     let variable = fds.variable();
     let names =
         variable.split(',').filter_map(|entry| entry.split_once('=')).map(|(name, _)| name.to_owned());
@@ -82,12 +87,12 @@ fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<R
     Ok(Appender::attach(events, page))
 }
 
-fn table(state: impl AsFd) -> anyhow::Result<Table<ReadOnly>> {
-    Ok(Table::new(ReadOnly::map(state, Kind::State)?))
+fn table(state: impl AsFd) -> anyhow::Result<TableReader<ReadOnly>> {
+    Ok(TableReader::new(ReadOnly::map(state, Kind::State)?))
 }
 
 /// The setup of a peer that appends to `memory`: the fds, their names, and the wake fd as its standard input.
-pub(super) fn setup_for_source(memory: &Memory, variable: &'static str) -> anyhow::Result<PeerSetup> {
+pub(super) fn setup_for_source(memory: &SharedMemory, variable: &'static str) -> anyhow::Result<PeerSetup> {
     let (names, mut fds) = api_fds(memory)?;
     let bell = take(&mut fds, "bell")?;
     Ok(PeerSetup {
@@ -112,7 +117,7 @@ pub(super) fn inherited_source(variable: &str, appender_only: bool) -> anyhow::R
         return Ok(SourceEnd::AppenderOnly(Box::new(appender(events, producer)?), table(state)?));
     }
     let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
-    let bell = Bell::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let bell = WakeFd::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
     let keys = ReadWrite::map(open("keys", true)?, Kind::Keys)?;
     Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, bell)), table(state)?))
@@ -182,18 +187,18 @@ pub(super) struct Received {
 pub(super) struct Sink {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
-    table: Writer<StateMemory>,
-    wake: Bell,
+    table: TableWriter<StateMemory>,
+    wake: WakeFd,
     capacity: u64,
 }
 
 impl Sink {
     pub(super) fn new(link: AnalyticsLink) -> anyhow::Result<Self> {
-        let AnalyticsLink { events, producer, cursor, state, bell } = link;
-        let mut table = Writer::attach(state).context("the state table does not verify")?;
+        let AnalyticsLink { events, producer, cursor, state, wake: bell } = link;
+        let mut table = TableWriter::attach(state).context("the state table does not verify")?;
         table.activate();
         let record = *table.record();
-        let capacity = bulkhead_proto::ring::MIN_CAPACITY;
+        let capacity = bulkhead_proto::shm::ring::MIN_CAPACITY;
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
         Ok(Self { consumer, cursor, table, wake: bell, capacity })
     }
@@ -254,20 +259,20 @@ impl Sink {
     fn release(&mut self) -> anyhow::Result<()> {
         let (position, seq) = (self.consumer.position(), self.consumer.seq());
         if position.0 - self.table.record().position.0 >= self.capacity / RELEASE_SHARE {
-            self.table.commit(Checkpoint { seq, position, analysed: seq.0, ..Checkpoint::default() })?;
+            self.table.commit(CommitHeader { seq, position, analysed: seq.0, ..CommitHeader::default() })?;
         }
         Ok(())
     }
 
     /// Parks until it is woken. Returns false if no wake-up came within [`MAX_SLEEP`].
     fn park(&mut self) -> anyhow::Result<bool> {
-        bell::announce_park(&self.cursor);
+        wake::prepare_wait(&self.cursor);
         let mut awake = true;
         if self.consumer.is_empty() {
             awake = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(&MAX_SLEEP))? > 0;
             self.wake.clear();
         }
-        bell::retract_park(&self.cursor);
+        wake::cancel_wait(&self.cursor);
         Ok(awake)
     }
 }
