@@ -1,13 +1,15 @@
-//! A fault campaign: events, reads and kills on the real binaries, all of it recorded, and then reconciled by id.
+//! A fault campaign: events, reads and kills on the real binaries. Everything is recorded, and then
+//! reconciled by event id.
 //!
-//! Never: trusts a total where ids can be compared, judges while it runs, or signals a process that it did not start.
-//! The run (`run`) only writes records, the checker (`check`) only reads them: it can be run again on those of any run.
-//! Where to start reading: `bulkhead_tests::ids`, then `plan`, then `check::events`.
+//! The campaign must never compare totals where it can compare ids, judge results while it runs, or signal a
+//! process that it did not start. The run (`run`) only writes records and the checker (`check`) only reads
+//! them, so the checker can be run again on the records of any run. Where to start reading:
+//! `bulkhead_tests::ids`, then `plan`, then `check::events`.
 #![forbid(unsafe_code)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a harness that cannot go on reports by panicking")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "the campaign reports its own failures by panicking")]
 
 mod check;
-mod mix;
+mod fault_schedule;
 mod options;
 mod plan;
 mod records;

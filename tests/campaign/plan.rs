@@ -1,7 +1,8 @@
-//! What is done when: follows from the seed alone.
+//! The plan of a run: which events are posted and which faults are injected in which window. It follows from
+//! the seed alone.
 
 use crate::{
-    mix::{self, Poisons},
+    fault_schedule::{self, PoisonEvents},
     options::Options,
 };
 use bulkhead_proto::wire::fault::FaultKind;
@@ -10,74 +11,75 @@ use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use std::{fmt, iter, time::Duration};
 
-/// Clients that post.
+/// The number of clients that post.
 pub(crate) const WRITERS: usize = 8;
-/// Clients that read.
+/// The number of clients that read.
 pub(crate) const READERS: usize = 2;
 
-/// Quiet, storm and outage follow each other so often at most, so that a drift of the machine meets all of them.
-const MOST_ROUNDS: usize = 10;
-/// The time that a window has for each kill of the analysis: to come back, and to get something done.
+/// The largest number of rounds of quiet, storm and outage windows. Windows alternate, so that a drift of the
+/// machine's speed affects all kinds.
+const MAX_ROUNDS: usize = 10;
+/// The time that a window reserves for each kill of the analysis: to recover, and to make some progress.
 pub(crate) const KILL_SPAN: Duration = Duration::from_millis(70);
-/// The same for the API.
+/// The same for a kill of the API.
 const API_KILL_SPAN: Duration = Duration::from_millis(200);
-/// The most events a second that are posted: what leaves two cores some air.
-const MOST_RATE: f64 = 50_000.0;
+/// The largest number of events posted per second. It leaves two cores some idle time.
+const MAX_RATE: f64 = 50_000.0;
 
-/// What happens in a window.
+/// The kind of faults in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// Nobody dies.
+    /// No process is killed.
     Quiet,
-    /// The analysis dies, again and again.
+    /// The analysis is killed repeatedly.
     Storm,
-    /// The analysis dies, and so does the API.
+    /// The analysis and the API are killed.
     Outage,
 }
 
-/// Who is killed.
+/// The worker or the workers that an injection affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Analytics,
     Api,
-    /// In the same moment.
+    /// Both, at the same time.
     Both,
-    /// The analysis, by a command.
-    Order(FaultKind),
+    /// The analysis, by a fault command.
+    FaultCommand(FaultKind),
 }
 
-/// When a generation is killed, counted from the blow's mark.
+/// When a generation is killed, counted from the moment at which the injection is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
-    /// At once, whatever it is doing; booting, if it is a successor.
-    AtOnce,
-    /// Once it is active.
-    Active,
+pub(crate) enum KillTime {
+    /// At once, in any phase; a successor may still be starting.
+    Immediately,
+    /// As soon as the generation is active.
+    OnceActive,
 }
 
-/// One kill, or two of them.
+/// One injection: a kill of one worker, of both workers, or a fault command.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Blow {
+pub(crate) struct Injection {
     pub target: Target,
-    pub moment: Moment,
+    pub time: KillTime,
 }
 
-/// A part of the work.
+/// A part of the run with one kind of faults.
 pub(crate) struct Window {
     pub kind: Kind,
-    /// How many events each writer posts in it.
+    /// The number of events that each writer posts in the window.
     pub quotas: Vec<usize>,
-    pub blows: Vec<Blow>,
+    pub injections: Vec<Injection>,
 }
 
-/// The whole run.
+/// The plan of the whole run.
 pub(crate) struct Plan {
     pub windows: Vec<Window>,
-    /// Events a second, of all writers together.
+    /// Events per second of all writers together.
     pub rate: f64,
-    pub poisons: Poisons,
-    /// What draws the marks of the blows and the sizes of the batches.
+    pub poisons: PoisonEvents,
+    /// The generator for the moments of the injections and the sizes of the batches.
     pub rng: Rng,
 }
 
@@ -85,54 +87,58 @@ impl Plan {
     pub(crate) fn new(options: &Options) -> Self {
         let mut rng = Rng::with_seed(options.seed);
         let (kills, api_kills) = (options.kills, options.api_kills());
-        let rounds = [MOST_ROUNDS, kills / 4, if api_kills == 0 { MOST_ROUNDS } else { api_kills }];
+        let rounds = [MAX_ROUNDS, kills / 4, if api_kills == 0 { MAX_ROUNDS } else { api_kills }];
         let rounds = rounds.into_iter().min().unwrap_or(1).max(1);
-        let in_outages = if api_kills == 0 { 0 } else { kills / 3 };
+        let outage_kills = if api_kills == 0 { 0 } else { kills / 3 };
         let mut windows: Vec<Window> = Vec::new();
         for round in 0..rounds {
-            let share = |total| part(total, round, rounds);
-            let (storm, outage, api) = (share(kills - in_outages), share(in_outages), share(api_kills));
+            let share = |total| share_of(total, round, rounds);
+            let (storm, outage, api) = (share(kills - outage_kills), share(outage_kills), share(api_kills));
             for (kind, analytics, api) in
                 [(Kind::Quiet, 0, 0), (Kind::Storm, storm, 0), (Kind::Outage, outage, api)]
             {
-                windows.push(Window { kind, quotas: Vec::new(), blows: blows(analytics, api, &mut rng) });
+                windows.push(Window {
+                    kind,
+                    quotas: Vec::new(),
+                    injections: random_kills(analytics, api, &mut rng),
+                });
             }
         }
         let count = windows.len();
-        for (place, window) in windows.iter_mut().enumerate() {
-            let events = part(options.events, place, count);
-            window.quotas = (0..WRITERS).map(|writer| part(events, writer, WRITERS)).collect();
+        for (index, window) in windows.iter_mut().enumerate() {
+            let events = share_of(options.events, index, count);
+            window.quotas = (0..WRITERS).map(|writer| share_of(events, writer, WRITERS)).collect();
         }
-        let poisons = mix::mix(options, &mut windows, &mut rng);
-        let longest = windows.iter().map(|window| span(&window.blows)).max().unwrap_or_default();
-        let a_window = options.events as f64 / count as f64;
-        let rate = (a_window / longest.as_secs_f64()).min(MOST_RATE);
+        let poisons = fault_schedule::schedule(options, &mut windows, &mut rng);
+        let longest = windows.iter().map(|window| time_for(&window.injections)).max().unwrap_or_default();
+        let events_per_window = options.events as f64 / count as f64;
+        let rate = (events_per_window / longest.as_secs_f64()).min(MAX_RATE);
         Self { windows, rate, poisons, rng }
     }
 
-    /// How long it takes if the machine keeps up.
+    /// The duration if the machine keeps up.
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.events() as f64 / self.rate)
     }
 
-    /// What the supervisor runs with, where it is not the default.
+    /// The supervisor's configuration, where it differs from the default.
     ///
-    /// The ring is the smallest, so that it wraps often. The restart policy is patient: killing a worker again before it
-    /// has done anything is what the campaign does on purpose, and what parking is there to end.
+    /// The ring has its minimum size, so that it wraps often. The restart limits are high: the campaign kills
+    /// a worker again before it makes progress, which would park the worker.
     pub(crate) fn configuration(&self) -> String {
         let events = |writer: usize| self.windows.iter().map(|window| window.quotas[writer]).sum();
         let series: usize = (0..WRITERS).map(|writer| event_id::series_count(events(writer))).sum();
-        let (analytics, besides) = mix::configuration(&self.poisons);
+        let (analytics, other_sections) = fault_schedule::configuration(&self.poisons);
         format!(
             "[analytics]\nmax_series = {series}\n{analytics}[link]\ncapacity = \"4MiB\"\n\
-             [restart]\nlimit = 64\nmax = \"1s\"\n{besides}"
+             [restart]\nlimit = 64\nmax = \"1s\"\n{other_sections}"
         )
     }
 
-    /// How many faults are commanded.
-    pub(crate) fn orders(&self) -> usize {
-        let blows = self.windows.iter().flat_map(|window| &window.blows);
-        blows.filter(|blow| matches!(blow.target, Target::Order(_))).count()
+    /// The number of fault commands.
+    pub(crate) fn fault_commands(&self) -> usize {
+        let injections = self.windows.iter().flat_map(|window| &window.injections);
+        injections.filter(|injection| matches!(injection.target, Target::FaultCommand(_))).count()
     }
 
     fn events(&self) -> usize {
@@ -152,13 +158,13 @@ impl fmt::Display for Plan {
     }
 }
 
-/// The part number `place` of `parts` even parts of a total.
-const fn part(total: usize, place: usize, parts: usize) -> usize {
-    total * (place + 1) / parts - total * place / parts
+/// Part number `index` of a total that is divided into `parts` even parts.
+const fn share_of(total: usize, index: usize, parts: usize) -> usize {
+    total * (index + 1) / parts - total * index / parts
 }
 
-/// So many kills in a random order; the API is killed alone and together with the analysis.
-fn blows(mut analytics: usize, api: usize, rng: &mut Rng) -> Vec<Blow> {
+/// The kills of a window in random order. A random half of the API's kills also kills the analysis.
+fn random_kills(mut analytics: usize, api: usize, rng: &mut Rng) -> Vec<Injection> {
     let mut targets = Vec::new();
     for _ in 0..api {
         let both = analytics > 0 && rng.bool();
@@ -167,17 +173,20 @@ fn blows(mut analytics: usize, api: usize, rng: &mut Rng) -> Vec<Blow> {
     }
     targets.extend(iter::repeat_n(Target::Analytics, analytics));
     rng.shuffle(&mut targets);
-    let blow = |target| Blow { target, moment: if rng.bool() { Moment::AtOnce } else { Moment::Active } };
-    targets.into_iter().map(blow).collect()
+    let injection = |target| Injection {
+        target,
+        time: if rng.bool() { KillTime::Immediately } else { KillTime::OnceActive },
+    };
+    targets.into_iter().map(injection).collect()
 }
 
-fn span(blows: &[Blow]) -> Duration {
-    let span = |blow: &Blow| match blow.target {
+fn time_for(injections: &[Injection]) -> Duration {
+    let time_for = |injection: &Injection| match injection.target {
         Target::Analytics => KILL_SPAN,
         Target::Api | Target::Both => API_KILL_SPAN,
-        Target::Order(kind) => mix::span(kind),
+        Target::FaultCommand(kind) => fault_schedule::time_for(kind),
     };
-    blows.iter().map(span).sum()
+    injections.iter().map(time_for).sum()
 }
 
 #[cfg(test)]
@@ -186,7 +195,7 @@ mod tests {
     use clap::Parser;
 
     #[test]
-    fn a_plan_has_all_events_and_all_kills_and_the_seed_decides() {
+    fn a_plan_has_all_events_and_all_kills_and_follows_from_the_seed() {
         for (events, kills, api_kills) in
             [(1_000_000, 200, 20), (20_003, 20, 4), (1_000, 1, 0), (5_000, 0, 3)]
         {
@@ -197,16 +206,19 @@ mod tests {
             let options = Options::parse_from(arguments.into_iter().chain(more));
             let plan = Plan::new(&options);
             let faults = 2 * (kills / 20).max(1);
-            assert_eq!((plan.poisons.len(), plan.orders()), (faults, faults));
-            let hit = |wanted| {
-                let all = plan.windows.iter().flat_map(|window| &window.blows);
-                all.filter(|blow| blow.target == wanted || blow.target == Target::Both).count()
+            assert_eq!((plan.poisons.len(), plan.fault_commands()), (faults, faults));
+            let kills_of = |target| {
+                let all = plan.windows.iter().flat_map(|window| &window.injections);
+                all.filter(|injection| injection.target == target || injection.target == Target::Both).count()
             };
-            assert_eq!((plan.events(), hit(Target::Analytics), hit(Target::Api)), (events, kills, api_kills));
-            let tell = |plan: &Plan| {
-                plan.windows.iter().map(|window| format!("{:?}", window.blows)).collect::<Vec<_>>()
+            assert_eq!(
+                (plan.events(), kills_of(Target::Analytics), kills_of(Target::Api)),
+                (events, kills, api_kills)
+            );
+            let describe = |plan: &Plan| {
+                plan.windows.iter().map(|window| format!("{:?}", window.injections)).collect::<Vec<_>>()
             };
-            assert_eq!(tell(&plan), tell(&Plan::new(&options)));
+            assert_eq!(describe(&plan), describe(&Plan::new(&options)));
         }
     }
 }

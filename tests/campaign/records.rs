@@ -1,5 +1,5 @@
-//! What is written down while the campaign runs: one JSON object a line, a file for each kind. Times are microseconds
-//! since the run began.
+//! The records of a run: one file per kind of record, one JSON object per line. Times are microseconds since
+//! the start of the run.
 
 use crate::plan::Kind;
 use bulkhead_proto::wire::{fault::FaultKind, quarantine::Entry, series::FAULT_PREFIX};
@@ -13,40 +13,41 @@ use std::{
     sync::Mutex,
 };
 
-/// The files of a run.
+/// The names of the files.
 pub(crate) const RUN: &str = "run.json";
 pub(crate) const REQUESTS: &str = "requests.ndjson";
 pub(crate) const READS: &str = "reads.ndjson";
 pub(crate) const KILLS: &str = "kills.ndjson";
-pub(crate) const STORY: &str = "log.ndjson";
-pub(crate) const ORDERS: &str = "orders.ndjson";
-pub(crate) const SET_ASIDE: &str = "quarantine.ndjson";
-pub(crate) const FINAL: &str = "series.ndjson";
+pub(crate) const LOG: &str = "log.ndjson";
+pub(crate) const FAULT_COMMANDS: &str = "orders.ndjson";
+pub(crate) const QUARANTINE: &str = "quarantine.ndjson";
+pub(crate) const SERIES: &str = "series.ndjson";
 
-/// What the run was, and how it ended.
+/// The parameters of the run, and how it ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub seed: u64,
     pub events: usize,
     pub kills: usize,
     pub api_kills: usize,
-    /// How many poison events were to be posted, and how many faults commanded.
+    /// The number of poison events in the plan, and of fault commands.
     #[serde(default)]
     pub poisons: usize,
-    #[serde(default)]
-    pub orders: usize,
-    /// The windows' kinds, in their order.
+    #[serde(default, rename = "orders")]
+    pub fault_commands: usize,
+    /// The kinds of the windows, in order.
     pub windows: Vec<Kind>,
     pub took_us: u64,
-    /// `/v1/stats` after everything was committed.
+    /// The answer of `/v1/stats` after everything was committed.
     pub stats: Stats,
-    /// Whether the supervisor's orderly stop succeeded.
+    /// Whether the supervisor stopped with success.
     pub stopped: bool,
-    /// Processes of it that were there after its end.
-    pub left: Vec<String>,
+    /// Processes of the supervisor that were alive after its exit.
+    #[serde(rename = "left")]
+    pub left_processes: Vec<String>,
 }
 
-/// The figures of `/v1/stats` that must add up.
+/// The counters of `/v1/stats` that must be consistent.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Stats {
     pub accepted: u64,
@@ -55,20 +56,20 @@ pub(crate) struct Stats {
     pub pending: u64,
 }
 
-/// An event that kills whoever applies it; its label tells which one it is.
+/// An event that kills the process that applies it. Its label identifies it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Poison {
-    /// The ordinary event that comes next.
+pub(crate) struct PoisonEvent {
+    /// The ordinary event that follows.
     pub before: EventId,
     pub kind: FaultKind,
 }
 
-impl Poison {
+impl PoisonEvent {
     pub(crate) fn label(&self) -> String {
         format!("w{}-{}", self.before.writer, self.before.number)
     }
 
-    /// The one that was set aside so, if it can be one.
+    /// The poison event in a quarantine entry, if the entry holds one.
     pub(crate) fn of(entry: &Entry) -> Option<Self> {
         let event = entry.event.as_ref()?;
         let kind = event.series.strip_prefix(FAULT_PREFIX)?.parse().ok()?;
@@ -78,7 +79,8 @@ impl Poison {
     }
 }
 
-/// A request with events, and its answer: events `first..first + count` of this writer, and poison events among them.
+/// A request with events, and its answer. It holds the writer's events `first..first + count`, and poison
+/// events between them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub at: u64,
@@ -87,38 +89,38 @@ pub(crate) struct Request {
     pub first: usize,
     pub count: usize,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub poisons: Vec<Poison>,
+    pub poisons: Vec<PoisonEvent>,
     pub answer: Answer,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
-    /// 202, with the seqs that it gave.
+    /// 202, with the first and last seq.
     Accepted(u64, u64),
-    /// 503: nothing of it was accepted, and it was tried again.
+    /// 503: no event was accepted; the request was repeated.
     Full,
-    /// The connection broke: accepted or not.
+    /// The connection broke: it is unknown whether the events were accepted.
     Lost(String),
-    /// The same of a request with a key, which was sent again.
+    /// The connection broke; the request has an idempotency key and was sent again.
     Retried(String),
-    /// What must not be.
+    /// Any other answer; it is an error.
     Wrong(String),
 }
 
 impl Answer {
-    /// Whether there was none.
-    pub(crate) const fn is_missing(&self) -> bool {
+    /// Whether the request got no answer.
+    pub(crate) const fn is_unanswered(&self) -> bool {
         matches!(self, Self::Lost(_) | Self::Retried(_))
     }
 
     /// Whether the request is sent again.
-    pub(crate) const fn goes_on(&self) -> bool {
+    pub(crate) const fn is_repeated(&self) -> bool {
         matches!(self, Self::Full | Self::Retried(_))
     }
 }
 
-/// What such a request is called: as its `X-Request-Id`, and as its key if it has one.
+/// The `X-Request-Id` of a request, and its idempotency key if it has one.
 pub(crate) fn request_id(writer: usize, first: usize) -> String {
     format!("r{writer}-{first}")
 }
@@ -128,39 +130,40 @@ impl Request {
         request_id(self.writer, self.first)
     }
 
-    /// How many events it has in all.
+    /// The number of events in the request, poison events included.
     pub(crate) const fn size(&self) -> usize {
         self.count + self.poisons.len()
     }
 
-    /// Its events that poison nobody.
+    /// The events that are not poison.
     pub(crate) fn ids(&self) -> impl Iterator<Item = EventId> {
         let writer = self.writer;
         (self.first..self.first + self.count).map(move |number| EventId { writer, number })
     }
 }
 
-/// A read, and its answer.
+/// A read, and its result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Read {
-    /// When it was due.
+    /// When the read was due.
     pub at: u64,
-    /// How much later it was sent: the reader was still waiting for the answer before, or not scheduled.
+    /// The delay from the due time to sending: the reader was still waiting for the previous answer, or was
+    /// not scheduled.
     pub late: u64,
-    /// From sending to the answer.
+    /// The time from sending to the answer.
     pub took: u64,
     pub reader: usize,
-    /// The window in which all of it took place, if it was one.
+    /// The window in which the whole read took place; `None` if it crossed a boundary.
     pub window: Option<usize>,
-    pub got: Got,
+    pub got: ReadResult,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Got {
+pub(crate) enum ReadResult {
     Stats(Stats),
     Series(Vec<SeriesTotals>),
-    /// 404 for this series: nothing of it is committed.
+    /// 404 for this series: none of its events was committed.
     Absent(String),
     Lost(String),
     Wrong(String),
@@ -175,23 +178,25 @@ pub(crate) struct Kill {
     pub pid: i32,
 }
 
-/// A fault of the analysis that was commanded.
+/// A fault command for the analysis.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Order {
+pub(crate) struct FaultCommand {
     pub at: u64,
     pub kind: FaultKind,
-    /// The generation that it went to; none when it was refused since nobody was there, and then repeated.
+    /// The generation that got the command; `None` when the command was refused because no generation could
+    /// execute it. Then it was repeated.
     pub generation: Option<u64>,
 }
 
-/// A line of the supervisor's log, when it was read, and as it was written.
+/// A line of the supervisor's log, and when it was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct LogLine {
     pub at: u64,
-    pub line: Value,
+    #[serde(rename = "line")]
+    pub fields: Value,
 }
 
-/// A file that grows by one record at a time.
+/// A file to which records are appended.
 pub(crate) struct Journal(Mutex<BufWriter<File>>);
 
 impl Journal {
@@ -208,15 +213,15 @@ impl Journal {
     }
 }
 
-/// All that was written down.
+/// All records of a run.
 pub(crate) struct Records {
     pub run: Run,
     pub requests: Vec<Request>,
     pub reads: Vec<Read>,
     pub kills: Vec<Kill>,
-    pub orders: Vec<Order>,
-    pub set_aside: Vec<Entry>,
-    pub story: Vec<Told>,
+    pub fault_commands: Vec<FaultCommand>,
+    pub quarantined: Vec<Entry>,
+    pub log: Vec<LogLine>,
     pub series: Vec<SeriesTotals>,
 }
 
@@ -227,10 +232,10 @@ pub(crate) fn load(directory: &Path) -> Records {
         requests: lines(directory, REQUESTS),
         reads: lines(directory, READS),
         kills: lines(directory, KILLS),
-        orders: lines(directory, ORDERS),
-        set_aside: lines(directory, SET_ASIDE),
-        story: lines(directory, STORY),
-        series: lines(directory, FINAL),
+        fault_commands: lines(directory, FAULT_COMMANDS),
+        quarantined: lines(directory, QUARANTINE),
+        log: lines(directory, LOG),
+        series: lines(directory, SERIES),
     }
 }
 

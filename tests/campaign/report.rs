@@ -1,15 +1,16 @@
-//! One table for people, one JSON file for programs.
+//! The report: a table for people and a JSON file for programs.
 
 use crate::{
     check::Check,
     plan::Kind,
-    records::{Answer, Got, Read, Records},
+    records::{Answer, Read, ReadResult, Records},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-/// P1: while the analysis is killed over and over, reads take at most so many times as long.
-const PROMISED: f64 = 2.0;
+/// Promise P1: while the analysis is killed repeatedly, the p99 of reads is at most this multiple of the p99
+/// in quiet windows.
+const MAX_STORM_RATIO: f64 = 2.0;
 
 /// The report of a run.
 #[derive(Serialize)]
@@ -19,21 +20,23 @@ pub(crate) struct Report {
     events: usize,
     seconds: f64,
     requests: Requests,
-    /// Poison events that were set aside, and faults that were commanded and carried out.
-    set_aside: usize,
-    orders: usize,
-    /// How often such a command was refused, and repeated.
+    /// The number of quarantined poison events, and of fault commands that were executed.
+    #[serde(rename = "set_aside")]
+    quarantined: usize,
+    #[serde(rename = "orders")]
+    fault_commands: usize,
+    /// The number of fault commands that were refused and repeated.
     refused: usize,
-    /// Deaths by what the log says is their cause.
+    /// The number of deaths by cause, as logged.
     deaths: BTreeMap<String, usize>,
     reads: BTreeMap<Kind, Reads>,
-    /// The p99 of reads in the storm, as a multiple of that in quiet windows.
+    /// The p99 of reads in storm windows, as a multiple of the p99 in quiet windows.
     storm_to_quiet: Option<f64>,
-    recoveries: BTreeMap<String, Span>,
+    recoveries: BTreeMap<String, Durations>,
     checks: Vec<Check>,
 }
 
-/// What became of the requests, by their answer.
+/// The number of requests by answer.
 #[derive(Default, Serialize)]
 struct Requests {
     accepted: usize,
@@ -43,27 +46,27 @@ struct Requests {
     wrong: usize,
 }
 
-/// The reads of all windows of a kind.
+/// The reads of all windows of one kind.
 #[derive(Serialize)]
 struct Reads {
     windows: usize,
     lost: usize,
     /// From sending to the answer.
-    answered: Span,
-    /// From when it was due: what waited for the answer before counts as well.
-    since_due: Span,
+    answered: Durations,
+    /// From the due time to the answer: this includes the wait for the previous answer.
+    since_due: Durations,
 }
 
-/// How long something took, in microseconds.
+/// The distribution of durations, in microseconds.
 #[derive(Clone, Copy, Serialize)]
-struct Span {
+struct Durations {
     count: usize,
     p50_us: u64,
     p99_us: u64,
     max_us: u64,
 }
 
-impl Span {
+impl Durations {
     fn of(mut times: Vec<u64>) -> Self {
         times.sort_unstable();
         let rank = |percent: usize| times.get((times.len() * percent).div_ceil(100).max(1) - 1).copied();
@@ -94,9 +97,9 @@ impl Report {
             events: run.events,
             seconds: run.took_us as f64 / 1e6,
             requests,
-            set_aside: records.set_aside.len(),
-            orders: records.orders.iter().filter(|order| order.generation.is_some()).count(),
-            refused: records.orders.iter().filter(|order| order.generation.is_none()).count(),
+            quarantined: records.quarantined.len(),
+            fault_commands: records.fault_commands.iter().filter(|order| order.generation.is_some()).count(),
+            refused: records.fault_commands.iter().filter(|order| order.generation.is_none()).count(),
             deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,
@@ -107,7 +110,7 @@ impl Report {
         }
     }
 
-    /// Whether everything adds up.
+    /// Whether all checks passed.
     pub(crate) const fn passed(&self) -> bool {
         self.passed
     }
@@ -124,35 +127,36 @@ impl Reads {
         let windows = &records.run.windows;
         let in_kind = |window: usize| windows.get(window) == Some(&kind);
         let reads = records.reads.iter().filter(|read| read.window.is_some_and(in_kind));
-        let (lost, got): (Vec<&Read>, Vec<&Read>) = reads.partition(|read| matches!(read.got, Got::Lost(_)));
+        let (lost, answered_reads): (Vec<&Read>, Vec<&Read>) =
+            reads.partition(|read| matches!(read.got, ReadResult::Lost(_)));
         Self {
             windows: windows.iter().filter(|window| **window == kind).count(),
             lost: lost.len(),
-            answered: Span::of(got.iter().map(|read| read.took).collect()),
-            since_due: Span::of(got.iter().map(|read| read.late + read.took).collect()),
+            answered: Durations::of(answered_reads.iter().map(|read| read.took).collect()),
+            since_due: Durations::of(answered_reads.iter().map(|read| read.late + read.took).collect()),
         }
     }
 }
 
 fn deaths(records: &Records) -> BTreeMap<String, usize> {
     let mut deaths = BTreeMap::new();
-    for told in records.story.iter().filter(|told| told.line["event_name"] == "worker_died") {
-        *deaths.entry(told.line["cause"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    for line in records.log.iter().filter(|line| line.fields["event_name"] == "worker_died") {
+        *deaths.entry(line.fields["cause"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
     }
     deaths
 }
 
-/// From each kill to the activation of the next generation, as the log tells it.
-fn recoveries(records: &Records, worker: &str) -> Span {
+/// From each kill to the activation of the next generation, as logged.
+fn recoveries(records: &Records, worker: &str) -> Durations {
     let activations: Vec<(u64, u64)> = records
-        .story
+        .log
         .iter()
-        .filter(|told| told.line["event_name"] == "worker_activated" && told.line["worker"] == worker)
-        .filter_map(|told| Some((told.line["generation"].as_u64()?, told.at)))
+        .filter(|line| line.fields["event_name"] == "worker_activated" && line.fields["worker"] == worker)
+        .filter_map(|line| Some((line.fields["generation"].as_u64()?, line.at)))
         .collect();
     let next = |generation| activations.iter().find(|(number, _)| *number > generation);
     let kills = records.kills.iter().filter(|kill| kill.worker == worker);
-    Span::of(kills.filter_map(|kill| Some(next(kill.generation)?.1.saturating_sub(kill.at))).collect())
+    Durations::of(kills.filter_map(|kill| Some(next(kill.generation)?.1.saturating_sub(kill.at))).collect())
 }
 
 impl fmt::Display for Report {
@@ -166,19 +170,19 @@ impl fmt::Display for Report {
         )?;
         let deaths: Vec<String> =
             self.deaths.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
-        let (set_aside, orders, refused, deaths) =
-            (self.set_aside, self.orders, self.refused, deaths.join(", "));
+        let (quarantined, fault_commands, refused, deaths) =
+            (self.quarantined, self.fault_commands, self.refused, deaths.join(", "));
         writeln!(
             f,
-            "faults: {set_aside} poison events set aside, {orders} by command (refused and repeated: {refused}); deaths: {deaths}\n"
+            "faults: {quarantined} poison events quarantined, {fault_commands} by command (refused and repeated: {refused}); deaths: {deaths}\n"
         )?;
-        writeln!(f, "{:>8}  {:>9}  right, and what", "examined", "wrong")?;
+        writeln!(f, "{:>8}  {:>9}  check", "examined", "wrong")?;
         for check in &self.checks {
             writeln!(f, "{:>8}  {:>9}  {}", check.examined, check.wrong, check.what)?;
             check.findings.iter().try_for_each(|finding| writeln!(f, "{:21}! {finding}", ""))?;
         }
         writeln!(f, "\n{:<21} {:>7} {:>8} {:>8} {:>8}", "ms", "count", "p50", "p99", "max")?;
-        let mut row = |name: &str, span: Span| {
+        let mut row = |name: &str, span: Durations| {
             let [p50, p99, max] = [span.p50_us, span.p99_us, span.max_us].map(ms);
             writeln!(f, "{name:<21} {:>7} {p50:>8.2} {p99:>8.2} {max:>8.2}", span.count)
         };
@@ -188,13 +192,13 @@ impl fmt::Display for Report {
             row(&format!("  since due, {name}"), reads.since_due)?;
         }
         for (worker, span) in &self.recoveries {
-            row(&format!("{worker} back"), *span)?;
+            row(&format!("{worker} recovery"), *span)?;
         }
         if let Some(ratio) = self.storm_to_quiet {
-            let met = if ratio <= PROMISED { "met" } else { "NOT MET" };
+            let met = if ratio <= MAX_STORM_RATIO { "met" } else { "NOT MET" };
             writeln!(
                 f,
-                "\nreads' p99 in the storm is {ratio:.2}x that of quiet windows; {PROMISED}x at most is promised: {met}"
+                "\np99 of reads in storm windows: {ratio:.2}x the p99 in quiet windows; limit {MAX_STORM_RATIO}x: {met}"
             )?;
         }
         write!(f, "\n{}", if self.passed { "PASSED" } else { "FAILED" })

@@ -1,60 +1,64 @@
-//! The heart of the supervisor under simulation: virtual time, simulated processes that are slow, lie, die at any
-//! phase and do not leave, operators whose commands cross deaths, clocks that jump. The same seed is the same run.
+//! The pure core of the supervisor in a deterministic simulation. Time is virtual. Simulated processes are
+//! slow, violate the protocol, die in any phase or ignore signals; operators send commands while workers die;
+//! clocks jump. The same seed gives the same run.
 //!
-//! `SEED=…` begins elsewhere, `SEEDS=…` runs more: `SEED=1 SEEDS=1000000 cargo test --test simulation`.
+//! `SEED=N` sets the first seed, `SEEDS=N` the number of seeds: `SEED=1 SEEDS=1000000 cargo test --test
+//! simulation`.
 
-mod demand;
-mod judge;
+mod checker;
+mod ensure;
+mod fault_profile;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod operator;
 mod prng;
 mod process;
+mod progress;
 mod record;
-mod watched;
-mod weather;
-mod world;
+mod simulator;
 
+use simulator::Simulation;
 use std::{
     env,
     num::NonZero,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
-use world::World;
 
-/// In `make test`.
+/// The number of seeds that `make test` runs.
 const SEEDS: u64 = 10_000;
 
-/// So much of a broken run's story is shown.
-const LINES: usize = 80;
+/// The last lines of a failed run's trace that are printed.
+const MAX_TRACE_LINES: usize = 80;
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// The first seed that breaks an invariant, and which; or how many turns all took.
-fn first_broken(seeds: impl Iterator<Item = u64>) -> Result<u64, (u64, String)> {
-    let mut turns = 0;
+/// Runs the seeds in order. Returns the first seed that violates an invariant, with the violation, or the
+/// total number of transitions.
+fn first_violation(seeds: impl Iterator<Item = u64>) -> Result<u64, (u64, String)> {
+    let mut transitions = 0;
     for seed in seeds {
-        let mut world = World::new(seed, false);
-        if let Err(broken) = world.run() {
-            return Err((seed, broken));
+        let mut simulation = Simulation::new(seed, false);
+        if let Err(violation) = simulation.run() {
+            return Err((seed, violation));
         }
-        turns += u64::from(world.turns);
+        transitions += u64::from(simulation.transitions);
     }
-    Ok(turns)
+    Ok(transitions)
 }
 
-/// Runs it again, and tells what happened.
-fn story(seed: u64) -> String {
-    let mut world = World::new(seed, true);
-    let broken = world.run().err().unwrap_or_default();
-    let story = world.story.unwrap_or_default();
-    let tail = story[story.len().saturating_sub(LINES)..].join("\n");
+/// Runs the seed again with tracing on. Returns the end of the trace, the violation and the command that
+/// repeats the run.
+fn replay(seed: u64) -> String {
+    let mut simulation = Simulation::new(seed, true);
+    let violation = simulation.run().err().unwrap_or_default();
+    let trace = simulation.trace.unwrap_or_default();
+    let tail = trace[trace.len().saturating_sub(MAX_TRACE_LINES)..].join("\n");
     format!(
-        "{tail}\n\nSEED={seed}: {broken}\n{:?}\nagain: SEED={seed} SEEDS=1 cargo test --test simulation",
-        world.weather
+        "{tail}\n\nSEED={seed}: {violation}\n{:?}\nrun again with: SEED={seed} SEEDS=1 cargo test --test simulation",
+        simulation.faults
     )
 }
 
@@ -62,47 +66,48 @@ fn story(seed: u64) -> String {
 fn no_seed_breaks_an_invariant() {
     let (first, seeds) = (number("SEED", 1), number("SEEDS", SEEDS));
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let found = AtomicBool::new(false);
-    let run_lane = |lane| {
-        let mine = (first..first.saturating_add(seeds)).skip(lane).step_by(threads);
-        let result = first_broken(mine.take_while(|_| !found.load(Ordering::Relaxed)));
-        found.fetch_or(result.is_err(), Ordering::Relaxed);
+    let stop = AtomicBool::new(false);
+    let run_share = |thread| {
+        let share = (first..first.saturating_add(seeds)).skip(thread).step_by(threads);
+        let result = first_violation(share.take_while(|_| !stop.load(Ordering::Relaxed)));
+        stop.fetch_or(result.is_err(), Ordering::Relaxed);
         result
     };
-    let run_lane = &run_lane;
+    let run_share = &run_share;
     let results: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|lane| scope.spawn(move || run_lane(lane))).collect();
-        running.into_iter().map(|thread| thread.join().expect("a run does not panic")).collect()
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run_share(thread))).collect();
+        running.into_iter().map(|handle| handle.join().expect("the simulation does not panic")).collect()
     });
     if let Some((seed, _)) = results.iter().filter_map(|result| result.as_ref().err()).min() {
-        panic!("{}", story(*seed));
+        panic!("{}", replay(*seed));
     }
-    let turns: u64 = results.into_iter().filter_map(Result::ok).sum();
-    println!("{seeds} seeds, {turns} turns: every invariant held");
+    let transitions: u64 = results.into_iter().filter_map(Result::ok).sum();
+    println!("{seeds} seeds, {transitions} transitions: every invariant held");
 }
 
 #[test]
-fn the_same_seed_is_the_same_run() {
-    let tell = |seed| {
-        let mut world = World::new(seed, true);
-        let result = world.run();
-        (result, world.story, world.state)
+fn the_same_seed_replays_the_same_run() {
+    let run_traced = |seed| {
+        let mut simulation = Simulation::new(seed, true);
+        let result = simulation.run();
+        (result, simulation.trace, simulation.state)
     };
     for seed in 1..20 {
-        assert_eq!(tell(seed), tell(seed));
+        assert_eq!(run_traced(seed), run_traced(seed));
     }
 }
 
-/// A simulator that never comes to the dark corners proves nothing about them.
+/// The simulator must reach every log event, cause and restart decision; otherwise it proves nothing about
+/// them.
 #[test]
-fn nothing_is_left_untried() {
-    let mut seen = std::collections::BTreeSet::new();
+fn the_seeds_cover_every_cause_and_decision() {
+    let mut covered = std::collections::BTreeSet::new();
     for seed in 1..=500 {
-        let mut world = World::new(seed, false);
-        world.run().expect("no invariant is broken");
-        seen.extend(world.seen);
+        let mut simulation = Simulation::new(seed, false);
+        simulation.run().expect("no invariant is violated");
+        covered.extend(simulation.covered);
     }
-    let lines = [
+    let log_words = [
         "worker_started worker_ready worker_activated worker_stopping worker_signalled worker_given_up worker_died",
         "worker_parked worker_probed worker_recovered worker_warning event_quarantined quarantine_failed",
         "supervisor_started supervisor_stopping supervisor_stopped",
@@ -110,7 +115,8 @@ fn nothing_is_left_untried() {
     ];
     let decisions =
         ["restart now", "restart in", "successor", "predecessor", "parked for a time", "parked for good"];
-    let words = lines.iter().flat_map(|line| line.split(' ')).chain(decisions).chain(["stopped", "shutdown"]);
-    let missing: Vec<&str> = words.filter(|word| !seen.contains(word)).collect();
-    assert!(missing.is_empty(), "never seen: {missing:?}");
+    let words =
+        log_words.iter().flat_map(|line| line.split(' ')).chain(decisions).chain(["stopped", "shutdown"]);
+    let missing: Vec<&str> = words.filter(|word| !covered.contains(word)).collect();
+    assert!(missing.is_empty(), "the seeds never reached: {missing:?}");
 }

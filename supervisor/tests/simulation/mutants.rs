@@ -1,21 +1,21 @@
-//! Faults planted in the heart: the simulator finds each of them.
+//! Mutants of the core: the simulator must find each of them.
 
-use crate::first_broken;
+use crate::first_violation;
 use bulkhead_supervisor::core::mutant::{Mutant, plant};
 
-/// A mutant that survives so many seeds is not found.
-const ENOUGH: u64 = 3_000;
+/// The number of seeds within which a mutant must be found.
+const MAX_SEEDS: u64 = 3_000;
 
 #[test]
 fn every_planted_fault_breaks_an_invariant() {
     let mut survivors = Vec::new();
     for mutant in Mutant::ALL {
         plant(Some(*mutant));
-        match first_broken(1..=ENOUGH) {
-            Err((seed, broken)) => println!("{mutant:?}: seed {seed}: {broken}"),
+        match first_violation(1..=MAX_SEEDS) {
+            Err((seed, violation)) => println!("{mutant:?}: seed {seed}: {violation}"),
             Ok(_) => survivors.push(*mutant),
         }
         plant(None);
     }
-    assert!(survivors.is_empty(), "not found within {ENOUGH} seeds: {survivors:?}");
+    assert!(survivors.is_empty(), "not found within {MAX_SEEDS} seeds: {survivors:?}");
 }

@@ -1,102 +1,109 @@
-//! People: who type commands, and who kill.
+//! Operators: they send commands and change the configuration. Also the kills that come from outside the
+//! supervisor.
 
 use crate::{
-    judge::Broken,
+    checker::Violation,
+    fault_profile::random_policy,
     process::SIGKILL,
-    weather::policy,
-    world::{Happening, World, spec},
+    simulator::{SimEvent, Simulation, random_spec},
 };
 use bulkhead_proto::wire::{fault::FaultKind, ids::Generation, role::Role};
 use bulkhead_supervisor::core::{ClientId, Command, Event, Policy};
 
-/// Plain workers that a reload may add: few, so that names come again.
-const NAMES: u64 = 6;
+/// The number of names for plain workers that a reload may add. It is small, so that names are reused.
+const PLAIN_NAMES: u64 = 6;
 
-pub(crate) fn types(world: &mut World) -> Result<(), Broken> {
-    if world.calm {
-        return put_right(world);
+pub(crate) fn issue_command(simulation: &mut Simulation) -> Result<(), Violation> {
+    if simulation.faults_stopped {
+        return restart_rejected(simulation);
     }
-    let every = world.weather.commands_every;
-    let pause = world.prng.between(every / 2, every * 3 / 2);
-    world.later(pause, Happening::Operator);
-    if world.prng.percent(30) {
-        return reloads(world);
+    let mean = simulation.faults.mean_command_interval;
+    let pause = simulation.prng.between(mean / 2, mean * 3 / 2);
+    simulation.schedule(pause, SimEvent::OperatorCommand);
+    if simulation.prng.percent(30) {
+        return reload(simulation);
     }
-    let name =
-        if world.prng.percent(2) { "nobody".to_owned() } else { world.prng.pick(&world.names).clone() };
-    let command = match world.prng.below(6) {
+    let name = if simulation.prng.percent(2) {
+        "unknown".to_owned()
+    } else {
+        simulation.prng.pick(&simulation.worker_names).clone()
+    };
+    let command = match simulation.prng.below(6) {
         0 | 1 => Command::Start(name),
         2 => Command::Stop(name),
         3 | 4 => Command::Restart(name),
-        _ => Command::Fault(name, *world.prng.pick(FaultKind::ALL)),
+        _ => Command::Fault(name, *simulation.prng.pick(FaultKind::ALL)),
     };
-    command_of_a_new_client(world, command)
+    send_from_new_client(simulation, command)
 }
 
-/// A configuration that differs in one thing, or in several.
-fn reloads(world: &mut World) -> Result<(), Broken> {
-    for _ in 0..world.prng.between(1, 3) {
-        let plain = format!("plain-{}", world.prng.below(NAMES));
-        let command = match world.prng.below(6) {
+/// Reloads a configuration with one to three differences.
+fn reload(simulation: &mut Simulation) -> Result<(), Violation> {
+    for _ in 0..simulation.prng.between(1, 3) {
+        let plain = format!("plain-{}", simulation.prng.below(PLAIN_NAMES));
+        let command = match simulation.prng.below(6) {
             0 => {
-                is_configured(world)?;
+                configure(simulation)?;
                 continue;
             }
             1 => Command::Remove(plain),
             2 => {
-                if !world.names.contains(&plain) {
-                    world.names.push(plain.clone());
+                if !simulation.worker_names.contains(&plain) {
+                    simulation.worker_names.push(plain.clone());
                 }
-                let timeout = world.weather.hang_timeout;
-                Command::Add(spec(&mut world.prng, plain, Role::Plain, timeout))
+                let timeout = simulation.faults.hang_timeout;
+                Command::Add(random_spec(&mut simulation.prng, plain, Role::Plain, timeout))
             }
-            _ => Command::Replace(world.prng.pick(&world.names).clone()),
+            _ => Command::Replace(simulation.prng.pick(&simulation.worker_names).clone()),
         };
-        command_of_a_new_client(world, command)?;
+        send_from_new_client(simulation, command)?;
     }
     Ok(())
 }
 
-fn is_configured(world: &mut World) -> Result<(), Broken> {
-    // The number of cores stays.
-    let policy = Policy { starts: world.state.policy.starts, ..policy(&mut world.prng) };
+fn configure(simulation: &mut Simulation) -> Result<(), Violation> {
+    // The number of concurrent starts is fixed at boot.
+    let policy = Policy { starts: simulation.state.policy.starts, ..random_policy(&mut simulation.prng) };
     let workers: Vec<_> =
-        world.state.workers.iter().map(|worker| (worker.name.clone(), worker.role)).collect();
-    let timeout = world.weather.hang_timeout;
-    let specs = workers.into_iter().map(|(name, role)| spec(&mut world.prng, name, role, timeout)).collect();
-    world.turn(Event::Configured { policy, specs })
+        simulation.state.workers.iter().map(|worker| (worker.name.clone(), worker.role)).collect();
+    let timeout = simulation.faults.hang_timeout;
+    let specs = workers
+        .into_iter()
+        .map(|(name, role)| random_spec(&mut simulation.prng, name, role, timeout))
+        .collect();
+    simulation.deliver(Event::Configured { policy, specs })
 }
 
-/// In the calm after the storm: what was barred is started, once.
-fn put_right(world: &mut World) -> Result<(), Broken> {
-    for name in world.judge.excused() {
-        if world.prng.percent(50) {
-            command_of_a_new_client(world, Command::Start(name))?;
+/// After the faults have stopped, about half of the workers with a rejected configuration are started, once.
+fn restart_rejected(simulation: &mut Simulation) -> Result<(), Violation> {
+    for name in simulation.checker.may_be_down() {
+        if simulation.prng.percent(50) {
+            send_from_new_client(simulation, Command::Start(name))?;
         }
     }
     Ok(())
 }
 
-fn command_of_a_new_client(world: &mut World, command: Command) -> Result<(), Broken> {
-    world.clients += 1;
-    let client = ClientId(world.clients);
-    if world.prng.percent(10) {
-        let patience = world.prng.below(500);
-        world.later(patience, Happening::Event(Event::ClientGone { client }));
+fn send_from_new_client(simulation: &mut Simulation, command: Command) -> Result<(), Violation> {
+    simulation.last_client += 1;
+    let client = ClientId(simulation.last_client);
+    if simulation.prng.percent(10) {
+        let timeout = simulation.prng.below(500);
+        simulation.schedule(timeout, SimEvent::Deliver(Event::ClientGone { client }));
     }
-    world.turn(Event::Command { client, command })
+    simulation.deliver(Event::Command { client, command })
 }
 
-pub(crate) fn kills(world: &mut World) {
-    if world.calm {
+pub(crate) fn kill_random_process(simulation: &mut Simulation) {
+    if simulation.faults_stopped {
         return;
     }
-    let every = world.weather.kills_every;
-    let pause = world.prng.between(every / 2, every * 3 / 2);
-    world.later(pause, Happening::Killer);
-    let living: Vec<Generation> = world.processes.keys().copied().collect();
-    if !living.is_empty() {
-        let victim = *world.prng.pick(&living);
-        world.later(0, Happening::Dies(victim, SIGKILL));
+    let mean = simulation.faults.mean_kill_interval;
+    let pause = simulation.prng.between(mean / 2, mean * 3 / 2);
+    simulation.schedule(pause, SimEvent::ExternalKill);
+    let alive: Vec<Generation> = simulation.processes.keys().copied().collect();
+    if !alive.is_empty() {
+        let victim = *simulation.prng.pick(&alive);
+        simulation.schedule(0, SimEvent::Die(victim, SIGKILL));
     }
 }

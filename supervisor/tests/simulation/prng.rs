@@ -1,4 +1,5 @@
-//! A small seeded generator: SplitMix64 (Steele, Lea, Flood 2014). The same seed gives the same run for ever.
+//! A small seeded generator: SplitMix64 (Steele, Lea, Flood 2014). Its output must never change: a seed in a
+//! bug report has to give the same run later.
 
 pub(crate) struct Prng(u64);
 
@@ -15,17 +16,17 @@ impl Prng {
         word ^ (word >> 31)
     }
 
-    /// From 0 to `end`, without `end`.
+    /// A number from 0 up to, but not including, `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in so many of a hundred cases.
+    /// True with a probability of `chance` percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }

@@ -1,79 +1,80 @@
-//! What the judge writes down.
+//! What the checker records about each generation, and the commands it has seen.
 
-use crate::judge::Moment;
+use crate::checker::Clocks;
 use bulkhead_proto::wire::{control::Phase, role::Role};
 use bulkhead_supervisor::core::{self, DesiredState};
 
-/// One generation, from its `Spawn` on.
+/// One generation, from its `Spawn` action on.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub(crate) struct GenerationRecord {
     pub(crate) worker: usize,
     pub(crate) role: Role,
     pub(crate) phase: Phase,
     pub(crate) ready: bool,
-    /// It speaks another protocol.
-    pub(crate) foreign: bool,
+    /// The process announced another protocol version.
+    pub(crate) wrong_protocol: bool,
     pub(crate) died: bool,
-    /// When its spawn was ordered; this and the next two on the simulation's clock.
-    pub(crate) ordered: u64,
-    pub(crate) activated: Option<u64>,
-    /// When it was first asked to leave.
-    pub(crate) asked: Option<u64>,
-    /// The last ping that it was sent.
-    pub(crate) pinged: u64,
-    /// When it got SIGABRT.
-    pub(crate) aborted: Option<u64>,
-    /// When its group was killed, on the supervisor's clock.
-    pub(crate) killed: Option<u64>,
-    /// It was asked to leave, or ordered to die, by what somebody wanted.
-    pub(crate) wanted_gone: bool,
+    /// When the spawn was ordered. This time and the next two are on the simulation's clock.
+    pub(crate) spawn_ordered_at: u64,
+    pub(crate) activated_at: Option<u64>,
+    /// When the process was first asked to stop.
+    pub(crate) stop_requested_at: Option<u64>,
+    /// The number of the last ping that was sent.
+    pub(crate) last_ping: u64,
+    /// When SIGABRT was sent.
+    pub(crate) aborted_at: Option<u64>,
+    /// When the process group was killed, on the supervisor's clock.
+    pub(crate) killed_at: Option<u64>,
+    /// A command or a fault order asked the process to stop or to die.
+    pub(crate) exit_requested: bool,
 }
 
-impl Record {
-    pub(crate) fn new(worker: usize, role: Role, ordered: u64) -> Self {
+impl GenerationRecord {
+    pub(crate) fn new(worker: usize, role: Role, spawn_ordered_at: u64) -> Self {
         Self {
             worker,
             role,
             phase: Phase::Spawned,
             ready: false,
-            foreign: false,
+            wrong_protocol: false,
             died: false,
-            ordered,
-            activated: None,
-            asked: None,
-            pinged: 0,
-            aborted: None,
-            killed: None,
-            wanted_gone: false,
+            spawn_ordered_at,
+            activated_at: None,
+            stop_requested_at: None,
+            last_ping: 0,
+            aborted_at: None,
+            killed_at: None,
+            exit_requested: false,
         }
     }
 
-    pub(crate) fn ask(&mut self, lived: u64) {
-        self.asked.get_or_insert(lived);
+    pub(crate) fn request_stop(&mut self, sim: u64) {
+        self.stop_requested_at.get_or_insert(sim);
     }
 
-    pub(crate) fn kill(&mut self, now: Moment) {
-        self.asked.get_or_insert(now.lived);
-        self.killed.get_or_insert(now.mono);
+    pub(crate) fn record_kill(&mut self, now: Clocks) {
+        self.stop_requested_at.get_or_insert(now.sim);
+        self.killed_at.get_or_insert(now.mono);
     }
 
-    /// Nobody has asked it to leave. The analysis is active until it is dead: it may still write.
+    /// Nobody has asked the process to stop. An analysis stays active until it is dead, because it may still
+    /// write.
     pub(crate) fn is_active(&self) -> bool {
         match self.role {
-            Role::Analytics => self.activated.is_some(),
-            Role::Api => self.activated.is_some() && self.asked.is_none(),
+            Role::Analytics => self.activated_at.is_some(),
+            Role::Api => self.activated_at.is_some() && self.stop_requested_at.is_none(),
             Role::Plain => true,
         }
     }
 
     pub(crate) fn is_starting(&self) -> bool {
-        !self.ready && self.asked.is_none()
+        !self.ready && self.stop_requested_at.is_none()
     }
 }
 
-/// A command without its name.
+/// The kind of a command, without the name of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum CommandKind {
     Start,
     Stop,
     Restart,
@@ -83,9 +84,9 @@ pub(crate) enum Command {
     Remove,
 }
 
-impl Command {
-    /// What it makes wanted.
-    pub(crate) fn target(self) -> Option<DesiredState> {
+impl CommandKind {
+    /// The desired state that the command sets, if it sets one.
+    pub(crate) fn desired_state(self) -> Option<DesiredState> {
         match self {
             Self::Start | Self::Restart | Self::Add => Some(DesiredState::Running),
             Self::Stop => Some(DesiredState::Stopped),
@@ -94,8 +95,8 @@ impl Command {
         }
     }
 
-    /// Whether it asks the generations so far to leave.
-    pub(crate) fn dismisses(self) -> bool {
+    /// Whether the command asks the existing generations to stop.
+    pub(crate) fn outdates(self) -> bool {
         match self {
             Self::Stop | Self::Restart | Self::Replace | Self::Remove => true,
             Self::Start | Self::Fault | Self::Add => false,
@@ -105,23 +106,23 @@ impl Command {
 
 /// A command to a worker that exists.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operator {
+pub(crate) struct IssuedCommand {
     pub(crate) client: u64,
     pub(crate) worker: usize,
-    pub(crate) command: Command,
+    pub(crate) command: CommandKind,
 }
 
-impl Operator {
+impl IssuedCommand {
     pub(crate) fn new(client: u64, command: &core::Command, names: &[String]) -> Option<Self> {
-        let worker = names.iter().position(|known| known == command.worker())?;
+        let worker = names.iter().position(|name| name == command.worker())?;
         let command = match command {
-            core::Command::Start(_) => Command::Start,
-            core::Command::Stop(_) => Command::Stop,
-            core::Command::Restart(_) => Command::Restart,
-            core::Command::Fault(..) => Command::Fault,
-            core::Command::Replace(_) => Command::Replace,
-            core::Command::Add(_) => Command::Add,
-            core::Command::Remove(_) => Command::Remove,
+            core::Command::Start(_) => CommandKind::Start,
+            core::Command::Stop(_) => CommandKind::Stop,
+            core::Command::Restart(_) => CommandKind::Restart,
+            core::Command::Fault(..) => CommandKind::Fault,
+            core::Command::Replace(_) => CommandKind::Replace,
+            core::Command::Add(_) => CommandKind::Add,
+            core::Command::Remove(_) => CommandKind::Remove,
         };
         Some(Self { client, worker, command })
     }

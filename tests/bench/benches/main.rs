@@ -1,15 +1,15 @@
-//! `make bench`: measures, prints tables, writes `results/bench.json`.
+//! `make bench`: measures, prints tables and writes `results/bench.json`.
 
 use bulkhead_bench::{Plan, Report, peer, sections};
 
 fn main() -> anyhow::Result<()> {
     if let Some(role) = peer::role() {
-        return peer::play(&role);
+        return peer::run_role(&role);
     }
     let plan = Plan::from_env()?;
     let mut report = Report::begin(&plan);
     for section in sections::ALL {
-        if plan.wants(section.name) {
+        if plan.includes_section(section.name) {
             report.add((section.measure)(&plan)?);
         }
     }

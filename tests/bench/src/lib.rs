@@ -1,20 +1,21 @@
-//! What Bulkhead's parts cost, beside their peers on the same machine in the same minutes.
+//! Measures what Bulkhead's parts cost, next to their peers on the same machine at the same time.
 //!
-//! A figure alone says little: two cores drift between a near and a far mode, and machines differ. So every candidate is
-//! measured once a round, in turn; a figure is the median of its rounds, a ratio the median of the rounds' ratios; and the
-//! time that a cache line takes from core to core and back stands beside each.
+//! A value alone says little: two cores may be close to each other or far apart, and machines differ.
+//! Therefore each round measures every candidate once. A reported value is the median of its rounds, and a
+//! ratio is the median of the rounds' ratios. The round trip of a cache line between two cores is reported
+//! next to each value.
 //!
-//! Never: measures over a network, or leaves a process behind. The other side of each measurement is this same program,
-//! started again ([`peer`]).
+//! The bench must never measure over a network or leave a process running. The other side of each measurement
+//! is this same program, started again ([`peer`]).
 #![forbid(unsafe_code)]
 
-mod bare;
-mod figures;
+mod bare_handler;
 mod machine;
 pub mod peer;
 mod plan;
 mod report;
 pub mod sections;
+mod stats;
 pub mod transport;
 mod worker;
 mod wrk;

@@ -1,4 +1,4 @@
-//! What the machine itself can do, to be held beside what we do with it.
+//! What the machine itself can do, for comparison.
 
 use crate::peer;
 use anyhow::Context;
@@ -17,22 +17,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Enough for a steady figure, and done within 10 ms.
-const LINE_TRIPS: u64 = 20_000;
+/// The number of round trips: enough for a steady value, and done within 10 ms.
+const CACHE_LINE_TRIPS: u64 = 20_000;
 
-/// What is copied is far larger than the first-level cache and fits the second, as a ring's hot part does.
+/// The size of the copied memory. It is far larger than the first-level cache and fits the second, as the
+/// used part of a ring does.
 const COPY_ARENA: usize = 256 << 10;
 
-/// One of the two sides of a measurement; each keeps to a core of its own.
+/// The two sides of a measurement. Each is pinned to its own core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// The one that measures.
+    /// The side that measures.
     Near,
-    /// The other.
+    /// The other side.
     Far,
 }
 
-/// Pins the calling thread. On a single core both sides share it.
+/// Pins the calling thread. With a single core, both sides share it.
 pub(crate) fn pin(side: Side) -> anyhow::Result<()> {
     let cores = cores()?;
     let core = match side {
@@ -40,80 +41,83 @@ pub(crate) fn pin(side: Side) -> anyhow::Result<()> {
         Side::Far => cores.last(),
     };
     let mut set = CpuSet::new();
-    set.set(*core.context("this process may run on no core at all")?);
+    set.set(*core.context("this process is not allowed to run on any core")?);
     sched_setaffinity(None, &set).context("cannot pin a thread to its core")
 }
 
-/// Runs `measure` on a thread that is pinned, so that the caller (and what it starts later) stays free.
+/// Runs `measure` on a pinned thread, so that the caller, and the processes that it starts later, are not
+/// pinned.
 pub(crate) fn pinned<T: Send>(measure: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
     let run = move || pin(Side::Near).and_then(|()| measure());
-    let outcome = thread::scope(|scope| scope.spawn(run).join());
-    outcome.unwrap_or_else(|_| Err(anyhow::anyhow!("the measuring thread panicked")))
+    let result = thread::scope(|scope| scope.spawn(run).join());
+    result.unwrap_or_else(|_| Err(anyhow::anyhow!("the measuring thread panicked")))
 }
 
-/// The cores that there are to use: those of the measuring process' first thread, which is never pinned.
+/// The usable cores: those of the measuring process' first thread, which is never pinned.
 fn cores() -> anyhow::Result<Vec<usize>> {
-    let measuring = if peer::role().is_some() { getppid() } else { Some(getpid()) };
-    let set = sched_getaffinity(measuring).context("cannot ask for the cores of this process")?;
+    let measuring_process = if peer::role().is_some() { getppid() } else { Some(getpid()) };
+    let set =
+        sched_getaffinity(measuring_process).context("cannot read the allowed cores of this process")?;
     Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
-/// How long a cache line takes to the other core and back, in ns.
-pub(crate) fn line_ns() -> anyhow::Result<f64> {
-    let ball = Arc::new(AtomicU64::new(0));
-    let far = Arc::clone(&ball);
-    let back = thread::spawn(move || {
+/// The round trip of a cache line between the two cores, in nanoseconds.
+pub(crate) fn cache_line_ns() -> anyhow::Result<f64> {
+    let word = Arc::new(AtomicU64::new(0));
+    let far_word = Arc::clone(&word);
+    let far_thread = thread::spawn(move || {
         let pinned = pin(Side::Far);
-        for turn in 0..LINE_TRIPS {
-            wait_for(&far, 2 * turn + 1);
-            far.store(2 * turn + 2, Ordering::Release);
+        for trip in 0..CACHE_LINE_TRIPS {
+            wait_for(&far_word, 2 * trip + 1);
+            far_word.store(2 * trip + 2, Ordering::Release);
         }
         pinned
     });
     let elapsed = pinned(move || {
         let mut start = Instant::now();
-        for turn in 0..LINE_TRIPS {
-            ball.store(2 * turn + 1, Ordering::Release);
-            wait_for(&ball, 2 * turn + 2);
-            if turn == 0 {
+        for trip in 0..CACHE_LINE_TRIPS {
+            word.store(2 * trip + 1, Ordering::Release);
+            wait_for(&word, 2 * trip + 2);
+            if trip == 0 {
                 start = Instant::now();
             }
         }
         Ok(start.elapsed())
     })?;
-    back.join().map_err(|_| anyhow::anyhow!("the far thread panicked"))??;
-    Ok(ns(elapsed) / (LINE_TRIPS - 1) as f64)
+    far_thread.join().map_err(|_| anyhow::anyhow!("the far thread panicked"))??;
+    Ok(ns(elapsed) / (CACHE_LINE_TRIPS - 1) as f64)
 }
 
-fn wait_for(ball: &AtomicU64, value: u64) {
-    // On a single core, or beside other work, the peer may need ours.
-    for turn in 1u64.. {
-        if ball.load(Ordering::Acquire) == value {
+fn wait_for(word: &AtomicU64, value: u64) {
+    // The peer may need this core: with a single core, or when other processes run.
+    for attempt in 1u64.. {
+        if word.load(Ordering::Acquire) == value {
             return;
         }
-        if turn.is_multiple_of(1 << 16) { thread::yield_now() } else { spin_loop() }
+        if attempt.is_multiple_of(1 << 16) { thread::yield_now() } else { spin_loop() }
     }
 }
 
-/// How long it takes to copy messages of `size` bytes `count` times within the second-level cache.
+/// The time to copy `count` messages of `size` bytes within the second-level cache.
 pub(crate) fn copy(size: usize, count: u64) -> Duration {
     let (from, mut into) = (vec![1u8; COPY_ARENA], vec![0u8; COPY_ARENA]);
-    let places = COPY_ARENA / size;
+    let slots = COPY_ARENA / size;
     let start = Instant::now();
-    for (_, place) in (0..count).zip((0..places).cycle()) {
-        let range = place * size..(place + 1) * size;
+    for (_, slot) in (0..count).zip((0..slots).cycle()) {
+        let range = slot * size..(slot + 1) * size;
         into[range.clone()].copy_from_slice(black_box(&from[range]));
         black_box(&mut into);
     }
     start.elapsed()
 }
 
-/// How many processes want a core, averaged over the last minute: a measurement beside other work says little.
+/// The number of processes that want a core, averaged over the last minute. Other load makes a measurement
+/// less reliable.
 pub(crate) fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// The machine in a line.
+/// A description of the machine in one line.
 pub(crate) fn describe() -> String {
     let field = |file: &str, key: &str| {
         let text = fs::read_to_string(file).unwrap_or_default();

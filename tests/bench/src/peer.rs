@@ -1,10 +1,10 @@
 //! The other process of a measurement: this program, started again.
 //!
-//! It says one byte on its standard output when it is ready, and one more when the last message has arrived. What the
-//! messages themselves travel over is each transport's affair; standard input and output may be part of it.
+//! The peer writes one byte to its standard output when it is ready, and one more when the last message has
+//! arrived. Each transport chooses how messages travel; standard input and output may be part of it.
 
 use crate::{
-    bare,
+    bare_handler,
     machine::{self, Side},
     transport,
 };
@@ -18,40 +18,40 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A peer that takes longer ends itself, in seconds: nothing here takes more than a few.
-const BOUND: u32 = 60;
+/// The time limit of a peer, in seconds. A measurement takes only a few; a peer that exceeds the limit exits.
+const TIME_LIMIT_S: u32 = 60;
 
 /// The first argument of a peer.
-const MARK: &str = "peer";
+const ARGUMENT: &str = "peer";
 
-/// What is moved.
+/// The messages of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// A message's length, in bytes.
+    /// The length of a message, in bytes.
     pub(crate) size: usize,
-    /// How many messages.
+    /// The number of messages.
     pub(crate) count: u64,
 }
 
-/// Which way messages go.
+/// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// All to the peer.
-    Flow,
-    /// One to the peer, and it back, one by one.
-    Trips,
+    /// All messages go to the peer.
+    Stream,
+    /// Each message goes to the peer and back before the next one.
+    RoundTrips,
 }
 
-/// What a process is to be, other than the one that measures.
+/// The role of a process that does not measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The other side of a transport.
     Peer(Task),
     /// The bare HTTP handler.
-    Bare,
+    BareHandler,
 }
 
-/// What a peer is to do.
+/// What a peer has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     pub(crate) transport: String,
@@ -59,110 +59,110 @@ pub struct Task {
     pub(crate) load: Load,
 }
 
-/// What a peer is given along.
+/// What a peer inherits.
 #[derive(Debug, Default)]
-pub(crate) struct Luggage {
+pub(crate) struct PeerSetup {
     pub(crate) stdin: Option<OwnedFd>,
-    /// Its standard output; the default is a pipe to us.
+    /// The standard output; by default a pipe to the measuring process.
     pub(crate) stdout: Option<OwnedFd>,
     /// Kept open under the same numbers.
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) env: Vec<(&'static str, String)>,
 }
 
-/// A running peer. Dropping it ends it.
+/// A running peer. It is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Peer {
     child: Child,
-    /// What it says, unless its output was given along.
-    said: Option<OwnedFd>,
+    /// The pipe from its standard output, unless the output was set.
+    output: Option<OwnedFd>,
 }
 
 impl Task {
     fn arguments(&self) -> [String; 5] {
-        let job = if self.job == Job::Flow { "flow" } else { "trips" };
+        let job = if self.job == Job::Stream { "flow" } else { "trips" };
         let (size, count) = (self.load.size.to_string(), self.load.count.to_string());
-        [MARK.to_owned(), self.transport.clone(), job.to_owned(), size, count]
+        [ARGUMENT.to_owned(), self.transport.clone(), job.to_owned(), size, count]
     }
 
     fn parse(arguments: &[String]) -> Option<Self> {
         let [mark, transport, job, size, count] = arguments else { return None };
-        let job = if job == "flow" { Job::Flow } else { Job::Trips };
+        let job = if job == "flow" { Job::Stream } else { Job::RoundTrips };
         let load = Load { size: size.parse().ok()?, count: count.parse().ok()? };
-        (mark == MARK).then(|| Self { transport: transport.clone(), job, load })
+        (mark == ARGUMENT).then(|| Self { transport: transport.clone(), job, load })
     }
 }
 
-/// What this process is to be, if it is not the one that measures.
+/// The role of this process; `None` for the measuring process.
 #[must_use]
 pub fn role() -> Option<Role> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match &arguments[..] {
-        [mark] if mark == bare::MARK => Some(Role::Bare),
+        [mark] if mark == bare_handler::ARGUMENT => Some(Role::BareHandler),
         peers => Task::parse(peers).map(Role::Peer),
     }
 }
 
-/// Plays a role, to its end.
+/// Runs a role until it ends.
 ///
 /// # Errors
-/// When the measurement breaks down.
-pub fn play(role: &Role) -> anyhow::Result<()> {
-    // Whatever happens to the one who started it, it does not stay behind.
+/// When the measurement fails.
+pub fn run_role(role: &Role) -> anyhow::Result<()> {
+    // The peer must not outlive the measuring process.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let task = match role {
-        Role::Bare => return bare::serve(),
+        Role::BareHandler => return bare_handler::serve(),
         Role::Peer(task) => task,
     };
-    alarm::set(BOUND);
+    alarm::set(TIME_LIMIT_S);
     machine::pin(Side::Far)?;
     transport::find(&task.transport)?.peer(task.job, task.load)
 }
 
-/// Says the byte that stands for "ready" or "done".
-pub(crate) fn say() -> anyhow::Result<()> {
-    let said = rustix::io::write(io::stdout(), b".").context("cannot tell the measuring process")?;
-    ensure!(said == 1, "nothing could be told to the measuring process");
+/// Writes the byte that means "ready" or "done".
+pub(crate) fn signal() -> anyhow::Result<()> {
+    let written = rustix::io::write(io::stdout(), b".").context("cannot signal the measuring process")?;
+    ensure!(written == 1, "the signal to the measuring process was not written");
     Ok(())
 }
 
-/// Waits for the byte that stands for "ready" or "done".
-pub(crate) fn hear(from: impl AsFd) -> anyhow::Result<()> {
+/// Waits for the byte that means "ready" or "done".
+pub(crate) fn wait_for_signal(from: impl AsFd) -> anyhow::Result<()> {
     match rustix::io::read(from, &mut [0u8; 1])? {
         1 => Ok(()),
-        _ => bail!("the peer ended before it was done; it says why above"),
+        _ => bail!("the peer exited before it was done; its error is above"),
     }
 }
 
 impl Peer {
-    /// Starts one; it is not ready yet.
-    pub(crate) fn start(task: &Task, luggage: Luggage) -> anyhow::Result<Self> {
+    /// Starts a peer. It is not ready yet.
+    pub(crate) fn start(task: &Task, setup: PeerSetup) -> anyhow::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
-        command.args(task.arguments()).envs(luggage.env);
-        command.stdin(luggage.stdin.map_or_else(Stdio::null, Stdio::from));
-        command.stdout(luggage.stdout.map_or_else(Stdio::piped, Stdio::from));
-        command.preserved_fds(luggage.fds);
+        command.args(task.arguments()).envs(setup.env);
+        command.stdin(setup.stdin.map_or_else(Stdio::null, Stdio::from));
+        command.stdout(setup.stdout.map_or_else(Stdio::piped, Stdio::from));
+        command.preserved_fds(setup.fds);
         let mut child =
             command.spawn().with_context(|| format!("cannot start a peer for {}", task.transport))?;
-        let said = child.stdout.take().map(OwnedFd::from);
-        Ok(Self { child, said })
+        let output = child.stdout.take().map(OwnedFd::from);
+        Ok(Self { child, output })
     }
 
-    /// Waits for its next word.
-    pub(crate) fn hear(&self) -> anyhow::Result<()> {
-        hear(self.said.as_ref().context("this peer's output goes elsewhere")?)
+    /// Waits for the next byte of the peer.
+    pub(crate) fn wait_for_signal(&self) -> anyhow::Result<()> {
+        wait_for_signal(self.output.as_ref().context("the output of this peer is not piped")?)
     }
 
-    /// Fails if it has ended: for loops that would wait for it for ever.
+    /// Fails if the peer has exited. For loops that would otherwise wait without end.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("the peer ended too early: {status}"),
+            Some(status) => bail!("the peer exited too early: {status}"),
         }
     }
 
-    /// Waits for its orderly end.
-    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+    /// Waits until the peer exits with success.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         let status = self.child.wait()?;
         ensure!(status.success(), "the peer failed: {status}");
         Ok(())
@@ -171,7 +171,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // No error matters here: it may have ended by itself.
+        // The process may already have exited, so errors do not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -183,8 +183,11 @@ mod tests {
 
     #[test]
     fn a_task_survives_the_command_line() {
-        let task =
-            Task { transport: "pipe".to_owned(), job: Job::Trips, load: Load { size: 64, count: 1_000 } };
+        let task = Task {
+            transport: "pipe".to_owned(),
+            job: Job::RoundTrips,
+            load: Load { size: 64, count: 1_000 },
+        };
         assert_eq!(Task::parse(&task.arguments()), Some(task));
         assert_eq!(Task::parse(&["--bench".to_owned()]), None);
     }

@@ -1,50 +1,50 @@
-//! Tables for people, JSON for machines, and what was aimed at beside what was reached.
+//! The report: tables for people, JSON for programs, and each target next to the measured value.
 
-use crate::{Plan, figures::Rounds, machine};
+use crate::{Plan, machine, stats::RoundValues};
 use anyhow::Context;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs, path::Path};
 
-/// Where the JSON goes, from the workspace's folder.
+/// The JSON file, relative to the workspace.
 const FILE: &str = "results/bench.json";
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     pub(crate) name: &'static str,
-    /// So many digits behind the point.
+    /// The number of decimals.
     pub(crate) digits: usize,
 }
 
-/// A candidate, with the figures of all rounds, by column.
+/// A candidate, with the values of all rounds by column.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    pub(crate) cells: Vec<Option<Rounds>>,
-    /// The cache line's round trip while it was measured.
-    pub(crate) line_ns: Rounds,
+    pub(crate) cells: Vec<Option<RoundValues>>,
+    /// The round trip of a cache line during the measurement.
+    pub(crate) cache_line_ns: RoundValues,
 }
 
-/// Where a figure should lie.
+/// The bound of a target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Aim {
+pub(crate) enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
-/// One target of `MEASURED.md`.
+/// A target for one value or ratio.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) what: String,
-    pub(crate) aim: Aim,
-    /// None when it could not be measured.
+    pub(crate) bound: Bound,
+    /// The measured value; `None` if it could not be measured.
     pub(crate) found: Option<f64>,
     pub(crate) unit: &'static str,
 }
 
-/// What one section found.
+/// The results of one section.
 #[derive(Clone, Debug, Default)]
-pub struct Findings {
+pub struct SectionResult {
     pub(crate) name: &'static str,
     pub(crate) title: String,
     pub(crate) columns: Vec<Column>,
@@ -53,7 +53,7 @@ pub struct Findings {
     pub(crate) remarks: Vec<String>,
 }
 
-/// All findings.
+/// The report of all sections.
 #[derive(Debug)]
 pub struct Report {
     head: Value,
@@ -61,48 +61,48 @@ pub struct Report {
 }
 
 impl Row {
-    /// A row of that many columns, with no figures yet.
+    /// A row with this number of columns and no values.
     pub(crate) fn of(name: &str, columns: usize) -> Self {
-        Self { name: name.to_owned(), cells: vec![None; columns], line_ns: Rounds::default() }
+        Self { name: name.to_owned(), cells: vec![None; columns], cache_line_ns: RoundValues::default() }
     }
 
-    /// Notes a figure, and the cache line's round trip of that moment.
-    pub(crate) fn note(&mut self, column: usize, figure: f64, line_ns: f64) {
+    /// Records a value, and the round trip of a cache line at that time.
+    pub(crate) fn record(&mut self, column: usize, value: f64, cache_line_ns: f64) {
         if let Some(cell) = self.cells.get_mut(column) {
-            cell.get_or_insert_default().add(figure);
-            self.line_ns.add(line_ns);
+            cell.get_or_insert_default().add(value);
+            self.cache_line_ns.add(cache_line_ns);
         }
     }
 }
 
 impl Target {
-    fn met(&self) -> Option<bool> {
-        self.found.map(|found| match self.aim {
-            Aim::AtLeast(wanted) => found >= wanted,
-            Aim::AtMost(wanted) => found <= wanted,
+    fn is_met(&self) -> Option<bool> {
+        self.found.map(|found| match self.bound {
+            Bound::AtLeast(bound) => found >= bound,
+            Bound::AtMost(bound) => found <= bound,
         })
     }
 
     fn line(&self) -> String {
-        let (sign, wanted) = match self.aim {
-            Aim::AtLeast(wanted) => (">=", wanted),
-            Aim::AtMost(wanted) => ("<=", wanted),
+        let (sign, bound) = match self.bound {
+            Bound::AtLeast(bound) => (">=", bound),
+            Bound::AtMost(bound) => ("<=", bound),
         };
         let found = self.found.map_or_else(|| "-".to_owned(), |found| format!("{found:.2}"));
-        let verdict = self.met().map_or("NOT MEASURED", |met| if met { "met" } else { "NOT MET" });
-        format!("  {verdict:<12} {}: {found} {}, aimed at {sign} {wanted}", self.what, self.unit)
+        let verdict = self.is_met().map_or("NOT MEASURED", |is_met| if is_met { "met" } else { "NOT MET" });
+        format!("  {verdict:<12} {}: {found} {}, target {sign} {bound}", self.what, self.unit)
     }
 
     fn json(&self) -> Value {
-        let (bound, wanted) = match self.aim {
-            Aim::AtLeast(wanted) => ("at_least", wanted),
-            Aim::AtMost(wanted) => ("at_most", wanted),
+        let (key, bound) = match self.bound {
+            Bound::AtLeast(bound) => ("at_least", bound),
+            Bound::AtMost(bound) => ("at_most", bound),
         };
-        json!({ "what": self.what, bound: wanted, "found": self.found, "unit": self.unit, "met": self.met() })
+        json!({ "what": self.what, key: bound, "found": self.found, "unit": self.unit, "met": self.is_met() })
     }
 }
 
-impl Findings {
+impl SectionResult {
     fn table(&self) -> String {
         let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
         let mut text = format!("\n{}\n{:width$}", self.title, "");
@@ -113,11 +113,11 @@ impl Findings {
         for row in &self.rows {
             let _ = write!(text, "{:width$}", row.name);
             for (column, cell) in self.columns.iter().zip(&row.cells) {
-                let figure = cell.as_ref().and_then(Rounds::median);
-                let figure = figure.map_or_else(|| "-".to_owned(), |f| format!("{f:.*}", column.digits));
-                let _ = write!(text, "  {figure:>width$}", width = column.name.len());
+                let value = cell.as_ref().and_then(RoundValues::median);
+                let value = value.map_or_else(|| "-".to_owned(), |f| format!("{f:.*}", column.digits));
+                let _ = write!(text, "  {value:>width$}", width = column.name.len());
             }
-            let line = row.line_ns.median().map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
+            let line = row.cache_line_ns.median().map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
             let _ = writeln!(text, "  {line:>7}");
         }
         for remark in &self.remarks {
@@ -136,7 +136,7 @@ impl Findings {
                 Some((column.name.to_owned(), json!({ "median": rounds.median(), "rounds": rounds.all() })))
             });
             let cells: serde_json::Map<String, Value> = cells.collect();
-            json!({ "name": row.name, "figures": cells, "cache_line_round_trip_ns": row.line_ns.median() })
+            json!({ "name": row.name, "figures": cells, "cache_line_round_trip_ns": row.cache_line_ns.median() })
         };
         json!({
             "name": self.name,
@@ -149,33 +149,33 @@ impl Findings {
 }
 
 impl Report {
-    /// Says where and how often is measured.
+    /// Starts the report: prints the machine and the number of rounds.
     #[must_use]
     pub fn begin(plan: &Plan) -> Self {
         let (machine, load) = (machine::describe(), machine::load());
         println!("{machine}; medians of {} rounds", plan.rounds);
         if let Some(load) = load.filter(|load| *load > 0.5) {
-            println!("NOTE: other work is going on here (load {load}): the figures say less than they could");
+            println!("NOTE: other processes use this machine (load {load}): the values are less reliable");
         }
         let head = json!({ "machine": machine, "rounds": plan.rounds, "load_at_start": load });
         Self { head, sections: Vec::new() }
     }
 
-    /// Prints what a section found.
-    #[expect(clippy::needless_pass_by_value, reason = "it is over with: nothing else is done with them")]
-    pub fn add(&mut self, findings: Findings) {
-        print!("{}", findings.table());
-        self.sections.push(findings.json());
+    /// Prints and keeps the results of a section.
+    #[expect(clippy::needless_pass_by_value, reason = "the result is not used after this")]
+    pub fn add(&mut self, result: SectionResult) {
+        print!("{}", result.table());
+        self.sections.push(result.json());
     }
 
-    /// Writes the JSON.
+    /// Writes the JSON file.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn finish(self) -> anyhow::Result<()> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FILE);
         if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let report = json!({ "head": self.head, "sections": self.sections });
         fs::write(&file, format!("{report:#}\n"))
@@ -190,10 +190,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_says_whether_it_was_met_and_by_how_much() {
-        let target = |aim, found| Target { what: "it".to_owned(), aim, found, unit: "x" }.line();
-        assert_eq!(target(Aim::AtLeast(15.0), Some(15.0)), "  met          it: 15.00 x, aimed at >= 15");
-        assert_eq!(target(Aim::AtMost(3.0), Some(3.1)), "  NOT MET      it: 3.10 x, aimed at <= 3");
-        assert_eq!(target(Aim::AtMost(3.0), None), "  NOT MEASURED it: - x, aimed at <= 3");
+    fn a_target_line_shows_the_value_and_whether_the_target_is_met() {
+        let target = |bound, found| Target { what: "it".to_owned(), bound, found, unit: "x" }.line();
+        assert_eq!(target(Bound::AtLeast(15.0), Some(15.0)), "  met          it: 15.00 x, target >= 15");
+        assert_eq!(target(Bound::AtMost(3.0), Some(3.1)), "  NOT MET      it: 3.10 x, target <= 3");
+        assert_eq!(target(Bound::AtMost(3.0), None), "  NOT MEASURED it: - x, target <= 3");
     }
 }

@@ -1,27 +1,27 @@
-//! What is measured.
+//! The sections of the bench.
 
 mod analysis;
-mod commits;
+mod commit;
 mod ingest;
-mod moving;
 mod recovery;
+mod transports;
 
-use crate::{Plan, report::Findings};
+use crate::{Plan, report::SectionResult};
 
-/// A part of the whole that can be measured alone.
+/// A section, which can be measured alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
-    /// Its name, for `ONLY`.
+    /// The name, for `ONLY`.
     pub name: &'static str,
-    /// Measures it.
-    pub measure: fn(&Plan) -> anyhow::Result<Findings>,
+    /// Measures the section.
+    pub measure: fn(&Plan) -> anyhow::Result<SectionResult>,
 }
 
-/// All of them, in the order of the report.
+/// All sections, in the order of the report.
 pub const ALL: [Section; 6] = [
-    Section { name: "throughput", measure: moving::throughput },
-    Section { name: "roundtrip", measure: moving::round_trip },
-    Section { name: "commit", measure: commits::measure },
+    Section { name: "throughput", measure: transports::throughput },
+    Section { name: "roundtrip", measure: transports::round_trip },
+    Section { name: "commit", measure: commit::measure },
     Section { name: "analysis", measure: analysis::measure },
     Section { name: "ingest", measure: ingest::measure },
     Section { name: "recovery", measure: recovery::measure },

@@ -1,6 +1,6 @@
-//! The ways of moving messages between two processes that are compared.
+//! The compared ways to move messages between two processes.
 
-mod bytes;
+mod byte_streams;
 #[cfg(feature = "peers")]
 mod iceoryx;
 mod queue;
@@ -14,33 +14,34 @@ use crate::{
 use anyhow::{Context, ensure};
 use std::time::Duration;
 
-/// First trips that are not counted: caches and schedulers have to get used to it.
+/// The first round trips, which are not counted: caches and schedulers must warm up.
 const WARM_UP: u64 = 200;
 
-/// One way of moving messages.
+/// One way to move messages.
 pub(crate) trait Transport: Sync {
-    /// What it is called, in tables and by peers.
+    /// The name, in tables and in the task of a peer.
     fn name(&self) -> &'static str;
 
-    /// How many trips go by before those that count.
+    /// The number of round trips before those that count.
     fn warm_up(&self) -> u64 {
         WARM_UP
     }
 
-    /// Moves messages to a peer. Says how long it took from the first one's begin to the last one's arrival.
-    fn flow(&self, load: Load) -> anyhow::Result<Duration>;
+    /// Moves messages to a peer. Returns the time from the start of the first message to the arrival of the
+    /// last one.
+    fn stream(&self, load: Load) -> anyhow::Result<Duration>;
 
-    /// Sends one message after the other to a peer and back. Says how long each took, in ns; none when this transport is
-    /// not measured so.
-    fn trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>>;
+    /// Sends one message after the other to a peer and back. Returns the time of each, in nanoseconds; `None`
+    /// if this transport is not measured in this way.
+    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>>;
 
     /// The peer's side of both.
     fn peer(&self, job: Job, load: Load) -> anyhow::Result<()>;
 }
 
-/// Those that are wanted, in the order of the tables.
+/// The transports that the plan includes, in the order of the tables.
 pub(crate) fn all(plan: &Plan) -> Vec<Box<dyn Transport>> {
-    known().into_iter().filter(|transport| plan.includes(transport.name())).collect()
+    known().into_iter().filter(|transport| plan.includes_candidate(transport.name())).collect()
 }
 
 fn known() -> Vec<Box<dyn Transport>> {
@@ -48,33 +49,38 @@ fn known() -> Vec<Box<dyn Transport>> {
     all.extend(ring::ALL.map(|ring| Box::new(ring) as Box<dyn Transport>));
     #[cfg(feature = "peers")]
     all.push(Box::new(iceoryx::Iceoryx));
-    all.extend(bytes::ALL.map(|bytes| Box::new(bytes) as Box<dyn Transport>));
+    all.extend(byte_streams::ALL.map(|bytes| Box::new(bytes) as Box<dyn Transport>));
     all.push(Box::new(queue::Queue));
     all
 }
 
-/// The one of that name.
+/// The transport with this name.
 pub(crate) fn find(name: &str) -> anyhow::Result<Box<dyn Transport>> {
     let found = known().into_iter().find(|transport| transport.name() == name);
-    found.with_context(|| format!("there is no transport {name:?}"))
+    found.with_context(|| format!("unknown transport {name:?}"))
 }
 
-/// The names of all of them.
+/// The names of all transports.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     known().iter().map(|transport| transport.name()).collect()
 }
 
-/// Moves a few messages in each way that is measured: what is broken shall be known before somebody wants figures.
+/// Moves a few messages in each direction, so that a broken transport is found by a test.
 ///
 /// # Errors
-/// When they do not arrive.
-pub fn rehearse(name: &str) -> anyhow::Result<()> {
+/// When the messages do not arrive.
+pub fn check_transport(name: &str) -> anyhow::Result<()> {
     let transport = find(name)?;
-    pinned(|| transport.flow(Load { size: 1024, count: 1_000 }))?;
+    pinned(|| transport.stream(Load { size: 1024, count: 1_000 }))?;
     let load = Load { size: 64, count: 200 };
-    if let Some(trips) = pinned(|| transport.trips(load))? {
-        ensure!(trips.len() as u64 == load.count, "{} of {} messages came back", trips.len(), load.count);
+    if let Some(round_trips) = pinned(|| transport.round_trips(load))? {
+        ensure!(
+            round_trips.len() as u64 == load.count,
+            "{} of {} messages came back",
+            round_trips.len(),
+            load.count
+        );
     }
     Ok(())
 }

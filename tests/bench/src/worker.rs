@@ -18,7 +18,7 @@ use bulkhead_tests::binaries;
 use command_fds::CommandFdExt;
 use std::process::{Child, Command, Stdio};
 
-/// An analysis process. Dropping it ends it.
+/// An analysis process. It is killed when dropped.
 pub(crate) struct Analytics {
     child: Child,
     to: Sender<ToWorker>,
@@ -26,13 +26,13 @@ pub(crate) struct Analytics {
 }
 
 impl Analytics {
-    /// Starts one; it stands by.
+    /// Starts an analysis as a standby.
     pub(crate) fn start(memory: &SharedMemory, generation: u64) -> anyhow::Result<Self> {
         let ((their_in, our_out), (our_in, their_out)) = (pipe::pair()?, pipe::pair()?);
-        let mut bequest = FdHandoff::default();
-        bequest.add(FdName::ControlIn, their_in);
-        bequest.add(FdName::ControlOut, their_out);
-        memory.pass_to_analytics(&mut bequest)?;
+        let mut fds = FdHandoff::default();
+        fds.add(FdName::ControlIn, their_in);
+        fds.add(FdName::ControlOut, their_out);
+        memory.pass_to_analytics(&mut fds)?;
         let settings = Settings {
             worker: "analytics".to_owned(),
             role: Role::Analytics,
@@ -45,43 +45,43 @@ impl Analytics {
             log: "warn".to_owned(),
         };
         let mut command = Command::new(binaries::find(binaries::ANALYTICS));
-        command.env(FDS_VARIABLE, bequest.variable()).env(SETTINGS_VARIABLE, settings.to_json()?);
-        command.stdin(Stdio::null()).preserved_fds(bequest.into_fds());
+        command.env(FDS_VARIABLE, fds.variable()).env(SETTINGS_VARIABLE, settings.to_json()?);
+        command.stdin(Stdio::null()).preserved_fds(fds.into_fds());
         let child = command.spawn().context("cannot start the analysis")?;
         drop(command);
         let analytics = Self { child, to: Sender::new(our_out), from: Receiver::new(our_in) };
-        while analytics.hear()? != FromWorker::Ready {}
+        while analytics.receive()? != FromWorker::Ready {}
         Ok(analytics)
     }
 
-    fn hear(&self) -> anyhow::Result<FromWorker> {
+    fn receive(&self) -> anyhow::Result<FromWorker> {
         match self.from.recv()? {
             Received::Frame(frame) => Ok(frame),
-            Received::Empty | Received::Closed => bail!("the analysis ended before it was ready"),
+            Received::Empty | Received::Closed => bail!("the analysis exited before it was ready"),
         }
     }
 
-    fn say(&self, frame: &ToWorker) -> anyhow::Result<()> {
-        ensure!(matches!(self.to.send(frame)?, Sent::Done), "the analysis does not listen");
+    fn send(&self, frame: &ToWorker) -> anyhow::Result<()> {
+        ensure!(matches!(self.to.send(frame)?, Sent::Done), "the analysis does not read its control pipe");
         Ok(())
     }
 
-    /// Lets it begin.
+    /// Activates it.
     pub(crate) fn activate(&self) -> anyhow::Result<()> {
-        self.say(&ToWorker::Activate(RecoveryHints::default()))
+        self.send(&ToWorker::Activate(RecoveryHints::default()))
     }
 
-    /// Fails if it has ended.
+    /// Fails if the process has exited.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => bail!("the analysis ended: {status}"),
+            Some(status) => bail!("the analysis exited: {status}"),
         }
     }
 
-    /// Lets it leave, and waits for that.
-    pub(crate) fn end(mut self) -> anyhow::Result<()> {
-        self.say(&ToWorker::Drain)?;
+    /// Asks the process to stop, and waits until it has exited.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.send(&ToWorker::Drain)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "the analysis failed: {status}");
         Ok(())
@@ -90,7 +90,7 @@ impl Analytics {
 
 impl Drop for Analytics {
     fn drop(&mut self) {
-        // No error matters here: it may have ended by itself.
+        // The process may already have exited, so errors do not matter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -3,11 +3,12 @@
 use anyhow::{Context, ensure};
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-/// How long one run takes, in seconds.
+/// The duration of one run, in seconds.
 const SECONDS: u32 = 2;
 
-/// What is posted again and again, and what is told at the end: requests answered, those of them that were not 2xx,
-/// microseconds that it took, and of the latency the median and the 99th percentile.
+/// The script posts the same body repeatedly. At the end it prints the number of answered requests, of those
+/// that were not 2xx, of broken connections, the duration in microseconds, and the median and the 99th
+/// percentile of the latency in microseconds.
 const SCRIPT: &str = r#"
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
@@ -22,26 +23,26 @@ function done(summary, latency, requests)
 end
 "#;
 
-/// What a run found.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    /// Requests answered 2xx, a second.
+pub(crate) struct WrkRun {
+    /// Requests answered with 2xx, per second.
     pub(crate) accepted: f64,
-    /// The part of the requests that was answered otherwise.
+    /// The share of the requests with another answer.
     pub(crate) refused: f64,
-    /// The median of the latency, in ms.
+    /// The median of the latency, in milliseconds.
     pub(crate) p50: f64,
-    /// Its 99th percentile, in ms.
+    /// The 99th percentile of the latency, in milliseconds.
     pub(crate) p99: f64,
 }
 
-/// Whether wrk is there.
-pub(crate) fn is_there() -> bool {
+/// Whether wrk is installed.
+pub(crate) fn is_installed() -> bool {
     Command::new("wrk").arg("--version").output().is_ok()
 }
 
-/// Posts `body` to a path for a while.
-pub(crate) fn post(folder: &Path, address: SocketAddr, path: &str, body: &str) -> anyhow::Result<Run> {
+/// Posts `body` to a path for [`SECONDS`].
+pub(crate) fn post(folder: &Path, address: SocketAddr, path: &str, body: &str) -> anyhow::Result<WrkRun> {
     let (script, file) = (folder.join("post.lua"), folder.join("body.json"));
     fs::write(&script, SCRIPT)?;
     fs::write(&file, body)?;
@@ -49,25 +50,25 @@ pub(crate) fn post(folder: &Path, address: SocketAddr, path: &str, body: &str) -
     command.args(["-t1", "-c32", &format!("-d{SECONDS}s"), "-s"]).arg(script);
     command.arg(format!("http://{address}{path}")).env("BULKHEAD_BENCH_BODY", file);
     let output = command.output().context("cannot run wrk")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    parse(&said).with_context(|| format!("wrk did not say what it found:\n{said}"))?
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    parse(&output_text).with_context(|| format!("wrk printed no result:\n{output_text}"))?
 }
 
-fn parse(said: &str) -> Option<anyhow::Result<Run>> {
-    let line = said.lines().find_map(|line| line.strip_prefix("RESULT "))?;
+fn parse(output_text: &str) -> Option<anyhow::Result<WrkRun>> {
+    let line = output_text.lines().find_map(|line| line.strip_prefix("RESULT "))?;
     let numbers = line.split(' ').map(|number| number.parse().ok()).collect::<Option<Vec<f64>>>()?;
     let [requests, refused, broken, us, p50, p99] = numbers[..] else { return None };
-    let run = Run {
+    let run = WrkRun {
         accepted: (requests - refused) / us * 1e6,
         refused: refused / requests,
         p50: p50 / 1e3,
         p99: p99 / 1e3,
     };
-    let whole = || {
+    let check = || {
         ensure!(broken == 0.0, "{broken} connections or requests broke");
         Ok(run)
     };
-    Some(whole())
+    Some(check())
 }
 
 #[cfg(test)]
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_wrk_says_is_understood() {
+    fn the_output_of_wrk_is_parsed() {
         let run = parse("Running…\nRESULT 1000 100 0 2000000 800 1500\n").unwrap().unwrap();
         assert_eq!((run.accepted, run.refused, run.p50, run.p99), (450.0, 0.1, 0.8, 1.5));
         assert!(parse("RESULT 1000 0 3 2000000 800 1500").unwrap().is_err());

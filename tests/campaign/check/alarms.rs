@@ -1,9 +1,9 @@
-//! Lines of the log that must not be.
+//! No line of the log may report a problem that the campaign did not cause.
 
 use super::Check;
-use crate::records::{Records, Told};
+use crate::records::{LogLine, Records};
 
-/// Lines that tell of something that no kill of a worker excuses, whatever their level.
+/// Event names that no kill of a worker explains, whatever their level.
 const ALARMS: [&str; 8] = [
     "worker_parked",
     "worker_given_up",
@@ -15,25 +15,25 @@ const ALARMS: [&str; 8] = [
     "marks_failed",
 ];
 
-/// What an analysis says that panics as it was told to.
+/// The end of the message of an analysis that executes an ordered panic.
 const ASKED_FOR: &str = ": injected fault: panic";
 
 pub(super) fn check(records: &Records) -> Check {
-    let mut check = Check::of("lines of the log without an alarm, or an error that is none of what was done");
-    for told in &records.story {
-        check.holds(is_harmless(told), || told.line.to_string());
+    let mut check = Check::of("log lines that are neither an alarm nor an unexplained error");
+    for line in &records.log {
+        check.expect(is_harmless(line), || line.fields.to_string());
     }
     check
 }
 
-/// Deaths are errors, too, and judged elsewhere; so is what leads to the one that was told to panic. Whatever else is an
-/// error, the supervisor's or a worker's own, is one; so is a line that is no line of the log.
-fn is_harmless(told: &Told) -> bool {
-    let excused = || match told.text("stream") {
-        "" => told.is("worker_died"),
-        _ => told.text("worker") == "analytics" && told.text("message").ends_with(ASKED_FOR),
+/// A line is harmless unless it is an alarm, an error without a known reason, or not a JSON object. Deaths
+/// are logged as errors and are checked elsewhere. An ordered panic of the analysis is a known reason.
+fn is_harmless(line: &LogLine) -> bool {
+    let excused = || match line.text("stream") {
+        "" => line.is("worker_died"),
+        _ => line.text("worker") == "analytics" && line.text("message").ends_with(ASKED_FOR),
     };
-    told.line.is_object()
-        && !ALARMS.contains(&told.text("event_name"))
-        && (told.text("level") != "ERROR" || excused())
+    line.fields.is_object()
+        && !ALARMS.contains(&line.text("event_name"))
+        && (line.text("level") != "ERROR" || excused())
 }

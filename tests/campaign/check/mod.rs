@@ -1,32 +1,32 @@
-//! Reconciles what was recorded, from the records alone.
+//! The checker: reconciles the records of a run. It reads nothing else.
 
 mod alarms;
-mod charges;
+mod attempts;
 mod deaths;
 mod events;
-mod lives;
-mod orders;
-mod poison;
+mod fault_commands;
+mod generations;
+mod log;
+mod quarantine;
 mod reads;
 mod seqs;
-mod story;
 
 use crate::records::Records;
 use serde::Serialize;
 
-/// So many findings are told of each check; their number is told in any case.
-const TOLD: usize = 20;
+/// The number of findings that a check keeps. All findings are counted.
+const MAX_FINDINGS: usize = 20;
 
-/// Something that must hold of each of many things.
+/// A check: a condition that must hold for each of many items.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Check {
-    /// What holds.
+    /// The items, and the condition that holds for them.
     pub what: &'static str,
-    /// Of how many things.
+    /// The number of items.
     pub examined: usize,
-    /// Of how many of them it does not.
+    /// The number of items for which the condition does not hold.
     pub wrong: usize,
-    /// The first ones.
+    /// The first findings.
     pub findings: Vec<String>,
 }
 
@@ -35,35 +35,35 @@ impl Check {
         Self { what, examined: 0, wrong: 0, findings: Vec::new() }
     }
 
-    /// Looks at one thing; the text is for when it does not hold.
-    fn holds(&mut self, right: bool, finding: impl FnOnce() -> String) {
+    /// Checks one item; `finding` describes it if the condition does not hold.
+    fn expect(&mut self, ok: bool, finding: impl FnOnce() -> String) {
         self.examined += 1;
-        self.wrong += usize::from(!right);
-        if !right && self.findings.len() < TOLD {
+        self.wrong += usize::from(!ok);
+        if !ok && self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding());
         }
     }
 }
 
-/// All checks.
+/// Runs all checks.
 pub(crate) fn all(records: &Records) -> Vec<Check> {
-    let counted = events::Counts::of(records);
+    let counts = events::Counts::of(records);
     let mut checks = vec![counts_are_sets(records)];
-    checks.extend(counted.check(records));
-    checks.extend(seqs::check(records, &counted));
-    checks.extend(poison::check(records));
-    checks.extend(charges::check(records));
+    checks.extend(counts.check(records));
+    checks.extend(seqs::check(records, &counts));
+    checks.extend(quarantine::check(records));
+    checks.extend(attempts::check(records));
     checks.extend(deaths::check(records));
-    checks.extend([orders::check(records), lives::check(records), alarms::check(records)]);
+    checks.extend([fault_commands::check(records), generations::check(records), alarms::check(records)]);
     checks.extend(reads::check(records));
     checks
 }
 
-/// That a series has counted no event twice: what makes the bits of its sum the events that it has counted.
+/// No series counted an event twice. Then the bits of its sum are the events that it counted.
 fn counts_are_sets(records: &Records) -> Check {
-    let mut check = Check::of("series whose count and sum are those of distinct events");
-    for counted in &records.series {
-        check.holds(counted.each_counted_once(), || format!("{counted:?}"));
+    let mut check = Check::of("series whose count and sum match a set of distinct events");
+    for series in &records.series {
+        check.expect(series.each_counted_once(), || format!("{series:?}"));
     }
     check
 }

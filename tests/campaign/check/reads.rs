@@ -1,102 +1,103 @@
-//! What readers saw meanwhile: always an answer, always a state that was once true, never one that goes back.
+//! Each read got an answer. Each answer was a state that existed, and no reader saw the state go back.
 
 use super::Check;
 use crate::{
     plan::READERS,
-    records::{Answer, Got, Read, Records, Stats},
+    records::{Answer, Read, ReadResult, Records, Stats},
 };
 use bulkhead_tests::event_id::SeriesTotals;
 use std::collections::{HashMap, HashSet};
 
 /// What one reader has seen so far.
 #[derive(Default)]
-struct Memory<'a> {
+struct ReaderState<'a> {
     stats: Stats,
     series: HashMap<&'a str, u64>,
 }
 
 pub(super) fn check(records: &Records) -> Vec<Check> {
-    let mut answered = Check::of("reads answered 200, 404 before the first event, or broken off");
-    let mut grows = Check::of("series read: sets of events that only grow, up to the final one");
-    let mut figures = Check::of("stats read: they add up and hold all that was answered before");
-    let last: HashMap<&str, u64> =
+    let mut answered = Check::of("reads answered 200, 404 before the first event, or interrupted");
+    let mut series_check = Check::of("series read: sets of events that only grow, up to the final one");
+    let mut stats_check = Check::of("stats read: consistent, and complete up to what was answered before");
+    let final_sums: HashMap<&str, u64> =
         records.series.iter().map(|found| (&*found.series, found.sum.unwrap_or_default())).collect();
     let accepted = Accepted::of(records);
-    let mut memories: Vec<Memory<'_>> = (0..READERS).map(|_| Memory::default()).collect();
+    let mut readers: Vec<ReaderState<'_>> = (0..READERS).map(|_| ReaderState::default()).collect();
     for read in &records.reads {
-        let memory = &mut memories[read.reader];
-        let right = match &read.got {
-            Got::Stats(stats) => {
-                figures.holds(accepted.allows(read, *stats) && memory.follows(*stats), || {
-                    format!("{read:?} after {:?}", memory.stats)
+        let reader = &mut readers[read.reader];
+        let ok = match &read.got {
+            ReadResult::Stats(stats) => {
+                stats_check.expect(accepted.allows(read, *stats) && reader.is_not_before(*stats), || {
+                    format!("{read:?} after {:?}", reader.stats)
                 });
-                memory.stats = *stats;
+                reader.stats = *stats;
                 true
             }
-            Got::Series(found) => {
+            ReadResult::Series(found) => {
                 for counted in found {
-                    let right = counted.each_counted_once() && memory.grows(counted, &last);
-                    grows.holds(right, || format!("{counted:?} in {read:?}"));
-                    memory.series.insert(&counted.series, counted.sum.unwrap_or_default());
+                    let ok = counted.each_counted_once() && reader.grows(counted, &final_sums);
+                    series_check.expect(ok, || format!("{counted:?} in {read:?}"));
+                    reader.series.insert(&counted.series, counted.sum.unwrap_or_default());
                 }
                 true
             }
-            Got::Absent(series) => !memory.series.contains_key(&**series),
-            Got::Lost(_) => true,
-            Got::Wrong(_) => false,
+            ReadResult::Absent(series) => !reader.series.contains_key(&**series),
+            ReadResult::Lost(_) => true,
+            ReadResult::Wrong(_) => false,
         };
-        answered.holds(right, || format!("{read:?}"));
+        answered.expect(ok, || format!("{read:?}"));
     }
-    vec![answered, grows, figures]
+    vec![answered, series_check, stats_check]
 }
 
-impl Memory<'_> {
-    fn follows(&self, stats: Stats) -> bool {
+impl ReaderState<'_> {
+    fn is_not_before(&self, stats: Stats) -> bool {
         stats.accepted >= self.stats.accepted && stats.analysed >= self.stats.analysed
     }
 
-    fn grows(&self, counted: &SeriesTotals, last: &HashMap<&str, u64>) -> bool {
+    fn grows(&self, counted: &SeriesTotals, final_sums: &HashMap<&str, u64>) -> bool {
         let sum = counted.sum.unwrap_or_default();
-        let known = |sums: &HashMap<&str, u64>| sums.get(&*counted.series).copied().unwrap_or_default();
-        known(&self.series) & !sum == 0 && sum & !known(last) == 0
+        let sum_of = |sums: &HashMap<&str, u64>| sums.get(&*counted.series).copied().unwrap_or_default();
+        sum_of(&self.series) & !sum == 0 && sum & !sum_of(final_sums) == 0
     }
 }
 
-/// How many events had been accepted for sure, or could have been, at a time.
+/// How many events had certainly been accepted at a time, and how many could have been.
 struct Accepted {
-    /// When the answer came, and how many had been answered by then.
-    sure: Vec<(u64, u64)>,
-    /// When the request went out, and how many had been sent by then.
+    /// The time of an answer, and the number of events answered by then.
+    certain: Vec<(u64, u64)>,
+    /// The time of a request, and the number of events sent by then.
     possible: Vec<(u64, u64)>,
 }
 
 impl Accepted {
     fn of(records: &Records) -> Self {
-        let (mut sure, mut possible, mut begun) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut certain, mut possible, mut first_sent) = (Vec::new(), Vec::new(), HashSet::new());
         for request in &records.requests {
             let count = request.size() as u64;
             if matches!(request.answer, Answer::Accepted(..)) {
-                sure.push((request.at + request.took, count));
+                certain.push((request.at + request.took, count));
             }
             let refused = matches!(request.answer, Answer::Full | Answer::Wrong(_));
-            // What was sent several times under a key was possible from the first time on.
-            if !refused && begun.insert((request.writer, request.first)) {
+            // Events that were sent several times under a key count from the first request on.
+            if !refused && first_sent.insert((request.writer, request.first)) {
                 possible.push((request.at, count));
             }
         }
-        Self { sure: sums(sure), possible: sums(possible) }
+        Self { certain: cumulative(certain), possible: cumulative(possible) }
     }
 
     fn allows(&self, read: &Read, stats: Stats) -> bool {
         let sent = read.at + read.late;
-        let (least, most) = (up_to(&self.sure, sent), up_to(&self.possible, sent + read.took + 1));
+        let (least, most) =
+            (sum_before(&self.certain, sent), sum_before(&self.possible, sent + read.took + 1));
         let adds_up = stats.accepted == stats.analysed + stats.quarantined + stats.pending;
         adds_up && (least..=most).contains(&stats.accepted)
     }
 }
 
-/// In the order of time, each with the sum of all up to it.
-fn sums(mut counts: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+/// Sorts by time and replaces each count with the sum of all counts up to it.
+fn cumulative(mut counts: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     counts.sort_unstable();
     let mut total = 0;
     for (_, count) in &mut counts {
@@ -106,8 +107,8 @@ fn sums(mut counts: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     counts
 }
 
-/// The sum before a time.
-fn up_to(sums: &[(u64, u64)], time: u64) -> u64 {
-    let place = sums.partition_point(|(at, _)| *at < time);
-    place.checked_sub(1).map_or(0, |place| sums[place].1)
+/// The sum of the counts before a time.
+fn sum_before(cumulative: &[(u64, u64)], time: u64) -> u64 {
+    let index = cumulative.partition_point(|(at, _)| *at < time);
+    index.checked_sub(1).map_or(0, |index| cumulative[index].1)
 }

@@ -1,45 +1,52 @@
-//! The numbers that events were given, and the totals.
+//! The seqs of events, and the totals.
 
 use super::{Check, events::Counts};
 use crate::records::{Answer, Records, Request};
 
-/// Checks that the seqs of all answers, and of the batches whose answer was lost, are 1, 2, 3, … without a gap.
+/// Checks that the seqs of all answers, and of the batches whose answer was lost, are 1, 2, 3, … without a
+/// gap.
 pub(super) fn check(records: &Records, counts: &Counts) -> Vec<Check> {
-    let mut given = Check::of("seqs of answers, each given once");
+    let mut seqs = Check::of("seqs in answers, each assigned once");
     let mut ranges: Vec<(u64, u64, &Request)> = Vec::new();
     for request in &records.requests {
         if let Answer::Accepted(first, last) = request.answer {
-            let right = last >= first && last - first + 1 == request.size() as u64;
-            given.holds(right, || format!("{request:?} has other seqs than events"));
+            let ok = last >= first && last - first + 1 == request.size() as u64;
+            seqs.expect(ok, || format!("the number of seqs differs from the number of events: {request:?}"));
             ranges.push((first, last, request));
         }
     }
     ranges.sort_unstable_by_key(|(first, ..)| *first);
     let (mut end, mut missing) = (0, 0);
     for (first, last, request) in ranges {
-        given.holds(first > end, || format!("seqs up to {end} had been given when {request:?} was answered"));
+        seqs.expect(first > end, || {
+            format!("seqs up to {end} had been assigned when {request:?} was answered")
+        });
         missing += first.saturating_sub(end + 1);
         end = last.max(end);
     }
     let accepted = records.run.stats.accepted;
     missing += accepted.saturating_sub(end);
-    vec![given, totals(records, counts, missing)]
+    vec![seqs, check_totals(records, counts, missing)]
 }
 
-/// What nobody was told must be just what was counted of the requests whose answer was lost.
-fn totals(records: &Records, counts: &Counts, missing: u64) -> Check {
+/// The seqs that no answer reported are the events that were counted although their answer was lost.
+fn check_totals(records: &Records, counts: &Counts, missing: u64) -> Check {
     let mut check = Check::of("totals that agree");
     let lost = records.requests.iter().filter(|request| matches!(request.answer, Answer::Lost(_)));
-    let silent: usize = lost.map(|request| counts.within(request)).sum();
-    check.holds(missing == silent as u64, || {
-        format!("{missing} seqs were given silently, {silent} events are counted whose answer was lost")
+    let counted_lost: usize = lost.map(|request| counts.count_within(request)).sum();
+    check.expect(missing == counted_lost as u64, || {
+        format!(
+            "{missing} seqs were never reported, but {counted_lost} events were counted whose answer was lost"
+        )
     });
     let stats = records.run.stats;
     let counted: u64 = records.series.iter().map(|series| series.count).sum();
-    let set_aside = records.set_aside.len() as u64;
-    check.holds(stats.accepted == counted + set_aside, || format!("{counted} events are counted: {stats:?}"));
-    check.holds(stats.analysed == counted, || format!("{counted} events are counted: {stats:?}"));
-    let right = stats.pending == 0 && stats.quarantined == set_aside;
-    check.holds(right, || format!("{set_aside} events are set aside: {stats:?}"));
+    let quarantined = records.quarantined.len() as u64;
+    check.expect(stats.accepted == counted + quarantined, || {
+        format!("{counted} events were counted: {stats:?}")
+    });
+    check.expect(stats.analysed == counted, || format!("{counted} events were counted: {stats:?}"));
+    let ok = stats.pending == 0 && stats.quarantined == quarantined;
+    check.expect(ok, || format!("{quarantined} events are quarantined: {stats:?}"));
     check
 }

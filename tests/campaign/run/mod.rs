@@ -1,18 +1,19 @@
-//! Carries the plan out and writes everything down; judges nothing.
+//! Executes the plan and records everything. Judges nothing.
 
-mod read;
-mod strike;
-mod write;
+mod fault_injector;
+mod reader;
+mod writer;
 
 use crate::{
     options::Options,
     plan::{Plan, READERS, WRITERS, Window},
-    records::{self, Journal, Run, Stats, Told},
+    records::{self, Journal, LogLine, Run, Stats},
 };
 use bulkhead_tests::{
     Bulkhead, Fixture, event_id::SeriesTotals, http::Client, injection_pacer::InjectionPacer, process,
 };
 use fastrand::Rng;
+use fault_injector::FaultInjector;
 use serde::Deserialize;
 use std::{
     fs,
@@ -21,85 +22,88 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use strike::Striker;
-use write::Writer;
+use writer::Writer;
 
-/// Between windows.
-const NOWHERE: usize = usize::MAX;
+/// The value of `Context::window` between windows.
+const BETWEEN_WINDOWS: usize = usize::MAX;
 
-/// A run that takes so many times as long as planned, and this long in addition, is over.
-const PATIENCE: u32 = 10;
-const PATIENCE_BESIDES: Duration = Duration::from_secs(120);
+/// A run fails when it takes longer than the planned duration times this factor, plus the extra time.
+const TIME_LIMIT_FACTOR: u32 = 10;
+const TIME_LIMIT_EXTRA: Duration = Duration::from_secs(120);
 
 /// What all clients share.
-struct Stage<'a> {
+struct Context<'a> {
     bulkhead: &'a Bulkhead,
-    began: Instant,
-    ends: Instant,
+    started: Instant,
+    deadline: Instant,
     requests: Journal,
     reads: Journal,
     kills: Journal,
-    orders: Journal,
-    /// The window that is on.
+    fault_commands: Journal,
+    /// The index of the current window.
     window: AtomicUsize,
-    /// How many events each writer has begun to post.
-    begun: [AtomicUsize; WRITERS],
-    over: AtomicBool,
+    /// The number of events that each writer has begun to post.
+    sent: [AtomicUsize; WRITERS],
+    stop_readers: AtomicBool,
 }
 
-impl Stage<'_> {
-    /// Microseconds since the run began.
+impl Context<'_> {
+    /// Microseconds since the start of the run.
     fn us(&self, instant: Instant) -> u64 {
-        micros(instant.saturating_duration_since(self.began))
+        micros(instant.saturating_duration_since(self.started))
     }
 
     fn window(&self) -> Option<usize> {
-        Some(self.window.load(Ordering::Relaxed)).filter(|window| *window != NOWHERE)
+        Some(self.window.load(Ordering::Relaxed)).filter(|window| *window != BETWEEN_WINDOWS)
     }
 
     fn assert_in_time(&self) {
-        assert!(Instant::now() < self.ends, "it takes too long; the log:\n{}", self.bulkhead.log().dump());
+        assert!(
+            Instant::now() < self.deadline,
+            "the campaign exceeds its time limit; the log:\n{}",
+            self.bulkhead.log().dump()
+        );
     }
 }
 
-/// Tells the readers that it is over, however it ends.
-struct Over<'a>(&'a AtomicBool);
+/// Stops the readers when it is dropped, on success and on panic.
+struct StopReadersOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopReadersOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Runs the campaign and leaves its records in a directory, which is made anew.
+/// Runs the campaign and leaves its records in a directory, which is created anew.
 pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     let _ = fs::remove_dir_all(directory);
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let bulkhead = Fixture::new(&plan.configuration()).start();
-    let began = Instant::now();
-    let stage = Stage {
+    let started = Instant::now();
+    let context = Context {
         bulkhead: &bulkhead,
-        began,
-        ends: began + plan.duration() * PATIENCE + PATIENCE_BESIDES,
+        started,
+        deadline: started + plan.duration() * TIME_LIMIT_FACTOR + TIME_LIMIT_EXTRA,
         requests: Journal::create(directory, records::REQUESTS),
         reads: Journal::create(directory, records::READS),
         kills: Journal::create(directory, records::KILLS),
-        orders: Journal::create(directory, records::ORDERS),
-        window: AtomicUsize::new(NOWHERE),
-        begun: Default::default(),
-        over: AtomicBool::new(false),
+        fault_commands: Journal::create(directory, records::FAULT_COMMANDS),
+        window: AtomicUsize::new(BETWEEN_WINDOWS),
+        sent: Default::default(),
+        stop_readers: AtomicBool::new(false),
     };
-    perform(&stage, plan);
-    drop(stage);
-    let took = began.elapsed();
+    run_windows(&context, plan);
+    drop(context);
+    let elapsed = started.elapsed();
     let stats = bulkhead.wait_until_committed();
-    save(&bulkhead.client(), directory);
+    save_final_state(&bulkhead.client(), directory);
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
-    let story = Journal::create(directory, records::STORY);
+    let log = Journal::create(directory, records::LOG);
     for line in stopped.log.matching(|_| true) {
-        let at = micros(line.read_at().saturating_duration_since(began));
-        story.write(&Told { at, line: line.fields().cloned().unwrap_or_else(|| line.raw().into()) });
+        let at = micros(line.read_at().saturating_duration_since(started));
+        log.write(&LogLine { at, fields: line.fields().cloned().unwrap_or_else(|| line.raw().into()) });
     }
     Journal::create(directory, records::RUN).write(&Run {
         seed: options.seed,
@@ -107,63 +111,63 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
         kills: options.kills,
         api_kills: options.api_kills(),
         poisons: plan.poisons.len(),
-        orders: plan.orders(),
+        fault_commands: plan.fault_commands(),
         windows: plan.windows.iter().map(|window| window.kind).collect(),
-        took_us: micros(took),
+        took_us: micros(elapsed),
         stats: stats_of(&stats),
         stopped: stopped.status.success(),
-        left: process::alive(&tree),
+        left_processes: process::alive(&tree),
     });
 }
 
-fn perform(stage: &Stage<'_>, plan: &Plan) {
+fn run_windows(context: &Context<'_>, plan: &Plan) {
     let mut rng = plan.rng.clone();
     let mut writers: Vec<Writer> =
-        (0..WRITERS).map(|number| Writer::new(number, stage, &plan.poisons, rng.fork())).collect();
-    let mut striker = Striker::new(stage, rng.fork());
+        (0..WRITERS).map(|number| Writer::new(number, context, &plan.poisons, rng.fork())).collect();
+    let mut injector = FaultInjector::new(context, rng.fork());
     thread::scope(|scope| {
-        let _over = Over(&stage.over);
+        let _stop_readers = StopReadersOnDrop(&context.stop_readers);
         for number in 0..READERS {
             let rng = rng.fork();
-            scope.spawn(move || read::read(number, stage, rng));
+            scope.spawn(move || reader::run(number, context, rng));
         }
         let interval = Duration::from_secs_f64(WRITERS as f64 / plan.rate);
-        for (place, window) in plan.windows.iter().enumerate() {
-            stage.window.store(place, Ordering::Relaxed);
-            play(window, interval, &mut writers, &mut striker, &mut rng);
-            stage.window.store(NOWHERE, Ordering::Relaxed);
+        for (index, window) in plan.windows.iter().enumerate() {
+            context.window.store(index, Ordering::Relaxed);
+            run_window(window, interval, &mut writers, &mut injector, &mut rng);
+            context.window.store(BETWEEN_WINDOWS, Ordering::Relaxed);
         }
     });
 }
 
-/// Plays one window to its end: its events are posted, its blows struck, and everybody is well again.
-fn play(
+/// Runs one window: posts its events, injects its faults, and waits until both workers have recovered.
+fn run_window(
     window: &Window,
     interval: Duration,
     writers: &mut [Writer],
-    striker: &mut Striker<'_>,
+    injector: &mut FaultInjector<'_>,
     rng: &mut Rng,
 ) {
-    let gate = InjectionPacer::new(window.quotas.iter().sum(), window.blows.len(), rng);
+    let gate = InjectionPacer::new(window.quotas.iter().sum(), window.injections.len(), rng);
     thread::scope(|scope| {
         for (writer, quota) in writers.iter_mut().zip(&window.quotas) {
-            scope.spawn(|| writer.write(*quota, interval, &gate));
+            scope.spawn(|| writer.post_events(*quota, interval, &gate));
         }
-        gate.inject_each(&window.blows, |blow| striker.strike(*blow));
-        striker.calm();
+        gate.inject_each(&window.injections, |injection| injector.inject(*injection));
+        injector.wait_recovered();
     });
-    striker.settle();
+    injector.wait_committed();
 }
 
-/// What was counted and what was set aside, at the end.
-fn save(client: &Client, directory: &Path) {
-    let journal = Journal::create(directory, records::FINAL);
+/// Records the series and the quarantine entries at the end.
+fn save_final_state(client: &Client, directory: &Path) {
+    let journal = Journal::create(directory, records::SERIES);
     client.all_items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&SeriesTotals::of(item)));
-    let journal = Journal::create(directory, records::SET_ASIDE);
+    let journal = Journal::create(directory, records::QUARANTINE);
     client.all_items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
 }
 
-/// The figures of an answer of `/v1/stats`.
+/// The counters of an answer of `/v1/stats`.
 fn stats_of(answer: &serde_json::Value) -> Stats {
     Stats::deserialize(answer).unwrap_or_else(|error| panic!("{error} in {answer}"))
 }

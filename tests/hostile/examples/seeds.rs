@@ -1,6 +1,7 @@
 //! Writes the seeds of the fuzz targets: `cargo run -p bulkhead-hostile --example seeds`.
 //!
-//! One seed for each way to spoil each word that a reader goes by, and one valid encoding of each thing that is decoded.
+//! There is one seed per word that a reader relies on and per way to corrupt it, and one valid encoding of
+//! each value that is decoded.
 
 use bulkhead_hostile::targets::ALL;
 use bulkhead_proto::wire::{
@@ -14,18 +15,18 @@ use std::{error::Error, fs, path::Path};
 
 type Seeds = Vec<(String, Vec<u8>)>;
 
-/// The choices that spoil one word: of which part, which one, in which way.
-fn spoil(part: u16, word: u16, way: u8) -> Vec<u8> {
+/// The input bytes that corrupt one word: the part, the word, the way.
+fn corrupt(part: u16, word: u16, way: u8) -> Vec<u8> {
     [&part.to_le_bytes()[..], &word.to_le_bytes(), &[way, 3]].concat()
 }
 
-/// One word in each of the ways, behind the choices that the target makes first.
+/// Corrupts each word in each of the ways. `first` are the bytes that the target reads before that.
 fn words(first: &[u8], part: u16, words: &[(&str, u16)]) -> Seeds {
     let one = |(name, word): &(&str, u16)| {
-        [2, 5].map(|way| (format!("{name}-{way}"), [first, &spoil(part, *word, way)].concat()))
+        [2, 5].map(|way| (format!("{name}-{way}"), [first, &corrupt(part, *word, way)].concat()))
     };
     let mut seeds: Seeds = words.iter().flat_map(one).collect();
-    let all = words.iter().flat_map(|(_, word)| spoil(part, *word, 5));
+    let all = words.iter().flat_map(|(_, word)| corrupt(part, *word, 5));
     seeds.push(("all".to_owned(), first.iter().copied().chain(all).collect()));
     seeds
 }
@@ -79,27 +80,27 @@ fn packets(frames: &Seeds) -> Seeds {
 }
 
 fn snapshots() -> Seeds {
-    // Four series and three events; then each of the head's numbers spoiled.
+    // Four series and three events; then each number of the head is corrupted.
     let honest = [1, 4, 0, 3, 0];
-    let spoiled = |number: usize, way: u8| {
+    let corrupted = |number: usize, way: u8| {
         let mut seed = honest.to_vec();
         seed.resize(honest.len() + number, 0);
         seed.push(way);
         (format!("head-{number}-{way}"), seed)
     };
-    let mut seeds: Seeds = (0..9).flat_map(|number| [2, 4].map(|way| spoiled(number, way))).collect();
+    let mut seeds: Seeds = (0..9).flat_map(|number| [2, 4].map(|way| corrupted(number, way))).collect();
     seeds.push(("honest".to_owned(), honest.to_vec()));
     seeds.push(("magic".to_owned(), b"\0bulkhead snap 01".to_vec()));
     seeds
 }
 
 fn seeds(target: &str) -> Result<Seeds, Box<dyn Error>> {
-    let memory = target.strip_suffix("_beside").unwrap_or(target);
+    let memory = target.strip_suffix("_concurrent").unwrap_or(target);
     Ok(match memory {
         "consumer" => {
             let page = [("flip", 0), ("head", 1), ("next-seq", 2), ("head-2", 4), ("next-seq-2", 5)];
             let mut seeds = words(&[7], 1, &page);
-            // Behind the ring and the page, each pending record's head is a part.
+            // The parts after the ring and the page are the heads of the pending records.
             for record in [0, 5, 13] {
                 let heads = words(&[7], 2 + record, &[("head", 0), ("seq", 1)]);
                 seeds.extend(heads.into_iter().map(|(name, seed)| (format!("record-{record}-{name}"), seed)));
@@ -113,9 +114,11 @@ fn seeds(target: &str) -> Result<Seeds, Box<dyn Error>> {
             seeds.extend(words(&[0], 2, &[("body", 0), ("body-tag", 1), ("body-text", 4), ("body-2", 65)]));
             seeds
         }
-        "cursor" => words(&[1], 0, &[("hand", 0), ("read", 1), ("epoch", 8), ("seal", 16), ("words", 17)]),
-        "board" => {
-            let mut seeds = words(&[1], 0, &[("edition", 0), ("slot", 8), ("seal", 9), ("value", 10)]);
+        "cursor" => {
+            words(&[1], 0, &[("in-flight", 0), ("read", 1), ("epoch", 8), ("seal", 16), ("panic-record", 17)])
+        }
+        "seqlock" => {
+            let mut seeds = words(&[1], 0, &[("version", 0), ("slot", 8), ("seal", 9), ("value", 10)]);
             seeds.extend(words(&[1], 1, &[("slot-2", 0), ("seal-2", 1), ("value-2", 2)]));
             seeds
         }

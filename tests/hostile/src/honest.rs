@@ -1,4 +1,4 @@
-//! What an honest service wrote: every value follows from its number.
+//! The memory that an honest service wrote. Every value follows from its number.
 
 use anyhow::Result;
 use bulkhead_proto::{
@@ -7,52 +7,52 @@ use bulkhead_proto::{
     worker::link::AnalyticsLink,
 };
 use bulkhead_steps::{
-    datum::{Datum, SMALLEST, Tallies, Tally, datum, fold},
+    fixture::MemoryFixture,
     image::Image,
     scenario::History,
-    scenarios::take_over::leave_unfinished,
+    scenarios::takeover::leave_unfinished,
     service::Analysis,
-    world::World,
+    test_event::{MIN_RECORD, SeriesTotal, SeriesTotals, TestEvent, fold, test_event},
 };
 use std::collections::HashMap;
 
 /// The series of the honest events.
 pub const SERIES: [&str; 4] = ["ATL", "BOS", "CLT", "DTW"];
 
-/// How many events a commit holds.
-const EACH: usize = 5;
+/// The number of events in a commit.
+const EVENTS_PER_COMMIT: usize = 5;
 
-/// How many commits there are in the beginning; the ring went around more than once by then.
+/// The number of initial commits. The ring has wrapped more than once by then.
 const COMMITS: usize = 8;
 
-/// How many events are pending in the beginning.
+/// The number of events that are pending at the beginning.
 pub const PENDING: usize = 14;
 
-/// The event of that number, from 0.
+/// The event with this number, from 0.
 #[must_use]
-pub fn event(number: usize) -> Datum {
+pub fn event(number: usize) -> TestEvent {
     let value = u32::try_from(number + 1).unwrap_or(u32::MAX);
-    datum(SERIES[number * 7 % 4], value, SMALLEST + 8 * (number * 5 % 7))
+    test_event(SERIES[number * 7 % 4], value, MIN_RECORD + 8 * (number * 5 % 7))
 }
 
-/// The first so many events.
+/// The first `count` events.
 #[must_use]
-pub fn events(many: usize) -> Vec<Datum> {
-    (0..many).map(event).collect()
+pub fn events(count: usize) -> Vec<TestEvent> {
+    (0..count).map(event).collect()
 }
 
 /// An honest memory, with what was true in it at each commit, from 0.
 #[derive(Debug)]
 pub struct Honest {
-    /// The memory; to be restored from `image`.
-    pub world: World,
-    /// What it looks like.
+    /// The memory; it is restored from `image`.
+    pub fixture: MemoryFixture,
+    /// The initial image of the memory.
     pub image: Image,
-    /// The record of each commit. The last one is that of [`Self::leave_unfinished`]: all of it is there but the commit's
-    /// number, and a wild write may well be that.
+    /// The record of each commit. The last record is that of [`Self::leave_unfinished`]: only the commit's
+    /// number is missing there, and a wild write can be exactly that number.
     pub records: Vec<CommitRecord>,
-    /// The state at each commit, the unfinished one included.
-    pub states: Vec<Tallies>,
+    /// The state at each commit, including the unfinished one.
+    pub states: Vec<SeriesTotals>,
     counts: Counts,
     pending: Vec<Position>,
 }
@@ -62,21 +62,21 @@ pub struct Honest {
 pub struct Counts(HashMap<&'static str, Vec<(u64, u64)>>);
 
 impl Counts {
-    /// How many events are counted.
-    pub const MOST: usize = 4096;
+    /// The number of events for which counts are known.
+    pub const MAX: usize = 4096;
 
     fn new() -> Self {
         let mut counts = HashMap::<_, Vec<(u64, u64)>>::new();
-        for (number, datum) in events(Self::MOST).into_iter().enumerate() {
-            let series = counts.entry(datum.series).or_default();
-            let sum = series.last().map_or(0, |(_, sum)| *sum) + u64::from(datum.value);
+        for (number, event) in events(Self::MAX).into_iter().enumerate() {
+            let series = counts.entry(event.series).or_default();
+            let sum = series.last().map_or(0, |(_, sum)| *sum) + u64::from(event.value);
             series.push((number as u64 + 1, sum));
         }
         Self(counts)
     }
 
-    /// How many events of the series a public part counts; 0 when it is empty. None when it is not what an honest analysis
-    /// rendered when it had analysed at most so many.
+    /// The number of events of the series that a public part counts; 0 when the part is empty. `None` when it
+    /// is not what an honest analysis publishes after at most `analysed` events.
     #[must_use]
     pub fn of_public(&self, series: &str, public: &[u8], analysed: u64) -> Option<u64> {
         if public.is_empty() {
@@ -85,52 +85,56 @@ impl Counts {
         let text = str::from_utf8(public).ok()?;
         let count: usize = text.split_once("\"count\":")?.1.split_once(',')?.0.parse().ok()?;
         let &(number, sum) = self.0.get(series)?.get(count.checked_sub(1)?)?;
-        let tally = Tally { count: count as u64, sum };
+        let tally = SeriesTotal { count: count as u64, sum };
         (number <= analysed && tally.public(series) == public).then_some(tally.count)
     }
 }
 
 impl Honest {
-    /// Makes it.
+    /// Creates the memory.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn new() -> Result<Self> {
-        let world = World::new(512)?;
+        let fixture = MemoryFixture::new(512)?;
         let (mut history, mut records) = (History::default(), vec![CommitRecord::default()]);
-        let data = events(EACH * COMMITS + PENDING);
+        let data = events(EVENTS_PER_COMMIT * COMMITS + PENDING);
         for commit in 0..COMMITS {
-            history.continue_with(&world, &data[EACH * commit..][..EACH], EACH)?;
-            records.extend(world.memory.record());
+            history.append_and_commit(
+                &fixture,
+                &data[EVENTS_PER_COMMIT * commit..][..EVENTS_PER_COMMIT],
+                EVENTS_PER_COMMIT,
+            )?;
+            records.extend(fixture.memory.record());
         }
-        history.continue_with(&world, &data[EACH * COMMITS..], 0)?;
-        let pending = pending(&world)?;
-        let image = world.windows.image();
-        leave_unfinished(&world, EACH)?;
-        world.windows.store(world.windows.places("front").start, COMMITS as u64 + 1);
-        records.extend(world.memory.record());
-        world.restore(&image);
-        let states = (0..records.len()).map(|commit| fold(&data[..EACH * commit])).collect();
-        Ok(Self { image, world, records, states, counts: Counts::new(), pending })
+        history.append_and_commit(&fixture, &data[EVENTS_PER_COMMIT * COMMITS..], 0)?;
+        let pending = pending(&fixture)?;
+        let image = fixture.windows.image();
+        leave_unfinished(&fixture, EVENTS_PER_COMMIT)?;
+        fixture.windows.store(fixture.windows.positions("front").start, COMMITS as u64 + 1);
+        records.extend(fixture.memory.record());
+        fixture.restore(&image);
+        let states = (0..records.len()).map(|commit| fold(&data[..EVENTS_PER_COMMIT * commit])).collect();
+        Ok(Self { image, fixture, records, states, counts: Counts::new(), pending })
     }
 
-    /// Where the records begin that are accepted and not committed.
+    /// The positions at which the pending records begin.
     pub fn pending(&self) -> impl Iterator<Item = Position> {
         self.pending.iter().copied()
     }
 
-    /// What public parts can say.
+    /// The counts that public parts can have.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Makes the memory honest again.
+    /// Restores the honest memory.
     pub fn restore(&self) {
-        self.world.restore(&self.image);
+        self.fixture.restore(&self.image);
     }
 
-    /// The last commit.
+    /// The record of the last commit.
     #[must_use]
     pub fn record(&self) -> &CommitRecord {
         &self.records[COMMITS]
@@ -141,26 +145,26 @@ impl Honest {
     /// # Errors
     /// When the system refuses.
     pub fn leave_unfinished(&self) -> Result<()> {
-        leave_unfinished(&self.world, EACH)
+        leave_unfinished(&self.fixture, EVENTS_PER_COMMIT)
     }
 
-    /// The analysis that goes on.
+    /// An analysis that continues.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn analysis(&self) -> Result<Analysis> {
-        Analysis::take_over(AnalyticsLink::open_in_process(&self.world.memory)?)
+        Analysis::take_over(AnalyticsLink::open_in_process(&self.fixture.memory)?)
     }
 }
 
-fn pending(world: &World) -> Result<Vec<Position>> {
-    let link = AnalyticsLink::open_in_process(&world.memory)?;
-    let record = world.memory.record().unwrap_or_default();
+fn pending(fixture: &MemoryFixture) -> Result<Vec<Position>> {
+    let link = AnalyticsLink::open_in_process(&fixture.memory)?;
+    let record = fixture.memory.record().unwrap_or_default();
     let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq)?;
-    let (mut payload, mut begins) = (Vec::new(), Vec::new());
+    let (mut payload, mut starts) = (Vec::new(), Vec::new());
     while consumer.next(&mut payload)?.is_some() {
         let size = 2 * WORD + payload.len().next_multiple_of(WORD);
-        begins.push(Position(consumer.position().0 - size as u64));
+        starts.push(Position(consumer.position().0 - size as u64));
     }
-    Ok(begins)
+    Ok(starts)
 }

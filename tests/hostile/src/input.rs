@@ -1,23 +1,23 @@
-//! Bytes as a list of choices. Where they end, every further choice is 0.
+//! Bytes as a list of choices. After the end of the bytes, every choice is 0.
 
-/// The choices that are left.
+/// The remaining choices.
 #[derive(Clone, Debug)]
 pub struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    /// All of them.
+    /// All choices.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// Whether there is none left.
+    /// Whether no choices are left.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All that is left, as it is.
+    /// The remaining bytes, unchanged.
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {
         self.0
@@ -37,9 +37,9 @@ impl<'a> Input<'a> {
         byte
     }
 
-    /// One of so many; 0 if there are none.
-    pub fn below(&mut self, many: usize) -> usize {
-        usize::from(u16::from_le_bytes(self.take())).checked_rem(many).unwrap_or(0)
+    /// A number below `count`; 0 if `count` is 0.
+    pub fn below(&mut self, count: usize) -> usize {
+        usize::from(u16::from_le_bytes(self.take())).checked_rem(count).unwrap_or(0)
     }
 
     /// Any number.
@@ -47,9 +47,9 @@ impl<'a> Input<'a> {
         u64::from_le_bytes(self.take())
     }
 
-    /// At most that many bytes.
-    pub fn bytes(&mut self, most: usize) -> &'a [u8] {
-        let length = self.below(most + 1).min(self.0.len());
+    /// At most `limit` bytes.
+    pub fn bytes(&mut self, limit: usize) -> &'a [u8] {
+        let length = self.below(limit + 1).min(self.0.len());
         let (taken, rest) = self.0.split_at(length);
         self.0 = rest;
         taken

@@ -1,5 +1,5 @@
-//! Every target, on its corpus and on seeded bytes. The same bytes in every run; what a second thread does meanwhile is
-//! the same, too, but not when.
+//! Runs every target on its corpus and on seeded bytes. The bytes are the same in every run. The second
+//! thread of a concurrent target does the same work in every run, but its timing differs.
 
 use bulkhead_hostile::targets::{ALL, find};
 use std::{fs, path::Path};
@@ -13,12 +13,12 @@ fn run(name: &str) {
         (target.run)(&bytes);
     }
     let mut random = fastrand::Rng::with_seed(
-        ALL.iter().map(|target| target.name).position(|of| of == name).expect("it is there") as u64,
+        ALL.iter().map(|target| target.name).position(|of| of == name).expect("the target is listed") as u64,
     );
     for number in 0..target.inputs {
         let mut bytes = vec![0; random.usize(..LONGEST)];
         random.fill(&mut bytes);
-        // Said before a failure, so that it can be run alone.
+        // Printed before a failure, so that the input can be run alone.
         println!("input {number}: {bytes:02x?}");
         (target.run)(&bytes);
     }
@@ -48,15 +48,15 @@ macro_rules! targets {
 
 targets!(
     consumer,
-    consumer_beside,
+    consumer_concurrent,
     state,
-    state_beside,
+    state_concurrent,
     cursor,
-    cursor_beside,
+    cursor_concurrent,
     frames,
-    frames_beside,
-    board,
-    board_beside,
+    frames_concurrent,
+    seqlock,
+    seqlock_concurrent,
     snapshot,
-    snapshot_beside,
+    snapshot_concurrent,
 );

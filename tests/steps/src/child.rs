@@ -1,4 +1,5 @@
-//! The child: takes its fds, carries out one scenario, and stops before and behind the part that is to be stepped through.
+//! The child process: takes its fds, executes one scenario, and stops itself before and after the part that
+//! the parent steps through.
 
 use crate::scenarios;
 use anyhow::{Context as _, Result};
@@ -12,27 +13,27 @@ use nix::{
 };
 use std::{env, ffi::OsString};
 
-/// Set when the parent traces the child; without it, the child runs through.
+/// Set when the parent traces the child. Without it, the child runs without stops.
 pub const TRACED: &str = "BULKHEAD_STEPS_TRACED";
 
-/// The part of a scenario that is stepped through.
+/// The part of a scenario that the parent steps through.
 #[derive(Debug)]
 pub struct Region {
     traced: bool,
-    /// What the scenario was told besides its name.
+    /// The arguments after the scenario's name.
     pub arguments: Vec<OsString>,
 }
 
 impl Region {
-    /// Carries out that part. Its result is dropped behind it.
+    /// Executes the region between two stops. The result is dropped after the second stop.
     ///
     /// # Errors
-    /// When the child cannot stop itself, or what `act` returns.
-    pub fn run<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// When the child cannot stop itself, or the error of `execute`.
+    pub fn run<T>(&self, execute: impl FnOnce() -> Result<T>) -> Result<T> {
         self.mark()?;
-        let done = act();
+        let result = execute();
         self.mark()?;
-        done
+        result
     }
 
     fn mark(&self) -> Result<()> {
@@ -46,15 +47,15 @@ impl Region {
 /// The child's `main`.
 ///
 /// # Errors
-/// When the scenario is unknown, or fails.
+/// When the scenario is unknown or fails.
 pub fn main() -> Result<()> {
     let traced = env::var_os(TRACED).is_some();
     if traced {
         ptrace::traceme()?;
     }
     let mut arguments = env::args_os().skip(1);
-    let name = arguments.next().and_then(|name| name.into_string().ok()).context("which scenario?")?;
-    let scenario = scenarios::find(&name).with_context(|| format!("no scenario {name:?}"))?;
+    let name = arguments.next().and_then(|name| name.into_string().ok()).context("no scenario given")?;
+    let scenario = scenarios::find(&name).with_context(|| format!("unknown scenario {name:?}"))?;
     let mut fds = InheritedFds::from_env()?;
-    scenario.act(&mut fds, &Region { traced, arguments: arguments.collect() })
+    scenario.execute(&mut fds, &Region { traced, arguments: arguments.collect() })
 }

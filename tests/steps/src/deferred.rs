@@ -1,5 +1,5 @@
-//! A memory whose stores are only noted down, to be carried out later, in another order, or in part: it makes what a
-//! death leaves behind, and the faults that are planted in the rig's child.
+//! A memory that records its stores, so that they can be applied later, in another order or in part. It
+//! produces the state that a death leaves behind, and the wrong store orders of the faulty scenarios.
 
 use anyhow::Result;
 use bulkhead_proto::shm::{
@@ -11,13 +11,13 @@ use std::{cell::RefCell, io, rc::Rc, sync::atomic::Ordering};
 /// One store.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Of one word.
+    /// A store of one word, by its index.
     Word(usize, u64),
-    /// Of bytes, beginning at a word.
+    /// A store of bytes, from the word with this index on.
     Bytes(usize, Vec<u8>),
 }
 
-/// Reads what is there; notes down what is to be written. Clones share their notes.
+/// Reads the underlying memory and records stores. Clones share the recorded stores.
 #[derive(Debug)]
 pub struct Deferred<M> {
     memory: Rc<M>,
@@ -31,27 +31,27 @@ impl<M> Clone for Deferred<M> {
 }
 
 impl<M> Deferred<M> {
-    /// Begins to note down.
+    /// Begins to record.
     pub fn new(memory: M) -> Self {
         Self { memory: Rc::new(memory), writes: Rc::default() }
     }
 
-    /// What was noted down so far; it is forgotten.
+    /// Takes the stores that were recorded so far.
     pub fn take(&self) -> Vec<Write> {
         self.writes.take()
     }
 
-    fn note(&self, write: Write) {
+    fn record(&self, write: Write) {
         self.writes.borrow_mut().push(write);
     }
 }
 
 impl<M: TableMemory> Deferred<M> {
-    /// Carries out one store in a state table.
+    /// Applies one store to a state table.
     ///
     /// # Errors
     /// When the system refuses to write a body.
-    pub fn carry_out_in_table(&self, write: &Write) -> Result<()> {
+    pub fn apply_in_table(&self, write: &Write) -> Result<()> {
         match write {
             Write::Word(word, value) => self.memory.store(*word, *value, Ordering::Relaxed),
             Write::Bytes(word, bytes) => self.memory.write_body(*word, bytes)?,
@@ -61,8 +61,8 @@ impl<M: TableMemory> Deferred<M> {
 }
 
 impl<M: WriteWords> Deferred<M> {
-    /// Carries out one store.
-    pub fn carry_out(&self, write: &Write) {
+    /// Applies one store.
+    pub fn apply(&self, write: &Write) {
         match write {
             Write::Word(word, value) => self.memory.store(*word, *value, Ordering::Relaxed),
             Write::Bytes(word, bytes) => self.memory.write_bytes(*word, bytes),
@@ -70,19 +70,20 @@ impl<M: WriteWords> Deferred<M> {
     }
 }
 
-// What is noted down is read as if it were there: words alone, for nobody reads bodies back before they are committed.
+// A recorded word reads as if it were stored. Recorded bytes do not: no writer reads a body back before it is
+// committed.
 impl<M: ReadWords> ReadWords for Deferred<M> {
     fn words(&self) -> usize {
         self.memory.words()
     }
 
     fn load(&self, word: usize, order: Ordering) -> u64 {
-        let noted = |write: &Write| match write {
+        let recorded = |write: &Write| match write {
             Write::Word(at, value) if *at == word => Some(*value),
             Write::Word(..) | Write::Bytes(..) => None,
         };
-        let noted = self.writes.borrow().iter().rev().find_map(noted);
-        noted.unwrap_or_else(|| self.memory.load(word, order))
+        let recorded = self.writes.borrow().iter().rev().find_map(recorded);
+        recorded.unwrap_or_else(|| self.memory.load(word, order))
     }
 
     fn read_bytes(&self, word: usize, into: &mut [u8]) {
@@ -92,21 +93,21 @@ impl<M: ReadWords> ReadWords for Deferred<M> {
 
 impl<M: ReadWords> TableMemory for Deferred<M> {
     fn store(&self, word: usize, value: u64, _: Ordering) {
-        self.note(Write::Word(word, value));
+        self.record(Write::Word(word, value));
     }
 
     fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {
-        self.note(Write::Bytes(word, bytes.to_vec()));
+        self.record(Write::Bytes(word, bytes.to_vec()));
         Ok(())
     }
 }
 
 impl<M: WriteWords> WriteWords for Deferred<M> {
     fn store(&self, word: usize, value: u64, _: Ordering) {
-        self.note(Write::Word(word, value));
+        self.record(Write::Word(word, value));
     }
 
     fn write_bytes(&self, word: usize, from: &[u8]) {
-        self.note(Write::Bytes(word, from.to_vec()));
+        self.record(Write::Bytes(word, from.to_vec()));
     }
 }

@@ -1,4 +1,4 @@
-//! What shared memory looks like at one moment, as far as the operations can touch it.
+//! Images: the content of shared memory at one moment, as far as the operations can change it.
 
 use anyhow::{Result, ensure};
 use bulkhead_proto::shm::{
@@ -7,39 +7,39 @@ use bulkhead_proto::shm::{
 };
 use std::{ops::Range, sync::atomic::Ordering};
 
-/// A part of a segment that is looked at after every step.
+/// A part of a segment that is read after every step.
 #[derive(Debug)]
 pub struct Window {
     /// The segment's name, for messages.
     pub name: &'static str,
-    /// Index of its segment among those of the world.
+    /// The index of the segment among those of the fixture.
     pub segment: usize,
-    /// The first word.
+    /// The index of the first word.
     pub first: usize,
-    /// How many words.
+    /// The number of words.
     pub words: usize,
 }
 
-/// The bytes in all windows, one behind the other.
+/// The bytes of all windows, concatenated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image(Vec<u8>);
 
 impl Image {
-    /// The bytes of all windows, one behind the other.
+    /// The bytes of all windows, concatenated.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// One word.
+    /// The word at this index.
     #[must_use]
-    pub fn word(&self, place: usize) -> u64 {
-        let bytes = self.0.get(place * WORD..).and_then(|bytes| bytes.first_chunk());
+    pub fn word(&self, position: usize) -> u64 {
+        let bytes = self.0.get(position * WORD..).and_then(|bytes| bytes.first_chunk());
         bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
     }
 }
 
-/// The windows of a memory, with what was found in them last.
+/// The windows of a memory, with a scratch buffer for their bytes.
 #[derive(Debug)]
 pub struct Windows {
     segments: Vec<ReadWrite>,
@@ -48,25 +48,25 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Looks at these parts of these segments.
+    /// Reads these windows of these segments.
     ///
     /// # Errors
     /// When a window is not within its segment.
     pub fn new(segments: Vec<ReadWrite>, windows: Vec<Window>) -> Result<Self> {
         for Window { name, segment, first, words } in &windows {
-            let room = segments.get(*segment).map_or(0, |segment| segment.words());
+            let size = segments.get(*segment).map_or(0, |segment| segment.words());
             ensure!(
-                first + words <= room,
-                "the window of {name} at {first} + {words} is not within {room} words"
+                first + words <= size,
+                "the window of {name} at {first} + {words} is not within {size} words"
             );
         }
         let bytes = windows.iter().map(|window| window.words * WORD).sum();
         Ok(Self { segments, windows, scratch: vec![0; bytes] })
     }
 
-    /// Which words of an image are of the windows of that name: the first, and the one behind the last.
+    /// The range of words in an image that belong to the windows with this name.
     #[must_use]
-    pub fn places(&self, name: &str) -> Range<usize> {
+    pub fn positions(&self, name: &str) -> Range<usize> {
         let before = self.windows.iter().take_while(|window| window.name != name);
         let start: usize = before.map(|window| window.words).sum();
         let words: usize =
@@ -74,9 +74,9 @@ impl Windows {
         start..start + words
     }
 
-    /// Stores one word; its place is that in an image.
-    pub fn store(&self, place: usize, value: u64) {
-        let mut left = place;
+    /// Stores one word at its position in an image.
+    pub fn store(&self, position: usize, value: u64) {
+        let mut left = position;
         for window in &self.windows {
             if left < window.words {
                 return self.segments[window.segment].store(window.first + left, value, Ordering::Relaxed);
@@ -85,20 +85,20 @@ impl Windows {
         }
     }
 
-    /// Words of a segment, one by one.
+    /// Loads words of a segment one by one.
     pub fn words(&self, segment: usize, words: Range<usize>) -> Vec<u64> {
         words.map(|word| self.segments[segment].load(word, Ordering::Relaxed)).collect()
     }
 
     fn read(&self, mut into: &mut [u8]) {
         for window in &self.windows {
-            let (bytes, behind) = into.split_at_mut(window.words * WORD);
+            let (bytes, after) = into.split_at_mut(window.words * WORD);
             self.segments[window.segment].read_bytes(window.first, bytes);
-            into = behind;
+            into = after;
         }
     }
 
-    /// What is there now.
+    /// The current image.
     #[must_use]
     pub fn image(&self) -> Image {
         let mut bytes = vec![0; self.scratch.len()];
@@ -106,28 +106,28 @@ impl Windows {
         Image(bytes)
     }
 
-    /// Brings an image up to date. The former one, if it differs.
+    /// Updates an image. Returns the previous image if it differs.
     pub fn refresh(&mut self, image: &mut Image) -> Option<Image> {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.read(&mut scratch);
-        let former = (scratch != image.0).then(|| Image(std::mem::replace(&mut image.0, scratch.clone())));
+        let previous = (scratch != image.0).then(|| Image(std::mem::replace(&mut image.0, scratch.clone())));
         self.scratch = scratch;
-        former
+        previous
     }
 
-    /// Makes the memory look like an image of the same windows.
+    /// Writes an image of the same windows into the memory.
     pub fn restore(&self, image: &Image) {
         let mut rest = image.0.as_slice();
         for window in &self.windows {
-            let (bytes, behind) = rest.split_at(window.words * WORD);
+            let (bytes, after) = rest.split_at(window.words * WORD);
             self.segments[window.segment].write_bytes(window.first, bytes);
-            rest = behind;
+            rest = after;
         }
     }
 
-    /// A check sum over all that is in none of the windows, for each segment: nothing may be written there.
-    pub fn beyond(&self) -> Vec<u32> {
-        let each = self.segments.iter().enumerate().map(|(number, segment)| {
+    /// A checksum for each segment over the bytes outside of all windows. An operation must not write there.
+    pub fn outside(&self) -> Vec<u32> {
+        let checksums = self.segments.iter().enumerate().map(|(number, segment)| {
             let mut bytes = vec![0; segment.words() * WORD];
             segment.read_bytes(0, &mut bytes);
             for window in self.windows.iter().filter(|window| window.segment == number) {
@@ -135,21 +135,22 @@ impl Windows {
             }
             crc32c::crc32c(&bytes)
         });
-        each.collect()
+        checksums.collect()
     }
 }
 
-/// How many torn forms of one step are looked at, at most.
-const MOST_CUTS: usize = 48;
+/// The largest number of torn forms of one step that are checked.
+const MAX_CUTS: usize = 48;
 
-/// The images between two: what a death may leave of a step that changes several words, as a `pwrite` does, which the
-/// kernel may give up between two pages. In ascending order of addresses, as it copies.
+/// The images between two images. A step that changes several words, such as a `pwrite`, can be torn by a
+/// death: the kernel may give up between two pages. The words change in ascending order of addresses, as the
+/// kernel copies.
 #[must_use]
 pub fn torn(before: &Image, after: &Image) -> Vec<Image> {
     let words = |image: &Image| image.0.chunks_exact(WORD).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (from, to) = (words(before), words(after));
     let changed: Vec<usize> = (0..to.len()).filter(|&word| from[word] != to[word]).collect();
-    let every = changed.len().div_ceil(MOST_CUTS).max(1);
+    let stride = changed.len().div_ceil(MAX_CUTS).max(1);
     let cut = |words: usize| {
         let mut image = before.clone();
         for &word in &changed[..words] {
@@ -157,7 +158,7 @@ pub fn torn(before: &Image, after: &Image) -> Vec<Image> {
         }
         image
     };
-    (1..changed.len()).step_by(every).map(cut).collect()
+    (1..changed.len()).step_by(stride).map(cut).collect()
 }
 
 #[cfg(test)]
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_over_several_words_is_torn_between_each_two() {
+    fn a_step_over_several_words_is_torn_between_any_two_of_them() {
         let (before, after) = (Image(vec![0; 32]), Image([vec![1; 24], vec![0; 8]].concat()));
         let torn = torn(&before, &after);
         assert_eq!(

@@ -1,23 +1,24 @@
-//! Kill at every step: a child is single-stepped through one operation on shared memory; at each distinct image of that
-//! memory, all that a successor would do is done on a copy, and compared with a model.
+//! Kill at every step: the parent single-steps a child through one operation on shared memory. At each
+//! distinct image of that memory it performs a successor's recovery on a copy, and compares the result with a
+//! model.
 //!
-//! Where to start: [`scenario::Scenario`] is one operation that is stepped through, [`rig::run`] steps through it,
-//! [`recovery`] says what must be found. `README.md` tells how to add a scenario.
+//! Where to start: [`scenario::Scenario`] is one operation, [`runner::run`] steps through it, [`recovery`]
+//! checks what a successor must find. `README.md` explains how to add a scenario.
 //!
-//! A death leaves what stands in memory between two instructions: stepping through all of them finds every such image,
-//! where random kills find one in thousands. What two cores see of each other's stores is another question, answered by
-//! the loom models of `bulkhead-proto`.
+//! A death leaves the memory as it is between two instructions. Stepping through all instructions finds every
+//! such image; random kills find one in thousands. What two cores see of each other's stores is another
+//! question: the loom models of `bulkhead-proto` answer it.
 
 #![forbid(unsafe_code)]
 
 pub mod child;
-pub mod datum;
 pub mod deferred;
+pub mod fixture;
 pub mod image;
 pub mod recovery;
-pub mod rig;
+pub mod runner;
 pub mod scenario;
 pub mod scenarios;
 pub mod service;
+pub mod test_event;
 pub mod tracee;
-pub mod world;

@@ -1,4 +1,4 @@
-//! The process that is stepped through, and dies.
+//! The child process, which is stepped through or killed.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! What a successor must find in a memory, and that it can go on with it.
+//! Checks what a successor must find in a memory, and that it can continue with it.
 
 use crate::{
-    datum::{Datum, SMALLEST, datum, fold},
+    fixture::{CAPACITY, MemoryFixture},
     service::{Analysis, append},
-    world::{CAPACITY, World},
+    test_event::{MIN_RECORD, TestEvent, fold, test_event},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
@@ -15,144 +15,161 @@ use bulkhead_proto::{
     worker::link::{AnalyticsLink, ApiLink, LinkStats},
 };
 
-/// How many of the events are accepted, and how many of these are committed.
+/// The number of accepted events, and of the committed events among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reached {
+pub struct EventCounts {
     /// Accepted.
     pub accepted: usize,
     /// Committed: in the state, or skipped.
     pub committed: usize,
 }
 
-/// Checks that a memory holds exactly a prefix of `data`, as an API, an analysis and a supervisor see it; and then that
-/// a recovered service goes on with other data, around the ring and over all slots. How far it had come.
+/// Checks that a memory holds exactly a prefix of `data`, as an API, an analysis and a supervisor read it.
+/// Then checks that a recovered service can continue with other events, around the whole ring and over all
+/// slots. Returns the length of the prefix.
 ///
 /// # Errors
-/// With whatever is wrong.
-pub fn check(world: &World, data: &[Datum]) -> Result<Reached> {
-    let reached = find(world, data)?;
-    go_on(world, &data[..reached.accepted]).context("when a successor went on")?;
+/// With the first difference.
+pub fn check(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCounts> {
+    let reached = inspect(fixture, data)?;
+    continue_service(fixture, &data[..reached.accepted]).context("when a successor continued")?;
     Ok(reached)
 }
 
 /// The first half of [`check`].
 ///
 /// # Errors
-/// With whatever is wrong.
-pub fn find(world: &World, data: &[Datum]) -> Result<Reached> {
-    let api = ApiLink::open_in_process(&world.memory)?;
-    let figures = api.stats();
-    let reached = balanced(&figures, data)?;
-    reads(&api, &data[..reached.committed]).context("a reader")?;
-    pending(world, data, &figures, reached)?;
-    suspected(&world.memory.post_mortem(), data)?;
+/// With the first difference.
+pub fn inspect(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCounts> {
+    let api = ApiLink::open_in_process(&fixture.memory)?;
+    let stats = api.stats();
+    let reached = check_counters(&stats, data)?;
+    check_reader(&api, &data[..reached.committed]).context("a reader")?;
+    check_pending(fixture, data, &stats, reached)?;
+    check_suspect(&fixture.memory.post_mortem(), data)?;
     Ok(reached)
 }
 
-/// Whether the event that the supervisor would suspect may be suspected, and is found.
-fn suspected(death: &PostMortem, data: &[Datum]) -> Result<()> {
+/// The event that the supervisor would suspect must be one that can be suspected, and its bytes must be
+/// found.
+fn check_suspect(death: &PostMortem, data: &[TestEvent]) -> Result<()> {
     let Some(seq) = death.in_flight.or(death.committing) else { return Ok(()) };
-    ensure!(death.committed < seq && seq <= death.accepted, "it should not be suspected: {death:?}");
-    let suspect = data.get(usize::try_from(seq.0 - 1)?).context("nobody's event is suspected")?;
-    // What is skipped is never taken in hand: nobody has said where it is.
-    let found = death.payload.as_ref().map_or(suspect.skipped, |payload| suspect.is(payload));
-    ensure!(found, "it is not found, or another is: {death:?}");
+    ensure!(
+        death.committed < seq && seq <= death.accepted,
+        "an event is suspected that cannot be: {death:?}"
+    );
+    let suspect = data.get(usize::try_from(seq.0 - 1)?).context("the suspect event does not exist")?;
+    // A skipped event is never marked in flight, so its position is unknown.
+    let found = death.payload.as_ref().map_or(suspect.skipped, |payload| suspect.matches(payload));
+    ensure!(found, "the suspect event is not found, or another one is: {death:?}");
     Ok(())
 }
 
-/// Whether all figures speak of the same events.
-fn balanced(figures: &LinkStats, data: &[Datum]) -> Result<Reached> {
-    let LinkStats { record, tail, pending, used_bytes, .. } = figures;
+/// All counters must describe the same events.
+fn check_counters(stats: &LinkStats, data: &[TestEvent]) -> Result<EventCounts> {
+    let LinkStats { record, tail, pending, used_bytes, .. } = stats;
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let reached =
-        Reached { accepted: number(tail.accepted), committed: number(record.analysed + record.skipped) };
+        EventCounts { accepted: number(tail.accepted), committed: number(record.analysed + record.skipped) };
     ensure!(reached.accepted <= data.len(), "{} accepted of {}", reached.accepted, data.len());
     ensure!(reached.committed <= reached.accepted, "{reached:?}");
     let counted = record.analysed + record.skipped;
-    ensure!(tail.last_seq().0 == tail.accepted && record.seq.0 == counted, "a gap: {figures:?}");
-    let skipped = data[..reached.committed].iter().filter(|datum| datum.skipped).count();
-    ensure!(number(record.skipped) == skipped, "{skipped} were to be skipped: {figures:?}");
+    ensure!(tail.last_seq().0 == tail.accepted && record.seq.0 == counted, "a gap: {stats:?}");
+    let skipped = data[..reached.committed].iter().filter(|event| event.skipped).count();
+    ensure!(number(record.skipped) == skipped, "{skipped} events must be skipped: {stats:?}");
     ensure!(
         tail.accepted == record.analysed + record.skipped + pending,
-        "accepted is not the sum: {figures:?}"
+        "accepted is not the sum: {stats:?}"
     );
-    ensure!(*used_bytes <= CAPACITY && (*pending > 0 || *used_bytes == 0), "bytes: {figures:?}");
+    ensure!(*used_bytes <= CAPACITY && (*pending > 0 || *used_bytes == 0), "bytes: {stats:?}");
     Ok(reached)
 }
 
-/// Whether a reader is shown exactly what must be committed.
-fn reads(api: &ApiLink, committed: &[Datum]) -> Result<()> {
-    let wanted = fold(committed);
+/// A reader must see exactly what must be committed.
+fn check_reader(api: &ApiLink, committed: &[TestEvent]) -> Result<()> {
+    let expected = fold(committed);
     let names = api.view().names("", None, usize::MAX);
-    ensure!(names.iter().map(|name| &**name).eq(wanted.keys()), "sees {names:?}, wanted {:?}", wanted.keys());
-    for (series, tally) in &wanted {
+    ensure!(
+        names.iter().map(|name| &**name).eq(expected.keys()),
+        "sees {names:?}, expected {:?}",
+        expected.keys()
+    );
+    for (series, tally) in &expected {
         let (public, _) = api.view().public(series).with_context(|| format!("sees no {series}"))?;
         let public = String::from_utf8_lossy(&public);
-        ensure!(public.as_bytes() == tally.public(series), "sees {public}, wanted {tally:?}");
+        ensure!(public.as_bytes() == tally.public(series), "sees {public}, expected {tally:?}");
     }
     Ok(())
 }
 
-/// Whether a successor of the analysis would read exactly what must be pending.
-fn pending(world: &World, data: &[Datum], figures: &LinkStats, reached: Reached) -> Result<()> {
-    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&world.memory)?;
-    let mut consumer = Consumer::attach(events, producer, figures.record.position, figures.record.seq)?;
+/// A successor of the analysis must read exactly the events that must be pending.
+fn check_pending(
+    fixture: &MemoryFixture,
+    data: &[TestEvent],
+    stats: &LinkStats,
+    reached: EventCounts,
+) -> Result<()> {
+    let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&fixture.memory)?;
+    let mut consumer = Consumer::attach(events, producer, stats.record.position, stats.record.seq)?;
     let mut payload = Vec::new();
-    for (number, datum) in data.iter().enumerate().take(reached.accepted).skip(reached.committed) {
+    for (number, event) in data.iter().enumerate().take(reached.accepted).skip(reached.committed) {
         let seq = consumer.next(&mut payload)?;
         ensure!(seq == Some(Seq(number as u64 + 1)), "event {}: the ring says {seq:?}", number + 1);
-        ensure!(datum.is(&payload), "event {} is not {datum:?}: {payload:?}", number + 1);
+        ensure!(event.matches(&payload), "event {} is not {event:?}: {payload:?}", number + 1);
     }
     ensure!(consumer.next(&mut payload)?.is_none(), "the ring holds more than was accepted");
-    ensure!(consumer.position() == figures.tail.head, "the ring does not end where it says");
+    ensure!(consumer.position() == stats.tail.head, "the ring does not end where it says");
     Ok(())
 }
 
-/// How many batches a successor is sent: together they go around the ring more than once.
+/// The number of batches that a successor gets. Together they wrap the ring more than once.
 const ROUNDS: u32 = 12;
 
-/// Lets a recovered service take on other data than its predecessor did, checking the state at every commit.
-fn go_on(world: &World, accepted: &[Datum]) -> Result<()> {
-    let api = ApiLink::open_in_process(&world.memory)?;
-    let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
+/// Lets a recovered service process other events than its predecessor did, and checks the state after every
+/// commit.
+fn continue_service(fixture: &MemoryFixture, accepted: &[TestEvent]) -> Result<()> {
+    let api = ApiLink::open_in_process(&fixture.memory)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
     ensure!(!analysis.activated.repaired, "the index did not verify");
-    analysis.care.skip = set_aside(accepted);
+    analysis.hints.skip = skipped_seqs(accepted);
     let (mut data, mut committed) = (accepted.to_vec(), 0);
     for round in 0..ROUNDS {
-        let more = fresh(round);
-        match append(&api, &more)? {
+        let new = new_events(round);
+        match append(&api, &new)? {
             Ok(appended) => {
-                ensure!(appended.first.0 == data.len() as u64 + 1, "seqs go on with {}", appended.first);
-                data.extend(more);
+                ensure!(appended.first.0 == data.len() as u64 + 1, "the next seq is {}", appended.first);
+                data.extend(new);
             }
-            // Only what is not committed can be in the way.
-            Err(AppendError::Full { .. }) => ensure!(committed < data.len(), "full, though all is committed"),
+            // Only uncommitted events can fill the ring.
+            Err(AppendError::Full { .. }) => {
+                ensure!(committed < data.len(), "the ring is full although all events are committed");
+            }
             Err(error) => bail!("refused: {error}"),
         }
         analysis.apply(if round % 3 == 0 { 2 } else { usize::MAX })?;
         let record = analysis.commit()?;
         committed = usize::try_from(record.analysed + record.skipped)?;
-        ensure!(*analysis.tallies() == fold(&data[..committed]), "round {round}: {:?}", analysis.tallies());
-        reads(&api, &data[..committed]).with_context(|| format!("a reader in round {round}"))?;
+        ensure!(*analysis.totals() == fold(&data[..committed]), "round {round}: {:?}", analysis.totals());
+        check_reader(&api, &data[..committed]).with_context(|| format!("a reader in round {round}"))?;
     }
-    ensure!(committed == data.len(), "{committed} of {} came through", data.len());
-    let reached = find(world, &data)?;
-    ensure!(reached == Reached { accepted: committed, committed }, "{reached:?} of {committed}");
+    ensure!(committed == data.len(), "{committed} of {} events were committed", data.len());
+    let reached = inspect(fixture, &data)?;
+    ensure!(reached == EventCounts { accepted: committed, committed }, "{reached:?} of {committed}");
     Ok(())
 }
 
-/// The events that are to be skipped.
+/// The seqs of the events that must be skipped.
 #[must_use]
-pub fn set_aside(data: &[Datum]) -> Vec<Seq> {
-    (1..).map(Seq).zip(data).filter(|(_, datum)| datum.skipped).map(|(seq, _)| seq).collect()
+pub fn skipped_seqs(data: &[TestEvent]) -> Vec<Seq> {
+    (1..).map(Seq).zip(data).filter(|(_, event)| event.skipped).map(|(seq, _)| seq).collect()
 }
 
-/// Data that no scenario sends; their series take up the slots that an unfinished commit had begun to use.
-fn fresh(round: u32) -> Vec<Datum> {
-    let size = SMALLEST + 8 * (round as usize % 4);
+/// Events that no scenario sends. Their series use the slots that an unfinished commit had begun to use.
+fn new_events(round: u32) -> Vec<TestEvent> {
+    let size = MIN_RECORD + 8 * (round as usize % 4);
     vec![
-        datum(["ATL", "NEW"][round as usize % 2], 900 + round, size),
-        datum(["NEW", "BOS"][round as usize % 2], 1000 + round, size + 16),
-        datum("ATL", 1100 + round, size + 40),
+        test_event(["ATL", "NEW"][round as usize % 2], 900 + round, size),
+        test_event(["NEW", "BOS"][round as usize % 2], 1000 + round, size + 16),
+        test_event("ATL", 1100 + round, size + 40),
     ]
 }

@@ -1,11 +1,11 @@
-//! What is stepped through, and what must be found.
+//! The interface of a scenario: the operation, and what must be found at each step.
 
 use crate::{
     child::Region,
-    datum::Datum,
-    recovery::{self, Reached},
+    fixture::MemoryFixture,
+    recovery::{self, EventCounts},
     service::{Analysis, append},
-    world::World,
+    test_event::TestEvent,
 };
 use anyhow::{Context as _, Result};
 use bulkhead_proto::{
@@ -16,88 +16,95 @@ use bulkhead_proto::{
     },
 };
 
-/// What happened to a memory so far, and what may happen to it in the scenario.
+/// The events of a memory before the scenario, and those that the scenario may add.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// All events, those that the scenario appends included.
-    pub data: Vec<Datum>,
-    /// How many of them are accepted, and committed, before the scenario.
-    pub before: Reached,
+    /// All events, including those that the scenario appends.
+    pub data: Vec<TestEvent>,
+    /// The counts before the scenario.
+    pub before: EventCounts,
 }
 
 impl History {
-    /// Appends data in the parent, and lets an analysis apply and commit the first `commit` of what is pending.
+    /// Appends events in the parent, and lets an analysis apply and commit the first `commit` pending events.
     ///
     /// # Errors
     /// When a part fails.
-    pub fn continue_with(&mut self, world: &World, data: &[Datum], commit: usize) -> Result<()> {
+    pub fn append_and_commit(
+        &mut self,
+        fixture: &MemoryFixture,
+        data: &[TestEvent],
+        commit: usize,
+    ) -> Result<()> {
         if !data.is_empty() {
-            append(&ApiLink::open_in_process(&world.memory)?, data)??;
+            append(&ApiLink::open_in_process(&fixture.memory)?, data)??;
             self.data.extend(data);
             self.before.accepted += data.len();
         }
         if commit > 0 {
-            let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
+            let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
             self.before.committed += analysis.apply(commit)?;
             analysis.commit()?;
         }
         Ok(())
     }
 
-    /// Which of these stages a memory is at, after a full check of it.
+    /// Checks a memory in full. Returns which of these stages it has reached.
     ///
     /// # Errors
-    /// When it is at none of them, or with whatever is wrong.
-    pub fn stage(&self, copy: &World, stages: &[Reached]) -> Result<usize> {
+    /// With the first difference, or when the memory is at none of the stages.
+    pub fn stage(&self, copy: &MemoryFixture, stages: &[EventCounts]) -> Result<usize> {
         let reached = recovery::check(copy, &self.data)?;
         let stage = stages.iter().position(|stage| *stage == reached);
         stage.with_context(|| format!("{reached:?} is none of {stages:?}"))
     }
 }
 
-/// One operation that is stepped through in a child.
+/// One operation that a child is stepped through.
 pub trait Scenario: Sync {
-    /// Its name: the child is told by it what to do.
+    /// The name, by which the child finds the scenario.
     fn name(&self) -> &'static str;
 
-    /// Whose part of the memory the child inherits. `Plain` stands for the supervisor (see [`World::bequeath`]).
+    /// The worker whose fds the child inherits. `Plain` stands for the supervisor (see
+    /// [`MemoryFixture::pass_fds`]).
     fn role(&self) -> Role;
 
-    /// How much of each body of the state table is looked at after each step, in bytes.
+    /// The bytes of each body of the state table that are read after each step.
     fn body(&self) -> usize {
         512
     }
 
-    /// In the parent: brings fresh memory to where the operation begins.
+    /// In the parent: prepares new memory for the operation.
     ///
     /// # Errors
     /// When that fails.
-    fn prepare(&self, world: &World) -> Result<History>;
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History>;
 
-    /// In the child: carries the operation out, in `region`.
+    /// In the child: executes the operation within `region`.
     ///
     /// # Errors
-    /// When it fails.
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()>;
+    /// When the operation fails.
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()>;
 
-    /// In the parent: recovers from a copy, and says how far the operation had come; 0 is not at all. A later image never
-    /// comes to less than an earlier one.
+    /// In the parent: recovers from a copy and returns the stage that the operation has reached; 0 is the
+    /// beginning. A later image never has a lower stage than an earlier one.
     ///
     /// # Errors
-    /// With whatever is wrong.
-    fn judge(&self, copy: &World, history: &History) -> Result<usize>;
+    /// With the first difference.
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize>;
 
-    /// What [`Self::judge`] must say at the end.
+    /// The stage that [`Self::check`] must return at the end.
     fn last_stage(&self) -> usize;
 
-    /// In the parent: somebody who looks at the living memory behind every change, and knows what it saw before.
+    /// In the parent: an observer that reads the live memory after every change, and keeps what it read
+    /// before.
     ///
     /// # Errors
-    /// When it cannot begin to look.
-    fn witness(&self, _live: &World) -> Result<Option<Witness>> {
+    /// When the observer cannot attach.
+    fn observer(&self, _live: &MemoryFixture) -> Result<Option<Observer>> {
         Ok(None)
     }
 }
 
-/// Looks at the living memory and says how far the operation has come.
-pub type Witness = Box<dyn FnMut(&History) -> Result<usize>>;
+/// Reads the live memory and returns the stage that the operation has reached.
+pub type Observer = Box<dyn FnMut(&History) -> Result<usize>>;

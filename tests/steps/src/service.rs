@@ -1,6 +1,7 @@
-//! The two ends of the link as small as they can be: an API that appends data, an analysis that tallies them.
+//! Minimal versions of both ends of the link: an API that appends events, and an analysis that counts and
+//! sums them.
 
-use crate::datum::{Datum, Tallies, Tally, batch};
+use crate::test_event::{SeriesTotal, SeriesTotals, TestEvent, batch};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     shm::{
@@ -22,11 +23,11 @@ use std::{collections::BTreeSet, sync::Arc};
 /// The `VERSION` of the model's analysis.
 const VERSION: u32 = 7;
 
-/// Appends data, all or nothing.
+/// Appends events, all or none.
 ///
 /// # Errors
-/// When one of them is no event. The inner result is the ring's answer.
-pub fn append(link: &ApiLink, data: &[Datum]) -> Result<Result<Appended, AppendError>> {
+/// When an event is not valid. The inner result is the ring's answer.
+pub fn append(link: &ApiLink, data: &[TestEvent]) -> Result<Result<Appended, AppendError>> {
     Ok(link.append(&mut batch(data)?))
 }
 
@@ -36,96 +37,97 @@ pub struct Analysis<M = StateMemory> {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
     table: TableWriter<M>,
-    tallies: Tallies,
-    dirty: BTreeSet<String>,
-    /// The last event that is done with, and where it ends.
+    totals: SeriesTotals,
+    changed: BTreeSet<String>,
+    /// The last event that is processed, and where it ends in the ring.
     done: (Seq, Position),
     applied: u64,
     skipped: u64,
-    /// Which events to take care with.
-    pub care: RecoveryHints,
+    /// The recovery hints.
+    pub hints: RecoveryHints,
     generation: Generation,
-    /// A planted fault: an event stays in hand until the next one is.
-    pub clings: bool,
-    /// What was found when the table was taken over.
+    /// A planted error: an event stays marked in flight until the next one is.
+    pub keeps_in_flight: bool,
+    /// The result of taking over the table.
     pub activated: Activated,
 }
 
 impl Analysis {
-    /// Takes over from a predecessor that is gone.
+    /// Takes over from a dead predecessor.
     ///
     /// # Errors
-    /// When nothing is known, or a series does not verify.
+    /// When there is no valid commit record, or a series does not verify.
     pub fn take_over(link: AnalyticsLink) -> Result<Self> {
-        Self::take_over_within(link, |state| state)
+        Self::take_over_wrapped(link, |state| state)
     }
 }
 
 impl<M: TableMemory> Analysis<M> {
-    /// As [`Analysis::take_over`], with the state table's memory wrapped.
+    /// As [`Analysis::take_over`], with a wrapper around the state table's memory.
     ///
     /// # Errors
-    /// When nothing is known, or a series does not verify.
-    pub fn take_over_within(link: AnalyticsLink, wrap: impl FnOnce(StateMemory) -> M) -> Result<Self> {
+    /// When there is no valid commit record, or a series does not verify.
+    pub fn take_over_wrapped(link: AnalyticsLink, wrap: impl FnOnce(StateMemory) -> M) -> Result<Self> {
         let AnalyticsLink { events, producer, cursor, state, .. } = link;
         let mut table = TableWriter::attach(wrap(state)).context("the commit record does not verify")?;
         let activated = table.activate();
         let record = *table.record();
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        let tallies = (0..record.slots).map(|slot| load(&table, BodySlot(slot))).collect::<Result<_>>()?;
+        let totals = (0..record.slots).map(|slot| load(&table, BodySlot(slot))).collect::<Result<_>>()?;
         Ok(Self {
             consumer,
             cursor,
             table,
-            tallies,
-            dirty: BTreeSet::new(),
+            totals,
+            changed: BTreeSet::new(),
             done: (record.seq, record.position),
             applied: 0,
             skipped: 0,
-            care: RecoveryHints::default(),
+            hints: RecoveryHints::default(),
             generation: Generation(record.generation.0 + 1),
-            clings: false,
+            keeps_in_flight: false,
             activated,
         })
     }
 
-    /// What is known, commits to come included.
-    pub const fn tallies(&self) -> &Tallies {
-        &self.tallies
+    /// The totals, including those that are not committed yet.
+    pub const fn totals(&self) -> &SeriesTotals {
+        &self.totals
     }
 
-    /// The last commit.
+    /// The record of the last commit.
     pub const fn record(&self) -> &CommitRecord {
         self.table.record()
     }
 
-    /// Applies at most that many events. How many there were.
+    /// Applies at most `limit` events. Returns the number of processed events.
     ///
     /// # Errors
-    /// When the ring is damaged or an event is none.
-    pub fn apply(&mut self, most: usize) -> Result<usize> {
+    /// When the ring is damaged or an event does not decode.
+    pub fn apply(&mut self, limit: usize) -> Result<usize> {
         let mut payload = Vec::new();
-        for done in 0..most {
+        for done in 0..limit {
             let Some(seq) = self.consumer.next(&mut payload)? else { return Ok(done) };
-            let skip = self.care.skip.contains(&seq);
-            let careful = skip || self.care.suspects.contains(&seq) || seq <= self.care.single_commit_until;
-            if careful {
+            let skip = self.hints.skip.contains(&seq);
+            let isolated =
+                skip || self.hints.suspects.contains(&seq) || seq <= self.hints.single_commit_until;
+            if isolated {
                 self.commit()?;
             }
             if skip {
                 self.skipped += 1;
             } else {
-                self.take_in(seq, &payload)?;
+                self.apply_event(seq, &payload)?;
             }
             self.done = (seq, self.consumer.position());
-            if careful {
+            if isolated {
                 self.commit()?;
             }
         }
-        Ok(most)
+        Ok(limit)
     }
 
-    /// A planted fault: commits each event before it applies it.
+    /// A planted error: commits each event before applying it.
     ///
     /// # Errors
     /// As [`Self::apply`].
@@ -136,39 +138,43 @@ impl<M: TableMemory> Analysis<M> {
             self.done = (seq, self.consumer.position());
             self.applied += 1;
             self.commit()?;
-            self.take_in(seq, &payload)?;
+            self.apply_event(seq, &payload)?;
             self.applied -= 1;
         }
         Ok(())
     }
 
-    fn take_in(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
+    fn apply_event(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
         cursor::set_read_position(&*self.cursor, self.done.1);
         cursor::set_in_flight(&*self.cursor, Activity::Apply, seq);
         let event = Event::decode(payload)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it was a u32")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the value was encoded from a u32"
+        )]
         let value = u64::from(event.value as u32);
-        self.tallies.entry(event.series.to_owned()).or_default().apply(value);
-        self.dirty.insert(event.series.to_owned());
+        self.totals.entry(event.series.to_owned()).or_default().apply(value);
+        self.changed.insert(event.series.to_owned());
         self.applied += 1;
-        if !self.clings {
+        if !self.keeps_in_flight {
             cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         }
         Ok(())
     }
 
-    /// Commits what was applied.
+    /// Commits the applied events.
     ///
     /// # Errors
     /// When the table is full or the system refuses.
     pub fn commit(&mut self) -> Result<CommitRecord> {
         let (seq, position) = self.done;
         cursor::set_in_flight(&*self.cursor, Activity::Commit, seq);
-        for series in std::mem::take(&mut self.dirty) {
+        for series in std::mem::take(&mut self.changed) {
             let slot = self.table.find(&series).or_else(|| self.table.assign(&series));
             let slot = slot.with_context(|| format!("no slot for {series}"))?;
-            let tally = self.tallies.get(&series).copied().unwrap_or_default();
-            self.table.stage(slot, VERSION, &series, &tally.state(&series), &tally.public(&series))?;
+            let total = self.totals.get(&series).copied().unwrap_or_default();
+            self.table.stage(slot, VERSION, &series, &total.state(&series), &total.public(&series))?;
         }
         let last = *self.table.record();
         let record = self.table.commit(CommitHeader {
@@ -187,14 +193,14 @@ impl<M: TableMemory> Analysis<M> {
     }
 }
 
-fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<(String, Tally)> {
+fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<(String, SeriesTotal)> {
     let body = table.load(slot).with_context(|| format!("slot {} does not verify", slot.0))?;
-    let tally = tally(&body)?;
+    let total = total(&body)?;
     ensure!(table.find(body.key()) == Some(slot), "series {} is not found in slot {}", body.key(), slot.0);
-    Ok((body.key().to_owned(), tally))
+    Ok((body.key().to_owned(), total))
 }
 
-fn tally(body: &Body) -> Result<Tally> {
-    let tally = Tally::parse(body.key(), body.state());
-    tally.with_context(|| format!("series {}: {:?} is no state", body.key(), body.state()))
+fn total(body: &Body) -> Result<SeriesTotal> {
+    let total = SeriesTotal::parse(body.key(), body.state());
+    total.with_context(|| format!("series {}: {:?} is not a valid state", body.key(), body.state()))
 }

@@ -1,4 +1,4 @@
-//! A child under ptrace(2): to its marks, and step by step between them.
+//! A child under ptrace(2): runs to its stops, and is single-stepped between them.
 
 use crate::child::TRACED;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,57 +18,58 @@ use std::{
     process::{Child, Command},
 };
 
-/// No operation takes that many instructions: beyond it, one loops.
-const MOST_STEPS: usize = 5_000_000;
+/// More instructions than any operation takes. A child that exceeds it is in a loop.
+const MAX_STEPS: usize = 5_000_000;
 
-/// A child that is stopped whenever nobody waits for it. Killed when dropped; the kernel kills it with its tracer, too.
+/// A child that is stopped except while the parent waits for it. It is killed when dropped, and the kernel
+/// kills it when its tracer dies.
 #[derive(Debug)]
 pub struct Tracee {
     child: Child,
     pid: Pid,
 }
 
-/// Starts the child's program for a scenario, with what it inherits.
+/// The command that starts the child's program for a scenario, with the fds that it inherits.
 ///
 /// # Errors
-/// When it cannot be started.
+/// When it cannot be prepared.
 pub fn command(
     program: &Path,
     scenario: &str,
-    bequest: FdHandoff,
+    fds: FdHandoff,
     arguments: &[&OsStr],
     traced: bool,
 ) -> Result<Command> {
     let mut command = Command::new(program);
-    command.arg(scenario).args(arguments).env(FDS_VARIABLE, bequest.variable());
+    command.arg(scenario).args(arguments).env(FDS_VARIABLE, fds.variable());
     if traced {
         command.env(TRACED, "1");
     }
-    command.preserved_fds(bequest.into_fds());
+    command.preserved_fds(fds.into_fds());
     Ok(command)
 }
 
-/// How a child was stopped.
+/// Why a child stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// Behind one instruction.
+    /// After one instruction.
     Stepped,
-    /// By itself, at a mark.
-    Marked,
-    /// It left.
-    Left(i32),
+    /// By its own SIGSTOP, at a mark.
+    AtMark,
+    /// The child exited.
+    Exited(i32),
 }
 
 impl Tracee {
     /// Starts the child and lets it run to the first mark.
     ///
     /// # Errors
-    /// When it does not come so far.
-    pub fn start(program: &Path, scenario: &str, bequest: FdHandoff, arguments: &[&OsStr]) -> Result<Self> {
-        let child = command(program, scenario, bequest, arguments, true)?.spawn()?;
+    /// When the child does not reach it.
+    pub fn start(program: &Path, scenario: &str, fds: FdHandoff, arguments: &[&OsStr]) -> Result<Self> {
+        let child = command(program, scenario, fds, arguments, true)?.spawn()?;
         let tracee = Self { pid: Pid::from_raw(child.id().try_into()?), child };
         let stop = tracee.wait()?;
-        ensure!(stop == Stop::Marked, "the child did not come to its mark: {stop:?}");
+        ensure!(stop == Stop::AtMark, "the child did not reach its mark: {stop:?}");
         ptrace::setoptions(tracee.pid, ptrace::Options::PTRACE_O_EXITKILL)?;
         Ok(tracee)
     }
@@ -82,53 +83,54 @@ impl Tracee {
     fn wait(&self) -> Result<Stop> {
         let status = waitpid(self.pid, None)?;
         if let WaitStatus::Exited(_, code) = status {
-            return Ok(Stop::Left(code));
+            return Ok(Stop::Exited(code));
         }
         let WaitStatus::Stopped(_, signal @ (Signal::SIGTRAP | Signal::SIGSTOP)) = status else {
-            bail!("the child was stopped by something else: {status:?}")
+            bail!("the child stopped for another reason: {status:?}")
         };
-        Ok(if signal == Signal::SIGTRAP { Stop::Stepped } else { Stop::Marked })
+        Ok(if signal == Signal::SIGTRAP { Stop::Stepped } else { Stop::AtMark })
     }
 
-    /// Carries out one instruction (a system call is one). False when that brought it to its mark.
+    /// Executes one instruction (a system call counts as one). Returns false when the child has reached its
+    /// mark.
     ///
     /// # Errors
-    /// When it left, or was stopped by something else.
+    /// When the child exits or stops for another reason.
     pub fn step(&self) -> Result<bool> {
         ptrace::step(self.pid, None)?;
         match self.wait()? {
             Stop::Stepped => Ok(true),
-            Stop::Marked => Ok(false),
-            Stop::Left(code) => bail!("the child left in the midst of its steps, with {code}"),
+            Stop::AtMark => Ok(false),
+            Stop::Exited(code) => bail!("the child exited between its marks with code {code}"),
         }
     }
 
-    /// Steps to the next mark, and calls `each` with the number of steps so far. How many steps there were.
+    /// Steps to the next mark, and calls `each` with the number of steps so far. Returns the number of steps.
     ///
     /// # Errors
-    /// When the child leaves or loops, or what `each` returns.
+    /// When the child exits or loops, or the error of `each`.
     pub fn step_through(&self, mut each: impl FnMut(usize) -> Result<()>) -> Result<usize> {
-        for steps in 1..MOST_STEPS {
+        for steps in 1..MAX_STEPS {
             if !self.step()? {
                 return Ok(steps);
             }
-            each(steps).with_context(|| format!("behind step {steps}"))?;
+            each(steps).with_context(|| format!("after step {steps}"))?;
         }
-        bail!("no mark within {MOST_STEPS} steps")
+        bail!("no mark within {MAX_STEPS} steps")
     }
 
-    /// Lets it run from its last mark to its end.
+    /// Lets the child run from its last mark to its exit.
     ///
     /// # Errors
-    /// When it does not leave with 0.
+    /// When its exit code is not 0.
     pub fn finish(self) -> Result<()> {
         ptrace::cont(self.pid, None)?;
         let stop = self.wait()?;
-        ensure!(stop == Stop::Left(0), "the child did not leave well: {stop:?}");
+        ensure!(stop == Stop::Exited(0), "the child did not exit with 0: {stop:?}");
         Ok(())
     }
 
-    /// Kills it where it stands, and waits until it is gone.
+    /// Kills the child at its current instruction, and waits until it is gone.
     ///
     /// # Errors
     /// When the system refuses.
@@ -141,7 +143,7 @@ impl Tracee {
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        // Both fail harmlessly when it was waited for already.
+        // Both calls fail without harm if the child was already reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,21 +1,22 @@
-//! The API's lock: a real child is killed at sampled steps before, inside and behind it, and once more while its successor
-//! takes it over. Whoever comes next gets it, and finds the whole batch or nothing of it.
+//! The API's lock. A real child is killed at sampled steps before, within and after it holds the lock, and
+//! once more while its successor takes the lock over. The next API must get the lock, and must find the whole
+//! batch or nothing of it.
 //!
-//! Here the child really dies, for a lock that is copied into another memory is none: what the kernel does for a robust
-//! mutex, it does at its owner's death.
+//! Here the child really dies, because a copied lock does not work: the kernel handles a robust mutex at the
+//! death of its owner.
 
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::wire::role::Role;
 use bulkhead_steps::{
-    datum::Datum,
+    fixture::MemoryFixture,
     recovery,
     scenario::History,
     scenarios::{
-        append::{FIRST_ROUND, THREE},
+        append::{FIRST_ROUND, THREE_EVENTS},
         find,
     },
+    test_event::TestEvent,
     tracee::{Tracee, command},
-    world::World,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
@@ -27,8 +28,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A bound for what takes a millisecond: beyond it, the lock is lost.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A time limit for what takes a millisecond. Beyond it, the lock is lost.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child"))
@@ -36,64 +37,64 @@ fn program() -> &'static Path {
 
 /// One service whose APIs die.
 struct Service {
-    world: World,
+    fixture: MemoryFixture,
     history: History,
 }
 
 impl Service {
     fn new() -> Result<Self> {
-        let world = World::new(512)?;
-        let history = find(FIRST_ROUND).context("no such scenario")?.prepare(&world)?;
-        Ok(Self { world, history })
+        let fixture = MemoryFixture::new(512)?;
+        let history = find(FIRST_ROUND).context("unknown scenario")?.prepare(&fixture)?;
+        Ok(Self { fixture, history })
     }
 
-    /// An API that is about to append, stopped.
+    /// An API that is stopped before its append.
     fn traced(&self) -> Result<Tracee> {
-        Tracee::start(program(), FIRST_ROUND, self.world.bequeath(Role::Api)?, &[])
+        Tracee::start(program(), FIRST_ROUND, self.fixture.pass_fds(Role::Api)?, &[])
     }
 
-    /// An API that appends and leaves.
+    /// An API that appends and exits.
     fn api(&self) -> Result<Child> {
-        let mut api = command(program(), FIRST_ROUND, self.world.bequeath(Role::Api)?, &[], false)?;
+        let mut api = command(program(), FIRST_ROUND, self.fixture.pass_fds(Role::Api)?, &[], false)?;
         Ok(api.stdout(Stdio::piped()).spawn()?)
     }
 
-    /// Waits until that API has appended and left. Never for ever.
-    fn succeeds(&self, mut api: Child) -> Result<()> {
+    /// Waits until that API has appended and exited, within [`TIMEOUT`].
+    fn expect_success(&self, mut api: Child) -> Result<()> {
         let output = api.stdout.take().context("its output is not piped")?;
-        let mut left = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut left, PollTimeout::try_from(PATIENCE)?)? == 0 {
+        let mut exited = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut exited, PollTimeout::try_from(TIMEOUT)?)? == 0 {
             api.kill()?;
             api.wait()?;
-            anyhow::bail!("the lock was not given to the successor within {PATIENCE:?}");
+            anyhow::bail!("the lock was not given to the successor within {TIMEOUT:?}");
         }
         ensure!(api.wait()?.success(), "the successor could not append");
         Ok(())
     }
 
-    /// Checks the memory, in which some number of whole batches must have come behind what was there before.
+    /// Checks the memory. Only whole batches may follow what was there before.
     fn check(&self, at_least: usize) -> Result<()> {
-        let accepted = usize::try_from(self.world.memory.tail().accepted)?;
+        let accepted = usize::try_from(self.fixture.memory.tail().accepted)?;
         let before = self.history.before.accepted;
-        let batches = (accepted - before) / THREE.len();
+        let batches = (accepted - before) / THREE_EVENTS.len();
         ensure!(
-            accepted == before + batches * THREE.len() && batches >= at_least,
-            "{accepted} after {before}"
+            accepted == before + batches * THREE_EVENTS.len() && batches >= at_least,
+            "{accepted} events accepted, {before} before"
         );
-        let data = [&self.history.data[..before], &THREE.repeat(batches)].concat::<Datum>();
-        let reached = recovery::check(&self.world, &data)?;
+        let data = [&self.history.data[..before], &THREE_EVENTS.repeat(batches)].concat::<TestEvent>();
+        let reached = recovery::check(&self.fixture, &data)?;
         ensure!(reached.accepted == accepted, "{reached:?}");
         Ok(())
     }
 }
 
-/// The steps of an append: until the lock is taken, and until it is free again.
+/// The steps of an append until it takes the lock, and until it releases the lock.
 fn measure() -> Result<(usize, usize)> {
     let service = Service::new()?;
-    let (free, child) = (service.world.lock(), service.traced()?);
+    let (free, child) = (service.fixture.lock(), service.traced()?);
     let (mut taken, mut released) = (0, 0);
     child.step_through(|step| {
-        if service.world.lock() != free {
+        if service.fixture.lock() != free {
             taken = if taken == 0 { step } else { taken };
             released = step + 1;
         }
@@ -104,14 +105,14 @@ fn measure() -> Result<(usize, usize)> {
     Ok((taken, released))
 }
 
-/// Every step around the taking and the release, and some between.
+/// Every step near the taking and the release of the lock, and some between.
 fn samples(taken: usize, released: usize, every: usize) -> Vec<usize> {
-    let near = 40;
-    let between = (taken + near..released - near).step_by(every);
-    (taken - near..taken + near).chain(between).chain(released - near..released + near).collect()
+    let margin = 40;
+    let between = (taken + margin..released - margin).step_by(every);
+    (taken - margin..taken + margin).chain(between).chain(released - margin..released + margin).collect()
 }
 
-fn walk(child: &Tracee, steps: usize) -> Result<()> {
+fn step_times(child: &Tracee, steps: usize) -> Result<()> {
     (0..steps).try_for_each(|_| child.step().map(drop))
 }
 
@@ -121,29 +122,29 @@ fn a_successor_gets_the_lock_of_an_api_that_was_killed_at_any_step() -> Result<(
     for steps in samples(taken, released, (released - taken) / 40) {
         let service = Service::new()?;
         let child = service.traced()?;
-        walk(&child, steps)?;
+        step_times(&child, steps)?;
         child.kill()?;
         let successor = service.api()?;
-        service.succeeds(successor).with_context(|| format!("killed behind step {steps}"))?;
-        service.check(1).with_context(|| format!("killed behind step {steps}"))?;
+        service.expect_success(successor).with_context(|| format!("killed after step {steps}"))?;
+        service.check(1).with_context(|| format!("killed after step {steps}"))?;
     }
     Ok(())
 }
 
 #[test]
-fn a_third_api_gets_the_lock_when_the_second_is_killed_while_it_takes_it_over() -> Result<()> {
+fn a_third_api_gets_the_lock_when_the_second_is_killed_during_its_takeover() -> Result<()> {
     let (taken, released) = measure()?;
     for steps in samples(taken, released, (released - taken) / 10).into_iter().step_by(2) {
         let service = Service::new()?;
         let first = service.traced()?;
-        walk(&first, (taken + released) / 2)?;
+        step_times(&first, (taken + released) / 2)?;
         first.kill()?;
         let second = service.traced()?;
-        walk(&second, steps)?;
+        step_times(&second, steps)?;
         second.kill()?;
         let third = service.api()?;
-        service.succeeds(third).with_context(|| format!("the second killed behind step {steps}"))?;
-        service.check(1).with_context(|| format!("the second killed behind step {steps}"))?;
+        service.expect_success(third).with_context(|| format!("the second killed after step {steps}"))?;
+        service.check(1).with_context(|| format!("the second killed after step {steps}"))?;
     }
     Ok(())
 }
@@ -154,20 +155,20 @@ fn an_api_that_waits_for_the_lock_gets_it_when_its_owner_is_killed() -> Result<(
     for steps in (taken..released).step_by((released - taken) / 20) {
         let service = Service::new()?;
         let owner = service.traced()?;
-        walk(&owner, steps)?;
+        step_times(&owner, steps)?;
         let waiter = service.api()?;
-        until_it_sleeps(waiter.id())?;
+        wait_until_asleep(waiter.id())?;
         owner.kill()?;
-        service.succeeds(waiter).with_context(|| format!("killed behind step {steps}"))?;
-        service.check(1).with_context(|| format!("killed behind step {steps}"))?;
+        service.expect_success(waiter).with_context(|| format!("killed after step {steps}"))?;
+        service.check(1).with_context(|| format!("killed after step {steps}"))?;
     }
     Ok(())
 }
 
-/// Until a process sleeps: it waits for the lock, or for something else on its way there, which is no worse.
-fn until_it_sleeps(pid: u32) -> Result<()> {
+/// Waits until a process sleeps: for the lock, or for something else before it, which is as good.
+fn wait_until_asleep(pid: u32) -> Result<()> {
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
         if matches!(state, Some(b'S' | b'Z')) {
@@ -175,5 +176,5 @@ fn until_it_sleeps(pid: u32) -> Result<()> {
         }
         thread::yield_now();
     }
-    anyhow::bail!("process {pid} does not wait")
+    anyhow::bail!("process {pid} does not sleep")
 }

@@ -1,10 +1,10 @@
-//! From SIGKILL to the successor's first commit, beside what the kernel alone takes, and a bare restart.
+//! From SIGKILL to the successor's first commit, next to the kernel's share and to a bare restart.
 
 use crate::{
     Plan,
-    figures::{Rounds, percentile},
-    machine::{line_ns, ns},
-    report::{Aim, Column, Findings, Row, Target},
+    machine::{cache_line_ns, ns},
+    report::{Bound, Column, Row, SectionResult, Target},
+    stats::{RoundValues, percentile},
 };
 use anyhow::{Context, ensure};
 use bulkhead_proto::{
@@ -29,28 +29,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many deaths make up a round: enough for a p99 over all rounds.
+/// The number of deaths in a round: enough for a p99 over all rounds.
 const KILLS: usize = 30;
 
-/// The commit is looked for so often.
-const GLANCE: Duration = Duration::from_micros(20);
+/// The interval at which the commit is checked.
+const POLL_INTERVAL: Duration = Duration::from_micros(20);
 
-/// A successor that takes longer has broken down.
-const BOUND: Duration = Duration::from_secs(20);
+/// The time limit for a successor.
+const TIME_LIMIT: Duration = Duration::from_secs(20);
 
-/// So many events are analysed before the first kill, so that there is state to come back with.
-const BEFORE: usize = 2_000;
+/// The number of events that are analysed before the first kill, so that there is state to recover.
+const EVENTS_BEFORE: usize = 2_000;
 
-/// They belong to so many series.
+/// The number of series of these events.
 const SERIES: usize = 200;
 
-/// One death and what followed, in ms since the SIGKILL.
+/// One death and the recovery, in milliseconds since the SIGKILL.
 #[derive(Clone, Copy)]
 struct Death {
-    /// The kernel said that the process is gone.
+    /// The kernel reported that the process is gone.
     gone: f64,
-    /// The successor committed an event (ours), or wrote its first byte (the bare restart).
-    back: f64,
+    /// The successor committed an event (Bulkhead), or wrote its first byte (bare restart).
+    recovered: f64,
 }
 
 /// The state table of a running service, found among the supervisor's fds.
@@ -79,8 +79,8 @@ fn ms(duration: Duration) -> f64 {
     ns(duration) / 1e6
 }
 
-/// Waits for a commit that holds; records that do not verify are none.
-fn wait_for(
+/// Waits for a commit that satisfies `holds`. Records that do not verify are ignored.
+fn wait_for_commit(
     table: &TableReader<ReadOnly>,
     holds: impl Fn(&CommitRecord) -> bool,
 ) -> anyhow::Result<CommitRecord> {
@@ -89,23 +89,23 @@ fn wait_for(
         if let Some(record) = table.record().filter(&holds) {
             return Ok(record);
         }
-        ensure!(start.elapsed() < BOUND, "no commit in {} s", BOUND.as_secs());
-        thread::sleep(GLANCE);
+        ensure!(start.elapsed() < TIME_LIMIT, "no commit in {} s", TIME_LIMIT.as_secs());
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// A connection of our own: no client library's habits are measured along.
+/// A plain connection, so that no client library is measured.
 struct Client(TcpStream);
 
 impl Client {
     fn connect(bulkhead: &Bulkhead) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(bulkhead.address())?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(BOUND))?;
+        stream.set_read_timeout(Some(TIME_LIMIT))?;
         Ok(Self(stream))
     }
 
-    /// Posts events. Gives the last one's seq.
+    /// Posts events. Returns the seq of the last one.
     fn post(&mut self, events: usize) -> anyhow::Result<Seq> {
         let event = |n: usize| format!(r#"{{"series":"recovery-{}","value":{n}}}"#, n % SERIES);
         let body = format!("[{}]", (0..events).map(event).collect::<Vec<_>>().join(","));
@@ -114,7 +114,7 @@ impl Client {
             body.len()
         );
         self.0.write_all((head + &body).as_bytes())?;
-        // The answer is far shorter than this, and arrives whole.
+        // The answer is far shorter than the buffer and arrives in one piece.
         let mut answer = [0; 2048];
         let length = self.0.read(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer[..length]);
@@ -124,103 +124,108 @@ impl Client {
     }
 }
 
-/// So long a generation lives before it is killed: the supervisor keeps two starts of one worker 20 ms apart, whatever they
-/// die of (`step::policy::START_SPACING`), and that is not what is measured here.
-const LIFE: Duration = Duration::from_millis(30);
+/// The uptime of each generation before its kill. The supervisor keeps two starts of one worker 20 ms apart,
+/// whatever the cause of the death (its policy's `START_SPACING`); this spacing is not to be measured.
+const MIN_UPTIME: Duration = Duration::from_millis(30);
 
-/// Kills the analysis while it has nothing to do, gives its successor an event, and waits for its commit.
-fn kill(bulkhead: &Bulkhead, table: &TableReader<ReadOnly>, client: &mut Client) -> anyhow::Result<Death> {
+/// Kills the idle analysis, posts an event for its successor, and waits for the commit.
+fn kill_analysis(
+    bulkhead: &Bulkhead,
+    table: &TableReader<ReadOnly>,
+    client: &mut Client,
+) -> anyhow::Result<Death> {
     let before = table.record().context("the commit record does not verify")?;
     let pidfd = pidfd(bulkhead.worker_pid("analytics"))?;
-    let mut story = bulkhead.log().from_now();
-    thread::sleep(LIFE);
+    let mut log = bulkhead.log().from_now();
+    thread::sleep(MIN_UPTIME);
     let start = Instant::now();
     pidfd_send_signal(&pidfd, Signal::KILL)?;
-    let (gone, back) = thread::scope(|scope| -> anyhow::Result<_> {
+    let (gone, recovered) = thread::scope(|scope| -> anyhow::Result<_> {
         let event = scope.spawn(|| client.post(1));
         wait_until_gone(&pidfd)?;
         let gone = start.elapsed();
-        let record = wait_for(table, |record| record.generation > before.generation)?;
-        let back = start.elapsed();
+        let record = wait_for_commit(table, |record| record.generation > before.generation)?;
+        let recovered = start.elapsed();
         let seq = event.join().map_err(|_| anyhow::anyhow!("the client panicked"))??;
-        ensure!(record.seq <= seq && record.analysed > before.analysed, "the state did not come back");
-        wait_for(table, |record| record.seq == seq)?;
-        Ok((gone, back))
+        ensure!(record.seq <= seq && record.analysed > before.analysed, "the state was not recovered");
+        wait_for_commit(table, |record| record.seq == seq)?;
+        Ok((gone, recovered))
     })?;
-    story.wait_for_worker("worker_activated", "analytics");
-    Ok(Death { gone: ms(gone), back: ms(back) })
+    log.wait_for_worker("worker_activated", "analytics");
+    Ok(Death { gone: ms(gone), recovered: ms(recovered) })
 }
 
-/// Kills a program that sleeps and starts, once it is gone, another whose first byte tells that it runs.
+/// Kills a sleeping program. When it is gone, starts another one, whose first byte shows that it runs.
 fn bare_restart() -> anyhow::Result<Death> {
-    let mut sleeper = Killed(Command::new("sleep").arg("60").stdin(Stdio::null()).spawn()?);
+    let mut sleeper = KillOnDrop(Command::new("sleep").arg("60").stdin(Stdio::null()).spawn()?);
     let pidfd = pidfd(i32::try_from(sleeper.0.id())?)?;
     let start = Instant::now();
     pidfd_send_signal(&pidfd, Signal::KILL)?;
     wait_until_gone(&pidfd)?;
     let gone = start.elapsed();
     sleeper.0.wait()?;
-    let mut next = Killed(Command::new("/bin/echo").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
-    let mut out = next.0.stdout.take().context("echo has no output")?;
+    let mut echo = KillOnDrop(Command::new("/bin/echo").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+    let mut out = echo.0.stdout.take().context("echo has no output")?;
     out.read_exact(&mut [0])?;
-    Ok(Death { gone: ms(gone), back: ms(start.elapsed()) })
+    Ok(Death { gone: ms(gone), recovered: ms(start.elapsed()) })
 }
 
-/// A child that does not outlive its handle.
-struct Killed(Child);
+/// A child that is killed when dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // No error matters here: it may have ended by itself.
+        // The process may already have exited, so errors do not matter.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What the rows say of deaths.
-const FACES: [fn(&Death) -> f64; 3] =
-    [|death| death.gone, |death| death.back - death.gone, |death| death.back];
+/// The intervals in the table.
+const INTERVALS: [fn(&Death) -> f64; 3] =
+    [|death| death.gone, |death| death.recovered - death.gone, |death| death.recovered];
 
-fn note(row: &mut Row, deaths: &[Death], line: f64) {
-    for (number, face) in FACES.iter().enumerate() {
-        let figures: Vec<f64> = deaths.iter().map(face).collect();
+fn record(row: &mut Row, deaths: &[Death], cache_line: f64) {
+    for (number, interval) in INTERVALS.iter().enumerate() {
+        let values: Vec<f64> = deaths.iter().map(interval).collect();
         for (half, percent) in [50, 99].into_iter().enumerate() {
-            row.note(2 * number + half, percentile(&figures, percent).unwrap_or(f64::NAN), line);
+            row.record(2 * number + half, percentile(&values, percent).unwrap_or(f64::NAN), cache_line);
         }
     }
 }
 
-/// SIGKILL to the first commit.
-pub(super) fn measure(plan: &Plan) -> anyhow::Result<Findings> {
+/// Measures the time from SIGKILL to the first commit.
+pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
     let bulkhead = Fixture::new("").start();
     let table = table_of(bulkhead.pid())?;
     let mut client = Client::connect(&bulkhead)?;
-    let last = client.post(BEFORE)?;
-    wait_for(&table, |record| record.seq == last)?;
+    let last = client.post(EVENTS_BEFORE)?;
+    wait_for_commit(&table, |record| record.seq == last)?;
     let mut rows = vec![Row::of("bulkhead, first commit", 6), Row::of("bare restart, first byte", 6)];
     for _ in 0..plan.rounds {
-        let line = line_ns()?;
-        let ours =
-            (0..KILLS).map(|_| kill(&bulkhead, &table, &mut client)).collect::<anyhow::Result<Vec<_>>>()?;
+        let cache_line = cache_line_ns()?;
+        let ours = (0..KILLS)
+            .map(|_| kill_analysis(&bulkhead, &table, &mut client))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let bare = (0..KILLS).map(|_| bare_restart()).collect::<anyhow::Result<Vec<_>>>()?;
         for (row, deaths) in rows.iter_mut().zip([ours, bare]) {
-            note(row, &deaths, line);
+            record(row, &deaths, cache_line);
         }
     }
-    let found = |column: usize| rows[0].cells.get(column)?.as_ref().and_then(Rounds::median);
+    let found = |column: usize| rows[0].cells.get(column)?.as_ref().and_then(RoundValues::median);
     let targets = [
         ("pidfd readable to first commit, p50", 2, 1.0),
         ("the same, p99", 3, 5.0),
         ("SIGKILL to first commit, p50", 4, 4.0),
     ]
-    .map(|(what, column, aim)| Target {
+    .map(|(what, column, bound)| Target {
         what: what.to_owned(),
-        aim: Aim::AtMost(aim),
+        bound: Bound::AtMost(bound),
         found: found(column),
         unit: "ms",
     });
     let columns = ["gone p50", "gone p99", "from there p50", "from there p99", "in all p50", "in all p99"];
-    Ok(Findings {
+    Ok(SectionResult {
         name: "recovery",
         title: format!(
             "From SIGKILL, ms; {KILLS} deaths a round, a ring of 64 MiB; gone: the pidfd is readable (the kernel's part)"

@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Luggage, Peer, Task},
+    peer::{self, Job, Load, Peer, PeerSetup, Task},
 };
 use nix::{
     mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink},
@@ -14,27 +14,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many messages a queue holds: what a user may have without asking the administrator.
+/// The number of messages in a queue: the default limit for an unprivileged user.
 const DEPTH: i64 = 10;
 
-/// Tells the peer which queues to open.
+/// The variable that gives the peer the names of the queues.
 const NAME_VARIABLE: &str = "BULKHEAD_BENCH_QUEUE";
 
 pub(super) struct Queue;
 
-/// Two queues: to the peer, and back. Their maker removes their names.
+/// Two queues: to the peer, and back. The process that creates them removes their names.
 struct Pair {
     to: MqdT,
     back: MqdT,
 }
 
-/// Removes the queues' names again: the queues themselves live as long as they are open.
+/// Removes the names of the queues when dropped. A queue lives as long as it is open.
 struct Names(String);
 
 impl Drop for Names {
     fn drop(&mut self) {
         for way in ["to", "back"] {
-            // It is not there when it could not be made.
+            // The name does not exist if the queue could not be created.
             let _ = mq_unlink(&*format!("{}-{way}", self.0));
         }
     }
@@ -43,9 +43,9 @@ impl Drop for Names {
 fn open(name: &str, size: usize) -> anyhow::Result<Pair> {
     let attributes = MqAttr::new(0, DEPTH, i64::try_from(size)?, 0);
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_RDWR | MQ_OFlag::O_CLOEXEC;
-    let one =
+    let open_queue =
         |way| mq_open(&*format!("{name}-{way}"), flags, Mode::S_IRUSR | Mode::S_IWUSR, Some(&attributes));
-    Ok(Pair { to: one("to")?, back: one("back")? })
+    Ok(Pair { to: open_queue("to")?, back: open_queue("back")? })
 }
 
 fn close(pair: Pair) -> anyhow::Result<()> {
@@ -54,12 +54,12 @@ fn close(pair: Pair) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn meet(job: Job, load: Load) -> anyhow::Result<(Peer, Pair, Names)> {
+fn connect_peer(job: Job, load: Load) -> anyhow::Result<(Peer, Pair, Names)> {
     let names = Names(format!("/bulkhead-bench-{}", process::id()));
     let pair = open(&names.0, load.size)?;
-    let luggage = Luggage { env: vec![(NAME_VARIABLE, names.0.clone())], ..Luggage::default() };
-    let peer = Peer::start(&Task { transport: Queue.name().to_owned(), job, load }, luggage)?;
-    peer.hear()?;
+    let setup = PeerSetup { env: vec![(NAME_VARIABLE, names.0.clone())], ..PeerSetup::default() };
+    let peer = Peer::start(&Task { transport: Queue.name().to_owned(), job, load }, setup)?;
+    peer.wait_for_signal()?;
     Ok((peer, pair, names))
 }
 
@@ -68,47 +68,47 @@ impl Transport for Queue {
         "POSIX message queue"
     }
 
-    fn flow(&self, load: Load) -> anyhow::Result<Duration> {
-        let (peer, pair, _names) = meet(Job::Flow, load)?;
+    fn stream(&self, load: Load) -> anyhow::Result<Duration> {
+        let (peer, pair, _names) = connect_peer(Job::Stream, load)?;
         let message = vec![7; load.size];
         let start = Instant::now();
         for _ in 0..load.count {
             mq_send(&pair.to, &message, 0)?;
         }
-        peer.hear()?;
+        peer.wait_for_signal()?;
         let elapsed = start.elapsed();
-        peer.end()?;
+        peer.finish()?;
         close(pair)?;
         Ok(elapsed)
     }
 
-    fn trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
-        let (peer, pair, _names) = meet(Job::Trips, load)?;
+    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
+        let (peer, pair, _names) = connect_peer(Job::RoundTrips, load)?;
         let mut message = vec![7; load.size];
-        let mut trip = || {
+        let mut round_trip = || {
             let start = Instant::now();
             mq_send(&pair.to, &message, 0)?;
             mq_receive(&pair.back, &mut message, &mut 0)?;
             Ok(ns(start.elapsed()))
         };
-        let trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| trip()).collect();
-        peer.end()?;
+        let round_trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| round_trip()).collect();
+        peer.finish()?;
         close(pair)?;
-        Ok(Some(trips?))
+        Ok(Some(round_trips?))
     }
 
     fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
         let pair = open(&std::env::var(NAME_VARIABLE)?, load.size)?;
         let mut message = vec![0; load.size];
-        peer::say()?;
+        peer::signal()?;
         for _ in 0..load.count {
             mq_receive(&pair.to, &mut message, &mut 0)?;
-            if job == Job::Trips {
+            if job == Job::RoundTrips {
                 mq_send(&pair.back, &message, 0)?;
             }
         }
-        if job == Job::Flow {
-            peer::say()?;
+        if job == Job::Stream {
+            peer::signal()?;
         }
         close(pair)
     }

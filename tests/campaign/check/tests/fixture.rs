@@ -1,68 +1,79 @@
-//! Sound records, small enough to know them by heart, and what is found once something in them is wrong.
+//! Small valid records, and the findings after something in them is changed.
 
 use crate::{
     check,
     plan::Kind,
-    records::{Answer, Got, Kill, Read, Records, Request, Run, Stats, Told},
+    records::{Answer, Kill, LogLine, Read, ReadResult, Records, Request, Run, Stats},
 };
 use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// A line that tells this of a generation.
-pub(super) fn told(at: u64, event: &str, worker: &str, generation: u64) -> Told {
+/// A log line about a generation.
+pub(super) fn log_line(at: u64, event: &str, worker: &str, generation: u64) -> LogLine {
     let line = json!({ "level": "INFO", "event_name": event, "worker": worker, "generation": generation });
-    Told { at, line }
+    LogLine { at, fields: line }
 }
 
 /// A generation is started and activated.
-pub(super) fn born(at: u64, worker: &str, generation: u64) -> [Told; 2] {
-    ["worker_started", "worker_activated"].map(|event| told(at, event, worker, generation))
+pub(super) fn start_lines(at: u64, worker: &str, generation: u64) -> [LogLine; 2] {
+    ["worker_started", "worker_activated"].map(|event| log_line(at, event, worker, generation))
 }
 
-/// It dies, and is the crash of this number.
-pub(super) fn died(at: u64, worker: &str, generation: u64, crash: u64, [cause, detail]: [&str; 2]) -> Told {
-    let mut told = told(at, "worker_died", worker, generation);
-    (told.line["crash"], told.line["cause"]) = (crash.into(), cause.into());
-    told.line["detail"] = detail.into();
-    told.line["level"] = if cause == "requested" { "INFO" } else { "ERROR" }.into();
-    told
+/// A generation dies; this is crash number `crash`.
+pub(super) fn death_line(
+    at: u64,
+    worker: &str,
+    generation: u64,
+    crash: u64,
+    [cause, detail]: [&str; 2],
+) -> LogLine {
+    let mut line = log_line(at, "worker_died", worker, generation);
+    (line.fields["crash"], line.fields["cause"]) = (crash.into(), cause.into());
+    line.fields["detail"] = detail.into();
+    line.fields["level"] = if cause == "requested" { "INFO" } else { "ERROR" }.into();
+    line
 }
 
 pub(super) const KILLED: [&str; 2] = ["signal", "SIGKILL"];
 
-/// Each worker is killed once, and comes back.
-pub(super) fn beginning() -> Vec<Told> {
-    let mut story: Vec<Told> = [born(0, "api", 1), born(0, "analytics", 2)].concat();
-    story.extend([died(106, "api", 1, 1, KILLED), died(107, "analytics", 2, 2, KILLED)]);
-    story.extend([born(120, "api", 3), born(120, "analytics", 4)].concat());
-    story
+/// Each worker is killed once, and recovers.
+pub(super) fn first_lines() -> Vec<LogLine> {
+    let mut log: Vec<LogLine> = [start_lines(0, "api", 1), start_lines(0, "analytics", 2)].concat();
+    log.extend([death_line(106, "api", 1, 1, KILLED), death_line(107, "analytics", 2, 2, KILLED)]);
+    log.extend([start_lines(120, "api", 3), start_lines(120, "analytics", 4)].concat());
+    log
 }
 
-/// The orderly stop: behind this many crashes, and with this generation of the analysis.
-pub(super) fn ending(crashes: u64, analytics: u64) -> [Told; 3] {
+/// The shutdown, after this number of crashes and with this generation of the analysis.
+pub(super) fn shutdown_lines(crashes: u64, analytics: u64) -> [LogLine; 3] {
     let stopped = ["requested", "the supervisor is stopping; exit code 0"];
     [
-        Told { at: 900, line: json!({ "level": "INFO", "event_name": "supervisor_stopping" }) },
-        died(901, "api", 3, crashes + 1, stopped),
-        died(902, "analytics", analytics, crashes + 2, stopped),
+        LogLine { at: 900, fields: json!({ "level": "INFO", "event_name": "supervisor_stopping" }) },
+        death_line(901, "api", 3, crashes + 1, stopped),
+        death_line(902, "analytics", analytics, crashes + 2, stopped),
     ]
 }
 
-/// Where the log tells this of a generation.
-pub(super) fn place(records: &Records, event: &str, generation: u64) -> usize {
-    let found = |told: &Told| told.is(event) && told.number("generation") == Some(generation);
-    records.story.iter().position(found).unwrap()
+/// The index of the log line with this event name and generation.
+pub(super) fn index(records: &Records, event: &str, generation: u64) -> usize {
+    let is_wanted = |line: &LogLine| line.is(event) && line.number("generation") == Some(generation);
+    records.log.iter().position(is_wanted).unwrap()
 }
 
-/// The line that does so.
-pub(super) fn line<'a>(records: &'a mut Records, event: &str, generation: u64) -> &'a mut serde_json::Value {
-    let place = place(records, event, generation);
-    &mut records.story[place].line
+/// The fields of that log line.
+pub(super) fn line_mut<'a>(
+    records: &'a mut Records,
+    event: &str,
+    generation: u64,
+) -> &'a mut serde_json::Value {
+    let index = index(records, event, generation);
+    &mut records.log[index].fields
 }
 
-/// Ten events accepted, five of unknown fate that are counted, one read of each kind, one kill of each worker.
-pub(super) fn sound() -> Records {
+/// Ten accepted events, five events whose answer was lost and that were counted, one read of each kind, one
+/// kill of each worker.
+pub(super) fn valid_records() -> Records {
     let request = |at, first, count, answer| Request {
         at,
         took: 10,
@@ -91,12 +102,12 @@ pub(super) fn sound() -> Records {
             kills: 1,
             api_kills: 1,
             poisons: 0,
-            orders: 0,
+            fault_commands: 0,
             windows: vec![Kind::Quiet],
             took_us: 1_000,
             stats,
             stopped: true,
-            left: Vec::new(),
+            left_processes: Vec::new(),
         },
         requests: vec![
             request(0, 0, 10, Answer::Full),
@@ -104,28 +115,28 @@ pub(super) fn sound() -> Records {
             request(100, 10, 5, Answer::Lost("broken".into())),
         ],
         reads: vec![
-            read(40, Got::Absent(first.series.clone())),
-            read(60, Got::Stats(early)),
-            read(80, Got::Series(vec![first])),
-            read(100, Got::Lost("broken".into())),
+            read(40, ReadResult::Absent(first.series.clone())),
+            read(60, ReadResult::Stats(early)),
+            read(80, ReadResult::Series(vec![first])),
+            read(100, ReadResult::Lost("broken".into())),
         ],
         kills: vec![kill(105, "api", 1), kill(105, "analytics", 2)],
-        orders: Vec::new(),
-        set_aside: Vec::new(),
-        story: [beginning(), ending(2, 4).to_vec()].concat(),
+        fault_commands: Vec::new(),
+        quarantined: Vec::new(),
+        log: [first_lines(), shutdown_lines(2, 4).to_vec()].concat(),
         series,
     }
 }
 
-/// What is found wrong after a change of sound records.
-pub(super) fn found(plant: impl FnOnce(&mut Records)) -> Vec<&'static str> {
-    let mut records = sound();
-    plant(&mut records);
+/// The checks that fail after a change of valid records.
+pub(super) fn findings_after(corrupt: impl FnOnce(&mut Records)) -> Vec<&'static str> {
+    let mut records = valid_records();
+    corrupt(&mut records);
     check::all(&records).into_iter().filter(|check| check.wrong > 0).map(|check| check.what).collect()
 }
 
 #[track_caller]
-pub(super) fn finds(what: &str, plant: impl FnOnce(&mut Records)) {
-    let found = found(plant);
-    assert!(found.iter().any(|check| check.starts_with(what)), "{what:?} is not among {found:?}");
+pub(super) fn expect_finding(what: &str, corrupt: impl FnOnce(&mut Records)) {
+    let findings = findings_after(corrupt);
+    assert!(findings.iter().any(|check| check.starts_with(what)), "{what:?} is not among {findings:?}");
 }

@@ -1,7 +1,7 @@
-//! The consumer, over a ring and a producer's page that were spoiled.
+//! The consumer, on a corrupted ring and producer page.
 
 use super::with_honest;
-use crate::{honest::Honest, input::Input, spoil::Spoils};
+use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
     shm::{
         access::{WORD, index},
@@ -11,49 +11,49 @@ use bulkhead_proto::{
     wire::ids::{Position, Seq},
     worker::link::AnalyticsLink,
 };
-use bulkhead_steps::world::CAPACITY;
+use bulkhead_steps::fixture::CAPACITY;
 use std::collections::HashMap;
 
 /// No ring of this size holds more records.
-const MOST: u64 = CAPACITY / 16;
+const MAX_RECORDS: u64 = CAPACITY / 16;
 
-/// Marks a pad in a record's first word.
+/// The bit that marks a pad in the first word of a record.
 const PAD: u64 = 1 << 31;
 
-/// How often what is spoiled meanwhile is read.
+/// The number of reads while memory is being corrupted.
 const ROUNDS: usize = 60;
 
-/// Spoils, then reads.
+/// Corrupts, then reads.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let (position, seq) = start(&mut input, honest);
-        let spoils = spoils(&mut input, honest);
-        let link = AnalyticsLink::open_in_process(&honest.world.memory).expect("a link");
-        let ring = Ring::new(honest, &spoils);
-        // Two who attached while all was well: one has read everything, the other nothing.
+        let corruption = corruption(&mut input, honest);
+        let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
+        let ring = Ring::new(honest, &corruption);
+        // Two consumers that attached before the corruption: one has read everything, the other nothing.
         let attach = || Consumer::attach(&link.events, &link.producer, position, seq);
-        let (behind, ahead) = (attach(), attach());
-        let ahead = ahead.map(|mut ahead| {
-            ring.read(&mut ahead);
-            ahead
+        let (read_nothing, read_all) = (attach(), attach());
+        let read_all = read_all.map(|mut read_all| {
+            ring.read(&mut read_all);
+            read_all
         });
-        spoils.spoil(&honest.world.windows);
-        for mut consumer in [behind, ahead, attach()].into_iter().flatten() {
+        corruption.apply(&honest.fixture.windows);
+        for mut consumer in [read_nothing, read_all, attach()].into_iter().flatten() {
             ring.read(&mut consumer);
         }
     });
 }
 
-/// Reads again and again while it is being spoiled.
-pub(super) fn beside(bytes: &[u8]) {
+/// Reads repeatedly while memory is being corrupted.
+pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let (position, seq) = start(&mut input, honest);
-        let spoils = spoils(&mut input, honest);
-        let link = AnalyticsLink::open_in_process(&honest.world.memory).expect("a link");
-        let ring = Ring::new(honest, &spoils);
-        spoils.while_reading(&honest.world, &honest.image, || {
+        let corruption = corruption(&mut input, honest);
+        let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
+        let ring = Ring::new(honest, &corruption);
+        corruption.while_reading(&honest.fixture, &honest.image, || {
             for _ in 0..ROUNDS {
                 let consumer = Consumer::attach(&link.events, &link.producer, position, seq);
                 consumer.into_iter().for_each(|mut consumer| ring.read(&mut consumer));
@@ -62,21 +62,21 @@ pub(super) fn beside(bytes: &[u8]) {
     });
 }
 
-fn spoils(input: &mut Input<'_>, honest: &Honest) -> Spoils {
-    let windows = &honest.world.windows;
-    let page = windows.places("producer").start;
-    let events = windows.places("events");
-    // The words of the page that mean something come first; what lies behind them nobody reads. The pending records'
-    // heads, one a part, are where a length or a seq can be spoiled.
+fn corruption(input: &mut Input<'_>, honest: &Honest) -> Corruption {
+    let windows = &honest.fixture.windows;
+    let page = windows.positions("producer").start;
+    let events = windows.positions("events");
+    // The words of the page that have a meaning come first; no reader uses the words after them. Each head of
+    // a pending record is one part: there a length or a seq can be corrupted.
     let mut parts = vec![events.clone(), page..page + 16];
     parts.extend(honest.pending().map(|position| {
         let head = events.start + index(position.0 % CAPACITY) / WORD;
         head..head + 2
     }));
-    Spoils::take(input, &honest.image, &parts)
+    Corruption::take(input, &honest.image, &parts)
 }
 
-/// Where the consumer attaches: the commit record is hostile, too.
+/// Where the consumer attaches. The commit record is hostile too.
 fn start(input: &mut Input<'_>, honest: &Honest) -> (Position, Seq) {
     let record = honest.record();
     match input.byte() % 8 {
@@ -87,33 +87,37 @@ fn start(input: &mut Input<'_>, honest: &Honest) -> (Position, Seq) {
     }
 }
 
-/// What may be read at each place of the ring.
+/// The values that may be read at each position of the ring.
 struct Ring<'a> {
     honest: &'a Honest,
-    spoiled: HashMap<usize, Vec<u64>>,
+    corrupted: HashMap<usize, Vec<u64>>,
     start: usize,
 }
 
 impl<'a> Ring<'a> {
-    fn new(honest: &'a Honest, spoils: &Spoils) -> Self {
-        Self { honest, spoiled: spoils.by_place(), start: honest.world.windows.places("events").start }
+    fn new(honest: &'a Honest, corruption: &Corruption) -> Self {
+        Self {
+            honest,
+            corrupted: corruption.values_by_position(),
+            start: honest.fixture.windows.positions("events").start,
+        }
     }
 
-    /// Reads to the end, or to the first fault.
+    /// Reads to the end, or to the first error.
     fn read(&self, consumer: &mut Consumer<&ReadOnly, &ReadOnly>) {
         let (mut payload, mut last) = (Vec::new(), consumer.seq());
-        for _ in 0..MOST {
+        for _ in 0..MAX_RECORDS {
             let before = consumer.position();
             let next = consumer.next(&mut payload);
             assert!(consumer.unread() <= CAPACITY, "{} bytes unread", consumer.unread());
             match next {
                 Ok(Some(seq)) => {
-                    assert!(last < seq && seq == consumer.seq(), "{seq} behind {last}");
+                    assert!(last < seq && seq == consumer.seq(), "{seq} after {last}");
                     self.check(before, consumer.position(), &payload);
                     last = seq;
                 }
                 Ok(None) => return assert_eq!(consumer.unread(), 0),
-                // A pad may have been skipped before the fault, nothing else.
+                // Before the error, a pad may have been skipped, but nothing else.
                 Err(fault) => {
                     return assert!(fault.position == consumer.position() && before <= fault.position);
                 }
@@ -121,32 +125,40 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// A record that was read: it took up exactly what its payload needs, and every word of it stood in the ring.
+    /// Checks a record that was read: it occupies exactly the bytes that its payload needs, and every word of
+    /// it was in the ring.
     fn check(&self, before: Position, after: Position, payload: &[u8]) {
         let size = (2 * WORD + payload.len().next_multiple_of(WORD)) as u64;
         let begin = after.0 - size;
         assert!(size <= CAPACITY / 8, "a record of {size} bytes");
         if begin != before.0 {
             assert!(begin.is_multiple_of(CAPACITY) && before.0 < begin, "{before} to {after}");
-            self.head_stood(before.0, PAD | (begin - before.0));
+            self.check_head(before.0, PAD | (begin - before.0));
         }
-        assert!(begin % CAPACITY + size <= CAPACITY, "it goes around the end");
-        self.head_stood(begin, payload.len() as u64);
+        assert!(begin % CAPACITY + size <= CAPACITY, "the record wraps around the end");
+        self.check_head(begin, payload.len() as u64);
         for (number, chunk) in (2..).zip(payload.chunks(WORD)) {
-            self.stood(begin + number * WORD as u64, chunk);
+            self.check_word(begin + number * WORD as u64, chunk);
         }
     }
 
-    /// A record's first word says its length and, once more, its place.
-    fn head_stood(&self, position: u64, length: u64) {
+    /// The first word of a record holds its length and its position.
+    fn check_head(&self, position: u64, length: u64) {
         let word = (position >> 3 & 0xffff_ffff) << 32 | length;
-        self.stood(position, &word.to_ne_bytes());
+        self.check_word(position, &word.to_ne_bytes());
     }
 
-    fn stood(&self, position: u64, chunk: &[u8]) {
-        let place = self.start + index(position % CAPACITY) / WORD;
-        let is = |word: u64| word.to_ne_bytes().starts_with(chunk);
-        let spoiled = || self.spoiled.get(&place).is_some_and(|words| words.iter().any(|&word| is(word)));
-        assert!(is(self.honest.image.word(place)) || spoiled(), "{chunk:?} never stood at {position}");
+    fn check_word(&self, position: u64, chunk: &[u8]) {
+        let position_in_image = self.start + index(position % CAPACITY) / WORD;
+        let matches = |word: u64| word.to_ne_bytes().starts_with(chunk);
+        let corrupted = || {
+            self.corrupted
+                .get(&position_in_image)
+                .is_some_and(|words| words.iter().any(|&word| matches(word)))
+        };
+        assert!(
+            matches(self.honest.image.word(position_in_image)) || corrupted(),
+            "{chunk:?} was never at {position}"
+        );
     }
 }

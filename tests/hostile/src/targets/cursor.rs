@@ -1,7 +1,7 @@
-//! The consumer's page as the supervisor and the API read it.
+//! The cursor page, as the supervisor and the API read it.
 
 use super::with_honest;
-use crate::{honest::Honest, input::Input, spoil::Spoils};
+use crate::{corruption::Corruption, honest::Honest, input::Input};
 use bulkhead_proto::{
     shm::{
         cursor::{self, Activity, PanicRecord, set_in_flight, write_panic_record},
@@ -14,10 +14,10 @@ use bulkhead_proto::{
 use bulkhead_steps::image::Image;
 use std::sync::Arc;
 
-/// How many generations leave words.
+/// The number of generations that write a panic record.
 const GENERATIONS: u64 = 4;
 
-fn words(generation: u64) -> PanicRecord {
+fn panic_record(generation: u64) -> PanicRecord {
     PanicRecord {
         generation: Generation(generation),
         message: format!("generation {generation} ends ").repeat(usize::try_from(generation).unwrap_or(1)),
@@ -26,52 +26,56 @@ fn words(generation: u64) -> PanicRecord {
     }
 }
 
-/// Spoils, then reads.
+/// Corrupts, then reads.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
         let generation = 1 + u64::from(input.byte()) % GENERATIONS;
-        leave(&page(honest), generation, honest.record().seq.next());
-        let spoils = spoils(&mut input, honest, &honest.world.windows.image());
-        spoils.spoil(&honest.world.windows);
+        write_page(&page(honest), generation, honest.record().seq.next());
+        let corruption = corruption(&mut input, honest, &honest.fixture.windows.image());
+        corruption.apply(&honest.fixture.windows);
         check(honest, &page(honest));
     });
 }
 
-/// Reads while one generation after the other leaves its words and other bytes come between.
-pub(super) fn beside(bytes: &[u8]) {
+/// Reads while one generation after the other writes its panic record and other bytes are written between.
+pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
         let mut input = Input::new(bytes);
-        let spoils = spoils(&mut input, honest, &honest.image);
-        let (page, looks) = (page(honest), page(honest));
-        let meanwhile = |turn: usize| leave(&page, 1 + turn as u64 % GENERATIONS, Seq(turn as u64 % 60));
-        spoils
-            .beside(&honest.world, &honest.image, meanwhile, || (0..40).for_each(|_| check(honest, &looks)));
+        let corruption = corruption(&mut input, honest, &honest.image);
+        let (page, read_page) = (page(honest), page(honest));
+        let meanwhile =
+            |round: usize| write_page(&page, 1 + round as u64 % GENERATIONS, Seq(round as u64 % 60));
+        corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
+            (0..40).for_each(|_| check(honest, &read_page));
+        });
     });
 }
 
 fn page(honest: &Honest) -> Arc<ReadWrite> {
-    AnalyticsLink::open_in_process(&honest.world.memory).expect("a link").cursor
+    AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link").cursor
 }
 
-fn leave(page: &ReadWrite, generation: u64, seq: Seq) {
+fn write_page(page: &ReadWrite, generation: u64, seq: Seq) {
     set_in_flight(&page, Activity::Apply, seq);
-    write_panic_record(&page, &words(generation));
+    write_panic_record(&page, &panic_record(generation));
 }
 
-fn spoils(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Spoils {
-    let page = honest.world.windows.places("cursor").start;
+fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corruption {
+    let page = honest.fixture.windows.positions("cursor").start;
     let used = page..page + 32;
-    Spoils::take(input, image, std::slice::from_ref(&used))
+    Corruption::take(input, image, std::slice::from_ref(&used))
 }
 
 fn check(honest: &Honest, page: &ReadWrite) {
-    let death = honest.world.memory.post_mortem();
+    let death = honest.fixture.memory.post_mortem();
     assert!(death.in_flight.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
-    let honest_words =
-        death.panic_record.as_ref().is_none_or(|found| (1..=GENERATIONS).any(|of| words(of) == *found));
-    assert!(honest_words, "nobody's words: {:?}", death.panic_record);
+    let honest_record = death
+        .panic_record
+        .as_ref()
+        .is_none_or(|found| (1..=GENERATIONS).any(|generation| panic_record(generation) == *found));
+    assert!(honest_record, "a panic record that was never written: {:?}", death.panic_record);
     let _ = cursor::read_position(&page);
     assert!(Waker::new(page).due().is_none_or(|epoch| epoch % 2 == 1));
 }

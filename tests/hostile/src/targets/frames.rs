@@ -1,4 +1,5 @@
-//! Frames, events and boards as bytes: decoded to what encodes to the same again, or refused.
+//! Frames, events and published values as bytes: they decode to a value that encodes to the same bytes again,
+//! or are refused.
 
 use crate::input::Input;
 use bincode::{Decode, Encode};
@@ -14,24 +15,24 @@ use bulkhead_proto::{
 };
 use std::{fmt::Debug, fs::File, io::Write as _, thread};
 
-/// Decodes the same bytes as everything that comes as bytes.
+/// Decodes the same bytes as every type that is received as bytes.
 pub(super) fn alone(bytes: &[u8]) {
-    twice::<ToWorker>(bytes);
-    twice::<FromWorker>(bytes);
-    twice::<PanicRecord>(bytes);
-    twice::<Status>(bytes);
+    check_reencodes::<ToWorker>(bytes);
+    check_reencodes::<FromWorker>(bytes);
+    check_reencodes::<PanicRecord>(bytes);
+    check_reencodes::<Status>(bytes);
     event(bytes);
 }
 
-/// What was decoded is a value like any other: it can be encoded, and comes back.
-fn twice<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
+/// A decoded value can be encoded, and decodes to the same value again.
+fn check_reencodes<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
     let Ok(value) = codec::decode::<T>(bytes) else { return };
-    assert!(codec::decode::<T>(&[bytes, &[0]].concat()).is_err(), "a byte behind {value:?} was accepted");
-    // Every integer's form on the wire is at most nine bytes long, and none is shorter than one.
+    assert!(codec::decode::<T>(&[bytes, &[0]].concat()).is_err(), "a byte after {value:?} was accepted");
+    // An encoded integer takes one to nine bytes.
     let mut again = vec![0; 16 * bytes.len() + 64];
-    let length = codec::encode(&value, &mut again).expect("what was decoded can be encoded");
-    assert!(length <= bytes.len(), "{length} bytes came of {}: {value:?}", bytes.len());
-    assert_eq!(codec::decode::<T>(&again[..length]).expect("what was encoded can be decoded"), value);
+    let length = codec::encode(&value, &mut again).expect("a decoded value can be encoded");
+    assert!(length <= bytes.len(), "{} bytes of input became {length} bytes: {value:?}", bytes.len());
+    assert_eq!(codec::decode::<T>(&again[..length]).expect("an encoded value can be decoded"), value);
 }
 
 fn event(bytes: &[u8]) {
@@ -41,19 +42,19 @@ fn event(bytes: &[u8]) {
     assert!(event.data.is_none_or(|data| data.len() <= MAX_DATA));
     assert!(event.request_id.is_none_or(|id| id.len() <= MAX_REQUEST_ID));
     let mut again = Vec::new();
-    event.encode(&mut again).expect("what was decoded can be encoded");
+    event.encode(&mut again).expect("a decoded value can be encoded");
     assert!(again.len() <= bytes.len());
-    assert_eq!(Event::decode(&again).expect("what was encoded can be decoded"), event);
+    assert_eq!(Event::decode(&again).expect("an encoded value can be decoded"), event);
 }
 
-/// A second thread writes packets of any bytes into a pipe; each is one frame or one error, and the reader never loses its
-/// place among them.
-pub(super) fn beside(bytes: &[u8]) {
+/// A second thread writes packets of any bytes into a pipe. Each packet is one frame or one error, and the
+/// reader stays in step with the packets.
+pub(super) fn concurrent(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut packets = Vec::new();
     while !input.is_empty() && packets.len() < 64 {
         let packet = input.bytes(MAX_FRAME);
-        // Nothing is written for an empty packet.
+        // No packet is written for empty bytes.
         packets.extend((!packet.is_empty()).then_some(packet));
     }
     let (read, write) = pipe::pair().expect("a pipe");
@@ -62,7 +63,7 @@ pub(super) fn beside(bytes: &[u8]) {
         let packets = &packets;
         let writer = scope.spawn(move || {
             let mut write = File::from(write);
-            // One write is one packet: in packet mode, none is written in part.
+            // One write is one packet: packet mode never writes a part.
             packets
                 .iter()
                 .for_each(|packet| assert_eq!(write.write(packet).expect("a reader"), packet.len()));
@@ -76,6 +77,6 @@ pub(super) fn beside(bytes: &[u8]) {
             }
         }
         assert!(matches!(receiver.recv(), Ok(Received::Closed)));
-        writer.join().expect("it wrote everything");
+        writer.join().expect("the writer thread does not panic");
     });
 }

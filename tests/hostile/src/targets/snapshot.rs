@@ -1,4 +1,4 @@
-//! A snapshot file: what loads is a whole memory that can be used and saved again; the rest is refused.
+//! A snapshot file: it either loads to a complete memory that can be used and saved again, or is refused.
 
 use crate::{
     honest::{SERIES, event},
@@ -18,9 +18,9 @@ use bulkhead_proto::{
     worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_steps::{
-    datum::{Tally, batch},
+    fixture,
     service::append,
-    world,
+    test_event::{SeriesTotal, batch},
 };
 use std::{
     fs,
@@ -35,7 +35,7 @@ thread_local! {
     static FOLDER: TempDir = tempfile::tempdir().expect("a folder");
 }
 
-/// The items of the file, as `bulkhead_proto::shm::snapshot` writes them.
+/// The items of the file, as the snapshot module of `bulkhead_proto` writes them.
 #[derive(Encode)]
 struct Head {
     commit: Commit,
@@ -71,7 +71,7 @@ struct Keyed {
     last: Seq,
 }
 
-/// A number that is honest mostly, and else any.
+/// The honest number in most cases, otherwise any number.
 fn number(honest: u64, input: &mut Input<'_>) -> u64 {
     match input.byte() {
         1 => honest.wrapping_add(1),
@@ -92,7 +92,7 @@ fn item(file: &mut Vec<u8>, item: &impl Encode, input: &mut Input<'_>) {
     file.extend(&bytes[..length]);
 }
 
-/// A file whose check sums hold, mostly, whatever it says.
+/// A file with mostly valid checksums and any content.
 fn file(input: &mut Input<'_>) -> Vec<u8> {
     const ANALYSED: u64 = 8;
     let mut file = b"bulkhead snap 02".to_vec();
@@ -112,8 +112,8 @@ fn file(input: &mut Input<'_>) -> Vec<u8> {
     item(&mut file, &head, input);
     for series in 0..series {
         let key = SERIES[(series + usize::from(input.byte() == 1)) % SERIES.len()].to_owned();
-        let tally = Tally { count: series as u64 + 1, sum: 9 };
-        let (state, public) = (tally.state(&key), tally.public(&key));
+        let total = SeriesTotal { count: series as u64 + 1, sum: 9 };
+        let (state, public) = (total.state(&key), total.public(&key));
         item(&mut file, &Series { key, version: 7, state, public }, input);
     }
     for event_number in 0..events {
@@ -128,7 +128,7 @@ fn file(input: &mut Input<'_>) -> Vec<u8> {
     file
 }
 
-/// More of them than are remembered, mostly honest.
+/// More keyed requests than are remembered, mostly honest ones.
 fn keyed_requests(file: &mut Vec<u8>, accepted: u64, input: &mut Input<'_>) {
     let keys = input.below(6) as u64;
     item(file, &(number(keys, input) % 1024), input);
@@ -140,7 +140,7 @@ fn keyed_requests(file: &mut Vec<u8>, accepted: u64, input: &mut Input<'_>) {
     }
 }
 
-/// Loads what the input makes of a snapshot, or is.
+/// Loads a snapshot that is made from the input, or the input itself.
 pub(super) fn alone(bytes: &[u8]) {
     FOLDER.with(|folder| {
         let path = folder.path().join("snapshot");
@@ -152,7 +152,7 @@ pub(super) fn alone(bytes: &[u8]) {
 }
 
 /// Loads while a second thread writes other bytes into the file.
-pub(super) fn beside(bytes: &[u8]) {
+pub(super) fn concurrent(bytes: &[u8]) {
     FOLDER.with(|folder| {
         let path = folder.path().join("snapshot");
         let mut input = Input::new(bytes);
@@ -161,56 +161,56 @@ pub(super) fn beside(bytes: &[u8]) {
         let done = &AtomicBool::new(false);
         thread::scope(|scope| {
             let (path, honest) = (&path, &honest);
-            let spoiler = scope.spawn(move || {
+            let writer = scope.spawn(move || {
                 let file = fs::File::options().write(true).open(path).expect("the file");
-                for turn in 0.. {
+                for round in 0.. {
                     if done.load(Ordering::Relaxed) {
                         break;
                     }
-                    let at = (turn * 37 + bytes.len()) % honest.len();
+                    let at = (round * 37 + bytes.len()) % honest.len();
                     for byte in [!honest[at], honest[at]] {
                         file.write_at(&[byte], at as u64).expect("room");
                     }
                 }
             });
-            struct Ends<'a>(&'a AtomicBool);
-            impl Drop for Ends<'_> {
+            struct SetOnDrop<'a>(&'a AtomicBool);
+            impl Drop for SetOnDrop<'_> {
                 fn drop(&mut self) {
                     self.0.store(true, Ordering::Relaxed);
                 }
             }
-            let ends = Ends(done);
+            let guard = SetOnDrop(done);
             (0..3).for_each(|_| check(path));
-            drop(ends);
-            spoiler.join().expect("it only writes");
+            drop(guard);
+            writer.join().expect("the writer thread does not panic");
         });
     });
 }
 
 fn check(path: &Path) {
-    let memory = world::memory().expect("memory");
+    let memory = fixture::memory().expect("memory");
     let Ok(Some(summary)) = load(&memory, path) else { return };
-    usable(&memory, &summary);
-    // What was loaded is saved, and loaded, and the same.
-    let again = path.with_extension("again");
-    let saved = save(&memory, &again).expect("it can be saved");
+    check_usable(&memory, &summary);
+    // What was loaded can be saved and loaded again, and is the same.
+    let second_path = path.with_extension("again");
+    let saved = save(&memory, &second_path).expect("it can be saved");
     assert_eq!((saved.damage, saved.damaged_series.len()), (None, 0));
-    let second = world::memory().expect("memory");
-    let loaded = load(&second, &again).expect("it loads again").expect("it is there");
+    let second = fixture::memory().expect("memory");
+    let loaded = load(&second, &second_path).expect("it loads again").expect("it is there");
     assert_eq!(loaded, summary);
-    let first = fs::read(&again).expect("the file");
-    save(&second, &again).expect("it can be saved again");
-    assert_eq!(first, fs::read(&again).expect("the file"));
-    goes_on(&second, &summary);
+    let first = fs::read(&second_path).expect("the file");
+    save(&second, &second_path).expect("it can be saved again");
+    assert_eq!(first, fs::read(&second_path).expect("the file"));
+    check_continues(&second, &summary);
 }
 
-/// All pending events are there, and the figures speak of the same ones.
-fn usable(memory: &SharedMemory, summary: &Summary) {
-    let figures = ApiLink::open_in_process(memory).expect("a link").stats();
-    assert_eq!(figures.tail.next_seq, summary.next_seq);
-    assert_eq!(figures.pending, summary.pending, "{figures:?}");
+/// All pending events are there, and the counters describe the same events.
+fn check_usable(memory: &SharedMemory, summary: &Summary) {
+    let stats = ApiLink::open_in_process(memory).expect("a link").stats();
+    assert_eq!(stats.tail.next_seq, summary.next_seq);
+    assert_eq!(stats.pending, summary.pending, "{stats:?}");
     let record = memory.record().expect("a record that verifies");
-    assert_eq!(figures.record, record, "not plausible");
+    assert_eq!(stats.record, record, "the counters do not match the record");
     let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(memory).expect("a link");
     let mut consumer = Consumer::attach(events, producer, record.position, record.seq).expect("a place");
     let mut payload = Vec::new();
@@ -220,22 +220,22 @@ fn usable(memory: &SharedMemory, summary: &Summary) {
     assert_eq!(consumer.next(&mut payload), Ok(None));
 }
 
-/// New events come behind all that was ever accepted, and those of a keyed request once.
-fn goes_on(memory: &SharedMemory, summary: &Summary) {
+/// New events follow all accepted ones, and a keyed request is appended once.
+fn check_continues(memory: &SharedMemory, summary: &Summary) {
     let api = ApiLink::open_in_process(memory).expect("a link");
     match append(&api, &[event(0)]).expect("an event") {
         Ok(appended) => assert_eq!(appended.first, summary.next_seq),
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
     let request = KeyedRequest { key: IdempotencyKey::new(b"mine").expect("a key"), digest: 5 };
-    let once = || api.append_keyed(&mut batch(&[event(1)]).expect("an event"), request);
-    match once() {
-        Ok(AppendOutcome::Appended(first)) => assert_eq!(once(), Ok(AppendOutcome::Replayed(first))),
-        // Another request's key, of all keys.
+    let append_once = || api.append_keyed(&mut batch(&[event(1)]).expect("an event"), request);
+    match append_once() {
+        Ok(AppendOutcome::Appended(first)) => assert_eq!(append_once(), Ok(AppendOutcome::Replayed(first))),
+        // By chance, the key of another request.
         Ok(AppendOutcome::Replayed(_)) | Err(AppendError::KeyReused) => {}
         Err(error) => assert!(matches!(error, AppendError::Full { .. }), "{error}"),
     }
-    assert_eq!(api.take_unreadable_keys(), 0, "what was loaded can be read");
+    assert_eq!(api.take_unreadable_keys(), 0, "loaded keys can be read");
 }
 
 #[cfg(test)]
@@ -243,11 +243,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_spoils_loads() {
+    fn a_file_without_corruption_loads() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("snapshot");
         fs::write(&path, file(&mut Input::new(&[4, 0, 3]))).expect("a file");
-        let memory = world::memory().expect("memory");
+        let memory = fixture::memory().expect("memory");
         let summary = load(&memory, &path).expect("it loads").expect("it is there");
         assert_eq!((summary.series, summary.pending), (4, 3));
     }

@@ -2,10 +2,10 @@
 
 use crate::{
     child::Region,
-    datum::{Datum, LARGEST, SMALLEST, batch, datum},
-    recovery::Reached,
-    scenario::{History, Scenario, Witness},
-    world::{CAPACITY, World},
+    fixture::{CAPACITY, MemoryFixture},
+    recovery::EventCounts,
+    scenario::{History, Observer, Scenario},
+    test_event::{MAX_RECORD, MIN_RECORD, TestEvent, batch, test_event},
 };
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
@@ -24,73 +24,74 @@ use bulkhead_proto::{
     },
 };
 
-/// An append to a ring that ends at a given position.
+/// An append to a ring whose head is at a given position.
 struct Append {
     name: &'static str,
-    /// Where the ring ends before, in bytes.
+    /// The position of the ring's head before the append, in bytes.
     end: usize,
     released: Released,
-    how: How,
+    method: Method,
 }
 
 /// What is appended, and how.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// [`THREE`], in a batch.
+enum Method {
+    /// [`THREE_EVENTS`] as a batch.
     Batch,
-    /// The same, and the child also opens the link in its stepped part.
+    /// The same; the child also opens the link within its region.
     Attach,
-    /// The first of [`THREE`], as a payload at hand.
+    /// The first of [`THREE_EVENTS`], as an encoded payload.
     Payload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Released {
-    /// All but a few events.
-    Nearly,
-    /// So little that the batch does not fit.
-    Little,
-    /// Everything, at once, in a ring that was nearly full.
-    Behind,
+    /// All but a few events are released.
+    AllButFew,
+    /// Too little is released for the batch to fit.
+    TooLittle,
+    /// Everything is released at once, in a ring that was nearly full.
+    AllAtOnce,
 }
 
 const fn append(name: &'static str, end: usize, released: Released) -> Append {
-    Append { name, end, released, how: How::Batch }
+    Append { name, end, released, method: Method::Batch }
 }
 
 const fn payload(name: &'static str, end: usize) -> Append {
-    Append { how: How::Payload, ..append(name, end, Released::Nearly) }
+    Append { method: Method::Payload, ..append(name, end, Released::AllButFew) }
 }
 
-const ROUND: usize = index(CAPACITY);
+const RING_BYTES: usize = index(CAPACITY);
 
-/// All appends.
+/// All append scenarios.
 pub(super) const ALL: &[&dyn Scenario] = &[
-    &append(FIRST_ROUND, 600, Released::Nearly),
-    &append("append", ROUND + 600, Released::Nearly),
-    &Append { how: How::Attach, ..append("append_with_attach", ROUND + 600, Released::Nearly) },
-    &append("append_with_a_pad_first", 2 * ROUND - 32, Released::Nearly),
-    &append("append_with_a_pad_within", 2 * ROUND - 128, Released::Nearly),
-    &append("append_exactly_to_the_end", 2 * ROUND - 192, Released::Nearly),
-    &append("append_from_the_beginning", 2 * ROUND, Released::Nearly),
-    &append("append_in_freed_space", ROUND + 1400, Released::Behind),
-    &append("append_to_a_full_ring", ROUND + 1400, Released::Little),
+    &append(FIRST_ROUND, 600, Released::AllButFew),
+    &append("append", RING_BYTES + 600, Released::AllButFew),
+    &Append { method: Method::Attach, ..append("append_with_attach", RING_BYTES + 600, Released::AllButFew) },
+    &append("append_with_a_pad_first", 2 * RING_BYTES - 32, Released::AllButFew),
+    &append("append_with_a_pad_within", 2 * RING_BYTES - 128, Released::AllButFew),
+    &append("append_exactly_to_the_end", 2 * RING_BYTES - 192, Released::AllButFew),
+    &append("append_from_the_beginning", 2 * RING_BYTES, Released::AllButFew),
+    &append("append_in_freed_space", RING_BYTES + 1400, Released::AllAtOnce),
+    &append("append_to_a_full_ring", RING_BYTES + 1400, Released::TooLittle),
     &payload("append_payload_in_the_first_round", 600),
-    &payload("append_payload", ROUND + 600),
-    &payload("append_payload_with_a_pad", 2 * ROUND - 48),
-    &payload("append_payload_exactly_to_the_end", 2 * ROUND - 56),
-    &payload("append_payload_from_the_beginning", 2 * ROUND),
+    &payload("append_payload", RING_BYTES + 600),
+    &payload("append_payload_with_a_pad", 2 * RING_BYTES - 48),
+    &payload("append_payload_exactly_to_the_end", 2 * RING_BYTES - 56),
+    &payload("append_payload_from_the_beginning", 2 * RING_BYTES),
 ];
 
-/// The append that never asks what was released, and takes the same steps in every run.
+/// The append that does not need to read the released position, so that it takes the same steps in every run.
 pub const FIRST_ROUND: &str = "append_in_the_first_round";
 
-/// What is appended: 192 bytes; no record is like another.
-pub const THREE: &[Datum] = &[datum("ATL", 31, 56), datum("BOS", 32, 72), datum("DTW", 33, 64)];
+/// The appended events: 192 bytes; each record has another size.
+pub const THREE_EVENTS: &[TestEvent] =
+    &[test_event("ATL", 31, 56), test_event("BOS", 32, 72), test_event("DTW", 33, 64)];
 
 impl Append {
-    fn data(&self) -> &'static [Datum] {
-        if self.how == How::Payload { &THREE[..1] } else { THREE }
+    fn data(&self) -> &'static [TestEvent] {
+        if self.method == Method::Payload { &THREE_EVENTS[..1] } else { THREE_EVENTS }
     }
 }
 
@@ -100,9 +101,9 @@ fn append_payload(fds: &mut InheritedFds, region: &Region) -> Result<Result<Appe
     let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
     let mut appender = Appender::attach(events, page);
     let head = appender.tail().head;
-    // Of a ring that is nearly released, at most this much is pending.
+    // In a ring that is nearly released, at most this much is pending.
     let released = || Position(head.0.saturating_sub(CAPACITY / 4));
-    let payload = THREE[0].payload()?;
+    let payload = THREE_EVENTS[0].payload()?;
     region.run(|| Ok(appender.append_payload(&payload, released)))
 }
 
@@ -115,81 +116,89 @@ impl Scenario for Append {
         Role::Api
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
-        lead_to(world, &mut history, self.end, self.released)?;
+        advance_to(fixture, &mut history, self.end, self.released)?;
         history.data.extend(self.data());
         Ok(history)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let mut batch = batch(THREE)?;
-        let answer = match self.how {
-            How::Batch => {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+        let mut batch = batch(THREE_EVENTS)?;
+        let answer = match self.method {
+            Method::Batch => {
                 let link = ApiLink::open(fds)?;
                 region.run(|| Ok(link.append(&mut batch)))
             }
-            How::Attach => region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch))),
-            How::Payload => append_payload(fds, region),
+            Method::Attach => region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch))),
+            Method::Payload => append_payload(fds, region),
         }?;
         let full = matches!(answer, Err(AppendError::Full { .. }));
-        ensure!(full == (self.released == Released::Little), "{answer:?}");
+        ensure!(full == (self.released == Released::TooLittle), "{answer:?}");
         Ok(())
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
-        let Reached { accepted, committed } = history.before;
-        let after = Reached { accepted: accepted + self.data().len(), committed };
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
+        let EventCounts { accepted, committed } = history.before;
+        let after = EventCounts { accepted: accepted + self.data().len(), committed };
         history.stage(copy, &[history.before, after][..=self.last_stage()])
     }
 
     fn last_stage(&self) -> usize {
-        usize::from(self.released != Released::Little)
+        usize::from(self.released != Released::TooLittle)
     }
 
-    fn witness(&self, live: &World) -> Result<Option<Witness>> {
+    fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
         // An analysis that had read everything before.
-        let figures = ApiLink::open_in_process(&live.memory)?.stats();
+        let stats = ApiLink::open_in_process(&live.memory)?.stats();
         let AnalyticsLink { events, producer, .. } = AnalyticsLink::open_in_process(&live.memory)?;
-        let (head, seq) = (figures.tail.head, figures.tail.last_seq());
+        let (head, seq) = (stats.tail.head, stats.tail.last_seq());
         let mut consumer = Consumer::attach(events, producer, head, seq)?;
         let mut payload = Vec::new();
         Ok(Some(Box::new(move |history| {
             while let Some(seq) = consumer.next(&mut payload)? {
-                let datum = history.data.get(usize::try_from(seq.0)? - 1).context("an event too many")?;
-                ensure!(datum.is(&payload), "event {seq} is not {datum:?}: {payload:?}");
+                let event = history.data.get(usize::try_from(seq.0)? - 1).context("an unexpected event")?;
+                ensure!(event.matches(&payload), "event {seq} is not {event:?}: {payload:?}");
             }
             let read = consumer.seq().0 - seq.0;
-            ensure!(read == 0 || consumer.seq() == Seq(history.data.len() as u64), "half a batch: {read}");
+            ensure!(
+                read == 0 || consumer.seq() == Seq(history.data.len() as u64),
+                "a part of a batch: {read} events"
+            );
             Ok(usize::from(read > 0))
         })))
     }
 }
 
-/// Brings the ring's end to a position.
-fn lead_to(world: &World, history: &mut History, goal: usize, released: Released) -> Result<()> {
+/// Appends and commits until the ring's head is at `target`.
+fn advance_to(
+    fixture: &MemoryFixture,
+    history: &mut History,
+    target: usize,
+    released: Released,
+) -> Result<()> {
     for value in 0.. {
-        let head = index(world.memory.tail().head.0);
-        if head == goal {
+        let head = index(fixture.memory.tail().head.0);
+        if head == target {
             break;
         }
-        let size = size_towards(goal - head, ROUND - head % ROUND);
-        let stays = released != Released::Nearly && goal - head <= ROUND - 8;
+        let size = size_toward(target - head, RING_BYTES - head % RING_BYTES);
+        let nothing_released = released != Released::AllButFew && target - head <= RING_BYTES - 8;
         let pending = history.before.accepted + 1 - history.before.committed;
-        let kept = if released == Released::Nearly { 3 } else { 0 };
-        let commit = if stays { 0 } else { pending.saturating_sub(kept) };
-        history.continue_with(
-            world,
-            &[datum(["ATL", "BOS", "CLT"][value as usize % 3], value, size)],
+        let kept = if released == Released::AllButFew { 3 } else { 0 };
+        let commit = if nothing_released { 0 } else { pending.saturating_sub(kept) };
+        history.append_and_commit(
+            fixture,
+            &[test_event(["ATL", "BOS", "CLT"][value as usize % 3], value, size)],
             commit,
         )?;
     }
-    history.continue_with(world, &[], if released == Released::Behind { usize::MAX } else { 0 })
+    history.append_and_commit(fixture, &[], if released == Released::AllAtOnce { usize::MAX } else { 0 })
 }
 
-/// The largest record that leaves neither the goal nor the ring's end at a place that no record can reach.
-fn size_towards(goal: usize, end: usize) -> usize {
-    let leaves = |size: usize, left: usize| size == left || size + SMALLEST <= left;
-    let reaches = |size: &usize| leaves(*size, goal) && leaves(*size, end);
-    (SMALLEST..=LARGEST).rev().step_by(8).find(reaches).unwrap_or(SMALLEST)
+/// The largest record after which a record can still end exactly at the target and at the ring's end.
+fn size_toward(target: usize, end: usize) -> usize {
+    let fits = |size: usize, left: usize| size == left || size + MIN_RECORD <= left;
+    let reachable = |size: &usize| fits(*size, target) && fits(*size, end);
+    (MIN_RECORD..=MAX_RECORD).rev().step_by(8).find(reachable).unwrap_or(MIN_RECORD)
 }

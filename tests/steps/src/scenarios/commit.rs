@@ -2,11 +2,11 @@
 
 use crate::{
     child::Region,
-    datum::{Datum, GROWING, datum},
-    recovery::Reached,
-    scenario::{History, Scenario, Witness},
+    fixture::MemoryFixture,
+    recovery::EventCounts,
+    scenario::{History, Observer, Scenario},
     service::Analysis,
-    world::World,
+    test_event::{GROWING, TestEvent, test_event},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
@@ -17,47 +17,52 @@ use bulkhead_proto::{
     },
 };
 
-/// A commit of pending data, after two commits of others.
+/// A commit of pending events, after two other commits.
 struct Commit {
     name: &'static str,
     body: usize,
-    /// What else was committed before, twice.
-    beside: &'static [Datum],
-    pending: &'static [Datum],
-    /// How many of them are committed, in one go each.
-    goes: &'static [usize],
+    /// Further events of the two commits before.
+    other: &'static [TestEvent],
+    pending: &'static [TestEvent],
+    /// The number of pending events in each commit.
+    batches: &'static [usize],
 }
 
-/// All commits.
+/// All commit scenarios.
 pub(super) const ALL: &[&dyn Scenario] = &[
     &Commit {
         name: "commit_known_series",
         body: 512,
-        beside: &[],
-        pending: &[datum("ATL", 50, 56), datum("BOS", 51, 56), datum("ATL", 52, 56)],
-        goes: &[3],
+        other: &[],
+        pending: &[test_event("ATL", 50, 56), test_event("BOS", 51, 56), test_event("ATL", 52, 56)],
+        batches: &[3],
     },
     &Commit {
         name: "commit_new_series",
         body: 512,
-        beside: &[],
-        pending: &[datum("DTW", 50, 56), datum("CLT", 51, 56), datum("ATL", 52, 56)],
-        goes: &[3],
+        other: &[],
+        pending: &[test_event("DTW", 50, 56), test_event("CLT", 51, 56), test_event("ATL", 52, 56)],
+        batches: &[3],
     },
     &Commit {
         name: "commit_a_growing_series",
         body: 8192,
-        beside: &[datum(GROWING, 9, 56)],
-        pending: &[datum(GROWING, 50, 56), datum(GROWING, 51, 56), datum("ATL", 52, 56)],
-        goes: &[3],
+        other: &[test_event(GROWING, 9, 56)],
+        pending: &[test_event(GROWING, 50, 56), test_event(GROWING, 51, 56), test_event("ATL", 52, 56)],
+        batches: &[3],
     },
     &Commit {
-        // Both versions of a slot, and both records, are written over once.
+        // Both versions of a slot, and both records, are overwritten once.
         name: "commit_three_times",
         body: 512,
-        beside: &[],
-        pending: &[datum("ATL", 50, 56), datum("ATL", 51, 56), datum("ATL", 52, 56), datum("BOS", 53, 56)],
-        goes: &[1, 1, 1],
+        other: &[],
+        pending: &[
+            test_event("ATL", 50, 56),
+            test_event("ATL", 51, 56),
+            test_event("ATL", 52, 56),
+            test_event("BOS", 53, 56),
+        ],
+        batches: &[1, 1, 1],
     },
 ];
 
@@ -74,58 +79,58 @@ impl Scenario for Commit {
         self.body
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
         for value in 1..3 {
-            let both = [datum("ATL", value, 56), datum("BOS", 10 * value, 64)];
-            history.continue_with(world, &[&both, self.beside].concat(), usize::MAX)?;
+            let both = [test_event("ATL", value, 56), test_event("BOS", 10 * value, 64)];
+            history.append_and_commit(fixture, &[&both, self.other].concat(), usize::MAX)?;
         }
-        history.continue_with(world, self.pending, 0)?;
+        history.append_and_commit(fixture, self.pending, 0)?;
         Ok(history)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         region.run(|| {
-            for &go in self.goes {
-                ensure!(analysis.apply(go)? == go);
+            for &batch in self.batches {
+                ensure!(analysis.apply(batch)? == batch);
                 analysis.commit()?;
             }
             Ok(())
         })
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
-        let Reached { accepted, mut committed } = history.before;
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
+        let EventCounts { accepted, mut committed } = history.before;
         let mut stages = vec![history.before];
-        for go in self.goes {
-            committed += go;
-            stages.push(Reached { accepted, committed });
+        for batch in self.batches {
+            committed += batch;
+            stages.push(EventCounts { accepted, committed });
         }
         history.stage(copy, &stages)
     }
 
     fn last_stage(&self) -> usize {
-        self.goes.len()
+        self.batches.len()
     }
 
-    fn witness(&self, live: &World) -> Result<Option<Witness>> {
-        // An API that goes on reading, with its last good copies to fall back on.
+    fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
+        // An API that reads on, and can fall back to its last good copies.
         let link = ApiLink::open_in_process(&live.memory)?;
-        let goes = self.goes;
+        let batches = self.batches;
         Ok(Some(Box::new(move |history| {
             let committed = usize::try_from(link.stats().record.analysed)?;
-            reads(&link, &history.data[..committed])?;
-            let past = committed - history.before.committed;
-            let ends = goes.iter().scan(0, |sum, go| Some(std::mem::replace(sum, *sum + go)));
-            let stage = ends.chain([goes.iter().sum()]).position(|end| end == past);
-            stage.with_context(|| format!("{past} committed, in the midst of a go"))
+            check_reader(&link, &history.data[..committed])?;
+            let new = committed - history.before.committed;
+            let boundaries = batches.iter().scan(0, |sum, batch| Some(std::mem::replace(sum, *sum + batch)));
+            let stage = boundaries.chain([batches.iter().sum()]).position(|end| end == new);
+            stage.with_context(|| format!("{new} new events are committed, which is not the end of a commit"))
         })))
     }
 }
 
-fn reads(link: &ApiLink, committed: &[Datum]) -> Result<()> {
-    for (series, tally) in crate::datum::fold(committed) {
+fn check_reader(link: &ApiLink, committed: &[TestEvent]) -> Result<()> {
+    for (series, tally) in crate::test_event::fold(committed) {
         let Some((public, _)) = link.view().public(&series) else { bail!("sees no {series}") };
         ensure!(*public == *tally.public(&series), "sees {}", String::from_utf8_lossy(&public));
     }

@@ -1,12 +1,13 @@
-//! The analysis dies while it reads the ring, applies, sleeps or panics: nothing of that changes what is committed.
+//! The analysis dies while it reads the ring, applies events, parks or panics. None of this may change what
+//! is committed.
 
 use crate::{
     child::Region,
-    datum::datum,
-    recovery::Reached,
+    fixture::MemoryFixture,
+    recovery::EventCounts,
     scenario::{History, Scenario},
     service::Analysis,
-    world::World,
+    test_event::test_event,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
@@ -22,22 +23,23 @@ use bulkhead_proto::{
     worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 
-/// All that the analysis does between commits.
-pub(super) const ALL: &[&dyn Scenario] = &[&Apply, &CARE, &SKIPS, &ONE_BY_ONE, &Park, &Words];
+/// The scenarios of the analysis between commits.
+pub(super) const ALL: &[&dyn Scenario] =
+    &[&Apply, &WITH_HINTS_SCENARIO, &WITH_SKIPS, &SINGLE_COMMITS, &Park, &WritePanicRecord];
 
-/// How many events are pending in these scenarios.
+/// The number of pending events in these scenarios.
 const PENDING: usize = 5;
 
-fn some_pending(world: &World) -> Result<History> {
+fn some_pending(fixture: &MemoryFixture) -> Result<History> {
     let mut history = History::default();
-    history.continue_with(world, &[datum("ATL", 1, 56), datum("BOS", 2, 104)], 2)?;
+    history.append_and_commit(fixture, &[test_event("ATL", 1, 56), test_event("BOS", 2, 104)], 2)?;
     let pending = ["ATL", "BOS", "CLT", "ATL", "ATL"];
-    let data: Vec<_> = (3..).zip(pending).map(|(value, series)| datum(series, value, 64)).collect();
-    history.continue_with(world, &data, 0)?;
+    let data: Vec<_> = (3..).zip(pending).map(|(value, series)| test_event(series, value, 64)).collect();
+    history.append_and_commit(fixture, &data, 0)?;
     Ok(history)
 }
 
-/// Reads and applies all that is pending, one event after the other.
+/// Reads and applies all pending events, one after the other.
 struct Apply;
 
 impl Scenario for Apply {
@@ -49,21 +51,21 @@ impl Scenario for Apply {
         Role::Analytics
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
-        some_pending(world)
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
+        some_pending(fixture)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
         ensure!(region.run(|| analysis.apply(usize::MAX))? == PENDING);
         Ok(())
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let death = copy.memory.post_mortem();
         history.stage(copy, &[history.before])?;
-        ensure!(death.committing.is_none(), "nobody commits: {death:?}");
-        // The supervisor would charge the event in hand, and only while it is applied.
+        ensure!(death.committing.is_none(), "a commit is marked, but none was begun: {death:?}");
+        // The supervisor would count an attempt of the event in flight only while the event is applied.
         let applies = death.claimed.activity == Activity::Apply;
         ensure!(death.in_flight == applies.then_some(death.claimed.seq), "{death:?}");
         Ok(usize::try_from(death.claimed.seq.0 - death.committed.0)?)
@@ -74,27 +76,28 @@ impl Scenario for Apply {
     }
 }
 
-/// Takes care: commits around suspects, skips what was set aside, and goes one by one behind a death in a commit.
-struct Careful {
+/// Follows recovery hints: commits around suspect events, skips quarantined events, and makes single commits
+/// after a death in a commit.
+struct Isolated {
     name: &'static str,
     suspects: &'static [u64],
     skip: &'static [u64],
     single_commit_until: u64,
-    /// How many of the pending events are committed in turn.
+    /// The numbers of pending events that are committed after each commit.
     commits: &'static [usize],
 }
 
-/// The suspect is in the midst, and the event behind it is set aside.
-const CARE: Careful = Careful {
-    name: WITH_CARE,
+/// The suspect event is in the middle, and the event after it is quarantined.
+const WITH_HINTS_SCENARIO: Isolated = Isolated {
+    name: WITH_HINTS,
     suspects: &[5],
     skip: &[6],
     single_commit_until: 0,
     commits: &[0, 2, 3, 4, 5],
 };
 
-/// At the beginning, at the end, and two in a row.
-const SKIPS: Careful = Careful {
+/// Skips at the beginning, at the end, and two in a row.
+const WITH_SKIPS: Isolated = Isolated {
     name: "consume_with_skips",
     suspects: &[],
     skip: &[3, 4, 7],
@@ -102,26 +105,26 @@ const SKIPS: Careful = Careful {
     commits: &[0, 1, 2, 4, 5],
 };
 
-/// The first three.
-const ONE_BY_ONE: Careful = Careful {
-    name: "consume_one_by_one",
+/// Single commits for the first three events.
+const SINGLE_COMMITS: Isolated = Isolated {
+    name: "consume_single_commits",
     suspects: &[],
     skip: &[],
     single_commit_until: 5,
     commits: &[0, 1, 2, 3, 5],
 };
 
-/// Those whose beginning and judgement planted faults share.
+/// The names of the scenarios whose preparation and check the faulty scenarios share.
 pub(super) const APPLY: &str = "consume_and_apply";
-pub(super) const WITH_CARE: &str = "consume_with_care";
+pub(super) const WITH_HINTS: &str = "consume_with_hints";
 
-/// The care that the second one asks for.
-pub(super) fn care() -> RecoveryHints {
-    CARE.care()
+/// The recovery hints of the second one.
+pub(super) fn hints() -> RecoveryHints {
+    WITH_HINTS_SCENARIO.hints()
 }
 
-impl Careful {
-    fn care(&self) -> RecoveryHints {
+impl Isolated {
+    fn hints(&self) -> RecoveryHints {
         let seqs = |seqs: &[u64]| seqs.iter().copied().map(Seq).collect();
         RecoveryHints {
             suspects: seqs(self.suspects),
@@ -131,7 +134,7 @@ impl Careful {
     }
 }
 
-impl Scenario for Careful {
+impl Scenario for Isolated {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -140,17 +143,17 @@ impl Scenario for Careful {
         Role::Analytics
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
-        let mut history = some_pending(world)?;
-        for (seq, datum) in (1..).zip(&mut history.data) {
-            datum.skipped = self.skip.contains(&seq);
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
+        let mut history = some_pending(fixture)?;
+        for (seq, event) in (1..).zip(&mut history.data) {
+            event.skipped = self.skip.contains(&seq);
         }
         Ok(history)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
-        analysis.care = self.care();
+        analysis.hints = self.hints();
         region.run(|| {
             ensure!(analysis.apply(usize::MAX)? == PENDING);
             analysis.commit()?;
@@ -158,12 +161,13 @@ impl Scenario for Careful {
         })
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let death = copy.memory.post_mortem();
-        let Reached { accepted, committed } = history.before;
-        let reached = |more: &usize| Reached { accepted, committed: committed + more };
-        let stage = history.stage(copy, &self.commits.iter().map(reached).collect::<Vec<_>>())?;
-        // Who dies of a suspect, or of its commit, takes nobody else along, and nobody dies of what is skipped.
+        let EventCounts { accepted, committed } = history.before;
+        let counts = |more: &usize| EventCounts { accepted, committed: committed + more };
+        let stage = history.stage(copy, &self.commits.iter().map(counts).collect::<Vec<_>>())?;
+        // A death by a suspect event, or by its commit, affects no other event. No death is caused by a
+        // skipped event.
         if let Some(Seq(seq)) = death.in_flight.or(death.committing) {
             let alone = seq == death.committed.0 + 1;
             ensure!(alone || !self.suspects.contains(&seq) && seq > self.single_commit_until, "{death:?}");
@@ -177,7 +181,7 @@ impl Scenario for Careful {
     }
 }
 
-/// Lies down to sleep, and gets up.
+/// Parks, and wakes up.
 struct Park;
 
 impl Scenario for Park {
@@ -189,11 +193,11 @@ impl Scenario for Park {
         Role::Analytics
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
-        some_pending(world)
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
+        some_pending(fixture)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
             prepare_wait(&cursor);
@@ -203,21 +207,21 @@ impl Scenario for Park {
         })
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
         let epoch = Waker::new(&*cursor).due();
-        // A successor that sleeps is rung for, whatever its predecessor left there.
+        // A parked successor must be woken, whatever its predecessor left in the page.
         let waker = Waker::new(&*cursor);
         epoch.into_iter().for_each(|epoch| waker.mark_notified(epoch));
         prepare_wait(&*cursor);
-        ensure!(waker.due().is_some(), "nobody would ring for the successor, epoch {epoch:?}");
+        ensure!(waker.due().is_some(), "no producer would wake the successor, epoch {epoch:?}");
         history.stage(copy, &[history.before])?;
         match epoch {
-            // Awake: at the beginning, and between the two times.
+            // Awake: at the beginning, and between the two parks.
             None => Ok(0),
             Some(1) => Ok(0),
             Some(3) => Ok(1),
-            Some(other) => bail!("epoch {other}"),
+            Some(other) => bail!("unexpected epoch {other}"),
         }
     }
 
@@ -226,10 +230,10 @@ impl Scenario for Park {
     }
 }
 
-/// Panics: clears its predecessor's last words, leaves its own.
-struct Words;
+/// Panics: clears the panic record of its predecessor and writes its own.
+struct WritePanicRecord;
 
-fn words(generation: u64) -> PanicRecord {
+fn panic_record(generation: u64) -> PanicRecord {
     PanicRecord {
         generation: Generation(generation),
         message: format!("the panic of generation {generation}, at some length"),
@@ -238,40 +242,44 @@ fn words(generation: u64) -> PanicRecord {
     }
 }
 
-impl Scenario for Words {
+impl Scenario for WritePanicRecord {
     fn name(&self) -> &'static str {
-        "last_words"
+        "panic_record"
     }
 
     fn role(&self) -> Role {
         Role::Analytics
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
-        write_panic_record(&*AnalyticsLink::open_in_process(&world.memory)?.cursor, &words(1));
-        some_pending(world)
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
+        write_panic_record(&*AnalyticsLink::open_in_process(&fixture.memory)?.cursor, &panic_record(1));
+        some_pending(fixture)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let cursor = AnalyticsLink::open(fds)?.cursor;
         region.run(|| {
             clear_panic_record(&cursor);
-            write_panic_record(&cursor, &words(2));
-            // Over words that are still there.
-            write_panic_record(&cursor, &words(3));
+            write_panic_record(&cursor, &panic_record(2));
+            // Overwrites a record that was not cleared.
+            write_panic_record(&cursor, &panic_record(3));
             Ok(())
         })
     }
 
-    fn judge(&self, copy: &World, history: &History) -> Result<usize> {
+    fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let found = copy.memory.post_mortem().panic_record;
         history.stage(copy, &[history.before])?;
         let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
-        write_panic_record(&*cursor, &words(4));
-        ensure!(cursor::panic_record(&*cursor) == Some(words(4)), "a successor's words do not come through");
+        write_panic_record(&*cursor, &panic_record(4));
+        ensure!(
+            cursor::panic_record(&*cursor) == Some(panic_record(4)),
+            "the panic record of a successor cannot be read"
+        );
         let Some(found) = found else { return Ok(1) };
-        let generation = (1..=3).find(|&generation| words(generation) == found);
-        let generation = generation.with_context(|| format!("nobody's words: {found:?}"))?;
+        let generation = (1..=3).find(|&generation| panic_record(generation) == found);
+        let generation =
+            generation.with_context(|| format!("a panic record that was never written: {found:?}"))?;
         Ok(if generation == 1 { 0 } else { 1 })
     }
 

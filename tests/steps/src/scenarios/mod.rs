@@ -1,36 +1,45 @@
-//! All operations that are stepped through, and those with a planted fault.
+//! All scenarios, and the faulty ones.
 
 pub mod append;
-mod board;
-mod charge;
+mod attempts;
 mod commit;
 mod consume;
-mod keyed;
-mod plants;
+mod faulty;
+mod keyed_append;
+mod publish;
 pub mod quarantine;
 mod repair;
 pub mod snapshot;
-pub mod take_over;
+pub mod takeover;
 
 use crate::scenario::Scenario;
 
-/// Every scenario that must be right at every step.
+/// Every scenario that must pass at every step.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Scenario> {
-    [append::ALL, keyed::ALL, consume::ALL, commit::ALL, take_over::ALL, repair::ALL, board::ALL, charge::ALL]
-        .concat()
+    [
+        append::ALL,
+        keyed_append::ALL,
+        consume::ALL,
+        commit::ALL,
+        takeover::ALL,
+        repair::ALL,
+        publish::ALL,
+        attempts::ALL,
+    ]
+    .concat()
 }
 
-/// Every scenario with a fault, each of which must be found.
+/// Every faulty scenario; the runner must find an error in each.
 #[must_use]
-pub fn planted() -> Vec<&'static dyn Scenario> {
-    plants::ALL.to_vec()
+pub fn faulty_scenarios() -> Vec<&'static dyn Scenario> {
+    faulty::ALL.to_vec()
 }
 
-/// What the child knows by that name; also what is judged by tests of its own.
+/// The scenario that the child knows by this name. It may also be one that has its own tests.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static dyn Scenario> {
-    [all(), planted(), snapshot::ALL.to_vec(), quarantine::ALL.to_vec()]
+    [all(), faulty_scenarios(), snapshot::ALL.to_vec(), quarantine::ALL.to_vec()]
         .concat()
         .into_iter()
         .find(|scenario| scenario.name() == name)

@@ -1,12 +1,12 @@
-//! The supervisor dies while it stores an event that is set aside, or removes one; the API and the supervisor die in the
-//! midst of a replay. Judged by files too: see `tests/quarantine.rs`.
+//! The supervisor dies while it stores or removes a quarantined event; the API and the supervisor die during
+//! a replay. The checks read files too: see `tests/quarantine.rs`.
 
 use crate::{
     child::Region,
-    datum::{Datum, batch, datum},
+    fixture::{MemoryFixture, memory},
     scenario::{History, Scenario},
     service::Analysis,
-    world::{World, memory},
+    test_event::{TestEvent, batch, test_event},
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
@@ -27,55 +27,58 @@ use bulkhead_proto::{
 };
 use bulkhead_supervisor::{
     core::{GenerationRef, QuarantineRequest},
-    quarantine::Store,
+    store::quarantine::QuarantineStore,
 };
 use std::{fs, path::PathBuf};
 
-/// All of them, and those that do it wrong; the folder is the child's argument.
+/// All quarantine scenarios, including the faulty ones. The child's argument is the directory.
 pub(super) const ALL: &[&dyn Scenario] = &[
-    &Deed { name: KEEP, role: Role::Plain, act: keep },
-    &Deed { name: KEEP_IN_PLACE, role: Role::Plain, act: keep_in_place },
-    &Deed { name: REMOVE, role: Role::Plain, act: remove },
-    &Deed { name: REPLAY, role: Role::Api, act: replay },
-    &Deed { name: REPLAY_WITHOUT_KEY, role: Role::Api, act: replay_without_key },
-    &Deed { name: REPLAY_REMOVED, role: Role::Api, act: replay_removed },
+    &QuarantineScenario { name: STORE, role: Role::Plain, execute: store_event },
+    &QuarantineScenario { name: STORE_IN_PLACE, role: Role::Plain, execute: store_event_in_place },
+    &QuarantineScenario { name: REMOVE, role: Role::Plain, execute: remove },
+    &QuarantineScenario { name: REPLAY, role: Role::Api, execute: replay },
+    &QuarantineScenario { name: REPLAY_WITHOUT_KEY, role: Role::Api, execute: replay_without_key },
+    &QuarantineScenario { name: REPLAY_REMOVED, role: Role::Api, execute: replay_removed },
 ];
 
 /// Stores an event.
-pub const KEEP: &str = "keep_an_event";
-/// A planted fault: its file grows where it is looked for.
-pub const KEEP_IN_PLACE: &str = "plant_keep_in_place";
-/// Removes one.
-pub const REMOVE: &str = "remove_an_event";
-/// Appends one that is set aside once more, and removes it then.
-pub const REPLAY: &str = "replay_an_event";
-/// A planted fault: done again, it is appended again.
-pub const REPLAY_WITHOUT_KEY: &str = "plant_replay_without_key";
-/// A planted fault: it is removed first.
-pub const REPLAY_REMOVED: &str = "plant_replay_removed";
+pub const STORE: &str = "store_event";
+/// A planted error: the file is written in its final place.
+pub const STORE_IN_PLACE: &str = "faulty_store_in_place";
+/// Removes an event.
+pub const REMOVE: &str = "remove_event";
+/// Appends the quarantined event again, then removes it.
+pub const REPLAY: &str = "replay_event";
+/// A planted error: the event is appended again when the replay is repeated.
+pub const REPLAY_WITHOUT_KEY: &str = "faulty_replay_without_key";
+/// A planted error: the event is removed first.
+pub const REPLAY_REMOVED: &str = "faulty_replay_removed";
 
-/// One of them.
-struct Deed {
+/// One quarantine scenario.
+struct QuarantineScenario {
     name: &'static str,
     role: Role,
-    act: fn(&mut InheritedFds, &Region) -> Result<()>,
+    execute: fn(&mut InheritedFds, &Region) -> Result<()>,
 }
 
-/// The event that is set aside.
-pub const ASIDE: Seq = Seq(2);
+/// The quarantined event.
+pub const QUARANTINED: Seq = Seq(2);
 
-/// What is appended by a replay.
-pub const AGAIN: &[Datum] = &[datum("BOS", 77, 64)];
+/// The event that a replay appends.
+pub const REPLAYED: &[TestEvent] = &[test_event("BOS", 77, 64)];
 
-const DATA: &[Datum] =
-    &[datum("ATL", 1, 56), Datum { skipped: true, ..datum("BOS", 2, 72) }, datum("CLT", 3, 56)];
+const DATA: &[TestEvent] = &[
+    test_event("ATL", 1, 56),
+    TestEvent { skipped: true, ..test_event("BOS", 2, 72) },
+    test_event("CLT", 3, 56),
+];
 
 /// What is stored with the event.
 #[must_use]
-pub fn charge() -> QuarantineRequest {
+pub fn quarantine_request() -> QuarantineRequest {
     QuarantineRequest {
         subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
-        seq: ASIDE,
+        seq: QUARANTINED,
         attempts: 2,
         during: Operation::Apply,
         crash: CrashId(9),
@@ -94,30 +97,31 @@ pub fn pending() -> Result<SharedMemory> {
     Ok(memory)
 }
 
-/// The request of a replay: the same each time.
+/// The request of a replay; it is the same each time.
 ///
 /// # Errors
-/// When that is no key.
+/// When the key is not valid.
 pub fn request() -> Result<KeyedRequest> {
-    let key = IdempotencyKey::new(format!("__replay-of-{ASIDE}").as_bytes()).context("no key")?;
-    Ok(KeyedRequest { key, digest: ASIDE.0.into() })
+    let key =
+        IdempotencyKey::new(format!("__replay-of-{QUARANTINED}").as_bytes()).context("not a valid key")?;
+    Ok(KeyedRequest { key, digest: QUARANTINED.0.into() })
 }
 
-/// The store in the folder that the child was told of.
+/// The store in the directory that the child got as its argument.
 fn store(region: &Region) -> Result<(QuarantineStore, PathBuf)> {
-    let path: PathBuf = region.arguments.first().context("where is the folder?")?.into();
+    let path: PathBuf = region.arguments.first().context("no directory given")?.into();
     Ok((QuarantineStore::new(path.clone()), path))
 }
 
-fn keep(_: &mut InheritedFds, region: &Region) -> Result<()> {
+fn store_event(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, _)) = (pending()?, store(region)?);
-    region.run(|| store.insert(&memory, &charge()))
+    region.run(|| store.insert(&memory, &quarantine_request()))
 }
 
-fn keep_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
+fn store_event_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (memory, (store, path)) = (pending()?, store(region)?);
-    store.insert(&memory, &charge())?;
-    let path = path.join(file_name(ASIDE));
+    store.insert(&memory, &quarantine_request())?;
+    let path = path.join(file_name(QUARANTINED));
     let text = fs::read(&path)?;
     fs::remove_file(&path)?;
     region.run(|| Ok(fs::write(&path, &text)?))
@@ -125,35 +129,35 @@ fn keep_in_place(_: &mut InheritedFds, region: &Region) -> Result<()> {
 
 fn remove(_: &mut InheritedFds, region: &Region) -> Result<()> {
     let (store, _) = store(region)?;
-    region.run(|| store.remove(ASIDE).map(drop))
+    region.run(|| store.remove(QUARANTINED).map(drop))
 }
 
 fn replay(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append_keyed(&mut batch, request()?)?;
-        store.remove(ASIDE).map(drop)
+        store.remove(QUARANTINED).map(drop)
     })
 }
 
 fn replay_without_key(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append(&mut batch)?;
-        store.remove(ASIDE).map(drop)
+        store.remove(QUARANTINED).map(drop)
     })
 }
 
 fn replay_removed(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(AGAIN)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
-        store.remove(ASIDE)?;
+        store.remove(QUARANTINED)?;
         api.append_keyed(&mut batch, request()?)?;
         Ok(())
     })
 }
 
-impl Scenario for Deed {
+impl Scenario for QuarantineScenario {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -162,24 +166,24 @@ impl Scenario for Deed {
         self.role
     }
 
-    /// All is committed, the event skipped.
-    fn prepare(&self, world: &World) -> Result<History> {
+    /// All events are committed, the quarantined event as skipped.
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
-        history.continue_with(world, DATA, 0)?;
-        let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&world.memory)?)?;
-        analysis.care.skip.push(ASIDE);
+        history.append_and_commit(fixture, DATA, 0)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open_in_process(&fixture.memory)?)?;
+        analysis.hints.skip.push(QUARANTINED);
         history.before.committed = analysis.apply(usize::MAX)?;
         analysis.commit()?;
-        history.data.extend(AGAIN);
+        history.data.extend(REPLAYED);
         Ok(history)
     }
 
-    fn act(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        (self.act)(fds, region)
+    fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
+        (self.execute)(fds, region)
     }
 
-    fn judge(&self, _: &World, _: &History) -> Result<usize> {
-        bail!("judged by tests/quarantine.rs")
+    fn check(&self, _: &MemoryFixture, _: &History) -> Result<usize> {
+        bail!("checked by tests/quarantine.rs")
     }
 
     fn last_stage(&self) -> usize {

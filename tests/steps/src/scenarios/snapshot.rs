@@ -1,12 +1,12 @@
-//! The supervisor dies while it saves or loads a snapshot. Judged by files and by memory of the child's own, not by images
-//! of inherited memory: see `tests/snapshot.rs`.
+//! The supervisor dies while it saves or loads a snapshot. The checks read files and the child's own memory,
+//! not images of inherited memory: see `tests/snapshot.rs`.
 
 use crate::{
     child::Region,
-    datum::{Datum, batch, datum},
+    fixture::{MemoryFixture, memory},
     scenario::{History, Scenario},
     service::Analysis,
-    world::{World, memory},
+    test_event::{TestEvent, batch, test_event},
 };
 use anyhow::{Context as _, Result, bail};
 use bulkhead_proto::{
@@ -22,41 +22,42 @@ use bulkhead_proto::{
 };
 use std::path::PathBuf;
 
-/// Both ways; the path of the snapshot is the child's argument.
-pub(super) const ALL: &[&dyn Scenario] = &[&Way::Save, &Way::Load];
+/// Both snapshot scenarios. The child's argument is the path of the snapshot.
+pub(super) const ALL: &[&dyn Scenario] = &[&SnapshotScenario::Save, &SnapshotScenario::Load];
 
-/// Which way.
-enum Way {
-    /// Over a former snapshot, of which the memory was loaded before [`SINCE`] came.
+/// The direction.
+enum SnapshotScenario {
+    /// Saves over a previous snapshot. The memory was loaded from it before [`SINCE`] was accepted.
     Save,
     Load,
 }
 
-/// The key of the last request before the former snapshot.
+/// The key of the last request before the previous snapshot.
 pub const KEY_BEFORE: &str = "before";
 
-/// The key of the request that came with [`SINCE`].
+/// The key of the request with [`SINCE`].
 pub const KEY_SINCE: &str = "since";
 
-/// A request with a key.
+/// A request with this key.
 ///
 /// # Errors
-/// When that is no key.
+/// When the key is not valid.
 pub fn request(key: &str) -> Result<KeyedRequest> {
-    Ok(KeyedRequest { key: IdempotencyKey::new(key.as_bytes()).context("no key")?, digest: 3 })
+    Ok(KeyedRequest { key: IdempotencyKey::new(key.as_bytes()).context("not a valid key")?, digest: 3 })
 }
 
-/// What was accepted between the former snapshot and the one that is saved.
-pub const SINCE: &[Datum] = &[datum("DTW", 60, 56), datum("ATL", 61, 72), datum("BOS", 62, 56)];
+/// The events that were accepted after the previous snapshot.
+pub const SINCE: &[TestEvent] =
+    &[test_event("DTW", 60, 56), test_event("ATL", 61, 72), test_event("BOS", 62, 56)];
 
-/// How many more events were committed in that time.
+/// The number of events that were committed after the previous snapshot.
 pub const COMMITTED_SINCE: usize = 2;
 
 fn path(region: &Region) -> Result<PathBuf> {
-    Ok(region.arguments.first().context("where is the snapshot?")?.into())
+    Ok(region.arguments.first().context("no snapshot path given")?.into())
 }
 
-impl Scenario for Way {
+impl Scenario for SnapshotScenario {
     fn name(&self) -> &'static str {
         match self {
             Self::Save => "save_a_snapshot",
@@ -68,18 +69,27 @@ impl Scenario for Way {
         Role::Plain
     }
 
-    fn prepare(&self, world: &World) -> Result<History> {
+    fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
-        history.continue_with(world, &[datum("ATL", 1, 56), datum("BOS", 2, 64), datum("CLT", 3, 56)], 3)?;
-        history.continue_with(world, &[datum("BOS", 4, 56), datum("ATL", 5, 104), datum("ATL", 6, 56)], 1)?;
-        let last = datum("CLT", 7, 64);
-        ApiLink::open_in_process(&world.memory)?.append_keyed(&mut batch(&[last])?, request(KEY_BEFORE)?)?;
+        history.append_and_commit(
+            fixture,
+            &[test_event("ATL", 1, 56), test_event("BOS", 2, 64), test_event("CLT", 3, 56)],
+            3,
+        )?;
+        history.append_and_commit(
+            fixture,
+            &[test_event("BOS", 4, 56), test_event("ATL", 5, 104), test_event("ATL", 6, 56)],
+            1,
+        )?;
+        let last = test_event("CLT", 7, 64);
+        ApiLink::open_in_process(&fixture.memory)?
+            .append_keyed(&mut batch(&[last])?, request(KEY_BEFORE)?)?;
         history.data.push(last);
         history.before.accepted += 1;
         Ok(history)
     }
 
-    fn act(&self, _: &mut InheritedFds, region: &Region) -> Result<()> {
+    fn execute(&self, _: &mut InheritedFds, region: &Region) -> Result<()> {
         let (memory, path) = (memory()?, path(region)?);
         match self {
             Self::Save => {
@@ -97,8 +107,8 @@ impl Scenario for Way {
         Ok(())
     }
 
-    fn judge(&self, _: &World, _: &History) -> Result<usize> {
-        bail!("judged by tests/snapshot.rs")
+    fn check(&self, _: &MemoryFixture, _: &History) -> Result<usize> {
+        bail!("checked by tests/snapshot.rs")
     }
 
     fn last_stage(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The two ends of a ring, as the API and the analysis hold them.
 
 use super::Wait;
-use crate::peer::Luggage;
+use crate::peer::PeerSetup;
 use anyhow::{Context, bail};
 use bulkhead_proto::{
     shm::{
@@ -27,55 +27,55 @@ use std::{
     sync::Arc,
 };
 
-/// A streaming consumer that finds the ring empty looks again after so many pauses: the producer works on its own cache
-/// lines meanwhile (DESIGN 4, "slip")…
-const SLIP: u32 = 200;
+/// A streaming consumer that finds the ring empty looks again after this number of pauses, so that the
+/// producer can use its own cache lines undisturbed.
+const MIN_PAUSES: u32 = 200;
 
-/// …and after twice as many each time that there is then less than a share of the ring worth taking its lines away for…
-const WORTH_SHARE: u64 = 64;
+/// The number of pauses doubles when the consumer then finds less than this share of the ring.
+const RESUME_SHARE: u64 = 64;
 
-/// …up to this. A pause takes some 40 ns here.
-const LONGEST_SLIP: u32 = 8 * SLIP;
+/// The largest number of pauses. A pause takes about 40 ns on the development machine.
+const MAX_PAUSES: u32 = 8 * MIN_PAUSES;
 
-/// A commit frees the ring when this part of it was read.
+/// A commit frees the ring after this share of it was read.
 const RELEASE_SHARE: u64 = 8;
 
-/// How often one looks before asking whether the other side is still there.
-const PATIENCE: u32 = 1 << 20;
+/// The number of attempts before a check whether the other side is still alive.
+const LOOKS_PER_CHECK: u32 = 1 << 20;
 
-/// …and how long one sleeps before.
-const LONGEST_SLEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// The longest sleep before such a check.
+const MAX_SLEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Where messages are put in.
+/// The end that appends.
 pub(super) enum SourceEnd {
-    /// The whole of the API's link.
+    /// The complete link of the API.
     Api(Box<ApiLink>),
-    /// The same without the rest of the link.
+    /// The producer without the rest of the link.
     Producer(Box<Producer>, TableReader<ReadOnly>),
     /// The appender alone.
-    Bare(Box<Appender<ReadWrite, ReadWrite>>, TableReader<ReadOnly>),
+    AppenderOnly(Box<Appender<ReadWrite, ReadWrite>>, TableReader<ReadOnly>),
 }
 
 impl SourceEnd {
     /// An appender over the memory that an API would inherit.
-    pub(super) fn bare(memory: &SharedMemory) -> anyhow::Result<Self> {
-        let (_, mut fds) = inheritance(memory)?;
-        let mut named = |name| take(&mut fds, name);
-        let (events, producer, state) = (named("events")?, named("producer")?, named("state")?);
-        Ok(Self::Bare(Box::new(appender(events, producer)?), table(state)?))
+    pub(super) fn appender_only(memory: &SharedMemory) -> anyhow::Result<Self> {
+        let (_, mut fds) = api_fds(memory)?;
+        let mut take_fd = |name| take(&mut fds, name);
+        let (events, producer, state) = (take_fd("events")?, take_fd("producer")?, take_fd("state")?);
+        Ok(Self::AppenderOnly(Box::new(appender(events, producer)?), table(state)?))
     }
 }
 
-/// What an API would inherit: the variable that says so, and the fds by their names.
-fn inheritance(memory: &SharedMemory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
-    let mut bequest = FdHandoff::default();
-    memory.pass_to_api(&mut bequest)?;
-    let variable = bequest.variable();
+/// What an API would inherit: the variable that lists the fds, and the fds by name.
+fn api_fds(memory: &SharedMemory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
+    let mut fds = FdHandoff::default();
+    memory.pass_to_api(&mut fds)?;
+    let variable = fds.variable();
     let names =
         variable.split(',').filter_map(|entry| entry.split_once('=')).map(|(name, _)| name.to_owned());
-    // They come in the order of their names.
-    let fds = names.zip(bequest.into_fds()).collect();
-    Ok((variable, fds))
+    // The fds have the order of their names.
+    let by_name = names.zip(fds.into_fds()).collect();
+    Ok((variable, by_name))
 }
 
 fn take(fds: &mut BTreeMap<String, OwnedFd>, name: &str) -> anyhow::Result<OwnedFd> {
@@ -91,20 +91,21 @@ fn table(state: impl AsFd) -> anyhow::Result<TableReader<ReadOnly>> {
     Ok(TableReader::new(ReadOnly::map(state, Kind::State)?))
 }
 
-/// Luggage for a peer that shall hold the writing end of `memory`: the fds, their names, and the bell as its input.
-pub(super) fn desk_luggage(memory: &SharedMemory, variable: &'static str) -> anyhow::Result<Luggage> {
-    let (names, mut fds) = inheritance(memory)?;
+/// The setup of a peer that appends to `memory`: the fds, their names, and the wake fd as its standard input.
+pub(super) fn setup_for_source(memory: &SharedMemory, variable: &'static str) -> anyhow::Result<PeerSetup> {
+    let (names, mut fds) = api_fds(memory)?;
     let bell = take(&mut fds, "bell")?;
-    Ok(Luggage {
+    Ok(PeerSetup {
         stdin: Some(bell),
         fds: fds.into_values().collect(),
         env: vec![(variable, names)],
-        ..Luggage::default()
+        ..PeerSetup::default()
     })
 }
 
-/// The writing end that [`desk_luggage`] brought. Inherited fds belong to nobody yet: they are opened anew by number.
-pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<SourceEnd> {
+/// The appending end that [`setup_for_source`] passed. The inherited fds have no owner in this process, so
+/// they are opened again by number.
+pub(super) fn inherited_source(variable: &str, appender_only: bool) -> anyhow::Result<SourceEnd> {
     let open = |name: &str, write: bool| -> anyhow::Result<File> {
         let mut entries = variable.split(',').filter_map(|entry| entry.split_once('='));
         let (_, number) = entries.find(|(found, _)| *found == name).context("an fd is missing")?;
@@ -112,8 +113,8 @@ pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<Sou
         File::options().read(true).write(write).open(&path).with_context(|| format!("cannot open {path}"))
     };
     let (events, producer, state) = (open("events", true)?, open("producer", true)?, open("state", false)?);
-    if bare {
-        return Ok(SourceEnd::Bare(Box::new(appender(events, producer)?), table(state)?));
+    if appender_only {
+        return Ok(SourceEnd::AppenderOnly(Box::new(appender(events, producer)?), table(state)?));
     }
     let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
     let bell = WakeFd::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -122,7 +123,7 @@ pub(super) fn inherited_source(variable: &str, bare: bool) -> anyhow::Result<Sou
     Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, bell)), table(state)?))
 }
 
-/// The writing end at work.
+/// The appending end, with its batch.
 pub(super) struct Source {
     end: SourceEnd,
     batch: Batch,
@@ -133,8 +134,8 @@ impl Source {
         Self { end, batch: Batch::new() }
     }
 
-    /// Appends a message, or as many times it as make a batch, as soon as there is room; asks now and then whether
-    /// somebody makes room.
+    /// Appends a message, or a batch with `count` copies of it, as soon as there is room. Calls `check` from
+    /// time to time, because the other side must make room.
     #[inline]
     pub(super) fn append(
         &mut self,
@@ -142,27 +143,27 @@ impl Source {
         count: u64,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if !matches!(self.end, SourceEnd::Bare(..)) {
+        if !matches!(self.end, SourceEnd::AppenderOnly(..)) {
             self.batch.clear();
             for _ in 0..count {
                 self.batch.push_bytes(black_box(message));
             }
         }
-        for turn in 1u32.. {
-            let outcome = match &mut self.end {
+        for attempt in 1u32.. {
+            let result = match &mut self.end {
                 SourceEnd::Api(link) => link.append(&mut self.batch),
                 SourceEnd::Producer(producer, table) => {
                     producer.append(&mut self.batch, || table.record().unwrap_or_default().position)
                 }
-                SourceEnd::Bare(appender, table) => appender
+                SourceEnd::AppenderOnly(appender, table) => appender
                     .append_payload(black_box(message), || table.record().unwrap_or_default().position),
             };
-            match outcome {
+            match result {
                 Ok(_) => return Ok(()),
-                Err(AppendError::Full { .. }) => pause(SLIP),
+                Err(AppendError::Full { .. }) => pause(MIN_PAUSES),
                 Err(error) => return Err(error.into()),
             }
-            if turn.is_multiple_of(PATIENCE / SLIP) {
+            if attempt.is_multiple_of(LOOKS_PER_CHECK / MIN_PAUSES) {
                 check()?;
             }
         }
@@ -170,15 +171,15 @@ impl Source {
     }
 }
 
-fn pause(pauses: u32) {
-    for _ in 0..pauses {
+fn pause(count: u32) {
+    for _ in 0..count {
         spin_loop();
     }
 }
 
-/// What was taken out last.
+/// The message that was taken last.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct Received {
     pub(super) payload: Vec<u8>,
 }
 
@@ -187,7 +188,7 @@ pub(super) struct Sink {
     consumer: Consumer<ReadOnly, ReadOnly>,
     cursor: Arc<ReadWrite>,
     table: TableWriter<StateMemory>,
-    bell: WakeFd,
+    wake: WakeFd,
     capacity: u64,
 }
 
@@ -199,13 +200,13 @@ impl Sink {
         let record = *table.record();
         let capacity = bulkhead_proto::shm::ring::MIN_CAPACITY;
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        Ok(Self { consumer, cursor, table, bell, capacity })
+        Ok(Self { consumer, cursor, table, wake: bell, capacity })
     }
 
-    /// Takes all of a stream.
+    /// Takes all messages of a stream.
     pub(super) fn drain(&mut self, wait: Wait, count: u64) -> anyhow::Result<()> {
         let (mut payload, mut left) = (Vec::new(), count);
-        let (mut slip, mut since) = (SLIP, 0);
+        let (mut pauses, mut last_position) = (MIN_PAUSES, 0);
         while left > 0 {
             if self.consumer.next(&mut payload)?.is_some() {
                 black_box(&payload);
@@ -214,10 +215,11 @@ impl Sink {
             } else {
                 match wait {
                     Wait::Spin => {
-                        let worth = self.consumer.position().0 - since >= self.capacity / WORTH_SHARE;
-                        slip = if worth { SLIP.max(slip / 2) } else { LONGEST_SLIP.min(slip * 2) };
-                        since = self.consumer.position().0;
-                        pause(slip);
+                        let enough =
+                            self.consumer.position().0 - last_position >= self.capacity / RESUME_SHARE;
+                        pauses = if enough { MIN_PAUSES.max(pauses / 2) } else { MAX_PAUSES.min(pauses * 2) };
+                        last_position = self.consumer.position().0;
+                        pause(pauses);
                     }
                     Wait::Park => {
                         self.park()?;
@@ -233,11 +235,11 @@ impl Sink {
     pub(super) fn take(
         &mut self,
         wait: Wait,
-        desk: &mut Desk,
+        received: &mut Received,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        for turn in 1u32.. {
-            if self.consumer.next(&mut desk.payload)?.is_some() {
+        for attempt in 1u32.. {
+            if self.consumer.next(&mut received.payload)?.is_some() {
                 return self.release();
             }
             match wait {
@@ -245,14 +247,14 @@ impl Sink {
                 Wait::Park if self.park()? => {}
                 Wait::Park => check()?,
             }
-            if turn.is_multiple_of(PATIENCE) {
+            if attempt.is_multiple_of(LOOKS_PER_CHECK) {
                 check()?;
             }
         }
         bail!("the ring stays empty")
     }
 
-    /// Frees what was read, by a commit of nothing: no series changed.
+    /// Frees what was read, with a commit without changed series.
     #[inline]
     fn release(&mut self) -> anyhow::Result<()> {
         let (position, seq) = (self.consumer.position(), self.consumer.seq());
@@ -262,13 +264,13 @@ impl Sink {
         Ok(())
     }
 
-    /// Sleeps until the bell rings; false if it did not ring in all that time.
+    /// Parks until it is woken. Returns false if no wake-up came within [`MAX_SLEEP`].
     fn park(&mut self) -> anyhow::Result<bool> {
         wake::prepare_wait(&self.cursor);
         let mut awake = true;
         if self.consumer.is_empty() {
-            awake = poll(&mut [PollFd::new(&self.bell, PollFlags::IN)], Some(&LONGEST_SLEEP))? > 0;
-            self.bell.clear();
+            awake = poll(&mut [PollFd::new(&self.wake, PollFlags::IN)], Some(&MAX_SLEEP))? > 0;
+            self.wake.clear();
         }
         wake::cancel_wait(&self.cursor);
         Ok(awake)
