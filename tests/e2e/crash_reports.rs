@@ -50,8 +50,8 @@ fn normalized(mut report: Value) -> String {
         }
         let detail = report["detail"].as_str().unwrap();
         let (what, when) = detail.split_once(" for ").unwrap();
-        let when = when.split_once(" while ").unwrap().1;
-        report["detail"] = json!(format!("{what} for [span] while {when}"));
+        let when = when.split_once(" with ").unwrap().1;
+        report["detail"] = json!(format!("{what} for [span] with {when}"));
     }
     serde_json::to_string_pretty(&report).unwrap()
 }

@@ -22,7 +22,7 @@ const REPLACEMENTS: &[(&str, &str)] = &[
 ];
 
 /// A part of the first line that the analysis writes.
-pub(crate) const FIRST_LINE: &str = "goes on behind";
+pub(crate) const FIRST_LINE: &str = "resumes after";
 
 #[derive(Clone, Copy)]
 enum Format {
@@ -126,7 +126,7 @@ fn the_log_of_an_exit_is_complete() {
 
 #[test]
 fn the_log_of_a_killed_analysis_is_complete() {
-    assert_log_of_kill("analytics", "goes on behind event 1");
+    assert_log_of_kill("analytics", "resumes after event 1");
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn a_panic_with_10_mb_of_terminal_escapes_is_cut_and_escaped() {
 #[test]
 fn a_panic_whose_payload_is_not_text_is_reported_as_such() {
     let report = huge_panic_report("bytes");
-    assert_eq!(report["panic"]["message"], "a payload that is no text", "{report}");
+    assert_eq!(report["panic"]["message"], "the panic payload is not a string", "{report}");
 }
 
 #[test]

@@ -264,7 +264,9 @@ fn a_reload_changes_the_level_and_the_format_of_the_log() {
     assert_eq!(bulkhead.cli(&["restart", "analytics"]).code, Some(0));
     let mut log = bulkhead.log().from_now();
     assert_eq!(reload(&bulkhead, "log.format = \"pretty\"").code, Some(0));
-    log.wait_for("a line in the text format", |line| line.raw().contains(" INFO reloaded: log.level: info"));
+    log.wait_for("a line in the text format", |line| {
+        line.raw().contains(" INFO reloaded: log.level: changed from warn to info")
+    });
     let started = bulkhead.log().matching(|line| line.is("worker_started"));
     assert_eq!(started.len(), 2, "the restart at level \"warn\" must not be logged");
 }

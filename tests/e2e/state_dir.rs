@@ -43,7 +43,7 @@ fn an_unwritable_state_directory_is_refused_with_advice() {
         return;
     }
     let fixture = Fixture::new("").run_as(NOBODY);
-    assert_refused(&fixture, &["cannot make the state directory", "set state_dir", "Permission denied"]);
+    assert_refused(&fixture, &["cannot create the state directory", "set state_dir", "Permission denied"]);
     fs::create_dir(fixture.path("state")).unwrap();
     assert_refused(&fixture, &["must be writable for uid 65534", "Permission denied"]);
 }
@@ -65,7 +65,7 @@ fn a_state_directory_of_another_owner_is_refused_and_not_changed() {
 fn a_file_in_place_of_the_state_directory_is_refused_and_not_changed() {
     let fixture = Fixture::new("");
     fs::write(fixture.path("state"), "precious").unwrap();
-    assert_refused(&fixture, &["cannot make the state directory", "set state_dir"]);
+    assert_refused(&fixture, &["cannot create the state directory", "set state_dir"]);
     assert_eq!(fs::read(fixture.path("state")).unwrap(), b"precious");
 }
 
@@ -103,7 +103,7 @@ fn damaged_or_missing_high_water_marks_are_refused() {
     let good = fs::read(&marks).unwrap();
     for bad in [&b""[..], b"\xff\xfe\x00", b"{\"version\":1}", &[b' '; 100_000]] {
         fs::write(&marks, bad).unwrap();
-        assert_refused(&fixture, &["marks is damaged", "begin anew with an empty state_dir"]);
+        assert_refused(&fixture, &["marks is damaged", "start over with an empty state_dir"]);
         assert_eq!(fs::read(&marks).unwrap(), bad);
     }
     fs::remove_file(&marks).unwrap();

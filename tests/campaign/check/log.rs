@@ -11,7 +11,7 @@ const SHUTDOWN: &str = "the supervisor is stopping";
 
 /// The details of a death by SIGKILL. The process does not have to execute this fault, so it also works while
 /// the process is starting.
-pub(super) const SIGKILL_DETAILS: [&str; 2] = ["SIGKILL", "SIGKILL, before it was activated"];
+pub(super) const SIGKILL_DETAILS: [&str; 2] = ["SIGKILL", "SIGKILL, before activation"];
 
 /// A log line that reports a death.
 #[derive(Clone, Copy, Debug)]

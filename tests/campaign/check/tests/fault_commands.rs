@@ -18,9 +18,8 @@ fn expect_finding_with_command(what: &str, corrupt: fn(&mut Records)) {
 
 #[test]
 fn only_a_kill_can_be_commanded_of_a_starting_generation() {
-    let early = |kind| {
-        findings_after(move |records| add_command(records, kind, "SIGKILL, before it was activated", None))
-    };
+    let early =
+        |kind| findings_after(move |records| add_command(records, kind, "SIGKILL, before activation", None));
     assert_eq!(early(FaultKind::Kill), Vec::<&str>::new());
     assert_ne!(early(FaultKind::Segv), Vec::<&str>::new());
 }

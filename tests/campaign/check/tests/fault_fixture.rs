@@ -100,7 +100,7 @@ fn correctly_logged_faults_yield_no_finding() {
         (FaultKind::Abort, ABORT),
         (FaultKind::StackOverflow, OVERFLOW),
         (FaultKind::Kill, KILLED),
-        (FaultKind::Hang, ["hang", "no progress for 301 ms while there was work"]),
+        (FaultKind::Hang, ["hang", "no progress for 301 ms with work pending"]),
     ] {
         assert_eq!(findings_after(|records| add_poison(records, kind, how)), Vec::<&str>::new(), "{kind}");
     }

@@ -146,10 +146,7 @@ fn unexplained_alarms_and_errors_in_the_log_are_found() {
     for alarm in ["worker_parked", "state_lost", "seq_gap", "quarantine_failed", "crash_report_failed"] {
         expect_finding("log lines", with_line("WARN", json!({ "event_name": alarm })));
     }
-    expect_finding(
-        "log lines",
-        with_line("ERROR", json!({ "message": "the boards do not take the new state" })),
-    );
+    expect_finding("log lines", with_line("ERROR", json!({ "message": "cannot publish the new state" })));
     expect_finding("log lines", with_line("ERROR", json!({ "event_name": "supervisor_stopped" })));
     expect_finding("log lines", |records| {
         records
