@@ -256,8 +256,7 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
     let position = Position(0);
     if head.commit.0 > 0 {
-        let header =
-            CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
+        let header = CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
         writer.commit(header).map_err(|source| file.error(source))?;
     }
     let room = (events.words() * WORD) as u64;
