@@ -1,6 +1,7 @@
 //! What Bulkhead's processes share.
 //!
-//! - [`wire`]: what the processes say to each other and store: ids, events, control messages, reports, and their encoding.
+//! - [`wire`]: the data that the processes exchange and store: ids, events, control messages, reports, and their
+//!   encoding.
 //! - [`shm`]: the memory that they share: segments, the events ring, the state table, seqlock cells, the snapshot. It uses
 //!   the encodings of [`wire`] and holds no policy.
 //! - [`worker`]: the runtime of a worker: inherited fds, control pipes, settings, signal handlers, the allocator.

@@ -88,7 +88,7 @@ impl TableMemory for Memory {
     }
 }
 
-/// The producer's page: the version, and head and next seq of both slots, which must agree.
+/// The modelled words of the producer's page: the version, and head and next seq of both slots, which must agree.
 const TAIL_WORDS: [usize; 5] = [8, 9, 10, 12, 13];
 const RING_WORDS: usize = 32;
 /// The length of a record in the ring, in bytes: payload 8, head 16.
@@ -100,7 +100,8 @@ fn one(payload: u64) -> Batch {
     batch
 }
 
-/// A tail is read completely while its owner publishes three more: never torn, and never an older one after a newer one.
+/// A reader reads tails while their owner publishes three of them: never a torn one, and never an older one after a newer
+/// one.
 fn a_tail_is_read_completely() {
     let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let reader = thread::spawn({
@@ -150,7 +151,7 @@ fn events_arrive_completely() {
     reader.join().unwrap();
 }
 
-/// Records are overwritten only after their release; the consumer has read them by then, and continues.
+/// Records are overwritten only after their release. The consumer has read them by then; later records stay readable.
 fn space_is_reused_only_after_its_release() {
     let page = Memory::new(PRODUCER_WORDS, [8]);
     let events = Memory::new(RING_WORDS, [0, 1, 2]);
@@ -200,22 +201,22 @@ fn no_wake_up_is_lost() {
     assert!(!parked || notified, "parked with an event to read, and not notified");
 }
 
-/// Two consumers of one publisher, each parked on a page of its own: the fence of the first notification serves for the
-/// second.
+/// One publisher has two consumers, and each of them parks on its own page. The fence of the first check also serves for
+/// the second one.
 fn two_parked_consumers_are_both_notified() {
     let page = Memory::new(PRODUCER_WORDS, TAIL_WORDS);
     let events = Memory::new(RING_WORDS, []);
-    let (cursor, second_page) = (Memory::new(512, [8]), Memory::new(512, [8]));
+    let (first_page, second_page) = (Memory::new(512, [8]), Memory::new(512, [8]));
     let publisher = thread::spawn({
         let (page, events, second_page) = (Arc::clone(&page), Arc::clone(&events), Arc::clone(&second_page));
         move || {
             Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
-            let first = Waker::new(cursor).due().is_some();
-            assert!(!first, "nobody parks there in this model");
-            Waker::new(watch).due_after_fence().is_some()
+            let first = Waker::new(first_page).due().is_some();
+            assert!(!first, "no consumer parks on the first page in this model");
+            Waker::new(second_page).due_after_fence().is_some()
         }
     });
-    wake::prepare_wait(&watch);
+    wake::prepare_wait(&second_page);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
     let parked = consumer.is_empty();
     let notified = publisher.join().unwrap();
@@ -231,7 +232,7 @@ fn table() -> Arc<Memory> {
     Memory::new(geometry.bytes() / WORD, words)
 }
 
-/// Commits state `n` of the one series. With an empty key, the state is the word behind the body's head.
+/// Commits state `n` of the one series. With an empty key, the state is the word after the head of the body.
 fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
     let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
     writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
@@ -253,7 +254,7 @@ fn commits_are_read_completely() {
         let n = record.commit.0;
         assert_eq!(record.seq, Seq(100 + n), "a torn record");
         if let Some(body) = table.body(BodySlot(0), &record) {
-            // This series changes with every commit: what is found for commit n is commit n's.
+            // Every commit changes this series: the body found for commit n must be the body of commit n.
             assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
         }
     }
@@ -267,10 +268,10 @@ fn a_finished_commit_is_readable() {
     writer.activate();
     let commits = thread::spawn(move || commit(&mut writer, 1));
     let table = TableReader::new(memory);
-    let record = table.record().expect("a record is there whole when the number says so");
+    let record = table.record().expect("a record is complete once its number is published");
     if record.commit.0 == 1 {
         assert_eq!(record.seq, Seq(101));
-        assert_eq!(table.body(BodySlot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
+        assert_eq!(table.body(BodySlot(0), &record).expect("the body, too").state(), 1u64.to_ne_bytes());
     }
     commits.join().unwrap();
 }
@@ -282,7 +283,7 @@ fn a_seqlock_cell_is_read_completely() {
     let reader = thread::spawn({
         let memory = Arc::clone(&memory);
         move || {
-            let mut board = SeqlockReader::<_, [u8; 12]>::new(memory);
+            let mut cell = SeqlockReader::<_, [u8; 12]>::new(memory);
             let mut last = 0;
             for _ in 0..2 {
                 if let Some(value) = cell.read() {
@@ -293,7 +294,7 @@ fn a_seqlock_cell_is_read_completely() {
             }
         }
     });
-    let mut board = SeqlockWriter::new(memory);
+    let mut cell = SeqlockWriter::new(memory);
     for n in 1..=3u8 {
         cell.publish(&[n; 12]).unwrap();
     }
@@ -326,12 +327,12 @@ const NEEDED_BY: &[(Site, Model)] = &[
     (Site::CommitPublish, a_finished_commit_is_readable),
     (Site::CommitOverwrite, commits_are_read_completely),
     (Site::CommitRead, a_finished_commit_is_readable),
-    (Site::CommitRecheck, commits_are_read_whole),
-    (Site::BodyRecheck, commits_are_read_whole),
-    (Site::SeqlockPublish, a_board_is_read_whole),
-    (Site::SeqlockOverwrite, a_board_is_read_whole),
-    (Site::SeqlockRead, a_board_is_read_whole),
-    (Site::SeqlockRecheck, a_board_is_read_whole),
+    (Site::CommitRecheck, commits_are_read_completely),
+    (Site::BodyRecheck, commits_are_read_completely),
+    (Site::SeqlockPublish, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockOverwrite, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRead, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRecheck, a_seqlock_cell_is_read_completely),
 ];
 
 /// Explores a model. Returns the number of executions.

@@ -28,7 +28,8 @@ use std::{
 /// every later thread waits for the exit.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// Sends the backtrace of the calling thread to the supervisor, as bare addresses: these take microseconds.
+/// Sends the backtrace of the calling thread to the supervisor, as bare addresses, which are captured within
+/// microseconds.
 pub(crate) struct BacktraceSender {
     supervisor: Arc<Sender<FromWorker>>,
     /// Allocated in advance: a SIGABRT can interrupt an allocation, and then no other one is possible.
@@ -44,7 +45,7 @@ impl BacktraceSender {
 
     /// Sends the backtrace of this thread. Neither allocates nor waits, so that a signal handler may call it.
     pub(crate) fn send_backtrace(&self) {
-        // The lock is only held by another call of this function: then that call's backtrace is sent.
+        // Only another call of this function can hold the lock: then that call sends its backtrace.
         let Ok(mut frame) = self.frame.try_lock() else { return };
         if let FromWorker::Backtrace { frames } = &mut *frame {
             backtrace::capture(frames);

@@ -82,8 +82,8 @@ fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
     let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
     supervisor.set_nonblocking(true).map_err(io::Error::from)?;
     let backtraces = panic_hook::install(settings.generation, Arc::clone(&supervisor));
-    let AnalyticsLink { events, producer, cursor, state, wake: bell } = AnalyticsLink::open(&mut fds)?;
-    let control_events = ControlEvents::open(control, bell)?;
+    let AnalyticsLink { events, producer, cursor, state, wake: wake_fd } = AnalyticsLink::open(&mut fds)?;
+    let control_events = ControlEvents::open(control, wake_fd)?;
 
     engine::check_schema::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
     supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build_info::<A>() })?;

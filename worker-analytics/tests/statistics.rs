@@ -1,5 +1,4 @@
-//! The built-in analysis, compared with independently computed results; and the decoding of hostile state
-//! bytes.
+//! Compares the built-in analysis with independently computed results, and decodes hostile state bytes.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "clippy does not count the helpers of a test as test code")]
 
@@ -80,7 +79,8 @@ fn every_series_of_the_flights_equals_the_independent_result() {
         let (state, values) = series_of.entry(series).or_default();
         Statistics.apply(state, &event);
         values.push(value);
-        // As after a crash: at any moment, a state that is written and read again must be the same.
+        // A successor reads the state that was written before a crash: at any moment, a state that is written
+        // and read again must be the same.
         if values.len() % 37 == 0 {
             *state = codec::decode(&encoded(state)).unwrap();
         }

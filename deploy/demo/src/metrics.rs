@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// The unit of /proc/diskstats. It does not depend on the sector size of the disk.
 const SECTOR_BYTES: u64 = 512;
 
-/// Prefixes of devices that are left out: their traffic is counted at another device, or is no disk traffic.
+/// Prefixes of devices that are left out: their traffic is also counted for another device, or is not disk
+/// traffic.
 const IGNORED_DISKS: [&str; 2] = ["loop", "ram"];
 
 /// One event, as `POST /v1/events` accepts it.

@@ -1,5 +1,5 @@
-//! The consumer's page: what the analysis has in flight, its panic record, and records of a failed allocation and of a
-//! signal. Word 8 is the park epoch ([`wake`](super::wake)).
+//! The cursor page: what the analysis has in flight, its panic record, and records of a failed allocation and of a
+//! fault signal. Word 8 is the park epoch ([`wake`](super::wake)).
 //!
 //! Only the active analysis writes it. All readers treat it as untrusted.
 
@@ -30,14 +30,14 @@ const OWNER: usize = 2;
 const FAILED_BYTES: usize = 5;
 const FAILED_GENERATION: usize = 6;
 const FAILED_IN_FLIGHT: usize = 7;
-/// The steps of the owner within one event: see [`count_step`].
+/// The number of steps of the owner: see [`count_step`].
 const STEPS: usize = 3;
 /// Length and CRC of the panic record; 0 if there is none. Readers usually read it after the death of its writer, when all
 /// stores are visible; the CRC protects readers that read it earlier.
 const PANIC_SEAL: usize = 16;
 const PANIC_BYTES: usize = 17;
 
-/// The last signal of a fault: number and code, address, and generation. The panic record ends before them.
+/// The last fault signal: number and code, address, and generation. The panic record ends before them.
 const SIGNAL: usize = CURSOR_WORDS - 3;
 const SIGNAL_ADDRESS: usize = CURSOR_WORDS - 2;
 const SIGNAL_GENERATION: usize = CURSOR_WORDS - 1;
@@ -64,7 +64,7 @@ pub enum Activity {
 pub struct InFlight {
     /// What the analysis is doing.
     pub activity: Activity,
-    /// The event that it works on; the last one if it is idle.
+    /// The event that the analysis works on. If it is idle: the event that it worked on last.
     pub seq: Seq,
 }
 
@@ -81,7 +81,7 @@ pub struct PanicRecord {
     pub thread: String,
 }
 
-/// An allocation that the system refused while the present event was in flight. Unchecked: untrusted.
+/// An allocation that the system refused. The event that was in flight then is still in flight. Unchecked: untrusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocationFailure {
     /// The generation that allocated.
@@ -90,7 +90,7 @@ pub struct AllocationFailure {
     pub bytes: u64,
 }
 
-/// The signal of a fault, as the handler saw it. Unchecked: untrusted.
+/// A fault signal ([`signals`](crate::worker::signals)), as the handler saw it. Unchecked: untrusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalInfo {
     /// The number of the signal.
@@ -103,8 +103,8 @@ pub struct SignalInfo {
 
 /// Records what the analysis is doing, and with which event.
 pub fn set_in_flight(page: &impl WriteWords, activity: Activity, seq: Seq) {
-    // A death can fall between any two instructions. These compiler fences, which cost no instruction, keep the work before
-    // this store before it, and the work after it after it, for a reader that looks after the death.
+    // The process can die between any two instructions. These compiler fences, which cost no instruction, keep the
+    // compiler from moving work across the store. So the page of a dead process names the work that was under way.
     compiler_fence(Ordering::SeqCst);
     page.store(IN_FLIGHT, (seq.0 << 2) | u64::from(activity as u8), Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
@@ -121,14 +121,14 @@ pub fn steps(page: &impl ReadWords) -> u64 {
     page.load(STEPS, Ordering::Relaxed)
 }
 
-/// Records up to where the ring was read before the next event. Call it before [`set_in_flight`], and only while nothing is
-/// in flight: then both agree at every death with an event in flight.
+/// Records the position up to which the ring was read before the next event. Call it before [`set_in_flight`], and only
+/// while nothing is in flight: then position and event agree if the process dies with an event in flight.
 pub fn set_read_position(page: &impl WriteWords, position: Position) {
     page.store(READ_POSITION, position.0, Ordering::Relaxed);
 }
 
-/// Takes the page over: nothing is in flight after `committed`. A death before the last store leaves the predecessor's
-/// state under the predecessor's generation, so that no event is attributed to two generations.
+/// Takes the page over: nothing is in flight after `committed`. The owner is stored last: if this process dies earlier,
+/// the page still names the predecessor. So no event is attributed to two generations.
 pub fn take_over(page: &impl WriteWords, generation: Generation, committed: Seq) {
     clear_panic_record(page);
     set_in_flight(page, Activity::Idle, committed);
@@ -179,7 +179,7 @@ pub fn allocation_failure(page: &impl ReadWords) -> Option<AllocationFailure> {
         .then_some(AllocationFailure { generation: Generation(generation), bytes })
 }
 
-/// Records the signal of a fault. Stores and does nothing else: a signal handler calls it.
+/// Records a fault signal. Makes only stores: a signal handler calls it.
 pub fn record_signal(page: &impl WriteWords, generation: Generation, signal: SignalInfo) {
     let SignalInfo { number, code, address } = signal;
     let packed = u64::from(number.cast_unsigned()) << 32 | u64::from(code.cast_unsigned());

@@ -20,7 +20,8 @@ const SLOTS: usize = 8;
 /// The head of a slot, in words: the version, then length and CRC.
 const SLOT_HEAD: usize = 2;
 
-/// How often a reader tries before it falls back. The writer publishes rarely: a second failure is no coincidence.
+/// How often a reader tries before it falls back. The writer publishes rarely: if several tries fail, the memory is
+/// damaged.
 const TRIES: usize = 8;
 
 fn slot_words(words: usize) -> usize {

@@ -37,7 +37,7 @@ pub struct Event<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// A text is too long, or the name of the series is empty.
-    #[error("{field} has {found} bytes; allowed are {least} to {most}")]
+    #[error("{field} has {found} bytes; {least} to {most} are allowed")]
     Length {
         /// The field.
         field: &'static str,
@@ -64,8 +64,8 @@ pub enum EventError {
     Encoding(&'static str),
 }
 
-/// The fixed head of an encoded event. The texts follow in this order: series, label, request id, data. `flags` tells an
-/// absent label, data or request id from an empty one.
+/// The fixed head of an encoded event. The texts follow in this order: series, label, request id, data. `flags`
+/// distinguishes an absent label, data or request id from an empty one.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Head {

@@ -1,4 +1,4 @@
-//! What the processes say to each other and store in files, and how it is encoded.
+//! The data that the processes exchange and store in files, and its encoding.
 
 pub mod cause;
 pub mod codec;

@@ -63,7 +63,7 @@ pub struct EventView {
 }
 
 impl Entry {
-    /// The bytes of the event, as they were in the ring. `None` if the file was changed by hand.
+    /// The bytes of the event, as they were in the ring. `None` if `bytes` is not hexadecimal.
     #[must_use]
     pub fn payload(&self) -> Option<Vec<u8>> {
         let (pairs, rest) = self.bytes.as_bytes().as_chunks::<2>();

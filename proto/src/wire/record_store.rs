@@ -16,7 +16,7 @@ use std::{
     str::FromStr,
 };
 
-/// The end of a file name.
+/// The suffix of a file name.
 const SUFFIX: &str = ".json";
 
 /// The content of a file.
@@ -74,7 +74,7 @@ impl<T> From<RecordStore<T>> for OwnedFd {
     }
 }
 
-/// The name of the file of this record.
+/// The name of the file of the record with this number.
 #[must_use]
 pub fn file_name(number: impl Display) -> String {
     format!("{number}{SUFFIX}")
@@ -112,8 +112,8 @@ impl<T: Record> RecordStore<T> {
         Ok(numbers)
     }
 
-    /// The first records, or the records that follow `after`, as summaries, `most` of them at most. Omits a record that was
-    /// removed in the meantime or cannot be read.
+    /// Summaries of the first records, or of the records that follow `after`, at most `most` of them. Omits a record
+    /// that was removed in the meantime or cannot be read.
     ///
     /// # Errors
     /// If the directory cannot be read, or was deleted.
@@ -142,7 +142,7 @@ impl<T: Record> RecordStore<T> {
         Ok(())
     }
 
-    /// One record. `None` if it does not exist, or no longer.
+    /// Reads one record. `None` if it does not exist or was removed.
     ///
     /// # Errors
     /// If the file cannot be read, or is not what the supervisor writes.
@@ -171,6 +171,7 @@ impl<T: Record> RecordStore<T> {
 mod tests {
     use super::*;
     use crate::wire::ids::{CrashId, Seq};
+
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Rising(Seq);
 

@@ -74,6 +74,6 @@ pub struct CrashRow {
     pub detail: String,
     /// The event in flight, if there was one.
     pub seq: Option<Seq>,
-    /// When it died, in Unix milliseconds.
+    /// When the generation died, in Unix milliseconds.
     pub at_ms: u64,
 }

@@ -24,7 +24,7 @@ macro_rules! vocabulary {
         }
 
         impl $name {
-            /// Every word, in the order in which messages list them.
+            /// All variants, in the order in which messages list their words.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The word as files, messages and the HTTP API spell it.

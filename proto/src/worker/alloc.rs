@@ -1,10 +1,10 @@
-//! An allocator that records allocations that the system refuses, so that the supervisor can tell death by lack of memory
-//! from another abort.
+//! An allocator that records allocations that the system refuses, so that the supervisor can distinguish an abort for
+//! lack of memory from other aborts.
 
 use crate::{shm::cursor, worker::this_process};
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Neither allocates, nor locks, nor panics: it runs in the middle of an allocation.
+/// This function runs in the middle of an allocation: it neither allocates, nor locks, nor panics.
 #[cold]
 fn record(bytes: usize) {
     if let Some((page, generation)) = this_process::cursor_page() {
@@ -77,7 +77,7 @@ mod tests {
         Layout::from_size_align(isize::MAX.unsigned_abs() - 7, 8).unwrap()
     }
 
-    /// The exit code of a forked child to which an allocation is refused: 0 if the child survives that.
+    /// Forks a child, in which an allocation is refused. Returns its exit code: 0 if the child survives the refusal.
     fn refused_in_a_fork() -> Option<i32> {
         // SAFETY: what the child does is safe after a fork of a threaded process: it uses only the system's allocator,
         // which supports that.

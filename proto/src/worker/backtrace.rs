@@ -1,5 +1,5 @@
-//! Backtraces as bare numbers: capturing them takes microseconds, symbolising them tens of milliseconds. The supervisor,
-//! which has the program file, symbolises them later.
+//! Backtraces as bare addresses: to capture one takes microseconds, to symbolise it tens of milliseconds. The
+//! supervisor, which has the program file, symbolises them later.
 
 use crate::wire::control::MAX_BACKTRACE;
 use std::{fs, ops::Range, sync::OnceLock};

@@ -1,4 +1,4 @@
-//! The execution of induced faults, by the process that is to die.
+//! The execution of induced faults, in the process that must die.
 
 use crate::wire::{exit_code::EXIT_PANIC, fault::FaultKind};
 use rustix::process::{Signal, getpid, kill_process};
@@ -13,14 +13,15 @@ pub const FAULT_PANIC: &str = "injected fault: panic";
 /// An address that is never mapped: `vm.mmap_min_addr` keeps the lowest pages free.
 const UNMAPPED: usize = 8;
 
-/// The size of one allocation of [`FaultKind::Oom`], in bytes. The memory is never touched, so no machine has less for it.
+/// The size of one allocation of [`FaultKind::Oom`], in bytes. The memory is never touched, so it takes no physical
+/// memory.
 const OOM_ALLOCATION: usize = 64 << 20;
 
 /// The number of these allocations before one that no machine can satisfy. Together they exceed any sensible limit.
 const OOM_ALLOCATIONS: usize = 1 << 10;
 
-/// The stack that [`FaultKind::StackOverflow`] uses up, in bytes. The stack of a thread of its own: the stack of the main
-/// thread may be unlimited.
+/// The stack that [`FaultKind::StackOverflow`] uses up, in bytes. It belongs to a new thread, because the stack of the
+/// main thread may be unlimited.
 const STACK: usize = 256 << 10;
 
 /// How a process that executes a fault ends.
@@ -78,7 +79,7 @@ fn hang() -> ! {
     }
 }
 
-/// A real invalid write: std's handler of stack overflows ignores a SIGSEGV the first time it is merely raised.
+/// Makes a real invalid write, because std's handler of stack overflows ignores the first SIGSEGV that is only raised.
 fn write_to_unmapped_page() {
     let unmapped = std::ptr::without_provenance_mut::<u64>(UNMAPPED);
     // SAFETY: this is unsound on purpose. The write is volatile, so the compiler emits it; the page is never mapped, so the
@@ -91,7 +92,7 @@ fn exhaust_memory() {
     for _ in 0..OOM_ALLOCATIONS {
         black_box(Vec::<u8>::with_capacity(OOM_ALLOCATION)).leak();
     }
-    // No limit is set: this is more than any address space.
+    // No limit stopped the loop: this size is more than any address space.
     black_box(Vec::<u8>::with_capacity(isize::MAX.unsigned_abs()));
 }
 
@@ -103,7 +104,7 @@ fn overflow_a_stack() {
     let _ = thread.map(thread::JoinHandle::join);
 }
 
-/// Endless, but the compiler must not know.
+/// Recurses without end, in a way that the compiler cannot detect.
 fn descend(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
     if black_box(true) { black_box(descend(depth + 1)) ^ frame[0] } else { depth }

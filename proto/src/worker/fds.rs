@@ -55,7 +55,7 @@ names! {
     Producer = "producer",
     /// The log of keyed requests.
     Keys = "keys",
-    /// The consumer's page.
+    /// The cursor page.
     Cursor = "cursor",
     /// The state table.
     State = "state",

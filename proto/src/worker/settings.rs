@@ -1,4 +1,4 @@
-//! The settings that the supervisor gives to a worker at its start, through the environment. No secrets.
+//! The settings that the supervisor gives to a worker at its start, through the environment. They contain no secrets.
 
 use crate::wire::{ids::Generation, role::Role};
 use serde::{Deserialize, Serialize};

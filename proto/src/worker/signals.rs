@@ -1,6 +1,6 @@
-//! Signal handlers of a worker. One records the signal of a fault before the process dies of it: the parent learns neither
-//! why the kernel sent the signal nor which address failed. The other runs a callback when another process aborts this one
-//! because it hangs.
+//! Signal handlers of a worker. One records a fault signal before the process dies of it, because the parent learns
+//! neither why the kernel sent the signal nor which address failed. The other runs a callback when another process
+//! aborts this process because it hangs.
 
 use crate::{
     shm::cursor::{self, SignalInfo},
@@ -24,7 +24,7 @@ use std::{
     },
 };
 
-/// The handled signals, and the handler before ours: std reports stack overflows in such a handler.
+/// The handled signals, and the action that was installed before ours: std reports stack overflows in such a handler.
 static PREVIOUS: [(c_int, OnceLock<libc::sigaction>); 5] = [
     (SIGABRT, OnceLock::new()),
     (SIGSEGV, OnceLock::new()),
@@ -39,16 +39,17 @@ static ON_ABORT: OnceLock<(Pid, Box<dyn Fn() + Send + Sync>)> = OnceLock::new();
 /// A SIGABRT of another process arrived on a thread other than the main thread.
 static FORWARDED: AtomicBool = AtomicBool::new(false);
 
-/// The signals of a fault.
-const FAULTS: [c_int; 4] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE];
+/// The fault signals: the kernel sends them for an invalid memory access, an illegal instruction or an arithmetic
+/// error.
+const FAULT_SIGNALS: [c_int; 4] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE];
 
-/// From now on, the signal of a fault of this process is recorded on its cursor page ([`this_process`]) and then has its
-/// usual effect. Permanent: a later call changes nothing.
+/// From now on, a fault signal of this process is recorded on its cursor page ([`this_process`]) and then has its usual
+/// effect. Permanent: a later call changes nothing.
 ///
 /// # Errors
 /// If the system refuses a handler.
 pub fn record_fault_signals() -> io::Result<()> {
-    FAULTS.into_iter().try_for_each(|number| install(number, SA_ONSTACK))
+    FAULT_SIGNALS.into_iter().try_for_each(|number| install(number, SA_ONSTACK))
 }
 
 /// From now on, a SIGABRT from another process runs `callback` on the main thread, in the middle of whatever that thread
@@ -96,17 +97,17 @@ fn install(number: c_int, stack: c_int) -> io::Result<()> {
 /// callback of a process that is aborted because it hangs.
 extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a valid siginfo to a handler with SA_SIGINFO.
-    let info_now = unsafe { &*info };
+    let siginfo = unsafe { &*info };
     if number == SIGABRT {
-        aborted(info_now);
+        aborted(siginfo);
     } else if let Some((page, generation)) = this_process::cursor_page() {
-        // SAFETY: for the signals of a fault the field holds an address; if a process sent the signal, it holds other plain
+        // SAFETY: for a fault signal the field holds an address; if a process sent the signal, it holds other plain
         // bytes.
-        let address = unsafe { info_now.si_addr() };
-        let signal = SignalInfo { number, code: info_now.si_code, address: address as u64 };
+        let address = unsafe { siginfo.si_addr() };
+        let signal = SignalInfo { number, code: siginfo.si_code, address: address as u64 };
         cursor::record_signal(page, generation, signal);
     }
-    if number != SIGABRT && info_now.si_code > 0 {
+    if number != SIGABRT && siginfo.si_code > 0 {
         reset_abort_handler();
     }
     match previous(number).and_then(OnceLock::get) {
@@ -115,17 +116,17 @@ extern "C" fn handle(number: c_int, info: *mut siginfo_t, context: *mut c_void) 
         {
             if previous_action.sa_flags & SA_SIGINFO == 0 {
                 // SAFETY: without SA_SIGINFO, the registered function has this signature.
-                let previous_action =
+                let handler =
                     unsafe { transmute::<usize, extern "C" fn(c_int)>(previous_action.sa_sigaction) };
-                previous_action(number);
+                handler(number);
             } else {
                 type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
                 // SAFETY: with SA_SIGINFO, the registered function has this signature.
-                let previous_action = unsafe { transmute::<usize, Handler>(previous_action.sa_sigaction) };
-                previous_action(number, info, context);
+                let handler = unsafe { transmute::<usize, Handler>(previous_action.sa_sigaction) };
+                handler(number, info, context);
             }
         }
-        Some(_) | None => by_default(number, info_now.si_code),
+        Some(_) | None => by_default(number, siginfo.si_code),
     }
 }
 
@@ -154,15 +155,15 @@ fn aborted(info: &siginfo_t) {
     }
 }
 
-/// After a fault of the kernel's, the next handler may abort: std's does so for a stack overflow, on an alternate stack of
-/// a few KiB, which has no room for a second signal frame.
+/// After a fault signal from the kernel, the next handler may abort. std's handler does so for a stack overflow, on an
+/// alternate stack of a few KiB, which has no room for a second signal frame.
 fn reset_abort_handler() {
     // SAFETY: signal(2) is signal-safe, and the default action needs no handler.
     unsafe { libc::signal(SIGABRT, SIG_DFL) };
 }
 
-/// The default action of these signals is death: the faulting instruction faults again; a signal that a process sent is
-/// raised again.
+/// Makes the process die of the signal, which is the default action. After a fault, the faulting instruction runs and
+/// faults again; a signal that a process sent is raised again.
 fn by_default(number: c_int, code: c_int) {
     // SAFETY: signal(2) and raise(3) are signal-safe, and the default action needs no handler.
     unsafe { libc::signal(number, SIG_DFL) };

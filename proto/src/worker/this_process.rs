@@ -1,5 +1,5 @@
-//! The cursor page of the analysis that this process is, for code that can be called from anywhere: an allocator, a signal
-//! handler, a panic hook.
+//! The cursor page of this process, which is an analysis, for code that can be called from anywhere: an allocator, a
+//! signal handler, a panic hook.
 
 use crate::{shm::segment::ReadWrite, wire::ids::Generation};
 use rustix::process::{Pid, getpid};

@@ -108,7 +108,7 @@ fn the_successor_applies_again_what_was_applied_and_not_committed() {
     for round in 0..20 {
         fixture.append(&[("a", 1.0), ("b", 1.0)]);
         let mut engine = fixture.engine(Statistics).unwrap();
-        // It dies after some events, sometimes after a commit and sometimes before one.
+        // The engine is dropped after some batches, sometimes after a commit and sometimes before one.
         for _ in 0..round % 3 {
             engine.advance().unwrap();
         }

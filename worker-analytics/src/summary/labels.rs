@@ -1,5 +1,5 @@
-//! The frequency of each label, and the number of distinct labels: exact while there are few, estimated
-//! beyond.
+//! The frequency of each label, and the number of distinct labels: exact while there are few labels,
+//! estimated when there are many.
 //!
 //! [`TRACKED`] labels have a counter each, by the space-saving algorithm (Metwally, Agrawal, El Abbadi, ICDT
 //! 2005): when all counters are in use, a new label replaces the one with the smallest count, inherits that

@@ -4,7 +4,7 @@ use super::double_double::DoubleDouble;
 use bincode::{Decode, Encode};
 
 /// Before they are summed, values are scaled by a power of two to at most about 1, so that no square over- or
-/// underflows. Outside of this range of exponents, the power of two itself would.
+/// underflows. Outside of this range of exponents, the power of two itself would over- or underflow.
 const EXPONENTS: std::ops::RangeInclusive<i16> = -1000..=1000;
 
 /// The first two moments of the values of a series.

@@ -56,8 +56,8 @@ impl Serialize for Number {
     }
 }
 
-/// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the
-/// calendar ends before.
+/// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the time
+/// is beyond the calendar of `jiff`.
 fn rfc3339<S: Serializer>(ts_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Timestamp::from_millisecond(*ts_ms).ok().serialize(serializer)
 }

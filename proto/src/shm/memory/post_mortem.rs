@@ -10,8 +10,8 @@ use crate::{
     wire::ids::{Generation, Seq},
 };
 
-/// What the supervisor finds in shared memory after a death of the analysis. Every value was checked against memory that
-/// other processes own; beyond that check, the values are the claims of the analysis.
+/// What the supervisor finds in shared memory after a death of the analysis. Values are checked against memory that
+/// other processes own, if there is such memory. Beyond that, they are claims of the analysis.
 #[derive(Clone, Debug)]
 pub struct PostMortem {
     /// The generation that owns the cursor page. A generation that died before it took the page over had nothing in flight.
@@ -28,9 +28,9 @@ pub struct PostMortem {
     pub accepted: Seq,
     /// The panic record.
     pub panic_record: Option<PanicRecord>,
-    /// The allocation that failed while the present event was in flight.
+    /// The allocation that failed, if the event that was in flight then is still in flight.
     pub allocation_failure: Option<AllocationFailure>,
-    /// The signal that the handler recorded last, and the generation that recorded it.
+    /// The fault signal that was recorded last, and the generation that recorded it.
     pub signal: Option<(Generation, SignalInfo)>,
     /// The bytes of the event in flight, or of the last event of the commit. `None` if the ring has no such record at the
     /// position that the analysis claims.
@@ -38,12 +38,12 @@ pub struct PostMortem {
 }
 
 impl SharedMemory {
-    /// Reads what the memory says about the analysis that died, or about one that is alive.
+    /// Reads what the memory says about the analysis, dead or alive.
     #[must_use]
     pub fn post_mortem(&self) -> PostMortem {
         let (record, tail) = (self.record().unwrap_or_default(), self.tail());
         let all_committed = record.analysed.checked_add(record.skipped) == Some(tail.accepted);
-        // After a gap in the seqs, the next seq does not tell which event was accepted last.
+        // After a gap in the seqs, the next seq does not show which event was accepted last.
         let accepted = if all_committed { record.seq } else { tail.last_seq() };
         let committed = record.seq;
         let claimed = cursor::read_in_flight(&self.cursor_view);

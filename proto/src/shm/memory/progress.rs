@@ -23,7 +23,7 @@ pub struct AnalyticsProgress {
 }
 
 impl SharedMemory {
-    /// Reads how far the analysis is. Checked like a post-mortem.
+    /// Reads how far the analysis is. No seq of the result is beyond the last accepted event.
     #[must_use]
     pub fn progress(&self) -> AnalyticsProgress {
         // Read the record before the tail: then the tail covers every event that the record counts.
@@ -52,9 +52,9 @@ impl SharedMemory {
         bytes
     }
 
-    /// Calls `see` with each pending event and its bytes, in order, until `see` returns `Break`. Reads from the last commit
-    /// on, and stops at the first record that does not verify.
-    pub fn for_each_pending(&self, mut see: impl FnMut(Seq, &[u8]) -> ControlFlow<()>) {
+    /// Calls `visit` with each pending event and its bytes, in order, until `visit` returns `Break`. Reads from the
+    /// last commit on, and stops at the first record that does not verify.
+    pub fn for_each_pending(&self, mut visit: impl FnMut(Seq, &[u8]) -> ControlFlow<()>) {
         let Some(record) = self.record() else { return };
         let views = (&self.events_view, &self.producer_view);
         let Ok(mut consumer) = Consumer::attach(views.0, views.1, record.position, record.seq) else {
@@ -62,7 +62,7 @@ impl SharedMemory {
         };
         let mut payload = Vec::new();
         while let Ok(Some(seq)) = consumer.next(&mut payload) {
-            if see(seq, &payload).is_break() {
+            if visit(seq, &payload).is_break() {
                 return;
             }
         }

@@ -220,7 +220,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
     fn reserve(&mut self, end: u64, released: impl FnOnce() -> Position) -> Result<(), AppendError> {
         let fits = |from: Position| end - from.0 <= self.capacity;
         if !fits(self.released) {
-            // The analysis is not trusted: a true position is between the last one and our head.
+            // The analysis is not trusted: a possible position is between the last one and our head.
             let position = released();
             if (self.released..=self.tail.head).contains(&position) {
                 self.released = position;
@@ -287,7 +287,8 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         if bytes == 0 {
             return;
         }
-        // A pad is shorter than the largest record, an eighth of the capacity: it fits 31 bits up to 16 GiB.
+        // A pad is shorter than the largest record, an eighth of the capacity: its length fits 31 bits up to a capacity
+        // of 16 GiB.
         let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
         self.events.store(self.word(at), record_word(length, at), Ordering::Relaxed);
     }

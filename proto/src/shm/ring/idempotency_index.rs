@@ -13,8 +13,8 @@ pub struct KeyReused;
 
 /// The key log and its index. Its user must hold the lock of the producer's page.
 ///
-/// The index is built when a key is first looked up: a service without keys pays nothing. Reading the whole log takes tens
-/// of milliseconds; [`Self::catch_up`] divides that.
+/// The index is built when a key is first looked up: a service without keys pays nothing. Reading the whole log takes
+/// tens of milliseconds; [`Self::catch_up`] can read it in parts.
 #[derive(Debug)]
 pub struct IdempotencyIndex<K> {
     log: KeyLog<K>,
@@ -36,7 +36,7 @@ impl<K: ReadWords> IdempotencyIndex<K> {
         &self.log
     }
 
-    /// The seqs that this request was given when it was carried out. `None` if it was not carried out, or too long ago.
+    /// The seqs that this request got when it was carried out. `None` if it was not carried out, or too long ago.
     ///
     /// # Errors
     /// If another request has this key.
@@ -57,8 +57,8 @@ impl<K: ReadWords> IdempotencyIndex<K> {
         std::mem::replace(&mut self.unreadable, 0)
     }
 
-    /// Indexes entries that this process or another generation has written since the last call, `most` of them at most.
-    /// Returns whether these were all.
+    /// Indexes entries that this process or another generation has written since the last call, at most `most` of them.
+    /// Returns whether all entries are indexed now.
     pub fn catch_up(&mut self, tail: &Tail, most: u64) -> bool {
         let numbers = self.log.numbers(tail);
         // Remove entries outside the window in bulk. At this size, the map does not reallocate.

@@ -1,9 +1,9 @@
 //! The log of keyed requests: which batch was appended under which `Idempotency-Key`, so that a repeat appends nothing.
 //!
 //! The log is circular, with one entry per request, numbered from 0. [`Tail::keyed`] counts the entries. An entry is
-//! written before the store that accepts its batch, and counts from that store on: a death between the two leaves neither
-//! batch nor entry. The log has room for one entry more than the window, so that an entry that is being written damages
-//! none that count.
+//! written before the store that accepts its batch, and is valid from that store on: a death between the two leaves
+//! neither batch nor entry. The log has room for one entry more than the window, so that an entry that is being written
+//! overwrites no valid one.
 //!
 //! Entries are written and read under the lock of the producer's page. They need no memory ordering of their own.
 
@@ -138,7 +138,7 @@ impl<K: ReadWords> KeyLog<K> {
         self.capacity() - 1
     }
 
-    /// The numbers of the entries that count at this tail.
+    /// The numbers of the entries that are valid at this tail.
     pub fn numbers(&self, tail: &Tail) -> Range<u64> {
         tail.keyed.saturating_sub(self.window())..tail.keyed
     }
@@ -147,7 +147,7 @@ impl<K: ReadWords> KeyLog<K> {
         index(number % self.capacity()) * ENTRY_WORDS
     }
 
-    /// One of the entries that count. `None` if it is not what was written.
+    /// Reads a valid entry. `None` if the bytes are not what was written.
     pub fn read(&self, number: u64, tail: &Tail) -> Option<KeyedBatch> {
         let mut entry = Entry::new_zeroed();
         self.0.read_bytes(self.word(number), entry.as_mut_bytes());
@@ -157,8 +157,8 @@ impl<K: ReadWords> KeyLog<K> {
 }
 
 impl<K: WriteWords> KeyLog<K> {
-    /// Writes an entry. `number` is the next one after those that count; the entry counts once a tail is published that
-    /// includes it.
+    /// Writes an entry. `number` is the next one after the valid entries. The entry is valid once a tail is published
+    /// that includes it.
     pub fn write(&self, number: u64, batch: &KeyedBatch) {
         self.0.write_bytes(self.word(number), Entry::new(batch, number).as_bytes());
     }

@@ -1,4 +1,4 @@
-//! Keyed requests against a model: the answers to the last few of them.
+//! Keyed requests, compared with a model that remembers the last few of them.
 
 use super::*;
 use crate::{
@@ -51,7 +51,7 @@ impl Fixture {
     }
 }
 
-/// Sends a keyed request. Everything before it is released, except if `full`.
+/// Sends a keyed request. Unless `full`, all space before it is released.
 fn send(
     (appender, index): &mut Owner,
     records: usize,

@@ -17,10 +17,10 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The keyed requests that are indexed under one hold of the lock: less than a millisecond.
+/// The most keyed requests that are indexed at a time, while the lock is held. This takes less than a millisecond.
 const INDEX_CHUNK: u64 = 1024;
 
-/// What the owner of the lock knows of the end of the ring.
+/// What this process knows of the end of the ring, as of the last time that it held the lock.
 #[derive(Debug)]
 struct End {
     appender: Appender<Arc<ReadWrite>, Arc<ReadWrite>>,
@@ -80,7 +80,7 @@ impl Producer {
     }
 
     /// Like [`Self::append`], but appends nothing if the request was carried out before: by this process, by another
-    /// generation, or by one that died right after the append.
+    /// generation, or by a generation that died right after the append.
     ///
     /// # Errors
     /// As for [`Self::append`]; also if the key was used for another request.
@@ -102,7 +102,7 @@ impl Producer {
         Ok(outcome)
     }
 
-    /// The seqs that this request was given when it was carried out. `None` if it was not carried out or is no longer
+    /// The seqs that this request got when it was carried out. `None` if it was not carried out or is no longer
     /// remembered.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Producer {
         self.end().index.take_unreadable()
     }
 
-    /// Does `work` at the end of the ring. No other thread or process does so at the same time.
+    /// Does `work` at the end of the ring, while no other thread or process can change it.
     fn with_end<T>(&self, work: impl FnOnce(&mut End) -> Result<T, AppendError>) -> Result<T, AppendError> {
         let mut end = self.end();
         let _held = lock::hold(&self.page).map_err(AppendError::Lock)?;
@@ -126,10 +126,10 @@ impl Producer {
         work(&mut end)
     }
 
-    /// Where the ring ends. Not before the end of anything that this process has appended.
+    /// Where the ring ends: at or after the end of every batch that this process has appended.
     pub fn tail(&self) -> Tail {
-        // Without the shared lock, so that reads never wait. If others move the tail at every try, our own view of it,
-        // taken under the lock, is recent.
+        // The shared lock is not taken, so that reads never wait for another process. If other owners move the tail at
+        // every try, the tail that this process saw when it last held the lock is recent enough.
         read_tail(&*self.page).unwrap_or_else(|| self.end().appender.tail())
     }
 

@@ -9,7 +9,7 @@ use crate::{
     wire::ids::{Position, Seq},
 };
 
-/// The seqs that a batch was given.
+/// The seqs that a batch got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The seq of the first event.

@@ -1,4 +1,5 @@
-//! The ring against a queue: wraps, pads, a full ring, oversized batches, and both sides reattaching at any moment.
+//! The ring, compared with a queue: wraps, pads, a full ring, oversized batches, and both sides reattaching at any
+//! moment.
 
 use super::*;
 use crate::{
@@ -69,7 +70,7 @@ proptest! {
         let fixture = Fixture::new();
         let mut appender = fixture.appender();
         let mut consumer = fixture.consumer(Position(0), Seq(0));
-        // What was accepted and not committed; how many of these were read; the position that was committed last.
+        // The events that were accepted and not committed, and how many of them were read.
         let (mut queue, mut read) = (VecDeque::<(Seq, Vec<u8>)>::new(), 0);
         let (mut released, mut committed, mut next) = (Position(0), Seq(0), 1);
         let mut payload = Vec::new();

@@ -40,7 +40,7 @@ kinds! {
     Events = 1 "events",
     /// The producer's page.
     Producer = 2 "producer",
-    /// The consumer's page.
+    /// The cursor page.
     Cursor = 3 "cursor",
     /// The state table.
     State = 4 "state",

@@ -84,7 +84,7 @@ impl Segment {
     /// # Errors
     /// If there are no fds left, or `/proc` is not mounted.
     pub fn read_only(&self) -> Result<OwnedFd, SegmentError> {
-        // `/proc/PID` and not `/proc/self`: the same file, but an error names the process.
+        // A duplicate of the fd would share its writable description. Only a second `open` gives a read-only one.
         let path = format!("/proc/{}/fd/{}", getpid().as_raw_nonzero(), self.fd.as_raw_fd());
         open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(system(self.kind, "reopen read-only (is /proc mounted?)"))

@@ -33,7 +33,7 @@ impl Keyed {
     }
 }
 
-/// Saves the entries that count and can be read. Returns the number of saved entries, and of entries that could not be
+/// Saves the valid entries that can be read. Returns the number of saved entries, and of entries that could not be
 /// read.
 pub(super) fn save(
     log: &KeyLog<ReadWrite>,

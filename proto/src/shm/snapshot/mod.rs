@@ -9,10 +9,9 @@ mod file;
 mod keyed_requests;
 
 use crate::{
-    shm::memory::MemoryError,
     shm::{
         access::{ReadWords as _, WORD},
-        memory::SharedMemory,
+        memory::{MemoryError, SharedMemory},
         ring::{Appender, Consumer, KeyLog, RingCorruption, Tail, set_tail},
         segment::ReadOnly,
         table::{BodySlot, BodyTooLarge, CommitHeader, TableReader, TableWriter},
@@ -80,7 +79,7 @@ pub enum SnapshotError {
 pub struct DamagedSeries {
     /// The number of the slot.
     pub slot: u32,
-    /// The name in the damaged bytes, right or wrong.
+    /// The name in the damaged bytes; it can be wrong.
     pub name: String,
     /// The file with the damaged bytes, or why it could not be written.
     pub kept: Result<PathBuf, String>,
@@ -181,7 +180,7 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
         resets: record.resets,
         at_ms: record.at_ms,
         next_seq: tail.next_seq,
-        // Events that a damaged ring lost do not exist any more. What is left adds up.
+        // Events that a damaged ring lost do not exist any more. The other counts must add up.
         accepted: if damage.is_some() { counted.saturating_add(pending) } else { tail.accepted },
         series: count(series.len()),
         events: pending,
@@ -226,14 +225,14 @@ type Unread<'a> = Consumer<&'a ReadOnly, &'a ReadOnly>;
 fn count(consumer: Result<Unread<'_>, RingCorruption>) -> (u64, Option<RingCorruption>) {
     let mut consumer = match consumer {
         Ok(consumer) => consumer,
-        Err(fault) => return (0, Some(fault)),
+        Err(corruption) => return (0, Some(corruption)),
     };
     let (mut events, mut payload) = (0, Vec::new());
     loop {
         match consumer.next(&mut payload) {
             Ok(Some(_)) => events += 1,
             Ok(None) => return (events, None),
-            Err(fault) => return (events, Some(fault)),
+            Err(corruption) => return (events, Some(corruption)),
         }
     }
 }
@@ -257,9 +256,8 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
     let position = Position(0);
     if head.commit.0 > 0 {
-        let checkpoint =
-            CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
-        writer.commit(checkpoint).map_err(|source| file.error(source))?;
+        let header = CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
+        writer.commit(header).map_err(|source| file.error(source))?;
     }
     let room = (events.words() * WORD) as u64;
     let mut appender = Appender::attach(&events, &page);

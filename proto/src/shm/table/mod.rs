@@ -7,10 +7,10 @@
 //! page-aligned   two bodies per slot, 64 KiB apart: key, private state, public part, CRC
 //! ```
 //!
-//! Slots are append-only. A slot has two versions. Commit n+1 overwrites the version that is not the newest one with a tag
-//! of at most n, and takes effect by the single release store of `n + 1`. So a commit is atomic at any instruction and
-//! costs only what changed. After a crash nothing must be loaded: the successor maps the table and decodes a series when it
-//! first needs it.
+//! Slots are only added, never freed. A slot has two versions. Commit n+1 overwrites the version that is not the newest
+//! one with a tag of at most n, and takes effect by the single release store of `n + 1`. So a commit is atomic at any
+//! instruction and costs only what changed. A start after a crash loads nothing: the successor maps the table and
+//! decodes a series when it first needs it.
 
 mod body;
 mod layout;
@@ -26,7 +26,7 @@ pub use record::CommitRecord;
 pub use write::{Activated, CommitHeader, TableWriter};
 
 /// How often a reader tries before it falls back to the last good copy. Commits are milliseconds apart and a copy takes
-/// microseconds: a second failure is no coincidence.
+/// microseconds: if several tries fail, the memory is damaged.
 const TRIES: usize = 8;
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl<M: ReadWords> TableReader<M> {
         }
     }
 
-    /// The bytes of a slot that does not verify, and the name in them, right or wrong.
+    /// The bytes of a slot that does not verify, and the name in them, which can be wrong.
     pub fn raw_slot(&self, slot: BodySlot) -> (Vec<u8>, String) {
         let bytes = raw_slot(&self.memory, self.geometry, slot);
         let name = bytes.chunks(BODY_BYTES).map(Body::claimed_key).find(|name| !name.is_empty());
@@ -89,8 +89,9 @@ struct Known {
     names: BTreeMap<Arc<str>, BodySlot>,
     /// The number of slots whose names were read.
     seen: u32,
-    /// Those of them whose names could not be read.
+    /// The slots among these whose names could not be read.
     unreadable: Vec<BodySlot>,
+    /// The last good copy of each public part that was read.
     good: HashMap<BodySlot, Arc<[u8]>>,
 }
 
@@ -153,8 +154,8 @@ impl<M: ReadWords> SeriesView<M> {
         Some((known.good.get(&slot).cloned().unwrap_or_default(), record))
     }
 
-    /// Whether the state of a series, or its existence, is unknown: the memory does not verify, and there is no good copy.
-    /// For callers to whom [`SeriesView::public`] returned nothing.
+    /// Whether the state of a series, or its existence, is unknown: the memory does not verify, and there is no good
+    /// copy. Call it if [`SeriesView::public`] returned `None` or an empty public part.
     pub fn is_unreadable(&self, name: &str) -> bool {
         let nothing_verifies = self.table.record().is_none();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

@@ -17,7 +17,7 @@ use std::{collections::HashMap, io};
 pub struct CommitHeader {
     /// The generation that commits.
     pub generation: Generation,
-    /// The last event that is in the state now.
+    /// The last event that is in the state, or was skipped.
     pub seq: Seq,
     /// The ring position after that event.
     pub position: Position,
@@ -157,7 +157,7 @@ impl<M: TableMemory> TableWriter<M> {
         raw_slot(&self.memory, self.geometry, slot)
     }
 
-    /// Stages a series for the next commit. Each slot at most once.
+    /// Stages a series for the next commit. Stage each slot at most once per commit.
     ///
     /// # Errors
     /// If the body does not fit its slot. Nothing is staged then.

@@ -29,8 +29,8 @@ pub enum ToWorker {
 /// What an analysis must know about the deaths of its predecessors. Empty for other roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct RecoveryHints {
-    /// Suspect events: a predecessor died in each of them, perhaps because of it. Commit before and after each one: the next
-    /// death is then attributed to one event, and no other event must be applied again. At most
+    /// Suspect events: each of them was in flight when a predecessor died. Commit before and after each one: then the
+    /// next death is attributed to one event, and no other event has to be applied again. At most
     /// [`MAX_HINTS`](super::MAX_HINTS).
     pub suspects: Vec<Seq>,
     /// Quarantined events: count them as skipped, do not apply them. At most [`MAX_HINTS`](super::MAX_HINTS).
@@ -71,8 +71,8 @@ pub enum FromWorker {
         /// The name of the thread.
         thread: String,
     },
-    /// Where the worker is. Sent right after [`FromWorker::Panicked`], or when the supervisor aborts a hung worker. Incomplete
-    /// if the frames are unknown.
+    /// The call stack of the worker. Sent right after [`FromWorker::Panicked`], or when the supervisor aborts a hung
+    /// worker. Omits frames in libraries.
     Backtrace {
         /// Return addresses as offsets in the worker's program, the innermost first, at most
         /// [`MAX_BACKTRACE`](super::MAX_BACKTRACE).
@@ -105,7 +105,7 @@ pub enum FromWorker {
     },
     /// There is a connection again, after a pong with `busy: false`.
     Busy,
-    /// The next seq has reached a mark: the supervisor must reserve further numbers (its high-water marks).
+    /// The seqs up to this one are in use: the supervisor must reserve further ones (its high-water marks).
     SeqMark(u64),
 }
 

@@ -19,7 +19,7 @@ pub struct AnalyticsLink {
     pub events: ReadOnly,
     /// The producer's page.
     pub producer: ReadOnly,
-    /// The analysis' own page.
+    /// The cursor page, which only the analysis writes.
     pub cursor: Arc<ReadWrite>,
     /// The state table.
     pub state: StateMemory,

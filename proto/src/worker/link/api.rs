@@ -113,7 +113,7 @@ impl ApiLink {
         Ok(outcome)
     }
 
-    /// The seqs that this request was given when it was carried out. `None` if it was not carried out or is no longer
+    /// The seqs that this request got when it was carried out. `None` if it was not carried out or is no longer
     /// remembered.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl ApiLink {
         self.status_page.lock().unwrap_or_else(PoisonError::into_inner).read().cloned()
     }
 
-    /// One consistent reading.
+    /// Reads all values, consistent with each other.
     pub fn stats(&self) -> LinkStats {
         let (record, tail) = self.record_and_tail();
         let pending = tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped));
@@ -171,7 +171,7 @@ impl ApiLink {
     }
 
     /// The last plausible commit record, and the tail. The analysis is not trusted: a record that claims more than was
-    /// accepted is ignored. The lock keeps a reader from pairing another reader's newer record with its own older tail.
+    /// accepted is ignored. The lock keeps a thread from pairing another thread's newer record with its own older tail.
     fn record_and_tail(&self) -> (CommitRecord, Tail) {
         let mut last = self.plausible.lock().unwrap_or_else(PoisonError::into_inner);
         // Read the record before the tail: then the tail covers every event that the record counts.
