@@ -71,7 +71,7 @@ pub enum Command {
     Logs {
         /// Show only lines by and about this worker, or `supervisor` for the supervisor's own lines.
         worker: Option<String>,
-        /// Also show new lines, until Ctrl-C or the end of the supervisor.
+        /// Also show new lines, until Ctrl-C or until the supervisor exits.
         #[arg(long, short)]
         follow: bool,
         /// Show only the last N lines.
@@ -150,7 +150,7 @@ pub enum QuarantineAction {
     },
     /// Show an event and the last death that it caused.
     Show(EventArgs),
-    /// Append an event again as a new one and remove the old one. A crash meanwhile cannot append it twice.
+    /// Append an event again as a new one, then remove the old one. If a crash interrupts this, repeat it: the event is not appended twice.
     Replay(EventArgs),
     /// Remove an event. It cannot be restored.
     Drop(EventArgs),

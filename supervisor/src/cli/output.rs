@@ -74,7 +74,7 @@ pub(super) fn terminal_size() -> Option<(usize, usize)> {
     Some((size.ws_col.into(), size.ws_row.into())).filter(|(width, height)| *width > 0 && *height > 0)
 }
 
-/// Makes Ctrl-C exit with code 0, for commands that run until then.
+/// Makes the process exit with code 0 on Ctrl-C, for commands that run until Ctrl-C.
 ///
 /// # Errors
 /// The signal handler cannot be installed.

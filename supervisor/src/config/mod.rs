@@ -1,4 +1,4 @@
-//! The configuration: finding it, reading it, and the [`Config`] that results.
+//! Finds, reads and checks the configuration. The result is a [`Config`].
 
 mod active;
 mod environment;

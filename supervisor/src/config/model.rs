@@ -90,7 +90,7 @@ pub enum ListenAddr {
 }
 
 impl ListenAddr {
-    /// The address without a configuration.
+    /// The default of `api.listen`.
     pub const DEFAULT: Self = Self::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
 
     /// Parses `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/bulkhead/api.sock`.

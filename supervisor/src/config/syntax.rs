@@ -42,7 +42,7 @@ fn problem(text: &str, error: &Error) -> Problem {
                 error.message().split_once(", expected ").unwrap_or((error.message(), ""));
             let expected = match expected {
                 "" | "nothing" => String::new(),
-                "literal string" => "expected quotes around it".to_owned(),
+                "literal string" => "expected a string in quotes".to_owned(),
                 expected => format!("expected {expected}"),
             };
             Issue::new(format!("invalid TOML: {found}"), expected)
