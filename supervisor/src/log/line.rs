@@ -48,7 +48,7 @@ impl LogLine {
         self.fields.get(name).map(unquoted)
     }
 
-    /// What precedes the message: `event_name` for a lifecycle line, whose message names the worker; for other lines
+    /// The text before the message. In a lifecycle line, `event_name`: its message names the worker. In other lines,
     /// `worker gen N pid P stream`, as far as known.
     fn prefix(&self) -> String {
         let mut prefix: Vec<_> = self.text("event_name").into_iter().collect();
@@ -61,7 +61,7 @@ impl LogLine {
         prefix.join(" ")
     }
 
-    /// Prefix, and message with a separator, without control characters and without a newline.
+    /// The prefix, and the message with a separator before it. Control characters and newlines are escaped.
     pub(super) fn render_message(&self) -> (String, String) {
         let prefix = escape_controls(&self.prefix()).into_owned();
         let colon = if prefix.is_empty() || self.message.is_empty() { "" } else { ": " };

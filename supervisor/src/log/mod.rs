@@ -123,7 +123,7 @@ fn filter(config: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
     Ok((filter, parsed))
 }
 
-/// Writes every line to the output, in one encoding, and to the buffer.
+/// Writes every line to the output, in the configured encoding, and to the buffer.
 struct Sink {
     encoding: Encoding,
     writer: NonBlocking,
@@ -155,8 +155,9 @@ fn open_output(format: LogFormat) -> anyhow::Result<(Encoding, (NonBlocking, Wor
     let terminal = io::stderr().is_terminal();
     let format = match format {
         LogFormat::Journald => {
-            let journal = journald::Journal::open()
-                .context("log.format = \"journald\": cannot connect to systemd's journal")?;
+            let journal = journald::Journal::open().context(
+                "log.format = \"journald\": cannot connect to systemd's journal; set another log.format",
+            )?;
             return Ok((Encoding::JournalEntry, background_writer(journal)));
         }
         LogFormat::Auto if journald::reads_stderr() => match journald::Journal::open() {

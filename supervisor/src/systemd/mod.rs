@@ -28,7 +28,7 @@ pub struct Notifier {
     last_status: String,
 }
 
-/// Added to every time limit, for a busy machine.
+/// Added to every timeout, for a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// Lowest expected rate at which shared memory is allocated, in bytes per second.
@@ -60,7 +60,7 @@ impl Notifier {
         self.send(&format!("STATUS=restoring the state ({saved} bytes)\n{}", extend_timeout(timeout)));
     }
 
-    /// Sends what changed since the last call: the status, that the service is ready, that it is stopping.
+    /// Notifies systemd of changes since the last call: the status, readiness, and the stop.
     pub fn notify_state(&mut self, state: &State) {
         if self.socket.is_none() {
             return;
@@ -83,7 +83,7 @@ impl Notifier {
         }
     }
 
-    /// Announces a reload. `now` is of the monotonic clock. systemd compares it with the time of its request; a time that is
+    /// Announces a reload. `now` is the time of the monotonic clock. systemd compares it with the time of its request; a time that is
     /// rounded down would belong to an earlier request.
     pub fn notify_reloading(&self, now: Millis) {
         if self.ready {
@@ -144,7 +144,7 @@ fn api_is_running(state: &State) -> bool {
     state.workers.iter().any(|worker| worker.role == Role::Api && worker.running().is_some())
 }
 
-/// Time limit of the current step of an orderly stop; `None` if the service is not stopping.
+/// Timeout of the current step of an orderly stop; `None` if the service is not stopping.
 fn stop_timeout(state: &State) -> Option<Duration> {
     match state.phase {
         SupervisorPhase::New | SupervisorPhase::Up => None,

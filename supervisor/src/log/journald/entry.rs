@@ -3,7 +3,7 @@
 use crate::log::line::{LogLine, unquoted};
 use tracing::Level;
 
-/// Selected by `journalctl -t`.
+/// The identifier by which `journalctl -t` selects our entries.
 const IDENTIFIER: &str = "bulkhead";
 
 /// Longest field name that the journal accepts, in bytes.
