@@ -15,8 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Maximum number of connections that wait while no API generation accepts: a burst during a restart must not be refused.
-/// The kernel lowers it to `net.core.somaxconn`, which is 4,096 by default.
+/// Maximum number of connections that wait while no API generation accepts: a burst during a restart must not be
+/// refused. The kernel lowers it to `net.core.somaxconn`, which is 4,096 by default.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket and its address.

@@ -23,8 +23,9 @@ pub(crate) enum ControlEvent {
 
 /// The control pipe and the SIGTERM handler.
 ///
-/// This uses tokio's pipe, not the one of `bulkhead_proto`: an `AsyncFd` around the latter would need unsafe code. Packets
-/// are read with `try_read`: the `AsyncRead` of tokio's pipe treats a short read as an empty pipe, and would miss packets.
+/// This uses tokio's pipe, not the one of `bulkhead_proto`: an `AsyncFd` around the latter would need unsafe code.
+/// Packets are read with `try_read`: the `AsyncRead` of tokio's pipe treats a short read as an empty pipe, and would
+/// miss packets.
 #[derive(Debug)]
 pub(crate) struct ControlEvents {
     control: pipe::Receiver,

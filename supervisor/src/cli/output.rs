@@ -61,8 +61,8 @@ pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
     code.into()
 }
 
-/// Writes to stderr. Colour codes in the text are removed unless stderr supports them. Write errors are ignored (`eprint!`
-/// would panic): the exit code still reports the failure.
+/// Writes to stderr. Colour codes in the text are removed unless stderr supports them. Write errors are ignored
+/// (`eprint!` would panic): the exit code still reports the failure.
 pub(super) fn print_error(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }

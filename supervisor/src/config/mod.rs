@@ -29,8 +29,8 @@ use toml::de::DeTable;
 /// Where a packaged installation keeps its configuration.
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
-/// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it exists,
-/// else the built-in defaults. An empty variable counts as unset.
+/// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
+/// exists, else the built-in defaults. An empty variable counts as unset.
 ///
 /// # Errors
 /// All problems found, in the order of the text.

@@ -183,7 +183,8 @@ pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of `analytics.hang_timeout`: the longest time for one event.
 const DEFAULT_HANG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Default of `api.hang_timeout`: longer than for the analysis, because requests share the threads that answer the supervisor.
+/// Default of `api.hang_timeout`: longer than for the analysis, because requests share the threads that answer the
+/// supervisor.
 const DEFAULT_API_HANG_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl WorkerConfig {

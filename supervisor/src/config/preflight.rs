@@ -1,5 +1,5 @@
-//! Checks the programs, directories and files that a configuration names, without running anything. The check may run as another user than the
-//! supervisor, and before everything is installed. Only what can never work is an error.
+//! Checks the programs, directories and files that a configuration names, without running anything. The check may run
+//! as another user than the supervisor, and before everything is installed. Only what can never work is an error.
 
 use super::{
     environment::EnvLookup,

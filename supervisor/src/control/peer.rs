@@ -2,8 +2,8 @@
 
 use tokio::net::UnixStream;
 
-/// Admits root, the supervisor's own user, and members of the socket's group. The mode of the socket grants the same access;
-/// this check holds even if the mode was changed.
+/// Admits root, the supervisor's own user, and members of the socket's group. The mode of the socket grants the same
+/// access; this check holds even if the mode was changed.
 ///
 /// This uses a tokio socket. `interprocess` treats a peer outside of our pid namespace as a broken connection, because
 /// the kernel reports its pid as 0. Such a peer is an operator on the host who sends commands to a container.

@@ -170,8 +170,8 @@ impl ControlServer {
     }
 }
 
-/// Waits until the client has closed. A client that shut down only its sending side, or that sends more, still waits for
-/// the reply.
+/// Waits until the client has closed. A client that shut down only its sending side, or that sends more, still waits
+/// for the reply.
 async fn client_closed(stream: &UnixStream) {
     let closed = || {
         let mut poll_fds = [PollFd::new(stream, PollFlags::empty())];

@@ -1,4 +1,5 @@
-//! Lifecycle lines: one log line, with message and fields, for each thing that happens to a worker. The names of events and fields are a stable interface.
+//! Lifecycle lines: one log line, with message and fields, for each thing that happens to a worker. The names of events
+//! and fields are a stable interface.
 
 use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::wire::{

@@ -1,8 +1,8 @@
-//! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and parsed again
-//! by `bulkhead logs`.
+//! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and
+//! parsed again by `bulkhead logs`.
 //!
-//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in the
-//! workers' own lines. Therefore this module has its own visitor.
+//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in
+//! the workers' own lines. Therefore this module has its own visitor.
 
 use super::escape::escape_controls;
 use bulkhead_proto::wire::text::escape_controls_in_json;
@@ -68,7 +68,8 @@ impl LogLine {
         (prefix, format!("{colon}{}", escape_controls(&self.message)))
     }
 
-    /// One flat JSON object, without a newline. Time, level, event name and message come first, for people who read JSON.
+    /// One flat JSON object, without a newline. Time, level, event name and message come first, for people who read
+    /// JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut first = vec![

@@ -1,5 +1,5 @@
-//! The output of workers, logged line by line with its origin. All of it is untrusted: length and rate are bounded, control
-//! characters are escaped, and no line can imitate a line of the supervisor.
+//! The output of workers, logged line by line with its origin. All of it is untrusted: length and rate are bounded,
+//! control characters are escaped, and no line can imitate a line of the supervisor.
 
 use super::{
     escape::{decode, escape_controls},
@@ -24,8 +24,8 @@ const BURST: u32 = 2_000;
 /// Lines per second that are logged in the long run. More lines would make the log unreadable.
 const LINES_PER_SECOND: u32 = 500;
 
-/// Bytes of a stream that are processed per [`WINDOW`]. The reader of the stream discards further bytes and passes them to
-/// [`LineSplitter::skip`].
+/// Bytes of a stream that are processed per [`WINDOW`]. The reader of the stream discards further bytes and passes them
+/// to [`LineSplitter::skip`].
 pub const BYTES_PER_WINDOW: usize = 1 << 20;
 
 /// See [`BYTES_PER_WINDOW`].
@@ -224,8 +224,8 @@ const RESERVED_PREFIXES: [&str; 12] = [
     "state_restored",
 ];
 
-/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log line (see
-/// [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
+/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log
+/// line (see [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
 fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
     if !text.starts_with('{') {
         return None;

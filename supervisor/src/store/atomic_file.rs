@@ -34,8 +34,8 @@ pub(super) fn replace(
     Ok(())
 }
 
-/// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the link or
-/// waiting for a reader of the pipe.
+/// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the
+/// link or waiting for a reader of the pipe.
 fn write_temporary(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;

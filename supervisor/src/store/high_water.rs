@@ -1,5 +1,5 @@
-//! High-water marks: numbers are reserved on disk in blocks before they are issued, so that no number is issued twice, even
-//! after a power failure.
+//! High-water marks: numbers are reserved on disk in blocks before they are issued, so that no number is issued twice,
+//! even after a power failure.
 
 use super::atomic_file::replace;
 use anyhow::Context as _;

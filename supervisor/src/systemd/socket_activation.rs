@@ -1,5 +1,5 @@
-//! Socket activation: a listening socket inherited from systemd. It keeps listening while the service is stopped, so that
-//! connections wait. See sd_listen_fds(3).
+//! Socket activation: a listening socket inherited from systemd. It keeps listening while the service is stopped, so
+//! that connections wait. See sd_listen_fds(3).
 
 use crate::{
     config::{Config, ListenAddr},
@@ -22,8 +22,8 @@ const API_NAMES: &[&str] = &["api", "bulkhead.socket"];
 /// Names of a socket without a name.
 const UNNAMED: &[&str] = &["", "unknown"];
 
-/// The API's socket among the inherited sockets, if there is one. It takes precedence over `api.listen`. `inherited`: names
-/// and sockets.
+/// The API's socket among the inherited sockets, if there is one. It takes precedence over `api.listen`. `inherited`:
+/// names and sockets.
 ///
 /// # Errors
 /// There are several sockets for the API, the socket is not a listening TCP or Unix stream socket, or the configuration does not

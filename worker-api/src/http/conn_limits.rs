@@ -157,8 +157,8 @@ impl ConnLimits {
         self.accept_progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Answers a ping. `Pong` and `Busy` are sent under one lock, so the supervisor gets them in order: its last information is
-    /// right.
+    /// Answers a ping. `Pong` and `Busy` are sent under one lock, so the supervisor gets them in order: its last
+    /// information is right.
     pub(super) fn answer_ping(&self, number: u64, supervisor: Arc<Sender<FromWorker>>) {
         let mut permits = self.lock();
         let (busy, accept_polls) =

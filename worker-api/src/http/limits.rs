@@ -41,7 +41,8 @@ impl Limits {
     }
 }
 
-/// How long idle connections are kept: longer than the usual pause between two requests of a client with a connection pool.
+/// How long idle connections are kept: longer than the usual pause between two requests of a client with a connection
+/// pool.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may pause within a request. An outage of a mobile network is usually shorter.
@@ -50,8 +51,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Fds that are not connections: pipes, shared memory, those of a user's own routes.
 const RESERVED_FDS: u64 = 64;
 
-/// The connection limit is not reduced below this for lack of fds: the service would be useless. accept(2) then fails, and
-/// the failure is logged.
+/// The connection limit is not reduced below this for lack of fds: the service would be useless. accept(2) then fails,
+/// and the failure is logged.
 const MIN_CONNECTIONS: usize = 16;
 
 #[cfg(test)]

@@ -199,7 +199,8 @@ pub(crate) fn json_response(value: &impl Serialize) -> Result<Response, Problem>
     Ok(typed_response(StatusCode::OK, "application/json", body))
 }
 
-/// JSON with escaped control characters, because it holds texts from clients and workers and may be shown on a terminal.
+/// JSON with escaped control characters, because it holds texts from clients and workers and may be shown on a
+/// terminal.
 fn terminal_safe_json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
     Ok(match escape_controls_in_json(&text) {

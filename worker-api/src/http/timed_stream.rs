@@ -20,8 +20,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long the server continues to read after it has closed its side of a connection whose client is still sending. Without
-/// this, the kernel would send a reset, which may discard the last response before the client reads it.
+/// How long the server continues to read after it has closed its side of a connection whose client is still sending.
+/// Without this, the kernel would send a reset, which may discard the last response before the client reads it.
 const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
 /// A connection's socket with its timeouts.
@@ -32,7 +32,8 @@ pub(super) struct TimedStream<S> {
     framing: Framing,
     /// Bytes of the body since it last made progress: [`BODY_PROGRESS`] bytes are progress.
     piece_bytes: usize,
-    /// Not reset when a deadline moves later, only when it fires: most requests end before, and cost no timer operation.
+    /// Not reset when a deadline moves later, only when it fires: most requests end before, and cost no timer
+    /// operation.
     timer: Pin<Box<Sleep>>,
     /// Set when our side is shut down. Until this instant, bytes from the client are read and discarded.
     linger_until: Option<Instant>,

@@ -1,7 +1,7 @@
 //! The debug information in an executable: functions, source files and lines of code addresses.
 //!
-//! The file is read, not mapped: reading a mapped file while it is overwritten raises SIGBUS. Separate debug files that the
-//! executable names are never opened: such a path may lead to anything, even to a pipe that never ends.
+//! The file is read, not mapped: reading a mapped file while it is overwritten raises SIGBUS. Separate debug files that
+//! the executable names are never opened: such a path may lead to anything, even to a pipe that never ends.
 
 use addr2line::{
     Context, demangle_auto,
@@ -60,8 +60,8 @@ impl<'p> DebugInfo<'p> {
         Some(demangle_auto(symbol.name().into(), None).into_owned())
     }
 
-    /// The functions at this offset, innermost inlined function first. Each has ` at FILE:LINE`, or an empty text if the line
-    /// is unknown.
+    /// The functions at this offset, innermost inlined function first. Each has ` at FILE:LINE`, or an empty text if
+    /// the line is unknown.
     pub(super) fn functions(&self, offset: u64) -> Vec<(Option<String>, String)> {
         let mut named = Vec::new();
         if let Ok(mut frames) = self.functions.find_frames(self.base.saturating_add(offset)).skip_all_loads()

@@ -1,6 +1,6 @@
-//! Crash reports: one per death, as JSON files in `state_dir/crashes`; the newest are kept. A separate thread writes them:
-//! no caller waits for a disk that hangs. If the queue of this thread is full, reports are dropped and counted, and an
-//! error is logged.
+//! Crash reports: one per death, as JSON files in `state_dir/crashes`; the newest are kept. A separate thread writes
+//! them: no caller waits for a disk that hangs. If the queue of this thread is full, reports are dropped and counted,
+//! and an error is logged.
 
 mod debug_info;
 mod report;

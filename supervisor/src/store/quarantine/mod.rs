@@ -1,5 +1,5 @@
-//! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may block
-//! on the disk, so the runtime makes them from a separate thread.
+//! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may
+//! block on the disk, so the runtime makes them from a separate thread.
 
 mod mutant;
 
