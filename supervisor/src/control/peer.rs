@@ -18,7 +18,7 @@ pub(super) fn authorize(stream: &UnixStream, group: u32) -> Result<(), String> {
     if peer.uid() == 0 || peer.uid() == own || in_group() {
         return Ok(());
     }
-    Err(format!("permission denied: requires root, uid {own}, or a member of gid {group}"))
+    Err(format!("permission denied: only root, uid {own} and members of gid {group} may send commands"))
 }
 
 /// The supplementary groups of a process. `SO_PEERCRED` does not include them.
