@@ -15,8 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Connections that may wait while no API generation accepts: a burst during a restart must not be refused. The kernel
-/// lowers it to `net.core.somaxconn`, which is 4,096 by default.
+/// Maximum number of connections that wait while no API generation accepts: a burst during a restart must not be
+/// refused. The kernel lowers it to `net.core.somaxconn`, which is 4,096 by default.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket and its address.
@@ -65,7 +65,7 @@ impl Drop for Listener {
 fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Allows to bind while connections of an earlier run are in TIME_WAIT: socket(7).
+    // Allows bind(2) while connections of an earlier run are in TIME_WAIT: socket(7).
     sockopt::set_socket_reuseaddr(&fd, true)?;
     bind(&fd, &address).map_err(in_use)?;
     listen(&fd, BACKLOG).map_err(in_use)?;
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_stale_socket_file_is_replaced_and_one_with_a_listener_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("api.sock");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std does not remove the file");
         let listener = Listener::open(&ListenAddr::Unix(path.clone())).unwrap();

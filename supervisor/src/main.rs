@@ -18,12 +18,12 @@ fn main() -> ExitCode {
         Command::Logs { worker, follow, lines, json } => {
             commands::logs(LogQuery { of: worker, last: lines, follow }, json, socket)
         }
-        Command::Restart(target) => commands::act(ControlCommand::Restart, target, socket),
-        Command::Stop(target) => commands::act(ControlCommand::Stop, target, socket),
-        Command::Start(target) => commands::act(ControlCommand::Start, target, socket),
+        Command::Restart(target) => commands::worker_command(ControlCommand::Restart, target, socket),
+        Command::Stop(target) => commands::worker_command(ControlCommand::Stop, target, socket),
+        Command::Start(target) => commands::worker_command(ControlCommand::Start, target, socket),
         Command::Reload { json } => commands::reload(json, socket),
         Command::Fault { target, kind } => {
-            commands::act(|worker| ControlCommand::Fault(worker, kind), target, socket)
+            commands::worker_command(|worker| ControlCommand::Fault(worker, kind), target, socket)
         }
         Command::Crashes { id, json } => commands::show_crashes(id, json, socket),
         Command::Quarantine { action } => commands::quarantine(action, socket),

@@ -23,8 +23,9 @@ pub(crate) enum ControlEvent {
 
 /// The control pipe and the SIGTERM handler.
 ///
-/// This uses tokio's pipe, not the one of `bulkhead_proto`: an `AsyncFd` around the latter would need unsafe code. Its
-/// `AsyncRead` would lose packets, because it takes a short read for the end. Its `try_read` does not.
+/// This uses tokio's pipe, not the one of `bulkhead_proto`: an `AsyncFd` around the latter would need unsafe code.
+/// Packets are read with `try_read`: the `AsyncRead` of tokio's pipe treats a short read as an empty pipe, and would
+/// miss packets.
 #[derive(Debug)]
 pub(crate) struct ControlEvents {
     control: pipe::Receiver,
@@ -32,7 +33,7 @@ pub(crate) struct ControlEvents {
 }
 
 impl ControlEvents {
-    /// Call it within the tokio runtime.
+    /// Registers both. Must be called within the tokio runtime.
     ///
     /// # Errors
     /// When the pipe or the signal cannot be registered.

@@ -1,4 +1,5 @@
-//! The panic hook: a panic on the main thread ends the process, any other ends its request or task only.
+//! The panic hook: a panic on the main thread ends the process; a panic on another thread ends only its request or
+//! task.
 
 use crate::log::Log;
 use bulkhead_proto::{

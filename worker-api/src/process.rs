@@ -70,7 +70,7 @@ pub(crate) enum ProcessError {
 }
 
 impl ProcessError {
-    /// [`EXIT_CONFIG`] for errors that another start cannot fix.
+    /// [`EXIT_CONFIG`] for an error that another start cannot fix, otherwise 1.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_)
@@ -102,7 +102,7 @@ pub(crate) struct ApiProcess {
 }
 
 impl ApiProcess {
-    /// Takes the settings from the environment and the inherited fds. Fds that are not taken are closed at the end.
+    /// Takes the settings from the environment, and the inherited fds. Closes the inherited fds that it does not need.
     pub(crate) fn boot() -> Result<Self, ProcessError> {
         let mut inherited = InheritedFds::from_env()?;
         let settings = Settings::from_env()?;

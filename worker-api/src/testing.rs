@@ -172,14 +172,14 @@ impl ApiFixture {
             self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
         }
         let analysed = events.len() as u64;
-        let checkpoint = CommitHeader {
+        let header = CommitHeader {
             seq: Seq(record.seq.0 + analysed),
             position,
             analysed: record.analysed + analysed,
             at_ms: now_ms(),
             ..CommitHeader::default()
         };
-        self.writer.commit(checkpoint).unwrap();
+        self.writer.commit(header).unwrap();
     }
 
     /// Publishes a status as the supervisor does.

@@ -69,16 +69,16 @@ impl Worker {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let (control_in, control) = pipe::pair().unwrap();
         let (frames, control_out) = pipe::pair().unwrap();
-        let mut bequest = FdHandoff::default();
-        bequest.add(FdName::ControlIn, control_in);
-        bequest.add(FdName::ControlOut, control_out);
-        bequest.add(FdName::Listener, socket.try_clone().unwrap().into());
-        memory.pass_to_api(&mut bequest).unwrap();
+        let mut handoff = FdHandoff::default();
+        handoff.add(FdName::ControlIn, control_in);
+        handoff.add(FdName::ControlOut, control_out);
+        handoff.add(FdName::Listener, socket.try_clone().unwrap().into());
+        memory.pass_to_api(&mut handoff).unwrap();
         command
-            .env(FDS_VARIABLE, bequest.variable())
+            .env(FDS_VARIABLE, handoff.variable())
             .env(SETTINGS_VARIABLE, settings().to_json().unwrap())
             .stderr(Stdio::piped())
-            .preserved_fds(bequest.into_fds());
+            .preserved_fds(handoff.into_fds());
         let child = command.spawn().unwrap();
         // The command holds copies of the worker's pipe ends. While they are open, neither side sees the other close.
         drop(command);
@@ -259,9 +259,9 @@ fn a_worker_without_a_supervisor_says_how_to_start_it() {
 fn memory_of_another_layout_version_is_a_configuration_error() {
     for segment in ["events", "producer", "cursor", "state", "board"] {
         let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
-        let mut bequest = FdHandoff::default();
-        memory.pass_to_api(&mut bequest).unwrap();
-        let variable = bequest.variable();
+        let mut handoff = FdHandoff::default();
+        memory.pass_to_api(&mut handoff).unwrap();
+        let variable = handoff.variable();
         let fd = variable.split(',').find_map(|item| item.strip_prefix(&format!("{segment}="))).unwrap();
         // The layout version follows the eight magic bytes. The fd names the memory that the worker will map.
         let file = File::options().write(true).open(format!("/proc/self/fd/{fd}")).unwrap();

@@ -29,6 +29,10 @@ use bulkhead_proto::wire::{
 use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
+/// The error for a reply without the data that the command asked for.
+const NO_DATA: &str =
+    "the supervisor's reply has no data; run the bulkhead program that started the supervisor";
+
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -50,8 +54,8 @@ pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let socket = control::socket_path::server_path(socket, &env, &config.state_dir);
-    let option = config_file.map(Path::to_owned);
-    match runtime::run(runtime::Start { config, source, config_path: option, socket, log: log.clone() }) {
+    let config_path = config_file.map(Path::to_owned);
+    match runtime::run(runtime::Start { config, source, config_path, socket, log: log.clone() }) {
         Ok(code) => code.into(),
         Err(error) => {
             tracing::error!(event_name = "supervisor_failed", "{}", error_chain(&error));
@@ -112,7 +116,7 @@ fn watch_status(json: bool, socket: Option<&Path>) -> ExitCode {
 
 fn fetch_status(json: bool, socket: Option<&Path>) -> Result<StatusReport, ExitCode> {
     let (reply, _) = request(ControlCommand::Status, socket).map_err(|failure| failure.report(json))?;
-    reply.report.ok_or_else(|| fail(FAILED, &"the reply of the supervisor has no status"))
+    reply.report.ok_or_else(|| fail(FAILED, &NO_DATA))
 }
 
 /// `bulkhead logs`.
@@ -142,7 +146,7 @@ pub fn reload(json: bool, socket: Option<&Path>) -> ExitCode {
 
 /// `bulkhead restart`, `stop`, `start` and `fault`.
 #[must_use]
-pub fn act(
+pub fn worker_command(
     command: impl FnOnce(String) -> ControlCommand,
     target: WorkerArgs,
     socket: Option<&Path>,
@@ -192,7 +196,7 @@ fn list_quarantined(json: bool, socket: Option<&Path>) -> ExitCode {
             Ok((reply, _)) => reply.quarantine,
             Err(failure) => return failure.report(json),
         };
-        let Some(page) = page else { return fail(FAILED, &"the reply of the supervisor has no data") };
+        let Some(page) = page else { return fail(FAILED, &NO_DATA) };
         items.extend(page.items);
         match page.next.filter(|next| *next > after) {
             Some(next) => after = next,
@@ -219,16 +223,16 @@ pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitC
         (Some(Page { items, .. }), Some(_)) => match items.first() {
             Some(report) if json => print_json(report),
             Some(report) => print(&crashes::show(report)),
-            None => fail(FAILED, &"the reply of the supervisor has no data"),
+            None => fail(FAILED, &NO_DATA),
         },
-        (None, _) => fail(FAILED, &"the reply of the supervisor has no data"),
+        (None, _) => fail(FAILED, &NO_DATA),
     }
 }
 
 /// `bulkhead completions`.
 #[must_use]
-pub fn completions(runtime: Shell) -> ExitCode {
-    print(&String::from_utf8_lossy(&generate::completions(runtime)))
+pub fn completions(shell: Shell) -> ExitCode {
+    print(&String::from_utf8_lossy(&generate::completions(shell)))
 }
 
 /// `bulkhead man`.

@@ -33,7 +33,8 @@ pub(super) fn print(mut connection: Connection, json: bool) -> ExitCode {
     }
 }
 
-/// Renders a line. An unknown form, such as that of a newer supervisor, is shown with control characters escaped.
+/// Renders a line. A line of an unknown form, such as one from a newer supervisor, is shown with its control characters
+/// escaped.
 fn render_line(text: &str, format: Format) -> String {
     match LogLine::from_json(text) {
         Some(line) => format.render(&line),

@@ -52,15 +52,15 @@ pub enum Command {
         /// Configuration file [default: as for `run`].
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Print one JSON object: source (null for the built-in defaults), ok, problems (severity, line, column, message, help;
-        /// line, column and help may be null).
+        /// Print one JSON object: source (null for the built-in defaults), ok, problems (severity, line, column,
+        /// message, help; line, column and help may be null).
         #[arg(long)]
         json: bool,
     },
     /// Show the workers and the link between the API and the analysis.
     Status {
-        /// Print one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (as in GET /v1/workers), link
-        /// (accepted, analysed, quarantined, pending, committed_seq, ring).
+        /// Print one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (as in GET /v1/workers),
+        /// link (accepted, analysed, quarantined, pending, committed_seq, ring).
         #[arg(long)]
         json: bool,
         /// Poll once a second and show each change until Ctrl-C. A terminal is updated in place.
@@ -71,7 +71,7 @@ pub enum Command {
     Logs {
         /// Show only lines by and about this worker, or `supervisor` for the supervisor's own lines.
         worker: Option<String>,
-        /// Also show new lines, until Ctrl-C or the end of the supervisor.
+        /// Also show new lines, until Ctrl-C or until the supervisor exits.
         #[arg(long, short)]
         follow: bool,
         /// Show only the last N lines.
@@ -91,8 +91,8 @@ pub enum Command {
     ///
     /// Waits until all changed workers are replaced, added or removed. An invalid configuration changes nothing.
     Reload {
-        /// Print one JSON object: {"changes":[{"what","how","text"}]}. what: the key or the worker; how: live, next_start, replaced,
-        /// when_started, added, removed, or failed.
+        /// Print one JSON object: {"changes":[{"what","how","text"}]}. what: the key or the worker; how: live,
+        /// next_start, replaced, when_started, added, removed, or failed.
         #[arg(long)]
         json: bool,
     },
@@ -109,8 +109,8 @@ pub enum Command {
     Crashes {
         /// Number of the crash report to show; without it, list the newest.
         id: Option<u64>,
-        /// Print one JSON object: the report, or a list (items without output, living and backtrace; next). For older reports use
-        /// GET /v1/crashes.
+        /// Print one JSON object: the report, or a list (items without output, living and backtrace; next). For older
+        /// reports use GET /v1/crashes.
         #[arg(long)]
         json: bool,
     },
@@ -150,7 +150,8 @@ pub enum QuarantineAction {
     },
     /// Show an event and the last death that it caused.
     Show(EventArgs),
-    /// Append an event again as a new one and remove the old one. A crash meanwhile cannot append it twice.
+    /// Append an event again as a new one, then remove the old one. If a crash interrupts this, repeat it: the event is
+    /// not appended twice.
     Replay(EventArgs),
     /// Remove an event. It cannot be restored.
     Drop(EventArgs),
@@ -161,8 +162,8 @@ pub enum QuarantineAction {
 pub struct EventArgs {
     /// Sequence number of the event.
     pub seq: u64,
-    /// Print one JSON object: the event and its last death, or outcome and text. Failures are also printed to stdout in this
-    /// form; the exit code is the same.
+    /// Print one JSON object: the event and its last death, or outcome and text. Failures are also printed to stdout in
+    /// this form; the exit code is the same.
     #[arg(long)]
     pub json: bool,
 }
@@ -172,8 +173,8 @@ pub struct EventArgs {
 pub struct WorkerArgs {
     /// Name of the worker.
     pub worker: String,
-    /// Print one JSON object: outcome (done, not_found, conflict, refused, unreachable, failed), text, worker, and generation
-    /// if one runs. Failures are also printed to stdout in this form; the exit code is the same.
+    /// Print one JSON object: outcome (done, not_found, conflict, refused, unreachable, failed), text, worker, and
+    /// generation if one runs. Failures are also printed to stdout in this form; the exit code is the same.
     #[arg(long)]
     pub json: bool,
 }

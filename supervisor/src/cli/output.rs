@@ -61,8 +61,8 @@ pub(super) fn fail(code: u8, error: &dyn Display) -> ExitCode {
     code.into()
 }
 
-/// Writes to stderr. Colour codes in the text are removed unless stderr supports them. Write errors are ignored (`eprint!`
-/// would panic): the exit code still reports the failure.
+/// Writes to stderr. Colour codes in the text are removed unless stderr supports them. Write errors are ignored
+/// (`eprint!` would panic): the exit code still reports the failure.
 pub(super) fn print_error(text: &str) {
     let _ = anstream::stderr().write_all(text.as_bytes());
 }
@@ -74,7 +74,7 @@ pub(super) fn terminal_size() -> Option<(usize, usize)> {
     Some((size.ws_col.into(), size.ws_row.into())).filter(|(width, height)| *width > 0 && *height > 0)
 }
 
-/// Makes Ctrl-C exit with code 0, for commands that run until then.
+/// Makes the process exit with code 0 on Ctrl-C, for commands that run until Ctrl-C.
 ///
 /// # Errors
 /// The signal handler cannot be installed.

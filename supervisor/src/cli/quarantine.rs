@@ -33,7 +33,9 @@ pub(super) fn show(entry: &Entry) -> String {
         format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
     ];
     match &entry.event {
-        None => lines.push("the bytes cannot be decoded as an event".to_owned()),
+        None => {
+            lines.push("the stored bytes cannot be decoded as an event; it can only be dropped".to_owned())
+        }
         Some(event) => lines.push(describe_event(event)),
     }
     lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")

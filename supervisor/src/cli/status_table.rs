@@ -1,4 +1,5 @@
-//! `bulkhead status` for people: a table of the workers, a line for each last crash, and a line for the link. Fits 80 columns.
+//! `bulkhead status` for people: a table of the workers, a line for each last crash, and a line for the link. Fits 80
+//! columns.
 
 use super::output::terminal_size;
 use crate::{

@@ -7,7 +7,7 @@ use super::{
 use crate::control::protocol::StatusReport;
 use std::{process::ExitCode, time::Duration};
 
-/// How often the supervisor is polled. The supervisor does no work for watchers otherwise.
+/// How often the supervisor is polled. Between polls, the supervisor does no work for a watcher.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of the output.
@@ -46,7 +46,7 @@ impl Watch {
         }
     }
 
-    /// The table, with escape sequences that overwrite the last one. Truncated to the height of the terminal.
+    /// The table, with escape sequences that overwrite the previous table. Truncated to the height of the terminal.
     fn redraw(&mut self, table: &str, height: usize) -> String {
         let lines: Vec<&str> = table.lines().take(height.saturating_sub(1)).collect();
         let up = if self.height > 0 { format!("\x1b[{}F", self.height) } else { String::new() };

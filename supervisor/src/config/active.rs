@@ -51,7 +51,7 @@ pub enum SettingChange {
 /// A difference of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerChange {
-    /// The worker needs a new process, because these keys changed that its process was started with.
+    /// These keys changed. The running process was started with the old values, so the worker needs a new process.
     Replaced(Vec<&'static str>),
     /// The worker is new.
     Added,
@@ -85,8 +85,8 @@ impl ActiveConfig {
     #[must_use]
     pub fn changes(&self, file: &Config) -> Vec<Change> {
         let mut changes = service_changes(&self.config, file);
-        let gone = self.workers.keys().filter(|name| file.worker(name).is_none());
-        changes.extend(gone.map(|name| Change::Worker(name.clone(), WorkerChange::Removed)));
+        let removed = self.workers.keys().filter(|name| file.worker(name).is_none());
+        changes.extend(removed.map(|name| Change::Worker(name.clone(), WorkerChange::Removed)));
         for worker in &file.workers {
             match self.worker(&worker.name) {
                 Some(former) => changes.extend(worker_changes(former, (file, worker))),
@@ -102,7 +102,7 @@ impl ActiveConfig {
         *self = Self::new(Config { state_dir, listen, max_series, ring_capacity, ..file });
     }
 
-    /// Returns this worker to its former configuration.
+    /// Restores the former configuration of this worker.
     pub fn revert(&mut self, worker: &str, former: &Self) {
         match former.workers.get(worker) {
             Some(config) => self.workers.insert(worker.to_owned(), Arc::clone(config)),
@@ -166,7 +166,7 @@ fn hang_timeout_change(running: &Config, file: &Config, name: &str) -> Option<Ch
     live(&format!("{name}.hang_timeout"), format_duration(timeout(running)), format_duration(timeout(file)))
 }
 
-/// A worker needs a new process if anything changed that its process was started with.
+/// A worker needs a new process if a value changed with which its process was started.
 fn worker_changes(
     (config, worker): (&Config, &WorkerConfig),
     (file, new): (&Config, &WorkerConfig),
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_new_memory_limit_replaces_a_worker_of_any_role() {
-        let limited = |of: &str| of.replace("[\"a\"]", "[\"a\"]\nmemory_limit = \"64MiB\"");
+        let limited = |text: &str| text.replace("[\"a\"]", "[\"a\"]\nmemory_limit = \"64MiB\"");
         assert_eq!(changes(TWO, &limited(TWO)), [replaced("a", &["memory_limit"])]);
         assert_eq!(changes("", "analytics.memory_limit = \"1GiB\""), [], "the default");
         assert_eq!(

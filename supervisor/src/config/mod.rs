@@ -1,4 +1,4 @@
-//! The configuration: finding it, reading it, and the [`Config`] that results.
+//! Finds, reads and checks the configuration. The result is a [`Config`].
 
 mod active;
 mod environment;
@@ -29,8 +29,8 @@ use toml::de::DeTable;
 /// Where a packaged installation keeps its configuration.
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
-/// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it exists,
-/// else the built-in defaults. An empty variable counts as unset.
+/// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
+/// exists, else the built-in defaults. An empty variable counts as unset.
 ///
 /// # Errors
 /// All problems found, in the order of the text.

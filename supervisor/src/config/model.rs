@@ -90,7 +90,7 @@ pub enum ListenAddr {
 }
 
 impl ListenAddr {
-    /// The address without a configuration.
+    /// The default of `api.listen`.
     pub const DEFAULT: Self = Self::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080));
 
     /// Parses `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/bulkhead/api.sock`.
@@ -183,7 +183,8 @@ pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of `analytics.hang_timeout`: the longest time for one event.
 const DEFAULT_HANG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Default of `api.hang_timeout`: longer than for the analysis, because requests share the threads that answer the supervisor.
+/// Default of `api.hang_timeout`: longer than for the analysis, because requests share the threads that answer the
+/// supervisor.
 const DEFAULT_API_HANG_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl WorkerConfig {

@@ -1,5 +1,5 @@
-//! Checks of the environment that a configuration needs, without running it. The check may run as another user than the
-//! supervisor, and before everything is installed. Only what can never work is an error.
+//! Checks the programs, directories and files that a configuration names, without running anything. The check may run
+//! as another user than the supervisor, and before everything is installed. Only what can never work is an error.
 
 use super::{
     environment::EnvLookup,
@@ -45,7 +45,7 @@ fn check_attempts(policy: &Policy) -> Option<Finding> {
     let found = format!("{max_attempts} is not less than restart.limit ({limit})");
     let issue = Issue::new(found, "the analysis is parked before a poison event is quarantined");
     (max_attempts >= limit)
-        .then(|| (Severity::Warning, issue.with_help("raise restart.limit, or lower this value")))
+        .then(|| (Severity::Warning, issue.with_help("raise restart.limit, or lower analytics.max_attempts")))
 }
 
 /// Checks that the worker's program exists and is executable.
@@ -132,7 +132,7 @@ fn check_state_dir(path: &Path) -> Option<Finding> {
         let found = format!("{} is not writable by this user", existing.display());
         return Some((
             Severity::Warning,
-            Issue::new(found, "the user that runs the supervisor must be able to write it"),
+            Issue::new(found, "the user that runs the supervisor must be able to write to it"),
         ));
     }
     None

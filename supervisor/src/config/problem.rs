@@ -191,19 +191,19 @@ impl Diagnostics {
 
     fn unknown_key_problem(&self, unknown_key: &UnknownKey) -> Problem {
         let UnknownKey { section, key, span, known } = unknown_key;
-        let (place, dot) = if section.is_empty() {
+        let (location, dot) = if section.is_empty() {
             ("at the top level".to_owned(), "")
         } else {
             (format!("in {section}"), ".")
         };
-        let issue = Issue::new(format!("{section}{dot}{key}: unknown key"), format!("not a key {place}"));
+        let issue = Issue::new(format!("{section}{dot}{key}: unknown key"), format!("not a key {location}"));
         let known_keys = self.known_keys.borrow();
         let elsewhere =
             known_keys.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == key));
         let issue = match (closest(key, known.iter().copied()), elsewhere) {
             (Some(near), _) => issue.suggest(Some(near)),
             (None, Some(name)) => issue.suggest(Some(name)),
-            (None, None) => issue.with_help(format!("the keys {place} are: {}", known.join(", "))),
+            (None, None) => issue.with_help(format!("the keys {location} are: {}", known.join(", "))),
         };
         Problem::new(issue, Some(span.clone()))
     }

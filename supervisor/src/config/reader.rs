@@ -1,7 +1,7 @@
 //! Reads a TOML table key by key and reports every problem with its position, instead of stopping at the first.
 //!
-//! serde would stop at the first wrong value. Reading each key by hand also keeps the list of known keys, which serves
-//! suggestions, equal to the list of keys that have an effect.
+//! serde would stop at the first wrong value. Reading key by key also makes the known keys, from which suggestions are
+//! taken, exactly the keys that have an effect.
 
 use super::{
     problem::{Diagnostics, Issue, Problem, UnknownKey},

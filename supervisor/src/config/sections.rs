@@ -26,7 +26,7 @@ const MIN_DURATION: Duration = Duration::from_millis(1);
 /// The smallest `max_body`, in bytes: a few events.
 const MIN_BODY: u64 = 1 << 10;
 
-/// The largest `max_body`, in bytes. No request needs more: one record takes at most an eighth of the ring.
+/// The largest `max_body`, in bytes. Clients split larger batches into several requests.
 const MAX_BODY: u64 = 1 << 30;
 
 /// The largest `max_connections`: more than the API has file descriptors for.
@@ -126,7 +126,7 @@ fn read_listen(
                     "listen",
                     exposed_issue(&listen),
                     "insecure",
-                    "this does not allow it",
+                    "exposure without a token is not allowed",
                 );
             }
             listen
@@ -161,7 +161,7 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
     {
         let found = format!("{per_address} is greater than api.max_connections ({most})");
         let issue = Issue::new(found, "this limit is never reached")
-            .with_help("raise api.max_connections, or set this to 0 for no limit per address");
+            .with_help("raise api.max_connections, or set this key to 0 for no limit per address");
         api.report_with_sibling(
             "max_connections_per_address",
             issue,
@@ -230,8 +230,11 @@ fn read_restart(mut restart: Section<'_>) -> Policy {
     let invalid = restart.has("max") && max.is_none();
     if policy.initial > policy.max && !invalid {
         let max = units::format_duration(policy.max);
-        let issue = Issue::new(format!("longer than restart.max ({max})"), "the first delay")
-            .with_help(format!("set restart.initial to at most \"{max}\", or raise restart.max"));
+        let issue = Issue::new(
+            format!("longer than restart.max ({max})"),
+            "the first delay cannot exceed the longest delay",
+        )
+        .with_help(format!("set restart.initial to at most \"{max}\", or raise restart.max"));
         restart.report_with_sibling("initial", issue, "max", "the longest delay");
     }
     restart.finish();

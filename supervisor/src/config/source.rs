@@ -34,7 +34,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why a file cannot be used, and as much of its text as is needed to show the position.
+/// Why a file cannot be used, and the text in which `span` is shown.
 #[derive(Debug)]
 pub(super) struct ReadError {
     pub(super) text: String,
@@ -70,7 +70,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, Issue> {
     // NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::NOENT => cannot_read(&"no such file"),
+        Errno::NOENT => cannot_read(&"no such file").with_help("check the path"),
         Errno::ACCESS => cannot_read(&"permission denied")
             .with_help("check the permissions of the file and its directories"),
         error => cannot_read(&std::io::Error::from(error)),

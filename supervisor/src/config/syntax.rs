@@ -4,8 +4,8 @@ use super::problem::{Diagnostics, Issue, Problem};
 use std::{collections::BTreeSet, ops::Range};
 use toml::de::Error;
 
-/// The most parser errors that are examined. A file of garbage has one in every line, and finding the line of each takes
-/// time.
+/// The most parser errors that are examined. A file of garbage has one in every line, and finding the line of each
+/// takes time.
 const MAX_ERRORS: usize = 1_000;
 
 /// Adds the parser's errors to `diagnostics`, one per line of text. Removes other problems on those lines: they follow
@@ -42,7 +42,7 @@ fn problem(text: &str, error: &Error) -> Problem {
                 error.message().split_once(", expected ").unwrap_or((error.message(), ""));
             let expected = match expected {
                 "" | "nothing" => String::new(),
-                "literal string" => "expected quotes around it".to_owned(),
+                "literal string" => "expected a string in quotes".to_owned(),
                 expected => format!("expected {expected}"),
             };
             Issue::new(format!("invalid TOML: {found}"), expected)

@@ -38,7 +38,7 @@ fn an_empty_configuration_has_the_documented_defaults() {
 fn the_commented_default_file_equals_the_defaults() {
     let text = include_str!("../../../deploy/bulkhead.toml");
     assert_eq!(read(text).unwrap(), read("").unwrap());
-    // Lines of the form "#key = value" show defaults that depend on the machine. They must be valid, too.
+    // Lines of the form "#key = value" are examples, or defaults that depend on the machine. They must be valid too.
     let shown: String = text
         .lines()
         .map(|line| {
@@ -242,10 +242,10 @@ fn values_out_of_range_are_refused() {
 fn the_state_directory_is_known_despite_errors() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t.toml");
-    let dir = |data: Option<&str>| {
+    let dir = |variable: Option<&str>| {
         state_dir(&|name| match name {
             "BULKHEAD_CONFIG" => Some(file.clone().into_os_string()),
-            "BULKHEAD_STATE_DIR" => data.map(OsString::from),
+            "BULKHEAD_STATE_DIR" => variable.map(OsString::from),
             _ => None,
         })
     };
@@ -325,8 +325,8 @@ proptest! {
         changes in vec((any::<Index>(), 0..9_usize, vec(select(FRAGMENTS), 0..2)), 1..8),
     ) {
         let mut text: Vec<char> = include_str!("../../../deploy/bulkhead.toml").chars().collect();
-        for (place, cut, insertion) in changes {
-            let start = place.index(text.len());
+        for (position, cut, insertion) in changes {
+            let start = position.index(text.len());
             let end = (start + cut).min(text.len());
             text.splice(start..end, insertion.concat().chars());
         }

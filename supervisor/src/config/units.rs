@@ -14,14 +14,14 @@ struct Kind {
     /// The units with their factors, smallest first.
     units: &'static [(&'static str, u64)],
     /// Other spellings, in lower case. They are suggested, never accepted.
-    accepted_spellings: &'static [(&'static str, u64)],
+    other_spellings: &'static [(&'static str, u64)],
 }
 
 const DURATION: Kind = Kind {
     noun: "a duration",
     expected: "expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"",
     units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
-    accepted_spellings: &[
+    other_spellings: &[
         ("", 1_000),
         ("ms msec msecs millis millisecond milliseconds", 1),
         ("s sec secs second seconds", 1_000),
@@ -35,7 +35,7 @@ const SIZE: Kind = Kind {
     noun: "a size",
     expected: "expected a size such as \"512KiB\", \"64MiB\" or \"1GiB\"",
     units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
-    accepted_spellings: &[
+    other_spellings: &[
         ("b byte bytes", 1),
         ("k kb ki kib", 1 << 10),
         ("m mb mi mib", 1 << 20),
@@ -87,14 +87,14 @@ impl Kind {
         issue.suggest(self.guess(text).map(|amount| format!("{:?}", in_largest_unit(amount, self.units))))
     }
 
-    /// What was probably meant, in the smallest unit.
+    /// The amount that was probably meant, in the smallest unit.
     fn guess(&self, text: &str) -> Option<u64> {
         let text = text.trim().to_lowercase();
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
         let unit = unit.trim();
-        let is_it = |names: &str| names == unit || names.split(' ').any(|name| name == unit);
-        let (_, scale) = *self.accepted_spellings.iter().find(|(names, _)| is_it(names))?;
+        let is_unit = |names: &str| names == unit || names.split(' ').any(|name| name == unit);
+        let (_, scale) = *self.other_spellings.iter().find(|(names, _)| is_unit(names))?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let parts = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         let part = fraction.parse::<u64>().ok()?.checked_mul(scale)?;

@@ -21,8 +21,9 @@ const MIN_MEMORY_LIMIT: u64 = 16 << 20;
 
 /// The largest `memory_limit`, in bytes; more memory than machines have.
 const MAX_MEMORY_LIMIT: u64 = 1 << 44;
-/// The bounds of `hang_timeout`. A shorter one would kill workers that only wait for a page fault; with a longer one an
-/// operator would hear of a hang too late.
+
+/// The bounds of `hang_timeout`. A shorter timeout would kill workers that only wait for a page fault; a longer
+/// one would report a hang too late.
 const MIN_HANG_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_HANG_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -33,7 +34,7 @@ const RESERVED_NAMES: [&str; 3] = ["api", "analytics", "supervisor"];
 pub(super) fn read_plain_workers(root: &mut Section<'_>) -> Vec<WorkerConfig> {
     let sections = root.section_list("worker");
     if sections.len() > MAX_PLAIN {
-        let found = format!("found {} further workers", sections.len());
+        let found = format!("found {} plain workers", sections.len());
         root.report("worker", Issue::new(found, format!("expected at most {MAX_PLAIN}")));
     }
     let mut names = BTreeMap::new();
@@ -48,7 +49,8 @@ pub(super) fn read_plain_workers(root: &mut Section<'_>) -> Vec<WorkerConfig> {
         }
         let name = name.unwrap_or_default();
         if let Some(first) = names.get(&name) {
-            let issue = Issue::new(format!("{name:?} is already used"), "second use");
+            let issue = Issue::new(format!("{name:?} is already used"), "second use")
+                .with_help("give each worker its own name");
             section.report_with_key("name", issue, &format!("worker[{first}].name"), "first use");
         } else if !name.is_empty() {
             names.insert(name.clone(), index);
@@ -131,7 +133,8 @@ fn check_variables(section: &Section<'_>, worker: &WorkerConfig) {
             );
             section.report(&key, issue);
         } else if supervisor_variables(worker.role).contains(&name.as_str()) {
-            let issue = Issue::new("set by the supervisor", "cannot be set here").with_help("remove it");
+            let issue =
+                Issue::new("set by the supervisor", "cannot be set here").with_help("remove this variable");
             section.report(&key, issue);
         }
     }

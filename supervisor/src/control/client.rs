@@ -35,7 +35,7 @@ impl fmt::Display for ClientError {
             Self::Unreachable(tried) => {
                 let denied = tried.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
                 f.write_str(match denied {
-                    true => "permission denied to command the supervisor. Tried:",
+                    true => "permission denied: this user may not send commands to the supervisor. Tried:",
                     false => "cannot reach a supervisor; is `bulkhead run` running? Tried:",
                 })?;
                 for (path, error) in tried {
@@ -95,7 +95,7 @@ impl Connection {
         if !command.waits_for_completion() {
             return self.exchange(command, short);
         }
-        // Ask for the status first: only a supervisor that answers it is worth the long wait.
+        // Ask for the status first: the long timeout is used only for a supervisor that answers.
         let status = self.exchange(ControlCommand::Status, short)?;
         if status.outcome == CommandOutcome::Done { self.exchange(command, long) } else { Ok(status) }
     }
@@ -109,7 +109,7 @@ impl Connection {
             .get_ref()
             .set_recv_timeout(None)
             .and_then(|()| self.receive())
-            .map_err(|error| ClientError::Failed(self.path.clone(), format!("cannot read: {error}")))
+            .map_err(|error| ClientError::Failed(self.path.clone(), format!("cannot read the log: {error}")))
     }
 
     fn exchange(&mut self, command: ControlCommand, timeout: Duration) -> Result<Reply, String> {
@@ -117,7 +117,7 @@ impl Connection {
         let request = Request { protocol: PROTOCOL, command };
         let mut line = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
         line.push(b'\n');
-        // A supervisor that refuses this client may close before it reads; its reply has the reason.
+        // A supervisor that refuses this client may close the connection before it reads. Its reply has the reason.
         let sent = self.stream.get_mut().write_all(&line);
         match self.receive() {
             Ok(Some(reply)) => parse_reply(&reply),
@@ -153,8 +153,8 @@ fn parse_reply(reply: &str) -> Result<Reply, String> {
     struct Version {
         protocol: u32,
     }
-    let foreign = |error| format!("the program on this socket is not a supervisor: {error}");
-    let Version { protocol } = serde_json::from_str(reply).map_err(foreign)?;
+    let invalid = |error| format!("the program on this socket is not a supervisor: {error}");
+    let Version { protocol } = serde_json::from_str(reply).map_err(invalid)?;
     if protocol != PROTOCOL {
         return Err(format!(
             "the supervisor uses protocol {protocol}, this program (bulkhead {}) uses {PROTOCOL}; run the bulkhead \
@@ -162,7 +162,7 @@ fn parse_reply(reply: &str) -> Result<Reply, String> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    serde_json::from_str(reply).map_err(foreign)
+    serde_json::from_str(reply).map_err(invalid)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ fn access_hint(inode: &Metadata) -> String {
         (_, Some(group)) => {
             format!("; requires root or group {group} (usermod -aG {group} YOU, then log in again)")
         }
-        (gid, None) => format!("; requires root or group {gid}"),
+        (gid, None) => format!("; requires root or gid {gid}"),
     }
 }
 

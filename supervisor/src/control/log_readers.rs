@@ -16,13 +16,13 @@ use tokio::{
 /// The most log readers. Half of the clients, so that the others can always send commands.
 const MAX_READERS: u32 = 8;
 
-/// How long the supervisor waits at its end for followers to read the last lines.
+/// How long an exiting supervisor waits for followers to read the last lines.
 const FINAL_LINES_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The log, and permits to read it.
 #[derive(Clone, Debug)]
 pub(super) struct LogReaders {
-    recent: LogBuffer,
+    buffer: LogBuffer,
     permits: Arc<Semaphore>,
 }
 
@@ -34,11 +34,11 @@ pub(super) struct LogStream {
 }
 
 impl LogReaders {
-    pub(super) fn new(recent: LogBuffer) -> Self {
-        Self { recent, permits: Arc::new(Semaphore::new(usize::try_from(MAX_READERS).unwrap_or(1))) }
+    pub(super) fn new(buffer: LogBuffer) -> Self {
+        Self { buffer, permits: Arc::new(Semaphore::new(usize::try_from(MAX_READERS).unwrap_or(1))) }
     }
 
-    /// Opens a stream that starts at the present lines.
+    /// Opens a stream of the lines that the query selects.
     ///
     /// # Errors
     /// Text for the client if there are too many readers.
@@ -46,18 +46,18 @@ impl LogReaders {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             format!("{MAX_READERS} clients already read the log; close one of them and try again")
         })?;
-        let wanted = match query.of.as_deref() {
+        let selection = match query.of.as_deref() {
             None => LogSelection::All,
             Some(SUPERVISOR) => LogSelection::Supervisor,
             Some(worker) => LogSelection::Worker(worker.to_owned()),
         };
         let last = query.last.map(|last| usize::try_from(last).unwrap_or(usize::MAX));
-        Ok(LogStream { reader: self.recent.reader(wanted, last), follow: query.follow, _permit: permit })
+        Ok(LogStream { reader: self.buffer.reader(selection, last), follow: query.follow, _permit: permit })
     }
 
     /// Ends all followers after the last lines. Waits at most [`FINAL_LINES_TIMEOUT`] for them.
     pub(super) async fn finish(&self) {
-        self.recent.close();
+        self.buffer.close();
         let _ = timeout(FINAL_LINES_TIMEOUT, self.permits.acquire_many(MAX_READERS)).await;
     }
 }
@@ -74,7 +74,7 @@ impl LogStream {
             } else if self.follow {
                 tokio::select! {
                     more = self.reader.wait() => self.follow = more,
-                    // A client that follows the log sends nothing more: this is its end, or invalid data.
+                    // A client that follows the log sends nothing more: it has closed, or sends invalid data.
                     _ = stream.read_u8() => return,
                 }
             } else {

@@ -2,11 +2,11 @@
 
 use tokio::net::UnixStream;
 
-/// Admits root, the supervisor's own user, and members of the socket's group. The mode of the socket says the same; this
-/// check holds even if that mode was changed.
+/// Admits root, the supervisor's own user, and members of the socket's group. The mode of the socket grants the same
+/// access; this check holds even if the mode was changed.
 ///
 /// This uses a tokio socket. `interprocess` treats a peer outside of our pid namespace as a broken connection, because
-/// the kernel reports its pid as 0. Such a peer is an operator who commands a container from its host.
+/// the kernel reports its pid as 0. Such a peer is an operator on the host who sends commands to a container.
 ///
 /// # Errors
 /// Text for a client without access.
@@ -18,7 +18,7 @@ pub(super) fn authorize(stream: &UnixStream, group: u32) -> Result<(), String> {
     if peer.uid() == 0 || peer.uid() == own || in_group() {
         return Ok(());
     }
-    Err(format!("permission denied: requires root, user {own}, or group {group}"))
+    Err(format!("permission denied: only root, uid {own} and members of gid {group} may send commands"))
 }
 
 /// The supplementary groups of a process. `SO_PEERCRED` does not include them.

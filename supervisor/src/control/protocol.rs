@@ -108,7 +108,7 @@ impl ControlCommand {
     }
 }
 
-/// Which lines of the log to show.
+/// Which log lines to show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogQuery {
@@ -192,7 +192,7 @@ pub enum ChangeOutcome {
     Added,
     /// The worker was removed.
     Removed,
-    /// The change failed. The text has the reason and the present state.
+    /// The change failed. The text has the reason and the current state.
     Failed,
 }
 

@@ -30,7 +30,7 @@ const MAX_CLIENTS: usize = 16;
 /// How long a client may take to send a request, or to read the reply.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a command may take: longer than any sensible escalation of a stop.
+/// How long a command may take: longer than a stop with any sensible `stop_timeout`.
 const MAX_COMMAND_TIME: Duration = Duration::from_secs(600);
 
 /// A command for the event loop, and the channel for its reply.
@@ -71,20 +71,20 @@ struct ControlServer {
     readers: LogReaders,
 }
 
-/// Starts to serve.
+/// Creates the control socket and starts to serve its clients.
 ///
 /// # Errors
 /// Another process listens on the socket, or the socket cannot be created.
 pub fn serve(
     path: &Path,
     requests: mpsc::Sender<ClientRequest>,
-    recent: LogBuffer,
+    buffer: LogBuffer,
 ) -> anyhow::Result<ControlSocket> {
     let listener = listen(path).with_context(|| {
         format!("cannot listen on the control socket {}; use --socket to choose another", path.display())
     })?;
     let group = std::fs::metadata(path)?.gid();
-    let readers = LogReaders::new(recent);
+    let readers = LogReaders::new(buffer);
     tokio::spawn(accept(listener, ControlServer { group, requests, readers: readers.clone() }));
     Ok(ControlSocket { path: path.to_owned(), readers })
 }
@@ -156,7 +156,7 @@ impl ControlServer {
         let logs = if let ControlCommand::Logs(logs) = &command { Some(logs.clone()) } else { None };
         let reply = tokio::select! {
             reply = execute(command, &self.requests) => reply,
-            () = client_gone(stream) => return None,
+            () = client_closed(stream) => return None,
         };
         let answer = match logs
             .filter(|_| reply.outcome == CommandOutcome::Done)
@@ -170,15 +170,16 @@ impl ControlServer {
     }
 }
 
-/// Waits until the client is gone. A client that shut down only its own side, or sends more, still waits for the reply.
-async fn client_gone(stream: &UnixStream) {
-    let gone = || {
+/// Waits until the client has closed. A client that shut down only its sending side, or that sends more, still waits
+/// for the reply.
+async fn client_closed(stream: &UnixStream) {
+    let closed = || {
         let mut poll_fds = [PollFd::new(stream, PollFlags::empty())];
         poll(&mut poll_fds, Some(&Timespec::default())).is_ok()
             && poll_fds[0].revents().contains(PollFlags::HUP)
     };
     match stream.ready(Interest::READABLE).await {
-        Ok(ready) if ready.is_read_closed() && gone() => {}
+        Ok(ready) if ready.is_read_closed() && closed() => {}
         Ok(_) | Err(_) => std::future::pending().await,
     }
 }

@@ -8,7 +8,8 @@ const FILE_NAME: &str = "control.sock";
 /// Looks up an environment variable by name.
 pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Where the supervisor listens: `--socket`, else `$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/bulkhead`, else `state_dir`.
+/// Where the supervisor listens: `--socket`, else `$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/bulkhead`, else
+/// `state_dir`.
 #[must_use]
 pub fn server_path(socket: Option<&Path>, env: EnvLookup<'_>, state_dir: &Path) -> PathBuf {
     match socket {
@@ -17,8 +18,8 @@ pub fn server_path(socket: Option<&Path>, env: EnvLookup<'_>, state_dir: &Path) 
     }
 }
 
-/// The sockets that a client tries, in order. A socket named by `--socket` or `$BULKHEAD_SOCKET` is the only one: a command
-/// for one supervisor must not reach another.
+/// The sockets that a client tries, in order. A socket named by `--socket` or `$BULKHEAD_SOCKET` is the only one: a
+/// command for one supervisor must not reach another.
 #[must_use]
 pub fn client_paths(socket: Option<&Path>, env: EnvLookup<'_>, state_dir: &Path) -> Vec<PathBuf> {
     let named = socket.map(Path::to_owned).or_else(|| non_empty(env, "BULKHEAD_SOCKET").map(PathBuf::from));

@@ -1,7 +1,7 @@
 //! The latest log lines, kept in memory for `bulkhead logs`. Bounded in number and in bytes; allocated as lines arrive.
 //!
-//! Readers have no queues. A reader holds a position in the buffer, and copies lines out when its client can take more. If it is
-//! too slow, it skips the lines that were removed and reports their number. The log never waits for a reader.
+//! Readers have no queues. A reader holds a position in the buffer, and copies lines out when its client can take more.
+//! If it is too slow, it skips the lines that were removed and reports their number. The log never waits for a reader.
 
 use super::line::LogLine;
 use std::{
@@ -27,7 +27,7 @@ pub struct LogBuffer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     lines: Mutex<Lines>,
-    /// Changes with every line; true after the last line.
+    /// Notifies readers of every line; true after the last line.
     closed: watch::Sender<bool>,
 }
 
@@ -102,7 +102,7 @@ impl LogBuffer {
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // No code panics while it holds the lock. Even after a panic, the lines would be valid.
+        // The lines are valid even after a panic of a thread that held the lock.
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -141,8 +141,8 @@ impl LogSelection {
 }
 
 impl LogReader {
-    /// The next lines, one JSON object each; empty if there are none yet. If lines were removed unread, a line with their number
-    /// in the field `lost` comes first.
+    /// The next lines, one JSON object each; empty if there are none yet. If lines were removed unread, a line with
+    /// their number in the field `lost` comes first.
     #[must_use]
     pub fn read(&mut self) -> String {
         let lines = self.buffer.lines();
@@ -166,7 +166,8 @@ impl LogReader {
         text
     }
 
-    /// Waits for more lines. Returns `false` after the last line: the lines that can be read now are all. Cancel safe.
+    /// Waits for more lines. Returns `false` if the buffer is closed: [`LogReader::read`] then returns the last lines.
+    /// Cancel safe.
     pub async fn wait(&mut self) -> bool {
         self.closed.changed().await.is_ok() && !*self.closed.borrow_and_update()
     }

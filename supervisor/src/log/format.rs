@@ -36,7 +36,8 @@ impl Format {
     }
 }
 
-/// `TIME LEVEL event_name: message` for a lifecycle line, `TIME LEVEL worker gen N stream: message name=value` for others.
+/// `TIME LEVEL event_name: message` for a lifecycle line, `TIME LEVEL worker gen N stream: message name=value` for
+/// others.
 fn pretty(line: &LogLine, coloured: bool) -> String {
     let (dim, strong, reset) =
         if coloured { ("\x1b[2m", colour(line.level), "\x1b[0m") } else { ("", "", "") };

@@ -1,4 +1,5 @@
-//! Lifecycle lines: the messages and fields of what happens to workers. The names of events and fields are a stable interface.
+//! Lifecycle lines: one log line, with message and fields, for each thing that happens to a worker. The names of events
+//! and fields are a stable interface.
 
 use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::wire::{
@@ -32,7 +33,7 @@ pub fn write(record: &LogRecord) {
         (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
     let next = fields.next.map(|next| next.to_string());
     let attempts = fields.attempts;
-    // The level of a tracing call must be known at compile time.
+    // tracing needs the level at compile time.
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
@@ -125,13 +126,13 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::WorkerWarning { subject, text } => {
             (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
         }
-        LogRecord::EventQuarantined(charge) => (Level::WARN, charge_fields(charge), quarantined(charge)),
-        LogRecord::QuarantineFailed { request: charge, why } => {
+        LogRecord::EventQuarantined(request) => (Level::WARN, request_fields(request), quarantined(request)),
+        LogRecord::QuarantineFailed { request, why } => {
             let message = format!(
                 "cannot store event {} in quarantine: {why}; the event is not skipped, and storing is tried again",
-                charge.seq
+                request.seq
             );
-            (Level::ERROR, charge_fields(charge), message)
+            (Level::ERROR, request_fields(request), message)
         }
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
         LogRecord::SupervisorStopping { why } => {
@@ -152,20 +153,20 @@ fn name(subject: &GenerationRef) -> String {
     format!("{} generation {}{pid}", subject.worker, subject.generation)
 }
 
-fn charge_fields(charge: &QuarantineRequest) -> Fields<'_> {
+fn request_fields(request: &QuarantineRequest) -> Fields<'_> {
     Fields {
-        subject: Some(&charge.subject),
-        cause: Some(charge.cause),
-        detail: Some(&charge.detail),
-        seq: Some(charge.seq),
-        crash: Some(charge.crash),
-        attempts: Some(charge.attempts),
+        subject: Some(&request.subject),
+        cause: Some(request.cause),
+        detail: Some(&request.detail),
+        seq: Some(request.seq),
+        crash: Some(request.crash),
+        attempts: Some(request.attempts),
         ..Fields::default()
     }
 }
 
-fn quarantined(charge: &QuarantineRequest) -> String {
-    let QuarantineRequest { seq, attempts, cause, detail, .. } = charge;
+fn quarantined(request: &QuarantineRequest) -> String {
+    let QuarantineRequest { seq, attempts, cause, detail, .. } = request;
     let generations = if *attempts == 1 { "generation" } else { "generations" };
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
@@ -184,7 +185,7 @@ fn death(
     leaving: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
-    // The detail of an exit or a signal contains the cause.
+    // The detail of an exit or a signal already names the cause.
     let how = if cause == Cause::Requested {
         format!("ended as requested{colon}{detail}")
     } else if matches!(cause, Cause::Exit | Cause::Signal) && !detail.is_empty() {

@@ -1,8 +1,8 @@
-//! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and parsed again
-//! by `bulkhead logs`.
+//! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and
+//! parsed again by `bulkhead logs`.
 //!
-//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in the
-//! workers' own lines. Therefore this module has its own visitor.
+//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in
+//! the workers' own lines. Therefore this module has its own visitor.
 
 use super::escape::escape_controls;
 use bulkhead_proto::wire::text::escape_controls_in_json;
@@ -48,7 +48,7 @@ impl LogLine {
         self.fields.get(name).map(unquoted)
     }
 
-    /// What precedes the message: `event_name` for a lifecycle line, whose message names the worker; for other lines
+    /// The text before the message. In a lifecycle line, `event_name`: its message names the worker. In other lines,
     /// `worker gen N pid P stream`, as far as known.
     fn prefix(&self) -> String {
         let mut prefix: Vec<_> = self.text("event_name").into_iter().collect();
@@ -61,14 +61,15 @@ impl LogLine {
         prefix.join(" ")
     }
 
-    /// Prefix, and message with a separator, without control characters and without a newline.
+    /// The prefix, and the message with a separator before it. Control characters and newlines are escaped.
     pub(super) fn render_message(&self) -> (String, String) {
         let prefix = escape_controls(&self.prefix()).into_owned();
         let colon = if prefix.is_empty() || self.message.is_empty() { "" } else { ": " };
         (prefix, format!("{colon}{}", escape_controls(&self.message)))
     }
 
-    /// One flat JSON object, without a newline. Time, level, event name and message come first, for people who read JSON.
+    /// One flat JSON object, without a newline. Time, level, event name and message come first, for people who read
+    /// JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut first = vec![

@@ -1,5 +1,5 @@
-//! The supervisor's log: one line per event, as text for people, JSON, or entries of systemd's journal. The latest lines are
-//! kept in memory for `bulkhead logs`.
+//! The supervisor's log: one line per event, as text for people, JSON, or entries of systemd's journal. The latest
+//! lines are kept in memory for `bulkhead logs`.
 
 pub mod buffer;
 #[cfg(test)]
@@ -32,8 +32,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// Lines that may wait for a slow reader; further lines are dropped. More than any expected burst; at 200 bytes per line less
-/// than 1 MiB.
+/// Lines that may wait for a slow reader; further lines are dropped. More than any expected burst; at 200 bytes per
+/// line less than 1 MiB.
 const QUEUE_LINES: usize = 4096;
 
 /// The running log. Dropping the last clone writes the queued lines, for about one second at most.
@@ -53,8 +53,8 @@ struct ActiveConfig {
     guard: WorkerGuard,
 }
 
-/// Starts logging. A separate thread writes: a slow or stopped reader must not block the supervisor. `RUST_LOG` overrides the
-/// level in `config`.
+/// Starts logging. A separate thread writes: a slow or stopped reader must not block the supervisor. `RUST_LOG`
+/// overrides the level in `config`.
 ///
 /// # Errors
 /// `RUST_LOG` is not a valid filter, the journal is configured but not available, or logging was started before.
@@ -123,7 +123,7 @@ fn filter(config: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
     Ok((filter, parsed))
 }
 
-/// Writes every line to the output, in one encoding, and to the buffer.
+/// Writes every line to the output, in the configured encoding, and to the buffer.
 struct Sink {
     encoding: Encoding,
     writer: NonBlocking,
@@ -155,8 +155,9 @@ fn open_output(format: LogFormat) -> anyhow::Result<(Encoding, (NonBlocking, Wor
     let terminal = io::stderr().is_terminal();
     let format = match format {
         LogFormat::Journald => {
-            let journal = journald::Journal::open()
-                .context("log.format = \"journald\": cannot connect to systemd's journal")?;
+            let journal = journald::Journal::open().context(
+                "log.format = \"journald\": cannot connect to systemd's journal; set another log.format",
+            )?;
             return Ok((Encoding::JournalEntry, background_writer(journal)));
         }
         LogFormat::Auto if journald::reads_stderr() => match journald::Journal::open() {

@@ -1,5 +1,5 @@
-//! The output of workers, logged line by line with its origin. All of it is untrusted: length and rate are bounded, control
-//! characters are escaped, and no line can imitate a line of the supervisor.
+//! The output of workers, logged line by line with its origin. All of it is untrusted: length and rate are bounded,
+//! control characters are escaped, and no line can imitate a line of the supervisor.
 
 use super::{
     escape::{decode, escape_controls},
@@ -21,11 +21,11 @@ const MAX_LINE: usize = 8 << 10;
 /// Lines that may arrive in one burst.
 const BURST: u32 = 2_000;
 
-/// Lines per second that are logged over a longer time. More lines would make the log unreadable.
+/// Lines per second that are logged in the long run. More lines would make the log unreadable.
 const LINES_PER_SECOND: u32 = 500;
 
-/// Bytes of a stream that are processed per [`WINDOW`]. The reader of the stream discards further bytes and passes them to
-/// [`LineSplitter::skip`].
+/// Bytes of a stream that are processed per [`WINDOW`]. The reader of the stream discards further bytes and passes them
+/// to [`LineSplitter::skip`].
 pub const BYTES_PER_WINDOW: usize = 1 << 20;
 
 /// See [`BYTES_PER_WINDOW`].
@@ -55,7 +55,7 @@ pub struct LineSplitter {
     /// Lines dropped since the last [`Output::Dropped`].
     dropped: u64,
     /// The start of the current line was skipped.
-    torn: bool,
+    start_skipped: bool,
 }
 
 /// A result of splitting a stream.
@@ -71,7 +71,7 @@ impl LineSplitter {
     /// A splitter for a new stream.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { part: Vec::new(), cut: 0, allowance: BURST, refilled: now, dropped: 0, torn: false }
+        Self { part: Vec::new(), cut: 0, allowance: BURST, refilled: now, dropped: 0, start_skipped: false }
     }
 
     /// Processes bytes. Passes every line that they complete to `sink`.
@@ -96,7 +96,7 @@ impl LineSplitter {
     /// Skips bytes that exceed the rate. Lines that begin in them count as dropped; a line that began before is cut.
     pub fn skip(&mut self, bytes: &[u8], mut sink: impl FnMut(Output)) {
         let mut rest = bytes;
-        if !self.part.is_empty() && !self.torn {
+        if !self.part.is_empty() && !self.start_skipped {
             let end = memchr::memchr(b'\n', bytes);
             let cut = end.unwrap_or(bytes.len());
             self.cut = self.cut.saturating_add(u64::try_from(cut).unwrap_or(u64::MAX));
@@ -108,12 +108,12 @@ impl LineSplitter {
         }
         let ends = memchr::memchr_iter(b'\n', rest).count();
         self.dropped = self.dropped.saturating_add(u64::try_from(ends).unwrap_or(u64::MAX));
-        self.torn = rest.last().map_or(self.torn, |last| *last != b'\n');
+        self.start_skipped = rest.last().map_or(self.start_skipped, |last| *last != b'\n');
     }
 
     /// Ends the stream: passes the last line without a newline, and the last number of dropped lines, to `sink`.
     pub fn finish(&mut self, mut sink: impl FnMut(Output)) {
-        if !self.part.is_empty() || self.torn {
+        if !self.part.is_empty() || self.start_skipped {
             self.complete_line(&mut sink);
         }
         self.report_dropped(&mut sink);
@@ -121,8 +121,8 @@ impl LineSplitter {
 
     fn complete_line(&mut self, sink: &mut impl FnMut(Output)) {
         let (line, cut) = (mem::take(&mut self.part), mem::take(&mut self.cut));
-        let torn = mem::take(&mut self.torn);
-        match self.allowance.checked_sub(1).filter(|_| !torn) {
+        let start_skipped = mem::take(&mut self.start_skipped);
+        match self.allowance.checked_sub(1).filter(|_| !start_skipped) {
             Some(left) => {
                 self.allowance = left;
                 sink(Output::Line(line, cut));
@@ -148,7 +148,7 @@ impl LineSplitter {
     }
 }
 
-/// Logs one output of a worker.
+/// Logs one line of a worker, or the number of lines that were dropped.
 pub fn write_to_log(origin: &OutputOrigin, output: &Output) {
     match output {
         Output::Line(line, cut) => write_line(origin, line, *cut),
@@ -179,7 +179,7 @@ fn write_line(origin: &OutputOrigin, line: &[u8], cut: u64) {
     }
     let (worker, generation, stream) = (origin.worker.as_str(), origin.generation.0, origin.stream);
     let cut_bytes = (cut > 0).then_some(cut);
-    // The level of a tracing call must be known at compile time.
+    // tracing needs the level at compile time.
     macro_rules! line {
         ($level:expr) => {
             tracing::event!($level, worker, generation, stream, cut_bytes, merged, "{message}")
@@ -224,8 +224,8 @@ const RESERVED_PREFIXES: [&str; 12] = [
     "state_restored",
 ];
 
-/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log line (see
-/// [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
+/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log
+/// line (see [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
 fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
     if !text.starts_with('{') {
         return None;
@@ -239,7 +239,7 @@ fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
         Some(Value::String(message)) => message,
         Some(_) | None => String::new(),
     };
-    // The supervisor knows the origin, and the time is when the line arrived.
+    // The supervisor sets these itself: the origin, and the time at which the line arrived.
     for reserved in ["timestamp", "worker", "generation", "pid", "stream"] {
         object.remove(reserved);
     }

@@ -28,14 +28,14 @@ pub(super) fn replace(
         let _ = fs::remove_file(&temporary);
     }
     replaced?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
     }
     Ok(())
 }
 
-/// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the link or
-/// waiting for a reader.
+/// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the
+/// link or waiting for a reader of the pipe.
 fn write_temporary(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_failed_replacement_keeps_the_old_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         replace(&path, |file| Ok(file.write_all(b"old")?)).unwrap();
         assert!(replace(&path, |_| anyhow::bail!("disk full")).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_link_or_a_pipe_at_the_temporary_path_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("file"), folder.path().join("other"));
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("file"), dir.path().join("other"));
         fs::write(&other, "other").unwrap();
         std::os::unix::fs::symlink(&other, path.with_extension("new")).unwrap();
         assert!(replace(&path, |file| Ok(file.write_all(b"new")?)).is_err());

@@ -1,5 +1,5 @@
-//! High-water marks: numbers are reserved on disk in blocks before they are issued, so that no number is issued twice, even
-//! after a power failure.
+//! High-water marks: numbers are reserved on disk in blocks before they are issued, so that no number is issued twice,
+//! even after a power failure.
 
 use super::atomic_file::replace;
 use anyhow::Context as _;
@@ -17,8 +17,8 @@ const VERSION: u32 = 1;
 /// Generations and crash ids reserved at once: one disk write per thousand starts.
 const BLOCK: u64 = 1_000;
 
-/// Event numbers reserved at once. The API reports each half block that it begins. If less than three quarters of a block
-/// are left then, the next block is reserved. So at least a quarter is always left.
+/// Event numbers reserved at once. The API reports when its numbers pass a multiple of half a block. If less than three
+/// quarters of a block are left at that time, the next block is reserved. So at least a quarter is always left.
 const SEQ_BLOCK: u64 = 1 << 32;
 
 /// Bytes read from the file at most: several times the longest valid file.
@@ -27,7 +27,8 @@ const MAX_FILE: u64 = 1 << 10;
 /// Upper bound of all numbers: some share a 64-bit word with other bits.
 const MAX_NUMBER: u64 = 1 << 62;
 
-/// A larger number was never issued: blocks are reserved beyond the issued numbers, and all must stay below [`MAX_NUMBER`].
+/// The largest number that can have been issued. Reserved numbers are larger than issued ones, and stay below
+/// [`MAX_NUMBER`].
 pub const MAX_ISSUED: u64 = MAX_NUMBER / 2;
 
 /// The first numbers that were never issued; each is at least 1.
@@ -89,7 +90,7 @@ impl HighWaterMarks {
         Ok(Some((content.numbers, content.clean)))
     }
 
-    /// Begins a run. The file says that this run did not end in order, until [`Self::close`].
+    /// Begins a run. Until [`Self::close`], the file says that this run did not end in order.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -145,14 +146,14 @@ mod tests {
 
     #[test]
     fn there_are_no_marks_before_the_first_run() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(HighWaterMarks::read(&folder.path().join("marks")).unwrap(), None);
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(HighWaterMarks::read(&dir.path().join("marks")).unwrap(), None);
     }
 
     #[test]
     fn after_an_orderly_end_numbering_continues_without_a_gap() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("marks");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marks");
         let marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         marks.close(numbers(7, 3, 20_001)).unwrap();
         assert_eq!(HighWaterMarks::read(&path).unwrap(), Some((numbers(7, 3, 20_001), true)));
@@ -160,8 +161,8 @@ mod tests {
 
     #[test]
     fn after_a_crash_numbering_continues_after_every_number_that_may_have_been_issued() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("marks");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marks");
         let mut marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         for generation in 1..=5_000 {
             let seq = generation << 20;
@@ -176,8 +177,8 @@ mod tests {
 
     #[test]
     fn numbers_are_reserved_in_blocks_so_that_most_starts_need_no_disk_write() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("marks");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marks");
         let mut marks = HighWaterMarks::begin(&path, numbers(1, 1, 1)).unwrap();
         std::fs::remove_file(&path).unwrap();
         for generation in 1..=1_000 {
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn damaged_marks_are_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("marks");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("marks");
         for text in [
             "",
             "{",

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes read from the lock file of another supervisor: a pid and a newline.
+/// Bytes read at most from the lock file of another supervisor, which holds a pid and a newline.
 const PID_BYTES: u64 = 32;
 
 /// The state directory, locked for this supervisor until it is dropped.
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_second_supervisor_is_refused_with_the_pid_of_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
         let first = StateDir::open(&path).unwrap();
         let refusal = StateDir::open(&path).unwrap_err().to_string();
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_deleted_directory_is_created_and_locked_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
         let mut state_dir = StateDir::open(&path).unwrap();
         fs::remove_dir_all(&path).unwrap();
         state_dir.ensure_owned().unwrap();
@@ -157,8 +157,8 @@ mod tests {
 
     #[test]
     fn a_directory_that_another_supervisor_has_locked_is_left_to_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
         let mut first = StateDir::open(&path).unwrap();
         fs::remove_dir_all(&path).unwrap();
         let second = StateDir::open(&path).unwrap();

@@ -1,6 +1,7 @@
 //! Notifies systemd of the state of the service: sd_notify(3). Does nothing without systemd.
 //!
-//! A message is a datagram, sent without blocking. A status that systemd does not accept is sent again with the next state.
+//! A message is a datagram, sent without blocking. A status that systemd does not accept is sent again with the next
+//! state.
 
 pub mod socket_activation;
 mod status_text;
@@ -28,7 +29,7 @@ pub struct Notifier {
     last_status: String,
 }
 
-/// Added to every time limit, for a busy machine.
+/// Added to every timeout, for a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// Lowest expected rate at which shared memory is allocated, in bytes per second.
@@ -38,7 +39,8 @@ const MIN_MEMORY_RATE: u64 = 256 << 20;
 const MIN_DISK_RATE: u64 = 10 << 20;
 
 impl Notifier {
-    /// Configured by the environment: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`. Must be called within a tokio runtime.
+    /// Configured by the environment: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`. Must be called within a tokio
+    /// runtime.
     #[must_use]
     pub fn new(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let Some(address) = variable("NOTIFY_SOCKET").filter(|address| !address.is_empty()) else {
@@ -53,14 +55,14 @@ impl Notifier {
         }
     }
 
-    /// Extends systemd's start timeout: no notification is possible while `memory` bytes are allocated and `saved` bytes are
-    /// restored from disk.
+    /// Extends systemd's start timeout: no notification is possible while `memory` bytes are allocated and `saved`
+    /// bytes are restored from disk.
     pub fn notify_preparing(&self, memory: u64, saved: u64) {
         let timeout = SLACK + Duration::from_secs(memory / MIN_MEMORY_RATE + saved / MIN_DISK_RATE);
         self.send(&format!("STATUS=restoring the state ({saved} bytes)\n{}", extend_timeout(timeout)));
     }
 
-    /// Sends what changed since the last call: the status, that the service is ready, that it is stopping.
+    /// Notifies systemd of changes since the last call: the status, readiness, and the stop.
     pub fn notify_state(&mut self, state: &State) {
         if self.socket.is_none() {
             return;
@@ -83,8 +85,8 @@ impl Notifier {
         }
     }
 
-    /// Announces a reload. `now` is of the monotonic clock. systemd compares it with the time of its request; a time that is
-    /// rounded down would belong to an earlier request.
+    /// Announces a reload. `now` is the time of the monotonic clock. systemd compares it with the time of its request;
+    /// a time that is rounded down would belong to an earlier request.
     pub fn notify_reloading(&self, now: Millis) {
         if self.ready {
             self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\n", u128::from(now.0) * 1000 + 999));
@@ -144,7 +146,7 @@ fn api_is_running(state: &State) -> bool {
     state.workers.iter().any(|worker| worker.role == Role::Api && worker.running().is_some())
 }
 
-/// Time limit of the current step of an orderly stop; `None` if the service is not stopping.
+/// Timeout of the current step of an orderly stop; `None` if the service is not stopping.
 fn stop_timeout(state: &State) -> Option<Duration> {
     match state.phase {
         SupervisorPhase::New | SupervisorPhase::Up => None,

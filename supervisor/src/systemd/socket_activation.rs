@@ -1,5 +1,5 @@
-//! Socket activation: a listening socket inherited from systemd. It keeps listening while the service is stopped, so that
-//! connections wait. See sd_listen_fds(3).
+//! Socket activation: a listening socket inherited from systemd. It keeps listening while the service is stopped, so
+//! that connections wait. See sd_listen_fds(3).
 
 use crate::{
     config::{Config, ListenAddr},
@@ -22,20 +22,20 @@ const API_NAMES: &[&str] = &["api", "bulkhead.socket"];
 /// Names of a socket without a name.
 const UNNAMED: &[&str] = &["", "unknown"];
 
-/// The API's socket among the inherited sockets, if there is one. It takes precedence over `api.listen`. `inherited`: names
-/// and sockets.
+/// The API's socket among the inherited sockets, if there is one. It takes precedence over `api.listen`. `inherited`:
+/// names and sockets.
 ///
 /// # Errors
 /// There are several sockets for the API, the socket is not a listening TCP or Unix stream socket, or the configuration does not
 /// allow its address.
 pub fn inherited_listener(
-    plan: &Config,
+    config: &Config,
     inherited: Vec<(String, OwnedFd)>,
 ) -> anyhow::Result<Option<Listener>> {
     let Some(fd) = api_socket(inherited)? else { return Ok(None) };
     let address = address(&fd).context("the socket from systemd")?;
     ensure!(
-        address.is_local() || plan.insecure || plan.token_file.is_some(),
+        address.is_local() || config.insecure || config.token_file.is_some(),
         "the socket from systemd listens on {address}, which other machines can reach without a token: set api.token_file \
          (or api.insecure = true), or ListenStream=127.0.0.1:8080 in the socket unit"
     );
@@ -86,7 +86,7 @@ mod tests {
         os::unix::net::UnixListener,
     };
 
-    fn plan(text: &str) -> Config {
+    fn config(text: &str) -> Config {
         parse(text, Source::Defaults, &Overrides::default()).unwrap()
     }
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn refusal(name: &str, fd: OwnedFd) -> String {
-        format!("{:#}", inherited_listener(&plan(""), vec![(name.to_owned(), fd)]).unwrap_err())
+        format!("{:#}", inherited_listener(&config(""), vec![(name.to_owned(), fd)]).unwrap_err())
     }
 
     #[test]
@@ -103,22 +103,26 @@ mod tests {
         let fd = tcp("127.0.0.1:0");
         let address = address(&fd).unwrap();
         let inherited = vec![("other".to_owned(), tcp("127.0.0.1:0")), ("api".to_owned(), fd)];
-        assert_eq!(inherited_listener(&plan(""), inherited).unwrap().unwrap().address, address);
+        assert_eq!(inherited_listener(&config(""), inherited).unwrap().unwrap().address, address);
         assert!(
-            inherited_listener(&plan(""), vec![("other".to_owned(), tcp("127.0.0.1:0"))]).unwrap().is_none()
+            inherited_listener(&config(""), vec![("other".to_owned(), tcp("127.0.0.1:0"))])
+                .unwrap()
+                .is_none()
         );
-        assert!(inherited_listener(&plan(""), vec![]).unwrap().is_none());
+        assert!(inherited_listener(&config(""), vec![]).unwrap().is_none());
     }
 
     #[test]
     fn a_single_socket_needs_no_name() {
-        assert!(inherited_listener(&plan(""), vec![(String::new(), tcp("127.0.0.1:0"))]).unwrap().is_some());
+        assert!(
+            inherited_listener(&config(""), vec![(String::new(), tcp("127.0.0.1:0"))]).unwrap().is_some()
+        );
     }
 
     #[test]
     fn two_sockets_for_the_api_are_an_error() {
         let two = ["api", "bulkhead.socket"].map(|name| (name.to_owned(), tcp("127.0.0.1:0")));
-        let error = inherited_listener(&plan(""), two.into()).unwrap_err().to_string();
+        let error = inherited_listener(&config(""), two.into()).unwrap_err().to_string();
         assert!(error.contains("2 sockets"), "{error}");
     }
 
@@ -127,7 +131,7 @@ mod tests {
         let error = refusal("api", tcp("0.0.0.0:0"));
         assert!(error.contains("0.0.0.0") && error.contains("api.token_file"), "{error}");
         let inherited = vec![("api".to_owned(), tcp("0.0.0.0:0"))];
-        assert!(inherited_listener(&plan("api.insecure = true"), inherited).unwrap().is_some());
+        assert!(inherited_listener(&config("api.insecure = true"), inherited).unwrap().is_some());
     }
 
     #[test]
@@ -143,10 +147,10 @@ mod tests {
 
     #[test]
     fn the_file_of_an_inherited_unix_socket_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
         let fd = UnixListener::bind(&path).unwrap().into();
-        let listener = inherited_listener(&plan(""), vec![("api".to_owned(), fd)]).unwrap().unwrap();
+        let listener = inherited_listener(&config(""), vec![("api".to_owned(), fd)]).unwrap().unwrap();
         assert_eq!(listener.address, ListenAddr::Unix(path.clone()));
         drop(listener);
         assert!(path.exists());

@@ -18,9 +18,7 @@ pub(super) fn status_text(state: &State) -> String {
     match state.phase {
         SupervisorPhase::New => "starting".into(),
         SupervisorPhase::Up => workers_summary(&status(state).workers),
-        SupervisorPhase::Stopping(Role::Plain) => {
-            "stopping: waiting for the additional workers to exit".into()
-        }
+        SupervisorPhase::Stopping(Role::Plain) => "stopping: waiting for the plain workers to exit".into(),
         SupervisorPhase::Stopping(Role::Api) => "stopping: the API completes accepted requests".into(),
         SupervisorPhase::Stopping(Role::Analytics) => "stopping: the analysis commits applied events".into(),
         SupervisorPhase::Saving { .. } => "stopping: saving the state".into(),

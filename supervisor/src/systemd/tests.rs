@@ -5,20 +5,20 @@ use tempfile::TempDir;
 
 /// Receives notifications in place of systemd.
 struct FakeSystemd {
-    folder: TempDir,
+    dir: TempDir,
     socket: UnixDatagram,
 }
 
 impl FakeSystemd {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { folder, socket }
+        Self { dir, socket }
     }
 
     fn notifier(&self) -> Notifier {
-        let path = self.folder.path().join("notify").display().to_string();
+        let path = self.dir.path().join("notify").display().to_string();
         Notifier::new(&|name| (name == "NOTIFY_SOCKET").then(|| path.clone()))
     }
 

@@ -17,12 +17,11 @@ use bulkhead_proto::{
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 
-/// A thread keeps its batch buffer for the next request up to this size, in bytes. Usual batches fit, the largest do
-/// not.
+/// A thread keeps its batch buffer for the next request up to this size, in bytes. Larger buffers are freed.
 const MAX_KEPT_BATCH: usize = 1 << 20;
 
-/// The supervisor is notified when the seq passes a multiple of this. It reserves blocks of 2^32 seqs and reserves the
-/// next one when half of a block is used.
+/// The supervisor is notified when the seq passes a multiple of this: half of the 2^32 seqs that the supervisor
+/// reserves at once.
 const SEQ_MARK_INTERVAL: u64 = 1 << 31;
 
 thread_local! {
@@ -199,7 +198,8 @@ impl ApiHandle {
         Ok(appended)
     }
 
-    /// Notifies the supervisor when half of the reserved seqs are used.
+    /// Notifies the supervisor when these events have passed a multiple of [`SEQ_MARK_INTERVAL`], so that it reserves
+    /// seqs in time.
     fn report_seq_mark(&self, Appended { first, last }: Appended) {
         let passed = last.0 / SEQ_MARK_INTERVAL != first.0.saturating_sub(1) / SEQ_MARK_INTERVAL;
         if passed || self.0.seq_mark_due.load(Ordering::Relaxed) {

@@ -22,7 +22,7 @@ impl LastGoodSeries {
         if !is_object(&public) {
             tracing::error!(
                 series = name,
-                "the analysis wrote a series that is not a JSON object: serving the last good copy"
+                "the public part of series {name:?} is not a JSON object: serving the last good copy; correct the analysis"
             );
             return known;
         }

@@ -88,7 +88,7 @@ impl ApiHandle {
         &self.0.supervisor
     }
 
-    /// The status that the supervisor published last; empty before the first.
+    /// The status that the supervisor published last; empty before it published any.
     pub(crate) fn status(&self) -> Status {
         self.0.link.status().unwrap_or_default()
     }

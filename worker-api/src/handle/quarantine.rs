@@ -1,4 +1,4 @@
-//! Quarantined events: read from the supervisor's store, replayed, dropped by the supervisor.
+//! Reads quarantined events from the supervisor's store, and replays them.
 
 use super::{ApiHandle, append::AppendError};
 use crate::{
@@ -23,7 +23,7 @@ use bulkhead_proto::{
 impl ApiHandle {
     /// Reads one quarantined event.
     pub(crate) async fn quarantined_event(&self, seq: Seq) -> Result<Entry, Problem> {
-        let entry = self.read_store(|stores| &stores.quarantine, move |folder| folder.read(seq)).await?;
+        let entry = self.read_store(|stores| &stores.quarantine, move |store| store.read(seq)).await?;
         entry.ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("event {seq} is not in quarantine")))
     }
 

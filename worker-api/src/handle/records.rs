@@ -18,7 +18,7 @@ impl ApiHandle {
     ) -> Result<T, Problem> {
         let api = self.clone();
         let read = spawn_blocking(move || match select(api.stores()) {
-            Some(folder) => read(folder).map_err(|error| error.to_string()),
+            Some(store) => read(store).map_err(|error| error.to_string()),
             None => Err("the supervisor could not open the directory".to_owned()),
         });
         let unreadable = |reason: String| {
@@ -37,6 +37,6 @@ impl ApiHandle {
             let detail = format!("expected a limit of 1 to {PAGE_LIMIT}; found {limit}");
             return Err(Problem::new(ProblemKind::BadRequest, detail));
         }
-        self.read_store(select, move |folder| folder.page(after, limit)).await
+        self.read_store(select, move |store| store.page(after, limit)).await
     }
 }

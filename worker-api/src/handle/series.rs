@@ -22,7 +22,7 @@ impl ApiHandle {
         write_with_age(&object, &record, now_ms(), out)
     }
 
-    /// Whether the state of a series, or whether it exists, is unknown, because its stored bytes do not verify.
+    /// Whether stored bytes do not verify, so that the state of the series, or whether it exists, is unknown.
     pub(crate) fn is_unreadable(&self, name: &str) -> bool {
         self.0.link.view().is_unreadable(name)
     }

@@ -1,4 +1,4 @@
-//! The figures of `/v1/stats`, from one consistent read.
+//! The statistics of `/v1/stats`, from one consistent read.
 
 use super::ApiHandle;
 use crate::clock::now_ms;
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 /// The ring is reported as full if it refused a batch and at least this share of it is in use.
 const FULL_SHARE: (u64, u64) = (7, 8);
 
-/// The figures of the service. `accepted == analysed + quarantined + pending`, always.
+/// The statistics of the service. `accepted == analysed + quarantined + pending`, always.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// All events accepted so far.
@@ -62,7 +62,7 @@ pub struct AnalyticsRow {
 }
 
 impl ApiHandle {
-    /// The current figures.
+    /// The current statistics.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let LinkStats { record, tail, pending, used_bytes, capacity_bytes, oldest_arrival_ms } =

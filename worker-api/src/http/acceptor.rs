@@ -48,7 +48,7 @@ pub(super) struct Acceptor {
     limits: Limits,
     http: http1::Builder,
     phase: watch::Receiver<ServerPhase>,
-    /// The last accept(2) failed. Set so that the failure is logged once, not at each attempt.
+    /// The last accept(2) failed. Then a further failure is not logged again.
     accept_failing: bool,
 }
 

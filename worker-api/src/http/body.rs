@@ -61,8 +61,8 @@ fn parse_media_type(content_type: &[u8]) -> Option<BodyFormat> {
     parts.all(utf8).then_some(format)
 }
 
-/// The memory for all large bodies that are being received. A body that finds none left is refused at once, because
-/// waiting bodies would hold the memory that the others wait for.
+/// The memory for all large bodies that are being received. A body for which no memory is left is refused at once: if
+/// bodies waited, they would hold the memory that other bodies wait for.
 #[derive(Debug)]
 pub(crate) struct BodyMemory(Semaphore);
 
@@ -229,7 +229,7 @@ mod tests {
         );
     }
 
-    fn buffer(parts: &'static [&'static str]) -> Body {
+    fn streamed(parts: &'static [&'static str]) -> Body {
         Body::from_stream(stream::iter(parts.iter().map(|part| Ok::<_, io::Error>(*part))))
     }
 
@@ -241,18 +241,18 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_completely_up_to_its_limit() {
         assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
-        assert_eq!(read(buffer(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
+        assert_eq!(read(streamed(&["12", "", "3", "45"]), 5).await.unwrap(), "12345");
         assert_eq!(read(Body::empty(), 5).await.unwrap(), "");
-        for body in [Body::from("123456"), buffer(&["123", "456"])] {
+        for body in [Body::from("123456"), streamed(&["123", "456"])] {
             assert_eq!(read(body, 5).await, Err(ProblemKind::BodyTooLarge));
         }
     }
 
     #[tokio::test]
     async fn a_body_that_ends_early_is_refused() {
-        let read_error = |error| Body::from_stream(stream::iter([Ok("12"), Err(error)]));
-        assert_eq!(read(read_error(io::Error::other("reset")), 5).await, Err(ProblemKind::BrokenBody));
-        assert_eq!(read(read_error(io::ErrorKind::TimedOut.into()), 5).await, Err(ProblemKind::Timeout));
+        let broken = |error| Body::from_stream(stream::iter([Ok("12"), Err(error)]));
+        assert_eq!(read(broken(io::Error::other("reset")), 5).await, Err(ProblemKind::BrokenBody));
+        assert_eq!(read(broken(io::ErrorKind::TimedOut.into()), 5).await, Err(ProblemKind::Timeout));
     }
 
     #[test]

@@ -70,7 +70,7 @@ struct PermitState {
     next_id: u64,
     connections: HashMap<u64, Owner>,
     groups: HashMap<AddressGroup, usize>,
-    /// Set while the supervisor's last information is "no connections". The next connection is reported through it.
+    /// Set while the supervisor's last information is "no connections": the sender that reports the next connection.
     idle_reported_to: Option<Arc<Sender<FromWorker>>>,
 }
 
@@ -157,12 +157,14 @@ impl ConnLimits {
         self.accept_progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Answers a ping. `busy` holds until the next report. Both reports are sent under one lock, so they are in order.
+    /// Answers a ping. `Pong` and `Busy` are sent under one lock, so the supervisor gets them in order: its last
+    /// information is right.
     pub(super) fn answer_ping(&self, number: u64, supervisor: Arc<Sender<FromWorker>>) {
         let mut permits = self.lock();
-        let (busy, turns) = (!permits.connections.is_empty(), self.accept_progress.load(Ordering::Relaxed));
+        let (busy, accept_polls) =
+            (!permits.connections.is_empty(), self.accept_progress.load(Ordering::Relaxed));
         // The send never blocks. If the pipe is full the answer is lost, and the next ping is answered.
-        let _ = supervisor.send(&FromWorker::Pong { number, accept_polls: turns, busy });
+        let _ = supervisor.send(&FromWorker::Pong { number, accept_polls, busy });
         permits.idle_reported_to = (!busy).then_some(supervisor);
     }
 
@@ -197,7 +199,7 @@ impl ConnLimits {
 }
 
 impl PermitState {
-    /// Scans all connections. This happens only when permits are short, and it is cheap compared with accept(2).
+    /// Scans all connections. This happens only when no permit is free, and it is cheap compared with accept(2).
     fn evict(&mut self, now_ms: u64, eligible: impl Fn(&Owner) -> bool) -> bool {
         let grace_ms = u64::try_from(EVICTION_GRACE.as_millis()).unwrap_or_default();
         let candidates = self.connections.iter().filter_map(|(&id, owner)| {

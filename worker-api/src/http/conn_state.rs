@@ -118,13 +118,13 @@ impl ConnState {
         self.responding.load(Ordering::Relaxed) && self.request_phase() == ConnPhase::Responding
     }
 
-    /// The phase of the request that is being answered: its body may not be complete yet.
+    /// The phase of the request that is being answered: `ReadingBody` until its body is complete.
     fn request_phase(&self) -> ConnPhase {
         let is_received = self.started.load(Ordering::Relaxed) <= self.received.load(Ordering::Relaxed);
         if is_received { ConnPhase::Responding } else { ConnPhase::ReadingBody }
     }
 
-    /// The client has read what was blocked.
+    /// Ends `WriteBlocked`: the client has read again.
     pub(super) fn unblock(&self) {
         self.enter(if self.responding.load(Ordering::Relaxed) {
             self.request_phase()
@@ -163,7 +163,7 @@ impl RequestGuard {
         Self(Arc::clone(state))
     }
 
-    /// The response ends HTTP on this connection.
+    /// Ends the timeouts: after this response, the connection no longer speaks HTTP.
     pub(super) fn upgrade(&self) {
         self.0.enter(ConnPhase::Upgraded);
     }

@@ -1,7 +1,7 @@
-//! `Idempotency-IdempotencyKey` (draft-ietf-httpapi-idempotency-key-header-07): lets a client repeat a request safely.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07): lets a client repeat a request safely.
 //!
-//! The key is used verbatim, including quotes. [`bulkhead_proto::shm::ring::IdempotencyIndex`] defines which keys are remembered and
-//! for how long.
+//! The key is used verbatim, including quotes. [`bulkhead_proto::shm::ring::IdempotencyIndex`] defines which keys are
+//! remembered and for how long.
 
 use super::problem::{Problem, ProblemKind};
 use crate::parse::BodyFormat;

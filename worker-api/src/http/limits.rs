@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The most connections at once. Each takes an fd and at least 20 KiB or so.
+    /// The most connections at once. Each takes an fd and at least about 20 KiB.
     pub(crate) connections: usize,
     /// The most connections of one address. Clients on this machine and on Unix sockets are limited by `connections`
     /// alone.
@@ -41,7 +41,8 @@ impl Limits {
     }
 }
 
-/// How long idle connections are kept. Usually longer than a client's pool pauses between two requests.
+/// How long idle connections are kept: longer than the usual pause between two requests of a client with a connection
+/// pool.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may pause within a request. An outage of a mobile network is usually shorter.
@@ -50,7 +51,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Fds that are not connections: pipes, shared memory, those of a user's own routes.
 const RESERVED_FDS: u64 = 64;
 
-/// A lower limit would make the service useless. Instead, accept(2) fails and that is logged.
+/// The connection limit is not reduced below this for lack of fds: the service would be useless. accept(2) then fails,
+/// and the failure is logged.
 const MIN_CONNECTIONS: usize = 16;
 
 #[cfg(test)]
@@ -67,10 +69,10 @@ pub(crate) const BODY_PROGRESS: usize = 16 << 10;
 /// headers.
 pub(crate) const MAX_HEAD: usize = 128 << 10;
 
-/// The most bytes of path and query; 414 beyond. Common servers accept 8 KiB, so clients do not rely on more.
+/// The most bytes of path and query. Longer ones get 414. Common servers accept 8 KiB, so clients do not rely on more.
 pub(crate) const MAX_URI: usize = 8 << 10;
 
-/// The most bytes of large bodies in memory at once, raised to two times `max_body` if that is more; 503 beyond.
+/// The most bytes of large bodies in memory at once, or twice `max_body` if that is more. A body beyond it gets 503.
 pub(crate) const MAX_BODY_MEMORY: u64 = 64 << 20;
 
 /// A body up to this size, in bytes, needs no reservation, so that single events never wait for large batches. The

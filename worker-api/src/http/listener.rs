@@ -24,12 +24,12 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    /// Wraps an inherited socket. Call it within the tokio runtime.
+    /// Wraps an inherited socket. Must be called within the tokio runtime.
     ///
     /// # Errors
     /// When tokio cannot serve the socket.
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        // All processes that inherited the socket share this flag, and each of them sets it.
+        // All processes that inherited the socket share the non-blocking flag. Each of them sets it.
         rustix::io::ioctl_fionbio(&fd, true)?;
         if socket_domain(&fd)? == AddressFamily::UNIX {
             Ok(Self::Unix(UnixListener::from_std(fd.into())?))

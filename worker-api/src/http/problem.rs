@@ -15,7 +15,7 @@ use std::borrow::Cow;
 /// times a second; if it is down, a longer wait in the client does not help.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// `WWW-Authenticate` without a valid token (RFC 6750, section 3).
+/// `WWW-Authenticate` of the response to a request without a token, and with a wrong one (RFC 6750, section 3).
 const CHALLENGE_MISSING: HeaderValue = HeaderValue::from_static("Bearer");
 const CHALLENGE_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
@@ -199,11 +199,12 @@ pub(crate) fn json_response(value: &impl Serialize) -> Result<Response, Problem>
     Ok(typed_response(StatusCode::OK, "application/json", body))
 }
 
-/// JSON without control characters for a terminal. It holds texts from clients and workers.
+/// JSON with escaped control characters, because it holds texts from clients and workers and may be shown on a
+/// terminal.
 fn terminal_safe_json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
     Ok(match escape_controls_in_json(&text) {
-        Cow::Owned(visible) => visible,
+        Cow::Owned(escaped) => escaped,
         Cow::Borrowed(_) => text,
     })
 }

@@ -1,6 +1,6 @@
 //! Starts and drains the HTTP server without losing a request.
 //!
-//! It is built on hyper. `axum::serve` has no header timeout and no bounded stop. `axum-server`
+//! It uses hyper directly. `axum::serve` has no header timeout and no bounded stop. `axum-server`
 //! - drops a connection that it accepts at the moment of its graceful stop, which would lose a request when one
 //!   generation replaces another;
 //! - limits connections only after it has accepted them. Here, excess connections wait in the backlog, for this
@@ -36,7 +36,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to accept and to serve.
+    /// Starts to accept connections and to serve them.
     pub(crate) fn start(listener: Listener, service: ApiService, limits: Limits) -> Self {
         let service = Arc::new(service);
         let (phase, receiver) = watch::channel(ServerPhase::Serving);

@@ -20,8 +20,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// How long the server reads on after it has closed its side of a connection whose client is still sending. Without
-/// this, the kernel would send a reset, which may discard the last response before the client reads it.
+/// How long the server continues to read after it has closed its side of a connection whose client is still sending.
+/// Without this, the kernel would send a reset, which may discard the last response before the client reads it.
 const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
 /// A connection's socket with its timeouts.
@@ -32,9 +32,10 @@ pub(super) struct TimedStream<S> {
     framing: Framing,
     /// Bytes of the body since it last made progress: [`BODY_PROGRESS`] bytes are progress.
     piece_bytes: usize,
-    /// Reset only after it fires: most requests end earlier and then cost no timer operation.
+    /// Not reset when a deadline moves later, only when it fires: most requests end before, and cost no timer
+    /// operation.
     timer: Pin<Box<Sleep>>,
-    /// Set when our side is shut down: until then, bytes from the client are read and discarded.
+    /// Set when our side is shut down. Until this instant, bytes from the client are read and discarded.
     linger_until: Option<Instant>,
 }
 
@@ -56,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
         let length = bytes.len();
         self.framing.feed(bytes);
         self.state.set_received(self.framing.messages());
-        let may_go_on = if self.framing.in_body() {
+        let may_continue = if self.framing.in_body() {
             let piece_bytes = self.piece_bytes.saturating_add(length);
             self.piece_bytes = if piece_bytes < BODY_PROGRESS { piece_bytes } else { 0 };
             was_in_body && piece_bytes < BODY_PROGRESS
@@ -70,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
         } else {
             true
         };
-        if may_go_on { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
+        if may_continue { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
     }
 
     /// When the timeout of the current phase expires; `None` while the server does not wait for the client.

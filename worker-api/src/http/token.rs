@@ -38,7 +38,9 @@ pub(crate) enum TokenError {
         max = TOKEN_LENGTH.end()
     )]
     Length(String),
-    #[error("the token file must hold visible ASCII characters only, on one line; byte {0} is not one")]
+    #[error(
+        "the token file must hold visible ASCII characters only, on one line; byte {0} is another character"
+    )]
     Character(usize),
 }
 
@@ -86,9 +88,10 @@ impl BearerToken {
                 ProblemKind::TokenMissing,
                 "requests that change state need the header \"Authorization: Bearer TOKEN\" with the token of api.token_file",
             )),
-            (_, _) => {
-                Err(Problem::new(ProblemKind::TokenInvalid, "the token is not the one of api.token_file"))
-            }
+            (_, _) => Err(Problem::new(
+                ProblemKind::TokenInvalid,
+                "the token is not the one of api.token_file, or there are several Authorization headers",
+            )),
         }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) fn check_reserved_series(series: &str, faults: bool) -> Result<(), St
     }
 }
 
-/// The fields of an event object that were read so far.
+/// The fields of an event object that have been read.
 #[derive(Default)]
 struct Fields<'de> {
     seen: u8,

@@ -27,7 +27,7 @@ pub(super) async fn show(
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id?;
-    let report = api.read_store(|stores| &stores.crashes, move |folder| folder.read(CrashId(id))).await?;
+    let report = api.read_store(|stores| &stores.crashes, move |store| store.read(CrashId(id))).await?;
     let not_found = || Problem::new(ProblemKind::NotFound, format!("there is no report of crash {id}"));
     json_response(&report.ok_or_else(not_found)?)
 }

@@ -14,10 +14,10 @@ use axum::{
 };
 use serde::Deserialize;
 
-/// The default number of series on a query.
+/// The default number of series on a page.
 const PAGE_LIMIT: usize = 100;
 
-/// The most series on a query.
+/// The most series on a page.
 const MAX_PAGE_LIMIT: usize = 1000;
 
 /// A page ends early when it exceeds this many bytes; `next` says where to continue. A series may take up to 64 KiB.
@@ -67,7 +67,7 @@ pub(super) async fn list(
         let detail = format!("expected a limit of 1 to {MAX_PAGE_LIMIT}; found {}", query.limit);
         return Err(Problem::new(ProblemKind::BadRequest, detail));
     }
-    // Ask for one more than the limit, to know whether there is a next query.
+    // Ask for one more than the limit, to know whether there is a next page.
     let names = api.series_names(&query.prefix, query.after.as_deref(), query.limit + 1);
     let mut json = b"{\"items\":[".to_vec();
     let mut shown = 0;

@@ -3,7 +3,7 @@
 use crate::log::line::{LogLine, unquoted};
 use tracing::Level;
 
-/// Selected by `journalctl -t`.
+/// The identifier by which `journalctl -t` selects our entries.
 const IDENTIFIER: &str = "bulkhead";
 
 /// Longest field name that the journal accepts, in bytes.
@@ -18,8 +18,8 @@ const RESERVED: &[(&str, &str)] = &[
     ("stream", "STREAM"),
 ];
 
-/// Message ids of the events that the catalogue (`deploy/bulkhead.catalog`) explains; `journalctl -x` shows the explanation.
-/// An id is never changed or reused.
+/// Message ids of the events that the catalogue (`deploy/bulkhead.catalog`) explains; `journalctl -x` shows the
+/// explanation. An id is never changed or reused.
 const CATALOGUE: &[(&str, &str)] = &[
     ("worker_died", "38f1eb02026d4dfbb9c8d6b10d87e38a"),
     ("worker_parked", "9f60d97cb7144e04aa016dd2314ce3e9"),
@@ -70,7 +70,8 @@ fn message_id(line: &LogLine) -> Option<&'static str> {
     (!requested).then_some(*id)
 }
 
-/// The journal's name of a field: upper case, with the prefix `BULKHEAD_`. `None` for a name that would imitate a reserved field.
+/// The journal's name of a field: upper case, with the prefix `BULKHEAD_`. `None` for a name that would imitate a
+/// reserved field.
 fn field_name(name: &str) -> Option<String> {
     let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = name.chars().map(upper).take(MAX_NAME - "BULKHEAD_".len()).collect();

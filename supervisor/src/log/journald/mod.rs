@@ -1,7 +1,8 @@
-//! Log lines as entries of systemd's journal, with their own fields (systemd.journal-fields(7)). A person reads them with
-//! `journalctl -u bulkhead`; a program selects them by `BULKHEAD_WORKER=`, `BULKHEAD_CAUSE=` and so on.
+//! Log lines as entries of systemd's journal, with their own fields (systemd.journal-fields(7)). A person reads them
+//! with `journalctl -u bulkhead`; a program selects them by `BULKHEAD_WORKER=`, `BULKHEAD_CAUSE=` and so on.
 //!
-//! `tracing-journald` cannot name the fields this way, cannot set `MESSAGE_ID`, and writes on the caller's thread.
+//! `tracing-journald` is not used: it cannot name the fields this way, cannot set `MESSAGE_ID`, and writes on the
+//! caller's thread.
 
 mod entry;
 mod socket;

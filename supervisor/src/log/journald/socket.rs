@@ -72,9 +72,9 @@ mod tests {
 
     #[test]
     fn an_entry_is_sent_as_a_datagram() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = UnixDatagram::bind(folder.path().join("s")).unwrap();
-        Journal::at(&folder.path().join("s")).unwrap().write_all(b"MESSAGE=x\n").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let server = UnixDatagram::bind(dir.path().join("s")).unwrap();
+        Journal::at(&dir.path().join("s")).unwrap().write_all(b"MESSAGE=x\n").unwrap();
         let mut received = [0; 100];
         let length = server.recv(&mut received).unwrap();
         assert_eq!(&received[..length], b"MESSAGE=x\n");
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn an_entry_too_large_for_a_datagram_is_sent_as_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let server = UnixDatagram::bind(folder.path().join("s")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let server = UnixDatagram::bind(dir.path().join("s")).unwrap();
         let entry = vec![b'x'; 8 << 20];
-        Journal::at(&folder.path().join("s")).unwrap().write_all(&entry).unwrap();
+        Journal::at(&dir.path().join("s")).unwrap().write_all(&entry).unwrap();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut nothing = [0; 1];

@@ -1,7 +1,7 @@
 //! The debug information in an executable: functions, source files and lines of code addresses.
 //!
-//! The file is read, not mapped: reading a mapped file while it is overwritten raises SIGBUS. Separate debug files that the
-//! executable names are never opened: such a path may lead to anything, even to a pipe that never ends.
+//! The file is read, not mapped: reading a mapped file while it is overwritten raises SIGBUS. Separate debug files that
+//! the executable names are never opened: such a path may lead to anything, even to a pipe that never ends.
 
 use addr2line::{
     Context, demangle_auto,
@@ -60,8 +60,8 @@ impl<'p> DebugInfo<'p> {
         Some(demangle_auto(symbol.name().into(), None).into_owned())
     }
 
-    /// The functions at this offset, innermost inlined function first. Each has ` at FILE:LINE`, or an empty text if the line
-    /// is unknown.
+    /// The functions at this offset, innermost inlined function first. Each has ` at FILE:LINE`, or an empty text if
+    /// the line is unknown.
     pub(super) fn functions(&self, offset: u64) -> Vec<(Option<String>, String)> {
         let mut named = Vec::new();
         if let Ok(mut frames) = self.functions.find_frames(self.base.saturating_add(offset)).skip_all_loads()
@@ -93,23 +93,20 @@ mod tests {
     use std::{fs, path::Path, process::Command};
 
     /// Compiles a C program; returns its bytes and the offset of its function `spin`.
-    fn compiled(folder: &Path, options: &[&str]) -> (Vec<u8>, u64) {
-        fs::write(
-            folder.join("p.c"),
-            "int spin(int n) { return n * 2; }\nint main(void) { return spin(0); }\n",
-        )
-        .unwrap();
+    fn compiled(dir: &Path, options: &[&str]) -> (Vec<u8>, u64) {
+        fs::write(dir.join("p.c"), "int spin(int n) { return n * 2; }\nint main(void) { return spin(0); }\n")
+            .unwrap();
         let mut compiler = Command::new("cc");
         assert!(
             compiler
-                .current_dir(folder)
+                .current_dir(dir)
                 .args(["-O0", "p.c", "-o", "p"])
                 .args(options)
                 .status()
                 .unwrap()
                 .success()
         );
-        let bytes = fs::read(folder.join("p")).unwrap();
+        let bytes = fs::read(dir.join("p")).unwrap();
         let program = object::File::parse(&*bytes).unwrap();
         let start = program.segments().map(|segment| segment.address()).min().unwrap();
         let offset = program.symbol_by_name("spin").unwrap().address() - start;
@@ -118,9 +115,9 @@ mod tests {
 
     #[test]
     fn offsets_resolve_to_names_and_lines_with_and_without_pie() {
-        let folder = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for option in ["-pie", "-no-pie"] {
-            let (bytes, offset) = compiled(folder.path(), &["-g", "-gz=none", option]);
+            let (bytes, offset) = compiled(dir.path(), &["-g", "-gz=none", option]);
             let info = DebugInfo::parse(&bytes).unwrap();
             assert_eq!(info.symbol(offset).as_deref(), Some("spin"), "{option}");
             let functions = info.functions(offset);
@@ -132,13 +129,13 @@ mod tests {
 
     #[test]
     fn separate_debug_files_are_not_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bytes, offset) = compiled(folder.path(), &["-g", "-gsplit-dwarf"]);
-        let others = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, offset) = compiled(dir.path(), &["-g", "-gsplit-dwarf"]);
+        let others = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let others: Vec<_> = others.filter(|path| path.extension().is_some_and(|end| end == "dwo")).collect();
         assert_eq!(others.len(), 1, "{others:?}");
         fs::remove_file(&others[0]).unwrap();
-        // To open a pipe would block until it has a writer.
+        // Opening a pipe blocks until it has a writer.
         nix::unistd::mkfifo(&others[0], nix::sys::stat::Mode::S_IRWXU).unwrap();
         let info = DebugInfo::parse(&bytes).unwrap();
         info.functions(offset);
@@ -147,8 +144,8 @@ mod tests {
 
     #[test]
     fn compressed_debug_information_is_ignored() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bytes, offset) = compiled(folder.path(), &["-g", "-gz=zlib"]);
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, offset) = compiled(dir.path(), &["-g", "-gz=zlib"]);
         let info = DebugInfo::parse(&bytes).unwrap();
         assert_eq!(info.symbol(offset).as_deref(), Some("spin"));
         assert_eq!(info.functions(offset), []);
@@ -156,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_truncated_executable_does_not_panic_and_a_script_is_not_parsed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bytes, offset) = compiled(folder.path(), &["-g"]);
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, offset) = compiled(dir.path(), &["-g"]);
         for length in (0..bytes.len()).step_by(97) {
             if let Some(info) = DebugInfo::parse(&bytes[..length]) {
                 info.functions(offset);

@@ -1,5 +1,6 @@
-//! Crash reports: one per death, as JSON files in `state_dir/crashes`; the newest are kept. A separate thread writes them,
-//! because a disk may hang. Reports are then dropped, counted and logged as an error, and no caller waits.
+//! Crash reports: one per death, as JSON files in `state_dir/crashes`; the newest are kept. A separate thread writes
+//! them: no caller waits for a disk that hangs. If the queue of this thread is full, reports are dropped and counted,
+//! and an error is logged.
 
 mod debug_info;
 mod report;
@@ -23,11 +24,11 @@ use std::{
 use symbolizer::Symbolizer;
 use tokio::{sync::oneshot, time::timeout};
 
-/// Nice value of the thread, from 0 to 19: it yields the CPU to the requests. See nice(2).
+/// Nice value of the thread, so that requests get the CPU first. See nice(2).
 const NICENESS: i32 = 10;
 
-/// Time from a death to the write of its report. The successor starts first, within a few milliseconds; on two cores, the
-/// write and its sync would take a tenth of them.
+/// Time from a death to the write of its report. The successor starts first, within a few milliseconds. On two cores, a
+/// write and sync during the start would delay its first commit by a tenth.
 const WRITE_DELAY: Duration = Duration::from_millis(10);
 
 /// Reports that may wait for the disk: more than a burst of deaths of all workers. At most 64 x 60 KiB of memory.
@@ -70,7 +71,7 @@ impl CrashStore {
         Ok(())
     }
 
-    /// A report that cannot be removed only occupies disk space.
+    /// Logs failures only: a report that cannot be removed only occupies disk space.
     fn remove_oldest(&self, records: &ReportStore) {
         let old = records.numbers().unwrap_or_default().into_iter().skip(self.capacity);
         for error in old.filter_map(|old| self.writer.remove(old).err()) {
@@ -122,7 +123,7 @@ impl ReportQueue {
                 tracing::error!(
                     event_name = "crash_report_failed",
                     crash,
-                    "dropped crash report {crash}: {QUEUE_LENGTH} reports are waiting for the disk already"
+                    "dropped crash report {crash}: {QUEUE_LENGTH} reports already wait for the disk"
                 );
             }
             return;
@@ -149,7 +150,7 @@ impl ReportQueue {
 
 /// Writes reports until the queue is closed. Logs only the first of consecutive failures.
 fn write_reports(store: &CrashStore, deaths: &Receiver<QueuedDeath>) {
-    // On Linux, the nice value belongs to the thread. A refusal only costs the yielding.
+    // On Linux, the nice value belongs to the thread. If nice(2) fails, the thread only competes for the CPU.
     let _ = rustix::process::nice(NICENESS);
     let (mut failed, mut symbolizer) = (0_u64, Symbolizer::default());
     while let Ok(QueuedDeath { death_record, artifacts, queued_at }) = deaths.recv() {

@@ -81,8 +81,8 @@ pub(super) fn report(
     }
 }
 
-/// The handler's record is used only if it is of the fatal signal. The address is valid only for signals from the kernel, which
-/// have a positive code.
+/// The handler's record is used only if it describes the fatal signal. The address is valid only for signals from the
+/// kernel, which have a positive code.
 fn signal(number: i32, core: bool, recorded: Option<SignalInfo>) -> FatalSignal {
     let recorded = recorded.filter(|recorded| recorded.number == number);
     let from_kernel = recorded.filter(|recorded| recorded.code > 0);

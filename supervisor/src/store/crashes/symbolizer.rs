@@ -5,10 +5,10 @@ use super::debug_info::{self, DebugInfo};
 use bulkhead_proto::wire::{control::MAX_BACKTRACE, crash::MAX_LINE, text::cut};
 use std::{fs::File, os::unix::fs::MetadataExt as _, panic::catch_unwind};
 
-/// Last frames of the machinery that a panic, or a signal handler, adds.
+/// The last of the frames that the panic machinery or the signal handler adds to a backtrace.
 const HANDLER_ENDS: [&str; 2] = ["__rust_end_short_backtrace", "bulkhead_proto::worker::signals::handle"];
 
-/// Further frames of the panic machinery, after such a frame.
+/// Further frames of the panic machinery, after a frame of [`HANDLER_ENDS`].
 const PANIC_FRAMES: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panicking::", "std::panicking::"];
 
 /// First frame of a thread's own code.

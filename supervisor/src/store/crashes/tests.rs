@@ -55,14 +55,14 @@ fn report(death_record: DeathRecord, artifacts: ExitArtifacts) -> Report {
 }
 
 fn store() -> (tempfile::TempDir, CrashStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = CrashStore::new(folder.path().join("crashes"));
-    (folder, store)
+    let dir = tempfile::tempdir().unwrap();
+    let store = CrashStore::new(dir.path().join("crashes"));
+    (dir, store)
 }
 
 #[test]
 fn a_report_joins_death_record_and_exit_artifacts_and_can_be_read_back() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let report = report(death_record(9), artifacts());
     store.insert(&report).unwrap();
     assert_eq!(store.records().unwrap().read(CrashId(9)).unwrap(), Some(report.clone()));
@@ -109,7 +109,7 @@ fn only_the_fatal_signal_has_a_code_and_only_a_kernel_signal_has_an_address() {
 
 #[test]
 fn only_the_newest_reports_are_kept() {
-    let (_folder, mut store) = store();
+    let (_dir, mut store) = store();
     store.capacity = 3;
     for crash in [9, 10, 11, 100, 101] {
         store.insert(&report(death_record(crash), ExitArtifacts::default())).unwrap();
@@ -119,7 +119,7 @@ fn only_the_newest_reports_are_kept() {
 
 #[test]
 fn the_longest_report_can_be_read_back() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let escaped = "\u{1}".repeat(4096);
     let line = bulkhead_proto::wire::crash::OutputLine { stream: "stderr".into(), text: "\"".repeat(1024) };
     let mut event = Vec::new();
@@ -144,7 +144,7 @@ fn the_longest_report_can_be_read_back() {
 
 #[tokio::test]
 async fn all_queued_reports_are_on_disk_when_the_queue_is_closed() {
-    let (_folder, store) = store();
+    let (_dir, store) = store();
     let store = Arc::new(store);
     let mut queue = ReportQueue::open(Arc::clone(&store)).unwrap();
     for crash in 1..=20 {
@@ -156,8 +156,8 @@ async fn all_queued_reports_are_on_disk_when_the_queue_is_closed() {
 
 #[tokio::test]
 async fn a_disk_that_refuses_does_not_block_the_queue() {
-    let (folder, store) = store();
-    fs::write(folder.path().join("crashes"), "a file at the path of the directory").unwrap();
+    let (dir, store) = store();
+    fs::write(dir.path().join("crashes"), "a file at the path of the directory").unwrap();
     let store = Arc::new(store);
     let mut queue = ReportQueue::open(Arc::clone(&store)).unwrap();
     for crash in 1..=20 {

@@ -1,5 +1,5 @@
-//! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may block
-//! on the disk, so the runtime calls from a separate thread.
+//! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may
+//! block on the disk, so the runtime makes them from a separate thread.
 
 mod mutant;
 
@@ -44,20 +44,20 @@ impl QuarantineStore {
     /// # Errors
     /// The event is not in the ring, the quarantine is full, or the disk refuses. No file is left then, as far as the disk
     /// allows.
-    pub fn insert(&self, memory: &SharedMemory, charge: &QuarantineRequest) -> anyhow::Result<()> {
+    pub fn insert(&self, memory: &SharedMemory, request: &QuarantineRequest) -> anyhow::Result<()> {
         let stored = self.records()?.numbers().context("cannot list the quarantined events")?;
         anyhow::ensure!(
             stored.len() < self.capacity
-                || stored.contains(&charge.seq)
+                || stored.contains(&request.seq)
                 || mutant::is(Mutant::ExceedCapacity),
             "the quarantine is full ({} events): replay or drop some of them",
             stored.len()
         );
-        let payload = memory.pending(charge.seq).context("the event is not found in the ring")?;
+        let payload = memory.pending(request.seq).context("the event is not found in the ring")?;
         if mutant::is(Mutant::SkipWrite) {
             return Ok(());
         }
-        self.writer.write(&entry(charge, &payload))
+        self.writer.write(&entry(request, &payload))
     }
 
     /// Removes an event durably. Returns `false` if it is not in quarantine.
@@ -72,17 +72,17 @@ impl QuarantineStore {
     }
 }
 
-fn entry(charge: &QuarantineRequest, payload: &[u8]) -> Entry {
+fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
-        seq: charge.seq,
+        seq: request.seq,
         at: display::now(),
-        worker: charge.subject.worker.clone(),
-        generation: charge.subject.generation,
-        crash: charge.crash,
-        cause: charge.cause,
-        detail: charge.detail.clone(),
-        during: charge.during,
-        attempts: charge.attempts,
+        worker: request.subject.worker.clone(),
+        generation: request.subject.generation,
+        crash: request.crash,
+        cause: request.cause,
+        detail: request.detail.clone(),
+        during: request.during,
+        attempts: request.attempts,
         event: display::event(payload),
         bytes: Entry::hex(payload),
     }

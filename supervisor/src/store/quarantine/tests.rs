@@ -12,7 +12,7 @@ use bulkhead_proto::{
     worker::link::ApiLink,
 };
 
-fn charge(seq: u64) -> QuarantineRequest {
+fn request(seq: u64) -> QuarantineRequest {
     QuarantineRequest {
         subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(1) },
         seq: Seq(seq),
@@ -45,15 +45,15 @@ fn memory() -> SharedMemory {
 }
 
 fn store() -> (tempfile::TempDir, QuarantineStore) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = QuarantineStore::new(folder.path().join("quarantine"));
-    (folder, store)
+    let dir = tempfile::tempdir().unwrap();
+    let store = QuarantineStore::new(dir.path().join("quarantine"));
+    (dir, store)
 }
 
 #[test]
 fn an_event_is_stored_with_its_death_and_its_exact_bytes() {
-    let (memory, (_folder, store)) = (memory(), store());
-    store.insert(&memory, &charge(2)).unwrap();
+    let (memory, (_dir, store)) = (memory(), store());
+    store.insert(&memory, &request(2)).unwrap();
     assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(2)]);
     let entry = store.records().unwrap().read(Seq(2)).unwrap().unwrap();
     assert_eq!((entry.attempts, entry.cause, entry.detail.as_str()), (2, Cause::Signal, "SIGSEGV"));
@@ -80,8 +80,8 @@ fn the_largest_event_can_be_read_back() {
     };
     batch.push(&event).unwrap();
     ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
-    let (_folder, store) = store();
-    let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..charge(1) };
+    let (_dir, store) = store();
+    let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..request(1) };
     store.insert(&memory, &long).unwrap();
     let entry = store.records().unwrap().read(Seq(1)).unwrap().unwrap();
     assert_eq!(entry.event.unwrap().data.unwrap(), data);
@@ -89,35 +89,35 @@ fn the_largest_event_can_be_read_back() {
 
 #[test]
 fn an_event_that_is_not_in_the_ring_is_not_stored() {
-    let (memory, (_folder, store)) = (memory(), store());
-    let error = store.insert(&memory, &charge(4)).unwrap_err().to_string();
+    let (memory, (_dir, store)) = (memory(), store());
+    let error = store.insert(&memory, &request(4)).unwrap_err().to_string();
     assert!(error.contains("not found"), "{error}");
     assert_eq!(store.records().unwrap().numbers().unwrap(), []);
 }
 
 #[test]
 fn a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again() {
-    let (memory, (_folder, mut store)) = (memory(), store());
+    let (memory, (_dir, mut store)) = (memory(), store());
     store.capacity = 1;
-    store.insert(&memory, &charge(1)).unwrap();
-    let error = store.insert(&memory, &charge(2)).unwrap_err().to_string();
+    store.insert(&memory, &request(1)).unwrap();
+    let error = store.insert(&memory, &request(2)).unwrap_err().to_string();
     assert!(error.contains("replay or drop"), "{error}");
-    store.insert(&memory, &charge(1)).unwrap();
+    store.insert(&memory, &request(1)).unwrap();
 }
 
 #[test]
 fn a_failed_write_leaves_no_file() {
-    let (memory, (folder, store)) = (memory(), store());
+    let (memory, (dir, store)) = (memory(), store());
     // A directory blocks the path of the temporary file.
-    std::fs::create_dir_all(folder.path().join("quarantine/2.new")).unwrap();
-    assert!(store.insert(&memory, &charge(2)).is_err());
+    std::fs::create_dir_all(dir.path().join("quarantine/2.new")).unwrap();
+    assert!(store.insert(&memory, &request(2)).is_err());
     assert_eq!(store.records().unwrap().numbers().unwrap(), []);
 }
 
 #[test]
 fn removing_an_event_deletes_its_file_and_removing_it_again_returns_false() {
-    let (memory, (_folder, store)) = (memory(), store());
-    store.insert(&memory, &charge(1)).unwrap();
+    let (memory, (_dir, store)) = (memory(), store());
+    store.insert(&memory, &request(1)).unwrap();
     assert!(store.remove(Seq(1)).unwrap());
     assert!(!store.remove(Seq(1)).unwrap());
     assert_eq!(store.records().unwrap().read(Seq(1)).unwrap(), None);

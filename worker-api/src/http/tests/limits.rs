@@ -18,7 +18,7 @@ use bulkhead_proto::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{DuplexStream, duplex};
 
-/// The size of the stream's buffer, in bytes, in place of a socket's own.
+/// The size of the in-memory stream's buffer, in bytes.
 const BUFFER: usize = 1 << 10;
 
 /// A head that announces a body.
@@ -295,7 +295,7 @@ async fn idle_connections_are_evicted_before_slow_ones_and_busy_ones_never() {
     let second = conn_limits.acquire(address(4)).await.unwrap();
     second.state().enter(ConnPhase::Responding);
     assert_eq!(read_to_end(slow, start).await.1, 0);
-    // All connections are busy now. The third waits until the busy one times out and becomes idle.
+    // All connections are busy now. The third permit is granted when the request on `busy` times out.
     let third = conn_limits.acquire(address(5)).await.unwrap();
     assert!(read_to_end(busy, start).await.0.starts_with("HTTP/1.1 408"));
     drop((first, second, third));

@@ -109,8 +109,8 @@ async fn a_head_that_its_last_piece_makes_invalid_is_answered_at_once() {
     let server = TestServer::new();
     let mut client = connect(&server.socket).await;
     let whole = NEXT.replace("connection: close\r\n", "");
-    let entered = post("content-length: 2\r\n", "");
-    client.write_all(format!("{whole}{}", entered.trim_end()).as_bytes()).await.unwrap();
+    let begun = post("content-length: 2\r\n", "");
+    client.write_all(format!("{whole}{}", begun.trim_end()).as_bytes()).await.unwrap();
     // When the first response arrives, the server has begun to read the second head.
     let mut status = [0; 12];
     client.read_exact(&mut status).await.unwrap();
