@@ -6,7 +6,7 @@ use crate::core::{
 };
 use std::collections::VecDeque;
 
-/// What the core needs from its surroundings.
+/// What the core needs from the runtime; tests implement it as well.
 pub trait Effects {
     /// The state of the core.
     fn state(&mut self) -> &mut State;

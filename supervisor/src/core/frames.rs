@@ -1,10 +1,7 @@
 //! Frames from workers. A frame that the protocol does not allow gets its sender killed.
 
 use crate::core::{
-    model::{
-        Action, GenerationState, LogRecord, Millis, Panic, StopReason, StopRequest, WorkerSlotId,
-        policy::{MAX_PANIC, START_GRACE, START_TIMEOUT},
-    },
+    model::{Action, GenerationState, LogRecord, Panic, WorkerSlotId, policy::MAX_PANIC},
     mutant::{self, Mutant},
     transition::Transition,
 };
@@ -22,7 +19,7 @@ impl Transition<'_> {
     pub(in crate::core) fn frame(&mut self, generation: Generation, frame: FromWorker) {
         let Some(slot_id) = self.find(generation) else { return };
         let Some(phase) = self.state.slot(slot_id).and_then(phase) else { return };
-        if !allowed(self.state.role(slot_id.worker), phase, &frame) && !mutant::is(Mutant::BelieveLiars) {
+        if !allowed(self.state.role(slot_id.worker), phase, &frame) && !mutant::is(Mutant::AllowViolations) {
             let detail = format!("sent {}, which is not allowed {}", frame_name(&frame), phase_name(phase));
             self.kill_for(slot_id, Cause::Protocol, &detail, true);
             return;
@@ -36,7 +33,7 @@ impl Transition<'_> {
                     process.panic = Some(panic);
                 }
             }
-            // The runtime keeps it for the crash report.
+            // The runtime keeps the backtrace for the crash report.
             FromWorker::Backtrace { .. } => {}
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
                 self.fault_request(generation, id, &worker, kind);
@@ -45,8 +42,8 @@ impl Transition<'_> {
                 self.actions.push(Action::RemoveQuarantined { requester: generation, id, seq, replayed_as });
             }
             FromWorker::ReplayFailed { seq, why } => self.actions.push(Action::ReplayFailed { seq, why }),
-            FromWorker::Pong { number, accept_polls: turns, busy } => {
-                self.on_pong(slot_id, number, turns, busy);
+            FromWorker::Pong { number, accept_polls, busy } => {
+                self.on_pong(slot_id, number, accept_polls, busy);
             }
             FromWorker::Busy => self.on_work(self.state.role(slot_id.worker)),
             FromWorker::SeqMark(next) => self.actions.push(Action::ReserveSeqs { next: Seq(next) }),
@@ -69,7 +66,7 @@ impl Transition<'_> {
 
     pub(in crate::core) fn bad_frame(&mut self, generation: Generation, why: &str) {
         let Some(slot_id) = self.find(generation) else { return };
-        if !mutant::is(Mutant::BelieveLiars) {
+        if !mutant::is(Mutant::AllowViolations) {
             self.kill_for(
                 slot_id,
                 Cause::Protocol,
@@ -95,7 +92,7 @@ impl Transition<'_> {
                 let why = "the API does not read its control pipe: try again".to_owned();
                 self.actions.push(Action::ReplayFailed { seq: *seq, why });
             }
-            // End of file says the same as `Drain`, and the stop has a deadline. An unanswered ping is found
+            // End of file means the same as `Drain`, and the stop has a deadline. An unanswered ping is found
             // by the hang detector.
             ToWorker::Drain | ToWorker::Ping(_) => {}
             // A worker that hangs does not read this order. The hang detector finds it.
@@ -114,29 +111,6 @@ impl Transition<'_> {
             let subject = self.generation_ref(slot_id.worker, process);
             self.log(LogRecord::WorkerWarning { subject, text });
         }
-    }
-
-    /// The start timeout expired. If we see it late, the machine was probably suspended: allow `START_GRACE`
-    /// for queued frames.
-    pub(in crate::core) fn start_expired(&mut self, slot_id: WorkerSlotId, deadline: Millis) {
-        let now = self.now.mono;
-        if now.since(deadline) <= START_GRACE {
-            return self.start_timed_out(slot_id);
-        }
-        let GenerationState::Starting { process, .. } = self.take_slot(slot_id) else { return };
-        self.set_slot(slot_id, GenerationState::Starting { process, deadline: now.after(START_GRACE) });
-    }
-
-    /// Kills a worker that was not ready in time.
-    fn start_timed_out(&mut self, slot_id: WorkerSlotId) {
-        let greeted = self
-            .state
-            .slot(slot_id)
-            .and_then(GenerationState::process)
-            .is_some_and(|process| process.greeted);
-        let met = if greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
-        let detail = format!("not ready {} s after its start: {met}", START_TIMEOUT.as_secs());
-        self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }
 }
 
@@ -161,7 +135,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Panicked { .. } => "Panicked",
         FromWorker::Backtrace { .. } => "Backtrace",
         FromWorker::Request { .. } => "Request",
-        FromWorker::ReplayFailed { .. } => "NotReplayed",
+        FromWorker::ReplayFailed { .. } => "ReplayFailed",
         FromWorker::SeqMark(_) => "SeqMark",
         FromWorker::Pong { .. } => "Pong",
         FromWorker::Busy => "Busy",
@@ -175,28 +149,5 @@ const fn phase_name(phase: Phase) -> &'static str {
         Phase::Ready => "before activation",
         Phase::Active => "after activation",
         Phase::Draining => "while stopping",
-    }
-}
-
-impl StopReason {
-    /// Describes the reason for people.
-    pub(in crate::core) fn text(&self) -> String {
-        match self {
-            Self::Requested(request) => request.text().to_owned(),
-            Self::Killed { cause, detail, .. } => format!("{cause}: {detail}"),
-        }
-    }
-}
-
-impl StopRequest {
-    /// Describes the request for people.
-    pub(in crate::core) const fn text(self) -> &'static str {
-        match self {
-            Self::Stop => "stop by command",
-            Self::Restart => "restart by command",
-            Self::Reload => "its settings changed",
-            Self::Remove => "it is no longer configured",
-            Self::Shutdown => "the supervisor is stopping",
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! The supervisor's pure core: `transition(state, event, now) -> actions`.
 //!
-//! It does no I/O, reads no clock, and draws no random number that is not in its state. The runtime around it turns
-//! file descriptors, signals and deadlines into events, publishes the new state, and carries the actions out.
-//! Nothing that a worker writes can make it panic or loop.
+//! It does no I/O and reads no clock; the state of its random generator is part of its state. The runtime turns file
+//! descriptors, signals and deadlines into events, publishes the new state, and carries the actions out. Nothing
+//! that a worker writes can make the core panic or loop.
 
 mod commands;
 mod death;

@@ -118,8 +118,8 @@ impl Transition<'_> {
     }
 }
 
-/// Takes one event in and returns what to do, in order. The caller publishes `state` before it carries any action out:
-/// see [`super::drive`].
+/// Handles one event and returns the actions, in order. The caller publishes `state` before it carries any action
+/// out: see [`super::drive`].
 #[must_use]
 pub fn transition(state: &mut State, event: Event, now: Now) -> Vec<Action> {
     let mut transition = Transition { state, now, actions: Vec::new() };

@@ -1,5 +1,4 @@
-//! Lifecycle lines: one log line, with message and fields, for each thing that happens to a worker. The names of events
-//! and fields are a stable interface.
+//! Lifecycle lines: messages and fields about workers. The names of events and fields are a stable interface.
 
 use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::wire::{
@@ -86,7 +85,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
             (Level::ERROR, about(subject), message)
         }
-        LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving } => {
+        LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, stop_duration } => {
             let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
             let fields = Fields {
                 subject: Some(subject),
@@ -97,7 +96,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 next: Some(*next),
                 ..Fields::default()
             };
-            let death = death(*cause, detail, *seq, *crash, next, *uptime, *leaving);
+            let death = death(*cause, detail, *seq, *crash, next, *uptime, *stop_duration);
             (level, fields, format!("{} {death}", name(subject)))
         }
         LogRecord::WorkerParked { subject, retry_in: None, .. } => {
@@ -126,23 +125,25 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::WorkerWarning { subject, text } => {
             (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
         }
-        LogRecord::EventQuarantined(request) => (Level::WARN, request_fields(request), quarantined(request)),
+        LogRecord::EventQuarantined(request) => {
+            (Level::WARN, quarantine_fields(request), quarantined(request))
+        }
         LogRecord::QuarantineFailed { request, why } => {
             let message = format!(
                 "cannot store event {} in quarantine: {why}; the event is not skipped, and storing is tried again",
                 request.seq
             );
-            (Level::ERROR, request_fields(request), message)
+            (Level::ERROR, quarantine_fields(request), message)
         }
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
         LogRecord::SupervisorStopping { why } => {
             (Level::INFO, Fields::default(), format!("stopping the workers: {why}"))
         }
-        LogRecord::SupervisorStopped { trouble: None } => {
+        LogRecord::SupervisorStopped { problem: None } => {
             (Level::INFO, Fields::default(), "all workers have exited and the state is saved".into())
         }
-        LogRecord::SupervisorStopped { trouble: Some(trouble) } => {
-            (Level::ERROR, Fields::default(), format!("the supervisor did not stop in order: {trouble}"))
+        LogRecord::SupervisorStopped { problem: Some(problem) } => {
+            (Level::ERROR, Fields::default(), format!("the supervisor did not stop in order: {problem}"))
         }
     }
 }
@@ -153,7 +154,7 @@ fn name(subject: &GenerationRef) -> String {
     format!("{} generation {}{pid}", subject.worker, subject.generation)
 }
 
-fn request_fields(request: &QuarantineRequest) -> Fields<'_> {
+fn quarantine_fields(request: &QuarantineRequest) -> Fields<'_> {
     Fields {
         subject: Some(&request.subject),
         cause: Some(request.cause),
@@ -182,7 +183,7 @@ fn death(
     crash: CrashId,
     next: &RestartDecision,
     uptime: Duration,
-    leaving: Option<Duration>,
+    stop_duration: Option<Duration>,
 ) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     // The detail of an exit or a signal already names the cause.
@@ -194,8 +195,8 @@ fn death(
         format!("died: {cause}{colon}{detail}")
     };
     let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
-    let when = match leaving {
-        Some(leaving) => format!("stopped in {}", span(leaving)),
+    let when = match stop_duration {
+        Some(stop_duration) => format!("stopped in {}", span(stop_duration)),
         None => format!("uptime {}", span(uptime)),
     };
     // A requested stop is expected to be final.
@@ -221,7 +222,7 @@ mod tests {
             crash: CrashId(9),
             next: RestartDecision::RestartNow,
             uptime: Duration::from_millis(1234),
-            leaving: None,
+            stop_duration: None,
         }
     }
 

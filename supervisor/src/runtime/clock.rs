@@ -14,13 +14,13 @@ pub(super) fn now() -> Now {
 }
 
 /// Waits until the deadline; forever if there is none.
-pub(super) async fn passed(deadline: Option<Millis>) {
+pub(super) async fn wait_until(deadline: Option<Millis>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(Instant::now() + until(deadline)).await,
+        Some(deadline) => tokio::time::sleep_until(Instant::now() + remaining(deadline)).await,
         None => std::future::pending().await,
     }
 }
 
-fn until(deadline: Millis) -> Duration {
+fn remaining(deadline: Millis) -> Duration {
     deadline.since(now().mono)
 }

@@ -18,27 +18,27 @@ impl Supervisor {
     pub(super) fn report(&mut self, death_record: Box<DeathRecord>) {
         let exit_artifacts =
             self.exit_artifacts.take_if(|(generation, _)| *generation == death_record.subject.generation);
-        if let Some(desk) = &mut self.report_queue {
-            desk.submit(
+        if let Some(queue) = &mut self.report_queue {
+            queue.submit(
                 death_record,
                 exit_artifacts.map(|(_, exit_artifacts)| exit_artifacts).unwrap_or_default(),
             );
         }
     }
 
-    /// Handles a command from the control socket.
-    pub(super) fn show_crashes(&self, what: CrashQuery, reply: oneshot::Sender<Reply>) {
+    /// Handles the `crashes` command.
+    pub(super) fn show_crashes(&self, query: CrashQuery, reply: oneshot::Sender<Reply>) {
         let store = Arc::clone(&self.crashes);
-        blocking::answer("crashes", reply, move || read(&store, what));
+        blocking::answer("crashes", reply, move || read(&store, query));
     }
 }
 
-fn read(store: &CrashStore, what: CrashQuery) -> Reply {
-    let found = store.records().and_then(|folder| match what {
-        CrashQuery::List => Ok(folder.page(None, LIST_LIMIT)?),
-        CrashQuery::Show(id) => Ok(Page { items: folder.read(id)?.into_iter().collect(), next: None }),
+fn read(store: &CrashStore, query: CrashQuery) -> Reply {
+    let found = store.records().and_then(|records| match query {
+        CrashQuery::List => Ok(records.page(None, LIST_LIMIT)?),
+        CrashQuery::Show(id) => Ok(Page { items: records.read(id)?.into_iter().collect(), next: None }),
     });
-    match (found, what) {
+    match (found, query) {
         (Ok(page), CrashQuery::Show(id)) if page.items.is_empty() => {
             let text = format!("no report of crash {id}; `bulkhead crashes` lists the newest reports");
             Reply::new(CommandOutcome::NotFound, text)

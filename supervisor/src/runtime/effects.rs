@@ -19,7 +19,7 @@ use crate::{
 };
 use bulkhead_proto::{
     shm::{cursor::Activity, memory::AnalyticsProgress as LinkProgress, snapshot::Summary},
-    wire::{control::ToWorker, ids::Generation},
+    wire::{control::ToWorker, ids::Generation, role::Role},
     worker::pipe::Sent,
 };
 use std::sync::Arc;
@@ -35,8 +35,10 @@ impl Effects for Supervisor {
 
     fn publish(&mut self) {
         self.reserve();
-        let published =
-            self.ledger.publish(&self.state).and_then(|()| self.board.publish(&core::status(&self.state)));
+        let published = self
+            .ledger
+            .publish(&self.state)
+            .and_then(|()| self.status_page.publish(&core::status(&self.state)));
         if let Err(error) = published {
             // The state is bounded to fit, so this is a bug. Readers keep seeing the previous state.
             tracing::error!("cannot publish the new state: {error}");
@@ -74,11 +76,11 @@ impl Effects for Supervisor {
                 self.reserve();
             }
             Action::RemoveQuarantined { requester, id, seq, replayed_as } => {
-                self.remove_for(requester, id, seq, replayed_as);
+                self.remove_for_api(requester, id, seq, replayed_as);
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
-            Action::Quarantine(charge) => return self.quarantine_event(charge),
-            Action::WakeAll => self.memory.wake_analytics(),
+            Action::Quarantine(request) => return self.quarantine_event(request),
+            Action::WakeAnalytics => self.memory.wake_analytics(),
             Action::Log(record) => lifecycle::write(&record),
             Action::StoreReport(death_record) => self.report(death_record),
             Action::Save { settled } => return self.save(settled),
@@ -160,7 +162,7 @@ impl Supervisor {
         for event in child.drain_frames() {
             match event {
                 ChildEvent::Frame(frame) => self.drive(Event::Frame { generation, frame }),
-                // The process is gone: it cannot be punished any more.
+                // The process is gone: a bad frame has no consequence.
                 ChildEvent::BadFrame(_) | ChildEvent::Output(_) | ChildEvent::Exited => {}
             }
         }
@@ -180,33 +182,31 @@ impl Supervisor {
     /// written to the cursor page.
     fn post_mortem(&self, generation: Generation, limit: Option<u64>) -> (PostMortem, Option<Vec<u8>>) {
         let found = self.memory.post_mortem();
-        let process = self.state.workers.iter().flat_map(|worker| {
+        let processes = self.state.workers.iter().flat_map(|worker| {
             worker
                 .successor
                 .iter()
                 .chain([&worker.main])
-                .filter_map(|is| is.process())
-                .map(move |p| (worker.role, p))
+                .filter_map(|state| state.process())
+                .map(move |process| (worker.role, process))
         });
-        let analysis = process.into_iter().any(|(role, process)| {
-            role == bulkhead_proto::wire::role::Role::Analytics
-                && process.generation == generation
-                && process.activated.is_some()
+        let analysis = processes.into_iter().any(|(role, process)| {
+            role == Role::Analytics && process.generation == generation && process.activated.is_some()
         });
         // A process that died before it took over the page left its predecessor's values there.
-        let its_own = analysis && found.owner == generation;
-        let last_words = found.panic_record.filter(|words| analysis && words.generation == generation);
-        let panic = last_words.map(|words| Panic {
-            message: words.message,
-            location: words.location,
-            thread: words.thread,
+        let owns_page = analysis && found.owner == generation;
+        let panic_record = found.panic_record.filter(|record| analysis && record.generation == generation);
+        let panic = panic_record.map(|record| Panic {
+            message: record.message,
+            location: record.location,
+            thread: record.thread,
         });
         let refused = found.allocation_failure.filter(|refused| analysis && refused.generation == generation);
-        let signalled = found.signal.filter(|(of, _)| analysis && *of == generation);
-        let seen = PostMortem {
-            in_hand: found.in_flight.filter(|_| its_own),
+        let signalled = found.signal.filter(|(owner, _)| analysis && *owner == generation);
+        let post_mortem = PostMortem {
+            in_flight: found.in_flight.filter(|_| owns_page),
             loading: found.claimed.activity == Activity::Load,
-            committing: found.committing.filter(|_| its_own),
+            committing: found.committing.filter(|_| owns_page),
             committed: found.committed.min(found.accepted),
             head: found.accepted,
             panic,
@@ -214,30 +214,32 @@ impl Supervisor {
             refused: refused.map(|refused| RefusedAllocation { bytes: refused.bytes, limit }),
             out_of_memory: false,
         };
-        (seen, found.payload.filter(|_| its_own))
+        (post_mortem, found.payload.filter(|_| owns_page))
     }
 
-    fn quarantine_event(&mut self, charge: QuarantineRequest) -> Option<Event> {
-        let (store, memory, of) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), charge.clone());
+    fn quarantine_event(&mut self, request: QuarantineRequest) -> Option<Event> {
+        let (store, memory, copy) = (Arc::clone(&self.quarantine), Arc::clone(&self.memory), request.clone());
         let work = move || {
-            let result = store.insert(&memory, &of).map_err(|error| error_chain(&error));
-            Event::Quarantined { request: of, result }
+            let result = store.insert(&memory, &copy).map_err(|error| error_chain(&error));
+            Event::Quarantined { request: copy, result }
         };
-        let broken =
-            Event::Quarantined { request: charge.clone(), result: Err("the storing thread panicked".into()) };
-        let what = format!("storing event {} in quarantine", charge.seq);
-        match BlockingTask::begin("quarantine", what, broken, work) {
+        let panicked = Event::Quarantined {
+            request: request.clone(),
+            result: Err("the storing thread panicked".into()),
+        };
+        let what = format!("storing event {} in quarantine", request.seq);
+        match BlockingTask::begin("quarantine", what, panicked, work) {
             Ok(task) => {
                 self.quarantine_task = Some(task);
                 None
             }
-            Err(error) => Some(Event::Quarantined { request: charge, result: Err(error.to_string()) }),
+            Err(error) => Some(Event::Quarantined { request, result: Err(error.to_string()) }),
         }
     }
 
     fn save(&mut self, settled: bool) -> Option<Event> {
-        let begun = self.state_dir.ensure_owned();
-        match begun.and_then(|()| Ok(recovery::save(&self.state_dir, &self.memory, settled)?)) {
+        let owned = self.state_dir.ensure_owned();
+        match owned.and_then(|()| Ok(recovery::save(&self.state_dir, &self.memory, settled)?)) {
             Ok(saving) => {
                 self.saving = Some(saving);
                 None
@@ -249,14 +251,14 @@ impl Supervisor {
     /// The snapshot was written, or failed.
     pub(super) fn on_saved(&mut self, settled: bool, saved: anyhow::Result<Summary>) {
         let numbers = (self.state.next_generation, self.state.next_crash);
-        let end = |saved| recovery::end(&self.state_dir, &saved, &self.marks, numbers, settled);
+        let end = |saved| recovery::finish_save(&self.state_dir, &saved, &self.marks, numbers, settled);
         let result = saved.and_then(end).map_err(|error| error_chain(&error));
         self.drive(Event::Saved { result });
     }
 
     /// Handles a command from the control socket.
-    pub(super) fn on_call(&mut self, call: ClientRequest) {
-        let ClientRequest { command, reply } = call;
+    pub(super) fn on_client_request(&mut self, request: ClientRequest) {
+        let ClientRequest { command, reply } = request;
         let worker = command.worker().map(str::to_owned);
         let command = match command {
             // A client that has disconnected needs no reply.
@@ -278,9 +280,9 @@ impl Supervisor {
 
     /// Removes disconnected clients, to make room for others.
     fn drop_closed_clients(&mut self) {
-        let departed = self.clients.iter().filter(|(_, (_, reply))| reply.is_closed());
-        let departed: Vec<_> = departed.map(|(client, _)| *client).collect();
-        for client in departed {
+        let disconnected = self.clients.iter().filter(|(_, (_, reply))| reply.is_closed());
+        let disconnected: Vec<_> = disconnected.map(|(client, _)| *client).collect();
+        for client in disconnected {
             self.clients.remove(&client);
             self.drive(Event::ClientGone { client });
         }
@@ -299,8 +301,8 @@ impl Supervisor {
     }
 
     /// Replies whether this worker can have lines in the log.
-    fn has_logs(&self, of: Option<&str>) -> Reply {
-        match of {
+    fn has_logs(&self, worker: Option<&str>) -> Reply {
+        match worker {
             Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => Reply::new(
                 CommandOutcome::NotFound,
                 format!("{}, {SUPERVISOR}", self.state.unknown_worker(name)),

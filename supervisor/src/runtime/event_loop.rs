@@ -4,7 +4,7 @@ use super::{
     Start,
     blocking_task::BlockingTask,
     child::{ChildEvent, Children, PreexistingChildren, Spawner, orphans},
-    clock,
+    clock, env_var,
     idle::IdleWaiter,
     initial_state,
     probes::OomKills,
@@ -12,11 +12,13 @@ use super::{
     recovery::{self, Saving},
     reload::Reload,
     signals::{Signals, SupervisorSignal},
-    variable,
 };
 use crate::{
     config::ActiveConfig,
-    control::server::{self, ClientRequest},
+    control::{
+        protocol::Reply,
+        server::{self, ClientRequest},
+    },
     core::{ClientId, Event, State, next_deadline},
     listener::Listener,
     log::Log,
@@ -65,7 +67,7 @@ pub(super) struct Supervisor {
     pub(super) memory: Arc<SharedMemory>,
     pub(super) idle_waiter: IdleWaiter,
     pub(super) ledger: SeqlockWriter<ReadWrite>,
-    pub(super) board: SeqlockWriter<ReadWrite>,
+    pub(super) status_page: SeqlockWriter<ReadWrite>,
     pub(super) state_dir: StateDir,
     pub(super) marks: HighWaterMarks,
     /// The last seq that the API reported.
@@ -73,8 +75,7 @@ pub(super) struct Supervisor {
     pub(super) spawner: Spawner,
     pub(super) children: Children,
     /// The clients that wait for the reply to a command, with the worker that the command concerns.
-    pub(super) clients:
-        BTreeMap<ClientId, (Option<String>, oneshot::Sender<crate::control::protocol::Reply>)>,
+    pub(super) clients: BTreeMap<ClientId, (Option<String>, oneshot::Sender<Reply>)>,
     pub(super) next_client: ClientId,
     pub(super) saving: Option<Saving>,
     pub(super) quarantine: Arc<QuarantineStore>,
@@ -86,7 +87,7 @@ pub(super) struct Supervisor {
     /// Exit artifacts of the process that is being reaped.
     pub(super) exit_artifacts: Option<(Generation, ExitArtifacts)>,
     /// The clients that wait for the replay of a quarantined event.
-    pub(super) replays: Vec<(Seq, Generation, oneshot::Sender<crate::control::protocol::Reply>)>,
+    pub(super) replays: Vec<(Seq, Generation, oneshot::Sender<Reply>)>,
     pub(super) exit: Option<u8>,
     pub(super) oom_kills: OomKills,
     /// Children that this process did not start: those of a program that became the supervisor by exec.
@@ -100,12 +101,12 @@ pub(super) struct Supervisor {
 /// Everything that can end a wait.
 enum LoopEvent {
     Child(Generation, ChildEvent),
-    Call(ClientRequest),
+    Request(ClientRequest),
     Signal(SupervisorSignal),
     Saved(bool, anyhow::Result<Summary>),
-    SetAside(Event),
+    Quarantined(Event),
     Removed(RequestOutcome),
-    Rung(Event),
+    WorkAvailable(Event),
     Deadline,
     Watchdog,
 }
@@ -113,14 +114,14 @@ enum LoopEvent {
 impl Supervisor {
     pub(super) fn open(
         start: Start,
-        handed: Vec<(String, OwnedFd)>,
-        calls: mpsc::Sender<ClientRequest>,
+        inherited: Vec<(String, OwnedFd)>,
+        requests: mpsc::Sender<ClientRequest>,
         preexisting: PreexistingChildren,
     ) -> anyhow::Result<Self> {
         let Start { config, source, config_path, socket, log } = start;
         let state_dir = StateDir::open(&config.state_dir)?;
-        let notifier = Notifier::new(&variable);
-        let listener = match socket_activation::inherited_listener(&config, handed)? {
+        let notifier = Notifier::new(&env_var);
+        let listener = match socket_activation::inherited_listener(&config, inherited)? {
             Some(listener) => listener,
             None => Listener::open(&config.listen)?,
         };
@@ -128,7 +129,7 @@ impl Supervisor {
         let instance = u64::from(std::process::id());
         let memory = SharedMemory::create(config.ring_capacity, config.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, calls, log.buffer.clone())?;
+        let server = server::serve(&socket, requests, log.buffer.clone())?;
         let quarantine = Arc::new(QuarantineStore::new(state_dir.quarantine()));
         let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
         let report_queue = Some(
@@ -142,15 +143,15 @@ impl Supervisor {
             address: listener.address.clone(),
             filter: log.filter(),
         };
-        let (ledger, board) =
+        let (ledger, status_page) =
             (SeqlockWriter::new(memory.ledger()?), SeqlockWriter::new(memory.status_page()?));
         let idle_waiter = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let next = recovery::load(&state_dir, &memory, &crashes, &quarantine)?;
-        let quarantine_event = recovery::quarantined_pending(&quarantine, &memory)?;
+        let quarantined = recovery::quarantined_pending(&quarantine, &memory)?;
         // The last step that can fail: from here on, a run that does not end in order has lost something.
         let marks = HighWaterMarks::begin(&state_dir.high_water_marks(), next)?;
         let mut state = initial_state(&config, next);
-        state.restore_quarantined(quarantine_event);
+        state.restore_quarantined(quarantined);
         tracing::info!(
             event_name = "listening",
             address = %listener.address,
@@ -164,7 +165,7 @@ impl Supervisor {
         Ok(Self {
             state,
             ledger,
-            board,
+            status_page,
             marks,
             seq_high_water: next.seq,
             spawner,
@@ -200,15 +201,15 @@ impl Supervisor {
     pub(super) async fn run_loop(
         &mut self,
         signals: &mut Signals,
-        called: &mut mpsc::Receiver<ClientRequest>,
+        requests: &mut mpsc::Receiver<ClientRequest>,
     ) -> u8 {
         self.drive(Event::Boot);
         loop {
             self.notifier.notify_state(&self.state);
             if let Some(code) = self.exit {
                 self.wait_for_killed().await;
-                if let Some(desk) = self.report_queue.take() {
-                    desk.close().await;
+                if let Some(queue) = self.report_queue.take() {
+                    queue.close().await;
                 }
                 return code;
             }
@@ -218,13 +219,13 @@ impl Supervisor {
             let deadline = next_deadline(&self.state);
             let event = tokio::select! {
                 (generation, event) = self.children.next_event() => LoopEvent::Child(generation, event),
-                Some(call) = called.recv() => LoopEvent::Call(call),
+                Some(request) = requests.recv() => LoopEvent::Request(request),
                 signal = signals.next() => LoopEvent::Signal(signal),
-                (settled, saved) = recovery::saved(&mut self.saving) => LoopEvent::Saved(settled, saved),
-                event = BlockingTask::end(&mut self.quarantine_task) => LoopEvent::SetAside(event),
+                (settled, saved) = recovery::wait_saved(&mut self.saving) => LoopEvent::Saved(settled, saved),
+                event = BlockingTask::end(&mut self.quarantine_task) => LoopEvent::Quarantined(event),
                 outcome = self.removals.end() => LoopEvent::Removed(outcome),
-                event = self.idle_waiter.work_available() => LoopEvent::Rung(event),
-                () = clock::passed(deadline) => LoopEvent::Deadline,
+                event = self.idle_waiter.work_available() => LoopEvent::WorkAvailable(event),
+                () = clock::wait_until(deadline) => LoopEvent::Deadline,
                 () = self.notifier.watchdog_due() => LoopEvent::Watchdog,
             };
             self.handle(event);
@@ -249,20 +250,19 @@ impl Supervisor {
                 self.reap(generation);
                 orphans::reap(&self.children);
             }
-            LoopEvent::Call(call) => self.on_call(call),
+            LoopEvent::Request(request) => self.on_client_request(request),
             LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
             LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
             LoopEvent::Signal(SupervisorSignal::Child) => orphans::reap(&self.children),
             LoopEvent::Saved(settled, saved) => self.on_saved(settled, saved),
-            LoopEvent::SetAside(event) | LoopEvent::Rung(event) => self.drive(event),
+            LoopEvent::Quarantined(event) | LoopEvent::WorkAvailable(event) => self.drive(event),
             LoopEvent::Removed(outcome) => self.on_removed(outcome),
             LoopEvent::Deadline => self.drive(Event::Tick),
             LoopEvent::Watchdog => self.notify_watchdog(),
         }
     }
 
-    /// Notifies systemd's watchdog if the core is served. A supervisor that leaves deadlines undone is better
-    /// replaced.
+    /// Notifies systemd's watchdog, unless a deadline is long overdue: then systemd restarts the supervisor.
     fn notify_watchdog(&self) {
         let overdue = next_deadline(&self.state).map_or(Duration::ZERO, |due| clock::now().mono.since(due));
         if overdue <= MAX_OVERDUE {
@@ -285,6 +285,6 @@ impl Supervisor {
         };
         let _ = timeout(FINAL_WAIT, gone).await;
         orphans::reap(&self.children);
-        orphans::end(&self.preexisting, FINAL_WAIT);
+        orphans::kill_remaining(&self.preexisting, FINAL_WAIT);
     }
 }

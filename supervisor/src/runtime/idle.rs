@@ -1,4 +1,5 @@
-//! How the supervisor learns that work is available for a worker that it does not watch meanwhile.
+//! How the supervisor learns that work is available for an idle worker, which it does not
+//! probe.
 //!
 //! For the analysis it waits as the analysis itself does ([`bulkhead_proto::shm::wake`]), on a page and a wake fd
 //! of its own that no analysis can write. The API reports its connections by a frame. If the API does not
@@ -22,9 +23,9 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub(super) struct IdleWaiter {
     page: ReadWrite,
-    alarm: AsyncFd<WakeFd>,
+    wake_fd: AsyncFd<WakeFd>,
     /// Whether the page shows the supervisor as waiting.
-    parked: bool,
+    waiting: bool,
     listener: Arc<OwnedFd>,
     /// The listening socket, while an API is idle.
     backlog: Option<AsyncFd<Arc<OwnedFd>>>,
@@ -32,11 +33,11 @@ pub(super) struct IdleWaiter {
 
 impl IdleWaiter {
     pub(super) fn new(memory: &SharedMemory, listener: OwnedFd) -> Result<Self, MemoryError> {
-        let alarm = watch(memory.supervisor_wake()?)?;
+        let wake_fd = watch(memory.supervisor_wake()?)?;
         Ok(Self {
             page: memory.supervisor_page()?,
-            alarm,
-            parked: false,
+            wake_fd,
+            waiting: false,
             listener: Arc::new(listener),
             backlog: None,
         })
@@ -47,18 +48,18 @@ impl IdleWaiter {
     pub(super) fn arm(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {
         self.backlog = match (state.is_idle(Role::Api), self.backlog.take()) {
             (true, None) => listen(&self.listener),
-            (true, listening) => listening,
+            (true, watched) => watched,
             (false, _) => None,
         };
-        match (state.is_idle(Role::Analytics), self.parked) {
+        match (state.is_idle(Role::Analytics), self.waiting) {
             (true, false) => {
                 prepare_wait(&self.page);
-                self.parked = true;
+                self.waiting = true;
                 memory.progress().pending.then_some(Event::WorkAvailable(Role::Analytics))
             }
             (false, true) => {
                 cancel_wait(&self.page);
-                self.parked = false;
+                self.waiting = false;
                 None
             }
             (true, true) | (false, false) => None,
@@ -74,9 +75,9 @@ impl IdleWaiter {
     /// Waits for work. Cancel safe.
     pub(super) async fn work_available(&self) -> Event {
         tokio::select! {
-            _ = self.alarm.readable() => {
-                self.alarm.get_ref().clear();
-                drained(&self.alarm);
+            _ = self.wake_fd.readable() => {
+                self.wake_fd.get_ref().clear();
+                drained(&self.wake_fd);
                 Event::WorkAvailable(Role::Analytics)
             }
             () = readable(self.backlog.as_ref()) => Event::WorkAvailable(Role::Api),
@@ -86,8 +87,8 @@ impl IdleWaiter {
 
 /// If it fails, an API that does not accept is found as soon as it has a connection again.
 fn listen(listener: &Arc<OwnedFd>) -> Option<AsyncFd<Arc<OwnedFd>>> {
-    let listening = watch(Arc::clone(listener));
-    listening.map_err(|error| tracing::warn!("cannot watch the listening socket: {error}")).ok()
+    let watched = watch(Arc::clone(listener));
+    watched.map_err(|error| tracing::warn!("cannot watch the listening socket: {error}")).ok()
 }
 
 async fn readable(fd: Option<&AsyncFd<Arc<OwnedFd>>>) {

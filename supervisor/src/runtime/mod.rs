@@ -1,6 +1,7 @@
-//! The runtime around [`crate::core`]: turns file descriptors, signals and deadlines into events, and carries actions out.
+//! The runtime around [`crate::core`]: turns file descriptors, signals and deadlines into events, and carries actions
+//! out. All I/O is here.
 //!
-//! It never waits for a worker, and never looks into an event's payload.
+//! The runtime never waits for a worker, and never reads an event's payload.
 
 mod async_fd;
 mod blocking;
@@ -18,12 +19,12 @@ mod reload;
 mod signals;
 mod status;
 
-use crate::sys::listen_fds;
 use crate::{
     config::{Config, Source, WorkerConfig},
     core::{Identity, State, WorkerSpec},
     log::Log,
     store::high_water::Numbers,
+    sys::listen_fds,
 };
 use anyhow::Context as _;
 use child::{orphans, spawn};
@@ -33,7 +34,7 @@ use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 /// Number of commands that may wait to be handled.
-const CALL_QUEUE: usize = 16;
+const REQUEST_QUEUE: usize = 16;
 
 /// What a run starts with.
 pub struct Start {
@@ -54,22 +55,22 @@ pub struct Start {
 /// # Errors
 /// If the service cannot start.
 pub fn run(start: Start) -> anyhow::Result<u8> {
-    let handed = listen_fds::take(&variable)?;
+    let inherited = listen_fds::take(&env_var)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         spawn::set_cloexec_inherited();
         spawn::forbid_core_dumps();
-        let preexisting = orphans::adopt();
+        let preexisting = orphans::become_subreaper();
         let mut signals = Signals::register().context("cannot handle signals")?;
-        let (calls, mut called) = mpsc::channel(CALL_QUEUE);
-        let mut supervisor = Supervisor::open(start, handed, calls, preexisting)?;
-        let code = supervisor.run_loop(&mut signals, &mut called).await;
+        let (request_sender, mut requests) = mpsc::channel(REQUEST_QUEUE);
+        let mut supervisor = Supervisor::open(start, inherited, request_sender, preexisting)?;
+        let code = supervisor.run_loop(&mut signals, &mut requests).await;
         supervisor.server.finish().await;
         Ok(code)
     })
 }
 
-fn variable(name: &str) -> Option<String> {
+fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

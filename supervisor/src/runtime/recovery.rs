@@ -37,16 +37,16 @@ pub(super) fn load(
     crashes: &CrashStore,
     quarantine: &QuarantineStore,
 ) -> anyhow::Result<Numbers> {
-    let left = HighWaterMarks::read(&state_dir.high_water_marks())?;
+    let marks = HighWaterMarks::read(&state_dir.high_water_marks())?;
     let path = state_dir.snapshot();
-    let loaded = match left {
+    let loaded = match marks {
         Some(_) => snapshot::load(memory, &path)?,
-        // A snapshot without its marks cannot be used, because numbers might be reused. It is not ours to
-        // delete.
+        // A snapshot without its marks cannot be used, because numbers might be reused. Only the operator
+        // may delete it.
         None => {
-            let alone = path.try_exists().with_context(|| path.display().to_string())?;
+            let snapshot_exists = path.try_exists().with_context(|| path.display().to_string())?;
             anyhow::ensure!(
-                !alone,
+                !snapshot_exists,
                 "{} is missing, but a snapshot exists: restore it, or move {} away to start without state",
                 state_dir.high_water_marks().display(),
                 path.display()
@@ -54,34 +54,37 @@ pub(super) fn load(
             None
         }
     };
-    let marked = match left {
+    let from_marks = match marks {
         None => FIRST,
         Some((numbers, true)) => after_orderly_stop(numbers, loaded.as_ref()),
         Some((numbers, false)) => after_unclean_end(numbers, loaded.as_ref()),
     };
-    let next = skip_used_numbers(marked, crashes, quarantine);
+    let next = skip_used_numbers(from_marks, crashes, quarantine);
     memory.continue_from(next.seq)?;
     Ok(next)
 }
 
 /// Numbers above those of all existing files. If the marks were lost and the files were not, new reports
 /// would be deleted as the oldest, and new events would be taken for quarantined ones.
-fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &QuarantineStore) -> Numbers {
+fn skip_used_numbers(from_marks: Numbers, crashes: &CrashStore, quarantine: &QuarantineStore) -> Numbers {
     let crash =
-        newest("crash reports", crashes.records().and_then(|folder| Ok(folder.numbers()?)), |id| id.0);
-    let seq =
-        newest("quarantined events", quarantine.records().and_then(|folder| Ok(folder.numbers()?)), |seq| {
-            seq.0
+        highest_number("crash reports", crashes.records().and_then(|records| Ok(records.numbers()?)), |id| {
+            id.0
         });
+    let seq = highest_number(
+        "quarantined events",
+        quarantine.records().and_then(|records| Ok(records.numbers()?)),
+        |seq| seq.0,
+    );
     let next = Numbers {
-        crash: marked.crash.max(CrashId(crash.saturating_add(1))),
-        seq: marked.seq.max(Seq(seq.saturating_add(1))),
-        ..marked
+        crash: from_marks.crash.max(CrashId(crash.saturating_add(1))),
+        seq: from_marks.seq.max(Seq(seq.saturating_add(1))),
+        ..from_marks
     };
-    if next.seq > marked.seq {
+    if next.seq > from_marks.seq {
         tracing::warn!(
             event_name = "seq_gap",
-            after = marked.seq.0.saturating_sub(1),
+            after = from_marks.seq.0.saturating_sub(1),
             next_seq = next.seq.0,
             "event {seq} is in quarantine: numbering continues from {}",
             next.seq
@@ -91,17 +94,17 @@ fn skip_used_numbers(marked: Numbers, crashes: &CrashStore, quarantine: &Quarant
 }
 
 /// The highest number of these files; 0 if there are none. A file with an impossible number is ignored.
-fn newest<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
+fn highest_number<N>(what: &str, numbers: anyhow::Result<Vec<N>>, number: fn(&N) -> u64) -> u64 {
     let numbers = numbers.unwrap_or_else(|error| {
         tracing::warn!("cannot read earlier {what}: {}", error_chain(&error));
         Vec::new()
     });
-    let (ours, strange): (Vec<_>, Vec<_>) =
+    let (valid, invalid): (Vec<_>, Vec<_>) =
         numbers.iter().map(number).partition(|number| *number <= MAX_ISSUED);
-    for number in strange {
+    for number in invalid {
         tracing::warn!("ignoring {number}.json among the {what}: this number was never used");
     }
-    ours.into_iter().max().unwrap_or_default()
+    valid.into_iter().max().unwrap_or_default()
 }
 
 /// The last run ended in order.
@@ -167,12 +170,13 @@ pub(super) fn quarantined_pending(
     store: &QuarantineStore,
     memory: &SharedMemory,
 ) -> anyhow::Result<Vec<Seq>> {
-    let folder = store.records()?;
-    let stored: BTreeSet<Seq> = folder.numbers().context("cannot read the quarantine")?.into_iter().collect();
+    let records = store.records()?;
+    let stored: BTreeSet<Seq> =
+        records.numbers().context("cannot read the quarantine")?.into_iter().collect();
     let mut skipped = Vec::new();
     memory.for_each_pending(|seq, bytes| {
         if stored.contains(&seq) {
-            match folder.read(seq) {
+            match records.read(seq) {
                 Ok(Some(entry)) if entry.payload().as_deref() == Some(bytes) => skipped.push(seq),
                 Ok(_) | Err(_) => tracing::warn!(
                     seq = seq.0,
@@ -217,7 +221,7 @@ pub(super) fn save(state_dir: &StateDir, memory: &Arc<SharedMemory>, settled: bo
 }
 
 /// Waits for the snapshot being written; forever if there is none.
-pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<Summary>) {
+pub(super) async fn wait_saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<Summary>) {
     let Some(current) = saving else { return pending().await };
     let result = (&mut current.done).await;
     let settled = current.settled;
@@ -229,7 +233,7 @@ pub(super) async fn saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<
 ///
 /// # Errors
 /// If the marks cannot be written. The next run then treats this one as not ended in order.
-pub(super) fn end(
+pub(super) fn finish_save(
     state_dir: &StateDir,
     saved: &Summary,
     marks: &HighWaterMarks,

@@ -5,10 +5,10 @@ use rustix::io::Errno;
 use std::os::fd::{OwnedFd, RawFd};
 
 /// The first passed fd. The others follow without a gap.
-const FIRST: RawFd = 3;
+const FIRST_FD: RawFd = 3;
 
 /// The most sockets that are accepted. A larger number is a mistake in the configuration.
-const MOST: RawFd = 1024;
+const MAX_FDS: RawFd = 1024;
 
 /// Why the passed sockets could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -26,25 +26,25 @@ pub enum ListenFdsError {
     },
 }
 
-/// Takes all passed sockets with their names (`FileDescriptorName=` in systemd.socket(5); empty if there is none), and marks
-/// them close-on-exec: systemd passes them without that mark. Call it once, before any other fd is opened. `variable` looks
-/// up the environment. Sockets for another process are ignored.
+/// Takes all passed sockets with their names (`FileDescriptorName=` in systemd.socket(5); empty if there is none), and
+/// marks them close-on-exec: systemd passes them without that mark. Call it once, before any other fd is opened.
+/// `variable` looks up an environment variable. Sockets for another process are ignored.
 ///
 /// # Errors
 /// If the variables are malformed or name an fd that is not open.
 pub fn take(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, OwnedFd)>, ListenFdsError> {
     let meant_for_us = variable("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
     let Some(number) = variable("LISTEN_FDS").filter(|_| meant_for_us) else { return Ok(Vec::new()) };
-    let Some(count) = number.parse().ok().filter(|count| (0..=MOST).contains(count)) else {
+    let Some(count) = number.parse().ok().filter(|count| (0..=MAX_FDS).contains(count)) else {
         return Err(ListenFdsError::Malformed(number));
     };
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
     let names = names.split(':').map(str::to_owned).chain(std::iter::repeat_with(String::new));
     // SAFETY: the service manager passed these fds to this process alone, and they are taken once.
-    let own = |fd| unsafe { take_inherited(fd) };
-    (FIRST..FIRST + count)
+    let take_fd = |fd| unsafe { take_inherited(fd) };
+    (FIRST_FD..FIRST_FD + count)
         .zip(names)
-        .map(|(fd, name)| Ok((name, own(fd).map_err(|source| ListenFdsError::Closed { fd, source })?)))
+        .map(|(fd, name)| Ok((name, take_fd(fd).map_err(|source| ListenFdsError::Closed { fd, source })?)))
         .collect()
 }
 

@@ -1,4 +1,4 @@
-//! Reaping a child together with its resource usage. No safe crate offers wait4(2) for a process that std did not start.
+//! Reaps a child and returns its resource usage. No safe crate offers wait4(2) for a process that std did not start.
 
 use rustix::{io::Errno, process::Pid};
 use std::{mem::MaybeUninit, ptr, time::Duration};

@@ -180,7 +180,7 @@ impl Simulation {
         let death = if in_commit {
             PostMortem { committing: Some(Seq(last)), ..PostMortem::default() }
         } else {
-            PostMortem { in_hand: Some(Seq(seq)), loading: self.prng.percent(10), ..PostMortem::default() }
+            PostMortem { in_flight: Some(Seq(seq)), loading: self.prng.percent(10), ..PostMortem::default() }
         };
         // The three ways to die: a crash, a failed allocation, the kernel's OOM killer.
         let exit = *self.prng.pick(&[SIGSEGV, SIGSEGV, SIGABRT, SIGKILL]);
@@ -220,7 +220,7 @@ impl Simulation {
         let seq = Seq(self.prng.between(self.committed + 1, end));
         match self.prng.below(3) {
             0 => PostMortem::default(),
-            1 if !skip.contains(&seq) => PostMortem { in_hand: Some(seq), ..PostMortem::default() },
+            1 if !skip.contains(&seq) => PostMortem { in_flight: Some(seq), ..PostMortem::default() },
             _ => PostMortem { committing: Some(seq), ..PostMortem::default() },
         }
     }

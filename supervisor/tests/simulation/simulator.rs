@@ -358,7 +358,7 @@ impl Simulation {
             | Action::DumpThreads(_)
             | Action::Answer { .. }
             | Action::ReserveSeqs { .. }
-            | Action::WakeAll
+            | Action::WakeAnalytics
             | Action::Exit { .. } => {}
         }
     }

@@ -1,5 +1,5 @@
-//! Operator commands. A command is checked against the present state. Whatever happens meanwhile is resolved
-//! by `desired`, which only commands and reloads change.
+//! Operator commands. A command is checked against the present state and sets `desired`. Later events follow
+//! `desired`, which only commands and reloads change.
 
 use crate::core::{
     commands::names::unkillable,
@@ -71,19 +71,19 @@ impl Transition<'_> {
             let text = format!("{name} is already running: generation {}", process.generation);
             return self.answer(client, RequestOutcome::Done, text);
         }
-        let (main, slot_state) = (WorkerSlotId { worker: id, slot: WorkerSlot::Main }, &worker.main);
-        let after = match slot_state {
+        let main = WorkerSlotId { worker: id, slot: WorkerSlot::Main };
+        let after = match &worker.main {
             GenerationState::Stopping { stage: StopStage::GivenUp, .. } => {
                 self.set_desired(id, DesiredState::Running, "start");
                 return self.refuse(client, unkillable(&name));
             }
-            // A start in progress is good enough.
+            // A start in progress counts.
             GenerationState::Starting { process, .. } | GenerationState::Standby { process } => {
-                before(process.generation)
+                predecessor_of(process.generation)
             }
             GenerationState::Stopping { .. } | GenerationState::Running { .. } => match &worker.successor {
                 Some(GenerationState::Starting { process, .. } | GenerationState::Standby { process }) => {
-                    before(process.generation)
+                    predecessor_of(process.generation)
                 }
                 // The successor died while its predecessor was stopping.
                 Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
@@ -108,14 +108,14 @@ impl Transition<'_> {
 
     fn stop(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
-        let (name, none) = (worker.name.clone(), worker.main == GenerationState::Stopped);
+        let (name, already_stopped) = (worker.name.clone(), worker.main == GenerationState::Stopped);
         let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. });
         self.set_desired(id, DesiredState::Stopped, "stop");
         self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Stop);
         self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Stop);
         if given_up {
             self.refuse(client, unkillable(&name));
-        } else if none {
+        } else if already_stopped {
             self.answer(client, RequestOutcome::Done, format!("{name} is already stopped"));
         } else {
             self.add_waiter(id, client, Goal::Stopped);
@@ -161,7 +161,8 @@ impl Transition<'_> {
         });
     }
 
-    /// Schedules a new generation for as soon as there is room. The operator knows of the deaths before.
+    /// Schedules a new generation for the earliest time, and clears the restart budget: the operator knows of the
+    /// deaths.
     pub(in crate::core) fn start_immediately(&mut self, slot_id: WorkerSlotId) {
         self.worker_mut(slot_id.worker).restart_budget.clear();
         let until = self.earliest_start(slot_id.worker);
@@ -177,6 +178,7 @@ impl Transition<'_> {
     }
 }
 
-const fn before(generation: Generation) -> Generation {
+/// With this generation as `after`, the goal is reached by `generation` itself.
+const fn predecessor_of(generation: Generation) -> Generation {
     Generation(generation.0.saturating_sub(1))
 }

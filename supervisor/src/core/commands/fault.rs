@@ -1,4 +1,4 @@
-//! Induced faults. Refused unless the configuration enables them.
+//! Fault injection. Refused unless the configuration enables them.
 
 use crate::core::{
     model::{
@@ -28,7 +28,7 @@ impl FaultRefusal {
         }
     }
 
-    /// Cut so that it fits a frame.
+    /// The outcome with its text cut to fit a frame.
     pub(in crate::core) fn outcome(&self) -> RequestOutcome {
         match self {
             Self::NotFound(why) => RequestOutcome::NotFound(cut(why, MAX_TEXT).to_owned()),
@@ -71,18 +71,18 @@ impl Transition<'_> {
         let slot_id = self.fault_target(id, kind)?;
         let Worker { name, hang_timeout, .. } = self.worker(id);
         let (name, hang_detector) = (name.clone(), HangDetector::begin(self.now.mono, *hang_timeout));
-        // A lasting fault has no time limit. Before any other fault, the process may finish its event in
-        // flight.
+        // A lasting fault has no time limit. Before any other fault takes effect, the process may finish its
+        // event in flight.
         let effect = FAULT_EFFECT + *hang_timeout * 2;
         let until = (!kind.is_lasting()).then(|| self.now.mono.after(effect));
         let Some(process) = self.process_mut(slot_id) else {
             return Err(FaultRefusal::Conflict(format!("{name} has no process")));
         };
-        // The order is sent once. If it was dropped, it was not sent.
-        let is_told = kind == FaultKind::Hang && process.fault.is_some_and(|fault| fault.kind == kind);
-        // A hung process cannot carry out another fault, and nothing comes before SIGKILL.
-        let done_for = |fault: PendingFault| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
-        if !process.fault.is_some_and(done_for) || kind == FaultKind::Kill {
+        // A hang is ordered once. `fault_dropped` removes an order that was not delivered.
+        let already_sent = kind == FaultKind::Hang && process.fault.is_some_and(|fault| fault.kind == kind);
+        // A hung process cannot carry out another fault, and no fault takes effect before a pending SIGKILL.
+        let is_final = |fault: PendingFault| fault.kind.is_lasting() || fault.kind == FaultKind::Kill;
+        if !process.fault.is_some_and(is_final) || kind == FaultKind::Kill {
             process.fault = Some(PendingFault { kind, until });
         }
         // The hang must be detected even without work.
@@ -101,11 +101,12 @@ impl Transition<'_> {
             | FaultKind::Hang
             | FaultKind::StackOverflow => Action::Send { generation, frame: ToWorker::Fault(kind) },
         };
-        let effect = (!is_told).then_some(effect);
+        let effect = (!already_sent).then_some(effect);
         Ok((format!("fault {kind} sent to {name}, generation {generation}"), effect))
     }
 
-    /// The pipe was full: the order to hang was not delivered.
+    /// The pipe was full: the fault was not delivered. A hang has no time limit, so it is removed; the others
+    /// expire.
     pub(in crate::core) fn fault_dropped(&mut self, slot_id: WorkerSlotId, kind: FaultKind) {
         if let Some(process) = self.process_mut(slot_id) {
             process.fault.take_if(|fault| kind == FaultKind::Hang && fault.kind == kind);

@@ -7,7 +7,7 @@ use bulkhead_proto::wire::text::cut;
 const MAX_ECHO: usize = 64;
 
 /// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
-const ALIKE: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 
 impl State {
     /// The worker of this name. Includes a removed worker until it is deleted.
@@ -18,20 +18,20 @@ impl State {
 
     /// The index of the worker of this name. Excludes removed workers, even while their process is stopping.
     pub(in crate::core) fn named(&self, name: &str) -> Option<WorkerId> {
-        let place = self.workers.iter().position(|worker| worker.name == name && worker.is_configured())?;
-        u8::try_from(place).ok().map(WorkerId)
+        let index = self.workers.iter().position(|worker| worker.name == name && worker.is_configured())?;
+        u8::try_from(index).ok().map(WorkerId)
     }
 
     /// The error for an unknown name, with the known names.
     #[must_use]
     pub fn unknown_worker(&self, name: &str) -> String {
-        let there = self.workers.iter().filter(|worker| worker.is_configured());
-        let known: Vec<&str> = there.map(|worker| worker.name.as_str()).collect();
+        let configured = self.workers.iter().filter(|worker| worker.is_configured());
+        let known: Vec<&str> = configured.map(|worker| worker.name.as_str()).collect();
         let name = cut(name, MAX_ECHO);
-        let alike = |known: &&&str| strsim::jaro_winkler(known, name);
-        let nearest = known.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-        let slip = nearest.filter(|nearest| alike(nearest) >= ALIKE);
-        let offer = match slip {
+        let similarity = |known: &&&str| strsim::jaro_winkler(known, name);
+        let nearest = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+        let suggestion = nearest.filter(|nearest| similarity(nearest) >= MIN_SIMILARITY);
+        let offer = match suggestion {
             Some(nearest) => format!(": did you mean {nearest:?}? Workers"),
             None => "; workers".to_owned(),
         };
@@ -45,6 +45,7 @@ impl Worker {
     }
 }
 
+/// The refusal of a command to a worker whose process survived SIGKILL.
 pub(in crate::core) fn unkillable(name: &str) -> String {
     format!("the last process of {name} cannot be killed: it is stuck in the kernel; wait until it dies")
 }

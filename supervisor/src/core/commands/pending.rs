@@ -23,7 +23,7 @@ impl Transition<'_> {
         self.worker_mut(id).waiters.push(Waiter { client, goal });
     }
 
-    /// The client disconnected and no longer counts.
+    /// The client disconnected: it no longer counts towards `MAX_WAITERS`.
     pub(in crate::core) fn client_gone(&mut self, client: ClientId) {
         for worker in &mut self.state.workers {
             worker.waiters.retain(|waiter| waiter.client != client);
@@ -44,7 +44,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Fails the clients that wait for this generation or a later one.
+    /// Fails the clients whose goal the dead generation could have reached.
     pub(in crate::core) fn fail_waiters_of(&mut self, id: WorkerId, died: Generation, why: &str) {
         self.fail_waiters_if(id, why, |goal| match goal {
             Goal::Running { after } | Goal::Replaced { after } => died > after,
@@ -58,25 +58,20 @@ impl Transition<'_> {
     }
 
     /// Fails the clients whose goal matches.
-    pub(in crate::core) fn fail_waiters_if(
-        &mut self,
-        id: WorkerId,
-        why: &str,
-        hopeless: impl Fn(Goal) -> bool,
-    ) {
-        for waiter in self.take_waiters(id, |_, waiter| hopeless(waiter.goal)) {
+    pub(in crate::core) fn fail_waiters_if(&mut self, id: WorkerId, why: &str, fails: impl Fn(Goal) -> bool) {
+        for waiter in self.take_waiters(id, |_, waiter| fails(waiter.goal)) {
             if !mutant::is(Mutant::ForgetAnswer) {
                 self.refuse(waiter.client, why.to_owned());
             }
         }
     }
 
-    fn take_waiters(&mut self, id: WorkerId, done: impl Fn(&Worker, &Waiter) -> bool) -> Vec<Waiter> {
+    fn take_waiters(&mut self, id: WorkerId, is_taken: impl Fn(&Worker, &Waiter) -> bool) -> Vec<Waiter> {
         let waiters = std::mem::take(&mut self.worker_mut(id).waiters);
         let worker = self.worker(id);
-        let (dismissed, waiters) = waiters.into_iter().partition(|waiter| done(worker, waiter));
+        let (taken, waiters) = waiters.into_iter().partition(|waiter| is_taken(worker, waiter));
         self.worker_mut(id).waiters = waiters;
-        dismissed
+        taken
     }
 }
 

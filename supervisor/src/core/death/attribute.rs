@@ -31,7 +31,7 @@ pub(in crate::core) struct Attribution {
     pub(in crate::core) count: u32,
     /// Number of attempts that quarantines the event.
     pub(in crate::core) limit: u32,
-    /// Set if the limit is reached: the event is to be stored.
+    /// The order to store the event; set if the limit is reached.
     pub(in crate::core) request: Option<QuarantineRequest>,
 }
 
@@ -46,11 +46,11 @@ impl PoisonTracker {
         let skip = if mutant::is(Mutant::ForgetSkip) { Vec::new() } else { with(true) };
         let suspects = if mutant::is(Mutant::ForgetSuspects) { Vec::new() } else { with(false) };
         let single_commit_until =
-            if mutant::is(Mutant::ForgetCaution) { Seq(0) } else { self.single_commit_until };
+            if mutant::is(Mutant::ForgetSingleCommits) { Seq(0) } else { self.single_commit_until };
         RecoveryHints { suspects, skip, single_commit_until }
     }
 
-    /// Removes the events that are committed.
+    /// Removes committed events.
     fn prune(&mut self, committed: Seq) {
         self.suspects.retain(|suspect| suspect.seq > committed);
         if self.single_commit_until <= committed {
@@ -62,16 +62,17 @@ impl PoisonTracker {
         self.suspects.iter_mut().find(|suspect| suspect.seq == seq)
     }
 
-    /// The event that may have caused the death alone. After a commit of several events, the successor is
-    /// told to commit after each event.
-    fn attribution(&mut self, seen: &PostMortem) -> Option<(Seq, Operation)> {
-        if let Some(seq) = seen.in_hand {
-            return Some((seq, if seen.loading { Operation::Load } else { Operation::Apply }));
+    /// The only event that can have caused the death. After a death in a commit of several events there is
+    /// none: the successor then commits after each event.
+    fn attribution(&mut self, post_mortem: &PostMortem) -> Option<(Seq, Operation)> {
+        if let Some(seq) = post_mortem.in_flight {
+            return Some((seq, if post_mortem.loading { Operation::Load } else { Operation::Apply }));
         }
-        let seq = seen.committing?;
-        let alone =
-            seq <= self.single_commit_until || seq == seen.committed.next() || self.find(seq).is_some();
-        if alone && !mutant::is(Mutant::BlameNoCommit) {
+        let seq = post_mortem.committing?;
+        let is_only_event = seq <= self.single_commit_until
+            || seq == post_mortem.committed.next()
+            || self.find(seq).is_some();
+        if is_only_event && !mutant::is(Mutant::AttributeNoCommit) {
             return Some((seq, Operation::Commit));
         }
         self.single_commit_until = self.single_commit_until.max(seq);
@@ -97,12 +98,12 @@ impl PoisonTracker {
         Some(*suspect)
     }
 
-    /// Whether the event is being stored, or is stored and its skip is not known to be committed.
+    /// Whether the event is being stored, or is stored while its skip is not known to be committed.
     fn is_quarantining(&self, seq: Seq) -> bool {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state != SuspectState::Retrying)
     }
 
-    fn stores(&self, seq: Seq) -> bool {
+    fn is_storing_event(&self, seq: Seq) -> bool {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state == SuspectState::Storing)
     }
 
@@ -121,24 +122,24 @@ impl Transition<'_> {
         dead: &Process,
         classification: &Classification,
         exit: ExitStatus,
-        seen: &PostMortem,
+        post_mortem: &PostMortem,
     ) -> Option<Attribution> {
         if self.worker(id).role != Role::Analytics || dead.activated.is_none() {
             return None;
         }
         let requested = classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheRequested);
         let poison_tracker = &mut self.worker_mut(id).poison_tracker;
-        poison_tracker.prune(seen.committed);
+        poison_tracker.prune(post_mortem.committed);
         if requested {
             return None;
         }
-        let (seq, during) = poison_tracker.attribution(seen)?;
+        let (seq, during) = poison_tracker.attribution(post_mortem)?;
         // A skipped event cannot kill: only its position is committed.
         if poison_tracker.is_quarantining(seq) {
             return None;
         }
         // A SIGKILL by the OOM killer has another cause, and counts as an attempt.
-        let by_signal = classification.cause == Cause::Signal || mutant::is(Mutant::TakeOomForKill);
+        let by_signal = classification.cause == Cause::Signal || mutant::is(Mutant::TreatOomAsKill);
         let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
         let SuspectEvent { attempts, kills, .. } = poison_tracker.record_attempt(seq, killed)?;
         let limit = self.state.policy.max_attempts.max(1);
@@ -190,7 +191,9 @@ impl Transition<'_> {
         result: Result<(), String>,
     ) {
         let QuarantineRequest { seq, .. } = request;
-        let Some(id) = self.state.worker_ids().find(|id| self.worker(*id).poison_tracker.stores(seq)) else {
+        let Some(id) =
+            self.state.worker_ids().find(|id| self.worker(*id).poison_tracker.is_storing_event(seq))
+        else {
             return;
         };
         if let Some(suspect) = self.worker_mut(id).poison_tracker.find(seq) {
@@ -203,7 +206,7 @@ impl Transition<'_> {
             }
             Err(why) => self.log(LogRecord::QuarantineFailed { request, why }),
         }
-        self.hand_over(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
+        self.advance_takeover(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
     }
 
     /// The cause of the deaths is removed: the budget is cleared and the next generation need not wait.

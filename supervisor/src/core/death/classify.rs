@@ -31,8 +31,9 @@ pub(in crate::core) struct StopProgress<'a> {
 pub(in crate::core) struct Classification {
     pub(in crate::core) cause: Cause,
     pub(in crate::core) detail: String,
+    /// The event in flight.
     pub(in crate::core) seq: Option<Seq>,
-    /// Whether another generation may do better.
+    /// Whether a retry can help.
     pub(in crate::core) retry: bool,
 }
 
@@ -53,26 +54,26 @@ impl Classification {
 pub(in crate::core) fn classify(
     role: Role,
     process: &Process,
-    leaving: Option<&StopProgress<'_>>,
+    stop: Option<&StopProgress<'_>>,
     exit: ExitStatus,
     post_mortem: &PostMortem,
     now: Now,
 ) -> Classification {
-    let seq = post_mortem.in_hand;
+    let seq = post_mortem.in_flight;
     let panic = post_mortem
         .panic
         .as_ref()
         .map(|panic| panic.clone().cut(MAX_PANIC))
         .or_else(|| process.panic.clone());
-    match leaving {
+    match stop {
         Some(StopProgress { why: StopReason::Killed { cause, detail, retry }, .. }) => {
-            let ours = is_signal(exit, SIGKILL) || *cause == Cause::Hang && is_signal(exit, SIGABRT);
-            let met = if ours { String::new() } else { format!("; ended by {}", exit.text()) };
+            let by_supervisor = is_signal(exit, SIGKILL) || *cause == Cause::Hang && is_signal(exit, SIGABRT);
+            let ended = if by_supervisor { String::new() } else { format!("; ended by {}", exit.text()) };
             let classification = match process.fault {
                 Some(PendingFault { kind, .. }) if *cause == Cause::Hang && kind.is_lasting() => {
-                    Classification::new(Cause::Requested, format!("fault {kind}: {detail}{met}"), seq)
+                    Classification::new(Cause::Requested, format!("fault {kind}: {detail}{ended}"), seq)
                 }
-                Some(_) | None => Classification::new(*cause, format!("{detail}{met}"), seq),
+                Some(_) | None => Classification::new(*cause, format!("{detail}{ended}"), seq),
             };
             return Classification { retry: *retry, ..classification };
         }
@@ -88,7 +89,7 @@ pub(in crate::core) fn classify(
         Some(_) | None => {}
     }
     let (cause, mut detail) = classify_exit(process, exit, panic.as_ref(), post_mortem);
-    if leaving.is_some() {
+    if stop.is_some() {
         detail.push_str(", while stopping");
     }
     let fault = process.fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));
@@ -105,7 +106,7 @@ fn classify_exit(
     process: &Process,
     exit: ExitStatus,
     panic: Option<&Panic>,
-    seen: &PostMortem,
+    post_mortem: &PostMortem,
 ) -> (Cause, String) {
     let early = match process.activated {
         Some(_) => "",
@@ -121,19 +122,24 @@ fn classify_exit(
             format!("reported a configuration error ({}): see its last output lines", exit.text()),
         ),
         (ExitStatus::Code(_), _) => (Cause::Exit, format!("{}{early}", exit.text())),
-        (ExitStatus::Signal { .. }, _) => match out_of_memory(exit, seen) {
+        (ExitStatus::Signal { .. }, _) => match out_of_memory(exit, post_mortem) {
             Some(text) => (Cause::Oom, format!("{text}{early}")),
-            None => (Cause::Signal, format!("{}{}{early}", exit.text(), overflow(exit, seen))),
+            None => {
+                (Cause::Signal, format!("{}{}{early}", exit.text(), stack_overflow_note(exit, post_mortem)))
+            }
         },
         (ExitStatus::Unknown, _) => (Cause::Unknown, format!("{}{early}", exit.text())),
     }
 }
 
-/// std aborts the process after a stack overflow. The handler of std ignores the first SIGSEGV that a process
+/// Marks a stack overflow: std aborts the process after one. The handler of std ignores the first SIGSEGV that a process
 /// sent (code 0 or below), so a later abort has another cause.
-fn overflow(exit: ExitStatus, seen: &PostMortem) -> &'static str {
+fn stack_overflow_note(exit: ExitStatus, post_mortem: &PostMortem) -> &'static str {
     let by_kernel = |signal: &SignalInfo| signal.code > 0;
-    let faulted = seen.signalled.filter(by_kernel).is_some_and(|it| matches!(it.number, SIGSEGV | SIGBUS));
+    let faulted = post_mortem
+        .signalled
+        .filter(by_kernel)
+        .is_some_and(|record| matches!(record.number, SIGSEGV | SIGBUS));
     if faulted && is_signal(exit, SIGABRT) { " after a fault: stack overflow" } else { "" }
 }
 
@@ -147,8 +153,8 @@ const fn may_be_panic(exit: ExitStatus) -> bool {
     }
 }
 
-/// Whether a process that was asked to stop, up to this stage, exits like this. A plain worker may use any
-/// exit code; many use 128 + 15.
+/// Whether this exit is normal for a process whose stop reached this stage. A plain worker may use any exit
+/// code; many use 128 + 15 (SIGTERM).
 fn is_expected_exit(role: Role, stage: StopStage, exit: ExitStatus) -> bool {
     match exit {
         ExitStatus::Code(code) => code == 0 || role == Role::Plain,
@@ -161,8 +167,7 @@ fn is_expected_exit(role: Role, stage: StopStage, exit: ExitStatus) -> bool {
     }
 }
 
-/// Whether a death looks like the effect of the fault. If it does not, the process died of something else
-/// first.
+/// Whether a death looks like the effect of the fault. If not, the process died of another cause first.
 fn matches_fault(kind: FaultKind, exit: ExitStatus, panicked: bool) -> bool {
     match kind {
         FaultKind::Panic => {

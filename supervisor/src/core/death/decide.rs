@@ -27,6 +27,7 @@ impl Transition<'_> {
         (next, why)
     }
 
+    /// Decides for the main slot. A live successor moves into it.
     fn decide_main(
         &mut self,
         exited: &ExitedProcess,
@@ -34,11 +35,11 @@ impl Transition<'_> {
         progress: bool,
     ) -> Decision {
         let alone = self.decide_alone(exited, classification, progress);
-        let requested = matches!(exited.leaving, Some((StopReason::Requested(_), ..)));
+        let requested = matches!(exited.stopping, Some((StopReason::Requested(_), ..)));
         let successor = self.worker_mut(exited.slot_id.worker).successor.take();
         match successor {
             Some(
-                living @ (GenerationState::Starting { .. }
+                live_successor @ (GenerationState::Starting { .. }
                 | GenerationState::Standby { .. }
                 | GenerationState::Running { .. }
                 | GenerationState::Stopping { .. }),
@@ -46,8 +47,8 @@ impl Transition<'_> {
                 // If the worker would be parked, the successor is its retry.
                 self.worker_mut(exited.slot_id.worker).restart_budget.on_probation |=
                     matches!(alone.slot_state, GenerationState::Parked { .. });
-                let next = next_with_successor(&living, alone.next);
-                Decision::new((living, next), "a successor is already started")
+                let next = next_with_successor(&live_successor, alone.next);
+                Decision::new((live_successor, next), "a successor is already started")
             }
             // The successor died while its predecessor was stopping; its own retry is scheduled.
             Some(GenerationState::Backoff { until }) if requested => {
@@ -98,7 +99,7 @@ impl Transition<'_> {
         progress: bool,
     ) -> Decision {
         let id = exited.slot_id.worker;
-        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::LaunchInShutdown) {
+        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::StartInShutdown) {
             return Decision::new(
                 (GenerationState::Stopped, RestartDecision::Shutdown),
                 "the supervisor is stopping",
@@ -107,22 +108,23 @@ impl Transition<'_> {
         let unwanted = match self.worker(id).desired {
             DesiredState::Running => None,
             DesiredState::Stopped => Some("stopped by command"),
-            DesiredState::Removed => Some("it is no longer configured"),
+            DesiredState::Removed => Some("the worker is no longer configured"),
         };
-        if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::ForgetWanted)) {
+        if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::IgnoreDesired)) {
             return Decision::new((GenerationState::Stopped, RestartDecision::Stopped), why);
         }
-        match &exited.leaving {
-            // It was stopping already, and the worker is to run again.
+        match &exited.stopping {
+            // The process was stopping, and the worker was started again meanwhile.
             Some((StopReason::Requested(request), ..)) => {
-                let why = format!("stop requested ({}), and the worker is to run", request.text());
+                let why =
+                    format!("a requested stop is complete ({}), and the worker is to run", request.text());
                 return Decision::new(self.retry_after(id, Duration::ZERO), why);
             }
             Some((StopReason::Killed { .. }, ..)) | None => {}
         }
         // The death of an outdated generation says nothing about its replacement.
         if self.worker(id).is_outdated(exited.process.generation) {
-            let why = "it was being replaced";
+            let why = "the generation was being replaced";
             return Decision::new(self.retry_after(id, Duration::ZERO), why);
         }
         if !classification.retry && !mutant::is(Mutant::RetryConfig) {
@@ -137,7 +139,7 @@ impl Transition<'_> {
     }
 }
 
-/// The decision when a successor exists, instead of the one made without it.
+/// The decision if a live successor exists. `otherwise` is the decision without it.
 fn next_with_successor(successor: &GenerationState, otherwise: RestartDecision) -> RestartDecision {
     match successor {
         GenerationState::Starting { process, .. }

@@ -1,5 +1,6 @@
-//! A death, in order: taken out of its slot (`exited`), classified, attributed to an event, decided,
-//! recorded.
+//! Handles a death, in this order: take the process out of its slot (`exited`), classify the death (`classify`,
+//! `oom`), attribute it to an event (`attribute`), decide about the next start (`decide`, `restart_budget`),
+//! record it (`record`).
 
 pub(in crate::core) mod attribute;
 pub(in crate::core) mod classify;

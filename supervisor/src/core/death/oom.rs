@@ -8,13 +8,13 @@ use crate::core::{
 use crate::display::format_size;
 
 /// Describes the lack of memory, if it caused the death.
-pub(in crate::core) fn out_of_memory(exit: ExitStatus, seen: &PostMortem) -> Option<String> {
+pub(in crate::core) fn out_of_memory(exit: ExitStatus, post_mortem: &PostMortem) -> Option<String> {
     // A failed allocation aborts. If the process survived one, a later death has another cause.
-    let aborted = is_signal(exit, SIGABRT) || mutant::is(Mutant::HoldOldRefusals);
-    if let Some(refusal) = seen.refused.filter(|_| aborted && !mutant::is(Mutant::ForgetRefusals)) {
+    let aborted = is_signal(exit, SIGABRT) || mutant::is(Mutant::UseOldRefusals);
+    if let Some(refusal) = post_mortem.refused.filter(|_| aborted && !mutant::is(Mutant::ForgetRefusals)) {
         return Some(refusal.text());
     }
-    let killed = exit.is_kill() && seen.out_of_memory;
+    let killed = exit.is_kill() && post_mortem.out_of_memory;
     killed.then(|| "killed by the kernel: out of memory".to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! The way of a death through the core: taken out of its slot, classified, attributed, decided, recorded.
+//! The path of a death through the core: taken out of its slot, classified, attributed, decided, recorded.
 //! Each generation gets exactly one crash number and one `worker_died` line.
 
 use crate::core::{
@@ -35,43 +35,50 @@ struct Death {
 }
 
 impl Transition<'_> {
-    pub(in crate::core) fn died(&mut self, generation: Generation, exit: ExitStatus, seen: &PostMortem) {
+    /// A process has exited.
+    pub(in crate::core) fn died(
+        &mut self,
+        generation: Generation,
+        exit: ExitStatus,
+        post_mortem: &PostMortem,
+    ) {
         let Some(exited) = self.take_process(generation) else { return };
         let role = self.state.role(exited.slot_id.worker);
-        let leaving = exited.leaving.as_ref().map(|(why, stage, _)| StopProgress { why, stage: *stage });
-        let classification = classify(role, &exited.process, leaving.as_ref(), exit, seen, self.now);
-        let left = exited.leaving.is_some();
+        let stopping = exited.stopping.as_ref().map(|(why, stage, _)| StopProgress { why, stage: *stage });
+        let classification = classify(role, &exited.process, stopping.as_ref(), exit, post_mortem, self.now);
+        let left = exited.stopping.is_some();
         let progress = self.made_progress(
             exited.slot_id.worker,
             &exited.process,
             classification.cause,
             left,
             exit,
-            seen,
+            post_mortem,
         );
         if exited.process.activated.is_some() {
             let restart_budget = &mut self.worker_mut(exited.slot_id.worker).restart_budget;
-            (restart_budget.committed, restart_budget.head) = (seen.committed, seen.head);
+            (restart_budget.committed, restart_budget.head) = (post_mortem.committed, post_mortem.head);
         }
         let attribution =
-            self.attribute_death(exited.slot_id.worker, &exited.process, &classification, exit, seen);
+            self.attribute_death(exited.slot_id.worker, &exited.process, &classification, exit, post_mortem);
         let request = attribution.as_ref().and_then(|attribution| attribution.request.clone());
-        let panic = seen.panic.clone().or_else(|| exited.process.panic.clone());
-        let (signalled, during) = (seen.signalled, during(seen));
+        let panic = post_mortem.panic.clone().or_else(|| exited.process.panic.clone());
+        let (signalled, during) = (post_mortem.signalled, during(post_mortem));
         let death =
             Death { classification, progress, exit: Some(exit), panic, signalled, during, attribution };
         self.conclude_death(&exited, death);
         self.actions.extend(request.map(Action::Quarantine));
-        if !mutant::is(Mutant::ForgetKick) {
-            self.actions.push(Action::WakeAll);
+        if !mutant::is(Mutant::ForgetWake) {
+            self.actions.push(Action::WakeAnalytics);
         }
         if role == Role::Api {
             // The API may have died after accepting an event and before notifying us.
             self.on_work(Role::Analytics);
         }
-        self.hand_over(exited.slot_id);
+        self.advance_takeover(exited.slot_id);
     }
 
+    /// A process could not be spawned. Counts as a death.
     pub(in crate::core) fn spawn_failed(&mut self, generation: Generation, error: &str, config: bool) {
         let Some(exited) = self.take_process(generation) else { return };
         let classification = Classification::spawn_failed(error, config);
@@ -85,7 +92,7 @@ impl Transition<'_> {
             attribution: None,
         };
         self.conclude_death(&exited, death);
-        self.hand_over(exited.slot_id);
+        self.advance_takeover(exited.slot_id);
     }
 
     fn take_process(&mut self, generation: Generation) -> Option<ExitedProcess> {
@@ -93,9 +100,11 @@ impl Transition<'_> {
         match self.take_slot(slot_id) {
             GenerationState::Starting { process, .. }
             | GenerationState::Standby { process }
-            | GenerationState::Running { process } => Some(ExitedProcess { slot_id, process, leaving: None }),
+            | GenerationState::Running { process } => {
+                Some(ExitedProcess { slot_id, process, stopping: None })
+            }
             GenerationState::Stopping { process, why, stage, since, .. } => {
-                Some(ExitedProcess { slot_id, process, leaving: Some((why, stage, since)) })
+                Some(ExitedProcess { slot_id, process, stopping: Some((why, stage, since)) })
             }
             GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
                 None
@@ -125,7 +134,7 @@ impl Transition<'_> {
                 let deaths = self.worker(id).restart_budget.failures;
                 self.log(LogRecord::WorkerParked { subject, deaths, retry_in });
             }
-            // Includes clients whose generation was not spawned yet: a parked worker plans none.
+            // Includes clients whose generation was not spawned yet: a parked worker starts none.
             self.fail_waiters_if(id, &text, |goal| {
                 matches!(goal, Goal::Running { .. } | Goal::Replaced { .. })
             });
@@ -141,10 +150,10 @@ impl Transition<'_> {
         next: RestartDecision,
         why: &str,
     ) {
-        if mutant::is(Mutant::ForgetDeath) && exited.leaving.is_some() {
+        if mutant::is(Mutant::ForgetDeath) && exited.stopping.is_some() {
             return;
         }
-        if mutant::is(Mutant::ActAfterDeath) && exited.leaving.is_some() {
+        if mutant::is(Mutant::ActAfterDeath) && exited.stopping.is_some() {
             self.actions.push(Action::CloseControl { generation: subject.generation });
         }
         let crash = self.state.next_crash;
@@ -163,11 +172,11 @@ impl Transition<'_> {
         self.worker_mut(exited.slot_id.worker).last_crash =
             Some(CrashRow { id: crash, cause, detail: detail.clone(), seq, at_ms });
         let uptime = self.now.mono.since(exited.process.started);
-        let leaving = match &exited.leaving {
+        let stop_duration = match &exited.stopping {
             Some((StopReason::Requested(_), _, since)) => Some(self.now.mono.since(*since)),
             Some((StopReason::Killed { .. }, ..)) | None => None,
         };
-        let facts = DeathRecord {
+        let record = DeathRecord {
             subject: subject.clone(),
             role: self.state.role(exited.slot_id.worker),
             crash,
@@ -184,17 +193,17 @@ impl Transition<'_> {
             next,
             why: attribution.map(|attribution| attribution.text() + "; ").unwrap_or_default() + why,
         };
-        self.log(LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, leaving });
+        self.log(LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, stop_duration });
         if !mutant::is(Mutant::ForgetReport) {
-            self.actions.push(Action::StoreReport(Box::new(facts)));
+            self.actions.push(Action::StoreReport(Box::new(record)));
         }
     }
 }
 
 /// What the process was doing when it died, as far as known.
-pub(in crate::core) fn during(seen: &PostMortem) -> Option<Operation> {
-    match (seen.in_hand, seen.committing) {
-        (Some(_), _) if seen.loading => Some(Operation::Load),
+pub(in crate::core) fn during(post_mortem: &PostMortem) -> Option<Operation> {
+    match (post_mortem.in_flight, post_mortem.committing) {
+        (Some(_), _) if post_mortem.loading => Some(Operation::Load),
         (Some(_), _) => Some(Operation::Apply),
         (None, Some(_)) => Some(Operation::Commit),
         (None, None) => None,

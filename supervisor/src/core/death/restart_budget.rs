@@ -20,7 +20,7 @@ use std::time::Duration;
 const MAX_DOUBLINGS: u32 = 20;
 
 impl RestartBudget {
-    /// Forgets the deaths.
+    /// Forgets all deaths.
     pub(in crate::core) fn clear(&mut self) {
         self.recent.clear();
         self.failures = 0;
@@ -30,40 +30,41 @@ impl RestartBudget {
 
 impl Transition<'_> {
     /// Whether the generation made progress since the last death of its worker, or was healthy. A hung
-    /// generation was not healthy, however long it ran. `left`: it was stopping.
+    /// generation was not healthy, however long it ran.
     pub(in crate::core) fn made_progress(
         &self,
         id: WorkerId,
         process: &Process,
         cause: Cause,
-        left: bool,
+        was_stopping: bool,
         exit: ExitStatus,
-        seen: &PostMortem,
+        post_mortem: &PostMortem,
     ) -> bool {
         let Some(activated) = process.activated else { return false };
         let ran = self.now.mono.since(activated);
         let worker = self.worker(id);
         // A program does not SIGKILL itself. If neither the supervisor nor the kernel's OOM killer sent it,
         // an operator did: the program is not at fault.
-        let killed = exit.is_kill() && !seen.out_of_memory && !left;
-        let well = killed || ran >= IDLE_HEALTHY_AFTER;
-        let moved = match worker.role {
+        let killed = exit.is_kill() && !post_mortem.out_of_memory && !was_stopping;
+        let not_at_fault = killed || ran >= IDLE_HEALTHY_AFTER;
+        let advanced = match worker.role {
             Role::Analytics => {
-                seen.committed > worker.restart_budget.committed || (seen.committed == seen.head && well)
+                post_mortem.committed > worker.restart_budget.committed
+                    || (post_mortem.committed == post_mortem.head && not_at_fault)
             }
-            Role::Api => seen.head > worker.restart_budget.head || killed,
+            Role::Api => post_mortem.head > worker.restart_budget.head || killed,
             Role::Plain => false,
         };
         let healthy = ran >= HEALTHY_AFTER && cause != Cause::Hang;
-        (moved || healthy) && !mutant::is(Mutant::IgnoreProgress)
+        (advanced || healthy) && !mutant::is(Mutant::IgnoreProgress)
     }
 
     /// Counts a death, and decides about the next start.
     pub(in crate::core) fn count_death(&mut self, id: WorkerId, progress: bool) -> Decision {
         if progress {
             self.worker_mut(id).restart_budget.clear();
-            let again = self.retry_after(id, self.state.policy.initial);
-            return Decision::new(again, "progress since the last death");
+            let retry = self.retry_after(id, self.state.policy.initial);
+            return Decision::new(retry, "progress since the last death");
         }
         let now = self.now.mono;
         let (period, limit) = (self.state.policy.period, self.state.policy.limit.clamp(1, MAX_LIMIT));
@@ -74,10 +75,11 @@ impl Transition<'_> {
         let deaths = u32::try_from(restart_budget.recent.len()).unwrap_or(u32::MAX);
         if (restart_budget.on_probation || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
             restart_budget.recent.clear();
+            let noun = if deaths == 1 { "death" } else { "deaths" };
             let why = if restart_budget.on_probation {
                 "the retry of a parked worker died without progress".to_owned()
             } else {
-                format!("{deaths} deaths without progress within {}", span(period))
+                format!("{deaths} {noun} without progress within {}", span(period))
             };
             let parked = GenerationState::Parked { retry_at: Some(now.after(PARKED_RETRY_INTERVAL)) };
             return Decision::new((parked, RestartDecision::Parked(Some(PARKED_RETRY_INTERVAL))), why);
@@ -98,12 +100,12 @@ impl Transition<'_> {
         delay: Duration,
     ) -> (GenerationState, RestartDecision) {
         let now = self.now.mono;
-        let spaced = if mutant::is(Mutant::NeverBackOff) {
+        let earliest = if mutant::is(Mutant::NeverBackOff) {
             Millis(0)
         } else {
             self.worker(id).started.after(START_SPACING)
         };
-        let until = now.after(delay).max(spaced);
+        let until = now.after(delay).max(earliest);
         let delay = until.since(now);
         (GenerationState::Backoff { until }, RestartDecision::restart_in(delay))
     }

@@ -9,11 +9,12 @@ use crate::core::{
     mutant::{self, Mutant},
     transition::Transition,
 };
+
 /// The time at which the runtime must send [`crate::core::Event::Tick`] at the latest; `None` if only an
 /// event can change anything. A start that waits for room has no deadline: an event makes the room.
 #[must_use]
 pub fn next_deadline(state: &State) -> Option<Millis> {
-    let own = match state.phase {
+    let phase_deadline = match state.phase {
         SupervisorPhase::New | SupervisorPhase::Gone => return None,
         SupervisorPhase::Up => state.plain_wait,
         SupervisorPhase::Stopping(_) => None,
@@ -33,7 +34,7 @@ pub fn next_deadline(state: &State) -> Option<Millis> {
         .slot_ids()
         .flat_map(|slot_id| [state.expiry(slot_id), start_due(slot_id)])
         .flatten()
-        .chain(own)
+        .chain(phase_deadline)
         .min()
 }
 
@@ -85,8 +86,8 @@ impl State {
     fn probation(&self, slot_id: WorkerSlotId, process: &Process) -> Option<Millis> {
         let worker = &self.workers[usize::from(slot_id.worker.0)];
         let on_probation = slot_id.slot == WorkerSlot::Main && worker.restart_budget.on_probation;
-        let sound = on_probation && process.hang_detector.is_healthy(worker.hang_timeout);
-        process.activated.filter(|_| sound).map(|activated| activated.after(HEALTHY_AFTER))
+        let may_pass = on_probation && process.hang_detector.is_healthy(worker.hang_timeout);
+        process.activated.filter(|_| may_pass).map(|activated| activated.after(HEALTHY_AFTER))
     }
 
     /// The time at which the state of this slot ends, except for starts.
@@ -113,11 +114,11 @@ impl Transition<'_> {
         let Some(GenerationState::Running { process }) = self.state.slot(slot_id) else { return };
         let probation_passed =
             self.state.probation(slot_id, process).is_some_and(|probation| probation <= now);
-        let look = process.hang_detector.due().is_some_and(|due| due <= now);
+        let probe_due = process.hang_detector.due().is_some_and(|due| due <= now);
         if probation_passed {
             self.on_recovered(slot_id.worker);
         }
-        if look {
+        if probe_due {
             self.probe(slot_id);
         }
     }

@@ -1,5 +1,5 @@
-//! Applies a new configuration. The runtime compares it with the active one; the core handles its changes
-//! beside everything in progress.
+//! Applies a new configuration. The runtime compares it with the active one; the core applies the
+//! changes while commands and restarts are in progress.
 
 use crate::core::{
     commands::names::unkillable,
@@ -16,24 +16,24 @@ use bulkhead_proto::wire::control::RequestOutcome;
 impl Transition<'_> {
     /// Applies settings that need no new process. Delays in progress are cut to the new maximum.
     pub(in crate::core) fn configured(&mut self, policy: Policy, specs: &[WorkerSpec]) {
-        let longest = self.now.mono.after(policy.max);
+        let max_backoff_end = self.now.mono.after(policy.max);
         self.state.policy = policy;
         for worker in &mut self.state.workers {
             if let Some(spec) = specs.iter().find(|spec| spec.name == worker.name) {
                 worker.stop_timeout = spec.stop_timeout;
                 worker.hang_timeout = spec.hang_timeout;
             }
-            let next_look = self.now.mono.after(ProgressTracker::every(worker.hang_timeout));
-            let latest = longest.max(worker.started.after(START_SPACING));
+            let next_probe = self.now.mono.after(ProgressTracker::interval(worker.hang_timeout));
+            let latest_start = max_backoff_end.max(worker.started.after(START_SPACING));
             for slot_state in worker.successor.iter_mut().chain([&mut worker.main]) {
                 if let GenerationState::Backoff { until } = slot_state {
-                    *until = latest.min(*until);
+                    *until = latest_start.min(*until);
                 }
                 if let GenerationState::Running {
                     process: Process { hang_detector: HangDetector::Watched(tracker), .. },
                 } = slot_state
                 {
-                    tracker.next = next_look.min(tracker.next);
+                    tracker.next = next_probe.min(tracker.next);
                 }
             }
         }
@@ -41,8 +41,8 @@ impl Transition<'_> {
 
     /// Adds a worker. A worker that was removed and is still stopping comes back with its next generation.
     pub(in crate::core) fn add(&mut self, client: ClientId, spec: &WorkerSpec) {
-        let same = self.state.worker_ids().find(|id| self.worker(*id).name == spec.name);
-        let id = match same {
+        let existing = self.state.worker_ids().find(|id| self.worker(*id).name == spec.name);
+        let id = match existing {
             Some(id) if self.worker(id).desired != DesiredState::Removed => {
                 return self.refuse(client, format!("worker {} already exists", spec.name));
             }
@@ -70,7 +70,7 @@ impl Transition<'_> {
         let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. })
             .then(|| unkillable(&worker.name));
         self.set_desired(id, DesiredState::Removed, "reload");
-        if !mutant::is(Mutant::LeaveRemoved) {
+        if !mutant::is(Mutant::KeepRemoved) {
             self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Remove);
             self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Remove);
         }
@@ -105,10 +105,10 @@ impl Transition<'_> {
     /// Deletes removed workers that have no process. Runs at the end of a transition: it moves the indices of
     /// other workers.
     pub(in crate::core) fn gc_removed(&mut self) {
-        let exited = |worker: &Worker| {
+        let is_deletable = |worker: &Worker| {
             let empty = worker.main == GenerationState::Stopped && worker.successor.is_none();
-            worker.desired == DesiredState::Removed && (empty || mutant::is(Mutant::ForgetTooEarly))
+            worker.desired == DesiredState::Removed && (empty || mutant::is(Mutant::DeleteTooEarly))
         };
-        self.state.workers.retain(|worker| !exited(worker));
+        self.state.workers.retain(|worker| !is_deletable(worker));
     }
 }

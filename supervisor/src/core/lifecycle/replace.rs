@@ -1,4 +1,4 @@
-//! Replaces a generation by a newer one, for `restart` and reload. The replacement is advanced in each
+//! Replaces a generation with a newer one, for `restart` and reload. The replacement is advanced in each
 //! transition, so that a death or a takeover in progress is handled wherever it occurs.
 
 use crate::core::{
@@ -65,13 +65,13 @@ impl Transition<'_> {
             self.worker_mut(id).replacement = None;
             return;
         }
-        let keeps = worker.role != Role::Plain && !mutant::is(Mutant::DrainTooEarly);
+        let overlaps = worker.role != Role::Plain && !mutant::is(Mutant::DrainTooEarly);
         match (&worker.main, &worker.successor) {
-            (GenerationState::Running { .. }, None) if keeps => {
+            (GenerationState::Running { .. }, None) if overlaps => {
                 let until = self.earliest_start(id);
                 self.worker_mut(id).successor = Some(GenerationState::Backoff { until });
             }
-            // No process runs that could continue meanwhile.
+            // The old process is not active yet, or its worker allows no second process.
             (
                 GenerationState::Starting { process, .. }
                 | GenerationState::Standby { process }
@@ -99,9 +99,9 @@ impl Transition<'_> {
         }
     }
 
-    /// A generation died. If it was to replace the others, they stay.
+    /// A generation died. If it was the new one, the replacement ends and the old generation stays.
     pub(in crate::core) fn replacement_failed(&mut self, id: WorkerId, died: Generation) {
-        if !self.worker(id).is_outdated(died) || mutant::is(Mutant::LoseRenewal) {
+        if !self.worker(id).is_outdated(died) || mutant::is(Mutant::LoseReplacement) {
             self.worker_mut(id).replacement = None;
         }
     }

@@ -1,6 +1,6 @@
 //! The supervisor's orderly stop. Plain workers stop first, because they may use the API; then the API, so
-//! that no more events are accepted; then the analysis, which commits what it has read; then the rest is
-//! saved.
+//! that no more events are accepted; then the analysis, which commits what it has read; then the state
+//! is saved.
 
 use crate::core::{
     model::{
@@ -13,6 +13,7 @@ use crate::core::{
 use bulkhead_proto::wire::role::Role;
 
 impl Transition<'_> {
+    /// The first stop signal begins the orderly stop; a second one ends everything at once.
     pub(in crate::core) fn stop_signal(&mut self, origin: String) {
         match self.state.phase {
             SupervisorPhase::New => self.exit_with(None),
@@ -33,7 +34,7 @@ impl Transition<'_> {
                 Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
                     self.set_slot(slot_id, GenerationState::Stopped);
                 }
-                // No restart is completed any more.
+                // A restart in progress is given up.
                 Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
                     if slot_id.slot == WorkerSlot::Successor =>
                 {
@@ -108,6 +109,7 @@ impl Transition<'_> {
             .any(|slot_id| self.state.slot(slot_id).is_some_and(|slot_state| slot_state.process().is_some()))
     }
 
+    /// Saving is finished, or failed.
     pub(in crate::core) fn saved(&mut self, result: Result<(), String>) {
         match self.state.phase {
             SupervisorPhase::Saving { .. } => {}
@@ -116,12 +118,12 @@ impl Transition<'_> {
             | SupervisorPhase::Stopping(_)
             | SupervisorPhase::Gone => return,
         }
-        let trouble = match result {
+        let problem = match result {
             Err(error) => Some(format!("nothing was saved: {error}")),
-            Ok(()) if self.any_process_left() => Some("a process that cannot be killed is left".to_owned()),
+            Ok(()) if self.any_process_left() => Some("a process that cannot be killed remains".to_owned()),
             Ok(()) => None,
         };
-        self.exit_with(trouble);
+        self.exit_with(problem);
     }
 
     /// Saving took too long.
@@ -130,12 +132,12 @@ impl Transition<'_> {
     }
 
     fn exit_immediately(&mut self, origin: &str) {
-        let living: Vec<_> = self
+        let running: Vec<_> = self
             .state
             .slot_ids()
             .filter_map(|slot_id| Some(self.state.slot(slot_id)?.process()?.generation))
             .collect();
-        for generation in living {
+        for generation in running {
             self.actions.push(Action::Signal { generation, signal: WorkerSignal::Kill, group: true });
         }
         self.exit_with(Some(format!(
@@ -143,10 +145,10 @@ impl Transition<'_> {
         )));
     }
 
-    fn exit_with(&mut self, trouble: Option<String>) {
+    fn exit_with(&mut self, problem: Option<String>) {
         self.state.phase = SupervisorPhase::Gone;
-        let code = u8::from(trouble.is_some());
-        self.log(LogRecord::SupervisorStopped { trouble });
+        let code = u8::from(problem.is_some());
+        self.log(LogRecord::SupervisorStopped { problem });
         self.actions.push(Action::Exit { code });
     }
 }

@@ -1,14 +1,15 @@
-//! Starts a worker: when it may be spawned, readiness, activation, and the takeover of a restart.
+//! Starts a worker: when it may be spawned, the start timeout, readiness, activation, and the takeover at a restart.
 
 use crate::core::{
     model::{
-        Action, GenerationState, HangDetector, LogRecord, Process, State, StopRequest, SupervisorPhase,
-        WorkerSlot, WorkerSlotId, policy::START_TIMEOUT,
+        Action, GenerationState, HangDetector, LogRecord, Millis, Process, State, StopRequest,
+        SupervisorPhase, WorkerSlot, WorkerSlotId,
+        policy::{START_GRACE, START_TIMEOUT},
     },
     mutant::{self, Mutant},
     transition::{START_ORDER, Transition},
 };
-use bulkhead_proto::wire::{control::ToWorker, ids::Generation, role::Role};
+use bulkhead_proto::wire::{cause::Cause, control::ToWorker, ids::Generation, role::Role};
 
 impl Transition<'_> {
     /// All workers are due; plain ones wait for the API.
@@ -26,7 +27,7 @@ impl Transition<'_> {
 
     /// Spawns every worker that is due, as far as there is room.
     pub(in crate::core) fn start_due(&mut self) {
-        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::LaunchInShutdown) {
+        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::StartInShutdown) {
             return;
         }
         for role in START_ORDER {
@@ -48,7 +49,7 @@ impl Transition<'_> {
         if !mutant::is(Mutant::ReuseGeneration) {
             self.state.next_generation = generation.next();
         }
-        let probe = match self.take_slot(slot_id) {
+        let is_retry = match self.take_slot(slot_id) {
             GenerationState::Parked { .. } => true,
             GenerationState::Stopped
             | GenerationState::Starting { .. }
@@ -62,9 +63,9 @@ impl Transition<'_> {
         worker.generation = generation;
         worker.started = now.mono;
         worker.started_ms = now.unix_ms;
-        worker.restart_budget.on_probation |= probe;
+        worker.restart_budget.on_probation |= is_retry;
         let process = Process::new(generation, now);
-        if probe {
+        if is_retry {
             let subject = self.generation_ref(slot_id.worker, &process);
             self.log(LogRecord::WorkerRetried(subject));
         }
@@ -99,15 +100,15 @@ impl Transition<'_> {
                 GenerationState::Standby { process }
             }
             // The order to stop and `Ready` crossed.
-            slot_state @ GenerationState::Stopping { .. } => slot_state,
-            slot_state @ (GenerationState::Stopped
+            unchanged @ GenerationState::Stopping { .. } => unchanged,
+            unchanged @ (GenerationState::Stopped
             | GenerationState::Standby { .. }
             | GenerationState::Running { .. }
             | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => slot_state,
+            | GenerationState::Parked { .. }) => unchanged,
         };
         self.set_slot(slot_id, slot_state);
-        self.hand_over(slot_id);
+        self.advance_takeover(slot_id);
     }
 
     /// Advances a takeover as far as possible.
@@ -115,7 +116,7 @@ impl Transition<'_> {
     /// Two generations of the API may overlap: the lock on the producer page serialises them. Two generations
     /// of the analysis must not: the state table has one writer, so the successor waits for the death of its
     /// predecessor.
-    pub(in crate::core) fn hand_over(&mut self, slot_id: WorkerSlotId) {
+    pub(in crate::core) fn advance_takeover(&mut self, slot_id: WorkerSlotId) {
         let main = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Main };
         let successor = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Successor };
         if matches!(self.state.slot(main), Some(GenerationState::Standby { .. }))
@@ -158,17 +159,40 @@ impl Transition<'_> {
                 }
                 GenerationState::Running { process }
             }
-            slot_state @ (GenerationState::Stopped
+            unchanged @ (GenerationState::Stopped
             | GenerationState::Starting { .. }
             | GenerationState::Running { .. }
             | GenerationState::Stopping { .. }
             | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => slot_state,
+            | GenerationState::Parked { .. }) => unchanged,
         };
         self.set_slot(slot_id, slot_state);
         if self.state.role(slot_id.worker) == Role::Api {
             self.state.plain_wait = None;
         }
+    }
+
+    /// The start timeout expired. If we see it late, the machine was probably suspended: allow `START_GRACE`
+    /// for queued frames.
+    pub(in crate::core) fn start_expired(&mut self, slot_id: WorkerSlotId, deadline: Millis) {
+        let now = self.now.mono;
+        if now.since(deadline) <= START_GRACE {
+            return self.start_timed_out(slot_id);
+        }
+        let GenerationState::Starting { process, .. } = self.take_slot(slot_id) else { return };
+        self.set_slot(slot_id, GenerationState::Starting { process, deadline: now.after(START_GRACE) });
+    }
+
+    /// Kills a worker that was not ready in time.
+    fn start_timed_out(&mut self, slot_id: WorkerSlotId) {
+        let greeted = self
+            .state
+            .slot(slot_id)
+            .and_then(GenerationState::process)
+            .is_some_and(|process| process.greeted);
+        let progress = if greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
+        let detail = format!("not ready {} s after its start: {progress}", START_TIMEOUT.as_secs());
+        self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }
 }
 

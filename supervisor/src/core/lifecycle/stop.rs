@@ -27,7 +27,7 @@ impl Transition<'_> {
                     since,
                 }
             }
-            slot_state @ GenerationState::Stopping { .. } => slot_state,
+            unchanged @ GenerationState::Stopping { .. } => unchanged,
             GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
                 GenerationState::Stopped
             }
@@ -92,13 +92,13 @@ impl Transition<'_> {
             GenerationState::Stopping {
                 process, stage: StopStage::Drain | StopStage::Term, since, ..
             } => (process, since),
-            slot_state @ (GenerationState::Stopping {
+            unchanged @ (GenerationState::Stopping {
                 stage: StopStage::Abort | StopStage::Kill | StopStage::GivenUp,
                 ..
             }
             | GenerationState::Stopped
             | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => return self.set_slot(slot_id, slot_state),
+            | GenerationState::Parked { .. }) => return self.set_slot(slot_id, unchanged),
         };
         let why = StopReason::Killed { cause, detail: cut(detail, MAX_DETAIL).to_owned(), retry };
         let (stage, grace) = match signal {
@@ -108,7 +108,7 @@ impl Transition<'_> {
             }
             WorkerSignal::Stop | WorkerSignal::Term | WorkerSignal::Kill => (StopStage::Kill, KILL_GRACE),
         };
-        self.signal(slot_id, &process, signal, &why);
+        self.signal(slot_id, &process, signal, why.text());
         self.set_slot(
             slot_id,
             GenerationState::Stopping { process, why, stage, deadline: Some(now.after(grace)), since },
@@ -123,12 +123,12 @@ impl Transition<'_> {
                 let (stage, deadline) = self.next_stage(slot_id, &process, &why, stage, now);
                 GenerationState::Stopping { process, why, stage, deadline, since }
             }
-            slot_state @ (GenerationState::Stopped
+            unchanged @ (GenerationState::Stopped
             | GenerationState::Starting { .. }
             | GenerationState::Standby { .. }
             | GenerationState::Running { .. }
             | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => slot_state,
+            | GenerationState::Parked { .. }) => unchanged,
         };
         self.set_slot(slot_id, slot_state);
     }
@@ -143,13 +143,13 @@ impl Transition<'_> {
     ) -> (StopStage, Option<Millis>) {
         match stage {
             StopStage::Drain => {
-                self.signal(slot_id, process, WorkerSignal::Term, why);
+                self.signal(slot_id, process, WorkerSignal::Term, overdue(why));
                 (StopStage::Term, Some(now.after(TERM_GRACE)))
             }
             StopStage::Term if mutant::is(Mutant::NeverKill) => (StopStage::Term, None),
             StopStage::Abort if mutant::is(Mutant::SpareTheAborted) => (StopStage::Abort, None),
             StopStage::Term | StopStage::Abort => {
-                self.signal(slot_id, process, WorkerSignal::Kill, why);
+                self.signal(slot_id, process, WorkerSignal::Kill, overdue(why));
                 (StopStage::Kill, Some(now.after(KILL_GRACE)))
             }
             StopStage::Kill | StopStage::GivenUp => {
@@ -165,13 +165,18 @@ impl Transition<'_> {
         }
     }
 
-    fn signal(&mut self, slot_id: WorkerSlotId, process: &Process, signal: WorkerSignal, why: &StopReason) {
+    fn signal(&mut self, slot_id: WorkerSlotId, process: &Process, signal: WorkerSignal, why: String) {
         // SIGKILL goes to the whole group: nothing that a worker started may outlive it.
         let group = signal == WorkerSignal::Kill;
         let subject = self.generation_ref(slot_id.worker, process);
-        self.log(LogRecord::WorkerSignalled { subject, signal: signal.name(), why: why.text() });
+        self.log(LogRecord::WorkerSignalled { subject, signal: signal.name(), why });
         self.actions.push(Action::Signal { generation: process.generation, signal, group });
     }
+}
+
+/// The reason of a signal to a process that outlived a stage of its stop.
+fn overdue(why: &StopReason) -> String {
+    format!("it did not exit in time ({})", why.text())
 }
 
 impl WorkerSignal {
@@ -183,6 +188,29 @@ impl WorkerSignal {
             Self::Abort => "SIGABRT",
             Self::Term => "SIGTERM",
             Self::Kill => "SIGKILL",
+        }
+    }
+}
+
+impl StopReason {
+    /// Describes the reason for people.
+    pub(in crate::core) fn text(&self) -> String {
+        match self {
+            Self::Requested(request) => request.text().to_owned(),
+            Self::Killed { cause, detail, .. } => format!("{cause}: {detail}"),
+        }
+    }
+}
+
+impl StopRequest {
+    /// Describes the request for people.
+    pub(in crate::core) const fn text(self) -> &'static str {
+        match self {
+            Self::Stop => "stop by command",
+            Self::Restart => "restart by command",
+            Self::Reload => "its settings changed",
+            Self::Remove => "it is no longer configured",
+            Self::Shutdown => "the supervisor is stopping",
         }
     }
 }

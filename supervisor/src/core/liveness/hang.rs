@@ -2,8 +2,8 @@
 //! process.
 //!
 //! A probe shows how far a process is, and how much processor time it could have used since the last probe.
-//! The analysis itself writes its progress, so only increases count, and only up to values that others own:
-//! running in circles is no progress. Without commits even steady steps end in a hang. The API makes progress
+//! The analysis itself writes its progress, so only increases count, and only up to limits that other processes
+//! set: a loop that repeats values is no progress. Without commits, even steady steps count as a hang in the end. The API makes progress
 //! by answering pings.
 //!
 //! An idle process is not probed. The runtime reports when work is available again.
@@ -30,9 +30,9 @@ const CHECKS_PER_TIMEOUT: u32 = 4;
 /// may have been suspended too.
 const MAX_SAMPLE_FACTOR: u32 = 2;
 
-/// A commit or a migration advances series by series for a long time without reading an event. This time
-/// counts one tenth of other time without a commit. It does count, because the analysis itself reports the
-/// steps.
+/// Divisor of the time without a commit while only the steps advance. A commit or a migration goes series by
+/// series for a long time without reading an event. The time still counts, because the analysis itself reports
+/// its steps.
 const STEP_DISCOUNT: u32 = 10;
 
 impl Probe {
@@ -46,7 +46,7 @@ impl HangDetector {
     /// Starts watching.
     pub(in crate::core) fn begin(now: Millis, timeout: Duration) -> Self {
         Self::Watched(ProgressTracker {
-            next: now.after(ProgressTracker::every(timeout)),
+            next: now.after(ProgressTracker::interval(timeout)),
             ..ProgressTracker::default()
         })
     }
@@ -62,7 +62,7 @@ impl HangDetector {
     /// Time of the next probe.
     pub(in crate::core) fn due(&self) -> Option<Millis> {
         match self {
-            Self::Watched(tracker) if !mutant::is(Mutant::NeverLook) => Some(tracker.next),
+            Self::Watched(tracker) if !mutant::is(Mutant::NeverProbe) => Some(tracker.next),
             Self::Watched(_) | Self::Idle => None,
         }
     }
@@ -81,17 +81,17 @@ impl Progress {
 
 impl ProgressTracker {
     /// The interval between two probes.
-    pub(in crate::core) fn every(timeout: Duration) -> Duration {
+    pub(in crate::core) fn interval(timeout: Duration) -> Duration {
         (timeout / CHECKS_PER_TIMEOUT).max(Duration::from_millis(1))
     }
 
     /// Counts the probe of a process that has work. Returns a description of the hang, if there is one.
-    fn count(&mut self, probe: &Probe, timeout: Duration, result: &str) -> Option<String> {
-        let every = Self::every(timeout);
+    fn count(&mut self, probe: &Probe, timeout: Duration, milestone: &str) -> Option<String> {
+        let interval = Self::interval(timeout);
         let cpu_available = if mutant::is(Mutant::CountTheClock) {
-            every
+            interval
         } else {
-            probe.cpu_available.min(every * MAX_SAMPLE_FACTOR)
+            probe.cpu_available.min(interval * MAX_SAMPLE_FACTOR)
         };
         let progress = probe.own_progress();
         let Some(best) = self.best else {
@@ -99,24 +99,24 @@ impl ProgressTracker {
             return None;
         };
         let furthest = best.furthest(progress);
-        let moved = furthest != best || mutant::is(Mutant::BelieveBackwards) && progress != best;
+        let advanced = furthest != best || mutant::is(Mutant::BelieveBackwards) && progress != best;
         self.best = Some(if mutant::is(Mutant::BelieveBackwards) { progress } else { furthest });
         // A process that has not taken over yet is limited by the commit timeout.
         self.stalled_for =
-            if moved || !probe.took_over { Duration::ZERO } else { self.stalled_for + cpu_available };
+            if advanced || !probe.took_over { Duration::ZERO } else { self.stalled_for + cpu_available };
         let steps_alone = furthest.steps > best.steps && furthest.seq == best.seq;
-        let counts = if steps_alone && !mutant::is(Mutant::HurryCommits) {
+        let counted = if steps_alone && !mutant::is(Mutant::HurryCommits) {
             cpu_available / STEP_DISCOUNT
         } else {
             cpu_available
         };
         self.uncommitted_for =
-            if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counts };
+            if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counted };
         if self.stalled_for >= timeout {
             return Some(format!("no progress for {} with work pending", span(self.stalled_for)));
         }
-        if self.uncommitted_for >= Self::commit_timeout(timeout) && !mutant::is(Mutant::IgnoreDrips) {
-            return Some(format!("no {result} for {} with work pending", span(self.uncommitted_for)));
+        if self.uncommitted_for >= Self::commit_timeout(timeout) && !mutant::is(Mutant::IgnoreCommitTimeout) {
+            return Some(format!("no {milestone} for {} with work pending", span(self.uncommitted_for)));
         }
         None
     }
@@ -128,19 +128,19 @@ impl ProgressTracker {
 
     /// Schedules the next probe: in time for the end of the timeout, and not earlier if the process gets
     /// almost no processor time.
-    fn plan(&mut self, now: Millis, timeout: Duration) {
-        let every = Self::every(timeout);
+    fn schedule(&mut self, now: Millis, timeout: Duration) {
+        let interval = Self::interval(timeout);
         let left = timeout
             .saturating_sub(self.stalled_for)
             .min(Self::commit_timeout(timeout).saturating_sub(self.uncommitted_for));
-        self.next = now.after(left.clamp(every / CHECKS_PER_TIMEOUT, every));
+        self.next = now.after(left.clamp(interval / CHECKS_PER_TIMEOUT, interval));
     }
 }
 
 impl Transition<'_> {
     /// Work is available for the workers of this role.
     pub(in crate::core) fn on_work(&mut self, role: Role) {
-        if mutant::is(Mutant::ForgetRing) {
+        if mutant::is(Mutant::ForgetWork) {
             return;
         }
         let now = self.now.mono;
@@ -159,7 +159,7 @@ impl Transition<'_> {
         let (now, timeout) = (self.now.mono, self.worker(slot_id.worker).hang_timeout);
         let Some(process) = self.running_process(slot_id) else { return };
         if let HangDetector::Watched(tracker) = &mut process.hang_detector {
-            tracker.plan(now, timeout);
+            tracker.schedule(now, timeout);
         }
         let generation = process.generation;
         self.actions.push(Action::Probe { generation });
@@ -180,14 +180,14 @@ impl Transition<'_> {
             }
             Role::Analytics | Role::Plain => *probe,
         };
-        let works = role == Role::Api || probe.pending || hang_ordered || mutant::is(Mutant::CondemnTheIdle);
-        if !works {
+        let has_work = role == Role::Api || probe.pending || hang_ordered || mutant::is(Mutant::AbortTheIdle);
+        if !has_work {
             process.hang_detector = HangDetector::Idle;
             return;
         }
         let hang =
             tracker.count(&probe, timeout, if role == Role::Api { "connection accepted" } else { "commit" });
-        tracker.plan(now, timeout);
+        tracker.schedule(now, timeout);
         if let Some(detail) = hang {
             self.abort_hung(slot_id, &detail);
         } else if role == Role::Api {

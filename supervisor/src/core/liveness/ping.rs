@@ -9,15 +9,15 @@ use bulkhead_proto::wire::{cause::Cause, ids::Seq};
 
 impl Pings {
     /// The pings of a process that was not pinged yet.
-    pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, turns: 0, backlog_pending: false };
+    pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, accept_polls: 0, backlog_pending: false };
 
     /// Records the answer to a ping that was sent.
-    fn answered(&mut self, number: u64, turns: u64) {
+    fn answered(&mut self, number: u64, accept_polls: u64) {
         self.answered = self.answered.max(number);
-        if !self.backlog_pending || turns > self.turns {
+        if !self.backlog_pending || accept_polls > self.accept_polls {
             self.served = self.answered;
         }
-        self.turns = self.turns.max(turns);
+        self.accept_polls = self.accept_polls.max(accept_polls);
     }
 
     /// The answered pings as progress.
@@ -28,15 +28,21 @@ impl Pings {
 
 impl Transition<'_> {
     /// The API answered a ping.
-    pub(in crate::core) fn on_pong(&mut self, slot_id: WorkerSlotId, number: u64, turns: u64, busy: bool) {
+    pub(in crate::core) fn on_pong(
+        &mut self,
+        slot_id: WorkerSlotId,
+        number: u64,
+        accept_polls: u64,
+        busy: bool,
+    ) {
         let hang_ordered = self.is_hang_ordered(slot_id);
         // A process that is stopping is not watched.
         let Some(process) = self.running_process(slot_id) else { return };
-        if number > process.pings.sent && !mutant::is(Mutant::BelieveLiars) {
+        if number > process.pings.sent && !mutant::is(Mutant::AllowViolations) {
             let detail = format!("answered ping {number}, which was not sent");
             return self.kill_for(slot_id, Cause::Protocol, &detail, true);
         }
-        process.pings.answered(number, turns);
+        process.pings.answered(number, accept_polls);
         if !busy && process.pings.served == process.pings.answered && !hang_ordered {
             process.hang_detector = HangDetector::Idle;
         }

@@ -82,8 +82,8 @@ pub enum Action {
         /// The reason, for people.
         why: String,
     },
-    /// Notify every shared wake fd: a process that slept on one may have lost its peer.
-    WakeAll,
+    /// Wake the analysis: the API may have died between appending an event and waking it.
+    WakeAnalytics,
     /// Write one line to the log.
     Log(LogRecord),
     /// Store a crash report. The core does not wait for the result.

@@ -1,11 +1,13 @@
 //! Events: everything that can wake the supervisor.
 
-use super::{ExitStatus, PostMortem, Probe, QuarantineRequest};
+use super::{ExitStatus, Policy, PostMortem, Probe, QuarantineRequest};
 use bulkhead_proto::wire::{
     control::{FromWorker, ToWorker},
     fault::FaultKind,
     ids::Generation,
+    role::Role,
 };
+use std::time::Duration;
 
 /// One thing that happened. An event of a generation that is gone is ignored, so no event can come too late.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub enum Event {
     },
     /// Work is available again for the workers of this role: an event for the analysis, a connection for the
     /// API.
-    WorkAvailable(bulkhead_proto::wire::role::Role),
+    WorkAvailable(Role),
     /// A probe was taken.
     Probed {
         /// The process that was probed.
@@ -83,7 +85,7 @@ pub enum Event {
     /// A new configuration is active. Workers that need a new process follow as commands.
     Configured {
         /// Delays and limits, and whether faults may be induced.
-        policy: super::Policy,
+        policy: Policy,
         /// The configured workers. What their running processes were started with does not matter here.
         specs: Vec<WorkerSpec>,
     },
@@ -154,9 +156,9 @@ pub struct WorkerSpec {
     /// Its unique name.
     pub name: String,
     /// Its role.
-    pub role: bulkhead_proto::wire::role::Role,
+    pub role: Role,
     /// Time that it may take to drain.
-    pub stop_timeout: std::time::Duration,
+    pub stop_timeout: Duration,
     /// Time without progress, while there is work, that counts as a hang. Plain workers are not watched.
-    pub hang_timeout: std::time::Duration,
+    pub hang_timeout: Duration,
 }

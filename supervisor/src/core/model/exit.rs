@@ -28,7 +28,7 @@ pub enum ExitStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostMortem {
     /// The event that was being applied, or whose series was being loaded.
-    pub in_hand: Option<Seq>,
+    pub in_flight: Option<Seq>,
     /// Whether the series of that event was being loaded.
     pub loading: bool,
     /// The last event of the commit in progress.
@@ -43,7 +43,7 @@ pub struct PostMortem {
     pub panic: Option<Panic>,
     /// The allocation that was refused, unless the process is known to have survived it.
     pub refused: Option<RefusedAllocation>,
-    /// Whether the kernel's OOM-kill counter rose since the last SIGKILL.
+    /// Whether SIGKILL ended the process and the kernel's OOM-kill counter rose since the death before.
     pub out_of_memory: bool,
 }
 
@@ -67,15 +67,11 @@ pub struct Panic {
     pub thread: String,
 }
 
-/// Signal numbers of signal(7), the same on every architecture that Bulkhead supports.
+// Signal numbers of signal(7), the same on every architecture that Bulkhead supports.
 pub(in crate::core) const SIGABRT: i32 = 6;
-
 pub(in crate::core) const SIGBUS: i32 = 7;
-
 pub(in crate::core) const SIGKILL: i32 = 9;
-
 pub(in crate::core) const SIGSEGV: i32 = 11;
-
 pub(in crate::core) const SIGTERM: i32 = 15;
 
 /// The name of a signal, from signal(7).
@@ -102,9 +98,9 @@ impl ExitStatus {
     }
 }
 
-pub(in crate::core) const fn is_signal(exit: ExitStatus, desired: i32) -> bool {
+pub(in crate::core) const fn is_signal(exit: ExitStatus, expected: i32) -> bool {
     match exit {
-        ExitStatus::Signal { number, .. } => number == desired,
+        ExitStatus::Signal { number, .. } => number == expected,
         ExitStatus::Code(_) | ExitStatus::Unknown => false,
     }
 }
@@ -122,12 +118,12 @@ impl Panic {
     /// location.
     #[must_use]
     pub fn text(&self) -> String {
-        let place = format!(" at {}, thread {}", self.location, self.thread);
+        let suffix = format!(" at {}, thread {}", self.location, self.thread);
         let quoted = format!("{:?}", self.message);
-        if quoted.len() + place.len() <= MAX_DETAIL {
-            return quoted + &place;
+        if quoted.len() + suffix.len() <= MAX_DETAIL {
+            return quoted + &suffix;
         }
-        let room = MAX_DETAIL.saturating_sub(place.len() + "\"…\"".len());
+        let room = MAX_DETAIL.saturating_sub(suffix.len() + "\"…\"".len());
         let mut shown = "\"".to_owned();
         for character in self.message.chars() {
             let escaped = format!("{:?}", character.encode_utf8(&mut [0; 4]));
@@ -138,7 +134,7 @@ impl Panic {
             }
             shown.push_str(escaped);
         }
-        shown + "…\"" + &place
+        shown + "…\"" + &suffix
     }
 
     /// Bounds the texts for the ledger: `max` bytes for the message, less for the others.

@@ -34,11 +34,11 @@ pub struct Pings {
     pub(in crate::core) sent: u64,
     /// The last ping answered.
     pub(in crate::core) answered: u64,
-    /// The last ping that was answered while no connection waited in the backlog, or after one more was
-    /// accepted.
+    /// The last ping that was answered while no connection waited in the backlog, or after the accept loop
+    /// had run again.
     pub(in crate::core) served: u64,
-    /// The number of connections accepted, as last reported: see `FromWorker::Pong`.
-    pub(in crate::core) turns: u64,
+    /// How often the accept loop has run, as last reported: see `FromWorker::Pong`.
+    pub(in crate::core) accept_polls: u64,
     /// Whether connections waited in the backlog at the last probe.
     pub(in crate::core) backlog_pending: bool,
 }

@@ -49,7 +49,7 @@ pub enum LogRecord {
         cause: Cause,
         /// Details of the cause.
         detail: String,
-        /// The event in flight.
+        /// The event in flight, or the only event of a commit.
         seq: Option<Seq>,
         /// Number of the crash report.
         crash: CrashId,
@@ -58,7 +58,7 @@ pub enum LogRecord {
         /// Time since its spawn.
         uptime: Duration,
         /// Time since it was asked to stop, if it was.
-        leaving: Option<Duration>,
+        stop_duration: Option<Duration>,
     },
     /// A worker is parked: too many deaths without progress, or a configuration that cannot work.
     WorkerParked {
@@ -99,7 +99,7 @@ pub enum LogRecord {
     /// The supervisor has stopped.
     SupervisorStopped {
         /// What went wrong; `None` after an orderly stop.
-        trouble: Option<String>,
+        problem: Option<String>,
     },
 }
 

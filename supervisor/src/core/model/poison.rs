@@ -15,7 +15,7 @@ pub const MAX_KILLS: u32 = 8;
 /// The events that the analysis may have died of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct PoisonTracker {
-    /// Events beyond the last commit; at most `MAX_CARE`.
+    /// Events beyond the last commit; at most `MAX_HINTS`.
     pub suspects: Vec<SuspectEvent>,
     /// A death in a commit of several events was seen: up to this event, the analysis commits after each
     /// event.

@@ -11,6 +11,7 @@ use bulkhead_proto::wire::{
     text::cut,
 };
 use std::time::Duration;
+
 /// What the operator wants of a worker. Only commands and reloads change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum DesiredState {
@@ -100,7 +101,7 @@ pub enum GenerationState {
         /// Not started before then.
         until: Millis,
     },
-    /// No process; died too often without progress.
+    /// No process: it died too often without progress, or a retry cannot help.
     Parked {
         /// Time of the next attempt; `None`: only by command.
         retry_at: Option<Millis>,
@@ -152,7 +153,7 @@ pub enum StopReason {
         cause: Cause,
         /// What it did, cut.
         detail: String,
-        /// Whether another generation may do better.
+        /// Whether a retry can help.
         retry: bool,
     },
 }
@@ -172,7 +173,7 @@ pub enum StopRequest {
     Shutdown,
 }
 
-/// Stages of a stop, in order.
+/// Stages of a stop. A requested stop goes from `Drain` to `Term` to `Kill`; a hung process starts at `Abort`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum StopStage {
     /// Sent `Drain` and closed its control pipe.
@@ -259,9 +260,7 @@ impl Worker {
             waiters: Vec::new(),
         }
     }
-}
 
-impl Worker {
     /// The active generation, if there is one. A successor counts once it is activated.
     #[must_use]
     pub fn running(&self) -> Option<&Process> {

@@ -16,9 +16,9 @@ use bulkhead_proto::wire::{
 
 impl Fixture {
     /// The only record among the actions of the last event.
-    fn facts(&self) -> DeathRecord {
+    fn record(&self) -> DeathRecord {
         let ordered = self.last.iter().filter_map(|action| match action {
-            Action::StoreReport(facts) => Some((**facts).clone()),
+            Action::StoreReport(record) => Some((**record).clone()),
             _ => None,
         });
         let ordered: Vec<_> = ordered.collect();
@@ -31,12 +31,12 @@ impl Fixture {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         self.feed(Event::Died { generation, exit, post_mortem });
-        let facts = self.facts();
+        let record = self.record();
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
         self.become_ready(self.worker(ANALYTICS).generation);
-        facts
+        record
     }
 }
 
@@ -45,27 +45,27 @@ fn service() -> Fixture {
 }
 
 fn applying(seq: u64) -> PostMortem {
-    let (committed, in_hand) = (Seq(seq - 1), Some(Seq(seq)));
-    PostMortem { in_hand, committed, head: Seq(100), ..PostMortem::default() }
+    let (committed, in_flight) = (Seq(seq - 1), Some(Seq(seq)));
+    PostMortem { in_flight, committed, head: Seq(100), ..PostMortem::default() }
 }
 
 #[test]
 fn a_record_has_the_crash_number_and_the_event_in_flight() {
     let mut fixture = service();
-    let facts = fixture.die_and_record(SIGSEGV, applying(7));
+    let record = fixture.die_and_record(SIGSEGV, applying(7));
     assert_eq!(
-        (facts.crash, facts.role, facts.subject.generation),
+        (record.crash, record.role, record.subject.generation),
         (CrashId(1), Role::Analytics, Generation(2))
     );
-    assert_eq!((facts.cause, facts.exit), (Cause::Signal, Some(SIGSEGV)));
+    assert_eq!((record.cause, record.exit), (Cause::Signal, Some(SIGSEGV)));
     assert_eq!(
-        (facts.seq, facts.during, facts.attempts),
+        (record.seq, record.during, record.attempts),
         (Some(Seq(7)), Some(Operation::Apply), Some((1, 2)))
     );
-    assert_eq!(facts.next, RestartDecision::RestartNow);
+    assert_eq!(record.next, RestartDecision::RestartNow);
     let loading = PostMortem { loading: true, ..applying(8) };
-    let facts = fixture.die_and_record(SIGSEGV, loading);
-    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(Operation::Load)));
+    let record = fixture.die_and_record(SIGSEGV, loading);
+    assert_eq!((record.crash, record.during), (CrashId(2), Some(Operation::Load)));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_record_has_the_attempts_and_what_happens_to_the_event() {
     assert_eq!(last.attempts, Some((2, 2)));
     assert!(last.why.starts_with("event 7: attempt 2 of 2; quarantined next; "), "{}", last.why);
     let DeathRecord { subject, crash, cause, detail, .. } = last;
-    let charge = QuarantineRequest {
+    let request = QuarantineRequest {
         subject,
         seq: Seq(7),
         attempts: 3,
@@ -88,7 +88,7 @@ fn a_record_has_the_attempts_and_what_happens_to_the_event() {
         cause,
         detail,
     };
-    fixture.feed(Event::Quarantined { request: charge, result: Err("the disk is full".into()) });
+    fixture.feed(Event::Quarantined { request, result: Err("the disk is full".into()) });
     let more = fixture.die_and_record(SIGSEGV, applying(7));
     assert!(more.why.starts_with("event 7: attempt 3 (limit 2); quarantined next"), "{}", more.why);
 }
@@ -109,24 +109,24 @@ fn a_record_has_the_whole_panic_although_the_state_cuts_it() {
     let mut fixture = service();
     let message = "x".repeat(1000);
     let panic = Panic { message: message.clone(), location: "x.rs:1:2".into(), thread: "main".into() };
-    let facts =
+    let record =
         fixture.die_and_record(ExitStatus::Code(101), PostMortem { panic: Some(panic), ..applying(7) });
-    assert_eq!(facts.panic.unwrap().message, message);
+    assert_eq!(record.panic.unwrap().message, message);
     let frame =
         FromWorker::Panicked { message: "no".into(), location: "y.rs:1:2".into(), thread: "t".into() };
     fixture.says(fixture.worker(ANALYTICS).generation, frame);
-    let facts = fixture.die_and_record(ExitStatus::Code(101), applying(7));
-    assert_eq!(facts.panic.unwrap().message, "no", "reported by frame only");
+    let record = fixture.die_and_record(ExitStatus::Code(101), applying(7));
+    assert_eq!(record.panic.unwrap().message, "no", "reported by frame only");
 }
 
 #[test]
 fn a_requested_death_does_not_count() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Segv));
-    let facts = fixture.die_and_record(SIGSEGV, applying(7));
-    assert_eq!((facts.cause, facts.attempts), (Cause::Requested, None));
-    assert_eq!(facts.seq, Some(Seq(7)), "the event was in flight all the same");
-    assert_eq!(facts.why, "the death was requested and does not count");
+    let record = fixture.die_and_record(SIGSEGV, applying(7));
+    assert_eq!((record.cause, record.attempts), (Cause::Requested, None));
+    assert_eq!(record.seq, Some(Seq(7)), "the event was in flight all the same");
+    assert_eq!(record.why, "the death was requested and does not count");
 }
 
 #[test]
@@ -141,12 +141,12 @@ fn each_decision_has_its_reason() {
         exit: ExitStatus::Code(0),
         post_mortem: PostMortem::default(),
     });
-    assert_eq!(fixture.facts().why, "stopped by command");
+    assert_eq!(fixture.record().why, "stopped by command");
 
     let generation = fixture.worker(ANALYTICS).generation;
     fixture.feed(Event::Died { generation, exit: ExitStatus::Code(78), post_mortem: PostMortem::default() });
     assert_eq!(
-        (fixture.facts().next, fixture.facts().why.as_str()),
+        (fixture.record().next, fixture.record().why.as_str()),
         (RestartDecision::Parked(None), "a retry cannot help")
     );
 }
@@ -160,8 +160,8 @@ fn a_failed_spawn_has_a_record_without_exit_status() {
         error: "no such file".into(),
         config: true,
     });
-    let facts = fixture.facts();
-    assert_eq!((facts.exit, facts.subject.pid, facts.cause), (None, None, Cause::Config));
+    let record = fixture.record();
+    assert_eq!((record.exit, record.subject.pid, record.cause), (None, None, Cause::Config));
 }
 
 #[test]
@@ -169,6 +169,6 @@ fn parking_has_its_reason() {
     let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
     let post_mortem = PostMortem { committed: Seq(0), ..applying(7) };
     fixture.feed(Event::Died { generation: Generation(2), exit: SIGSEGV, post_mortem });
-    let why = fixture.facts().why;
-    assert!(why.ends_with("; 1 deaths without progress within 30.0 s"), "{why}");
+    let why = fixture.record().why;
+    assert!(why.ends_with("; 1 death without progress within 30.0 s"), "{why}");
 }

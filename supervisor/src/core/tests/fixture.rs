@@ -106,9 +106,9 @@ impl Fixture {
 
     /// Dies with this last committed event, and more accepted ones.
     pub(super) fn die_at(&mut self, generation: Generation, exit: ExitStatus, committed: Seq) {
-        let in_hand = Some(committed.next());
+        let in_flight = Some(committed.next());
         let post_mortem =
-            PostMortem { in_hand, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
+            PostMortem { in_flight, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
         self.feed(Event::Died { generation, exit, post_mortem });
     }
 

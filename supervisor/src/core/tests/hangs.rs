@@ -64,9 +64,9 @@ fn a_process_without_progress_is_dumped_and_aborted() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 10, |_| running(7, 3, 6));
     assert_eq!(probes, Some(4), "the first probe only sets the baseline");
-    let examined = fixture.last.iter().position(|action| matches!(action, Action::DumpThreads(_)));
+    let dumped = fixture.last.iter().position(|action| matches!(action, Action::DumpThreads(_)));
     let signalled = fixture.last.iter().position(|action| matches!(action, Action::Signal { .. }));
-    assert!(examined.unwrap() < signalled.unwrap(), "{:?}", fixture.last);
+    assert!(dumped.unwrap() < signalled.unwrap(), "{:?}", fixture.last);
     fixture.die(ANALYSIS, ABORTED);
     assert_eq!(fixture.death().0, Cause::Hang);
     assert_eq!(fixture.death().1, "no progress for 5.0 s with work pending");
@@ -134,8 +134,8 @@ fn a_starved_successor_is_not_compared_with_its_predecessor() {
 #[test]
 fn a_process_that_never_takes_over_the_page_hangs_after_the_commit_timeout() {
     let mut fixture = Fixture::running();
-    let stranger = Probe { took_over: false, ..running(7, 3, 6) };
-    let probes = probes_until_aborted(&mut fixture, 30, |_| stranger).unwrap();
+    let not_taken_over = Probe { took_over: false, ..running(7, 3, 6) };
+    let probes = probes_until_aborted(&mut fixture, 30, |_| not_taken_over).unwrap();
     assert!(EVERY * u32::try_from(probes).unwrap() >= TIMEOUT * 2);
 }
 
@@ -205,8 +205,8 @@ fn a_dropped_order_to_hang_is_forgotten_and_a_delivered_one_is_sent_once() {
 fn a_process_frozen_before_its_first_event_is_detected() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Freeze));
-    let stranger = Probe { pending: false, took_over: false, ..running(7, 3, 7) };
-    assert!(probes_until_aborted(&mut fixture, 30, |_| stranger).is_some());
+    let not_taken_over = Probe { pending: false, took_over: false, ..running(7, 3, 7) };
+    assert!(probes_until_aborted(&mut fixture, 30, |_| not_taken_over).is_some());
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn an_api_that_does_not_answer_pings_hangs() {
 }
 
 /// The number of probes until an API is aborted that answers each ping while connections wait to be accepted.
-fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
+fn probes_with_backlog(accept_polls: impl Fn(u64) -> u64) -> Option<u64> {
     let mut fixture = Fixture::running();
     (1..=50).find(|number| {
         // If the API becomes idle meanwhile, waiting connections end that at once.
@@ -258,8 +258,8 @@ fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
         );
         let aborted = is_aborted(&fixture, API_GENERATION);
         if !aborted {
-            let (number, turns) = (*number, turns(*number));
-            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: turns, busy: false });
+            let (number, accept_polls) = (*number, accept_polls(*number));
+            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls, busy: false });
         }
         aborted
     })
@@ -323,8 +323,9 @@ fn a_hang_is_charged_to_the_event_in_flight() {
         suspects.iter().map(|one| (one.seq, one.attempts, one.kills)).collect::<Vec<_>>(),
         [(Seq(1), 1, 0)]
     );
-    let told = fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
-    assert!(told);
+    let logged =
+        fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
+    assert!(logged);
 }
 
 #[test]

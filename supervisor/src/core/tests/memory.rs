@@ -16,8 +16,8 @@ fn refused(limit: Option<u64>) -> PostMortem {
 }
 
 fn killed_by_the_kernel() -> PostMortem {
-    let (in_hand, head) = (Some(Seq(1)), Seq(1));
-    PostMortem { in_hand, head, out_of_memory: true, ..PostMortem::default() }
+    let (in_flight, head) = (Some(Seq(1)), Seq(1));
+    PostMortem { in_flight, head, out_of_memory: true, ..PostMortem::default() }
 }
 
 /// The cause and the detail of a death of the analysis.
@@ -69,8 +69,8 @@ fn an_oom_kill_counts_as_an_attempt() {
         fixture.advance(START_SPACING);
         let generation = fixture.worker(ANALYTICS).generation;
         fixture.feed(Event::Died { generation, exit: SIGKILL, post_mortem: killed_by_the_kernel() });
-        let set_aside = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
-        assert_eq!(set_aside, last);
+        let quarantined = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
+        assert_eq!(quarantined, last);
         fixture.become_ready(fixture.worker(ANALYTICS).generation);
     }
 }

@@ -18,8 +18,8 @@ fn service() -> Fixture {
 }
 
 fn applying(seq: u64, committed: u64) -> PostMortem {
-    let (committed, in_hand) = (Seq(committed), Some(Seq(seq)));
-    PostMortem { in_hand, committed, head: Seq(100), ..PostMortem::default() }
+    let (committed, in_flight) = (Seq(committed), Some(Seq(seq)));
+    PostMortem { in_flight, committed, head: Seq(100), ..PostMortem::default() }
 }
 
 fn committing(seq: u64, committed: u64) -> PostMortem {
@@ -34,7 +34,7 @@ impl Fixture {
         let generation = self.worker(ANALYTICS).generation;
         let actions = self.feed(Event::Died { generation, exit, post_mortem });
         actions.iter().find_map(|action| match action {
-            Action::Quarantine(charge) => Some(charge.clone()),
+            Action::Quarantine(request) => Some(request.clone()),
             _ => None,
         })
     }
@@ -46,18 +46,18 @@ impl Fixture {
         }
         let generation = self.worker(ANALYTICS).generation;
         self.become_ready(generation);
-        self.told()
+        self.hints()
     }
 
-    fn told(&self) -> Option<RecoveryHints> {
+    fn hints(&self) -> Option<RecoveryHints> {
         self.last.iter().find_map(|action| match action {
             Action::Send { frame: ToWorker::Activate(recovery_hints), .. } => Some(recovery_hints.clone()),
             _ => None,
         })
     }
 
-    fn answers(&mut self, charge: QuarantineRequest, result: Result<(), String>) {
-        self.feed(Event::Quarantined { request: charge, result });
+    fn answers(&mut self, request: QuarantineRequest, result: Result<(), String>) {
+        self.feed(Event::Quarantined { request, result });
     }
 }
 
@@ -73,13 +73,13 @@ fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipp
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, Operation::Apply));
-    assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
+    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts, request.during), (Seq(7), 2, Operation::Apply));
+    assert_eq!((request.cause, request.detail.as_str(), request.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(fixture.next(), None, "the generation is on standby");
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
-    fixture.answers(charge, Ok(()));
-    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    fixture.answers(request, Ok(()));
+    assert_eq!(fixture.hints(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
 }
 
@@ -93,8 +93,8 @@ fn an_event_is_quarantined_after_eight_kills_from_outside() {
             Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() })
         );
     }
-    let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
+    let request = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts), (Seq(7), MAX_KILLS));
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge, Err("disk full".to_owned()));
+    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.answers(request, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
@@ -115,10 +115,10 @@ fn an_unexpected_quarantine_result_is_ignored() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge.clone(), Ok(()));
+    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.answers(request.clone(), Ok(()));
     let before = fixture.state.clone();
-    fixture.answers(charge, Err("late".to_owned()));
+    fixture.answers(request, Err("late".to_owned()));
     assert_eq!((fixture.last.len(), &fixture.state), (0, &before));
 }
 
@@ -141,7 +141,7 @@ fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     fixture.ends(ExitStatus::Code(0), applying(7, 4));
     fixture.command(Command::Start(ANALYTICS.to_owned()));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
-    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
+    fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(7, 4) });
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
 }
 
@@ -171,8 +171,8 @@ fn a_death_in_the_commit_of_one_event_charges_it() {
     fixture.next();
     assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, Operation::Commit));
+    let request = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts, request.during), (Seq(6), 2, Operation::Commit));
 }
 
 #[test]
@@ -190,12 +190,12 @@ fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
     for seq in 1..=100 {
         assert_eq!(fixture.ends(SIGSEGV, applying(seq, seq - 1)), None);
         fixture.next();
-        let charge = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
+        let request = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
         assert!(
             matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
             "{seq}"
         );
-        fixture.answers(charge, Ok(()));
+        fixture.answers(request, Ok(()));
         fixture.next();
     }
     assert!(fixture.worker(ANALYTICS).poison_tracker.suspects.len() <= 2);
@@ -206,13 +206,13 @@ fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
     fixture.ends(SIGSEGV, applying(1, 0));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
+    let request = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
     assert!(
         matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }),
         "{:?}",
         fixture.slot_state(ANALYTICS)
     );
-    fixture.answers(charge, Ok(()));
+    fixture.answers(request, Ok(()));
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() }));
 }
 
@@ -223,7 +223,7 @@ fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
         fixture.ends(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
-    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
+    fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(1, 1) });
     let recovery_hints = fixture.next().expect("the generation is active");
     assert_eq!(
         (recovery_hints.suspects.len(), recovery_hints.single_commit_until),
@@ -238,7 +238,7 @@ fn an_event_stored_by_an_earlier_run_is_skipped() {
     fixture.feed(Event::Boot);
     fixture.become_ready(Generation(1));
     fixture.become_ready(Generation(2));
-    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    assert_eq!(fixture.hints(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 
@@ -247,15 +247,15 @@ fn a_skipped_event_is_not_charged_again() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge, Ok(()));
+    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.answers(request, Ok(()));
     fixture.next();
     assert_eq!(fixture.ends(SIGSEGV, committing(7, 6)), None);
-    let told = |action: &Action| match action {
-        Action::StoreReport(facts) => Some(facts.attempts),
+    let hints = |action: &Action| match action {
+        Action::StoreReport(record) => Some(record.attempts),
         _ => None,
     };
-    assert_eq!(fixture.last.iter().find_map(told), Some(None), "{:?}", fixture.last);
+    assert_eq!(fixture.last.iter().find_map(hints), Some(None), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
@@ -263,11 +263,11 @@ fn a_skipped_event_is_not_charged_again() {
 fn log_status_and_report_name_the_same_event() {
     let mut fixture = service();
     fixture.ends(SIGSEGV, committing(7, 6));
-    let told = fixture.last.iter().filter_map(|action| match action {
-        Action::StoreReport(facts) => Some(facts.seq),
+    let hints = fixture.last.iter().filter_map(|action| match action {
+        Action::StoreReport(record) => Some(record.seq),
         Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
         _ => None,
     });
-    assert_eq!(told.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(hints.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
     assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
 }

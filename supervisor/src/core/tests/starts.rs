@@ -112,8 +112,9 @@ fn an_idle_service_has_no_deadline() {
 #[test]
 fn the_status_shows_every_worker_with_its_state() {
     let fixture = Fixture::running();
-    let board = status(&fixture.state);
-    let rows: Vec<_> = board.workers.iter().map(|row| (row.name.as_str(), row.state, row.pid)).collect();
+    let status_page = status(&fixture.state);
+    let rows: Vec<_> =
+        status_page.workers.iter().map(|row| (row.name.as_str(), row.state, row.pid)).collect();
     assert_eq!(
         rows,
         [

@@ -6,14 +6,14 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 
 /// Adds half of the machine's memory to the OOM score of the analysis (proc_pid_oom_score_adj(5)). The
-/// analysis grows with its input and may die without costing an answer, so it goes before the API, the
+/// analysis grows with its input and may die without losing a response, so it goes before the API, the
 /// supervisor and other services, unless one of those uses more than half of the machine.
 const OOM_SCORE_ADJ: &str = "500";
 
 /// Limits a process that was just started; returns the limit in bytes. It is set from outside because a
 /// program that knows nothing of Bulkhead does not limit itself. It is not set between fork and exec because
-/// that would take unsafe code. No program grows large in the microseconds until now, and the limit counts
-/// what the process has taken already.
+/// that would take unsafe code. No program grows large in the microseconds before, and the limit includes
+/// what the process has allocated already.
 pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerConfig, generation: Generation) -> Option<u64> {
     if worker.role == Role::Analytics
         && let Err(error) = fs::write(format!("/proc/{}/oom_score_adj", pid.as_raw_pid()), OOM_SCORE_ADJ)
@@ -22,9 +22,9 @@ pub(in crate::runtime) fn apply(pid: Pid, worker: &WorkerConfig, generation: Gen
     }
     let wanted = worker.memory_limit?;
     // The supervisor itself may run under a hard limit, which its children cannot exceed.
-    let most = getrlimit(Resource::Data).maximum.map_or(wanted, |most| most.min(wanted));
-    match prlimit(Some(pid), Resource::Data, Rlimit { current: Some(most), maximum: Some(most) }) {
-        Ok(_) => Some(most),
+    let limit = getrlimit(Resource::Data).maximum.map_or(wanted, |limit| limit.min(wanted));
+    match prlimit(Some(pid), Resource::Data, Rlimit { current: Some(limit), maximum: Some(limit) }) {
+        Ok(_) => Some(limit),
         Err(error) => {
             tracing::error!(
                 generation = generation.0,

@@ -22,7 +22,7 @@ pub(in crate::runtime) struct PreexistingChildren(Vec<Pid>);
 
 /// Makes this process the parent of its descendants' orphans, so that none outlives the service unnoticed.
 /// Must be called before the first worker starts.
-pub(in crate::runtime) fn adopt() -> PreexistingChildren {
+pub(in crate::runtime) fn become_subreaper() -> PreexistingChildren {
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         tracing::warn!("cannot become a subreaper, orphans of workers are not reaped: {error}");
     }
@@ -33,12 +33,12 @@ pub(in crate::runtime) fn adopt() -> PreexistingChildren {
 /// status would be lost, and their pids could be reused.
 pub(in crate::runtime) fn reap(children: &Children) {
     for _ in 0..REAP_BATCH {
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let Ok(status) = waitid(Id::All, look) else { return };
+        let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let Ok(status) = waitid(Id::All, options) else { return };
         let Some(pid) = status.pid() else { return };
         if children.contains_pid(pid.as_raw()) {
-            // A worker that has exited comes before the others until it is reaped. The event loop calls again
-            // after that.
+            // waitid(2) may return this worker first until it is reaped. The event loop calls again after
+            // that.
             return;
         }
         if waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).is_err() {
@@ -50,7 +50,7 @@ pub(in crate::runtime) fn reap(children: &Children) {
 
 /// Ends the processes that escaped from the process groups of workers: after an orderly stop, nothing that
 /// the service started remains. The orphans of a killed process are handled as well.
-pub(in crate::runtime) fn end(preexisting: &PreexistingChildren, timeout: Duration) {
+pub(in crate::runtime) fn kill_remaining(preexisting: &PreexistingChildren, timeout: Duration) {
     let until = Instant::now() + timeout;
     while Instant::now() < until {
         let mut left = own_children();

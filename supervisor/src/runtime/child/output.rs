@@ -42,7 +42,7 @@ pub(in crate::runtime) struct LogPipe {
     lines: LineSplitter,
     origin: OutputOrigin,
     /// Bytes left in the budget of the current window.
-    left: usize,
+    budget: usize,
     window_end: Instant,
     /// Set once the budget is used up.
     pause: Option<Pin<Box<Sleep>>>,
@@ -58,7 +58,7 @@ impl LogPipe {
             open: true,
             lines: LineSplitter::new(Instant::now()),
             origin,
-            left: 0,
+            budget: 0,
             window_end: Instant::now(),
             pause: None,
             discard_buffer: Vec::new(),
@@ -83,7 +83,7 @@ impl LogPipe {
     /// Returns the number of bytes.
     pub(in crate::runtime) fn forward(&mut self, output_tail: &mut OutputTail) -> usize {
         let now = Instant::now();
-        if self.left == 0 && now < self.window_end {
+        if self.budget == 0 && now < self.window_end {
             return self.discard(DISCARD_CHUNK, output_tail, now);
         }
         let mut chunk = [0; CHUNK];
@@ -94,10 +94,10 @@ impl LogPipe {
     }
 
     /// Reads and discards up to `most` bytes, and counts their lines. A line that began before is cut.
-    fn discard(&mut self, most: usize, output_tail: &mut OutputTail, now: Instant) -> usize {
+    fn discard(&mut self, max: usize, output_tail: &mut OutputTail, now: Instant) -> usize {
         let mut discard_buffer = mem::take(&mut self.discard_buffer);
         discard_buffer.resize(DISCARD_CHUNK, 0);
-        let length = self.read(&mut discard_buffer[..most.min(DISCARD_CHUNK)]);
+        let length = self.read(&mut discard_buffer[..max.min(DISCARD_CHUNK)]);
         self.lines.skip(&discard_buffer[..length], sink(&self.origin, output_tail));
         self.discard_buffer = discard_buffer;
         self.pause = Some(Box::pin(sleep_until((now + DISCARD_INTERVAL).into())));
@@ -130,15 +130,15 @@ impl LogPipe {
 
     fn charge_budget(&mut self, bytes: usize, now: Instant) {
         if now >= self.window_end {
-            if self.left > 0 {
+            if self.budget > 0 {
                 // The output rate is back below the budget.
                 self.discard_buffer = Vec::new();
             }
-            self.left = BYTES_PER_WINDOW;
+            self.budget = BYTES_PER_WINDOW;
             self.window_end = now + WINDOW;
         }
-        self.left = self.left.saturating_sub(bytes);
-        if self.left == 0 {
+        self.budget = self.budget.saturating_sub(bytes);
+        if self.budget == 0 {
             // If the kernel refuses, the writer may have to wait a little.
             let _ = fcntl_setpipe_size(&self.fd, DISCARD_CHUNK);
         }
@@ -148,11 +148,12 @@ impl LogPipe {
     /// they are not waited for.
     pub(in crate::runtime) fn end(mut self, output_tail: &mut OutputTail) {
         // Keep the last lines of excess output.
-        let there = ioctl_fionread(&self.fd).map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX));
-        if let Some(flood) = there.checked_sub(FINAL_READ).filter(|flood| *flood > 0) {
-            self.discard(flood, output_tail, Instant::now());
+        let available =
+            ioctl_fionread(&self.fd).map_or(0, |available| usize::try_from(available).unwrap_or(usize::MAX));
+        if let Some(excess) = available.checked_sub(FINAL_READ).filter(|excess| *excess > 0) {
+            self.discard(excess, output_tail, Instant::now());
         }
-        (self.left, self.window_end) = (BYTES_PER_WINDOW, Instant::now() + WINDOW);
+        (self.budget, self.window_end) = (BYTES_PER_WINDOW, Instant::now() + WINDOW);
         let mut left = FINAL_READ;
         while self.open && left > 0 {
             match self.forward(output_tail) {
@@ -199,9 +200,9 @@ mod tests {
             });
         });
         writer.join().unwrap().unwrap();
-        let passed_on = logged.iter().filter(|line| line.to_json().contains("sixteen bytes..")).count();
+        let forwarded = logged.iter().filter(|line| line.to_json().contains("sixteen bytes..")).count();
         let (kept, dropped) = output_tail.into_lines();
-        assert_eq!(passed_on as u64 + dropped, LINES as u64);
+        assert_eq!(forwarded as u64 + dropped, LINES as u64);
         assert!(!kept.is_empty() && dropped > 0, "{dropped}");
     }
 }

@@ -17,7 +17,8 @@ use bulkhead_proto::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, PidfdFlags, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal,
+        waitid,
     },
 };
 use std::{
@@ -51,7 +52,7 @@ pub(in crate::runtime) struct Child {
     /// The backtrace of its panic.
     backtrace: Vec<u64>,
     /// The sample of its last probe.
-    seen: Option<Sample>,
+    last_sample: Option<Sample>,
     /// What its threads were doing when it was found hanging.
     thread_dump: Vec<String>,
 }
@@ -135,7 +136,7 @@ impl Child {
             output_tail: OutputTail::default(),
             program: None,
             backtrace: Vec::new(),
-            seen: None,
+            last_sample: None,
             thread_dump: Vec::new(),
         })
     }
@@ -156,7 +157,7 @@ impl Child {
             return Poll::Ready(ChildEvent::Exited);
         }
         if let Poll::Ready(event) = self.control.poll(cx) {
-            self.listen(&event);
+            self.keep_for_report(&event);
             return Poll::Ready(event);
         }
         let readable = |pipe: &mut LogPipe| pipe.poll_readable(cx).is_ready();
@@ -186,8 +187,8 @@ impl Child {
     /// Processor time that was available to the process since the last call; zero at first.
     pub(in crate::runtime) fn cpu_available(&mut self) -> Duration {
         let now = threads::sample(self.pid);
-        let cpu_available = self.seen.as_ref().map(|before| now.cpu_available_since(before));
-        self.seen = Some(now);
+        let cpu_available = self.last_sample.as_ref().map(|before| now.cpu_available_since(before));
+        self.last_sample = Some(now);
         cpu_available.unwrap_or_default()
     }
 
@@ -200,17 +201,17 @@ impl Child {
     /// Sends a signal. It cannot reach another process: the pid is not reaped before [`Self::reap`].
     pub(in crate::runtime) fn signal(&self, signal: WorkerSignal, group: bool) -> Result<(), Errno> {
         match signal {
-            WorkerSignal::Stop => self.deliver(rustix::process::Signal::STOP, group),
+            WorkerSignal::Stop => self.deliver(Signal::STOP, group),
             WorkerSignal::Abort => {
-                self.deliver(rustix::process::Signal::ABORT, group)?;
-                self.deliver(rustix::process::Signal::CONT, group)
+                self.deliver(Signal::ABORT, group)?;
+                self.deliver(Signal::CONT, group)
             }
-            WorkerSignal::Term => self.deliver(rustix::process::Signal::TERM, group),
-            WorkerSignal::Kill => self.deliver(rustix::process::Signal::KILL, group),
+            WorkerSignal::Term => self.deliver(Signal::TERM, group),
+            WorkerSignal::Kill => self.deliver(Signal::KILL, group),
         }
     }
 
-    fn deliver(&self, signal: rustix::process::Signal, group: bool) -> Result<(), Errno> {
+    fn deliver(&self, signal: Signal, group: bool) -> Result<(), Errno> {
         if group {
             // The pid of the leader is the number of the group, which exists at least until the leader is
             // reaped.
@@ -227,14 +228,14 @@ impl Child {
 
     /// Frames that are still in the pipe: at most as many as it holds, because the writer is gone.
     pub(in crate::runtime) fn drain_frames(&mut self) -> Vec<ChildEvent> {
-        const PIPE_HOLDS: usize = 16;
-        let stirs: Vec<_> = std::iter::from_fn(|| self.control.receive()).take(PIPE_HOLDS).collect();
-        stirs.iter().for_each(|event| self.listen(event));
-        stirs
+        const MAX_QUEUED_FRAMES: usize = 16;
+        let events: Vec<_> = std::iter::from_fn(|| self.control.receive()).take(MAX_QUEUED_FRAMES).collect();
+        events.iter().for_each(|event| self.keep_for_report(event));
+        events
     }
 
     /// Keeps what only the crash report needs.
-    fn listen(&mut self, event: &ChildEvent) {
+    fn keep_for_report(&mut self, event: &ChildEvent) {
         match event {
             ChildEvent::Frame(FromWorker::Hello { .. }) if self.program.is_none() => {
                 // Without it, a backtrace has no names.
@@ -251,14 +252,14 @@ impl Child {
     /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
     pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, ExitArtifacts) {
         // Waits without reaping: the number of the group must stay ours while the group is killed.
-        let seen = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        let _ = kill_process_group(self.pid, rustix::process::Signal::KILL);
+        let status = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let _ = kill_process_group(self.pid, Signal::KILL);
         for pipe in self.output {
             pipe.end(&mut self.output_tail);
         }
         let usage = wait_with_usage(self.pid).ok().flatten();
         let (output, output_dropped) = self.output_tail.into_lines();
-        let exit = match seen {
+        let exit = match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => ExitStatus::Code(code),
                 (None, Some(number)) => ExitStatus::Signal { number, core: status.dumped() },

@@ -1,7 +1,7 @@
 //! Spawning: a clean environment, a process group of its own, and only the descriptors meant for the worker.
 //!
-//! Always on the main thread: then nothing else runs between fork and exec, and whatever is bound to the
-//! spawning thread is bound to the supervisor.
+//! Always on the main thread: attributes that the kernel binds to the spawning thread, such as the parent-death
+//! signal of prctl(2), then last as long as the supervisor.
 
 use super::{
     memory_limit,
@@ -79,7 +79,8 @@ pub(in crate::runtime) fn set_cloexec_inherited() {
 pub(in crate::runtime) fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let present = getrlimit(Resource::Core);
-    let limit = Rlimit { current: Some(present.maximum.map_or(1, |most| most.min(1))), ..present };
+    let limit =
+        Rlimit { current: Some(present.maximum.map_or(1, |hard_limit| hard_limit.min(1))), ..present };
     if let Err(error) = setrlimit(Resource::Core, limit) {
         tracing::warn!("cannot disable core dumps: {error}");
     }
@@ -94,15 +95,15 @@ impl Spawner {
         generation: Generation,
         memory: &SharedMemory,
     ) -> Result<Child, SpawnError> {
-        let (bequest, control) = self.bequest(config, worker.role, memory)?;
-        let mut command = self.command(config, worker, generation, &bequest)?;
-        command.preserved_fds(bequest.into_fds());
-        let mut child = command.spawn().map_err(|error| failed(&command, &error))?;
+        let (handoff, control) = self.handoff(config, worker.role, memory)?;
+        let mut command = self.command(config, worker, generation, &handoff)?;
+        command.preserved_fds(handoff.into_fds());
+        let mut child = command.spawn().map_err(|error| spawn_error(&command, &error))?;
         // If the worker's ends stayed open here, its death would close nothing.
         drop(command);
         let watched = Self::watch(&mut child, worker, generation, control);
         if watched.is_err() {
-            // Without a watch, its exit would never be noticed.
+            // Without its pidfd, the exit would never be noticed.
             let _ = child.kill().and_then(|()| child.wait());
         }
         Ok(watched?)
@@ -123,48 +124,48 @@ impl Spawner {
         ] {
             output.extend(fd.map(|fd| LogPipe::new(fd, origin(stream))).transpose().context("log pipe")?);
         }
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its pid")?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("child pid")?;
         let memory_limit = memory_limit::apply(pid, worker, generation);
         Child::new(pid, control, output, memory_limit).context("pidfd")
     }
 
     /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
-    fn bequest(
+    fn handoff(
         &self,
         config: &Config,
         role: Role,
         memory: &SharedMemory,
     ) -> Result<(FdHandoff, Control), SpawnError> {
-        let mut bequest = FdHandoff::default();
+        let mut handoff = FdHandoff::default();
         match role {
             Role::Api => {
-                bequest.add(FdName::Listener, self.listener.try_clone().context("listener")?);
+                handoff.add(FdName::Listener, self.listener.try_clone().context("listener")?);
                 if let Some(path) = &config.token_file {
-                    bequest.add(FdName::Token, token_fd::open(path)?);
+                    handoff.add(FdName::Token, token_fd::open(path)?);
                 }
                 // The API works without it, except for the quarantine.
                 match self.quarantine.records() {
-                    Ok(folder) => bequest.add(FdName::Quarantine, folder.into()),
+                    Ok(folder) => handoff.add(FdName::Quarantine, folder.into()),
                     Err(error) => {
                         tracing::error!("the API cannot show the quarantine: {}", error_chain(&error));
                     }
                 }
                 match self.crashes.records() {
-                    Ok(folder) => bequest.add(FdName::Crashes, folder.into()),
+                    Ok(folder) => handoff.add(FdName::Crashes, folder.into()),
                     Err(error) => {
                         tracing::error!("the API cannot show crash reports: {}", error_chain(&error));
                     }
                 }
-                memory.pass_to_api(&mut bequest).context("shared memory")?;
+                memory.pass_to_api(&mut handoff).context("shared memory")?;
             }
-            Role::Analytics => memory.pass_to_analytics(&mut bequest).context("shared memory")?,
-            Role::Plain => return Ok((bequest, Control::none())),
+            Role::Analytics => memory.pass_to_analytics(&mut handoff).context("shared memory")?,
+            Role::Plain => return Ok((handoff, Control::none())),
         }
         let (control_in, to) = pipe::pair().context("control pipe")?;
         let (from, control_out) = pipe::pair().context("control pipe")?;
-        bequest.add(FdName::ControlIn, control_in);
-        bequest.add(FdName::ControlOut, control_out);
-        Ok((bequest, Control::new(Receiver::new(from), Sender::new(to)).context("control pipe")?))
+        handoff.add(FdName::ControlIn, control_in);
+        handoff.add(FdName::ControlOut, control_out);
+        Ok((handoff, Control::new(Receiver::new(from), Sender::new(to)).context("control pipe")?))
     }
 
     fn command(
@@ -172,13 +173,13 @@ impl Spawner {
         config: &Config,
         worker: &WorkerConfig,
         generation: Generation,
-        bequest: &FdHandoff,
+        handoff: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
         let mut command = Command::new(resolve_program(name, &self.executable));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).env_clear();
-        command.envs(std::env::vars_os().filter(|(name, _)| passes(name, &worker.pass_env)));
+        command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, &worker.pass_env)));
         command.envs(&worker.env);
         command.env("BULKHEAD_WORKER", &worker.name);
         if let Some(cwd) = &worker.cwd {
@@ -189,7 +190,7 @@ impl Spawner {
                 command.env("BULKHEAD_API_URL", self.address.url());
             }
             Role::Api | Role::Analytics => {
-                command.env(FDS_VARIABLE, bequest.variable());
+                command.env(FDS_VARIABLE, handoff.variable());
                 command.env(SETTINGS_VARIABLE, self.settings(config, worker, generation).to_json()?);
                 // Where the analysis keeps the bytes of damaged series.
                 command.env("BULKHEAD_STATE_DIR", std::path::absolute(&config.state_dir)?);
@@ -213,14 +214,14 @@ impl Spawner {
     }
 }
 
-fn passes(name: &OsString, pass_env: &[String]) -> bool {
+fn is_inherited(name: &OsString, pass_env: &[String]) -> bool {
     name.to_str().is_some_and(|name| {
-        let promised = pass_env.iter().any(|wanted| wanted == name) && !SUPERVISOR_VARIABLES.contains(&name);
-        INHERITED_VARIABLES.contains(&name) || name.starts_with(LOCALE_PREFIX) || promised
+        let pass_env = pass_env.iter().any(|wanted| wanted == name) && !SUPERVISOR_VARIABLES.contains(&name);
+        INHERITED_VARIABLES.contains(&name) || name.starts_with(LOCALE_PREFIX) || pass_env
     })
 }
 
-fn failed(command: &Command, error: &io::Error) -> SpawnError {
+fn spawn_error(command: &Command, error: &io::Error) -> SpawnError {
     let config = matches!(
         error.kind(),
         io::ErrorKind::NotFound
@@ -240,25 +241,27 @@ mod tests {
 
     #[test]
     fn a_worker_inherits_the_safe_variables_and_those_of_pass_env() {
-        let promised = ["TOKEN".to_owned()];
+        let pass_env = ["TOKEN".to_owned()];
         for (name, seen) in
             [("PATH", true), ("LC_ALL", true), ("TOKEN", true), ("AWS_SECRET", false), ("LD_PRELOAD", false)]
         {
-            assert_eq!(passes(&name.into(), &promised), seen, "{name}");
+            assert_eq!(is_inherited(&name.into(), &pass_env), seen, "{name}");
         }
     }
 
     #[test]
     fn systemd_variables_of_the_supervisor_are_not_inherited() {
-        let promised = ["NOTIFY_SOCKET".to_owned()];
-        assert!(!passes(&"NOTIFY_SOCKET".into(), &promised) && !passes(&"LISTEN_FDS".into(), &[]));
+        let pass_env = ["NOTIFY_SOCKET".to_owned()];
+        assert!(
+            !is_inherited(&"NOTIFY_SOCKET".into(), &pass_env) && !is_inherited(&"LISTEN_FDS".into(), &[])
+        );
     }
 
     #[test]
     fn a_missing_program_is_a_configuration_error() {
         let mut command = Command::new("/nonexistent/program");
         let missing = command.spawn().unwrap_err();
-        let error = failed(&command, &missing);
+        let error = spawn_error(&command, &missing);
         assert!(error.config && error.text.contains("/nonexistent/program"), "{error:?}");
     }
 }

@@ -11,7 +11,7 @@ pub(in crate::runtime) struct OomKills {
     /// `memory.events` of our own cgroup (version 2), which counts our processes only; without it
     /// `/proc/vmstat`, which counts those of the whole machine. `None` if the kernel has neither.
     file: Option<PathBuf>,
-    seen: u64,
+    last_count: u64,
 }
 
 impl OomKills {
@@ -23,7 +23,10 @@ impl OomKills {
         });
         let files = own.into_iter().chain([root.join("proc/vmstat")]);
         let found = files.filter_map(|file| Some((read(&file)?, file))).next();
-        found.map_or(Self { file: None, seen: 0 }, |(seen, file)| Self { file: Some(file), seen })
+        found.map_or(Self { file: None, last_count: 0 }, |(last_count, file)| Self {
+            file: Some(file),
+            last_count,
+        })
     }
 
     /// Ignores the kills so far. Called after a death of another kind, so that they are not taken for the
@@ -34,9 +37,9 @@ impl OomKills {
 
     /// Whether the counter rose since the last call.
     pub(in crate::runtime) fn increased(&mut self) -> bool {
-        let before = self.seen;
-        self.seen = self.file.as_deref().and_then(read).unwrap_or(before);
-        self.seen > before
+        let before = self.last_count;
+        self.last_count = self.file.as_deref().and_then(read).unwrap_or(before);
+        self.last_count > before
     }
 }
 
@@ -79,7 +82,7 @@ mod tests {
         let own = ("proc/self/cgroup", "0::/system.slice/bulkhead.service\n");
         let root = root(&[own, ("proc/vmstat", VMSTAT), (events, EVENTS)]);
         let mut kills = OomKills::find(root.path());
-        assert_eq!((kills.seen, kills.increased()), (2, false));
+        assert_eq!((kills.last_count, kills.increased()), (2, false));
         write(root.path(), "proc/vmstat", "oom_kill 41\n");
         assert!(!kills.increased(), "a kill outside of our cgroup");
         write(root.path(), events, &EVENTS.replace("oom_kill 2", "oom_kill 3"));
@@ -94,7 +97,7 @@ mod tests {
         let cgroups = "12:memory:/a\n1:name=systemd:/b\n0::/\n";
         let root = root(&[("proc/self/cgroup", cgroups), ("proc/vmstat", VMSTAT)]);
         let mut kills = OomKills::find(root.path());
-        assert_eq!((kills.seen, kills.increased()), (40, false));
+        assert_eq!((kills.last_count, kills.increased()), (40, false));
         write(root.path(), "proc/vmstat", "oom_kill 41\n");
         assert!(kills.increased());
     }

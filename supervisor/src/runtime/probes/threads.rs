@@ -93,16 +93,16 @@ impl Sample {
     /// the process had all the time in which no thread waited.
     pub(in crate::runtime) fn cpu_available_since(&self, before: &Self) -> Duration {
         let passed = self.at.saturating_duration_since(before.at);
-        let most = |of: fn(&Thread) -> Duration| {
-            let gained = self.threads.iter().map(|(tid, thread)| {
+        let max_increase = |of: fn(&Thread) -> Duration| {
+            let increases = self.threads.iter().map(|(tid, thread)| {
                 of(thread).saturating_sub(before.threads.get(tid).map(of).unwrap_or_default())
             });
-            gained.max().unwrap_or_default()
+            increases.max().unwrap_or_default()
         };
         if self.threads.values().any(|thread| thread.runnable) {
-            passed.min(most(|thread| thread.ran))
+            passed.min(max_increase(|thread| thread.ran))
         } else {
-            passed.saturating_sub(most(|thread| thread.waited))
+            passed.saturating_sub(max_increase(|thread| thread.waited))
         }
     }
 }
@@ -178,14 +178,14 @@ mod tests {
     #[test]
     fn a_thread_whose_name_is_not_utf8_is_sampled() {
         use std::{sync::mpsc::channel, thread};
-        let ((sender, told), (done, wait)) = (channel(), channel::<()>());
+        let ((sender, tids_sent), (done, wait)) = (channel(), channel::<()>());
         let named = thread::spawn(move || {
             // Names are cut at 15 bytes, here in the middle of a character.
             fs::write("/proc/thread-self/comm", "fourteen bytesü").unwrap();
             sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
             let _ = wait.recv();
         });
-        let tid = told.recv().unwrap();
+        let tid = tids_sent.recv().unwrap();
         let sample = sample(rustix::process::getpid());
         assert!(sample.threads.contains_key(&tid), "{sample:?}");
         drop(done);

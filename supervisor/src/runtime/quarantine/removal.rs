@@ -14,11 +14,11 @@ use std::sync::Arc;
 const MAX_QUEUED: usize = 64;
 
 impl Supervisor {
-    /// Removes an event, and answers everyone who waits for it.
+    /// Removes an event, and answers the clients and the worker that wait for it.
     pub(in crate::runtime) fn remove(&mut self, removal: Removal) {
         let seq = removal.seq;
         if self.state.is_quarantining(seq) && self.memory.record().unwrap_or_default().seq < seq {
-            // Its file is what keeps the event from being applied if the service stopped now.
+            // If the service stopped now, only the file would keep the event from being applied.
             let why = format!("event {seq} is not skipped yet: try again when it is");
             return self.finish(removal, RequestOutcome::Conflict(why));
         }
@@ -43,8 +43,8 @@ impl Supervisor {
     fn remove_next(&mut self) {
         while let Some(removal) = self.removals.queue.front() {
             let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
-            let broken = RequestOutcome::Conflict("the removing thread panicked".to_owned());
-            match BlockingTask::begin("quarantine", format!("removing event {seq}"), broken, move || {
+            let panicked = RequestOutcome::Conflict("the removing thread panicked".to_owned());
+            match BlockingTask::begin("quarantine", format!("removing event {seq}"), panicked, move || {
                 remove(&store, seq)
             }) {
                 Ok(task) => return self.removals.task = Some(task),
@@ -58,7 +58,7 @@ impl Supervisor {
     }
 
     fn finish(&mut self, removal: Removal, outcome: RequestOutcome) {
-        let Removal { seq, replayed_as, worker, operators } = removal;
+        let Removal { seq, replayed_as, requester, operators } = removal;
         let outcome = match (outcome, replayed_as) {
             // The event was removed by another request, but it is appended all the same.
             (RequestOutcome::NotFound(_), Some(_)) => RequestOutcome::Done,
@@ -81,7 +81,7 @@ impl Supervisor {
             // A client that has disconnected needs no reply.
             let _ = reply.send(Reply::from_outcome(&outcome, text));
         }
-        let Some((requester, id)) = worker else { return };
+        let Some((requester, id)) = requester else { return };
         if let Some(child) = self.children.get(requester)
             && let Err(error) = child.send(&ToWorker::Answer { id, outcome })
         {

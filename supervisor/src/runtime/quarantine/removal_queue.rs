@@ -15,7 +15,7 @@ pub(in crate::runtime) struct Removal {
     /// The seq under which the event was appended again, if it was replayed.
     pub(in crate::runtime) replayed_as: Option<Seq>,
     /// The worker that requested it, and the number of its request.
-    pub(in crate::runtime) worker: Option<(Generation, u64)>,
+    pub(in crate::runtime) requester: Option<(Generation, u64)>,
     pub(in crate::runtime) operators: Vec<oneshot::Sender<Reply>>,
 }
 

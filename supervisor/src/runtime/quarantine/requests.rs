@@ -23,17 +23,21 @@ use tokio::sync::oneshot;
 const PAGE: usize = 20;
 
 impl Supervisor {
-    /// Handles a command from the control socket.
-    pub(in crate::runtime) fn quarantine(&mut self, what: QuarantineCommand, reply: oneshot::Sender<Reply>) {
+    /// Handles the `quarantine` command.
+    pub(in crate::runtime) fn quarantine(
+        &mut self,
+        command: QuarantineCommand,
+        reply: oneshot::Sender<Reply>,
+    ) {
         let store = Arc::clone(&self.quarantine);
-        match what {
+        match command {
             QuarantineCommand::List(after) => {
                 blocking::answer("quarantine", reply, move || list(&store, after));
             }
             QuarantineCommand::Show(seq) => blocking::answer("quarantine", reply, move || show(&store, seq)),
             QuarantineCommand::Drop(seq) => {
                 let operators = vec![reply];
-                self.remove(Removal { seq, replayed_as: None, worker: None, operators });
+                self.remove(Removal { seq, replayed_as: None, requester: None, operators });
             }
             QuarantineCommand::Replay(seq) => self.replay(seq, reply),
         }
@@ -41,7 +45,7 @@ impl Supervisor {
 
     /// Handles a request of the API. If the API has replayed the event, the clients that wait for the replay
     /// wait for the removal now, so they are answered even if the API dies meanwhile.
-    pub(in crate::runtime) fn remove_for(
+    pub(in crate::runtime) fn remove_for_api(
         &mut self,
         requester: Generation,
         id: u64,
@@ -49,7 +53,7 @@ impl Supervisor {
         replayed_as: Option<Seq>,
     ) {
         let operators = if replayed_as.is_some() { self.take_replays(seq) } else { Vec::new() };
-        self.remove(Removal { seq, replayed_as, worker: Some((requester, id)), operators });
+        self.remove(Removal { seq, replayed_as, requester: Some((requester, id)), operators });
     }
 
     /// Nothing was appended: answers the clients that wait for the replay.
@@ -60,12 +64,12 @@ impl Supervisor {
     }
 
     fn take_replays(&mut self, seq: Seq) -> Vec<oneshot::Sender<Reply>> {
-        self.replays.extract_if(.., |(of, ..)| *of == seq).map(|(.., reply)| reply).collect()
+        self.replays.extract_if(.., |(waits_for, ..)| *waits_for == seq).map(|(.., reply)| reply).collect()
     }
 
     /// The API died, and with it the replays that it was to append.
-    pub(in crate::runtime) fn fail_replays_of(&mut self, gone: Generation) {
-        for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == gone) {
+    pub(in crate::runtime) fn fail_replays_of(&mut self, dead: Generation) {
+        for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == dead) {
             let text = "the API died meanwhile: try again; an event is never appended twice";
             let _ = reply.send(Reply::new(CommandOutcome::Conflict, text));
         }
@@ -88,20 +92,20 @@ impl Supervisor {
 }
 
 fn list(store: &QuarantineStore, after: Seq) -> Reply {
-    match store.records().and_then(|folder| Ok(folder.page(Some(after), PAGE)?)) {
-        Ok(page) => shown(page),
+    match store.records().and_then(|records| Ok(records.page(Some(after), PAGE)?)) {
+        Ok(page) => page_reply(page),
         Err(error) => blocking::unreadable(&error),
     }
 }
 
 fn show(store: &QuarantineStore, seq: Seq) -> Reply {
-    match store.records().and_then(|folder| Ok(folder.read(seq)?)) {
-        Ok(Some(entry)) => shown(Page { items: vec![entry], next: None }),
+    match store.records().and_then(|records| Ok(records.read(seq)?)) {
+        Ok(Some(entry)) => page_reply(Page { items: vec![entry], next: None }),
         Ok(None) => Reply::new(CommandOutcome::NotFound, unknown_event(seq)),
         Err(error) => blocking::unreadable(&error),
     }
 }
 
-fn shown(page: Page<Entry>) -> Reply {
+fn page_reply(page: Page<Entry>) -> Reply {
     Reply { quarantine: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") }
 }

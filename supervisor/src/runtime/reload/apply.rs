@@ -47,7 +47,7 @@ impl Supervisor {
         self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
         let config = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
-            Ok((config, _)) => self.safe(config).map_err(|problem| (problem.clone(), problem)),
+            Ok((config, _)) => self.check_exposure(config).map_err(|problem| (problem.clone(), problem)),
             Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
         };
         match config {
@@ -73,7 +73,7 @@ impl Supervisor {
 
     /// Checks the new configuration against the address in use. A configuration may be safe for its own
     /// address, and unsafe for the one that the service listens on until its next start.
-    fn safe(&self, config: Config) -> Result<Config, String> {
+    fn check_exposure(&self, config: Config) -> Result<Config, String> {
         let address = &self.spawner.address;
         if address.is_local() || config.token_file.is_some() || config.insecure {
             return Ok(config);
@@ -87,7 +87,7 @@ impl Supervisor {
     fn apply(&mut self, mut config: Config, reply: Option<ReplyTo>) {
         let changes = self.config.changes(&config);
         let mut reload =
-            Reload { reply, former: self.config.clone(), waiting: BTreeMap::new(), done: Vec::new() };
+            Reload { reply, previous: self.config.clone(), pending: BTreeMap::new(), done: Vec::new() };
         let log = self.log.reconfigure(config.log).map_err(|error| error_chain(&error));
         if log.is_err() {
             // The next reload reports and tries the difference again.
@@ -102,12 +102,12 @@ impl Supervisor {
             match change {
                 Change::Setting(setting) => reload.done.push(change_report::setting(setting, &log)),
                 Change::Worker(name, change) => {
-                    reload.waiting.insert(self.new_client(), (name, change));
+                    reload.pending.insert(self.new_client(), (name, change));
                 }
             }
         }
         let commands: Vec<_> =
-            reload.waiting.iter().map(|(client, change)| (*client, self.command(change))).collect();
+            reload.pending.iter().map(|(client, change)| (*client, self.command(change))).collect();
         self.reload = Some(reload);
         for (client, command) in commands {
             self.drive(Event::Command { client, command });
@@ -127,18 +127,18 @@ impl Supervisor {
     /// Takes an answer that belongs to the reload, and records the result of the change.
     pub(in crate::runtime) fn on_reload_answer(&mut self, client: ClientId, answer: &Reply) -> bool {
         let Some(reload) = &mut self.reload else { return false };
-        let Some((name, change)) = reload.waiting.remove(&client) else { return false };
+        let Some((name, change)) = reload.pending.remove(&client) else { return false };
         let worker = self.state.worker(&name);
         let row = change_report::worker_change(&name, &change, worker, answer);
-        let keeps = match change {
+        let keeps_old = match change {
             WorkerChange::Replaced(_) => worker.is_some_and(|worker| worker.running().is_some()),
             WorkerChange::Added => worker.is_none(),
             WorkerChange::Removed => false,
         };
         // The worker keeps its old configuration; the next reload reports the difference again. An added
         // worker that was refused is still to be added.
-        if row.how == ChangeOutcome::Failed && keeps {
-            self.config.revert(&name, &reload.former);
+        if row.how == ChangeOutcome::Failed && keeps_old {
+            self.config.revert(&name, &reload.previous);
         }
         reload.done.push(row);
         self.end_when_done();
@@ -146,7 +146,7 @@ impl Supervisor {
     }
 
     fn end_when_done(&mut self) {
-        if let Some(reload) = self.reload.take_if(|reload| reload.waiting.is_empty()) {
+        if let Some(reload) = self.reload.take_if(|reload| reload.pending.is_empty()) {
             change_report::log_changes(&reload.done);
             self.end(reload.reply, change_report::reply(reload.done));
         }

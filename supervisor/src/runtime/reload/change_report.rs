@@ -14,13 +14,13 @@ pub(in crate::runtime) fn setting(setting: SettingChange, log: &Result<(), Strin
             ChangeResult { text: format!("{key}: not changed: {why}"), what: key, how: ChangeOutcome::Failed }
         }
         (SettingChange::Live { key, from, to }, _) => {
-            let but = match key.as_str() {
+            let note = match key.as_str() {
                 "log.level" if log::is_overridden() => ", but RUST_LOG overrides it",
                 "log.level" => "; the API and the analysis follow at their next start",
                 _ => "",
             };
             ChangeResult {
-                text: format!("{key}: changed from {from} to {to}{but}"),
+                text: format!("{key}: changed from {from} to {to}{note}"),
                 what: key,
                 how: ChangeOutcome::Live,
             }
@@ -46,10 +46,10 @@ pub(in crate::runtime) fn worker_change(
     let generation =
         running.map(|process| format!(", generation {}", process.generation)).unwrap_or_default();
     let done = answer.outcome == CommandOutcome::Done;
-    let idle = worker.is_some_and(|worker| worker.desired == DesiredState::Stopped);
-    let (how, what_came) = match change {
+    let stopped = worker.is_some_and(|worker| worker.desired == DesiredState::Stopped);
+    let (how, result) = match change {
         _ if !done => (ChangeOutcome::Failed, format!("failed: {}", answer.text)),
-        WorkerChange::Replaced(_) if idle => {
+        WorkerChange::Replaced(_) if stopped => {
             (ChangeOutcome::WhenStarted, "takes effect at its next start (the worker is stopped)".to_owned())
         }
         WorkerChange::Replaced(_) => (ChangeOutcome::Replaced, format!("replaced{generation}")),
@@ -57,9 +57,9 @@ pub(in crate::runtime) fn worker_change(
         WorkerChange::Removed => (ChangeOutcome::Removed, "stopped".to_owned()),
     };
     let text = match change {
-        WorkerChange::Replaced(keys) => format!("{name}: {} changed: {what_came}", keys.join(", ")),
-        WorkerChange::Added => format!("worker {name} added: {what_came}"),
-        WorkerChange::Removed => format!("worker {name} removed: {what_came}"),
+        WorkerChange::Replaced(keys) => format!("{name}: {} changed: {result}", keys.join(", ")),
+        WorkerChange::Added => format!("worker {name} added: {result}"),
+        WorkerChange::Removed => format!("worker {name} removed: {result}"),
     };
     ChangeResult { what: name.to_owned(), how, text }
 }

@@ -16,9 +16,9 @@ pub(in crate::runtime) struct Reload {
     /// The client that waits for its end, if it was requested by command.
     pub(super) reply: Option<ReplyTo>,
     /// The configuration before.
-    pub(super) former: ActiveConfig,
+    pub(super) previous: ActiveConfig,
     /// The changes of workers in progress.
-    pub(super) waiting: BTreeMap<ClientId, (String, WorkerChange)>,
+    pub(super) pending: BTreeMap<ClientId, (String, WorkerChange)>,
     /// The results so far.
     pub(super) done: Vec<ChangeResult>,
 }

@@ -62,7 +62,7 @@ impl Checker {
                 Ok(())
             }
             Action::Quarantine(charge) => self.check_quarantine_order(charge),
-            Action::WakeAll => {
+            Action::WakeAnalytics => {
                 self.transition.woke_all = true;
                 Ok(())
             }

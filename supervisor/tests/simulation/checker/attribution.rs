@@ -72,7 +72,7 @@ impl Checker {
             let recorded = attribution.attempts.contains_key(seq) || attribution.quarantined.contains(seq);
             recorded || *seq <= attribution.single_commit_until || post_mortem.committed.next() == *seq
         };
-        match (post_mortem.in_hand, post_mortem.committing) {
+        match (post_mortem.in_flight, post_mortem.committing) {
             (Some(seq), _) => attribution.charged = Some(seq),
             (None, Some(seq)) if is_attributable(&seq) => attribution.charged = Some(seq),
             (None, Some(seq)) => attribution.single_commit_until = attribution.single_commit_until.max(seq),

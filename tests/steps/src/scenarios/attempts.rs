@@ -165,7 +165,7 @@ impl Supervisor {
     pub(super) fn lose_active(&mut self) -> Result<()> {
         let generation = cursor::owner(&self.cursor);
         let post_mortem =
-            PostMortem { in_hand: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
+            PostMortem { in_flight: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
         let exit = ExitStatus::Signal { number: 11, core: false };
         self.take(Event::Died { generation, exit, post_mortem })
     }
