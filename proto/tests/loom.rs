@@ -211,11 +211,11 @@ fn two_parked_consumers_are_both_notified() {
         move || {
             Appender::attach(events, page).append(&mut one(1), || Position(0)).unwrap();
             let first = Waker::new(cursor).due().is_some();
-            assert!(!first, "nobody parks there in this model");
-            Waker::new(watch).due_after_fence().is_some()
+            assert!(!first, "no consumer parks on this page in this model");
+            Waker::new(second_page).due_after_fence().is_some()
         }
     });
-    wake::prepare_wait(&watch);
+    wake::prepare_wait(&second_page);
     let mut consumer = Consumer::attach(events, page, Position(0), Seq(0)).unwrap();
     let parked = consumer.is_empty();
     let notified = publisher.join().unwrap();
@@ -231,7 +231,7 @@ fn table() -> Arc<Memory> {
     Memory::new(geometry.bytes() / WORD, words)
 }
 
-/// Commits state `n` of the one series. With an empty key, the state is the word behind the body's head.
+/// Commits state `n` of the one series. With an empty key, the state is the word after the body's head.
 fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
     let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
     writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
@@ -253,7 +253,7 @@ fn commits_are_read_completely() {
         let n = record.commit.0;
         assert_eq!(record.seq, Seq(100 + n), "a torn record");
         if let Some(body) = table.body(BodySlot(0), &record) {
-            // This series changes with every commit: what is found for commit n is commit n's.
+            // The series changes with every commit, so the body found for commit n was written by commit n.
             assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
         }
     }
@@ -267,10 +267,13 @@ fn a_finished_commit_is_readable() {
     writer.activate();
     let commits = thread::spawn(move || commit(&mut writer, 1));
     let table = TableReader::new(memory);
-    let record = table.record().expect("a record is there whole when the number says so");
+    let record = table.record().expect("the record of the published commit number is complete");
     if record.commit.0 == 1 {
         assert_eq!(record.seq, Seq(101));
-        assert_eq!(table.body(BodySlot(0), &record).expect("and so is the body").state(), 1u64.to_ne_bytes());
+        assert_eq!(
+            table.body(BodySlot(0), &record).expect("the body of that commit is complete").state(),
+            1u64.to_ne_bytes()
+        );
     }
     commits.join().unwrap();
 }
@@ -282,7 +285,7 @@ fn a_seqlock_cell_is_read_completely() {
     let reader = thread::spawn({
         let memory = Arc::clone(&memory);
         move || {
-            let mut board = SeqlockReader::<_, [u8; 12]>::new(memory);
+            let mut cell = SeqlockReader::<_, [u8; 12]>::new(memory);
             let mut last = 0;
             for _ in 0..2 {
                 if let Some(value) = cell.read() {
@@ -293,7 +296,7 @@ fn a_seqlock_cell_is_read_completely() {
             }
         }
     });
-    let mut board = SeqlockWriter::new(memory);
+    let mut cell = SeqlockWriter::new(memory);
     for n in 1..=3u8 {
         cell.publish(&[n; 12]).unwrap();
     }
@@ -326,12 +329,12 @@ const NEEDED_BY: &[(Site, Model)] = &[
     (Site::CommitPublish, a_finished_commit_is_readable),
     (Site::CommitOverwrite, commits_are_read_completely),
     (Site::CommitRead, a_finished_commit_is_readable),
-    (Site::CommitRecheck, commits_are_read_whole),
-    (Site::BodyRecheck, commits_are_read_whole),
-    (Site::SeqlockPublish, a_board_is_read_whole),
-    (Site::SeqlockOverwrite, a_board_is_read_whole),
-    (Site::SeqlockRead, a_board_is_read_whole),
-    (Site::SeqlockRecheck, a_board_is_read_whole),
+    (Site::CommitRecheck, commits_are_read_completely),
+    (Site::BodyRecheck, commits_are_read_completely),
+    (Site::SeqlockPublish, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockOverwrite, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRead, a_seqlock_cell_is_read_completely),
+    (Site::SeqlockRecheck, a_seqlock_cell_is_read_completely),
 ];
 
 /// Explores a model. Returns the number of executions.
