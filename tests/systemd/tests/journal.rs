@@ -37,7 +37,7 @@ pub(super) fn shows_a_segfault_and_a_panic() {
         "{warnings}"
     );
     let explained = machine.run_ok("journalctl -x BULKHEAD_EVENT=event_quarantined");
-    assert!(explained.contains("Subject: Event 3 was set aside"), "{explained}");
+    assert!(explained.contains("Subject: Event 3 was quarantined"), "{explained}");
     assert_eq!(machine.get_json("/v1/series/orders")["sum"], 42, "the state must survive the crashes");
 }
 
