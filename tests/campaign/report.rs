@@ -98,8 +98,12 @@ impl Report {
             seconds: run.took_us as f64 / 1e6,
             requests,
             quarantined: records.quarantined.len(),
-            fault_commands: records.fault_commands.iter().filter(|order| order.generation.is_some()).count(),
-            refused: records.fault_commands.iter().filter(|order| order.generation.is_none()).count(),
+            fault_commands: records
+                .fault_commands
+                .iter()
+                .filter(|command| command.generation.is_some())
+                .count(),
+            refused: records.fault_commands.iter().filter(|command| command.generation.is_none()).count(),
             deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,
