@@ -16,14 +16,14 @@ use bulkhead_proto::wire::{
 
 impl Fixture {
     /// The only record among the actions of the last event.
-    fn facts(&self) -> DeathRecord {
-        let ordered = self.last.iter().filter_map(|action| match action {
-            Action::StoreReport(facts) => Some((**facts).clone()),
+    fn death_record(&self) -> DeathRecord {
+        let records = self.last.iter().filter_map(|action| match action {
+            Action::StoreReport(record) => Some((**record).clone()),
             _ => None,
         });
-        let ordered: Vec<_> = ordered.collect();
-        assert_eq!(ordered.len(), 1, "{:?}", self.last);
-        ordered[0].clone()
+        let records: Vec<_> = records.collect();
+        assert_eq!(records.len(), 1, "{:?}", self.last);
+        records[0].clone()
     }
 
     /// Lets the active analysis die, and starts the next one. Returns the record of the death.
@@ -31,12 +31,12 @@ impl Fixture {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         self.feed(Event::Died { generation, exit, post_mortem });
-        let facts = self.facts();
+        let record = self.death_record();
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
         self.become_ready(self.worker(ANALYTICS).generation);
-        facts
+        record
     }
 }
 
@@ -52,20 +52,20 @@ fn applying(seq: u64) -> PostMortem {
 #[test]
 fn a_record_has_the_crash_number_and_the_event_in_flight() {
     let mut fixture = service();
-    let facts = fixture.die_and_record(SIGSEGV, applying(7));
+    let record = fixture.die_and_record(SIGSEGV, applying(7));
     assert_eq!(
-        (facts.crash, facts.role, facts.subject.generation),
+        (record.crash, record.role, record.subject.generation),
         (CrashId(1), Role::Analytics, Generation(2))
     );
-    assert_eq!((facts.cause, facts.exit), (Cause::Signal, Some(SIGSEGV)));
+    assert_eq!((record.cause, record.exit), (Cause::Signal, Some(SIGSEGV)));
     assert_eq!(
-        (facts.seq, facts.during, facts.attempts),
+        (record.seq, record.during, record.attempts),
         (Some(Seq(7)), Some(Operation::Apply), Some((1, 2)))
     );
-    assert_eq!(facts.next, RestartDecision::RestartNow);
+    assert_eq!(record.next, RestartDecision::RestartNow);
     let loading = PostMortem { loading: true, ..applying(8) };
-    let facts = fixture.die_and_record(SIGSEGV, loading);
-    assert_eq!((facts.crash, facts.during), (CrashId(2), Some(Operation::Load)));
+    let record = fixture.die_and_record(SIGSEGV, loading);
+    assert_eq!((record.crash, record.during), (CrashId(2), Some(Operation::Load)));
 }
 
 #[test]
@@ -109,24 +109,24 @@ fn a_record_has_the_whole_panic_although_the_state_cuts_it() {
     let mut fixture = service();
     let message = "x".repeat(1000);
     let panic = Panic { message: message.clone(), location: "x.rs:1:2".into(), thread: "main".into() };
-    let facts =
+    let record =
         fixture.die_and_record(ExitStatus::Code(101), PostMortem { panic: Some(panic), ..applying(7) });
-    assert_eq!(facts.panic.unwrap().message, message);
+    assert_eq!(record.panic.unwrap().message, message);
     let frame =
         FromWorker::Panicked { message: "no".into(), location: "y.rs:1:2".into(), thread: "t".into() };
-    fixture.says(fixture.worker(ANALYTICS).generation, frame);
-    let facts = fixture.die_and_record(ExitStatus::Code(101), applying(7));
-    assert_eq!(facts.panic.unwrap().message, "no", "reported by frame only");
+    fixture.receive(fixture.worker(ANALYTICS).generation, frame);
+    let record = fixture.die_and_record(ExitStatus::Code(101), applying(7));
+    assert_eq!(record.panic.unwrap().message, "no", "reported by frame only");
 }
 
 #[test]
 fn a_requested_death_does_not_count() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Segv));
-    let facts = fixture.die_and_record(SIGSEGV, applying(7));
-    assert_eq!((facts.cause, facts.attempts), (Cause::Requested, None));
-    assert_eq!(facts.seq, Some(Seq(7)), "the event was in flight all the same");
-    assert_eq!(facts.why, "the death was requested and does not count");
+    let record = fixture.die_and_record(SIGSEGV, applying(7));
+    assert_eq!((record.cause, record.attempts), (Cause::Requested, None));
+    assert_eq!(record.seq, Some(Seq(7)), "the event was in flight, although the death was requested");
+    assert_eq!(record.why, "the death was requested and does not count");
 }
 
 #[test]
@@ -141,12 +141,12 @@ fn each_decision_has_its_reason() {
         exit: ExitStatus::Code(0),
         post_mortem: PostMortem::default(),
     });
-    assert_eq!(fixture.facts().why, "stopped by command");
+    assert_eq!(fixture.death_record().why, "stopped by command");
 
     let generation = fixture.worker(ANALYTICS).generation;
     fixture.feed(Event::Died { generation, exit: ExitStatus::Code(78), post_mortem: PostMortem::default() });
     assert_eq!(
-        (fixture.facts().next, fixture.facts().why.as_str()),
+        (fixture.death_record().next, fixture.death_record().why.as_str()),
         (RestartDecision::Parked(None), "a retry cannot help")
     );
 }
@@ -160,8 +160,8 @@ fn a_failed_spawn_has_a_record_without_exit_status() {
         error: "no such file".into(),
         config: true,
     });
-    let facts = fixture.facts();
-    assert_eq!((facts.exit, facts.subject.pid, facts.cause), (None, None, Cause::Config));
+    let record = fixture.death_record();
+    assert_eq!((record.exit, record.subject.pid, record.cause), (None, None, Cause::Config));
 }
 
 #[test]
@@ -169,6 +169,6 @@ fn parking_has_its_reason() {
     let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
     let post_mortem = PostMortem { committed: Seq(0), ..applying(7) };
     fixture.feed(Event::Died { generation: Generation(2), exit: SIGSEGV, post_mortem });
-    let why = fixture.facts().why;
+    let why = fixture.death_record().why;
     assert!(why.ends_with("; 1 deaths without progress within 30.0 s"), "{why}");
 }

@@ -134,8 +134,8 @@ fn a_starved_successor_is_not_compared_with_its_predecessor() {
 #[test]
 fn a_process_that_never_takes_over_the_page_hangs_after_the_commit_timeout() {
     let mut fixture = Fixture::running();
-    let stranger = Probe { took_over: false, ..running(7, 3, 6) };
-    let probes = probes_until_aborted(&mut fixture, 30, |_| stranger).unwrap();
+    let not_taken_over = Probe { took_over: false, ..running(7, 3, 6) };
+    let probes = probes_until_aborted(&mut fixture, 30, |_| not_taken_over).unwrap();
     assert!(EVERY * u32::try_from(probes).unwrap() >= TIMEOUT * 2);
 }
 
@@ -205,8 +205,8 @@ fn a_dropped_order_to_hang_is_forgotten_and_a_delivered_one_is_sent_once() {
 fn a_process_frozen_before_its_first_event_is_detected() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Freeze));
-    let stranger = Probe { pending: false, took_over: false, ..running(7, 3, 7) };
-    assert!(probes_until_aborted(&mut fixture, 30, |_| stranger).is_some());
+    let not_taken_over = Probe { pending: false, took_over: false, ..running(7, 3, 7) };
+    assert!(probes_until_aborted(&mut fixture, 30, |_| not_taken_over).is_some());
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn ping(fixture: &mut Fixture, times: u64, answers: bool) {
             _ => None,
         });
         if let (Some(number), true) = (request, answers) {
-            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
+            fixture.receive(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
         }
     }
 }
@@ -246,10 +246,10 @@ fn an_api_that_does_not_answer_pings_hangs() {
 }
 
 /// The number of probes until an API is aborted that answers each ping while connections wait to be accepted.
-fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
+fn probes_with_backlog(accept_polls: impl Fn(u64) -> u64) -> Option<u64> {
     let mut fixture = Fixture::running();
     (1..=50).find(|number| {
-        // If the API becomes idle meanwhile, waiting connections end that at once.
+        // If the API becomes idle between two probes, the waiting connections report work at once.
         fixture.feed(Event::WorkAvailable(Role::Api));
         probe(
             &mut fixture,
@@ -258,8 +258,8 @@ fn probes_with_backlog(turns: impl Fn(u64) -> u64) -> Option<u64> {
         );
         let aborted = is_aborted(&fixture, API_GENERATION);
         if !aborted {
-            let (number, turns) = (*number, turns(*number));
-            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: turns, busy: false });
+            let (number, accept_polls) = (*number, accept_polls(*number));
+            fixture.receive(API_GENERATION, FromWorker::Pong { number, accept_polls, busy: false });
         }
         aborted
     })
@@ -278,7 +278,7 @@ fn an_api_without_connections_is_not_pinged() {
     let mut fixture = Fixture::idle();
     fixture.advance(TIMEOUT * 10);
     assert_eq!(fixture.last, []);
-    fixture.says(API_GENERATION, FromWorker::Busy);
+    fixture.receive(API_GENERATION, FromWorker::Busy);
     ping(&mut fixture, 3, true);
 }
 
@@ -286,9 +286,9 @@ fn an_api_without_connections_is_not_pinged() {
 fn a_pong_for_an_unsent_ping_violates_the_protocol_and_an_old_pong_does_not() {
     let mut fixture = Fixture::running();
     ping(&mut fixture, 3, true);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
+    fixture.receive(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
     assert_eq!(fixture.last, []);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
+    fixture.receive(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
     fixture.die(API_GENERATION, SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
 }
@@ -323,8 +323,9 @@ fn a_hang_is_charged_to_the_event_in_flight() {
         suspects.iter().map(|one| (one.seq, one.attempts, one.kills)).collect::<Vec<_>>(),
         [(Seq(1), 1, 0)]
     );
-    let told = fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
-    assert!(told);
+    let logged =
+        fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
+    assert!(logged);
 }
 
 #[test]
@@ -341,7 +342,7 @@ fn a_retry_that_may_be_hanging_does_not_end_parking() {
     let mut fixture = Fixture::running();
     fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
     let probes = probes_until_aborted(&mut fixture, 30, |probe| {
-        // It advances, and commits nothing.
+        // The analysis advances, and commits nothing.
         running(probe, probe, 0)
     });
     assert!(probes.is_some() && fixture.worker(ANALYTICS).restart_budget.on_probation);

@@ -29,12 +29,12 @@ fn committing(seq: u64, committed: u64) -> PostMortem {
 
 impl Fixture {
     /// Lets the active analysis die. Returns the quarantine request, if there is one.
-    fn ends(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
+    fn die_active(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         let actions = self.feed(Event::Died { generation, exit, post_mortem });
         actions.iter().find_map(|action| match action {
-            Action::Quarantine(charge) => Some(charge.clone()),
+            Action::Quarantine(request) => Some(request.clone()),
             _ => None,
         })
     }
@@ -46,40 +46,43 @@ impl Fixture {
         }
         let generation = self.worker(ANALYTICS).generation;
         self.become_ready(generation);
-        self.told()
+        self.activation_hints()
     }
 
-    fn told(&self) -> Option<RecoveryHints> {
+    fn activation_hints(&self) -> Option<RecoveryHints> {
         self.last.iter().find_map(|action| match action {
             Action::Send { frame: ToWorker::Activate(recovery_hints), .. } => Some(recovery_hints.clone()),
             _ => None,
         })
     }
 
-    fn answers(&mut self, charge: QuarantineRequest, result: Result<(), String>) {
-        self.feed(Event::Quarantined { request: charge, result });
+    fn finish_quarantine(&mut self, request: QuarantineRequest, result: Result<(), String>) {
+        self.feed(Event::Quarantined { request, result });
     }
 }
 
 #[test]
 fn a_successor_receives_the_suspect_events() {
     let mut fixture = service();
-    assert_eq!(fixture.ends(SIGSEGV, applying(7, 4)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(7, 4)), None);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipped() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(7), 2, Operation::Apply));
-    assert_eq!((charge.cause, charge.detail.as_str(), charge.crash.0), (Cause::Signal, "SIGSEGV", 2));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts, request.during), (Seq(7), 2, Operation::Apply));
+    assert_eq!((request.cause, request.detail.as_str(), request.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(fixture.next(), None, "the generation is on standby");
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
-    fixture.answers(charge, Ok(()));
-    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    fixture.finish_quarantine(request, Ok(()));
+    assert_eq!(
+        fixture.activation_hints(),
+        Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() })
+    );
     assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
 }
 
@@ -87,47 +90,47 @@ fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipp
 fn an_event_is_quarantined_after_eight_kills_from_outside() {
     let mut fixture = service();
     for _ in 1..MAX_KILLS {
-        assert_eq!(fixture.ends(SIGKILL, applying(7, 6)), None);
+        assert_eq!(fixture.die_active(SIGKILL, applying(7, 6)), None);
         assert_eq!(
             fixture.next(),
             Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() })
         );
     }
-    let charge = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts), (Seq(7), MAX_KILLS));
+    let request = fixture.die_active(SIGKILL, applying(7, 6)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts), (Seq(7), MAX_KILLS));
 }
 
 #[test]
 fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge, Err("disk full".to_owned()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
-    assert_eq!(fixture.ends(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
 }
 
 #[test]
 fn an_unexpected_quarantine_result_is_ignored() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge.clone(), Ok(()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request.clone(), Ok(()));
     let before = fixture.state.clone();
-    fixture.answers(charge, Err("late".to_owned()));
+    fixture.finish_quarantine(request, Err("late".to_owned()));
     assert_eq!((fixture.last.len(), &fixture.state), (0, &before));
 }
 
 #[test]
 fn a_committed_event_is_no_longer_suspect() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, applying(8, 7)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(8, 7)), None);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(8)], ..RecoveryHints::default() }));
 }
 
@@ -135,29 +138,29 @@ fn a_committed_event_is_no_longer_suspect() {
 fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
-    fixture.ends(SIGKILL, applying(7, 4));
+    fixture.die_active(SIGKILL, applying(7, 4));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
-    fixture.ends(ExitStatus::Code(0), applying(7, 4));
+    fixture.die_active(ExitStatus::Code(0), applying(7, 4));
     fixture.command(Command::Start(ANALYTICS.to_owned()));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
-    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
+    fixture.die_active(SIGSEGV, PostMortem { in_hand: None, ..applying(7, 4) });
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
 }
 
 #[test]
 fn a_generation_that_was_not_activated_charges_no_event() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.advance(START_SPACING);
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].attempts, 1);
 }
 
 #[test]
 fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits() {
     let mut fixture = service();
-    assert_eq!(fixture.ends(SIGSEGV, committing(9, 4)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, committing(9, 4)), None);
     assert_eq!(
         fixture.next(),
         Some(RecoveryHints { single_commit_until: Seq(9), ..RecoveryHints::default() })
@@ -167,35 +170,35 @@ fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits(
 #[test]
 fn a_death_in_the_commit_of_one_event_charges_it() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, committing(9, 4));
+    fixture.die_active(SIGSEGV, committing(9, 4));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, committing(6, 5)), None);
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
-    assert_eq!((charge.seq, charge.attempts, charge.during), (Seq(6), 2, Operation::Commit));
+    let request = fixture.die_active(SIGSEGV, committing(6, 5)).expect("a quarantine request");
+    assert_eq!((request.seq, request.attempts, request.during), (Seq(6), 2, Operation::Commit));
 }
 
 #[test]
 fn a_death_while_loading_a_series_is_recorded_as_load() {
     let mut fixture = service();
     let loading = PostMortem { loading: true, ..applying(7, 6) };
-    fixture.ends(SIGSEGV, loading.clone());
+    fixture.die_active(SIGSEGV, loading.clone());
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, loading).expect("a quarantine request").during, Operation::Load);
+    assert_eq!(fixture.die_active(SIGSEGV, loading).expect("a quarantine request").during, Operation::Load);
 }
 
 #[test]
 fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
     let mut fixture = service();
     for seq in 1..=100 {
-        assert_eq!(fixture.ends(SIGSEGV, applying(seq, seq - 1)), None);
+        assert_eq!(fixture.die_active(SIGSEGV, applying(seq, seq - 1)), None);
         fixture.next();
-        let charge = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
+        let request = fixture.die_active(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
         assert!(
             matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
             "{seq}"
         );
-        fixture.answers(charge, Ok(()));
+        fixture.finish_quarantine(request, Ok(()));
         fixture.next();
     }
     assert!(fixture.worker(ANALYTICS).poison_tracker.suspects.len() <= 2);
@@ -204,15 +207,15 @@ fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
 #[test]
 fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
-    fixture.ends(SIGSEGV, applying(1, 0));
+    fixture.die_active(SIGSEGV, applying(1, 0));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
+    let request = fixture.die_active(SIGSEGV, applying(1, 0)).expect("a quarantine request");
     assert!(
         matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }),
         "{:?}",
         fixture.slot_state(ANALYTICS)
     );
-    fixture.answers(charge, Ok(()));
+    fixture.finish_quarantine(request, Ok(()));
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() }));
 }
 
@@ -220,10 +223,10 @@ fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
 fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
     let mut fixture = Fixture::with(Policy { limit: 64, ..Policy::default() }).up();
     for seq in (10..).take(MAX_HINTS + 3) {
-        fixture.ends(SIGSEGV, applying(seq, 1));
+        fixture.die_active(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
-    fixture.ends(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
+    fixture.die_active(SIGSEGV, PostMortem { in_hand: None, ..applying(1, 1) });
     let recovery_hints = fixture.next().expect("the generation is active");
     assert_eq!(
         (recovery_hints.suspects.len(), recovery_hints.single_commit_until),
@@ -238,36 +241,39 @@ fn an_event_stored_by_an_earlier_run_is_skipped() {
     fixture.feed(Event::Boot);
     fixture.become_ready(Generation(1));
     fixture.become_ready(Generation(2));
-    assert_eq!(fixture.told(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    assert_eq!(
+        fixture.activation_hints(),
+        Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() })
+    );
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 
 #[test]
 fn a_skipped_event_is_not_charged_again() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let charge = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(charge, Ok(()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request, Ok(()));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, committing(7, 6)), None);
-    let told = |action: &Action| match action {
-        Action::StoreReport(facts) => Some(facts.attempts),
+    assert_eq!(fixture.die_active(SIGSEGV, committing(7, 6)), None);
+    let attempts = |action: &Action| match action {
+        Action::StoreReport(record) => Some(record.attempts),
         _ => None,
     };
-    assert_eq!(fixture.last.iter().find_map(told), Some(None), "{:?}", fixture.last);
+    assert_eq!(fixture.last.iter().find_map(attempts), Some(None), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn log_status_and_report_name_the_same_event() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, committing(7, 6));
-    let told = fixture.last.iter().filter_map(|action| match action {
-        Action::StoreReport(facts) => Some(facts.seq),
+    fixture.die_active(SIGSEGV, committing(7, 6));
+    let seqs = fixture.last.iter().filter_map(|action| match action {
+        Action::StoreReport(record) => Some(record.seq),
         Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
         _ => None,
     });
-    assert_eq!(told.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(seqs.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
     assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
 }
