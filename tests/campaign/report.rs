@@ -8,7 +8,7 @@ use crate::{
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-/// Promise P1: while the analysis is killed repeatedly, the p99 of reads is at most this multiple of the p99
+/// The promise to users: while the analysis is killed repeatedly, the p99 of reads is at most this multiple of the p99
 /// in quiet windows.
 const MAX_STORM_RATIO: f64 = 2.0;
 

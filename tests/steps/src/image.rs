@@ -143,7 +143,7 @@ impl Windows {
 const MAX_CUTS: usize = 48;
 
 /// The images between two images. A step that changes several words, such as a `pwrite`, can be torn by a
-/// death: the kernel may give up between two pages. The words change in ascending order of addresses, as the
+/// death: the kernel may stop between two pages. The words change in ascending order of addresses, as the
 /// kernel copies.
 #[must_use]
 pub fn torn(before: &Image, after: &Image) -> Vec<Image> {

@@ -320,7 +320,7 @@ fn a_hang_is_charged_to_the_event_in_flight() {
     fixture.die(ANALYSIS, SIGKILL);
     let suspects = &fixture.worker(ANALYTICS).poison_tracker.suspects;
     assert_eq!(
-        suspects.iter().map(|one| (one.seq, one.attempts, one.kills)).collect::<Vec<_>>(),
+        suspects.iter().map(|suspect| (suspect.seq, suspect.attempts, suspect.kills)).collect::<Vec<_>>(),
         [(Seq(1), 1, 0)]
     );
     let logged =

@@ -156,7 +156,7 @@ impl Supervisor {
     fn start_standby(&mut self) -> Result<()> {
         let restart = Command::Restart("analytics".into());
         self.take(Event::Command { client: ClientId(1), command: restart })?;
-        // Starts need a minimum distance in time.
+        // Two starts of a worker must be at least `START_SPACING` apart.
         self.now.mono = Millis(self.now.mono.0 + 100_000);
         self.take(Event::Tick)
     }
