@@ -5,7 +5,7 @@
 # make mutants  planted faults: each must be found by a test
 # make loom     the models of the shared memory: every interleaving, every ordering
 # make campaign SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
-# make bench    what the parts cost beside their peers
+# make bench    what the parts cost, compared with their peers
 # make fuzz     hostile bytes for every reader (needs nightly Rust and cargo-fuzz)
 # make sanitize AddressSanitizer (nightly Rust) and valgrind
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)

@@ -17,7 +17,7 @@ pub(crate) const MAX_KILLS: u32 = 8;
 /// The `hang_timeout` of the analysis. It is much longer than any event takes on a busy machine.
 const HANG_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// The poison events, each by the ordinary event that it directly precedes.
+/// The poison events, keyed by the ordinary event that each directly precedes.
 pub(crate) type PoisonEvents = BTreeMap<EventId, FaultKind>;
 
 fn causes_hang(kind: FaultKind) -> bool {

@@ -4,7 +4,7 @@
 //! The campaign must never compare totals where it can compare ids, judge results while it runs, or signal a
 //! process that it did not start. The run (`run`) only writes records and the checker (`check`) only reads
 //! them, so the checker can be run again on the records of any run. Where to start reading:
-//! `bulkhead_tests::ids`, then `plan`, then `check::events`.
+//! `bulkhead_tests::event_id`, then `plan`, then `check::events`.
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "the campaign reports its own failures by panicking")]
 

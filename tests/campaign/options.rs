@@ -17,7 +17,7 @@ const EVENTS: fn(&str) -> Result<usize, String> = |text| match text.parse() {
 /// Exits with 0 when all checks pass, 1 when a check fails, 2 on wrong usage; the report says what is wrong.
 #[derive(Parser)]
 pub(crate) struct Options {
-    /// Seed of the plan: what is sent, and who is killed at which event. Only the machine's timing does not
+    /// Seed of the plan: what is sent, and which worker is killed at which event. Only the machine's timing does not
     /// follow from it.
     #[arg(long, default_value_t = fastrand::u64(..1_000_000))]
     pub seed: u64,

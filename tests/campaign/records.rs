@@ -197,9 +197,9 @@ pub(crate) struct LogLine {
 }
 
 /// A file to which records are appended.
-pub(crate) struct Journal(Mutex<BufWriter<File>>);
+pub(crate) struct RecordFile(Mutex<BufWriter<File>>);
 
-impl Journal {
+impl RecordFile {
     pub(crate) fn create(directory: &Path, name: &str) -> Self {
         let path = directory.join(name);
         let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -8,7 +8,7 @@ use crate::{
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-/// Promise P1: while the analysis is killed repeatedly, the p99 of reads is at most this multiple of the p99
+/// The promise to users: while the analysis is killed repeatedly, the p99 of reads is at most this multiple of the p99
 /// in quiet windows.
 const MAX_STORM_RATIO: f64 = 2.0;
 
@@ -98,8 +98,12 @@ impl Report {
             seconds: run.took_us as f64 / 1e6,
             requests,
             quarantined: records.quarantined.len(),
-            fault_commands: records.fault_commands.iter().filter(|order| order.generation.is_some()).count(),
-            refused: records.fault_commands.iter().filter(|order| order.generation.is_none()).count(),
+            fault_commands: records
+                .fault_commands
+                .iter()
+                .filter(|command| command.generation.is_some())
+                .count(),
+            refused: records.fault_commands.iter().filter(|command| command.generation.is_none()).count(),
             deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,

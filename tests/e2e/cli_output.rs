@@ -48,7 +48,7 @@ fn following_the_logs_continues_after_a_crash() {
     let bulkhead = Fixture::new("").start();
     let mut follower = bulkhead.fixture().spawn_cli(&["logs", "-f", "--json", "-n", "0", "analytics"]);
     let followed = Log::follow(follower.stdout.take().unwrap());
-    // Nothing announces that the follower follows. The test restarts the analysis until a new line arrives.
+    // Nothing announces that `logs -f` is connected. The test restarts the analysis until a new line arrives.
     bulkhead_tests::eventually(bulkhead.log(), "the first line of the follower", || {
         assert_eq!(bulkhead.cli(&["restart", "analytics"]).code, Some(0));
         !followed.matching(|_| true).is_empty()

@@ -1,4 +1,4 @@
-//! Crash reports: each death has one, by command and by HTTP, with all facts about the death.
+//! Crash reports: each death has one, by command and by HTTP, with everything that is known about the death.
 //!
 //! Values that vary between runs are replaced, as in `log_snapshots.rs`: times, pids, resource usage, and
 //! places in source files.

@@ -9,7 +9,7 @@ use bulkhead_tests::{
 use std::{fs, os::unix::fs::chown, path::Path};
 
 /// The uid of a user who owns nothing here.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED_UID: u32 = 65_534;
 
 /// Checks that the supervisor refuses to start, with these texts in its error, and starts no worker.
 fn assert_refused(fixture: &Fixture, texts: &[&str]) -> CliOutput {
@@ -42,7 +42,7 @@ fn an_unwritable_state_directory_is_refused_with_advice() {
     if !is_root() {
         return;
     }
-    let fixture = Fixture::new("").run_as(NOBODY);
+    let fixture = Fixture::new("").run_as(UNPRIVILEGED_UID);
     assert_refused(&fixture, &["cannot create the state directory", "set state_dir", "Permission denied"]);
     fs::create_dir(fixture.path("state")).unwrap();
     assert_refused(&fixture, &["must be writable for uid 65534", "Permission denied"]);
@@ -56,7 +56,7 @@ fn a_state_directory_of_another_owner_is_refused_and_not_changed() {
     let fixture = Fixture::new("");
     let state = fixture.path("state");
     fs::create_dir(&state).unwrap();
-    chown(&state, Some(NOBODY), None).unwrap();
+    chown(&state, Some(UNPRIVILEGED_UID), None).unwrap();
     assert_refused(&fixture, &["belongs to uid 65534", "runs as uid 0", "chown"]);
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
 }

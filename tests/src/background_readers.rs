@@ -30,7 +30,7 @@ pub fn with_background_readers<T: Send>(
     })
 }
 
-/// Reads stats, series and workers by turns. Their numbers must be consistent and never decrease. Returns the number of
+/// Reads stats, series and workers in turn. Their numbers must be consistent and never decrease. Returns the number of
 /// rounds.
 fn read_until(over: &AtomicBool, client: &Client) -> u64 {
     let mut rounds = 0;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Events of one series.
 const EVENTS_PER_SERIES: usize = 50;
-/// Series that a writer uses by turns.
+/// Series that a writer uses in turn.
 const SERIES_PER_BLOCK: usize = 50;
 
 /// The identity of an event.

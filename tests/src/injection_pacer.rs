@@ -4,7 +4,7 @@ use crate::log::DEADLINE;
 use fastrand::Rng;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// How many injections the work may be ahead of. Work continues while a fault is injected.
+/// The number of injections that may be due and not yet done. Work continues while a fault is injected.
 const MAX_OVERDUE: usize = 2;
 
 /// A known amount of work, with a threshold for each injection at a random place in it.

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The bound of each wait. It is long, since a loaded machine is not a failure: it only ends a test that would wait for
-/// ever.
+/// The bound of each wait. It is long, since a loaded machine is not a failure: it only ends a test that would wait
+/// without limit.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The maximum interval at which [`eventually`] checks its condition.

@@ -1,4 +1,4 @@
-//! Directed graphs by name, and their circles.
+//! Directed graphs by name, and their cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// The sets of two or more nodes that all reach each other.
-pub(crate) fn circles(graph: &Graph) -> Vec<Vec<String>> {
+pub(crate) fn cycles(graph: &Graph) -> Vec<Vec<String>> {
     let reach: BTreeMap<&String, BTreeSet<&String>> =
         graph.keys().map(|node| (node, reachable(graph, node))).collect();
     let mut found: Vec<Vec<String>> = Vec::new();
     for (node, reached) in &reach {
-        if found.iter().any(|circle| circle.contains(node)) || !reached.contains(*node) {
+        if found.iter().any(|cycle| cycle.contains(node)) || !reached.contains(*node) {
             continue;
         }
         let mutual =
@@ -45,8 +45,8 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_found_and_a_chain_is_not() {
-        assert!(circles(&graph(&[("a", "b"), ("b", "c")])).is_empty());
-        assert_eq!(circles(&graph(&[("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")])), [["b", "c"]]);
+    fn a_cycle_is_found_and_a_chain_is_not() {
+        assert!(cycles(&graph(&[("a", "b"), ("b", "c")])).is_empty());
+        assert_eq!(cycles(&graph(&[("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")])), [["b", "c"]]);
     }
 }

@@ -1,10 +1,10 @@
-//! The structure of the sources: no two files import each other in a circle, and imports follow the layers that
+//! The structure of the sources: no two files import each other in a cycle, and imports follow the layers that
 //! `ARCHITECTURE.md` names. `cargo test -p bulkhead-tests --test structure -- --nocapture` prints the figures.
 
 mod graph;
 mod modules;
 
-use graph::{Graph, circles};
+use graph::{Graph, cycles};
 use modules::Sources;
 use std::path::Path;
 
@@ -35,30 +35,30 @@ fn imports(graph: &Graph, from: &str, to: &[&str]) -> Vec<String> {
 }
 
 /// The graph of the folders (and files) directly below `place`.
-fn rooms(graph: &Graph, place: &str) -> Graph {
-    let room = |file: &str| {
+fn folders(graph: &Graph, place: &str) -> Graph {
+    let folder = |file: &str| {
         let below = file.strip_prefix(place)?.strip_prefix('/')?;
         let name = below.split('/').next()?.trim_end_matches(".rs");
         (name != "mod").then(|| name.to_owned())
     };
-    let mut rooms = Graph::new();
+    let mut folders = Graph::new();
     for (file, targets) in graph {
-        let Some(from) = room(file) else { continue };
-        let others = targets.iter().filter_map(|target| room(target)).filter(|to| *to != from);
-        rooms.entry(from.clone()).or_default().extend(others);
+        let Some(from) = folder(file) else { continue };
+        let others = targets.iter().filter_map(|target| folder(target)).filter(|to| *to != from);
+        folders.entry(from.clone()).or_default().extend(others);
     }
-    rooms
+    folders
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     for (name, folder) in CRATES {
         let sources = sources(folder);
-        let found = circles(&sources.graph());
+        let found = cycles(&sources.graph());
         let mut lines: Vec<usize> = sources.line_counts().collect();
         lines.sort_unstable();
         println!(
-            "{name}: {} files, median {} lines, maximum {} lines, {} circles",
+            "{name}: {} files, median {} lines, maximum {} lines, {} cycles",
             lines.len(),
             lines[lines.len() / 2],
             lines[lines.len() - 1],
@@ -81,11 +81,11 @@ fn the_core_imports_nothing_that_does_input_or_output() {
 #[test]
 fn imports_in_the_core_run_towards_the_model() {
     let graph = sources("supervisor").graph();
-    let rooms = rooms(&graph, "core");
-    println!("rooms of the core: {rooms:?}");
-    let of_model: Vec<_> = rooms["model"].iter().collect();
+    let folders = folders(&graph, "core");
+    println!("folders of the core: {folders:?}");
+    let of_model: Vec<_> = folders["model"].iter().collect();
     assert_eq!(of_model, Vec::<&String>::new(), "the model is the lowest layer");
-    assert_eq!(circles(&rooms), Vec::<Vec<String>>::new());
+    assert_eq!(cycles(&folders), Vec::<Vec<String>>::new());
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Sources {
 
     /// The file that defines the item at a path.
     fn defining(&self, path: &[String], depth: usize) -> Option<&File> {
-        // Re-exports of re-exports end sooner; a limit guards against a circle of globs.
+        // Re-exports of re-exports end sooner; a limit guards against a cycle of globs.
         const MOST: usize = 8;
         let length = (0..=path.len()).rev().find(|length| self.files.contains_key(&path[..*length]))?;
         let file = &self.files[&path[..length]];

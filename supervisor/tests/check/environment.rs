@@ -47,9 +47,9 @@ fn a_missing_default_program_is_reported() {
     let dir = dir("api.env = { PATH = \"/nowhere\" }\n");
     let mut command = bulkhead(dir.path());
     command.args(["check", "--config", FILE]);
-    // A build of the whole workspace puts the API beside the supervisor.
-    let beside = Path::new(env!("CARGO_BIN_EXE_bulkhead")).with_file_name("bulkhead-api").exists();
-    assert_eq!(output_of(command).contains("program \"bulkhead-api\" not found"), !beside);
+    // A build of the whole workspace puts the API next to the supervisor.
+    let has_sibling = Path::new(env!("CARGO_BIN_EXE_bulkhead")).with_file_name("bulkhead-api").exists();
+    assert_eq!(output_of(command).contains("program \"bulkhead-api\" not found"), !has_sibling);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) struct FaultProfile {
     pub(crate) mean_command_interval: u64,
     /// The mean interval between kills from outside, in milliseconds.
     pub(crate) mean_kill_interval: u64,
-    /// The process hangs, or works in a way that looks like a hang.
+    /// The process hangs, or works in a way that is similar to a hang.
     pub(crate) hangs: u64,
     /// The supervisor's `hang_timeout`, in milliseconds.
     pub(crate) hang_timeout: u64,

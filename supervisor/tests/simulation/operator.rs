@@ -103,7 +103,7 @@ pub(crate) fn kill_random_process(simulation: &mut Simulation) {
     simulation.schedule(pause, SimEvent::ExternalKill);
     let alive: Vec<Generation> = simulation.processes.keys().copied().collect();
     if !alive.is_empty() {
-        let victim = *simulation.prng.pick(&alive);
-        simulation.schedule(0, SimEvent::Die(victim, SIGKILL));
+        let generation = *simulation.prng.pick(&alive);
+        simulation.schedule(0, SimEvent::Die(generation, SIGKILL));
     }
 }

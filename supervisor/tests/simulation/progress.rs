@@ -129,16 +129,16 @@ impl Simulation {
         let span = Duration::from_millis(cpu_time.saturating_sub(truth.probed_at));
         truth.probed_at = cpu_time;
         let (seq, steps) = truth.published;
-        let mark = Progress { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
+        let progress = Progress { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
         let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
-        let look = Probe {
+        let probe = Probe {
             cpu_available: span,
             pending: head != committed,
             took_over: true,
-            progress: mark,
+            progress,
             backlog_pending: knocking,
         };
-        self.schedule(delay, SimEvent::Deliver(Event::Probed { generation, probe: look }));
+        self.schedule(delay, SimEvent::Deliver(Event::Probed { generation, probe }));
     }
 
     /// Does what an analysis has done since the last probe.

@@ -25,7 +25,7 @@ pub(crate) struct GenerationRecord {
     pub(crate) aborted_at: Option<u64>,
     /// When the process group was killed, on the supervisor's clock.
     pub(crate) killed_at: Option<u64>,
-    /// A command or a fault order asked the process to stop or to die.
+    /// A command or an ordered fault asked the process to stop or to die.
     pub(crate) exit_requested: bool,
 }
 
@@ -57,7 +57,7 @@ impl GenerationRecord {
         self.killed_at.get_or_insert(now.mono);
     }
 
-    /// Nobody has asked the process to stop. An analysis stays active until it is dead, because it may still
+    /// No stop was requested from the process. An analysis stays active until it is dead, because it may still
     /// write.
     pub(crate) fn is_active(&self) -> bool {
         match self.role {

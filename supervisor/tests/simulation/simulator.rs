@@ -346,11 +346,11 @@ impl Simulation {
                 let result = if self.prng.percent(10) { Err("disk full".to_owned()) } else { Ok(()) };
                 self.schedule(delay, SimEvent::Deliver(Event::Saved { result }));
             }
-            Action::Quarantine(charge) => {
+            Action::Quarantine(request) => {
                 let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails);
                 let delay = if fails && self.prng.percent(20) { 20_000 } else { self.prng.below(50) };
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
-                self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request: charge, result }));
+                self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request, result }));
             }
             Action::Log(record) => self.record_coverage(&record),
             Action::RemoveQuarantined { .. } | Action::ReplayFailed { .. } => {}

@@ -111,9 +111,9 @@ pub(crate) fn copy(size: usize, count: u64) -> Duration {
     start.elapsed()
 }
 
-/// The number of processes that want a core, averaged over the last minute. Other load makes a measurement
+/// The number of processes that want a core, averaged over the last minute. Another load makes a measurement
 /// less reliable.
-pub(crate) fn load() -> Option<f64> {
+pub(crate) fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 

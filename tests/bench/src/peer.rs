@@ -26,25 +26,25 @@ const ARGUMENT: &str = "peer";
 
 /// The messages of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
+pub(crate) struct Workload {
     /// The length of a message, in bytes.
     pub(crate) size: usize,
     /// The number of messages.
     pub(crate) count: u64,
 }
 
-/// The direction of the messages.
+/// The directions in which the messages travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Job {
+pub(crate) enum Direction {
     /// All messages go to the peer.
     Stream,
     /// Each message goes to the peer and back before the next one.
     RoundTrips,
 }
 
-/// The role of a process that does not measure.
+/// The role of a process that this program starts for a measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum HelperRole {
     /// The other side of a transport.
     Peer(Task),
     /// The bare HTTP handler.
@@ -55,8 +55,8 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     pub(crate) transport: String,
-    pub(crate) job: Job,
-    pub(crate) load: Load,
+    pub(crate) direction: Direction,
+    pub(crate) workload: Workload,
 }
 
 /// What a peer inherits.
@@ -80,26 +80,26 @@ pub(crate) struct Peer {
 
 impl Task {
     fn arguments(&self) -> [String; 5] {
-        let job = if self.job == Job::Stream { "flow" } else { "trips" };
-        let (size, count) = (self.load.size.to_string(), self.load.count.to_string());
-        [ARGUMENT.to_owned(), self.transport.clone(), job.to_owned(), size, count]
+        let direction = if self.direction == Direction::Stream { "flow" } else { "trips" };
+        let (size, count) = (self.workload.size.to_string(), self.workload.count.to_string());
+        [ARGUMENT.to_owned(), self.transport.clone(), direction.to_owned(), size, count]
     }
 
     fn parse(arguments: &[String]) -> Option<Self> {
-        let [mark, transport, job, size, count] = arguments else { return None };
-        let job = if job == "flow" { Job::Stream } else { Job::RoundTrips };
-        let load = Load { size: size.parse().ok()?, count: count.parse().ok()? };
-        (mark == ARGUMENT).then(|| Self { transport: transport.clone(), job, load })
+        let [first, transport, direction, size, count] = arguments else { return None };
+        let direction = if direction == "flow" { Direction::Stream } else { Direction::RoundTrips };
+        let workload = Workload { size: size.parse().ok()?, count: count.parse().ok()? };
+        (first == ARGUMENT).then(|| Self { transport: transport.clone(), direction, workload })
     }
 }
 
 /// The role of this process; `None` for the measuring process.
 #[must_use]
-pub fn role() -> Option<Role> {
+pub fn role() -> Option<HelperRole> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match &arguments[..] {
-        [mark] if mark == bare_handler::ARGUMENT => Some(Role::BareHandler),
-        peers => Task::parse(peers).map(Role::Peer),
+        [first] if first == bare_handler::ARGUMENT => Some(HelperRole::BareHandler),
+        peers => Task::parse(peers).map(HelperRole::Peer),
     }
 }
 
@@ -107,16 +107,16 @@ pub fn role() -> Option<Role> {
 ///
 /// # Errors
 /// When the measurement fails.
-pub fn run_role(role: &Role) -> anyhow::Result<()> {
+pub fn run_role(role: &HelperRole) -> anyhow::Result<()> {
     // The peer must not outlive the measuring process.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let task = match role {
-        Role::BareHandler => return bare_handler::serve(),
-        Role::Peer(task) => task,
+        HelperRole::BareHandler => return bare_handler::serve(),
+        HelperRole::Peer(task) => task,
     };
     alarm::set(TIME_LIMIT_S);
     machine::pin(Side::Far)?;
-    transport::find(&task.transport)?.peer(task.job, task.load)
+    transport::find(&task.transport)?.peer(task.direction, task.workload)
 }
 
 /// Writes the byte that means "ready" or "done".
@@ -185,8 +185,8 @@ mod tests {
     fn a_task_survives_the_command_line() {
         let task = Task {
             transport: "pipe".to_owned(),
-            job: Job::RoundTrips,
-            load: Load { size: 64, count: 1_000 },
+            direction: Direction::RoundTrips,
+            workload: Workload { size: 64, count: 1_000 },
         };
         assert_eq!(Task::parse(&task.arguments()), Some(task));
         assert_eq!(Task::parse(&["--bench".to_owned()]), None);

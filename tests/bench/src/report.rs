@@ -152,7 +152,7 @@ impl Report {
     /// Starts the report: prints the machine and the number of rounds.
     #[must_use]
     pub fn begin(plan: &Plan) -> Self {
-        let (machine, load) = (machine::describe(), machine::load());
+        let (machine, load) = (machine::describe(), machine::load_average());
         println!("{machine}; medians of {} rounds", plan.rounds);
         if let Some(load) = load.filter(|load| *load > 0.5) {
             println!("NOTE: other processes use this machine (load {load}): the values are less reliable");

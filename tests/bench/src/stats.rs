@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_the_figure_at_the_nearest_rank() {
+    fn a_percentile_is_the_value_at_the_nearest_rank() {
         let values = [5.0, 1.0, 4.0, 2.0, 3.0];
         assert_eq!([0, 50, 99, 100].map(|p| percentile(&values, p)), [1.0, 3.0, 5.0, 5.0].map(Some));
         assert_eq!(percentile(&[], 50), None);

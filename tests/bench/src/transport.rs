@@ -9,7 +9,7 @@ mod ring;
 use crate::{
     Plan,
     machine::pinned,
-    peer::{Job, Load},
+    peer::{Direction, Workload},
 };
 use anyhow::{Context, ensure};
 use std::time::Duration;
@@ -29,14 +29,14 @@ pub(crate) trait Transport: Sync {
 
     /// Moves messages to a peer. Returns the time from the start of the first message to the arrival of the
     /// last one.
-    fn stream(&self, load: Load) -> anyhow::Result<Duration>;
+    fn stream(&self, workload: Workload) -> anyhow::Result<Duration>;
 
     /// Sends one message after the other to a peer and back. Returns the time of each, in nanoseconds; `None`
     /// if this transport is not measured in this way.
-    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>>;
+    fn round_trips(&self, workload: Workload) -> anyhow::Result<Option<Vec<f64>>>;
 
     /// The peer's side of both.
-    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()>;
+    fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()>;
 }
 
 /// The transports that the plan includes, in the order of the tables.
@@ -72,14 +72,14 @@ pub fn names() -> Vec<&'static str> {
 /// When the messages do not arrive.
 pub fn check_transport(name: &str) -> anyhow::Result<()> {
     let transport = find(name)?;
-    pinned(|| transport.stream(Load { size: 1024, count: 1_000 }))?;
-    let load = Load { size: 64, count: 200 };
-    if let Some(round_trips) = pinned(|| transport.round_trips(load))? {
+    pinned(|| transport.stream(Workload { size: 1024, count: 1_000 }))?;
+    let workload = Workload { size: 64, count: 200 };
+    if let Some(round_trips) = pinned(|| transport.round_trips(workload))? {
         ensure!(
-            round_trips.len() as u64 == load.count,
+            round_trips.len() as u64 == workload.count,
             "{} of {} messages came back",
             round_trips.len(),
-            load.count
+            workload.count
         );
     }
     Ok(())

@@ -15,8 +15,8 @@ const ALARMS: [&str; 8] = [
     "marks_failed",
 ];
 
-/// The end of the message of an analysis that executes an ordered panic.
-const ASKED_FOR: &str = ": injected fault: panic";
+/// The end of the message of an analysis that executes a commanded panic.
+const COMMANDED_PANIC: &str = ": injected fault: panic";
 
 pub(super) fn check(records: &Records) -> Check {
     let mut check = Check::of("log lines that are neither an alarm nor an unexplained error");
@@ -27,11 +27,11 @@ pub(super) fn check(records: &Records) -> Check {
 }
 
 /// A line is harmless unless it is an alarm, an error without a known reason, or not a JSON object. Deaths
-/// are logged as errors and are checked elsewhere. An ordered panic of the analysis is a known reason.
+/// are logged as errors and are checked elsewhere. A commanded panic of the analysis is a known reason.
 fn is_harmless(line: &LogLine) -> bool {
     let excused = || match line.text("stream") {
         "" => line.is("worker_died"),
-        _ => line.text("worker") == "analytics" && line.text("message").ends_with(ASKED_FOR),
+        _ => line.text("worker") == "analytics" && line.text("message").ends_with(COMMANDED_PANIC),
     };
     line.fields.is_object()
         && !ALARMS.contains(&line.text("event_name"))

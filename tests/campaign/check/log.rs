@@ -9,8 +9,8 @@ const FAULT_DETAIL_PREFIX: &str = "fault ";
 /// The start of the detail of a death by the shutdown.
 const SHUTDOWN: &str = "the supervisor is stopping";
 
-/// The details of a death by SIGKILL. The process does not have to execute this fault, so it also works while
-/// the process is starting.
+/// The details of a death by SIGKILL. The kernel executes this fault, so it can also hit a process that is still
+/// starting.
 pub(super) const SIGKILL_DETAILS: [&str; 2] = ["SIGKILL", "SIGKILL, before activation"];
 
 /// A log line that reports a death.

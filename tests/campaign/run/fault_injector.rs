@@ -123,8 +123,8 @@ impl<'a> FaultInjector<'a> {
             self.context.assert_in_time();
             let mut new_activations = self.context.bulkhead.log().from_now();
             let at = self.context.us(Instant::now());
-            let said = self.context.bulkhead.cli(&["fault", "analytics", kind.as_str()]);
-            self.commanded = accepted_by(&said);
+            let output = self.context.bulkhead.cli(&["fault", "analytics", kind.as_str()]);
+            self.commanded = accepted_by(&output);
             self.context.fault_commands.write(&FaultCommand { at, kind, generation: self.commanded });
             if self.commanded.is_none() {
                 new_activations.wait_for("an active analysis that can execute the fault", |line| {
@@ -148,9 +148,9 @@ impl<'a> FaultInjector<'a> {
 }
 
 /// The generation that got the fault, as the command printed it; `None` if the command was refused.
-fn accepted_by(said: &CliOutput) -> Option<u64> {
-    assert!(matches!(said.code, Some(0 | 1)), "{said:?}");
-    let named = || said.stdout.trim_end().rsplit_once("generation ")?.1.parse().ok();
-    (said.code == Some(0))
-        .then(|| named().unwrap_or_else(|| panic!("the output names no generation: {said:?}")))
+fn accepted_by(output: &CliOutput) -> Option<u64> {
+    assert!(matches!(output.code, Some(0 | 1)), "{output:?}");
+    let named = || output.stdout.trim_end().rsplit_once("generation ")?.1.parse().ok();
+    (output.code == Some(0))
+        .then(|| named().unwrap_or_else(|| panic!("the output names no generation: {output:?}")))
 }

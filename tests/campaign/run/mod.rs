@@ -7,7 +7,7 @@ mod writer;
 use crate::{
     options::Options,
     plan::{Plan, READERS, WRITERS, Window},
-    records::{self, Journal, LogLine, Run, Stats},
+    records::{self, LogLine, RecordFile, Run, Stats},
 };
 use bulkhead_tests::{
     Bulkhead, Fixture, event_id::SeriesTotals, http::Client, injection_pacer::InjectionPacer, process,
@@ -36,10 +36,10 @@ struct Context<'a> {
     bulkhead: &'a Bulkhead,
     started: Instant,
     deadline: Instant,
-    requests: Journal,
-    reads: Journal,
-    kills: Journal,
-    fault_commands: Journal,
+    requests: RecordFile,
+    reads: RecordFile,
+    kills: RecordFile,
+    fault_commands: RecordFile,
     /// The index of the current window.
     window: AtomicUsize,
     /// The number of events that each writer has begun to post.
@@ -85,10 +85,10 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
         bulkhead: &bulkhead,
         started,
         deadline: started + plan.duration() * TIME_LIMIT_FACTOR + TIME_LIMIT_EXTRA,
-        requests: Journal::create(directory, records::REQUESTS),
-        reads: Journal::create(directory, records::READS),
-        kills: Journal::create(directory, records::KILLS),
-        fault_commands: Journal::create(directory, records::FAULT_COMMANDS),
+        requests: RecordFile::create(directory, records::REQUESTS),
+        reads: RecordFile::create(directory, records::READS),
+        kills: RecordFile::create(directory, records::KILLS),
+        fault_commands: RecordFile::create(directory, records::FAULT_COMMANDS),
         window: AtomicUsize::new(BETWEEN_WINDOWS),
         sent: Default::default(),
         stop_readers: AtomicBool::new(false),
@@ -100,12 +100,12 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     save_final_state(&bulkhead.client(), directory);
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
-    let log = Journal::create(directory, records::LOG);
+    let log = RecordFile::create(directory, records::LOG);
     for line in stopped.log.matching(|_| true) {
         let at = micros(line.read_at().saturating_duration_since(started));
         log.write(&LogLine { at, fields: line.fields().cloned().unwrap_or_else(|| line.raw().into()) });
     }
-    Journal::create(directory, records::RUN).write(&Run {
+    RecordFile::create(directory, records::RUN).write(&Run {
         seed: options.seed,
         events: options.events,
         kills: options.kills,
@@ -161,10 +161,10 @@ fn run_window(
 
 /// Records the series and the quarantine entries at the end.
 fn save_final_state(client: &Client, directory: &Path) {
-    let journal = Journal::create(directory, records::SERIES);
-    client.all_items("/v1/series?limit=1000").iter().for_each(|item| journal.write(&SeriesTotals::of(item)));
-    let journal = Journal::create(directory, records::QUARANTINE);
-    client.all_items("/v1/quarantine?limit=100").iter().for_each(|item| journal.write(item));
+    let file = RecordFile::create(directory, records::SERIES);
+    client.all_items("/v1/series?limit=1000").iter().for_each(|item| file.write(&SeriesTotals::of(item)));
+    let file = RecordFile::create(directory, records::QUARANTINE);
+    client.all_items("/v1/quarantine?limit=100").iter().for_each(|item| file.write(item));
 }
 
 /// The counters of an answer of `/v1/stats`.

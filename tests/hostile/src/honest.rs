@@ -85,8 +85,8 @@ impl Counts {
         let text = str::from_utf8(public).ok()?;
         let count: usize = text.split_once("\"count\":")?.1.split_once(',')?.0.parse().ok()?;
         let &(number, sum) = self.0.get(series)?.get(count.checked_sub(1)?)?;
-        let tally = SeriesTotal { count: count as u64, sum };
-        (number <= analysed && tally.public(series) == public).then_some(tally.count)
+        let total = SeriesTotal { count: count as u64, sum };
+        (number <= analysed && total.public(series) == public).then_some(total.count)
     }
 }
 

@@ -30,13 +30,13 @@ impl Region {
     /// # Errors
     /// When the child cannot stop itself, or the error of `execute`.
     pub fn run<T>(&self, execute: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.mark()?;
+        self.stop_at_boundary()?;
         let result = execute();
-        self.mark()?;
+        self.stop_at_boundary()?;
         result
     }
 
-    fn mark(&self) -> Result<()> {
+    fn stop_at_boundary(&self) -> Result<()> {
         if self.traced {
             kill(getpid(), Signal::SIGSTOP)?;
         }

@@ -25,7 +25,7 @@ pub const SLOTS: u32 = 6;
 pub const KEY_WINDOW: u64 = 3;
 
 /// The size of the page for published values, in bytes: room for two small ledgers.
-const BOARD_BYTES: usize = 4096;
+const PUBLISHED_PAGE_BYTES: usize = 4096;
 
 /// The words of the producer's page that hold its lock. A copied lock does not work, so the words are neither
 /// read nor restored.
@@ -40,7 +40,7 @@ const SEGMENTS: [(&str, Kind); 6] = [
     ("keys", Kind::Keys),
     ("cursor", Kind::Cursor),
     ("state", Kind::State),
-    ("board", Kind::StatusPage),
+    ("published", Kind::StatusPage),
 ];
 
 /// Shared memory of the sizes above.
@@ -57,7 +57,7 @@ pub struct MemoryFixture {
     /// The shared memory.
     pub memory: SharedMemory,
     /// A page for published values, small enough to be read after every step.
-    pub board: Segment,
+    pub published_page: Segment,
     /// The windows of all segments.
     pub windows: Windows,
 }
@@ -69,17 +69,17 @@ impl MemoryFixture {
     /// When the system refuses.
     pub fn new(body: usize) -> Result<Self> {
         let memory = memory()?;
-        let board = Segment::create(Kind::StatusPage, BOARD_BYTES, 1, true)?;
+        let published_page = Segment::create(Kind::StatusPage, PUBLISHED_PAGE_BYTES, 1, true)?;
         let segments = [
             writable(&memory, "events")?,
             writable(&memory, "producer")?,
             writable(&memory, "keys")?,
             writable(&memory, "cursor")?,
             writable(&memory, "state")?,
-            board.writable()?,
+            published_page.writable()?,
         ];
         let windows = windows_of(&segments, body)?;
-        Ok(Self { memory, board, windows })
+        Ok(Self { memory, published_page, windows })
     }
 
     /// The fds that a worker of this role inherits. `Plain` stands for the supervisor: it gets the small page
@@ -93,7 +93,7 @@ impl MemoryFixture {
             Role::Api => self.memory.pass_to_api(&mut fds)?,
             Role::Analytics => self.memory.pass_to_analytics(&mut fds)?,
             Role::Plain => {
-                fds.add(FdName::StatusPage, self.board.writable()?);
+                fds.add(FdName::StatusPage, self.published_page.writable()?);
                 fds.add(FdName::Cursor, writable(&self.memory, "cursor")?);
             }
         }
@@ -159,17 +159,17 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
 }
 
 /// The windows of the memory that another process created with [`memory`]. The process must be stopped. It
-/// has no page for published values; `board` takes its place.
+/// has no page for published values; `published_page` takes its place.
 ///
 /// # Errors
 /// When the process created no memory, or the system refuses.
-pub fn windows_of_process(pid: Pid, board: &Segment, body: usize) -> Result<Windows> {
+pub fn windows_of_process(pid: Pid, published_page: &Segment, body: usize) -> Result<Windows> {
     let mut fds = Vec::new();
     for (name, _) in &SEGMENTS[..SEGMENTS.len() - 1] {
         let path = memfd_path(pid, name)?;
         fds.push(OwnedFd::from(fs::File::options().read(true).write(true).open(path)?));
     }
-    fds.push(board.writable()?);
+    fds.push(published_page.writable()?);
     windows_of(&fds, body)
 }
 

@@ -143,14 +143,14 @@ impl Windows {
 const MAX_CUTS: usize = 48;
 
 /// The images between two images. A step that changes several words, such as a `pwrite`, can be torn by a
-/// death: the kernel may give up between two pages. The words change in ascending order of addresses, as the
+/// death: the kernel may stop between two pages. The words change in ascending order of addresses, as the
 /// kernel copies.
 #[must_use]
 pub fn torn(before: &Image, after: &Image) -> Vec<Image> {
     let words = |image: &Image| image.0.chunks_exact(WORD).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (from, to) = (words(before), words(after));
     let changed: Vec<usize> = (0..to.len()).filter(|&word| from[word] != to[word]).collect();
-    let stride = changed.len().div_ceil(MAX_CUTS).max(1);
+    let interval = changed.len().div_ceil(MAX_CUTS).max(1);
     let cut = |words: usize| {
         let mut image = before.clone();
         for &word in &changed[..words] {
@@ -158,7 +158,7 @@ pub fn torn(before: &Image, after: &Image) -> Vec<Image> {
         }
         image
     };
-    (1..changed.len()).step_by(stride).map(cut).collect()
+    (1..changed.len()).step_by(interval).map(cut).collect()
 }
 
 #[cfg(test)]

@@ -94,10 +94,10 @@ fn check_reader(api: &ApiLink, committed: &[TestEvent]) -> Result<()> {
         "sees {names:?}, expected {:?}",
         expected.keys()
     );
-    for (series, tally) in &expected {
+    for (series, total) in &expected {
         let (public, _) = api.view().public(series).with_context(|| format!("sees no {series}"))?;
         let public = String::from_utf8_lossy(&public);
-        ensure!(public.as_bytes() == tally.public(series), "sees {public}, expected {tally:?}");
+        ensure!(public.as_bytes() == total.public(series), "sees {public}, expected {total:?}");
     }
     Ok(())
 }
@@ -118,7 +118,12 @@ fn check_pending(
         ensure!(event.matches(&payload), "event {} is not {event:?}: {payload:?}", number + 1);
     }
     ensure!(consumer.next(&mut payload)?.is_none(), "the ring holds more than was accepted");
-    ensure!(consumer.position() == stats.tail.head, "the ring does not end where it says");
+    ensure!(
+        consumer.position() == stats.tail.head,
+        "the last event ends at {:?}, but the head of the ring is {:?}",
+        consumer.position(),
+        stats.tail.head
+    );
     Ok(())
 }
 

@@ -132,8 +132,8 @@ impl SeriesTotal {
         let text = str::from_utf8(state).ok()?;
         let mut parts = text.splitn(3, ' ');
         let mut number = || parts.next()?.parse().ok();
-        let tally = Self { count: number()?, sum: number()? };
-        (tally.state(series) == state).then_some(tally)
+        let total = Self { count: number()?, sum: number()? };
+        (total.state(series) == state).then_some(total)
     }
 }
 
@@ -164,9 +164,9 @@ mod tests {
 
     #[test]
     fn a_state_decodes_only_when_every_byte_is_right() {
-        let tally = SeriesTotal { count: 3, sum: 12 };
-        let mut state = tally.state("ATL");
-        assert_eq!(SeriesTotal::parse("ATL", &state), Some(tally));
+        let total = SeriesTotal { count: 3, sum: 12 };
+        let mut state = total.state("ATL");
+        assert_eq!(SeriesTotal::parse("ATL", &state), Some(total));
         *state.last_mut().unwrap() = b'z';
         assert_eq!(SeriesTotal::parse("ATL", &state), None);
     }

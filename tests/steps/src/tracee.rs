@@ -54,22 +54,22 @@ pub fn command(
 enum Stop {
     /// After one instruction.
     Stepped,
-    /// By its own SIGSTOP, at a mark.
-    AtMark,
+    /// By its own SIGSTOP, at the beginning or the end of its region.
+    AtBoundary,
     /// The child exited.
     Exited(i32),
 }
 
 impl Tracee {
-    /// Starts the child and lets it run to the first mark.
+    /// Starts the child and lets it run to the beginning of its region.
     ///
     /// # Errors
-    /// When the child does not reach it.
+    /// When the child does not reach its region.
     pub fn start(program: &Path, scenario: &str, fds: FdHandoff, arguments: &[&OsStr]) -> Result<Self> {
         let child = command(program, scenario, fds, arguments, true)?.spawn()?;
         let tracee = Self { pid: Pid::from_raw(child.id().try_into()?), child };
         let stop = tracee.wait()?;
-        ensure!(stop == Stop::AtMark, "the child did not reach its mark: {stop:?}");
+        ensure!(stop == Stop::AtBoundary, "the child did not reach its region: {stop:?}");
         ptrace::setoptions(tracee.pid, ptrace::Options::PTRACE_O_EXITKILL)?;
         Ok(tracee)
     }
@@ -88,11 +88,11 @@ impl Tracee {
         let WaitStatus::Stopped(_, signal @ (Signal::SIGTRAP | Signal::SIGSTOP)) = status else {
             bail!("the child stopped for another reason: {status:?}")
         };
-        Ok(if signal == Signal::SIGTRAP { Stop::Stepped } else { Stop::AtMark })
+        Ok(if signal == Signal::SIGTRAP { Stop::Stepped } else { Stop::AtBoundary })
     }
 
-    /// Executes one instruction (a system call counts as one). Returns false when the child has reached its
-    /// mark.
+    /// Executes one instruction (a system call counts as one). Returns false when the child has reached the
+    /// end of its region.
     ///
     /// # Errors
     /// When the child exits or stops for another reason.
@@ -100,12 +100,12 @@ impl Tracee {
         ptrace::step(self.pid, None)?;
         match self.wait()? {
             Stop::Stepped => Ok(true),
-            Stop::AtMark => Ok(false),
-            Stop::Exited(code) => bail!("the child exited between its marks with code {code}"),
+            Stop::AtBoundary => Ok(false),
+            Stop::Exited(code) => bail!("the child exited within its region with code {code}"),
         }
     }
 
-    /// Steps to the next mark, and calls `each` with the number of steps so far. Returns the number of steps.
+    /// Steps to the end of the region, and calls `each` with the number of steps so far. Returns the number of steps.
     ///
     /// # Errors
     /// When the child exits or loops, or the error of `each`.
@@ -116,10 +116,10 @@ impl Tracee {
             }
             each(steps).with_context(|| format!("after step {steps}"))?;
         }
-        bail!("no mark within {MAX_STEPS} steps")
+        bail!("the region did not end within {MAX_STEPS} steps")
     }
 
-    /// Lets the child run from its last mark to its exit.
+    /// Lets the child run from the end of its region to its exit.
     ///
     /// # Errors
     /// When its exit code is not 0.

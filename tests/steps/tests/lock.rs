@@ -165,7 +165,7 @@ fn an_api_that_waits_for_the_lock_gets_it_when_its_owner_is_killed() -> Result<(
     Ok(())
 }
 
-/// Waits until a process sleeps: for the lock, or for something else before it, which is as good.
+/// Waits until a process sleeps: for the lock, or for another event before it; either is enough.
 fn wait_until_asleep(pid: u32) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < TIMEOUT {

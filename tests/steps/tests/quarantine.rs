@@ -78,8 +78,8 @@ fn for_each_change(child: Tracee, folder: &Path, mut each: impl FnMut(&Path) -> 
 }
 
 fn store_at_each_step(name: &str) -> Result<usize> {
-    let home = tempfile::tempdir()?;
-    let (folder, memory) = (home.path().join("quarantine"), pending()?);
+    let temp_dir = tempfile::tempdir()?;
+    let (folder, memory) = (temp_dir.path().join("quarantine"), pending()?);
     let mut was_stored = false;
     let changes = for_each_change(start(name, FdHandoff::default(), &folder)?, &folder, |copy| {
         let is_stored = stored_entry(copy)?.is_some();

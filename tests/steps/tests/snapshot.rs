@@ -26,7 +26,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 const BODY: usize = 512;
 
-/// Saves a snapshot to `path`, and starts the child of that name up to its first mark.
+/// Saves a snapshot to `path`, and starts the child of that name up to the beginning of its region.
 fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
     let fixture = MemoryFixture::new(BODY)?;
     let history = find(name).context("unknown scenario")?.prepare(&fixture)?;
@@ -101,7 +101,7 @@ fn a_supervisor_that_dies_while_it_loads_can_load_again() -> Result<()> {
     let path = folder.path().join("snapshot");
     let (child, history) = start("load_a_snapshot", &path)?;
     let copy = MemoryFixture::new(BODY)?;
-    let mut live = windows_of_process(child.pid(), &copy.board, BODY)?;
+    let mut live = windows_of_process(child.pid(), &copy.published_page, BODY)?;
     let mut image = live.image();
     let mut images = 0;
     child.step_through(|_| {

@@ -19,10 +19,10 @@ pub(super) fn purge() {
 
 pub(super) fn group_members_may_run_commands() {
     let machine = started();
-    machine.run_ok("useradd --groups bulkhead member && useradd stranger");
+    machine.run_ok("useradd --groups bulkhead member && useradd outsider");
     machine.run_ok("runuser -u member -- bulkhead status");
     machine.run_ok("bulkhead status");
-    let output = machine.run("runuser -u stranger -- bulkhead status");
+    let output = machine.run("runuser -u outsider -- bulkhead status");
     assert!(output.code != Some(0) && output.text.contains("ermission denied"), "{output:?}");
 }
 

@@ -21,9 +21,9 @@ impl Fixture {
             Action::StoreReport(record) => Some((**record).clone()),
             _ => None,
         });
-        let ordered: Vec<_> = ordered.collect();
-        assert_eq!(ordered.len(), 1, "{:?}", self.last);
-        ordered[0].clone()
+        let records: Vec<_> = records.collect();
+        assert_eq!(records.len(), 1, "{:?}", self.last);
+        records[0].clone()
     }
 
     /// Lets the active analysis die, and starts the next one. Returns the record of the death.
@@ -100,8 +100,8 @@ fn a_death_in_a_commit_of_several_events_names_none() {
         PostMortem { committing: Some(Seq(9)), committed: Seq(4), head: Seq(100), ..PostMortem::default() };
     let several = fixture.die_and_record(SIGSEGV, committing.clone());
     assert_eq!((several.seq, several.during, several.attempts), (None, Some(Operation::Commit), None));
-    let one = fixture.die_and_record(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
-    assert_eq!((one.seq, one.during), (Some(Seq(9)), Some(Operation::Commit)));
+    let record = fixture.die_and_record(SIGSEGV, PostMortem { committed: Seq(8), ..committing });
+    assert_eq!((record.seq, record.during), (Some(Seq(9)), Some(Operation::Commit)));
 }
 
 #[test]

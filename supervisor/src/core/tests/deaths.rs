@@ -163,7 +163,7 @@ fn a_panic_is_reported_with_its_location_by_frame_or_by_panic_record() {
 
     let mut fixture = Fixture::running();
     let Panic { message, location, thread } = panic.clone();
-    fixture.says(Generation(2), FromWorker::Panicked { message, location, thread });
+    fixture.receive(Generation(2), FromWorker::Panicked { message, location, thread });
     fixture.die(Generation(2), ExitStatus::Code(101));
     assert_eq!(fixture.death().0, Cause::Panic);
     assert_eq!(fixture.death().1, expected);
@@ -185,7 +185,7 @@ fn a_worker_that_reported_a_panic_and_was_killed_later_died_of_the_kill() {
         location: "src/a.rs:1:2".into(),
         thread: "main".into(),
     };
-    fixture.says(Generation(2), frame);
+    fixture.receive(Generation(2), frame);
     fixture.die(Generation(2), SIGKILL);
     assert_eq!(fixture.death().0, Cause::Signal);
 }
@@ -233,9 +233,9 @@ fn a_long_panic_message_is_cut_and_its_location_is_not() {
         let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
         let shown =
             quoted.strip_suffix("…\"").map(|shown| shown.to_owned() + "\"").unwrap_or(quoted.to_owned());
-        let whole = format!("{message:?}");
-        assert!(whole.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
-        assert_eq!(quoted == whole, whole.len() < 200, "{text}");
+        let full = format!("{message:?}");
+        assert!(full.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
+        assert_eq!(quoted == full, full.len() < 200, "{text}");
     }
 }
 

@@ -62,7 +62,7 @@ impl Fixture {
         for generation in [Generation(1), Generation(2)] {
             fixture.feed(Event::Probed { generation, probe: Probe::default() });
         }
-        fixture.says(Generation(1), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
+        fixture.receive(Generation(1), FromWorker::Pong { number: 1, accept_polls: 0, busy: false });
         fixture
     }
 
@@ -84,19 +84,19 @@ impl Fixture {
         self.feed(Event::Spawned { generation, pid });
     }
 
-    pub(super) fn says(&mut self, generation: Generation, frame: FromWorker) {
+    pub(super) fn receive(&mut self, generation: Generation, frame: FromWorker) {
         self.feed(Event::Frame { generation, frame });
     }
 
     pub(super) fn hello(&mut self, generation: Generation) {
-        self.says(generation, FromWorker::Hello { protocol: PROTOCOL, build: "test 1".to_owned() });
+        self.receive(generation, FromWorker::Hello { protocol: PROTOCOL, build: "test 1".to_owned() });
     }
 
     /// Spawned, `Hello`, `Ready`.
     pub(super) fn become_ready(&mut self, generation: Generation) {
         self.spawned(generation);
         self.hello(generation);
-        self.says(generation, FromWorker::Ready);
+        self.receive(generation, FromWorker::Ready);
     }
 
     /// Dies without progress, with an event in flight.

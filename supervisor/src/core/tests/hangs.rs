@@ -227,7 +227,7 @@ fn ping(fixture: &mut Fixture, times: u64, answers: bool) {
             _ => None,
         });
         if let (Some(number), true) = (request, answers) {
-            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
+            fixture.receive(API_GENERATION, FromWorker::Pong { number, accept_polls: 0, busy: true });
         }
     }
 }
@@ -249,7 +249,7 @@ fn an_api_that_does_not_answer_pings_hangs() {
 fn probes_with_backlog(accept_polls: impl Fn(u64) -> u64) -> Option<u64> {
     let mut fixture = Fixture::running();
     (1..=50).find(|number| {
-        // If the API becomes idle meanwhile, waiting connections end that at once.
+        // If the API becomes idle between two probes, the waiting connections report work at once.
         fixture.feed(Event::WorkAvailable(Role::Api));
         probe(
             &mut fixture,
@@ -278,7 +278,7 @@ fn an_api_without_connections_is_not_pinged() {
     let mut fixture = Fixture::idle();
     fixture.advance(TIMEOUT * 10);
     assert_eq!(fixture.last, []);
-    fixture.says(API_GENERATION, FromWorker::Busy);
+    fixture.receive(API_GENERATION, FromWorker::Busy);
     ping(&mut fixture, 3, true);
 }
 
@@ -286,9 +286,9 @@ fn an_api_without_connections_is_not_pinged() {
 fn a_pong_for_an_unsent_ping_violates_the_protocol_and_an_old_pong_does_not() {
     let mut fixture = Fixture::running();
     ping(&mut fixture, 3, true);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
+    fixture.receive(API_GENERATION, FromWorker::Pong { number: 1, accept_polls: 0, busy: true });
     assert_eq!(fixture.last, []);
-    fixture.says(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
+    fixture.receive(API_GENERATION, FromWorker::Pong { number: 4, accept_polls: 0, busy: true });
     fixture.die(API_GENERATION, SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
 }
@@ -320,7 +320,7 @@ fn a_hang_is_charged_to_the_event_in_flight() {
     fixture.die(ANALYSIS, SIGKILL);
     let suspects = &fixture.worker(ANALYTICS).poison_tracker.suspects;
     assert_eq!(
-        suspects.iter().map(|one| (one.seq, one.attempts, one.kills)).collect::<Vec<_>>(),
+        suspects.iter().map(|suspect| (suspect.seq, suspect.attempts, suspect.kills)).collect::<Vec<_>>(),
         [(Seq(1), 1, 0)]
     );
     let logged =
@@ -342,7 +342,7 @@ fn a_retry_that_may_be_hanging_does_not_end_parking() {
     let mut fixture = Fixture::running();
     fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
     let probes = probes_until_aborted(&mut fixture, 30, |probe| {
-        // It advances, and commits nothing.
+        // The analysis advances, and commits nothing.
         running(probe, probe, 0)
     });
     assert!(probes.is_some() && fixture.worker(ANALYTICS).restart_budget.on_probation);

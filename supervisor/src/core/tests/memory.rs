@@ -1,4 +1,4 @@
-//! Deaths by lack of memory, and deaths that only look like it.
+//! Deaths caused by a lack of memory, and deaths that resemble them but have another cause.
 
 use super::fixture::{ANALYTICS, Fixture, SIGABRT, SIGKILL, SIGSEGV};
 use crate::core::{

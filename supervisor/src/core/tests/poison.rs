@@ -29,7 +29,7 @@ fn committing(seq: u64, committed: u64) -> PostMortem {
 
 impl Fixture {
     /// Lets the active analysis die. Returns the quarantine request, if there is one.
-    fn ends(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
+    fn die_active(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         let actions = self.feed(Event::Died { generation, exit, post_mortem });
@@ -64,14 +64,14 @@ impl Fixture {
 #[test]
 fn a_successor_receives_the_suspect_events() {
     let mut fixture = service();
-    assert_eq!(fixture.ends(SIGSEGV, applying(7, 4)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(7, 4)), None);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipped() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
     let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     assert_eq!((request.seq, request.attempts, request.during), (Seq(7), 2, Operation::Apply));
@@ -87,7 +87,7 @@ fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipp
 fn an_event_is_quarantined_after_eight_kills_from_outside() {
     let mut fixture = service();
     for _ in 1..MAX_KILLS {
-        assert_eq!(fixture.ends(SIGKILL, applying(7, 6)), None);
+        assert_eq!(fixture.die_active(SIGKILL, applying(7, 6)), None);
         assert_eq!(
             fixture.next(),
             Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() })
@@ -100,20 +100,20 @@ fn an_event_is_quarantined_after_eight_kills_from_outside() {
 #[test]
 fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
     let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(request, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
-    assert_eq!(fixture.ends(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(7, 6)).expect("again").attempts, 3);
 }
 
 #[test]
 fn an_unexpected_quarantine_result_is_ignored() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
     let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(request.clone(), Ok(()));
@@ -125,9 +125,9 @@ fn an_unexpected_quarantine_result_is_ignored() {
 #[test]
 fn a_committed_event_is_no_longer_suspect() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, applying(8, 7)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, applying(8, 7)), None);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(8)], ..RecoveryHints::default() }));
 }
 
@@ -135,10 +135,10 @@ fn a_committed_event_is_no_longer_suspect() {
 fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     let mut fixture = service();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Kill));
-    fixture.ends(SIGKILL, applying(7, 4));
+    fixture.die_active(SIGKILL, applying(7, 4));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
-    fixture.ends(ExitStatus::Code(0), applying(7, 4));
+    fixture.die_active(ExitStatus::Code(0), applying(7, 4));
     fixture.command(Command::Start(ANALYTICS.to_owned()));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
     fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(7, 4) });
@@ -148,16 +148,16 @@ fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
 #[test]
 fn a_generation_that_was_not_activated_charges_no_event() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.advance(START_SPACING);
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].attempts, 1);
 }
 
 #[test]
 fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits() {
     let mut fixture = service();
-    assert_eq!(fixture.ends(SIGSEGV, committing(9, 4)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, committing(9, 4)), None);
     assert_eq!(
         fixture.next(),
         Some(RecoveryHints { single_commit_until: Seq(9), ..RecoveryHints::default() })
@@ -167,9 +167,9 @@ fn a_death_in_a_commit_of_several_events_charges_none_and_starts_single_commits(
 #[test]
 fn a_death_in_the_commit_of_one_event_charges_it() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, committing(9, 4));
+    fixture.die_active(SIGSEGV, committing(9, 4));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, committing(6, 5)), None);
+    assert_eq!(fixture.die_active(SIGSEGV, committing(6, 5)), None);
     fixture.next();
     let request = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
     assert_eq!((request.seq, request.attempts, request.during), (Seq(6), 2, Operation::Commit));
@@ -179,16 +179,16 @@ fn a_death_in_the_commit_of_one_event_charges_it() {
 fn a_death_while_loading_a_series_is_recorded_as_load() {
     let mut fixture = service();
     let loading = PostMortem { loading: true, ..applying(7, 6) };
-    fixture.ends(SIGSEGV, loading.clone());
+    fixture.die_active(SIGSEGV, loading.clone());
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, loading).expect("a quarantine request").during, Operation::Load);
+    assert_eq!(fixture.die_active(SIGSEGV, loading).expect("a quarantine request").during, Operation::Load);
 }
 
 #[test]
 fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
     let mut fixture = service();
     for seq in 1..=100 {
-        assert_eq!(fixture.ends(SIGSEGV, applying(seq, seq - 1)), None);
+        assert_eq!(fixture.die_active(SIGSEGV, applying(seq, seq - 1)), None);
         fixture.next();
         let request = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
         assert!(
@@ -204,7 +204,7 @@ fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
 #[test]
 fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
-    fixture.ends(SIGSEGV, applying(1, 0));
+    fixture.die_active(SIGSEGV, applying(1, 0));
     fixture.next();
     let request = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
     assert!(
@@ -220,7 +220,7 @@ fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
 fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
     let mut fixture = Fixture::with(Policy { limit: 64, ..Policy::default() }).up();
     for seq in (10..).take(MAX_HINTS + 3) {
-        fixture.ends(SIGSEGV, applying(seq, 1));
+        fixture.die_active(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
     fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(1, 1) });
@@ -245,7 +245,7 @@ fn an_event_stored_by_an_earlier_run_is_skipped() {
 #[test]
 fn a_skipped_event_is_not_charged_again() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, applying(7, 4));
+    fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
     let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     fixture.answers(request, Ok(()));

@@ -16,7 +16,7 @@ fn killed(fixture: &Fixture, generation: Generation) -> bool {
 #[test]
 fn a_frame_that_is_not_allowed_kills_its_sender() {
     let mut fixture = Fixture::running();
-    fixture.says(Generation(2), FromWorker::SeqMark(7));
+    fixture.receive(Generation(2), FromWorker::SeqMark(7));
     assert!(killed(&fixture, Generation(2)));
     fixture.die(Generation(2), SIGKILL);
     assert_eq!(fixture.death().0, Cause::Protocol);
@@ -54,7 +54,7 @@ fn a_hello_that_crosses_the_stop_is_allowed() {
     fixture.spawned(Generation(2));
     fixture.command(Command::Stop("analytics".to_owned()));
     fixture.hello(Generation(2));
-    fixture.says(Generation(2), FromWorker::Ready);
+    fixture.receive(Generation(2), FromWorker::Ready);
     assert!(!killed(&fixture, Generation(2)));
     assert!(!fixture.sent(Generation(2), &ToWorker::Activate(RecoveryHints::default())));
 }
@@ -82,10 +82,10 @@ fn a_fault_for_a_worker_that_does_not_read_is_dropped() {
 #[test]
 fn the_api_may_request_faults_and_event_numbers() {
     let mut fixture = Fixture::running();
-    fixture.says(Generation(1), FromWorker::SeqMark(99));
+    fixture.receive(Generation(1), FromWorker::SeqMark(99));
     assert_eq!(fixture.last, [Action::ReserveSeqs { next: Seq(99) }]);
     let request = Request::Fault { worker: "analytics".to_owned(), kind: FaultKind::Segv };
-    fixture.says(Generation(1), FromWorker::Request { id: 5, request });
+    fixture.receive(Generation(1), FromWorker::Request { id: 5, request });
     assert!(fixture.sent(Generation(1), &ToWorker::Answer { id: 5, outcome: RequestOutcome::Done }));
     assert!(fixture.sent(Generation(2), &ToWorker::Fault(FaultKind::Segv)));
     fixture.die(Generation(2), SIGSEGV);

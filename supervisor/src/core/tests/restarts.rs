@@ -1,4 +1,4 @@
-//! `restart`: a new generation beside the old one.
+//! `restart`: a new generation starts while the old one still runs.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
 use crate::core::{

@@ -62,7 +62,7 @@ fn a_ready_worker_is_not_killed_after_the_supervisor_was_suspended() {
     fixture.spawned(Generation(2));
     fixture.advance(2 * START_TIMEOUT);
     fixture.hello(Generation(2));
-    fixture.says(Generation(2), FromWorker::Ready);
+    fixture.receive(Generation(2), FromWorker::Ready);
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Running { .. }));
 }
 
@@ -71,7 +71,7 @@ fn a_worker_of_another_protocol_is_not_retried() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
     fixture.spawned(Generation(2));
-    fixture.says(Generation(2), FromWorker::Hello { protocol: 99, build: "analytics 9.9".to_owned() });
+    fixture.receive(Generation(2), FromWorker::Hello { protocol: 99, build: "analytics 9.9".to_owned() });
     fixture.die(Generation(2), super::fixture::SIGKILL);
     let (cause, detail, _) = fixture.death();
     assert_eq!(cause, Cause::Handshake);

@@ -44,19 +44,19 @@ impl Checker {
                 self.alive_record(subject.generation, "dumped the threads").map(drop)
             }
             Action::Log(record) => self.check_log(record),
-            Action::StoreReport(facts) => {
+            Action::StoreReport(report) => {
                 let logged = self.transition.unreported.pop();
                 ensure!(
-                    logged == Some((facts.crash, facts.subject.generation)),
+                    logged == Some((report.crash, report.subject.generation)),
                     "stored a report of crash {}, but logged {logged:?}",
-                    facts.crash
+                    report.crash
                 );
-                ensure!(!facts.why.is_empty(), "stored a crash report without the reason of the decision");
+                ensure!(!report.why.is_empty(), "stored a crash report without the reason of the decision");
                 Ok(())
             }
-            Action::RemoveQuarantined { requester: asker, id, .. } => {
+            Action::RemoveQuarantined { requester, id, .. } => {
                 ensure!(
-                    self.transition.request.take() == Some((*asker, *id)),
+                    self.transition.request.take() == Some((*requester, *id)),
                     "removed a quarantined event without a request"
                 );
                 Ok(())

@@ -85,8 +85,8 @@ impl Checker {
         }
     }
 
-    pub(super) fn check_quarantine_order(&mut self, charge: &QuarantineRequest) -> Result<(), Violation> {
-        let QuarantineRequest { seq, attempts, .. } = charge;
+    pub(super) fn check_quarantine_request(&mut self, request: &QuarantineRequest) -> Result<(), Violation> {
+        let QuarantineRequest { seq, attempts, .. } = request;
         let (deaths, kills) = self.attribution.attempts.get(seq).copied().unwrap_or_default();
         ensure!(
             deaths + kills == *attempts,

@@ -172,9 +172,7 @@ impl Checker {
                 self.stop_signals += 1;
                 self.stopping_since.get_or_insert(now.sim);
             }
-            Event::Quarantined { request: charge, result } => {
-                self.on_store_result(charge.seq, result.is_ok())
-            }
+            Event::Quarantined { request, result } => self.on_store_result(request.seq, result.is_ok()),
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
             Event::WorkAvailable(_) | Event::Probed { .. } => {}
         }

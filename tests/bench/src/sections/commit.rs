@@ -115,9 +115,9 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
         name: "commit",
         title: "A commit of the state table (its bodies written by pwrite)".to_owned(),
         columns: vec![
-            Column { name: "  whole us", digits: 1 },
+            Column { name: "  total us", digits: 1 },
             Column { name: "ns a series", digits: 0 },
-            Column { name: "of it writing", digits: 0 },
+            Column { name: "ns writing", digits: 0 },
             Column { name: "bytes a series", digits: 0 },
         ],
         rows,

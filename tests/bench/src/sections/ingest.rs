@@ -35,9 +35,9 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
         return Ok(result);
     }
     let bodies = [event(0), (0..BATCH).map(event).collect::<Value>()].map(|body| body.to_string());
-    let home = Fixture::new(CONFIG);
-    let folder = home.path("");
-    let (bulkhead, bare) = (home.start(), BareHandler::start()?);
+    let fixture = Fixture::new(CONFIG);
+    let folder = fixture.path("");
+    let (bulkhead, bare) = (fixture.start(), BareHandler::start()?);
     let mut rows = ROWS.map(|name| Row::of(name, 5));
     for round in 0..=plan.rounds {
         for (number, row) in rows.iter_mut().enumerate() {

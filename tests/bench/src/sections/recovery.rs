@@ -224,7 +224,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
         found: found(column),
         unit: "ms",
     });
-    let columns = ["gone p50", "gone p99", "from there p50", "from there p99", "in all p50", "in all p99"];
+    let columns = ["gone p50", "gone p99", "from gone p50", "from gone p99", "total p50", "total p99"];
     Ok(SectionResult {
         name: "recovery",
         title: format!(

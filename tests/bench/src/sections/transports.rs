@@ -3,7 +3,7 @@
 use crate::{
     Plan,
     machine::{self, cache_line_ns, ns, pinned},
-    peer::Load,
+    peer::Workload,
     report::{Bound, Column, Row, SectionResult, Target},
     stats::{RoundValues, percentile},
     transport::{self, Transport},
@@ -50,13 +50,13 @@ pub(super) fn throughput(plan: &Plan) -> anyhow::Result<SectionResult> {
     let names = transports.iter().map(|transport| transport.name()).chain([COPY]);
     let mut rows: Vec<Row> = names.map(|name| Row::of(name, SIZES.len())).collect();
     for (column, size) in SIZES.into_iter().enumerate() {
-        let loads = transports.iter().map(|transport| load_for_stream_time(&**transport, size));
-        let loads = loads.collect::<anyhow::Result<Vec<Load>>>()?;
+        let workloads = transports.iter().map(|transport| load_for_stream_time(&**transport, size));
+        let workloads = workloads.collect::<anyhow::Result<Vec<Workload>>>()?;
         for _ in 0..plan.rounds {
-            for ((transport, load), row) in transports.iter().zip(&loads).zip(&mut rows) {
+            for ((transport, workload), row) in transports.iter().zip(&workloads).zip(&mut rows) {
                 let cache_line = cache_line_ns()?;
-                let elapsed = pinned(|| transport.stream(*load))?;
-                row.record(column, load.count as f64 / elapsed.as_secs_f64() / 1e6, cache_line);
+                let elapsed = pinned(|| transport.stream(*workload))?;
+                row.record(column, workload.count as f64 / elapsed.as_secs_f64() / 1e6, cache_line);
             }
             if let Some(row) = rows.last_mut() {
                 let count = (256 << 20) / size as u64;
@@ -88,13 +88,13 @@ pub(super) fn throughput(plan: &Plan) -> anyhow::Result<SectionResult> {
     })
 }
 
-fn load_for_stream_time(transport: &dyn Transport, size: usize) -> anyhow::Result<Load> {
-    let trial = Load { size, count: TRIAL_MESSAGES };
+fn load_for_stream_time(transport: &dyn Transport, size: usize) -> anyhow::Result<Workload> {
+    let trial = Workload { size, count: TRIAL_MESSAGES };
     let elapsed = pinned(|| transport.stream(trial))?;
     let factor = STREAM_TIME.as_secs_f64() / elapsed.as_secs_f64();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
     let count = (TRIAL_MESSAGES as f64 * factor.clamp(0.1, 1_000.0)) as u64;
-    Ok(Load { size, count })
+    Ok(Workload { size, count })
 }
 
 /// Measures the round trip of one message.
@@ -105,8 +105,8 @@ pub(super) fn round_trip(plan: &Plan) -> anyhow::Result<SectionResult> {
     for _ in 0..plan.rounds {
         for (transport, row) in transports.iter().zip(&mut rows) {
             let (cache_line, warm_up) = (cache_line_ns()?, transport.warm_up());
-            let load = Load { size: SIZES[0], count: warm_up + ROUND_TRIPS };
-            let Some(round_trips) = pinned(|| transport.round_trips(load))? else { continue };
+            let workload = Workload { size: SIZES[0], count: warm_up + ROUND_TRIPS };
+            let Some(round_trips) = pinned(|| transport.round_trips(workload))? else { continue };
             let counted = round_trips.get(usize::try_from(warm_up)?..).unwrap_or_default();
             let [p50, p99] = [50, 99].map(|percent| percentile(counted, percent).unwrap_or(f64::NAN));
             row.record(0, p50 / ns(Duration::from_micros(1)), cache_line);

@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Peer, PeerSetup, Task},
+    peer::{self, Direction, Peer, PeerSetup, Task, Workload},
 };
 use anyhow::{Context, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -98,10 +98,14 @@ fn read_all(from: impl AsFd, into: &mut [u8]) -> anyhow::Result<()> {
 }
 
 impl ByteStream {
-    fn connect_peer(&self, job: Job, load: Load) -> anyhow::Result<(Peer, OwnedFd, OwnedFd)> {
+    fn connect_peer(
+        &self,
+        direction: Direction,
+        workload: Workload,
+    ) -> anyhow::Result<(Peer, OwnedFd, OwnedFd)> {
         let Ends { out, back, peers_in, peers_out } = (self.connect)()?;
         let setup = PeerSetup { stdin: Some(peers_in), stdout: Some(peers_out), ..PeerSetup::default() };
-        let peer = Peer::start(&Task { transport: self.name.to_owned(), job, load }, setup)?;
+        let peer = Peer::start(&Task { transport: self.name.to_owned(), direction, workload }, setup)?;
         peer::wait_for_signal(&back)?;
         Ok((peer, out, back))
     }
@@ -112,16 +116,16 @@ impl Transport for ByteStream {
         self.name
     }
 
-    fn stream(&self, load: Load) -> anyhow::Result<Duration> {
-        let (peer, out, back) = self.connect_peer(Job::Stream, load)?;
-        let per_write = if self.batched { BATCH_BYTES / load.size } else { 1 } as u64;
-        let batch = vec![7; load.size * usize::try_from(per_write)?];
+    fn stream(&self, workload: Workload) -> anyhow::Result<Duration> {
+        let (peer, out, back) = self.connect_peer(Direction::Stream, workload)?;
+        let per_write = if self.batched { BATCH_BYTES / workload.size } else { 1 } as u64;
+        let batch = vec![7; workload.size * usize::try_from(per_write)?];
         let start = Instant::now();
-        for _ in 0..load.count / per_write {
+        for _ in 0..workload.count / per_write {
             write_all(&out, &batch)?;
         }
-        for _ in 0..load.count % per_write {
-            write_all(&out, &batch[..load.size])?;
+        for _ in 0..workload.count % per_write {
+            write_all(&out, &batch[..workload.size])?;
         }
         peer::wait_for_signal(&back)?;
         let elapsed = start.elapsed();
@@ -129,30 +133,30 @@ impl Transport for ByteStream {
         Ok(elapsed)
     }
 
-    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
+    fn round_trips(&self, workload: Workload) -> anyhow::Result<Option<Vec<f64>>> {
         if self.batched {
             return Ok(None);
         }
-        let (peer, out, back) = self.connect_peer(Job::RoundTrips, load)?;
-        let mut message = vec![7; load.size];
+        let (peer, out, back) = self.connect_peer(Direction::RoundTrips, workload)?;
+        let mut message = vec![7; workload.size];
         let mut round_trip = || {
             let start = Instant::now();
             write_all(&out, &message)?;
             read_all(&back, &mut message)?;
             Ok(ns(start.elapsed()))
         };
-        let round_trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| round_trip()).collect();
+        let round_trips: anyhow::Result<Vec<f64>> = (0..workload.count).map(|_| round_trip()).collect();
         peer.finish()?;
         Ok(Some(round_trips?))
     }
 
-    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
+    fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()> {
         let (from, to) = (io::stdin(), io::stdout());
         peer::signal()?;
-        match job {
-            Job::Stream => {
+        match direction {
+            Direction::Stream => {
                 let mut buffer = vec![0; BATCH_BYTES];
-                let mut left = load.size as u64 * load.count;
+                let mut left = workload.size as u64 * workload.count;
                 while left > 0 {
                     let read = rustix::io::read(&from, &mut buffer)?;
                     ensure!(read > 0, "the other side closed with {left} bytes missing");
@@ -160,9 +164,9 @@ impl Transport for ByteStream {
                 }
                 peer::signal()
             }
-            Job::RoundTrips => {
-                let mut message = vec![0; load.size];
-                for _ in 0..load.count {
+            Direction::RoundTrips => {
+                let mut message = vec![0; workload.size];
+                for _ in 0..workload.count {
                     read_all(&from, &mut message)?;
                     write_all(&to, &message)?;
                 }

@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Peer, PeerSetup, Task},
+    peer::{self, Direction, Peer, PeerSetup, Task, Workload},
 };
 use anyhow::{anyhow, bail};
 use iceoryx2::{
@@ -90,21 +90,24 @@ fn take<const SIZE: usize>(from: &In<SIZE>) -> anyhow::Result<[u8; SIZE]> {
     bail!("iceoryx2: no message arrives")
 }
 
-fn connect_peer<const SIZE: usize>(job: Job, load: Load) -> anyhow::Result<(Peer, Out<SIZE>, In<SIZE>)> {
+fn connect_peer<const SIZE: usize>(
+    direction: Direction,
+    workload: Workload,
+) -> anyhow::Result<(Peer, Out<SIZE>, In<SIZE>)> {
     let name = format!("bulkhead-bench/{}", process::id());
     let channel = Channel::open(&name)?;
     let (out, back) = (publisher(&channel.there)?, subscriber(&channel.back)?);
     let setup = PeerSetup { env: vec![(NAME_VARIABLE, name)], ..PeerSetup::default() };
-    let peer = Peer::start(&Task { transport: Iceoryx.name().to_owned(), job, load }, setup)?;
+    let peer = Peer::start(&Task { transport: Iceoryx.name().to_owned(), direction, workload }, setup)?;
     peer.wait_for_signal()?;
     Ok((peer, out, back))
 }
 
-fn stream<const SIZE: usize>(load: Load) -> anyhow::Result<Duration> {
-    let (peer, out, _back) = connect_peer::<SIZE>(Job::Stream, load)?;
+fn stream<const SIZE: usize>(workload: Workload) -> anyhow::Result<Duration> {
+    let (peer, out, _back) = connect_peer::<SIZE>(Direction::Stream, workload)?;
     let message = [7; SIZE];
     let start = Instant::now();
-    for _ in 0..load.count {
+    for _ in 0..workload.count {
         send(&out, &message)?;
     }
     peer.wait_for_signal()?;
@@ -113,8 +116,8 @@ fn stream<const SIZE: usize>(load: Load) -> anyhow::Result<Duration> {
     Ok(elapsed)
 }
 
-fn round_trips<const SIZE: usize>(load: Load) -> anyhow::Result<Vec<f64>> {
-    let (peer, out, back) = connect_peer::<SIZE>(Job::RoundTrips, load)?;
+fn round_trips<const SIZE: usize>(workload: Workload) -> anyhow::Result<Vec<f64>> {
+    let (peer, out, back) = connect_peer::<SIZE>(Direction::RoundTrips, workload)?;
     let mut message = [7; SIZE];
     let mut round_trip = || {
         let start = Instant::now();
@@ -122,22 +125,22 @@ fn round_trips<const SIZE: usize>(load: Load) -> anyhow::Result<Vec<f64>> {
         message = take(&back)?;
         Ok(ns(start.elapsed()))
     };
-    let round_trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| round_trip()).collect();
+    let round_trips: anyhow::Result<Vec<f64>> = (0..workload.count).map(|_| round_trip()).collect();
     peer.finish()?;
     round_trips
 }
 
-fn run_peer<const SIZE: usize>(job: Job, load: Load) -> anyhow::Result<()> {
+fn run_peer<const SIZE: usize>(direction: Direction, workload: Workload) -> anyhow::Result<()> {
     let channel = Channel::<SIZE>::open(&env::var(NAME_VARIABLE)?)?;
     let (from, back) = (subscriber(&channel.there)?, publisher(&channel.back)?);
     peer::signal()?;
-    for _ in 0..load.count {
+    for _ in 0..workload.count {
         let message = take(&from)?;
-        if job == Job::RoundTrips {
+        if direction == Direction::RoundTrips {
             send(&back, &message)?;
         }
     }
-    if job == Job::Stream { peer::signal() } else { Ok(()) }
+    if direction == Direction::Stream { peer::signal() } else { Ok(()) }
 }
 
 impl Transport for Iceoryx {
@@ -145,25 +148,25 @@ impl Transport for Iceoryx {
         "iceoryx2, spinning"
     }
 
-    fn stream(&self, load: Load) -> anyhow::Result<Duration> {
-        match load.size {
-            SMALL => stream::<SMALL>(load),
-            LARGE => stream::<LARGE>(load),
+    fn stream(&self, workload: Workload) -> anyhow::Result<Duration> {
+        match workload.size {
+            SMALL => stream::<SMALL>(workload),
+            LARGE => stream::<LARGE>(workload),
             other => bail!("iceoryx2 is measured with messages of {SMALL} or {LARGE} bytes, not {other}"),
         }
     }
 
-    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
-        match load.size {
-            SMALL => round_trips::<SMALL>(load).map(Some),
+    fn round_trips(&self, workload: Workload) -> anyhow::Result<Option<Vec<f64>>> {
+        match workload.size {
+            SMALL => round_trips::<SMALL>(workload).map(Some),
             other => bail!("iceoryx2's round trip is measured with messages of {SMALL} bytes, not {other}"),
         }
     }
 
-    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
-        match load.size {
-            SMALL => run_peer::<SMALL>(job, load),
-            _ => run_peer::<LARGE>(job, load),
+    fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()> {
+        match workload.size {
+            SMALL => run_peer::<SMALL>(direction, workload),
+            _ => run_peer::<LARGE>(direction, workload),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Peer, PeerSetup, Task},
+    peer::{self, Direction, Peer, PeerSetup, Task, Workload},
 };
 use nix::{
     mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_open, mq_receive, mq_send, mq_unlink},
@@ -54,11 +54,11 @@ fn close(pair: Pair) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn connect_peer(job: Job, load: Load) -> anyhow::Result<(Peer, Pair, Names)> {
+fn connect_peer(direction: Direction, workload: Workload) -> anyhow::Result<(Peer, Pair, Names)> {
     let names = Names(format!("/bulkhead-bench-{}", process::id()));
-    let pair = open(&names.0, load.size)?;
+    let pair = open(&names.0, workload.size)?;
     let setup = PeerSetup { env: vec![(NAME_VARIABLE, names.0.clone())], ..PeerSetup::default() };
-    let peer = Peer::start(&Task { transport: Queue.name().to_owned(), job, load }, setup)?;
+    let peer = Peer::start(&Task { transport: Queue.name().to_owned(), direction, workload }, setup)?;
     peer.wait_for_signal()?;
     Ok((peer, pair, names))
 }
@@ -68,11 +68,11 @@ impl Transport for Queue {
         "POSIX message queue"
     }
 
-    fn stream(&self, load: Load) -> anyhow::Result<Duration> {
-        let (peer, pair, _names) = connect_peer(Job::Stream, load)?;
-        let message = vec![7; load.size];
+    fn stream(&self, workload: Workload) -> anyhow::Result<Duration> {
+        let (peer, pair, _names) = connect_peer(Direction::Stream, workload)?;
+        let message = vec![7; workload.size];
         let start = Instant::now();
-        for _ in 0..load.count {
+        for _ in 0..workload.count {
             mq_send(&pair.to, &message, 0)?;
         }
         peer.wait_for_signal()?;
@@ -82,32 +82,32 @@ impl Transport for Queue {
         Ok(elapsed)
     }
 
-    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
-        let (peer, pair, _names) = connect_peer(Job::RoundTrips, load)?;
-        let mut message = vec![7; load.size];
+    fn round_trips(&self, workload: Workload) -> anyhow::Result<Option<Vec<f64>>> {
+        let (peer, pair, _names) = connect_peer(Direction::RoundTrips, workload)?;
+        let mut message = vec![7; workload.size];
         let mut round_trip = || {
             let start = Instant::now();
             mq_send(&pair.to, &message, 0)?;
             mq_receive(&pair.back, &mut message, &mut 0)?;
             Ok(ns(start.elapsed()))
         };
-        let round_trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| round_trip()).collect();
+        let round_trips: anyhow::Result<Vec<f64>> = (0..workload.count).map(|_| round_trip()).collect();
         peer.finish()?;
         close(pair)?;
         Ok(Some(round_trips?))
     }
 
-    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
-        let pair = open(&std::env::var(NAME_VARIABLE)?, load.size)?;
-        let mut message = vec![0; load.size];
+    fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()> {
+        let pair = open(&std::env::var(NAME_VARIABLE)?, workload.size)?;
+        let mut message = vec![0; workload.size];
         peer::signal()?;
-        for _ in 0..load.count {
+        for _ in 0..workload.count {
             mq_receive(&pair.to, &mut message, &mut 0)?;
-            if job == Job::RoundTrips {
+            if direction == Direction::RoundTrips {
                 mq_send(&pair.back, &message, 0)?;
             }
         }
-        if job == Job::Stream {
+        if direction == Direction::Stream {
             peer::signal()?;
         }
         close(pair)

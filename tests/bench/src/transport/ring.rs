@@ -5,7 +5,7 @@ mod ends;
 use super::Transport;
 use crate::{
     machine::ns,
-    peer::{self, Job, Load, Peer, PeerSetup, Task},
+    peer::{self, Direction, Peer, PeerSetup, Task, Workload},
 };
 use anyhow::Context;
 use bulkhead_proto::{
@@ -27,7 +27,7 @@ const BACK_VARIABLE: &str = "BULKHEAD_BENCH_BACK";
 /// What a consumer does when the ring is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    /// Looks again in a loop; in a stream, after some pauses.
+    /// Polls in a loop; in a stream, with some pauses between.
     Spin,
     /// Parks at once until it is woken.
     Park,
@@ -59,13 +59,19 @@ pub(super) const ALL: [Ring; 5] = [
 ];
 
 impl Ring {
-    fn start(&self, job: Job, load: Load, memory: &SharedMemory, setup: PeerSetup) -> anyhow::Result<Peer> {
+    fn start(
+        &self,
+        direction: Direction,
+        workload: Workload,
+        memory: &SharedMemory,
+        setup: PeerSetup,
+    ) -> anyhow::Result<Peer> {
         let mut fds = FdHandoff::default();
         memory.pass_to_analytics(&mut fds)?;
         let mut setup = setup;
         setup.env.push((FDS_VARIABLE, fds.variable()));
         setup.fds.extend(fds.into_fds());
-        let peer = Peer::start(&Task { transport: self.name.to_owned(), job, load }, setup)?;
+        let peer = Peer::start(&Task { transport: self.name.to_owned(), direction, workload }, setup)?;
         peer.wait_for_signal()?;
         Ok(peer)
     }
@@ -97,14 +103,14 @@ impl Transport for Ring {
         }
     }
 
-    fn stream(&self, load: Load) -> anyhow::Result<Duration> {
+    fn stream(&self, workload: Workload) -> anyhow::Result<Duration> {
         let memory = memory()?;
         let mut source = self.source(&memory)?;
-        let mut peer = self.start(Job::Stream, load, &memory, PeerSetup::default())?;
-        let message = vec![7; load.size];
+        let mut peer = self.start(Direction::Stream, workload, &memory, PeerSetup::default())?;
+        let message = vec![7; workload.size];
         let batch = if let AppendMode::Api(batch) = self.mode { batch } else { 1 };
         let start = Instant::now();
-        let mut left = load.count;
+        let mut left = workload.count;
         while left > 0 {
             let count = batch.min(left);
             source.append(&message, count, || peer.check())?;
@@ -116,7 +122,7 @@ impl Transport for Ring {
         Ok(elapsed)
     }
 
-    fn round_trips(&self, load: Load) -> anyhow::Result<Option<Vec<f64>>> {
+    fn round_trips(&self, workload: Workload) -> anyhow::Result<Option<Vec<f64>>> {
         if matches!(self.mode, AppendMode::Api(2..)) {
             return Ok(None);
         }
@@ -125,35 +131,35 @@ impl Transport for Ring {
             (self.source(&to_peer)?, Sink::new(AnalyticsLink::open_in_process(&back)?)?);
         let mut received = Received::default();
         let setup = ends::setup_for_source(&back, BACK_VARIABLE)?;
-        let mut peer = self.start(Job::RoundTrips, load, &to_peer, setup)?;
-        let message = vec![7; load.size];
+        let mut peer = self.start(Direction::RoundTrips, workload, &to_peer, setup)?;
+        let message = vec![7; workload.size];
         let mut round_trip = || {
             let start = Instant::now();
             source.append(&message, 1, || peer.check())?;
             sink.take(self.wait, &mut received, || peer.check())?;
             Ok(ns(start.elapsed()))
         };
-        let round_trips: anyhow::Result<Vec<f64>> = (0..load.count).map(|_| round_trip()).collect();
+        let round_trips: anyhow::Result<Vec<f64>> = (0..workload.count).map(|_| round_trip()).collect();
         peer.finish()?;
         Ok(Some(round_trips?))
     }
 
-    fn peer(&self, job: Job, load: Load) -> anyhow::Result<()> {
+    fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()> {
         let mut sink = Sink::new(AnalyticsLink::open(&mut InheritedFds::from_env()?)?)?;
-        match job {
-            Job::Stream => {
+        match direction {
+            Direction::Stream => {
                 peer::signal()?;
-                sink.drain(self.wait, load.count)?;
+                sink.drain(self.wait, workload.count)?;
                 peer::signal()
             }
-            Job::RoundTrips => {
+            Direction::RoundTrips => {
                 let variable =
                     std::env::var(BACK_VARIABLE).context("the fds of the ring back were not inherited")?;
                 let mut source =
                     Source::new(ends::inherited_source(&variable, self.mode == AppendMode::AppenderOnly)?);
                 let mut received = Received::default();
                 peer::signal()?;
-                for _ in 0..load.count {
+                for _ in 0..workload.count {
                     sink.take(self.wait, &mut received, || Ok(()))?;
                     source.append(&received.payload, 1, || Ok(()))?;
                 }

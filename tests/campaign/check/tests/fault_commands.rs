@@ -29,7 +29,7 @@ fn commands_that_are_always_refused_or_end_no_process_are_found() {
     let what = "faults commanded";
     expect_finding_with_command(what, |records| records.fault_commands.clear());
     expect_finding_with_command(what, |records| {
-        records.fault_commands.iter_mut().for_each(|order| order.generation = None);
+        records.fault_commands.iter_mut().for_each(|command| command.generation = None);
     });
     expect_finding_with_command(what, |records| drop(records.log.remove(index(records, "worker_died", 4))));
     // The generation died only of the shutdown, or was already dead.

@@ -23,40 +23,42 @@ fn is_honest(status_found: &Status) -> bool {
 }
 
 fn map(honest: &Honest) -> ReadWrite {
-    honest.fixture.board.map().expect("a board")
+    honest.fixture.published_page.map().expect("a page")
 }
 
 /// Publishes, also into a cell whose version is corrupted.
-fn publish(board: &ReadWrite, number: u32) {
-    let mut writer = SeqlockWriter::new(board);
+fn publish(published_page: &ReadWrite, number: u32) {
+    let mut writer = SeqlockWriter::new(published_page);
     writer.publish(&status(number % VERSIONS)).expect("it fits");
 }
 
 fn corruption(input: &mut Input<'_>, honest: &Honest) -> Corruption {
-    let board = honest.fixture.windows.positions("board");
-    let slot = (board.len() - 8) / 2;
+    let published_page = honest.fixture.windows.positions("published");
+    let slot = (published_page.len() - 8) / 2;
     // The words of both slots that are in use, and the version word.
-    let second = board.start + 8 + slot;
+    let second = published_page.start + 8 + slot;
     Corruption::take(
         input,
         &honest.fixture.windows.image(),
-        &[board.start..board.start + 14, second..second + 6],
+        &[published_page.start..published_page.start + 14, second..second + 6],
     )
 }
 
 /// Publishes, corrupts, and reads with a reader that had read the cell before and with a new one.
 pub(super) fn alone(bytes: &[u8]) {
     with_honest(|honest| {
-        let (mut input, board) = (Input::new(bytes), map(honest));
-        publish(&board, 1);
-        let (mut knows, mut fresh) =
-            (SeqlockReader::<_, Status>::new(&board), SeqlockReader::<_, Status>::new(&board));
+        let (mut input, published_page) = (Input::new(bytes), map(honest));
+        publish(&published_page, 1);
+        let (mut knows, mut fresh) = (
+            SeqlockReader::<_, Status>::new(&published_page),
+            SeqlockReader::<_, Status>::new(&published_page),
+        );
         assert_eq!(knows.read(), Some(&status(1)));
-        publish(&board, input.byte().into());
+        publish(&published_page, input.byte().into());
         corruption(&mut input, honest).apply(&honest.fixture.windows);
         assert!(knows.read().is_some_and(is_honest));
         assert!(fresh.read().is_none_or(is_honest));
-        publish(&board, 3);
+        publish(&published_page, 3);
         assert!(fresh.read().is_none_or(is_honest));
     });
 }
@@ -64,11 +66,11 @@ pub(super) fn alone(bytes: &[u8]) {
 /// Reads while the writer publishes and other bytes are written between.
 pub(super) fn concurrent(bytes: &[u8]) {
     with_honest(|honest| {
-        let (mut input, board) = (Input::new(bytes), map(honest));
-        publish(&board, 0);
+        let (mut input, published_page) = (Input::new(bytes), map(honest));
+        publish(&published_page, 0);
         let corruption = corruption(&mut input, honest);
         let mut reader = SeqlockReader::<_, Status>::new(map(honest));
-        let meanwhile = |round: usize| publish(&board, u32::try_from(round % 60).expect("small"));
+        let meanwhile = |round: usize| publish(&published_page, u32::try_from(round % 60).expect("small"));
         corruption.concurrently_with(&honest.fixture, &honest.image, meanwhile, || {
             for _ in 0..200 {
                 assert!(reader.read().is_none_or(is_honest));

@@ -87,7 +87,7 @@ impl Effects for Supervisor {
 }
 
 impl Supervisor {
-    fn new(board: ReadWrite, cursor: ReadWrite) -> Self {
+    fn new(published_page: ReadWrite, cursor: ReadWrite) -> Self {
         let now = Now { mono: Millis(1_000), unix_ms: 1_700_000_000_000 };
         let (stop_timeout, hang_timeout) = (Duration::from_secs(1), Duration::from_secs(5));
         let spec = WorkerSpec { name: "analytics".into(), role: Role::Analytics, stop_timeout, hang_timeout };
@@ -95,7 +95,7 @@ impl Supervisor {
         let state = State::new(Policy::default(), vec![spec], identity, now);
         Self {
             state,
-            ledger: SeqlockWriter::new(board),
+            ledger: SeqlockWriter::new(published_page),
             cursor,
             now,
             publish_result: Ok(()),
@@ -105,8 +105,8 @@ impl Supervisor {
 
     /// Opens the supervisor's pages in the child.
     pub(super) fn open(fds: &mut InheritedFds) -> Result<Self> {
-        let board = ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?;
-        Ok(Self::new(board, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
+        let published_page = ReadWrite::map(fds.take(FdName::StatusPage)?, Kind::StatusPage)?;
+        Ok(Self::new(published_page, ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?))
     }
 
     /// Handles an event with the code that the runtime uses, which orders publication and actions.
@@ -156,7 +156,7 @@ impl Supervisor {
     fn start_standby(&mut self) -> Result<()> {
         let restart = Command::Restart("analytics".into());
         self.take(Event::Command { client: ClientId(1), command: restart })?;
-        // Starts need a minimum distance in time.
+        // Two starts of a worker must be at least `START_SPACING` apart.
         self.now.mono = Millis(self.now.mono.0 + 100_000);
         self.take(Event::Tick)
     }
@@ -191,7 +191,7 @@ impl Scenario for Attempt {
     }
 
     fn check(&self, copy: &MemoryFixture, _: &History) -> Result<usize> {
-        let mut ledger: SeqlockReader<ReadWrite, State> = SeqlockReader::new(copy.board.map()?);
+        let mut ledger: SeqlockReader<ReadWrite, State> = SeqlockReader::new(copy.published_page.map()?);
         let state = ledger.read().context("no ledger was published")?;
         let analysis = state.workers.first().context("the ledger has no analysis")?;
         let found = analysis.poison_tracker.suspects.iter().find(|suspect| suspect.seq == POISON);

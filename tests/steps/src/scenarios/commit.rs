@@ -130,9 +130,9 @@ impl Scenario for Commit {
 }
 
 fn check_reader(link: &ApiLink, committed: &[TestEvent]) -> Result<()> {
-    for (series, tally) in crate::test_event::fold(committed) {
+    for (series, total) in crate::test_event::fold(committed) {
         let Some((public, _)) = link.view().public(&series) else { bail!("sees no {series}") };
-        ensure!(*public == *tally.public(&series), "sees {}", String::from_utf8_lossy(&public));
+        ensure!(*public == *total.public(&series), "sees {}", String::from_utf8_lossy(&public));
     }
     Ok(())
 }

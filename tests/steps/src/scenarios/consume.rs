@@ -114,11 +114,11 @@ const SINGLE_COMMITS: Isolated = Isolated {
     commits: &[0, 1, 2, 3, 5],
 };
 
-/// The names of the scenarios whose preparation and check the faulty scenarios share.
+/// The names of the two scenarios whose preparation and check the faulty scenarios share.
 pub(super) const APPLY: &str = "consume_and_apply";
 pub(super) const WITH_HINTS: &str = "consume_with_hints";
 
-/// The recovery hints of the second one.
+/// The recovery hints of the scenario [`WITH_HINTS`].
 pub(super) fn hints() -> RecoveryHints {
     WITH_HINTS_SCENARIO.hints()
 }

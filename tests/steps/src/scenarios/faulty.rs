@@ -165,9 +165,9 @@ fn tail_in_place(fds: &mut InheritedFds, region: &Region) -> Result<()> {
             Write::Word(word, value) => Some((*word, *value)),
             Write::Bytes(..) => None,
         });
-        // The last store is the commit's number. The stores before it are the words of the slot. The previous
+        // The last store is the version of the tail. The stores before it are the words of the slot. The previous
         // head shows where these words are in the current slot.
-        let flip = words.next_back();
+        let version = words.next_back();
         let mut slot = words.peekable();
         let current = (0..page.words()).find(|&word| page.load(word, Ordering::Relaxed) == head.0);
         let first = slot.peek().map(|(word, _)| *word);
@@ -175,7 +175,7 @@ fn tail_in_place(fds: &mut InheritedFds, region: &Region) -> Result<()> {
             let word = current.zip(first).map_or(word, |(current, first)| current + word - first);
             page.apply(&Write::Word(word, value));
         }
-        flip.into_iter().for_each(|(word, value)| page.apply(&Write::Word(word, value + 1)));
+        version.into_iter().for_each(|(word, value)| page.apply(&Write::Word(word, value + 1)));
     })
 }
 

@@ -45,7 +45,7 @@ impl Scenario for Publish {
     }
 
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
-        let mut writer = SeqlockWriter::new(fixture.board.map()?);
+        let mut writer = SeqlockWriter::new(fixture.published_page.map()?);
         writer.publish(&value_of(8))?;
         writer.publish(&value_of(0))?;
         Ok(History::default())
@@ -57,10 +57,11 @@ impl Scenario for Publish {
     }
 
     fn check(&self, copy: &MemoryFixture, _: &History) -> Result<usize> {
-        let new_reader =
-            || -> Result<SeqlockReader<ReadWrite, String>> { Ok(SeqlockReader::new(copy.board.map()?)) };
+        let new_reader = || -> Result<SeqlockReader<ReadWrite, String>> {
+            Ok(SeqlockReader::new(copy.published_page.map()?))
+        };
         let stage = stage_of(new_reader()?.read().context("no value was published")?)?;
-        let mut successor = SeqlockWriter::new(copy.board.map()?);
+        let mut successor = SeqlockWriter::new(copy.published_page.map()?);
         for version in 20..24 {
             successor.publish(&value_of(version))?;
             ensure!(
@@ -76,7 +77,7 @@ impl Scenario for Publish {
     }
 
     fn observer(&self, live: &MemoryFixture) -> Result<Option<Observer>> {
-        let mut reader = SeqlockReader::<_, String>::new(live.board.map()?);
+        let mut reader = SeqlockReader::<_, String>::new(live.published_page.map()?);
         Ok(Some(Box::new(move |_| stage_of(reader.read().context("no value was published")?))))
     }
 }

@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 
-/// A streaming consumer that finds the ring empty looks again after this number of pauses, so that the
+/// A streaming consumer that finds the ring empty polls again after this number of pauses, so that the
 /// producer can use its own cache lines undisturbed.
 const MIN_PAUSES: u32 = 200;
 
@@ -41,7 +41,7 @@ const MAX_PAUSES: u32 = 8 * MIN_PAUSES;
 const RELEASE_SHARE: u64 = 8;
 
 /// The number of attempts before a check whether the other side is still alive.
-const LOOKS_PER_CHECK: u32 = 1 << 20;
+const POLLS_PER_CHECK: u32 = 1 << 20;
 
 /// The longest sleep before such a check.
 const MAX_SLEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -94,9 +94,9 @@ fn table(state: impl AsFd) -> anyhow::Result<TableReader<ReadOnly>> {
 /// The setup of a peer that appends to `memory`: the fds, their names, and the wake fd as its standard input.
 pub(super) fn setup_for_source(memory: &SharedMemory, variable: &'static str) -> anyhow::Result<PeerSetup> {
     let (names, mut fds) = api_fds(memory)?;
-    let bell = take(&mut fds, "bell")?;
+    let wake = take(&mut fds, "bell")?; // prose: allow
     Ok(PeerSetup {
-        stdin: Some(bell),
+        stdin: Some(wake),
         fds: fds.into_values().collect(),
         env: vec![(variable, names)],
         ..PeerSetup::default()
@@ -117,10 +117,10 @@ pub(super) fn inherited_source(variable: &str, appender_only: bool) -> anyhow::R
         return Ok(SourceEnd::AppenderOnly(Box::new(appender(events, producer)?), table(state)?));
     }
     let cursor = Arc::new(ReadOnly::map(open("cursor", false)?, Kind::Cursor)?);
-    let bell = WakeFd::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let wake = WakeFd::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (events, page) = (ReadWrite::map(events, Kind::Events)?, ReadWrite::map(producer, Kind::Producer)?);
     let keys = ReadWrite::map(open("keys", true)?, Kind::Keys)?;
-    Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, bell)), table(state)?))
+    Ok(SourceEnd::Producer(Box::new(Producer::attach(events, page, keys, cursor, wake)), table(state)?))
 }
 
 /// The appending end, with its batch.
@@ -163,7 +163,7 @@ impl Source {
                 Err(AppendError::Full { .. }) => pause(MIN_PAUSES),
                 Err(error) => return Err(error.into()),
             }
-            if attempt.is_multiple_of(LOOKS_PER_CHECK / MIN_PAUSES) {
+            if attempt.is_multiple_of(POLLS_PER_CHECK / MIN_PAUSES) {
                 check()?;
             }
         }
@@ -194,13 +194,13 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn new(link: AnalyticsLink) -> anyhow::Result<Self> {
-        let AnalyticsLink { events, producer, cursor, state, wake: bell } = link;
+        let AnalyticsLink { events, producer, cursor, state, wake } = link;
         let mut table = TableWriter::attach(state).context("the state table does not verify")?;
         table.activate();
         let record = *table.record();
         let capacity = bulkhead_proto::shm::ring::MIN_CAPACITY;
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        Ok(Self { consumer, cursor, table, wake: bell, capacity })
+        Ok(Self { consumer, cursor, table, wake, capacity })
     }
 
     /// Takes all messages of a stream.
@@ -247,7 +247,7 @@ impl Sink {
                 Wait::Park if self.park()? => {}
                 Wait::Park => check()?,
             }
-            if attempt.is_multiple_of(LOOKS_PER_CHECK) {
+            if attempt.is_multiple_of(POLLS_PER_CHECK) {
                 check()?;
             }
         }
