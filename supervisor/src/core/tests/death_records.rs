@@ -16,8 +16,8 @@ use bulkhead_proto::wire::{
 
 impl Fixture {
     /// The only record among the actions of the last event.
-    fn record(&self) -> DeathRecord {
-        let ordered = self.last.iter().filter_map(|action| match action {
+    fn death_record(&self) -> DeathRecord {
+        let records = self.last.iter().filter_map(|action| match action {
             Action::StoreReport(record) => Some((**record).clone()),
             _ => None,
         });
@@ -31,7 +31,7 @@ impl Fixture {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
         self.feed(Event::Died { generation, exit, post_mortem });
-        let record = self.record();
+        let record = self.death_record();
         while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
             self.advance(START_SPACING);
         }
@@ -79,7 +79,7 @@ fn a_record_has_the_attempts_and_what_happens_to_the_event() {
     assert_eq!(last.attempts, Some((2, 2)));
     assert!(last.why.starts_with("event 7: attempt 2 of 2; quarantined next; "), "{}", last.why);
     let DeathRecord { subject, crash, cause, detail, .. } = last;
-    let request = QuarantineRequest {
+    let charge = QuarantineRequest {
         subject,
         seq: Seq(7),
         attempts: 3,
@@ -88,7 +88,7 @@ fn a_record_has_the_attempts_and_what_happens_to_the_event() {
         cause,
         detail,
     };
-    fixture.feed(Event::Quarantined { request, result: Err("the disk is full".into()) });
+    fixture.feed(Event::Quarantined { request: charge, result: Err("the disk is full".into()) });
     let more = fixture.die_and_record(SIGSEGV, applying(7));
     assert!(more.why.starts_with("event 7: attempt 3 (limit 2); quarantined next"), "{}", more.why);
 }
@@ -114,7 +114,7 @@ fn a_record_has_the_whole_panic_although_the_state_cuts_it() {
     assert_eq!(record.panic.unwrap().message, message);
     let frame =
         FromWorker::Panicked { message: "no".into(), location: "y.rs:1:2".into(), thread: "t".into() };
-    fixture.says(fixture.worker(ANALYTICS).generation, frame);
+    fixture.receive(fixture.worker(ANALYTICS).generation, frame);
     let record = fixture.die_and_record(ExitStatus::Code(101), applying(7));
     assert_eq!(record.panic.unwrap().message, "no", "reported by frame only");
 }
@@ -125,7 +125,7 @@ fn a_requested_death_does_not_count() {
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Segv));
     let record = fixture.die_and_record(SIGSEGV, applying(7));
     assert_eq!((record.cause, record.attempts), (Cause::Requested, None));
-    assert_eq!(record.seq, Some(Seq(7)), "the event was in flight all the same");
+    assert_eq!(record.seq, Some(Seq(7)), "the event was in flight, although the death was requested");
     assert_eq!(record.why, "the death was requested and does not count");
 }
 
@@ -141,12 +141,12 @@ fn each_decision_has_its_reason() {
         exit: ExitStatus::Code(0),
         post_mortem: PostMortem::default(),
     });
-    assert_eq!(fixture.record().why, "stopped by command");
+    assert_eq!(fixture.death_record().why, "stopped by command");
 
     let generation = fixture.worker(ANALYTICS).generation;
     fixture.feed(Event::Died { generation, exit: ExitStatus::Code(78), post_mortem: PostMortem::default() });
     assert_eq!(
-        (fixture.record().next, fixture.record().why.as_str()),
+        (fixture.death_record().next, fixture.death_record().why.as_str()),
         (RestartDecision::Parked(None), "a retry cannot help")
     );
 }
@@ -160,7 +160,7 @@ fn a_failed_spawn_has_a_record_without_exit_status() {
         error: "no such file".into(),
         config: true,
     });
-    let record = fixture.record();
+    let record = fixture.death_record();
     assert_eq!((record.exit, record.subject.pid, record.cause), (None, None, Cause::Config));
 }
 
@@ -169,6 +169,6 @@ fn parking_has_its_reason() {
     let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
     let post_mortem = PostMortem { committed: Seq(0), ..applying(7) };
     fixture.feed(Event::Died { generation: Generation(2), exit: SIGSEGV, post_mortem });
-    let why = fixture.record().why;
+    let why = fixture.death_record().why;
     assert!(why.ends_with("; 1 death without progress within 30.0 s"), "{why}");
 }

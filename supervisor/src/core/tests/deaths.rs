@@ -159,20 +159,20 @@ fn sigkills_of_an_idle_analysis_do_not_count_but_deaths_at_activation_do() {
 #[test]
 fn a_panic_is_reported_with_its_location_by_frame_or_by_panic_record() {
     let panic = Panic { message: "boom".into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
-    let expected = "\"boom\" at src/a.rs:1:2, thread main";
+    let detail = "\"boom\" at src/a.rs:1:2, thread main";
 
     let mut fixture = Fixture::running();
     let Panic { message, location, thread } = panic.clone();
     fixture.receive(Generation(2), FromWorker::Panicked { message, location, thread });
     fixture.die(Generation(2), ExitStatus::Code(101));
     assert_eq!(fixture.death().0, Cause::Panic);
-    assert_eq!(fixture.death().1, expected);
+    assert_eq!(fixture.death().1, detail);
 
     let mut fixture = Fixture::running();
     let post_mortem =
         PostMortem { in_flight: Some(Seq(7)), head: Seq(7), panic: Some(panic), ..PostMortem::default() };
     fixture.feed(Event::Died { generation: Generation(2), exit: ExitStatus::Code(101), post_mortem });
-    assert_eq!(fixture.death().1, expected);
+    assert_eq!(fixture.death().1, detail);
     let crash = fixture.worker(ANALYTICS).last_crash.clone().unwrap();
     assert_eq!((crash.id, crash.cause, crash.seq), (CrashId(1), Cause::Panic, Some(Seq(7))));
 }

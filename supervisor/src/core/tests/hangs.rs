@@ -64,9 +64,9 @@ fn a_process_without_progress_is_dumped_and_aborted() {
     let mut fixture = Fixture::running();
     let probes = probes_until_aborted(&mut fixture, 10, |_| running(7, 3, 6));
     assert_eq!(probes, Some(4), "the first probe only sets the baseline");
-    let dumped = fixture.last.iter().position(|action| matches!(action, Action::DumpThreads(_)));
+    let examined = fixture.last.iter().position(|action| matches!(action, Action::DumpThreads(_)));
     let signalled = fixture.last.iter().position(|action| matches!(action, Action::Signal { .. }));
-    assert!(dumped.unwrap() < signalled.unwrap(), "{:?}", fixture.last);
+    assert!(examined.unwrap() < signalled.unwrap(), "{:?}", fixture.last);
     fixture.die(ANALYSIS, ABORTED);
     assert_eq!(fixture.death().0, Cause::Hang);
     assert_eq!(fixture.death().1, "no progress for 5.0 s with work pending");
@@ -259,7 +259,7 @@ fn probes_with_backlog(accept_polls: impl Fn(u64) -> u64) -> Option<u64> {
         let aborted = is_aborted(&fixture, API_GENERATION);
         if !aborted {
             let (number, accept_polls) = (*number, accept_polls(*number));
-            fixture.says(API_GENERATION, FromWorker::Pong { number, accept_polls, busy: false });
+            fixture.receive(API_GENERATION, FromWorker::Pong { number, accept_polls, busy: false });
         }
         aborted
     })

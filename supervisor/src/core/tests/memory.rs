@@ -69,8 +69,8 @@ fn an_oom_kill_counts_as_an_attempt() {
         fixture.advance(START_SPACING);
         let generation = fixture.worker(ANALYTICS).generation;
         fixture.feed(Event::Died { generation, exit: SIGKILL, post_mortem: killed_by_the_kernel() });
-        let quarantined = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
-        assert_eq!(quarantined, last);
+        let set_aside = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
+        assert_eq!(set_aside, last);
         fixture.become_ready(fixture.worker(ANALYTICS).generation);
     }
 }

@@ -46,17 +46,17 @@ impl Fixture {
         }
         let generation = self.worker(ANALYTICS).generation;
         self.become_ready(generation);
-        self.hints()
+        self.activation_hints()
     }
 
-    fn hints(&self) -> Option<RecoveryHints> {
+    fn activation_hints(&self) -> Option<RecoveryHints> {
         self.last.iter().find_map(|action| match action {
             Action::Send { frame: ToWorker::Activate(recovery_hints), .. } => Some(recovery_hints.clone()),
             _ => None,
         })
     }
 
-    fn answers(&mut self, request: QuarantineRequest, result: Result<(), String>) {
+    fn finish_quarantine(&mut self, request: QuarantineRequest, result: Result<(), String>) {
         self.feed(Event::Quarantined { request, result });
     }
 }
@@ -73,13 +73,16 @@ fn an_event_that_kills_twice_is_stored_before_the_next_activation_and_then_skipp
     let mut fixture = service();
     fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
     assert_eq!((request.seq, request.attempts, request.during), (Seq(7), 2, Operation::Apply));
     assert_eq!((request.cause, request.detail.as_str(), request.crash.0), (Cause::Signal, "SIGSEGV", 2));
     assert_eq!(fixture.next(), None, "the generation is on standby");
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Standby { .. }));
-    fixture.answers(request, Ok(()));
-    assert_eq!(fixture.hints(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    fixture.finish_quarantine(request, Ok(()));
+    assert_eq!(
+        fixture.activation_hints(),
+        Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() })
+    );
     assert!(fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::EventQuarantined(_)))));
 }
 
@@ -93,7 +96,7 @@ fn an_event_is_quarantined_after_eight_kills_from_outside() {
             Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() })
         );
     }
-    let request = fixture.ends(SIGKILL, applying(7, 6)).expect("a quarantine request");
+    let request = fixture.die_active(SIGKILL, applying(7, 6)).expect("a quarantine request");
     assert_eq!((request.seq, request.attempts), (Seq(7), MAX_KILLS));
 }
 
@@ -102,8 +105,8 @@ fn an_event_that_cannot_be_stored_is_not_skipped_and_storing_is_retried() {
     let mut fixture = service();
     fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(request, Err("disk full".to_owned()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request, Err("disk full".to_owned()));
     let failed = |action: &Action| matches!(action, Action::Log(LogRecord::QuarantineFailed { why, .. }) if why == "disk full");
     assert!(fixture.last.iter().any(failed), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() }));
@@ -115,10 +118,10 @@ fn an_unexpected_quarantine_result_is_ignored() {
     let mut fixture = service();
     fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(request.clone(), Ok(()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request.clone(), Ok(()));
     let before = fixture.state.clone();
-    fixture.answers(request, Err("late".to_owned()));
+    fixture.finish_quarantine(request, Err("late".to_owned()));
     assert_eq!((fixture.last.len(), &fixture.state), (0, &before));
 }
 
@@ -141,7 +144,7 @@ fn a_requested_death_and_one_with_no_event_in_flight_charge_no_event() {
     fixture.die_active(ExitStatus::Code(0), applying(7, 4));
     fixture.command(Command::Start(ANALYTICS.to_owned()));
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
-    fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(7, 4) });
+    fixture.die_active(SIGSEGV, PostMortem { in_flight: None, ..applying(7, 4) });
     assert_eq!(fixture.next(), Some(RecoveryHints::default()));
 }
 
@@ -171,7 +174,7 @@ fn a_death_in_the_commit_of_one_event_charges_it() {
     fixture.next();
     assert_eq!(fixture.die_active(SIGSEGV, committing(6, 5)), None);
     fixture.next();
-    let request = fixture.ends(SIGSEGV, committing(6, 5)).expect("a quarantine request");
+    let request = fixture.die_active(SIGSEGV, committing(6, 5)).expect("a quarantine request");
     assert_eq!((request.seq, request.attempts, request.during), (Seq(6), 2, Operation::Commit));
 }
 
@@ -190,12 +193,12 @@ fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
     for seq in 1..=100 {
         assert_eq!(fixture.die_active(SIGSEGV, applying(seq, seq - 1)), None);
         fixture.next();
-        let request = fixture.ends(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
+        let request = fixture.die_active(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
         assert!(
             matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
             "{seq}"
         );
-        fixture.answers(request, Ok(()));
+        fixture.finish_quarantine(request, Ok(()));
         fixture.next();
     }
     assert!(fixture.worker(ANALYTICS).poison_tracker.suspects.len() <= 2);
@@ -206,13 +209,13 @@ fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
     fixture.die_active(SIGSEGV, applying(1, 0));
     fixture.next();
-    let request = fixture.ends(SIGSEGV, applying(1, 0)).expect("a quarantine request");
+    let request = fixture.die_active(SIGSEGV, applying(1, 0)).expect("a quarantine request");
     assert!(
         matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }),
         "{:?}",
         fixture.slot_state(ANALYTICS)
     );
-    fixture.answers(request, Ok(()));
+    fixture.finish_quarantine(request, Ok(()));
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() }));
 }
 
@@ -223,7 +226,7 @@ fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
         fixture.die_active(SIGSEGV, applying(seq, 1));
         fixture.next();
     }
-    fixture.ends(SIGSEGV, PostMortem { in_flight: None, ..applying(1, 1) });
+    fixture.die_active(SIGSEGV, PostMortem { in_flight: None, ..applying(1, 1) });
     let recovery_hints = fixture.next().expect("the generation is active");
     assert_eq!(
         (recovery_hints.suspects.len(), recovery_hints.single_commit_until),
@@ -238,7 +241,10 @@ fn an_event_stored_by_an_earlier_run_is_skipped() {
     fixture.feed(Event::Boot);
     fixture.become_ready(Generation(1));
     fixture.become_ready(Generation(2));
-    assert_eq!(fixture.hints(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
+    assert_eq!(
+        fixture.activation_hints(),
+        Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() })
+    );
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 
@@ -247,27 +253,27 @@ fn a_skipped_event_is_not_charged_again() {
     let mut fixture = service();
     fixture.die_active(SIGSEGV, applying(7, 4));
     fixture.next();
-    let request = fixture.ends(SIGSEGV, applying(7, 6)).expect("a quarantine request");
-    fixture.answers(request, Ok(()));
+    let request = fixture.die_active(SIGSEGV, applying(7, 6)).expect("a quarantine request");
+    fixture.finish_quarantine(request, Ok(()));
     fixture.next();
-    assert_eq!(fixture.ends(SIGSEGV, committing(7, 6)), None);
-    let hints = |action: &Action| match action {
+    assert_eq!(fixture.die_active(SIGSEGV, committing(7, 6)), None);
+    let attempts = |action: &Action| match action {
         Action::StoreReport(record) => Some(record.attempts),
         _ => None,
     };
-    assert_eq!(fixture.last.iter().find_map(hints), Some(None), "{:?}", fixture.last);
+    assert_eq!(fixture.last.iter().find_map(attempts), Some(None), "{:?}", fixture.last);
     assert_eq!(fixture.next(), Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() }));
 }
 
 #[test]
 fn log_status_and_report_name_the_same_event() {
     let mut fixture = service();
-    fixture.ends(SIGSEGV, committing(7, 6));
-    let hints = fixture.last.iter().filter_map(|action| match action {
+    fixture.die_active(SIGSEGV, committing(7, 6));
+    let seqs = fixture.last.iter().filter_map(|action| match action {
         Action::StoreReport(record) => Some(record.seq),
         Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
         _ => None,
     });
-    assert_eq!(hints.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(seqs.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
     assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
 }

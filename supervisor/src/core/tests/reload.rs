@@ -24,8 +24,8 @@ fn remove(name: &str) -> Command {
 }
 
 fn spec(name: &str) -> WorkerSpec {
-    let timeout = Duration::from_secs(5);
-    WorkerSpec { name: name.to_owned(), role: Role::Plain, stop_timeout: timeout, hang_timeout: timeout }
+    let patience = Duration::from_secs(5);
+    WorkerSpec { name: name.to_owned(), role: Role::Plain, stop_timeout: patience, hang_timeout: patience }
 }
 
 fn add(name: &str) -> Command {

@@ -112,9 +112,8 @@ fn an_idle_service_has_no_deadline() {
 #[test]
 fn the_status_shows_every_worker_with_its_state() {
     let fixture = Fixture::running();
-    let status_page = status(&fixture.state);
-    let rows: Vec<_> =
-        status_page.workers.iter().map(|row| (row.name.as_str(), row.state, row.pid)).collect();
+    let page = status(&fixture.state);
+    let rows: Vec<_> = page.workers.iter().map(|row| (row.name.as_str(), row.state, row.pid)).collect();
     assert_eq!(
         rows,
         [

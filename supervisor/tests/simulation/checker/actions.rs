@@ -61,7 +61,7 @@ impl Checker {
                 );
                 Ok(())
             }
-            Action::Quarantine(charge) => self.check_quarantine_order(charge),
+            Action::Quarantine(request) => self.check_quarantine_request(request),
             Action::WakeAnalytics => {
                 self.transition.woke_all = true;
                 Ok(())
