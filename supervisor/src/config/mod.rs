@@ -1,8 +1,8 @@
 //! Finds, reads and checks the configuration. The result is a [`Config`].
 
 mod active;
-mod environment;
 pub mod model;
+mod overrides;
 mod preflight;
 mod problem;
 mod reader;
@@ -15,8 +15,8 @@ pub mod units;
 mod worker;
 
 pub use active::{ActiveConfig, Change, SettingChange, WorkerChange};
-pub use environment::{EnvLookup, Overrides};
 pub use model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig};
+pub use overrides::{EnvLookup, Overrides};
 pub use problem::{Issue, Problem, Severity};
 pub use report::ProblemReport;
 pub use source::Source;

@@ -2,8 +2,8 @@
 //! as another user than the supervisor, and before everything is installed. Only what can never work is an error.
 
 use super::{
-    environment::EnvLookup,
     model::{Config, ListenAddr, WorkerConfig, resolve_program},
+    overrides::EnvLookup,
     problem::{Diagnostics, Issue, Problem, Severity},
 };
 use crate::core::Policy;

@@ -1,8 +1,8 @@
 //! Reads the configuration section by section: each key is read once, checked, and given its default.
 
 use super::{
-    environment::Overrides,
     model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig},
+    overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
     reader::{Section, parse_path},
     units::{self, MAX_DURATION},
@@ -34,6 +34,15 @@ const MAX_CONNECTIONS: u32 = 1 << 16;
 
 /// The largest `max_series`. Readers scan one tag per series, so their cost grows with it.
 const MAX_SERIES: u32 = 1 << 16;
+
+/// The default of `api.max_body`, in bytes: thousands of events in one request.
+const DEFAULT_MAX_BODY: u64 = 4 << 20;
+
+/// The default of `analytics.max_series`.
+const DEFAULT_MAX_SERIES: u32 = 4096;
+
+/// The default of `link.capacity`, in bytes: hundreds of thousands of events while the analysis is away.
+const DEFAULT_RING_CAPACITY: u64 = 64 << 20;
 
 /// Reads all sections and adds every problem to `diagnostics`. The result must not be used if there is an error.
 pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnostics: &Diagnostics) -> Config {
@@ -103,7 +112,7 @@ fn read_api(mut api: Section<'_>, overrides: &Overrides, diagnostics: &Diagnosti
     let invalid = api.has("token_file") && token_file.is_none();
     let insecure = api.boolean("insecure").unwrap_or(false);
     let listen = read_listen(&mut api, insecure || token_file.is_some() || invalid, overrides, diagnostics);
-    let max_body = api.size("max_body", MIN_BODY, MAX_BODY).unwrap_or(4 << 20);
+    let max_body = api.size("max_body", MIN_BODY, MAX_BODY).unwrap_or(DEFAULT_MAX_BODY);
     let limits = read_limits(&mut api);
     let worker = read_worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
     api.finish();
@@ -181,7 +190,7 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
 }
 
 fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerConfig) {
-    let max_series = analytics.integer("max_series", 1..MAX_SERIES + 1).unwrap_or(4096);
+    let max_series = analytics.integer("max_series", 1..MAX_SERIES + 1).unwrap_or(DEFAULT_MAX_SERIES);
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
     for key in ["standby", "instances"] {
@@ -195,7 +204,7 @@ fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerConfig) {
 fn read_link(mut link: Section<'_>) -> u64 {
     link.string("transport", |text| require_value(text, "ring"));
     link.string("durability", |text| require_value(text, "memory"));
-    let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(64 << 20);
+    let capacity = link.size("capacity", MIN_CAPACITY, MAX_CAPACITY).unwrap_or(DEFAULT_RING_CAPACITY);
     if !capacity.is_power_of_two() {
         let show = |bytes| format!("{:?}", format_size(bytes));
         let above = capacity.next_power_of_two();

@@ -69,7 +69,7 @@ fn colour(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::capture::{capture_lines, capture_pretty};
+    use crate::log::test_capture::{capture_lines, capture_pretty};
 
     #[test]
     fn a_pretty_line_has_level_prefix_message_and_fields() {

@@ -210,7 +210,7 @@ fn death(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::capture::{capture_json, capture_pretty};
+    use crate::log::test_capture::{capture_json, capture_pretty};
     use bulkhead_proto::wire::ids::Generation;
 
     fn panic() -> LogRecord {

@@ -157,7 +157,7 @@ pub(super) fn unquoted(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::capture::capture_lines;
+    use crate::log::test_capture::capture_lines;
 
     #[test]
     fn a_json_line_is_a_flat_object() {

@@ -2,13 +2,13 @@
 //! lines are kept in memory for `bulkhead logs`.
 
 pub mod buffer;
-#[cfg(test)]
-pub(crate) mod capture;
 mod escape;
 mod format;
 mod journald;
 pub mod lifecycle;
 mod line;
+#[cfg(test)]
+pub(crate) mod test_capture;
 pub mod worker_output;
 
 pub use buffer::LogBuffer;

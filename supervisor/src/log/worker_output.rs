@@ -253,7 +253,7 @@ fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::capture::{capture_json, capture_lines, capture_pretty};
+    use crate::log::test_capture::{capture_json, capture_lines, capture_pretty};
 
     fn feed(lines: &mut LineSplitter, bytes: &[u8], now: Instant) -> Vec<Output> {
         let mut all = Vec::new();

@@ -1,4 +1,7 @@
-//! All limits on what a client may use, in one file so that they can be compared.
+//! Limits on connections, memory and time, in one file so that they can be compared.
+//!
+//! The limit of a request body, `api.max_body`, is a setting: the supervisor's `config/sections.rs` has its default, and
+//! `body.rs` enforces it.
 
 use bulkhead_proto::worker::settings;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The events ring: the API writes it, the analysis reads it, and only the commits of the analysis free space.
+//! The API notices freed space when an append finds too little room (`append.rs`, `reserve`).
 //!
 //! Positions are bytes since the ring was created; they never wrap. The capacity is a power of two. A record is 8-aligned
 //! and never wraps around the end; a pad record fills the rest instead:

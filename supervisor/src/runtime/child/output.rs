@@ -176,7 +176,7 @@ fn sink(origin: &OutputOrigin, output_tail: &mut OutputTail) -> impl FnMut(Outpu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::capture::capture_lines;
+    use crate::log::test_capture::capture_lines;
     use bulkhead_proto::wire::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
 
