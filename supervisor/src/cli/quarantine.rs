@@ -34,7 +34,7 @@ pub(super) fn show(entry: &Entry) -> String {
     ];
     match &entry.event {
         None => {
-            lines.push("the stored bytes cannot be decoded as an event; it can only be dropped".to_owned())
+            lines.push("the stored bytes cannot be decoded as an event; it can only be dropped".to_owned());
         }
         Some(event) => lines.push(describe_event(event)),
     }
