@@ -132,8 +132,8 @@ fn classify_exit(
     }
 }
 
-/// Marks a stack overflow: std aborts the process after one. The handler of std ignores the first SIGSEGV that a process
-/// sent (code 0 or below), so a later abort has another cause.
+/// Marks a stack overflow: std aborts the process after one. The handler of std ignores the first SIGSEGV that a
+/// process sent (code 0 or below), so a later abort has another cause.
 fn stack_overflow_note(exit: ExitStatus, post_mortem: &PostMortem) -> &'static str {
     let by_kernel = |signal: &SignalInfo| signal.code > 0;
     let faulted = post_mortem

@@ -3,8 +3,8 @@
 //!
 //! A probe shows how far a process is, and how much processor time it could have used since the last probe.
 //! The analysis itself writes its progress, so only increases count, and only up to limits that other processes
-//! set: a loop that repeats values is no progress. Without commits, even steady steps count as a hang in the end. The API makes progress
-//! by answering pings.
+//! set: a loop that repeats values is no progress. Without commits, even steady steps count as a hang in the end.
+//! The API makes progress by answering pings.
 //!
 //! An idle process is not probed. The runtime reports when work is available again.
 

@@ -23,7 +23,7 @@ pub enum ExitStatus {
 }
 
 /// What shared memory shows of a dead process. The process itself wrote these values, so they may be wrong;
-/// the runtime has checked the ranges only: `committed <= head`, `committed < in_hand <= head`, and the same
+/// the runtime has checked the ranges only: `committed <= head`, `committed < in_flight <= head`, and the same
 /// for `committing`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostMortem {
