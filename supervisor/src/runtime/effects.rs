@@ -14,11 +14,10 @@ use crate::{
     },
     display::error_chain,
     log::lifecycle,
-    store::crashes::ExitArtifacts,
-    store::high_water::Numbers,
+    store::{crashes::ExitArtifacts, high_water::Numbers},
 };
 use bulkhead_proto::{
-    shm::{cursor::Activity, memory::AnalyticsProgress as LinkProgress, snapshot::Summary},
+    shm::{cursor::Activity, memory::AnalyticsProgress, snapshot::Summary},
     wire::{control::ToWorker, ids::Generation, role::Role},
     worker::pipe::Sent,
 };
@@ -132,7 +131,7 @@ impl Supervisor {
     /// Probes a process. A process that is gone meanwhile has no result.
     fn probe(&mut self, generation: Generation) -> Option<Event> {
         let cpu_available = self.children.get(generation)?.cpu_available();
-        let LinkProgress { owner, seq, steps, committed, pending } = self.memory.progress();
+        let AnalyticsProgress { owner, seq, steps, committed, pending } = self.memory.progress();
         let (progress, took_over) = (Progress { seq, steps, committed }, owner == generation);
         let probe = Probe {
             cpu_available,

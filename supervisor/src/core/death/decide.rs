@@ -1,9 +1,7 @@
 //! The decision after a death: what becomes of the slot, and why.
 
 use crate::core::{
-    death::classify::Classification,
-    death::decision::Decision,
-    death::exited::ExitedProcess,
+    death::{classify::Classification, decision::Decision, exited::ExitedProcess},
     model::{DesiredState, GenerationState, RestartDecision, StopReason, SupervisorPhase, WorkerSlot},
     mutant::{self, Mutant},
     transition::Transition,

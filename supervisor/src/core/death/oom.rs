@@ -1,11 +1,13 @@
 //! Deaths by lack of memory: recognised from the record of the allocator, or from the kernel's counter; never
 //! guessed.
 
-use crate::core::{
-    model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
-    mutant::{self, Mutant},
+use crate::{
+    core::{
+        model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
+        mutant::{self, Mutant},
+    },
+    display::format_size,
 };
-use crate::display::format_size;
 
 /// Describes the lack of memory, if it caused the death.
 pub(in crate::core) fn out_of_memory(exit: ExitStatus, post_mortem: &PostMortem) -> Option<String> {

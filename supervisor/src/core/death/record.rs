@@ -2,9 +2,11 @@
 //! Each generation gets exactly one crash number and one `worker_died` line.
 
 use crate::core::{
-    death::attribute::Attribution,
-    death::classify::{Classification, StopProgress, classify},
-    death::exited::ExitedProcess,
+    death::{
+        attribute::Attribution,
+        classify::{Classification, StopProgress, classify},
+        exited::ExitedProcess,
+    },
     model::{
         Action, DeathRecord, ExitStatus, GenerationRef, GenerationState, Goal, LogRecord, Panic, PostMortem,
         RestartDecision, StopReason,

@@ -1,8 +1,10 @@
 //! One log pipe of one worker.
 
 use super::output_tail::OutputTail;
-use crate::log::worker_output::{BYTES_PER_WINDOW, LineSplitter, Output, OutputOrigin, WINDOW, write_to_log};
-use crate::runtime::async_fd::{drained, watch};
+use crate::{
+    log::worker_output::{BYTES_PER_WINDOW, LineSplitter, Output, OutputOrigin, WINDOW, write_to_log},
+    runtime::async_fd::{drained, watch},
+};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     io::{Errno, ioctl_fionread, read, retry_on_intr},

@@ -1,14 +1,14 @@
 //! One worker process: its pidfd, its control pipes, its log pipes.
 
 use super::{output::LogPipe, output_tail::OutputTail};
-use crate::runtime::{
-    async_fd::{drained, watch},
-    probes::threads::{self, Sample},
-};
-use crate::sys::wait::wait_with_usage;
 use crate::{
     core::{ExitStatus, WorkerSignal},
+    runtime::{
+        async_fd::{drained, watch},
+        probes::threads::{self, Sample},
+    },
     store::crashes::ExitArtifacts,
+    sys::wait::wait_with_usage,
 };
 use bulkhead_proto::{
     wire::control::{FromWorker, MAX_BACKTRACE, ToWorker},

@@ -1,8 +1,12 @@
 //! Removal of quarantined events: one at a time, each on a thread of its own, because the disk may be slow.
 
 use super::removal_queue::Removal;
-use crate::runtime::{blocking_task::BlockingTask, event_loop::Supervisor};
-use crate::{control::protocol::Reply, display::error_chain, store::quarantine::QuarantineStore};
+use crate::{
+    control::protocol::Reply,
+    display::error_chain,
+    runtime::{blocking_task::BlockingTask, event_loop::Supervisor},
+    store::quarantine::QuarantineStore,
+};
 use bulkhead_proto::wire::{
     control::{MAX_TEXT, RequestOutcome, ToWorker},
     ids::Seq,

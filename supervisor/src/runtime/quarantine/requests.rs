@@ -1,9 +1,9 @@
 //! Requests of operators and of the API for quarantined events.
 
 use super::{removal::unknown_event, removal_queue::Removal};
-use crate::runtime::{blocking, event_loop::Supervisor};
 use crate::{
     control::protocol::{CommandOutcome, QuarantineCommand, Reply},
+    runtime::{blocking, event_loop::Supervisor},
     store::quarantine::QuarantineStore,
 };
 use bulkhead_proto::{

@@ -9,12 +9,12 @@ use super::{
     change_report,
     in_progress::{Reload, ReplyTo},
 };
-use crate::runtime::{clock, event_loop::Supervisor, spec, specs};
 use crate::{
     config::{self, Change, Config, WorkerChange},
     control::protocol::{ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
     display::error_chain,
+    runtime::{clock, event_loop::Supervisor, spec, specs},
 };
 use std::collections::BTreeMap;
 

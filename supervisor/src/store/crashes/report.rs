@@ -1,10 +1,10 @@
 //! Composes a crash report from the death record of the core and the exit artifacts of the runtime.
 
 use super::symbolizer::Symbolizer;
-use crate::sys::wait::Usage;
 use crate::{
     core::{DeathRecord, ExitStatus, Panic, signal_name},
     display,
+    sys::wait::Usage,
 };
 use bulkhead_proto::{
     shm::cursor::SignalInfo,
