@@ -9,7 +9,7 @@ pub const fn expected_cause_and_detail(kind: FaultKind) -> (&'static str, &'stat
     match kind {
         FaultKind::Panic => ("panic", r#""injected fault: panic" at "#),
         FaultKind::Abort => ("signal", "SIGABRT"),
-        FaultKind::StackOverflow => ("signal", "SIGABRT after a fault: stack overflow"),
+        FaultKind::StackOverflow => ("signal", "SIGABRT after SIGSEGV: stack overflow"),
         FaultKind::Oom => ("oom", "an allocation of 64MiB failed: memory_limit is 1GiB"),
         FaultKind::Segv => ("signal", "SIGSEGV"),
         FaultKind::Exit => ("exit", "exit code 3"),
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn an_abort_and_a_stack_overflow_are_distinguished() {
-        let (abort, overflow) = ("SIGABRT", "SIGABRT after a fault: stack overflow");
+        let (abort, overflow) = ("SIGABRT", "SIGABRT after SIGSEGV: stack overflow");
         assert!(death_matches(FaultKind::Abort, "signal", abort));
         assert!(death_matches(FaultKind::StackOverflow, "signal", overflow));
         assert!(!death_matches(FaultKind::Abort, "signal", overflow));

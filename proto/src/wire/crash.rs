@@ -7,6 +7,7 @@ use super::{
     record_store::{Order, Record, RecordStore},
     role::Role,
 };
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// The most reports that are kept. The oldest ones are removed.
@@ -91,10 +92,10 @@ pub struct Report {
     pub backtrace: Vec<String>,
 }
 
-/// A panic, as the worker reported it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A panic, as the worker reported it. Each user of the texts bounds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Panic {
-    /// The message, cut to 1 KiB.
+    /// The message; in a report, cut to 1 KiB.
     pub message: String,
     /// `file:line:column`.
     pub location: String,

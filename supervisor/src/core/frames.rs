@@ -1,13 +1,14 @@
 //! Frames from workers. A frame that the protocol does not allow gets its sender killed.
 
 use crate::core::{
-    model::{Action, GenerationState, LogRecord, Panic, WorkerSlotId, policy::MAX_PANIC},
+    model::{Action, GenerationState, LogRecord, WorkerSlotId, cut_panic, policy::MAX_PANIC},
     mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{
     cause::Cause,
     control::{FromWorker, PROTOCOL, Phase, Request, ToWorker, allowed},
+    crash::Panic,
     ids::{Generation, Seq},
     text::cut,
 };
@@ -28,7 +29,7 @@ impl Transition<'_> {
             FromWorker::Hello { protocol, build } => self.hello(slot_id, protocol, &build),
             FromWorker::Ready => self.ready(slot_id),
             FromWorker::Panicked { message, location, thread } => {
-                let panic = Panic { message, location, thread }.cut(MAX_PANIC);
+                let panic = cut_panic(&Panic { message, location, thread }, MAX_PANIC);
                 if let Some(process) = self.process_mut(slot_id) {
                     process.panic = Some(panic);
                 }

@@ -40,7 +40,7 @@ impl Transition<'_> {
             Event::PipeFull { generation, frame } => self.pipe_full(generation, &frame),
             Event::WorkAvailable(role) => self.on_work(role),
             Event::Probed { generation, probe } => self.on_probe(generation, &probe),
-            Event::Died { generation, exit, post_mortem } => self.died(generation, exit, &post_mortem),
+            Event::Died { generation, post_mortem } => self.died(generation, *post_mortem),
             Event::Command { client, command } => self.command(client, &command),
             Event::ClientGone { client } => self.client_gone(client),
             Event::Configured { policy, specs } => self.configured(policy, &specs),

@@ -1,9 +1,10 @@
 //! Lifecycle lines: messages and fields about workers. The names of events and fields are a stable interface.
 
-use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
+use crate::core::{DeathRecord, GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
 use bulkhead_proto::wire::{
     cause::Cause,
-    ids::{CrashId, Seq},
+    crash::Report,
+    ids::{CrashId, Generation, Seq},
 };
 use std::time::Duration;
 use tracing::Level;
@@ -11,27 +12,46 @@ use tracing::Level;
 /// Fields of a lifecycle line. `None` leaves a field out.
 #[derive(Default)]
 struct Fields<'a> {
-    subject: Option<&'a GenerationRef>,
+    worker: Option<&'a str>,
+    generation: Option<Generation>,
+    pid: Option<u32>,
     cause: Option<Cause>,
     detail: Option<&'a str>,
     seq: Option<Seq>,
     crash: Option<CrashId>,
-    next: Option<RestartDecision>,
+    next: Option<&'a str>,
     attempts: Option<u32>,
 }
 
 /// Logs one lifecycle line.
 pub fn write(record: &LogRecord) {
     let (level, fields, message) = describe(record);
-    let event_name = record.event_name();
-    let worker = fields.subject.map(|subject| subject.worker.as_str());
-    let generation = fields.subject.map(|subject| subject.generation.0);
-    let pid = fields.subject.and_then(|subject| subject.pid);
+    write_line(level, record.event_name(), &fields, &message);
+}
+
+/// Logs a death.
+pub fn write_death(record: &DeathRecord) {
+    let Report { ref worker, generation, pid, cause, ref detail, seq, id, ref decision, .. } = record.report;
+    let level = if cause == Cause::Requested { Level::INFO } else { Level::ERROR };
+    let fields = Fields {
+        worker: Some(worker),
+        generation: Some(generation),
+        pid,
+        cause: Some(cause),
+        detail: Some(detail),
+        seq,
+        crash: Some(id),
+        next: Some(decision),
+        attempts: None,
+    };
+    write_line(level, "worker_died", &fields, &describe_death(record));
+}
+
+fn write_line(level: Level, event_name: &str, fields: &Fields<'_>, message: &str) {
+    let &Fields { worker, pid, detail, next, attempts, .. } = fields;
+    let generation = fields.generation.map(|generation| generation.0);
     let cause = fields.cause.map(Cause::as_str);
-    let (detail, seq, crash) =
-        (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
-    let next = fields.next.map(|next| next.to_string());
-    let attempts = fields.attempts;
+    let (seq, crash) = (fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
     // tracing needs the level at compile time.
     macro_rules! line {
         ($level:expr) => {
@@ -60,7 +80,7 @@ pub fn write(record: &LogRecord) {
 
 /// The level, fields and message of a line. The message names the worker and generation.
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
-    let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
+    let about = Fields::of;
     match record {
         LogRecord::WorkerStarted(subject) => {
             (Level::INFO, about(subject), format!("{} started", name(subject)))
@@ -84,20 +104,6 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             let message =
                 format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
             (Level::ERROR, about(subject), message)
-        }
-        LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, stop_duration } => {
-            let level = if *cause == Cause::Requested { Level::INFO } else { Level::ERROR };
-            let fields = Fields {
-                subject: Some(subject),
-                cause: Some(*cause),
-                detail: Some(detail),
-                seq: *seq,
-                crash: Some(*crash),
-                next: Some(*next),
-                ..Fields::default()
-            };
-            let death = death(*cause, detail, *seq, *crash, next, *uptime, *stop_duration);
-            (level, fields, format!("{} {death}", name(subject)))
         }
         LogRecord::WorkerParked { subject, retry_in: None, .. } => {
             let worker = &subject.worker;
@@ -148,21 +154,31 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     }
 }
 
-/// `analytics generation 7 (pid 4121)`
+impl<'a> Fields<'a> {
+    fn of(subject: &'a GenerationRef) -> Self {
+        let GenerationRef { worker, generation, pid } = subject;
+        Self { worker: Some(worker), generation: Some(*generation), pid: *pid, ..Self::default() }
+    }
+}
+
 fn name(subject: &GenerationRef) -> String {
-    let pid = subject.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    format!("{} generation {}{pid}", subject.worker, subject.generation)
+    generation_name(&subject.worker, subject.generation, subject.pid)
+}
+
+/// `analytics generation 7 (pid 4121)`
+fn generation_name(worker: &str, generation: Generation, pid: Option<u32>) -> String {
+    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    format!("{worker} generation {generation}{pid}")
 }
 
 fn quarantine_fields(request: &QuarantineRequest) -> Fields<'_> {
     Fields {
-        subject: Some(&request.subject),
         cause: Some(request.cause),
         detail: Some(&request.detail),
         seq: Some(request.seq),
         crash: Some(request.crash),
         attempts: Some(request.attempts),
-        ..Fields::default()
+        ..Fields::of(&request.subject)
     }
 }
 
@@ -176,52 +192,50 @@ fn quarantined(request: &QuarantineRequest) -> String {
     )
 }
 
-fn death(
-    cause: Cause,
-    detail: &str,
-    seq: Option<Seq>,
-    crash: CrashId,
-    next: &RestartDecision,
-    uptime: Duration,
-    stop_duration: Option<Duration>,
-) -> String {
+fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord) -> String {
+    let Report { ref worker, generation, pid, cause, ref detail, seq, id, ref decision, .. } = *report;
+    let name = generation_name(worker, generation, pid);
     let colon = if detail.is_empty() { "" } else { ": " };
-    // The detail of an exit or a signal already names the cause.
-    let how = if cause == Cause::Requested {
-        format!("ended as requested{colon}{detail}")
-    } else if matches!(cause, Cause::Exit | Cause::Signal) && !detail.is_empty() {
-        format!("died: {detail}")
-    } else {
-        format!("died: {cause}{colon}{detail}")
+    let how = match cause {
+        Cause::Requested => format!("ended as requested{colon}{detail}"),
+        // The detail of an exit or a signal already names the cause.
+        Cause::Exit | Cause::Signal if !detail.is_empty() => format!("died: {detail}"),
+        _ => format!("died: {cause}{colon}{detail}"),
     };
     let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let when = match stop_duration {
-        Some(stop_duration) => format!("stopped in {}", span(stop_duration)),
-        None => format!("uptime {}", span(uptime)),
+        Some(stop_duration) => format!("stopped in {}", span(*stop_duration)),
+        None => format!("uptime {}", span(Duration::from_millis(report.uptime_ms))),
     };
     // A requested stop is expected to be final.
     let next = match (cause, next) {
         (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
-        _ => format!("; {next}"),
+        _ => format!("; {decision}"),
     };
-    format!("{how}{in_flight}, {when}; crash report {crash}{next}")
+    format!("{name} {how}{in_flight}, {when}; crash report {id}{next}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::test_capture::{capture_json, capture_pretty};
-    use bulkhead_proto::wire::ids::Generation;
+    use crate::{
+        core::Stack,
+        log::test_capture::{capture_json, capture_pretty},
+        store::crashes::test_report::test_report,
+    };
 
-    fn panic() -> LogRecord {
-        LogRecord::WorkerDied {
-            subject: GenerationRef { worker: "analytics".into(), generation: Generation(3), pid: Some(123) },
-            cause: Cause::Panic,
+    fn panic() -> DeathRecord {
+        let report = Report {
+            pid: Some(123),
             detail: "\"index out of bounds\" at src/x.rs:1:2".into(),
             seq: Some(Seq(4711)),
-            crash: CrashId(9),
+            uptime_ms: 1234,
+            ..test_report(9)
+        };
+        DeathRecord {
+            report,
+            stack: Stack::default(),
             next: RestartDecision::RestartNow,
-            uptime: Duration::from_millis(1234),
             stop_duration: None,
         }
     }
@@ -229,7 +243,7 @@ mod tests {
     #[test]
     fn a_death_reads_as_a_sentence() {
         assert_eq!(
-            capture_pretty(|| write(&panic())),
+            capture_pretty(|| write_death(&panic())),
             "ERROR worker_died: analytics generation 3 (pid 123) died: panic: \"index out of bounds\" at src/x.rs:1:2, \
              event 4711 in flight, uptime 1.2 s; crash report 9; restart now\n"
         );
@@ -237,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_death_has_its_fields() {
-        let line = capture_json(|| write(&panic()));
+        let line = capture_json(|| write_death(&panic()));
         assert_eq!(line["event_name"], "worker_died");
         assert_eq!(
             (&line["worker"], &line["generation"], &line["pid"]),

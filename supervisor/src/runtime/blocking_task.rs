@@ -6,7 +6,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A task that takes longer than this is reported: the disk probably hangs.
+/// A task that takes longer than this is reported: the disk is slow, or hangs.
 const STALL_WARNING_AFTER: Duration = Duration::from_secs(5);
 
 /// A task in progress.
@@ -64,7 +64,7 @@ impl<T> BlockingTask<T> {
             let Self { what, .. } = self;
             tracing::error!(
                 event_name = "disk_stalled",
-                "{what} has taken more than {} s: the disk of state_dir does not respond; still waiting",
+                "{what} has taken more than {} s: the disk of state_dir is slow or does not respond; still waiting",
                 STALL_WARNING_AFTER.as_secs()
             );
         }

@@ -2,100 +2,45 @@
 
 use super::{
     Start,
-    blocking_task::BlockingTask,
-    child::{ChildEvent, Children, PreexistingChildren, Spawner, orphans},
-    clock, env_var,
-    idle::IdleWaiter,
-    initial_state,
-    probes::OomKills,
-    quarantine::Removals,
-    recovery::{self, Saving},
-    reload::Reload,
+    child::{ChildEvent, Children, PreexistingChildren, Spawner},
+    clock,
+    configuration::Configuration,
+    control_plane::ControlPlane,
+    env_var, initial_state,
+    probes::{IdleWaiter, OomKills, Probes},
+    published::Published,
+    recovery,
     signals::{Signals, SupervisorSignal},
+    storage::{Storage, StorageEvent},
 };
 use crate::{
     config::ActiveConfig,
-    control::{
-        protocol::Reply,
-        server::{self, ClientRequest},
-    },
-    core::{ClientId, Event, State, next_deadline},
+    control::server::{self, ClientRequest},
+    core::{self, Event, State, next_deadline},
     listener::Listener,
-    log::Log,
-    store::crashes::{CrashStore, ExitArtifacts, ReportQueue},
-    store::quarantine::QuarantineStore,
-    store::{high_water::HighWaterMarks, state_dir::StateDir},
+    store::{Stores, state_dir::StateDir},
     systemd::{Notifier, socket_activation},
 };
 use anyhow::Context as _;
-use bulkhead_proto::{
-    shm::{memory::SharedMemory, segment::ReadWrite, seqlock::SeqlockWriter, snapshot::Summary},
-    wire::{
-        control::RequestOutcome,
-        ids::{Generation, Seq},
-    },
-};
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
-
-/// Time that the supervisor waits at its end for killed processes to disappear.
-const FINAL_WAIT: Duration = Duration::from_millis(500);
+use bulkhead_proto::{shm::memory::SharedMemory, wire::ids::Generation};
+use std::{os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
 
 /// An overdue deadline beyond this means that the supervisor itself is faulty, however busy the machine is.
 const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
-/// Everything that the runtime holds.
+/// The state of the core, and the owners of everything that it acts on.
 pub(super) struct Supervisor {
-    pub(super) config: ActiveConfig,
-    /// The path of `--config`: a reload looks there first.
-    pub(super) config_path: Option<PathBuf>,
-    /// The reload in progress.
-    pub(super) reload: Option<Reload>,
-    /// Origin of a reload signal that arrived during a reload.
-    pub(super) queued_reload: Option<String>,
-    pub(super) log: Log,
     pub(super) state: State,
+    pub(super) published: Published,
     pub(super) memory: Arc<SharedMemory>,
-    pub(super) idle_waiter: IdleWaiter,
-    pub(super) ledger: SeqlockWriter<ReadWrite>,
-    pub(super) status_page: SeqlockWriter<ReadWrite>,
-    pub(super) state_dir: StateDir,
-    pub(super) marks: HighWaterMarks,
-    /// The last seq that the API reported.
-    pub(super) seq_high_water: Seq,
-    pub(super) spawner: Spawner,
     pub(super) children: Children,
-    /// The clients that wait for the reply to a command, with the worker that the command concerns.
-    pub(super) clients: BTreeMap<ClientId, (Option<String>, oneshot::Sender<Reply>)>,
-    pub(super) next_client: ClientId,
-    pub(super) saving: Option<Saving>,
-    pub(super) quarantine: Arc<QuarantineStore>,
-    pub(super) quarantine_task: Option<BlockingTask<Event>>,
-    pub(super) removals: Removals,
-    pub(super) crashes: Arc<CrashStore>,
-    /// The queue of crash reports to be stored.
-    pub(super) report_queue: Option<ReportQueue>,
-    /// Exit artifacts of the process that is being reaped.
-    pub(super) exit_artifacts: Option<(Generation, ExitArtifacts)>,
-    /// The clients that wait for the replay of a quarantined event.
-    pub(super) replays: Vec<(Seq, Generation, oneshot::Sender<Reply>)>,
-    pub(super) exit: Option<u8>,
-    pub(super) oom_kills: OomKills,
-    /// Children that this process did not start: those of a program that became the supervisor by exec.
-    pub(super) preexisting: PreexistingChildren,
+    pub(super) probes: Probes,
+    pub(super) storage: Storage,
+    pub(super) control: ControlPlane,
+    pub(super) configuration: Configuration,
     pub(super) notifier: Notifier,
-    // Their files are removed on drop.
-    pub(super) server: server::ControlSocket,
-    pub(super) _listener: Listener,
+    pub(super) exit: Option<u8>,
 }
 
 /// Everything that can end a wait.
@@ -103,9 +48,7 @@ enum LoopEvent {
     Child(Generation, ChildEvent),
     Request(ClientRequest),
     Signal(SupervisorSignal),
-    Saved(bool, anyhow::Result<Summary>),
-    Quarantined(Event),
-    Removed(RequestOutcome),
+    Storage(StorageEvent),
     WorkAvailable(Event),
     Deadline,
     Watchdog,
@@ -129,71 +72,43 @@ impl Supervisor {
         let instance = u64::from(std::process::id());
         let memory = SharedMemory::create(config.ring_capacity, config.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
-        let server = server::serve(&socket, requests, log.buffer.clone())?;
-        let quarantine = Arc::new(QuarantineStore::new(state_dir.quarantine()));
-        let crashes = Arc::new(CrashStore::new(state_dir.crashes()));
-        let report_queue = Some(
-            ReportQueue::open(Arc::clone(&crashes)).context("cannot start the thread for crash reports")?,
-        );
-        let spawner = Spawner {
-            quarantine: Arc::clone(&quarantine),
-            crashes: Arc::clone(&crashes),
-            executable: std::env::current_exe().context("cannot find the path of this program")?,
-            listener: listener.fd.try_clone()?,
-            address: listener.address.clone(),
-            filter: log.filter(),
-        };
-        let (ledger, status_page) =
-            (SeqlockWriter::new(memory.ledger()?), SeqlockWriter::new(memory.status_page()?));
-        let idle_waiter = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
-        let next = recovery::load(&state_dir, &memory, &crashes, &quarantine)?;
-        let quarantined = recovery::quarantined_pending(&quarantine, &memory)?;
-        // The last step that can fail: from here on, a run that does not end in order has lost something.
-        let marks = HighWaterMarks::begin(&state_dir.high_water_marks(), next)?;
+        let control = ControlPlane::new(server::serve(&socket, requests, log.buffer.clone())?);
+        let idle = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
+        let (published, stores) = (Published::new(&memory)?, Stores::new(&state_dir));
+        let address = listener.address.clone();
+        let executable = std::env::current_exe().context("cannot find the path of this program")?;
+        let spawner = Spawner { executable, listener, stores: stores.clone(), filter: log.filter() };
+        let next = recovery::load(&state_dir, &memory, &stores)?;
         let mut state = initial_state(&config, next);
-        state.restore_quarantined(quarantined);
+        state.restore_quarantined(recovery::quarantined_pending(&stores.quarantine, &memory)?);
+        let storage = Storage::begin(state_dir, stores, next)?;
         tracing::info!(
             event_name = "listening",
-            address = %listener.address,
+            address = %address,
             control = %socket.display(),
-            state_dir = %state_dir.path().display(),
+            state_dir = %storage.state_dir.path().display(),
             config = %source,
             "API listening on {}, control socket {}",
-            listener.address.url(),
+            address.url(),
             socket.display()
         );
         Ok(Self {
             state,
-            ledger,
-            status_page,
-            marks,
-            seq_high_water: next.seq,
-            spawner,
-            children: Children::default(),
-            clients: BTreeMap::new(),
-            next_client: ClientId(1),
-            saving: None,
-            quarantine,
-            quarantine_task: None,
-            removals: Removals::default(),
-            crashes,
-            report_queue,
-            exit_artifacts: None,
-            replays: Vec::new(),
-            exit: None,
-            oom_kills: OomKills::find(Path::new("/")),
-            preexisting,
-            notifier,
-            config: ActiveConfig::new(config),
-            config_path,
-            reload: None,
-            queued_reload: None,
-            log,
-            idle_waiter,
+            published,
             memory: Arc::new(memory),
-            state_dir,
-            server,
-            _listener: listener,
+            children: Children::new(spawner, preexisting),
+            probes: Probes { idle, oom_kills: OomKills::find(Path::new("/")) },
+            storage,
+            control,
+            configuration: Configuration {
+                active: ActiveConfig::new(config),
+                path: config_path,
+                log,
+                reload: None,
+                queued_reload: None,
+            },
+            notifier,
+            exit: None,
         })
     }
 
@@ -207,13 +122,12 @@ impl Supervisor {
         loop {
             self.notifier.notify_state(&self.state);
             if let Some(code) = self.exit {
-                self.wait_for_killed().await;
-                if let Some(queue) = self.report_queue.take() {
-                    queue.close().await;
-                }
+                self.children.wait_for_killed().await;
+                self.storage.close().await;
+                self.control.socket.finish().await;
                 return code;
             }
-            while let Some(event) = self.idle_waiter.arm(&self.state, &self.memory) {
+            while let Some(event) = self.probes.idle.arm(&self.state, &self.memory) {
                 self.drive(event);
             }
             let deadline = next_deadline(&self.state);
@@ -221,10 +135,8 @@ impl Supervisor {
                 (generation, event) = self.children.next_event() => LoopEvent::Child(generation, event),
                 Some(request) = requests.recv() => LoopEvent::Request(request),
                 signal = signals.next() => LoopEvent::Signal(signal),
-                (settled, saved) = recovery::wait_saved(&mut self.saving) => LoopEvent::Saved(settled, saved),
-                event = BlockingTask::end(&mut self.quarantine_task) => LoopEvent::Quarantined(event),
-                outcome = self.removals.end() => LoopEvent::Removed(outcome),
-                event = self.idle_waiter.work_available() => LoopEvent::WorkAvailable(event),
+                event = self.storage.next_event() => LoopEvent::Storage(event),
+                event = self.probes.idle.work_available() => LoopEvent::WorkAvailable(event),
                 () = clock::wait_until(deadline) => LoopEvent::Deadline,
                 () = self.notifier.watchdog_due() => LoopEvent::Watchdog,
             };
@@ -235,31 +147,42 @@ impl Supervisor {
 
     fn handle(&mut self, event: LoopEvent) {
         match event {
-            LoopEvent::Child(generation, ChildEvent::Frame(frame)) => {
-                self.drive(Event::Frame { generation, frame });
+            LoopEvent::Child(generation, event) => self.on_child_event(generation, event),
+            LoopEvent::Request(request) => self.on_client_request(request),
+            LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
+            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
+            LoopEvent::Signal(SupervisorSignal::Child) => self.children.reap_orphans(),
+            LoopEvent::Storage(StorageEvent::Saved(saved)) => {
+                self.drive(self.storage.on_saved(saved, &self.state));
             }
-            LoopEvent::Child(generation, ChildEvent::BadFrame(why)) => {
-                self.drive(Event::BadFrame { generation, why });
+            LoopEvent::Storage(StorageEvent::Removed(outcome)) => self.on_removed(outcome),
+            LoopEvent::Storage(StorageEvent::Quarantined(event)) | LoopEvent::WorkAvailable(event) => {
+                self.drive(event);
             }
-            LoopEvent::Child(generation, ChildEvent::Output(pipe)) => {
+            LoopEvent::Deadline => self.drive(Event::Tick),
+            LoopEvent::Watchdog => self.notify_watchdog(),
+        }
+    }
+
+    fn on_child_event(&mut self, generation: Generation, event: ChildEvent) {
+        match event {
+            ChildEvent::Frame(frame) => self.drive(Event::Frame { generation, frame }),
+            ChildEvent::BadFrame(why) => self.drive(Event::BadFrame { generation, why }),
+            ChildEvent::Output(pipe) => {
                 if let Some(child) = self.children.get(generation) {
                     child.forward(pipe);
                 }
             }
-            LoopEvent::Child(generation, ChildEvent::Exited) => {
+            ChildEvent::Exited => {
                 self.reap(generation);
-                orphans::reap(&self.children);
+                self.children.reap_orphans();
             }
-            LoopEvent::Request(request) => self.on_client_request(request),
-            LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
-            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
-            LoopEvent::Signal(SupervisorSignal::Child) => orphans::reap(&self.children),
-            LoopEvent::Saved(settled, saved) => self.on_saved(settled, saved),
-            LoopEvent::Quarantined(event) | LoopEvent::WorkAvailable(event) => self.drive(event),
-            LoopEvent::Removed(outcome) => self.on_removed(outcome),
-            LoopEvent::Deadline => self.drive(Event::Tick),
-            LoopEvent::Watchdog => self.notify_watchdog(),
         }
+    }
+
+    /// Handles one event, and all events that its actions return.
+    pub(super) fn drive(&mut self, event: Event) {
+        core::drive(self, event);
     }
 
     /// Notifies systemd's watchdog, unless a deadline is long overdue: then systemd restarts the supervisor.
@@ -270,21 +193,5 @@ impl Supervisor {
         } else {
             tracing::error!("a deadline is overdue by {} s: the watchdog is not notified", overdue.as_secs());
         }
-    }
-
-    /// Waits, for a limited time, until the processes that were killed at the end are gone.
-    async fn wait_for_killed(&mut self) {
-        let gone = async {
-            while !self.children.is_empty() {
-                if let (generation, ChildEvent::Exited) = self.children.next_event().await
-                    && let Some(child) = self.children.remove(generation)
-                {
-                    let _ = child.reap();
-                }
-            }
-        };
-        let _ = timeout(FINAL_WAIT, gone).await;
-        orphans::reap(&self.children);
-        orphans::kill_remaining(&self.preexisting, FINAL_WAIT);
     }
 }

@@ -8,16 +8,19 @@ mod blocking;
 mod blocking_task;
 mod child;
 mod clock;
-mod crash_reports;
+mod commands;
+mod configuration;
+mod control_plane;
 mod effects;
 mod event_loop;
-mod idle;
 mod probes;
+mod published;
 mod quarantine;
 mod recovery;
 mod reload;
 mod signals;
 mod status;
+mod storage;
 
 use crate::{
     config::{Config, Source, WorkerConfig},
@@ -64,9 +67,7 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
         let mut signals = Signals::register().context("cannot handle signals")?;
         let (request_sender, mut requests) = mpsc::channel(REQUEST_QUEUE);
         let mut supervisor = Supervisor::open(start, inherited, request_sender, preexisting)?;
-        let code = supervisor.run_loop(&mut signals, &mut requests).await;
-        supervisor.server.finish().await;
-        Ok(code)
+        Ok(supervisor.run_loop(&mut signals, &mut requests).await)
     })
 }
 

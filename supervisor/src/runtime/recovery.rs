@@ -2,10 +2,10 @@
 
 use crate::{
     display::error_chain,
-    store::crashes::CrashStore,
-    store::quarantine::QuarantineStore,
     store::{
+        Stores,
         high_water::{HighWaterMarks, MAX_ISSUED, Numbers},
+        quarantine::QuarantineStore,
         state_dir::StateDir,
     },
 };
@@ -13,15 +13,14 @@ use anyhow::Context as _;
 use bulkhead_proto::{
     shm::{
         memory::SharedMemory,
-        snapshot::{self, SnapshotError, Summary},
+        snapshot::{self, Summary},
     },
     wire::{
         control::MAX_HINTS,
         ids::{CrashId, Generation, Seq},
     },
 };
-use std::{collections::BTreeSet, future::pending, io, ops::ControlFlow, sync::Arc};
-use tokio::sync::oneshot;
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
 
 /// The numbers of the very first run.
 const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), seq: Seq(1) };
@@ -31,12 +30,7 @@ const FIRST: Numbers = Numbers { generation: Generation(1), crash: CrashId(1), s
 ///
 /// # Errors
 /// If something cannot be read or does not fit: to continue without it would lose it for good.
-pub(super) fn load(
-    state_dir: &StateDir,
-    memory: &SharedMemory,
-    crashes: &CrashStore,
-    quarantine: &QuarantineStore,
-) -> anyhow::Result<Numbers> {
+pub(super) fn load(state_dir: &StateDir, memory: &SharedMemory, stores: &Stores) -> anyhow::Result<Numbers> {
     let marks = HighWaterMarks::read(&state_dir.high_water_marks())?;
     let path = state_dir.snapshot();
     let loaded = match marks {
@@ -59,14 +53,14 @@ pub(super) fn load(
         Some((numbers, true)) => after_orderly_stop(numbers, loaded.as_ref()),
         Some((numbers, false)) => after_unclean_end(numbers, loaded.as_ref()),
     };
-    let next = skip_used_numbers(from_marks, crashes, quarantine);
+    let next = skip_used_numbers(from_marks, stores);
     memory.continue_from(next.seq)?;
     Ok(next)
 }
 
 /// Numbers above those of all existing files. If the marks were lost and the files were not, new reports
 /// would be deleted as the oldest, and new events would be taken for quarantined ones.
-fn skip_used_numbers(from_marks: Numbers, crashes: &CrashStore, quarantine: &QuarantineStore) -> Numbers {
+fn skip_used_numbers(from_marks: Numbers, Stores { crashes, quarantine }: &Stores) -> Numbers {
     let crash =
         highest_number("crash reports", crashes.records().and_then(|records| Ok(records.numbers()?)), |id| {
             id.0
@@ -197,50 +191,8 @@ pub(super) fn quarantined_pending(
     Ok(skipped)
 }
 
-/// A snapshot being written, on a thread of its own: the disk may be slow or hang, and the supervisor must
-/// handle a second signal meanwhile.
-#[derive(Debug)]
-pub(super) struct Saving {
-    /// Whether no process can write to the memory any more. If one can, the run does not count as ended in
-    /// order.
-    settled: bool,
-    done: oneshot::Receiver<Result<Summary, SnapshotError>>,
-}
-
-/// Starts to write a snapshot.
-///
-/// # Errors
-/// If no thread can be started.
-pub(super) fn save(state_dir: &StateDir, memory: &Arc<SharedMemory>, settled: bool) -> io::Result<Saving> {
-    let (sender, done) = oneshot::channel();
-    let (memory, path) = (Arc::clone(memory), state_dir.snapshot());
-    // The receiver is gone once the supervisor has given up on its disk.
-    let work = move || drop(sender.send(snapshot::save(&memory, &path)));
-    std::thread::Builder::new().name("snapshot".to_owned()).spawn(work)?;
-    Ok(Saving { settled, done })
-}
-
-/// Waits for the snapshot being written; forever if there is none.
-pub(super) async fn wait_saved(saving: &mut Option<Saving>) -> (bool, anyhow::Result<Summary>) {
-    let Some(current) = saving else { return pending().await };
-    let result = (&mut current.done).await;
-    let settled = current.settled;
-    *saving = None;
-    (settled, result.context("the snapshot thread panicked").and_then(|saved| Ok(saved?)))
-}
-
-/// Logs what was saved, and marks the run as ended in order.
-///
-/// # Errors
-/// If the marks cannot be written. The next run then treats this one as not ended in order.
-pub(super) fn finish_save(
-    state_dir: &StateDir,
-    saved: &Summary,
-    marks: &HighWaterMarks,
-    (generation, crash): (Generation, CrashId),
-    settled: bool,
-) -> anyhow::Result<()> {
-    let path = state_dir.snapshot();
+/// Logs what was saved to this file.
+pub(super) fn log_saved(saved: &Summary, path: &Path) {
     let (series, pending) = (saved.series, saved.pending);
     tracing::info!(
         event_name = "state_saved",
@@ -274,8 +226,4 @@ pub(super) fn finish_save(
             "{keys} recorded Idempotency-Keys cannot be read and are not in the snapshot"
         );
     }
-    if settled {
-        marks.close(Numbers { generation, crash, seq: saved.next_seq }).context("marks")?;
-    }
-    Ok(())
 }

@@ -1,24 +1,14 @@
 //! Reaps a child and returns its resource usage. No safe crate offers wait4(2) for a process that std did not start.
 
+use bulkhead_proto::wire::crash::Resources;
 use rustix::{io::Errno, process::Pid};
-use std::{mem::MaybeUninit, ptr, time::Duration};
-
-/// What a process had used when it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// The peak of resident memory, in bytes.
-    pub peak_rss: u64,
-    /// CPU time in user mode.
-    pub user: Duration,
-    /// CPU time in the kernel.
-    pub system: Duration,
-}
+use std::{mem::MaybeUninit, ptr};
 
 /// Reaps a child of this process if it has ended. Does not wait. `None` if the child is alive.
 ///
 /// # Errors
 /// If there is no such child.
-pub fn wait_with_usage(child: Pid) -> Result<Option<Usage>, Errno> {
+pub fn wait_with_usage(child: Pid) -> Result<Option<Resources>, Errno> {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     let pid = child.as_raw_nonzero().get();
     // SAFETY: wait4(2) accepts a null status pointer, and writes at most one rusage, for which there is room.
@@ -31,12 +21,10 @@ pub fn wait_with_usage(child: Pid) -> Result<Option<Usage>, Errno> {
     // SAFETY: rusage is plain integers; zeroes are valid values, and so is what the kernel wrote.
     let usage = unsafe { usage.assume_init() };
     let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
-    let time = |time: libc::timeval| {
-        Duration::from_secs(unsigned(time.tv_sec)) + Duration::from_micros(unsigned(time.tv_usec))
-    };
+    let ms = |time: libc::timeval| unsigned(time.tv_sec).saturating_mul(1000) + unsigned(time.tv_usec) / 1000;
     // `ru_maxrss` is in KiB: getrusage(2).
-    let peak_rss = unsigned(usage.ru_maxrss).saturating_mul(1024);
-    Ok(Some(Usage { peak_rss, user: time(usage.ru_utime), system: time(usage.ru_stime) }))
+    let peak_rss_bytes = unsigned(usage.ru_maxrss).saturating_mul(1024);
+    Ok(Some(Resources { peak_rss_bytes, user_ms: ms(usage.ru_utime), system_ms: ms(usage.ru_stime) }))
 }
 
 #[cfg(test)]
@@ -55,7 +43,7 @@ mod tests {
         let pid = pid(&child);
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
         let usage = wait_with_usage(pid).unwrap().unwrap();
-        assert!(usage.peak_rss > 0, "{usage:?}");
+        assert!(usage.peak_rss_bytes > 0, "{usage:?}");
         assert_eq!(wait_with_usage(pid), Err(Errno::CHILD));
         assert!(child.wait().is_err(), "the child cannot be reaped again");
     }

@@ -13,7 +13,7 @@ use bulkhead_proto::wire::{
     role::Role,
 };
 use bulkhead_supervisor::core::{
-    Action, Event, ExitStatus, Identity, LogRecord, Millis, Now, PostMortem, RefusedAllocation,
+    Action, DeathRecord, Event, ExitStatus, Identity, Millis, Now, PostMortem, RefusedAllocation,
     RestartDecision, State, WorkerSpec, next_deadline, status, transition,
 };
 use std::{
@@ -324,12 +324,12 @@ impl Simulation {
         let refused = self.prng.percent(20).then_some(RefusedAllocation { bytes: 64 << 20, limit: None });
         let out_of_memory = found.out_of_memory || (exit == SIGKILL && self.prng.percent(5));
         let (committed, head) = (Seq(self.committed), Seq(self.head));
-        let post_mortem = PostMortem { committed, head, refused, out_of_memory, ..found };
-        self.deliver(Event::Died { generation, exit, post_mortem: post_mortem.clone() })?;
+        let post_mortem = Box::new(PostMortem { exit, committed, head, refused, out_of_memory, ..found });
+        self.deliver(Event::Died { generation, post_mortem: post_mortem.clone() })?;
         // A late frame, or a second death, of a generation that is gone must have no effect.
         if self.prng.percent(10) {
             self.deliver(Event::Frame { generation, frame: FromWorker::Ready })?;
-            self.deliver(Event::Died { generation, exit, post_mortem })?;
+            self.deliver(Event::Died { generation, post_mortem })?;
         }
         Ok(())
     }
@@ -352,10 +352,10 @@ impl Simulation {
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
                 self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request, result }));
             }
-            Action::Log(record) => self.record_coverage(&record),
+            Action::Log(record) => drop(self.covered.insert(record.event_name())),
+            Action::RecordDeath(record) => self.record_coverage(&record),
             Action::RemoveQuarantined { .. } | Action::ReplayFailed { .. } => {}
-            Action::StoreReport(_)
-            | Action::DumpThreads(_)
+            Action::DumpThreads(_)
             | Action::Answer { .. }
             | Action::ReserveSeqs { .. }
             | Action::WakeAnalytics
@@ -364,11 +364,10 @@ impl Simulation {
     }
 
     /// Records what occurred, for the coverage test.
-    fn record_coverage(&mut self, record: &LogRecord) {
-        self.covered.insert(record.event_name());
-        let LogRecord::WorkerDied { cause, next, .. } = record else { return };
-        self.covered.insert(cause.as_str());
-        self.covered.insert(match next {
+    fn record_coverage(&mut self, record: &DeathRecord) {
+        self.covered.insert("worker_died");
+        self.covered.insert(record.report.cause.as_str());
+        self.covered.insert(match record.next {
             RestartDecision::RestartNow => "restart now",
             RestartDecision::RestartIn(_) => "restart in",
             RestartDecision::Successor(_) => "successor",

@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
     shm::{
-        memory::PostMortem,
+        memory::Claims,
         ring::{AppendError, Consumer},
     },
     wire::ids::Seq,
@@ -46,13 +46,13 @@ pub fn inspect(fixture: &MemoryFixture, data: &[TestEvent]) -> Result<EventCount
     let reached = check_counters(&stats, data)?;
     check_reader(&api, &data[..reached.committed]).context("a reader")?;
     check_pending(fixture, data, &stats, reached)?;
-    check_suspect(&fixture.memory.post_mortem(), data)?;
+    check_suspect(&fixture.memory.claims(), data)?;
     Ok(reached)
 }
 
 /// The event that the supervisor would suspect must be one that can be suspected, and its bytes must be
 /// found.
-fn check_suspect(death: &PostMortem, data: &[TestEvent]) -> Result<()> {
+fn check_suspect(death: &Claims, data: &[TestEvent]) -> Result<()> {
     let Some(seq) = death.in_flight.or(death.committing) else { return Ok(()) };
     ensure!(
         death.committed < seq && seq <= death.accepted,

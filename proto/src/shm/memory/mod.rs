@@ -1,9 +1,9 @@
 //! All the memory of one service, as the supervisor holds it: how it is created, and what the supervisor reads from it.
 
-mod post_mortem;
+mod claims;
 mod progress;
 mod segments;
 
-pub use post_mortem::PostMortem;
+pub use claims::Claims;
 pub use progress::AnalyticsProgress;
 pub use segments::{MemoryError, SharedMemory};

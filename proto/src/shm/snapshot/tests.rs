@@ -80,7 +80,7 @@ fn nothing_depends_on_the_generation_in_a_commit_record() {
         assert_eq!(stats.record.generation, Generation(generation));
         let successor =
             TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap().activate();
-        let found = format!("{:?} {:?}", memory.progress(), memory.post_mortem());
+        let found = format!("{:?} {:?}", memory.progress(), memory.claims());
         let saved = save(&memory, &path).unwrap();
         assert_eq!(load(&self::memory(), &path).unwrap(), Some(saved));
         (found, stats.pending, stats.used_bytes, successor)

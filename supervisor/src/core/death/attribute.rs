@@ -5,49 +5,88 @@
 //! in a commit of several events the successor commits after each event, so that the next such death can be
 //! attributed.
 
-use crate::core::{
-    death::classify::Classification,
-    model::{
-        ExitStatus, GenerationRef, GenerationState, LogRecord, MAX_KILLS, PoisonTracker, PostMortem, Process,
-        QuarantineRequest, State, SuspectEvent, SuspectState, WorkerId, WorkerSlot, WorkerSlotId,
-    },
-    mutant::{self, Mutant},
-    transition::Transition,
-};
+use crate::core::model::{MAX_KILLS, PoisonTracker, PostMortem, SuspectEvent, SuspectState};
 use bulkhead_proto::wire::{
     cause::{Cause, Operation},
     control::{MAX_HINTS, RecoveryHints},
     ids::Seq,
-    role::Role,
 };
+use std::fmt;
 
 /// The event that a death is charged to.
+#[derive(Clone, Copy)]
 pub(in crate::core) struct Attribution {
-    /// The event.
     pub(in crate::core) seq: Seq,
     /// What the process was doing with it.
     pub(in crate::core) during: Operation,
-    /// Number of attempts, this one included.
-    pub(in crate::core) count: u32,
-    /// Number of attempts that quarantines the event.
+    /// Number of attempts of the kind that this one is, this one included.
+    pub(in crate::core) attempts: u32,
+    /// Number of such attempts at which the event is quarantined.
     pub(in crate::core) limit: u32,
-    /// The order to store the event; set if the limit is reached.
-    pub(in crate::core) request: Option<QuarantineRequest>,
+    /// Number of attempts of both kinds.
+    pub(in crate::core) all_attempts: u32,
+    /// Whether the event is quarantined now.
+    pub(in crate::core) quarantine: bool,
 }
 
 impl PoisonTracker {
-    /// What the next generation needs to know.
+    /// Charges the death of an active analysis to the event that caused it, if one event did. `may_quarantine`:
+    /// whether events may be quarantined at present.
+    pub(in crate::core) fn attribute(
+        &mut self,
+        cause: Cause,
+        post_mortem: &PostMortem,
+        max_attempts: u32,
+        may_quarantine: bool,
+    ) -> Option<Attribution> {
+        self.prune(post_mortem.committed);
+        if cause == Cause::Requested {
+            return None;
+        }
+        let (seq, during) = self.only_suspect(post_mortem)?;
+        if self.is_quarantining(seq) {
+            return None;
+        }
+        let killed = cause == Cause::Signal && post_mortem.exit.is_kill();
+        let suspect = self.record_attempt(seq, killed)?;
+        let limit = max_attempts.max(1);
+        let kill_limit = limit.max(MAX_KILLS);
+        let quarantine = may_quarantine && (suspect.attempts >= limit || suspect.kills >= kill_limit);
+        if quarantine {
+            suspect.state = SuspectState::Storing;
+        }
+        let SuspectEvent { attempts, kills, .. } = *suspect;
+        let all_attempts = attempts.saturating_add(kills);
+        let (attempts, limit) = if killed { (kills, kill_limit) } else { (attempts, limit) };
+        Some(Attribution { seq, during, attempts, limit, all_attempts, quarantine })
+    }
+
+    /// What a successor must know of these events.
     pub(in crate::core) fn recovery_hints(&self) -> RecoveryHints {
         let with = |stored| {
             let those =
                 self.suspects.iter().filter(move |suspect| (suspect.state == SuspectState::Stored) == stored);
             those.map(|suspect| suspect.seq).collect()
         };
-        let skip = if mutant::is(Mutant::ForgetSkip) { Vec::new() } else { with(true) };
-        let suspects = if mutant::is(Mutant::ForgetSuspects) { Vec::new() } else { with(false) };
-        let single_commit_until =
-            if mutant::is(Mutant::ForgetSingleCommits) { Seq(0) } else { self.single_commit_until };
-        RecoveryHints { suspects, skip, single_commit_until }
+        RecoveryHints {
+            suspects: with(false),
+            skip: with(true),
+            single_commit_until: self.single_commit_until,
+        }
+    }
+
+    /// Whether the event is being stored, or is stored while its skip is not known to be committed.
+    pub(in crate::core) fn is_quarantining(&self, seq: Seq) -> bool {
+        self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state != SuspectState::Retrying)
+    }
+
+    /// Whether no generation may be activated because an event is being stored.
+    pub(in crate::core) fn is_storing(&self) -> bool {
+        self.suspects.iter().any(|suspect| suspect.state == SuspectState::Storing)
+    }
+
+    pub(in crate::core) fn find(&mut self, seq: Seq) -> Option<&mut SuspectEvent> {
+        self.suspects.iter_mut().find(|suspect| suspect.seq == seq)
     }
 
     /// Removes committed events.
@@ -58,22 +97,19 @@ impl PoisonTracker {
         }
     }
 
-    fn find(&mut self, seq: Seq) -> Option<&mut SuspectEvent> {
-        self.suspects.iter_mut().find(|suspect| suspect.seq == seq)
-    }
-
     /// The only event that can have caused the death. After a death in a commit of several events there is
     /// none: the successor then commits after each event.
-    fn attribution(&mut self, post_mortem: &PostMortem) -> Option<(Seq, Operation)> {
+    fn only_suspect(&mut self, post_mortem: &PostMortem) -> Option<(Seq, Operation)> {
+        let during = post_mortem.during()?;
         if let Some(seq) = post_mortem.in_flight {
-            return Some((seq, if post_mortem.loading { Operation::Load } else { Operation::Apply }));
+            return Some((seq, during));
         }
         let seq = post_mortem.committing?;
         let is_only_event = seq <= self.single_commit_until
             || seq == post_mortem.committed.next()
             || self.find(seq).is_some();
-        if is_only_event && !mutant::is(Mutant::AttributeNoCommit) {
-            return Some((seq, Operation::Commit));
+        if is_only_event {
+            return Some((seq, during));
         }
         self.single_commit_until = self.single_commit_until.max(seq);
         None
@@ -81,10 +117,7 @@ impl PoisonTracker {
 
     /// Counts one more attempt, or kill. If there is no room for another suspect, the events up to this one
     /// are committed one at a time.
-    fn record_attempt(&mut self, seq: Seq, killed: bool) -> Option<SuspectEvent> {
-        if mutant::is(Mutant::ForgetCharge) {
-            return None;
-        }
+    fn record_attempt(&mut self, seq: Seq, killed: bool) -> Option<&mut SuspectEvent> {
         if self.find(seq).is_none() {
             if self.suspects.len() >= MAX_HINTS {
                 self.single_commit_until = self.single_commit_until.max(seq);
@@ -94,176 +127,19 @@ impl PoisonTracker {
         }
         let suspect = self.find(seq)?;
         let count = if killed { &mut suspect.kills } else { &mut suspect.attempts };
-        *count = count.saturating_add(if mutant::is(Mutant::ChargeTwice) { 2 } else { 1 });
-        Some(*suspect)
-    }
-
-    /// Whether the event is being stored, or is stored while its skip is not known to be committed.
-    fn is_quarantining(&self, seq: Seq) -> bool {
-        self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state != SuspectState::Retrying)
-    }
-
-    fn is_storing_event(&self, seq: Seq) -> bool {
-        self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state == SuspectState::Storing)
-    }
-
-    /// Whether no generation may be activated because an event is being stored.
-    pub(in crate::core) fn is_storing(&self) -> bool {
-        self.suspects.iter().any(|suspect| suspect.state == SuspectState::Storing)
-            && !mutant::is(Mutant::ActivateWhileStoring)
+        *count = count.saturating_add(1);
+        Some(suspect)
     }
 }
 
-impl Transition<'_> {
-    /// Charges a death to the event that caused it, if one event did.
-    pub(in crate::core) fn attribute_death(
-        &mut self,
-        id: WorkerId,
-        dead: &Process,
-        classification: &Classification,
-        exit: ExitStatus,
-        post_mortem: &PostMortem,
-    ) -> Option<Attribution> {
-        if self.worker(id).role != Role::Analytics || dead.activated.is_none() {
-            return None;
-        }
-        let requested = classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheRequested);
-        let poison_tracker = &mut self.worker_mut(id).poison_tracker;
-        poison_tracker.prune(post_mortem.committed);
-        if requested {
-            return None;
-        }
-        let (seq, during) = poison_tracker.attribution(post_mortem)?;
-        // A skipped event cannot kill: only its position is committed.
-        if poison_tracker.is_quarantining(seq) {
-            return None;
-        }
-        // A SIGKILL by the OOM killer has another cause, and counts as an attempt.
-        let by_signal = classification.cause == Cause::Signal || mutant::is(Mutant::TreatOomAsKill);
-        let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
-        let SuspectEvent { attempts, kills, .. } = poison_tracker.record_attempt(seq, killed)?;
-        let limit = self.state.policy.max_attempts.max(1);
-        let kill_limit = limit.max(MAX_KILLS);
-        let (count, of) = if killed { (kills, kill_limit) } else { (attempts, limit) };
-        let mut attribution = Attribution { seq, during, count, limit: of, request: None };
-        if attempts >= limit || kills >= kill_limit {
-            attribution.request = self.quarantine_if_exhausted(
-                id,
-                dead,
-                classification,
-                &attribution,
-                attempts.saturating_add(kills),
-            );
-        }
-        Some(attribution)
-    }
-
-    /// Requests the quarantine of an event that has reached its limit. Does nothing if the request was made
-    /// before, or if the supervisor is stopping: an event that is not stored by then is tried again by the
-    /// next run.
-    fn quarantine_if_exhausted(
-        &mut self,
-        id: WorkerId,
-        dead: &Process,
-        classification: &Classification,
-        &Attribution { seq, during, .. }: &Attribution,
-        attempts: u32,
-    ) -> Option<QuarantineRequest> {
-        if self.refusal().is_some() {
-            return None;
-        }
-        let suspect = self
-            .worker_mut(id)
-            .poison_tracker
-            .find(seq)
-            .filter(|suspect| suspect.state == SuspectState::Retrying)?;
-        suspect.state =
-            if mutant::is(Mutant::SkipUnstored) { SuspectState::Stored } else { SuspectState::Storing };
-        let (subject, crash) = (self.generation_ref(id, dead), self.state.next_crash);
-        let Classification { cause, ref detail, .. } = *classification;
-        Some(QuarantineRequest { subject, seq, attempts, during, crash, cause, detail: detail.clone() })
-    }
-
-    /// The event is stored, and will be skipped; or it could not be stored, and is tried again.
-    pub(in crate::core) fn quarantine_finished(
-        &mut self,
-        request: QuarantineRequest,
-        result: Result<(), String>,
-    ) {
-        let QuarantineRequest { seq, .. } = request;
-        let Some(id) =
-            self.state.worker_ids().find(|id| self.worker(*id).poison_tracker.is_storing_event(seq))
-        else {
-            return;
-        };
-        if let Some(suspect) = self.worker_mut(id).poison_tracker.find(seq) {
-            suspect.state = if result.is_ok() { SuspectState::Stored } else { SuspectState::Retrying };
-        }
-        match result {
-            Ok(()) => {
-                self.log(LogRecord::EventQuarantined(request));
-                self.on_quarantined(id);
-            }
-            Err(why) => self.log(LogRecord::QuarantineFailed { request, why }),
-        }
-        self.advance_takeover(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
-    }
-
-    /// The cause of the deaths is removed: the budget is cleared and the next generation need not wait.
-    fn on_quarantined(&mut self, id: WorkerId) {
-        self.worker_mut(id).restart_budget.clear();
-        let until = self.earliest_start(id);
-        let worker = self.worker_mut(id);
-        let (worker_name, generation) = (worker.name.clone(), worker.generation);
-        match worker.main {
-            GenerationState::Parked { retry_at: Some(_) } => {
-                worker.main = GenerationState::Backoff { until };
-                self.log(LogRecord::WorkerRecovered(GenerationRef {
-                    worker: worker_name,
-                    generation,
-                    pid: None,
-                }));
-            }
-            GenerationState::Backoff { .. } => worker.main = GenerationState::Backoff { until },
-            GenerationState::Parked { retry_at: None }
-            | GenerationState::Stopped
-            | GenerationState::Starting { .. }
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Stopping { .. } => {}
-        }
-    }
-}
-
-impl State {
-    /// Whether an event is being quarantined. The answer is false again once its skip is committed.
-    #[must_use]
-    pub fn is_quarantining(&self, seq: Seq) -> bool {
-        self.workers.iter().any(|worker| worker.poison_tracker.is_quarantining(seq))
-    }
-
-    /// Before [`crate::core::Event::Boot`]: marks pending events that an earlier run quarantined, so that
-    /// they are skipped. A run leaves at most one; those beyond `MAX_HINTS` are ignored.
-    pub fn restore_quarantined(&mut self, stored: impl IntoIterator<Item = Seq>) {
-        let suspect = |seq| SuspectEvent { seq, attempts: 0, kills: 0, state: SuspectState::Stored };
-        let suspects: Vec<_> = stored.into_iter().take(MAX_HINTS).map(suspect).collect();
-        for worker in self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics) {
-            worker.poison_tracker.suspects.clone_from(&suspects);
-        }
-    }
-}
-
-impl Attribution {
-    /// Describes the attribution for people.
-    pub(in crate::core) fn text(&self) -> String {
-        let Self { seq, count, limit, request, .. } = self;
-        let then = if request.is_some() { "quarantined next" } else { "tried again" };
-        // The count exceeds the limit after a quarantine that failed.
-        let count = if count > limit {
-            format!("attempt {count} (limit {limit})")
+impl fmt::Display for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seq, attempts, limit, .. } = self;
+        let then = if self.quarantine { "quarantined next" } else { "tried again" };
+        if attempts > limit {
+            write!(f, "event {seq}: attempt {attempts} (limit {limit}); {then}")
         } else {
-            format!("attempt {count} of {limit}")
-        };
-        format!("event {seq}: {count}; {then}")
+            write!(f, "event {seq}: attempt {attempts} of {limit}; {then}")
+        }
     }
 }

@@ -2,145 +2,113 @@
 //! ordered.
 
 use crate::core::{
-    death::oom::out_of_memory,
+    death::{exited::ExitedProcess, oom::out_of_memory},
     model::{
-        ExitStatus, Now, Panic, PendingFault, PostMortem, Process, SIGABRT, SIGBUS, SIGKILL, SIGSEGV,
-        SIGTERM, StopReason, StopStage, is_signal,
-        policy::{MAX_DETAIL, MAX_PANIC},
+        ExitStatus, Now, PendingFault, PostMortem, SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM, StopReason,
+        StopStage, describe_panic, policy::MAX_DETAIL, signal_name,
     },
 };
-use bulkhead_proto::{
-    shm::cursor::SignalInfo,
-    wire::{
-        cause::Cause,
-        exit_code::{EXIT_CONFIG, EXIT_PANIC},
-        fault::FaultKind,
-        ids::Seq,
-        role::Role,
-        text::cut,
-    },
+use bulkhead_proto::wire::{
+    cause::Cause,
+    crash::Panic,
+    exit_code::{EXIT_CONFIG, EXIT_PANIC},
+    fault::FaultKind,
+    role::Role,
+    text::cut,
 };
-
-/// How far the stop of a process had come when it exited.
-pub(in crate::core) struct StopProgress<'a> {
-    pub(in crate::core) why: &'a StopReason,
-    pub(in crate::core) stage: StopStage,
-}
 
 /// The cause of a death.
 pub(in crate::core) struct Classification {
     pub(in crate::core) cause: Cause,
+    /// Details for people, at most [`MAX_DETAIL`] bytes.
     pub(in crate::core) detail: String,
-    /// The event in flight.
-    pub(in crate::core) seq: Option<Seq>,
     /// Whether a retry can help.
     pub(in crate::core) retry: bool,
 }
 
 impl Classification {
-    fn new(cause: Cause, detail: impl AsRef<str>, seq: Option<Seq>) -> Self {
+    fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
         let detail = cut(detail.as_ref(), MAX_DETAIL).to_owned();
-        Self { cause, detail, seq, retry: cause != Cause::Config }
+        Self { cause, detail, retry: cause != Cause::Config }
     }
 
-    /// The process could not be spawned.
     pub(in crate::core) fn spawn_failed(error: &str, config: bool) -> Self {
         let cause = if config { Cause::Config } else { Cause::Handshake };
-        Self::new(cause, format!("cannot be started: {error}"), None)
+        Self::new(cause, format!("cannot be started: {error}"))
     }
 }
 
 /// Classifies the death of a process.
 pub(in crate::core) fn classify(
     role: Role,
-    process: &Process,
-    stop: Option<&StopProgress<'_>>,
-    exit: ExitStatus,
+    exited: &ExitedProcess,
     post_mortem: &PostMortem,
     now: Now,
 ) -> Classification {
-    let seq = post_mortem.in_flight;
-    let panic = post_mortem
-        .panic
-        .as_ref()
-        .map(|panic| panic.clone().cut(MAX_PANIC))
-        .or_else(|| process.panic.clone());
-    match stop {
-        Some(StopProgress { why: StopReason::Killed { cause, detail, retry }, .. }) => {
-            let by_supervisor = is_signal(exit, SIGKILL) || *cause == Cause::Hang && is_signal(exit, SIGABRT);
+    let exit = post_mortem.exit;
+    let pending_fault = exited.process.fault;
+    match &exited.stopping {
+        Some((StopReason::Killed { cause, detail, retry }, ..)) => {
+            let by_supervisor = exit.is_kill() || *cause == Cause::Hang && exit.is_signal(SIGABRT);
             let ended = if by_supervisor { String::new() } else { format!("; ended by {}", exit.text()) };
-            let classification = match process.fault {
+            let classification = match pending_fault {
                 Some(PendingFault { kind, .. }) if *cause == Cause::Hang && kind.is_lasting() => {
-                    Classification::new(Cause::Requested, format!("fault {kind}: {detail}{ended}"), seq)
+                    Classification::new(Cause::Requested, format!("fault {kind}: {detail}{ended}"))
                 }
-                Some(_) | None => Classification::new(*cause, format!("{detail}{ended}"), seq),
+                Some(_) | None => Classification::new(*cause, format!("{detail}{ended}")),
             };
             return Classification { retry: *retry, ..classification };
         }
-        Some(StopProgress { why: StopReason::Requested(request), stage })
-            if is_expected_exit(role, *stage, exit) =>
-        {
-            return Classification::new(
-                Cause::Requested,
-                format!("{}; {}", request.text(), exit.text()),
-                seq,
-            );
+        Some((StopReason::Requested(request), stage, _)) if is_expected_exit(role, *stage, exit) => {
+            return Classification::new(Cause::Requested, format!("{}; {}", request.text(), exit.text()));
         }
         Some(_) | None => {}
     }
-    let (cause, mut detail) = classify_exit(process, exit, panic.as_ref(), post_mortem);
-    if stop.is_some() {
+    let panic = exited.panic(post_mortem);
+    let (cause, mut detail) = classify_exit(exited, panic, post_mortem);
+    if exited.stopping.is_some() {
         detail.push_str(", while stopping");
     }
-    let fault = process.fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));
+    let fault = pending_fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));
     match fault {
         Some(fault) if matches_fault(fault.kind, exit, panic.is_some()) => {
-            Classification::new(Cause::Requested, format!("fault {}: {detail}", fault.kind), seq)
+            Classification::new(Cause::Requested, format!("fault {}: {detail}", fault.kind))
         }
-        Some(_) | None => Classification::new(cause, detail, seq),
+        Some(_) | None => Classification::new(cause, detail),
     }
 }
 
-/// Classifies an exit that was not requested.
-fn classify_exit(
-    process: &Process,
-    exit: ExitStatus,
-    panic: Option<&Panic>,
-    post_mortem: &PostMortem,
-) -> (Cause, String) {
-    let early = match process.activated {
-        Some(_) => "",
-        None => ", before activation",
-    };
+/// The cause, by the exit status alone.
+fn classify_exit(exited: &ExitedProcess, panic: Option<&Panic>, post_mortem: &PostMortem) -> (Cause, String) {
+    let exit = post_mortem.exit;
+    let early = if exited.process.activated.is_some() { "" } else { ", before activation" };
+    let text = exit.text();
     match (exit, panic) {
-        (exit, Some(panic)) if may_be_panic(exit) => (Cause::Panic, panic.text()),
+        (exit, Some(panic)) if may_be_panic(exit) => (Cause::Panic, describe_panic(panic)),
         (ExitStatus::Code(code), None) if code == i32::from(EXIT_PANIC) => {
-            (Cause::Panic, format!("no message: {}{early}", exit.text()))
+            (Cause::Panic, format!("no message: {text}{early}"))
         }
-        (ExitStatus::Code(code), _) if code == i32::from(EXIT_CONFIG) => (
-            Cause::Config,
-            format!("reported a configuration error ({}): see its last output lines", exit.text()),
-        ),
-        (ExitStatus::Code(_), _) => (Cause::Exit, format!("{}{early}", exit.text())),
-        (ExitStatus::Signal { .. }, _) => match out_of_memory(exit, post_mortem) {
-            Some(text) => (Cause::Oom, format!("{text}{early}")),
-            None => {
-                (Cause::Signal, format!("{}{}{early}", exit.text(), stack_overflow_note(exit, post_mortem)))
-            }
+        (ExitStatus::Code(code), _) if code == i32::from(EXIT_CONFIG) => {
+            (Cause::Config, format!("reported a configuration error ({text}): see its last output lines"))
+        }
+        (ExitStatus::Code(_), _) => (Cause::Exit, format!("{text}{early}")),
+        (ExitStatus::Signal { .. }, _) => match out_of_memory(post_mortem) {
+            Some(reason) => (Cause::Oom, format!("{reason}{early}")),
+            None => (Cause::Signal, format!("{text}{}{early}", stack_overflow_note(post_mortem))),
         },
-        (ExitStatus::Unknown, _) => (Cause::Unknown, format!("{}{early}", exit.text())),
+        (ExitStatus::Unknown, _) => (Cause::Unknown, format!("{text}{early}")),
     }
 }
 
 /// Marks a stack overflow: std aborts the process after one. The handler of std ignores the first SIGSEGV that a
 /// process sent (code 0 or below), so a later abort has another cause.
-fn stack_overflow_note(exit: ExitStatus, post_mortem: &PostMortem) -> &'static str {
-    let by_kernel = |signal: &SignalInfo| signal.code > 0;
-    let faulted = post_mortem
+fn stack_overflow_note(post_mortem: &PostMortem) -> String {
+    let fault = post_mortem
         .signalled
-        .filter(by_kernel)
-        .is_some_and(|record| matches!(record.number, SIGSEGV | SIGBUS));
-    if faulted && is_signal(exit, SIGABRT) { " after a fault: stack overflow" } else { "" }
+        .filter(|signal| signal.code > 0 && matches!(signal.number, SIGSEGV | SIGBUS))
+        .filter(|_| post_mortem.exit.is_signal(SIGABRT));
+    let name = fault.and_then(|signal| signal_name(signal.number));
+    name.map(|name| format!(" after {name}: stack overflow")).unwrap_or_default()
 }
 
 /// Whether the exit can follow from the panic. A process may report a panic in one thread and then exit in
@@ -171,13 +139,13 @@ fn is_expected_exit(role: Role, stage: StopStage, exit: ExitStatus) -> bool {
 fn matches_fault(kind: FaultKind, exit: ExitStatus, panicked: bool) -> bool {
     match kind {
         FaultKind::Panic => {
-            panicked || exit == ExitStatus::Code(i32::from(EXIT_PANIC)) || is_signal(exit, SIGABRT)
+            panicked || exit == ExitStatus::Code(i32::from(EXIT_PANIC)) || exit.is_signal(SIGABRT)
         }
-        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => is_signal(exit, SIGABRT),
-        FaultKind::Segv => is_signal(exit, SIGSEGV) || is_signal(exit, SIGBUS),
+        FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => exit.is_signal(SIGABRT),
+        FaultKind::Segv => exit.is_signal(SIGSEGV) || exit.is_signal(SIGBUS),
         FaultKind::Exit => matches!(exit, ExitStatus::Code(_)) && !panicked,
         // Only the hang detector finds these.
         FaultKind::Hang | FaultKind::Freeze => false,
-        FaultKind::Kill => is_signal(exit, SIGKILL),
+        FaultKind::Kill => exit.is_signal(SIGKILL),
     }
 }

@@ -1,140 +1,153 @@
-//! The decision after a death: what becomes of the slot, and why.
+//! The decision after a death: what becomes of the slot, and why. A function of the worker and of the
+//! service's rules.
 
 use crate::core::{
-    death::{classify::Classification, decision::Decision, exited::ExitedProcess},
-    model::{DesiredState, GenerationState, RestartDecision, StopReason, SupervisorPhase, WorkerSlot},
-    mutant::{self, Mutant},
-    transition::Transition,
+    death::{classify::Classification, exited::ExitedProcess},
+    model::{
+        DesiredState, GenerationState, Millis, Policy, RestartDecision, StopReason, SupervisorPhase, Worker,
+        WorkerSlot,
+        policy::{PARKED_RETRY_INTERVAL, START_SPACING},
+    },
 };
 use bulkhead_proto::wire::cause::Cause;
 use std::time::Duration;
 
-impl Transition<'_> {
-    /// Decides what becomes of the slot.
-    pub(in crate::core) fn decide(
-        &mut self,
-        exited: &ExitedProcess,
-        classification: &Classification,
-        progress: bool,
-    ) -> (RestartDecision, String) {
-        let Decision { slot_state, next, why } = match exited.slot_id.slot {
-            WorkerSlot::Main => self.decide_main(exited, classification, progress),
-            WorkerSlot::Successor => self.decide_successor(exited, classification, progress),
-        };
-        self.set_slot(exited.slot_id, slot_state);
-        (next, why)
+/// What a decision depends on, beside the worker.
+pub(in crate::core) struct Rules<'a> {
+    pub(in crate::core) policy: &'a Policy,
+    pub(in crate::core) phase: &'a SupervisorPhase,
+    pub(in crate::core) jitter: &'a mut u64,
+    pub(in crate::core) now: Millis,
+}
+
+/// The next state of the slot, with the reason.
+pub(in crate::core) struct Decision {
+    pub(in crate::core) slot_state: GenerationState,
+    pub(in crate::core) next: RestartDecision,
+    pub(in crate::core) why: String,
+}
+
+impl Decision {
+    fn new((slot_state, next): (GenerationState, RestartDecision), why: impl Into<String>) -> Self {
+        Self { slot_state, next, why: why.into() }
     }
 
-    /// Decides for the main slot. A live successor moves into it.
-    fn decide_main(
-        &mut self,
-        exited: &ExitedProcess,
-        classification: &Classification,
-        progress: bool,
-    ) -> Decision {
-        let alone = self.decide_alone(exited, classification, progress);
-        let requested = matches!(exited.stopping, Some((StopReason::Requested(_), ..)));
-        let successor = self.worker_mut(exited.slot_id.worker).successor.take();
-        match successor {
-            Some(
-                live_successor @ (GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Running { .. }
-                | GenerationState::Stopping { .. }),
-            ) => {
-                // If the worker would be parked, the successor is its retry.
-                self.worker_mut(exited.slot_id.worker).restart_budget.on_probation |=
-                    matches!(alone.slot_state, GenerationState::Parked { .. });
-                let next = next_with_successor(&live_successor, alone.next);
-                Decision::new((live_successor, next), "a successor is already started")
-            }
-            // The successor died while its predecessor was stopping; its own retry is scheduled.
-            Some(GenerationState::Backoff { until }) if requested => {
-                let next = RestartDecision::restart_in(until.since(self.now.mono));
-                Decision::new(
-                    (GenerationState::Backoff { until }, next),
-                    "the successor died and is tried again",
-                )
-            }
-            // The worker made progress meanwhile, so parking does not apply.
-            Some(GenerationState::Parked { retry_at: Some(_) }) if requested && progress => {
-                self.worker_mut(exited.slot_id.worker).restart_budget.clear();
-                alone
-            }
-            Some(GenerationState::Parked { retry_at }) if requested => {
-                let next = RestartDecision::Parked(retry_at.map(|retry_at| retry_at.since(self.now.mono)));
-                Decision::new((GenerationState::Parked { retry_at }, next), "the successor is parked")
-            }
-            // Not spawned yet, and no longer needed.
-            Some(
-                GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
-            )
-            | None => alone,
-        }
+    fn stopped(next: RestartDecision, why: impl Into<String>) -> Self {
+        Self::new((GenerationState::Stopped, next), why)
     }
+}
 
-    /// A successor that dies leaves a running predecessor in place. If the predecessor is stopping already,
-    /// the death is decided as if the successor were alone.
-    fn decide_successor(
-        &mut self,
-        exited: &ExitedProcess,
-        classification: &Classification,
-        progress: bool,
-    ) -> Decision {
-        if let GenerationState::Running { process } = &self.worker(exited.slot_id.worker).main {
+/// Decides what becomes of the slot of a process that has exited.
+pub(in crate::core) fn decide(
+    worker: &mut Worker,
+    exited: &ExitedProcess,
+    classification: &Classification,
+    progress: bool,
+    rules: Rules<'_>,
+) -> Decision {
+    match (exited.slot_id.slot, &worker.main) {
+        // A successor that dies leaves a running predecessor in place. If the predecessor is stopping already,
+        // the death is decided as if the successor were alone.
+        (WorkerSlot::Successor, GenerationState::Running { process }) => {
             let next = RestartDecision::Predecessor(process.generation);
-            // A stopped successor leaves its slot empty.
-            return Decision::new((GenerationState::Stopped, next), "its predecessor is still running");
+            Decision::stopped(next, "its predecessor is still running")
         }
-        self.decide_alone(exited, classification, progress)
+        (WorkerSlot::Successor, _) => decide_alone(worker, exited, classification, progress, rules),
+        (WorkerSlot::Main, _) => decide_main(worker, exited, classification, progress, rules),
     }
+}
 
-    /// Decides without regard to the other slot.
-    fn decide_alone(
-        &mut self,
-        exited: &ExitedProcess,
-        classification: &Classification,
-        progress: bool,
-    ) -> Decision {
-        let id = exited.slot_id.worker;
-        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::StartInShutdown) {
-            return Decision::new(
-                (GenerationState::Stopped, RestartDecision::Shutdown),
-                "the supervisor is stopping",
-            );
+/// Decides for the main slot. A live successor moves into it.
+fn decide_main(
+    worker: &mut Worker,
+    exited: &ExitedProcess,
+    classification: &Classification,
+    progress: bool,
+    rules: Rules<'_>,
+) -> Decision {
+    let now = rules.now;
+    let alone = decide_alone(worker, exited, classification, progress, rules);
+    let requested = matches!(exited.stopping, Some((StopReason::Requested(_), ..)));
+    match worker.successor.take() {
+        Some(
+            live_successor @ (GenerationState::Starting { .. }
+            | GenerationState::Standby { .. }
+            | GenerationState::Running { .. }
+            | GenerationState::Stopping { .. }),
+        ) => {
+            // If the worker would be parked, the successor is its retry.
+            worker.restart_budget.on_probation |= matches!(alone.slot_state, GenerationState::Parked { .. });
+            let next = next_with_successor(&live_successor, alone.next);
+            Decision::new((live_successor, next), "a successor is already started")
         }
-        let unwanted = match self.worker(id).desired {
-            DesiredState::Running => None,
-            DesiredState::Stopped => Some("stopped by command"),
-            DesiredState::Removed => Some("the worker is no longer configured"),
-        };
-        if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::IgnoreDesired)) {
-            return Decision::new((GenerationState::Stopped, RestartDecision::Stopped), why);
+        // The successor died while its predecessor was stopping; its own retry is scheduled.
+        Some(GenerationState::Backoff { until }) if requested => {
+            let next = RestartDecision::restart_in(until.since(now));
+            Decision::new((GenerationState::Backoff { until }, next), "the successor died and is tried again")
         }
-        match &exited.stopping {
-            // The process was stopping, and the worker was started again meanwhile.
-            Some((StopReason::Requested(request), ..)) => {
-                let why =
-                    format!("a requested stop is complete ({}), and the worker is to run", request.text());
-                return Decision::new(self.retry_after(id, Duration::ZERO), why);
-            }
-            Some((StopReason::Killed { .. }, ..)) | None => {}
+        // The worker made progress meanwhile, so parking does not apply.
+        Some(GenerationState::Parked { retry_at: Some(_) }) if requested && progress => {
+            worker.restart_budget.clear();
+            alone
         }
-        // The death of an outdated generation says nothing about its replacement.
-        if self.worker(id).is_outdated(exited.process.generation) {
-            let why = "the generation was being replaced";
-            return Decision::new(self.retry_after(id, Duration::ZERO), why);
+        Some(GenerationState::Parked { retry_at }) if requested => {
+            let next = RestartDecision::Parked(retry_at.map(|retry_at| retry_at.since(now)));
+            Decision::new((GenerationState::Parked { retry_at }, next), "the successor is parked")
         }
-        if !classification.retry && !mutant::is(Mutant::RetryConfig) {
-            let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
-            return Decision::new(parked, "a retry cannot help");
-        }
-        if classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheOperator) {
-            let again = self.retry_after(id, self.state.policy.initial);
-            return Decision::new(again, "the death was requested and does not count");
-        }
-        self.count_death(id, progress)
+        // Not spawned yet, and no longer needed.
+        Some(GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. })
+        | None => alone,
     }
+}
+
+/// Decides without regard to the other slot.
+fn decide_alone(
+    worker: &mut Worker,
+    exited: &ExitedProcess,
+    classification: &Classification,
+    progress: bool,
+    Rules { policy, phase, jitter, now }: Rules<'_>,
+) -> Decision {
+    if *phase != SupervisorPhase::Up {
+        return Decision::stopped(RestartDecision::Shutdown, "the supervisor is stopping");
+    }
+    match worker.desired {
+        DesiredState::Running => {}
+        DesiredState::Stopped => return Decision::stopped(RestartDecision::Stopped, "stopped by command"),
+        DesiredState::Removed => {
+            return Decision::stopped(RestartDecision::Stopped, "the worker is no longer configured");
+        }
+    }
+    // The process was stopping, and the worker was started again meanwhile.
+    if let Some((StopReason::Requested(request), ..)) = &exited.stopping {
+        let why = format!("a requested stop is complete ({}), and the worker is to run", request.text());
+        return Decision::new(retry_after(worker, Duration::ZERO, now), why);
+    }
+    // The death of an outdated generation says nothing about its replacement.
+    if worker.is_outdated(exited.process.generation) {
+        return Decision::new(retry_after(worker, Duration::ZERO, now), "the generation was being replaced");
+    }
+    if !classification.retry {
+        let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
+        return Decision::new(parked, "a retry cannot help");
+    }
+    if classification.cause == Cause::Requested {
+        let why = "the death was requested and does not count";
+        return Decision::new(retry_after(worker, policy.initial, now), why);
+    }
+    match worker.restart_budget.count_death(progress, policy, jitter, now) {
+        (Some(delay), why) => Decision::new(retry_after(worker, delay, now), why),
+        (None, why) => {
+            let parked = GenerationState::Parked { retry_at: Some(now.after(PARKED_RETRY_INTERVAL)) };
+            Decision::new((parked, RestartDecision::Parked(Some(PARKED_RETRY_INTERVAL))), why)
+        }
+    }
+}
+
+/// A new generation after this delay, and not before [`START_SPACING`] allows it.
+fn retry_after(worker: &Worker, delay: Duration, now: Millis) -> (GenerationState, RestartDecision) {
+    let until = now.after(delay).max(worker.started.after(START_SPACING));
+    (GenerationState::Backoff { until }, RestartDecision::restart_in(until.since(now)))
 }
 
 /// The decision if a live successor exists. `otherwise` is the decision without it.

@@ -1,12 +1,15 @@
-//! Handles a death, in this order: take the process out of its slot (`exited`), classify the death (`classify`,
-//! `oom`), attribute it to an event (`attribute`), decide about the next start (`decide`, `restart_budget`),
-//! record it (`record`).
+//! The path of a death through the core: the process is taken out of its slot (`exited`), its death is classified
+//! (`classify`, `oom`), attributed to an event (`attribute`) and decided (`decide`, `restart_budget`), and one
+//! record of it is made (`record`). The event is quarantined after that (`quarantine`).
+//!
+//! A [`PostMortem`] comes in, a [`crate::core::DeathRecord`] goes out. Each generation gets exactly one record.
 
 pub(in crate::core) mod attribute;
 pub(in crate::core) mod classify;
-mod decide;
-pub(in crate::core) mod decision;
+pub(in crate::core) mod decide;
 pub(in crate::core) mod exited;
 pub(in crate::core) mod oom;
+mod path;
+mod quarantine;
 mod record;
 mod restart_budget;

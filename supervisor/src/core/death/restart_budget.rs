@@ -1,17 +1,13 @@
-//! The restart budget: back-off and parking, and what counts as progress.
+//! The restart budget: how many deaths without progress are allowed, the back-off between restarts, and what
+//! counts as progress.
 
 use crate::core::{
-    death::decision::Decision,
+    death::exited::ExitedProcess,
     model::{
-        ExitStatus, GenerationState, LogRecord, Millis, PostMortem, Process, RestartBudget, RestartDecision,
-        WorkerId,
-        policy::{
-            BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PARKED_RETRY_INTERVAL, START_SPACING,
-        },
+        Millis, Policy, PostMortem, RestartBudget,
+        policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT},
         span,
     },
-    mutant::{self, Mutant},
-    transition::Transition,
 };
 use bulkhead_proto::wire::{cause::Cause, role::Role};
 use std::time::Duration;
@@ -26,122 +22,84 @@ impl RestartBudget {
         self.failures = 0;
         self.on_probation = false;
     }
-}
 
-impl Transition<'_> {
     /// Whether the generation made progress since the last death of its worker, or was healthy. A hung
-    /// generation was not healthy, however long it ran.
-    pub(in crate::core) fn made_progress(
-        &self,
-        id: WorkerId,
-        process: &Process,
+    /// generation was not healthy, however long it ran. Records how far an active generation came.
+    pub(in crate::core) fn record_progress(
+        &mut self,
+        role: Role,
+        exited: &ExitedProcess,
         cause: Cause,
-        was_stopping: bool,
-        exit: ExitStatus,
         post_mortem: &PostMortem,
+        now: Millis,
     ) -> bool {
-        let Some(activated) = process.activated else { return false };
-        let ran = self.now.mono.since(activated);
-        let worker = self.worker(id);
+        let Some(activated) = exited.process.activated else { return false };
+        let ran = now.since(activated);
         // A program does not SIGKILL itself. If neither the supervisor nor the kernel's OOM killer sent it,
         // an operator did: the program is not at fault.
-        let killed = exit.is_kill() && !post_mortem.out_of_memory && !was_stopping;
+        let killed = post_mortem.exit.is_kill() && !post_mortem.out_of_memory && exited.stopping.is_none();
         let not_at_fault = killed || ran >= IDLE_HEALTHY_AFTER;
-        let advanced = match worker.role {
-            Role::Analytics => {
-                post_mortem.committed > worker.restart_budget.committed
-                    || (post_mortem.committed == post_mortem.head && not_at_fault)
-            }
-            Role::Api => post_mortem.head > worker.restart_budget.head || killed,
+        let &PostMortem { committed, head, .. } = post_mortem;
+        let advanced = match role {
+            Role::Analytics => committed > self.committed || (committed == head && not_at_fault),
+            Role::Api => head > self.head || killed,
             Role::Plain => false,
         };
-        let healthy = ran >= HEALTHY_AFTER && cause != Cause::Hang;
-        (advanced || healthy) && !mutant::is(Mutant::IgnoreProgress)
+        (self.committed, self.head) = (committed, head);
+        advanced || (ran >= HEALTHY_AFTER && cause != Cause::Hang)
     }
 
-    /// Counts a death, and decides about the next start.
-    pub(in crate::core) fn count_death(&mut self, id: WorkerId, progress: bool) -> Decision {
-        if progress {
-            self.worker_mut(id).restart_budget.clear();
-            let retry = self.retry_after(id, self.state.policy.initial);
-            return Decision::new(retry, "progress since the last death");
-        }
-        let now = self.now.mono;
-        let (period, limit) = (self.state.policy.period, self.state.policy.limit.clamp(1, MAX_LIMIT));
-        let restart_budget = &mut self.worker_mut(id).restart_budget;
-        restart_budget.recent.retain(|death| now.since(*death) < period);
-        restart_budget.recent.push(now);
-        restart_budget.failures = restart_budget.failures.saturating_add(1);
-        let deaths = u32::try_from(restart_budget.recent.len()).unwrap_or(u32::MAX);
-        if (restart_budget.on_probation || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
-            restart_budget.recent.clear();
-            let noun = if deaths == 1 { "death" } else { "deaths" };
-            let why = if restart_budget.on_probation {
-                "the retry of a parked worker died without progress".to_owned()
-            } else {
-                format!("{deaths} {noun} without progress within {}", span(period))
-            };
-            let parked = GenerationState::Parked { retry_at: Some(now.after(PARKED_RETRY_INTERVAL)) };
-            return Decision::new((parked, RestartDecision::Parked(Some(PARKED_RETRY_INTERVAL))), why);
-        }
-        let failures = restart_budget.failures;
-        let delay = self.backoff(failures);
-        let why = match failures {
-            1 => "first death without progress".to_owned(),
-            _ => format!("{failures} deaths in a row without progress"),
-        };
-        Decision::new(self.retry_after(id, delay), why)
-    }
-
-    /// A new generation after this delay, and not before [`START_SPACING`] allows it.
-    pub(in crate::core) fn retry_after(
+    /// Counts a death. Returns the delay until the next start, or `None` if the worker is to be parked, and the
+    /// reason.
+    pub(in crate::core) fn count_death(
         &mut self,
-        id: WorkerId,
-        delay: Duration,
-    ) -> (GenerationState, RestartDecision) {
-        let now = self.now.mono;
-        let earliest = if mutant::is(Mutant::NeverBackOff) {
-            Millis(0)
-        } else {
-            self.worker(id).started.after(START_SPACING)
+        progress: bool,
+        policy: &Policy,
+        jitter: &mut u64,
+        now: Millis,
+    ) -> (Option<Duration>, String) {
+        if progress {
+            self.clear();
+            return (Some(policy.initial), "progress since the last death".to_owned());
+        }
+        self.recent.retain(|death| now.since(*death) < policy.period);
+        self.recent.push(now);
+        self.failures = self.failures.saturating_add(1);
+        let deaths = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
+        if self.on_probation {
+            self.recent.clear();
+            return (None, "the retry of a parked worker died without progress".to_owned());
+        }
+        if deaths >= policy.limit.clamp(1, MAX_LIMIT) {
+            self.recent.clear();
+            let noun = if deaths == 1 { "death" } else { "deaths" };
+            let period = span(policy.period);
+            return (None, format!("{deaths} {noun} without progress within {period}"));
+        }
+        let why = match self.failures {
+            1 => "first death without progress".to_owned(),
+            failures => format!("{failures} deaths in a row without progress"),
         };
-        let until = now.after(delay).max(earliest);
-        let delay = until.since(now);
-        (GenerationState::Backoff { until }, RestartDecision::restart_in(delay))
+        (Some(backoff(self.failures, policy, jitter)), why)
     }
+}
 
-    /// The delay after this number of consecutive deaths: `initial`, then doubling steps, at most `max`. Half
-    /// of each step is random, so that workers that died together restart apart.
-    fn backoff(&mut self, failures: u32) -> Duration {
-        let (initial, max) = (self.state.policy.initial, self.state.policy.max);
-        if mutant::is(Mutant::NeverBackOff) {
-            return Duration::ZERO;
-        }
-        if failures <= 1 {
-            return initial.min(max);
-        }
-        let doublings = (failures - 2).min(MAX_DOUBLINGS);
-        let whole = initial.max(BACKOFF_STEP).saturating_mul(1 << doublings).min(max);
-        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
-        let random = self.random() % half.saturating_add(1);
-        whole.saturating_sub(Duration::from_millis(random))
+/// The delay after this number of consecutive deaths: `initial`, then doubling steps, at most `max`. Half
+/// of each step is random, so that workers that died together restart apart.
+fn backoff(failures: u32, &Policy { initial, max, .. }: &Policy, jitter: &mut u64) -> Duration {
+    if failures <= 1 {
+        return initial.min(max);
     }
+    let doublings = (failures - 2).min(MAX_DOUBLINGS);
+    let whole = initial.max(BACKOFF_STEP).saturating_mul(1 << doublings).min(max);
+    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+    whole.saturating_sub(Duration::from_millis(random(jitter) % half.saturating_add(1)))
+}
 
-    /// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter.
-    fn random(&mut self) -> u64 {
-        self.state.jitter = self.state.jitter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.state.jitter;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    /// A retried generation has passed its probation.
-    pub(in crate::core) fn on_recovered(&mut self, id: WorkerId) {
-        self.worker_mut(id).restart_budget.clear();
-        if let Some(process) = self.worker(id).main.process() {
-            let subject = self.generation_ref(id, process);
-            self.log(LogRecord::WorkerRecovered(subject));
-        }
-    }
+/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }

@@ -3,7 +3,7 @@
 
 use crate::core::{
     model::{
-        GenerationState, Millis, Process, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
+        GenerationState, LogRecord, Millis, Process, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
         policy::HEALTHY_AFTER,
     },
     mutant::{self, Mutant},
@@ -116,7 +116,9 @@ impl Transition<'_> {
             self.state.probation(slot_id, process).is_some_and(|probation| probation <= now);
         let probe_due = process.hang_detector.due().is_some_and(|due| due <= now);
         if probation_passed {
-            self.on_recovered(slot_id.worker);
+            let subject = self.generation_ref(slot_id.worker, process);
+            self.worker_mut(slot_id.worker).restart_budget.clear();
+            self.log(LogRecord::WorkerRecovered(subject));
         }
         if probe_due {
             self.probe(slot_id);

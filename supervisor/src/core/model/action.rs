@@ -9,7 +9,7 @@ use bulkhead_proto::wire::{
 
 /// One thing to do. The actions of one transition are carried out in order, after the new state was
 /// published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Start a process. Answered by [`super::Event::Spawned`] or [`super::Event::SpawnFailed`].
     Spawn {
@@ -86,8 +86,8 @@ pub enum Action {
     WakeAnalytics,
     /// Write one line to the log.
     Log(LogRecord),
-    /// Store a crash report. The core does not wait for the result.
-    StoreReport(Box<DeathRecord>),
+    /// Log a death and store its report. The core does not wait for the report.
+    RecordDeath(Box<DeathRecord>),
     /// Save state, pending events and high-water marks. Answered by [`super::Event::Saved`].
     Save {
         /// Whether every worker is gone. If not, a process that cannot be killed may still write to shared

@@ -1,47 +1,18 @@
-//! What the core knows of a death. The runtime adds the exit artifacts and stores both as a crash report.
+//! What goes out: one record of each death. The log, the report, the status, HTTP and the CLI render it.
 
-use super::{ExitStatus, GenerationRef, Panic, RestartDecision};
-use bulkhead_proto::{
-    shm::cursor::SignalInfo,
-    wire::{
-        cause::{Cause, Operation},
-        ids::{CrashId, Seq},
-        role::Role,
-    },
-};
+use super::{RestartDecision, Stack};
+use bulkhead_proto::wire::crash::Report;
 use std::time::Duration;
 
-/// One death. Each `worker_died` log line has exactly one record, with the same crash number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One death. Each death has exactly one record, with a crash number of its own.
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeathRecord {
-    /// The generation that died. The pid is absent if no process was ever spawned.
-    pub subject: GenerationRef,
-    /// Role of its worker.
-    pub role: Role,
-    /// Number of its crash report.
-    pub crash: CrashId,
-    /// Time of death, Unix milliseconds.
-    pub at_ms: u64,
-    /// Time from spawn to death.
-    pub uptime: Duration,
-    /// The cause.
-    pub cause: Cause,
-    /// Details of the cause.
-    pub detail: String,
-    /// The panic that it reported.
-    pub panic: Option<Panic>,
-    /// The fatal signal, as recorded by its signal handler.
-    pub signalled: Option<SignalInfo>,
-    /// Exit status; `None` if no process was ever spawned.
-    pub exit: Option<ExitStatus>,
-    /// The event in flight, or the only event of a commit.
-    pub seq: Option<Seq>,
-    /// What the process was doing with that event, or with the events of a commit.
-    pub during: Option<Operation>,
-    /// Attempts so far and the limit; `None` if the death is not attributed to an event.
-    pub attempts: Option<(u32, u32)>,
+    /// The report, without its backtrace.
+    pub report: Report,
+    /// The frames of its backtrace: the thread that stores the report names them.
+    pub stack: Stack,
     /// What happens to the worker next.
     pub next: RestartDecision,
-    /// Why, in one sentence.
-    pub why: String,
+    /// Time since the process was asked to stop, if it was.
+    pub stop_duration: Option<Duration>,
 }

@@ -1,6 +1,6 @@
 //! Events: everything that can wake the supervisor.
 
-use super::{ExitStatus, Policy, PostMortem, Probe, QuarantineRequest};
+use super::{Policy, PostMortem, Probe, QuarantineRequest};
 use bulkhead_proto::wire::{
     control::{FromWorker, ToWorker},
     fault::FaultKind,
@@ -10,7 +10,7 @@ use bulkhead_proto::wire::{
 use std::time::Duration;
 
 /// One thing that happened. An event of a generation that is gone is ignored, so no event can come too late.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The first event: the runtime is ready to carry out actions.
     Boot,
@@ -65,10 +65,8 @@ pub enum Event {
     Died {
         /// The generation.
         generation: Generation,
-        /// Its exit status.
-        exit: ExitStatus,
-        /// What shared memory showed of it before it was reaped.
-        post_mortem: PostMortem,
+        /// What is known of it.
+        post_mortem: Box<PostMortem>,
     },
     /// A client of the control socket sent a command. It is answered exactly once, possibly much later.
     Command {

@@ -1,10 +1,7 @@
 //! Lifecycle log lines, and the decision that each death line carries.
 
 use super::{GenerationRef, QuarantineRequest, span};
-use bulkhead_proto::wire::{
-    cause::Cause,
-    ids::{CrashId, Generation, Seq},
-};
+use bulkhead_proto::wire::ids::Generation;
 use std::{fmt, time::Duration};
 
 /// One lifecycle log line.
@@ -41,25 +38,6 @@ pub enum LogRecord {
     },
     /// SIGKILL did not end the process: the supervisor no longer waits for it.
     WorkerGivenUp(GenerationRef),
-    /// A process is gone, or could not be spawned. Each generation gets exactly one such line.
-    WorkerDied {
-        /// The generation. The pid is absent if no process was ever spawned.
-        subject: GenerationRef,
-        /// The cause.
-        cause: Cause,
-        /// Details of the cause.
-        detail: String,
-        /// The event in flight, or the only event of a commit.
-        seq: Option<Seq>,
-        /// Number of the crash report.
-        crash: CrashId,
-        /// What happens next.
-        next: RestartDecision,
-        /// Time since its spawn.
-        uptime: Duration,
-        /// Time since it was asked to stop, if it was.
-        stop_duration: Option<Duration>,
-    },
     /// A worker is parked: too many deaths without progress, or a configuration that cannot work.
     WorkerParked {
         /// Its last generation.
@@ -115,7 +93,6 @@ impl LogRecord {
             Self::WorkerSignalled { .. } => "worker_signalled",
             Self::WorkerThreadsDumped { .. } => "worker_examined",
             Self::WorkerGivenUp(_) => "worker_given_up",
-            Self::WorkerDied { .. } => "worker_died",
             Self::WorkerParked { .. } => "worker_parked",
             Self::WorkerRetried(_) => "worker_probed",
             Self::WorkerRecovered(_) => "worker_recovered",

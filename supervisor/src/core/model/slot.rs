@@ -1,7 +1,7 @@
 //! Slots: where the state holds the generations of a worker.
 
 use super::{GenerationState, State};
-use bulkhead_proto::wire::role::Role;
+use bulkhead_proto::wire::{ids::Generation, role::Role};
 
 /// One of the two slots of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,15 @@ pub(in crate::core) struct WorkerSlotId {
 pub(in crate::core) struct WorkerId(pub(in crate::core) u8);
 
 impl State {
+    /// Whether this generation belongs to a worker of this role, and was activated.
+    #[must_use]
+    pub fn is_activated(&self, role: Role, generation: Generation) -> bool {
+        self.slot_ids_of(role).into_iter().any(|slot_id| {
+            let process = self.slot(slot_id).and_then(GenerationState::process);
+            process.is_some_and(|process| process.generation == generation && process.activated.is_some())
+        })
+    }
+
     /// All workers, in the order of the configuration.
     pub(in crate::core) fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
         (0..u8::try_from(self.workers.len()).unwrap_or(u8::MAX)).map(WorkerId)

@@ -1,9 +1,10 @@
 //! One worker and its generations.
 
-use super::{ClientId, HangDetector, Millis, Now, Panic, Pings, PoisonTracker, WorkerSpec, policy::MAX_NAME};
+use super::{ClientId, HangDetector, Millis, Now, Pings, PoisonTracker, WorkerSpec, policy::MAX_NAME};
 use bincode::{Decode, Encode};
 use bulkhead_proto::wire::{
     cause::Cause,
+    crash::Panic,
     fault::FaultKind,
     ids::{Generation, Seq},
     role::Role,

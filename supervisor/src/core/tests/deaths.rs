@@ -1,8 +1,8 @@
 //! Deaths: their causes, and what happens next.
 
-use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV};
+use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Action, Event, ExitStatus, GenerationState, LogRecord, Panic, Policy, PostMortem, RestartDecision,
+    Action, ExitStatus, GenerationState, LogRecord, Policy, PostMortem, RestartDecision,
     policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
 };
 use bulkhead_proto::{
@@ -10,6 +10,7 @@ use bulkhead_proto::{
     wire::{
         cause::Cause,
         control::FromWorker,
+        crash::Panic,
         ids::{CrashId, Generation, Seq},
     },
 };
@@ -130,7 +131,7 @@ fn an_api_that_accepts_events_between_its_deaths_is_never_parked() {
     for head in 1..200 {
         fixture.advance(START_SPACING);
         let post_mortem = PostMortem { head: Seq(head), ..PostMortem::default() };
-        fixture.feed(Event::Died { generation: fixture.worker(API).generation, exit: SIGSEGV, post_mortem });
+        fixture.feed(died(fixture.worker(API).generation, SIGSEGV, post_mortem));
         assert_eq!(fixture.death().2, RestartDecision::RestartNow);
         fixture.become_ready(fixture.worker(API).generation);
     }
@@ -143,7 +144,7 @@ fn sigkills_of_an_idle_analysis_do_not_count_but_deaths_at_activation_do() {
     let mut die = |exit, after| {
         fixture.advance(after);
         let generation = fixture.worker(ANALYTICS).generation;
-        fixture.feed(Event::Died { generation, exit, post_mortem: idle.clone() });
+        fixture.feed(died(generation, exit, idle.clone()));
         let next = fixture.death().2;
         start_next(&mut fixture);
         next
@@ -171,7 +172,7 @@ fn a_panic_is_reported_with_its_location_by_frame_or_by_panic_record() {
     let mut fixture = Fixture::running();
     let post_mortem =
         PostMortem { in_flight: Some(Seq(7)), head: Seq(7), panic: Some(panic), ..PostMortem::default() };
-    fixture.feed(Event::Died { generation: Generation(2), exit: ExitStatus::Code(101), post_mortem });
+    fixture.feed(died(Generation(2), ExitStatus::Code(101), post_mortem));
     assert_eq!(fixture.death().1, detail);
     let crash = fixture.worker(ANALYTICS).last_crash.clone().unwrap();
     assert_eq!((crash.id, crash.cause, crash.seq), (CrashId(1), Cause::Panic, Some(Seq(7))));
@@ -193,11 +194,11 @@ fn a_worker_that_reported_a_panic_and_was_killed_later_died_of_the_kill() {
 #[test]
 fn an_abort_after_a_fault_is_a_stack_overflow_and_after_a_sent_signal_it_is_not() {
     // SEGV_MAPERR and SI_USER of sigaction(2).
-    for (code, detail) in [(1, "SIGABRT after a fault: stack overflow"), (0, "SIGABRT")] {
+    for (code, detail) in [(1, "SIGABRT after SIGSEGV: stack overflow"), (0, "SIGABRT")] {
         let mut fixture = Fixture::running();
         let signalled = Some(SignalInfo { number: 11, code, address: 8 });
         let post_mortem = PostMortem { signalled, ..PostMortem::default() };
-        fixture.feed(Event::Died { generation: Generation(2), exit: SIGABRT, post_mortem });
+        fixture.feed(died(Generation(2), SIGABRT, post_mortem));
         assert_eq!(fixture.death().1, detail);
     }
 }
@@ -228,7 +229,7 @@ fn a_long_panic_message_is_cut_and_its_location_is_not() {
     let max = crate::core::policy::MAX_DETAIL;
     for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
         let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
-        let text = panic.text();
+        let text = crate::core::describe_panic(&panic);
         assert!(text.len() <= max, "{text}");
         let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
         let shown =
@@ -261,10 +262,10 @@ fn the_largest_state_fits_the_ledger() {
     let text = "x".repeat(10_000);
     let process = {
         let mut process = Fixture::running().slot_state(API).process().unwrap().clone();
-        process.panic = Some(
-            Panic { message: text.clone(), location: text.clone(), thread: text.clone() }
-                .cut(crate::core::policy::MAX_PANIC),
-        );
+        process.panic = Some(crate::core::cut_panic(
+            &Panic { message: text.clone(), location: text.clone(), thread: text.clone() },
+            crate::core::policy::MAX_PANIC,
+        ));
         process.hang_detector =
             crate::core::HangDetector::begin(crate::core::Millis(u64::MAX), Duration::MAX);
         process

@@ -1,8 +1,8 @@
 //! The core without a runtime: the tests feed events and inspect actions.
 
 use crate::core::{
-    Action, ClientId, Command, Event, ExitStatus, GenerationState, Identity, LogRecord, Millis, Now, Policy,
-    PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, transition,
+    Action, ClientId, Command, DeathRecord, Event, ExitStatus, GenerationState, Identity, Millis, Now,
+    Policy, PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, transition,
 };
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -19,6 +19,11 @@ pub(super) const PLAIN: &str = "collector";
 pub(super) const SIGKILL: ExitStatus = ExitStatus::Signal { number: 9, core: false };
 pub(super) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
 pub(super) const SIGSEGV: ExitStatus = ExitStatus::Signal { number: 11, core: false };
+
+/// The event of a death.
+pub(super) fn died(generation: Generation, exit: ExitStatus, post_mortem: PostMortem) -> Event {
+    Event::Died { generation, post_mortem: Box::new(PostMortem { exit, ..post_mortem }) }
+}
 
 pub(super) struct Fixture {
     pub(super) state: State,
@@ -109,7 +114,7 @@ impl Fixture {
         let in_flight = Some(committed.next());
         let post_mortem =
             PostMortem { in_flight, committed, head: Seq(committed.0 + 10), ..PostMortem::default() };
-        self.feed(Event::Died { generation, exit, post_mortem });
+        self.feed(died(generation, exit, post_mortem));
     }
 
     pub(super) fn command(&mut self, command: Command) -> ClientId {
@@ -161,17 +166,18 @@ impl Fixture {
 
     /// The only death in the last event's actions.
     pub(super) fn death(&self) -> (Cause, String, RestartDecision) {
-        let deaths: Vec<_> = self
-            .last
-            .iter()
-            .filter_map(|action| match action {
-                Action::Log(LogRecord::WorkerDied { cause, detail, next, .. }) => {
-                    Some((*cause, detail.clone(), *next))
-                }
-                _ => None,
-            })
-            .collect();
-        assert_eq!(deaths.len(), 1, "expected one death: {:?}", self.last);
-        deaths[0].clone()
+        let DeathRecord { report, next, .. } = self.death_record();
+        (report.cause, report.detail, next)
+    }
+
+    /// The only death record in the last event's actions.
+    pub(super) fn death_record(&self) -> DeathRecord {
+        let records = self.last.iter().filter_map(|action| match action {
+            Action::RecordDeath(record) => Some((**record).clone()),
+            _ => None,
+        });
+        let records: Vec<_> = records.collect();
+        assert_eq!(records.len(), 1, "expected one death: {:?}", self.last);
+        records[0].clone()
     }
 }

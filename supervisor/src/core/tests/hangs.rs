@@ -2,8 +2,8 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, specs};
 use crate::core::{
-    Action, Command, Event, ExitStatus, GenerationState, LogRecord, Millis, Probe, Progress, StopStage,
-    WorkerSignal, next_deadline,
+    Action, Command, Event, ExitStatus, GenerationState, Millis, Probe, Progress, StopStage, WorkerSignal,
+    next_deadline,
     policy::{ABORT_GRACE, COMMIT_GRACE, HEALTHY_AFTER},
 };
 use bulkhead_proto::wire::{
@@ -323,9 +323,7 @@ fn a_hang_is_charged_to_the_event_in_flight() {
         suspects.iter().map(|suspect| (suspect.seq, suspect.attempts, suspect.kills)).collect::<Vec<_>>(),
         [(Seq(1), 1, 0)]
     );
-    let logged =
-        fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerDied { .. })));
-    assert!(logged);
+    assert!(fixture.last.iter().any(|action| matches!(action, Action::RecordDeath(_))));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Deaths caused by a lack of memory, and deaths that resemble them but have another cause.
 
-use super::fixture::{ANALYTICS, Fixture, SIGABRT, SIGKILL, SIGSEGV};
+use super::fixture::{ANALYTICS, Fixture, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Action, Command, Event, ExitStatus, Panic, PostMortem, RefusedAllocation,
+    Action, Command, ExitStatus, PostMortem, RefusedAllocation,
     policy::{MAX_DETAIL, START_SPACING},
 };
 use bulkhead_proto::wire::{
     cause::Cause,
+    crash::Panic,
     fault::FaultKind,
     ids::{Generation, Seq},
 };
@@ -23,7 +24,7 @@ fn killed_by_the_kernel() -> PostMortem {
 /// The cause and the detail of a death of the analysis.
 fn death(exit: ExitStatus, post_mortem: PostMortem) -> (Cause, String) {
     let mut fixture = Fixture::running();
-    fixture.feed(Event::Died { generation: Generation(2), exit, post_mortem });
+    fixture.feed(died(Generation(2), exit, post_mortem));
     let (cause, detail, _) = fixture.death();
     (cause, detail)
 }
@@ -68,7 +69,7 @@ fn an_oom_kill_counts_as_an_attempt() {
     for last in [false, true] {
         fixture.advance(START_SPACING);
         let generation = fixture.worker(ANALYTICS).generation;
-        fixture.feed(Event::Died { generation, exit: SIGKILL, post_mortem: killed_by_the_kernel() });
+        fixture.feed(died(generation, SIGKILL, killed_by_the_kernel()));
         let set_aside = fixture.last.iter().any(|action| matches!(action, Action::Quarantine(_)));
         assert_eq!(set_aside, last);
         fixture.become_ready(fixture.worker(ANALYTICS).generation);
@@ -80,7 +81,7 @@ fn the_oom_fault_is_reported_with_the_refused_size() {
     let mut fixture = Fixture::running();
     fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Oom));
     let (generation, post_mortem) = (Generation(2), refused(Some(1 << 30)));
-    fixture.feed(Event::Died { generation, exit: SIGABRT, post_mortem });
+    fixture.feed(died(generation, SIGABRT, post_mortem));
     let (cause, detail, _) = fixture.death();
     let text = "fault oom: an allocation of 16MiB failed: memory_limit is 1GiB";
     assert_eq!((cause, detail.as_str()), (Cause::Requested, text));

@@ -1,6 +1,6 @@
 //! Events that may have killed the analysis: charged, quarantined, skipped.
 
-use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV};
+use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Action, Command, Event, ExitStatus, GenerationState, LogRecord, MAX_KILLS, Policy, PostMortem,
     QuarantineRequest, RestartDecision, SuspectState, policy::START_SPACING,
@@ -32,7 +32,7 @@ impl Fixture {
     fn die_active(&mut self, exit: ExitStatus, post_mortem: PostMortem) -> Option<QuarantineRequest> {
         self.advance(START_SPACING);
         let generation = self.worker(ANALYTICS).generation;
-        let actions = self.feed(Event::Died { generation, exit, post_mortem });
+        let actions = self.feed(died(generation, exit, post_mortem));
         actions.iter().find_map(|action| match action {
             Action::Quarantine(request) => Some(request.clone()),
             _ => None,
@@ -258,7 +258,7 @@ fn a_skipped_event_is_not_charged_again() {
     fixture.next();
     assert_eq!(fixture.die_active(SIGSEGV, committing(7, 6)), None);
     let attempts = |action: &Action| match action {
-        Action::StoreReport(record) => Some(record.attempts),
+        Action::RecordDeath(record) => Some(record.report.attempts),
         _ => None,
     };
     assert_eq!(fixture.last.iter().find_map(attempts), Some(None), "{:?}", fixture.last);
@@ -266,14 +266,9 @@ fn a_skipped_event_is_not_charged_again() {
 }
 
 #[test]
-fn log_status_and_report_name_the_same_event() {
+fn record_and_status_name_the_same_event() {
     let mut fixture = service();
     fixture.die_active(SIGSEGV, committing(7, 6));
-    let seqs = fixture.last.iter().filter_map(|action| match action {
-        Action::StoreReport(record) => Some(record.seq),
-        Action::Log(LogRecord::WorkerDied { seq, .. }) => Some(*seq),
-        _ => None,
-    });
-    assert_eq!(seqs.collect::<Vec<_>>(), [Some(Seq(7)); 2]);
+    assert_eq!(fixture.death_record().report.seq, Some(Seq(7)));
     assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
 }

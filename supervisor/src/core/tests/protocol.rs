@@ -1,6 +1,6 @@
 //! Workers that violate the protocol.
 
-use super::fixture::{Fixture, SIGKILL, SIGSEGV};
+use super::fixture::{Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{Action, Command, Event, LogRecord, Policy, PostMortem, RestartDecision, WorkerSignal};
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -39,7 +39,7 @@ fn repeated_protocol_violations_after_activation_park_the_worker() {
         fixture.feed(Event::BadFrame { generation: liar, why: "unknown tag 9".to_owned() });
         // Nothing was ever accepted, so no work is left.
         let post_mortem = PostMortem::default();
-        fixture.feed(Event::Died { generation: liar, exit: SIGKILL, post_mortem });
+        fixture.feed(died(liar, SIGKILL, post_mortem));
         assert!(
             matches!(fixture.death().2, RestartDecision::Parked(Some(_))),
             "the supervisor's own SIGKILL counts"

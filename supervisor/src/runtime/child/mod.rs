@@ -4,6 +4,7 @@ mod memory_limit;
 pub(super) mod orphans;
 mod output;
 mod output_tail;
+mod post_mortem;
 mod process;
 pub(super) mod spawn;
 mod spawn_error;

@@ -1,7 +1,6 @@
 //! Orphans: processes that lost their parent. As PID 1 or subreaper, the supervisor inherits them and must
 //! reap them.
 
-use super::table::Children;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -31,12 +30,12 @@ pub(in crate::runtime) fn become_subreaper() -> PreexistingChildren {
 
 /// Reaps all orphans that have exited. Workers are left to their pidfds: if they were reaped here, their exit
 /// status would be lost, and their pids could be reused.
-pub(in crate::runtime) fn reap(children: &Children) {
+pub(in crate::runtime) fn reap(is_worker: impl Fn(i32) -> bool) {
     for _ in 0..REAP_BATCH {
         let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let Ok(status) = waitid(Id::All, options) else { return };
         let Some(pid) = status.pid() else { return };
-        if children.contains_pid(pid.as_raw()) {
+        if is_worker(pid.as_raw()) {
             // waitid(2) may return this worker first until it is reaped. The event loop calls again after
             // that.
             return;

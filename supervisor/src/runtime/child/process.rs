@@ -2,12 +2,11 @@
 
 use super::{output::LogPipe, output_tail::OutputTail};
 use crate::{
-    core::{ExitStatus, WorkerSignal},
+    core::{Evidence, ExitStatus, Stack, WorkerSignal},
     runtime::{
         async_fd::{drained, watch},
         probes::threads::{self, Sample},
     },
-    store::crashes::ExitArtifacts,
     sys::wait::wait_with_usage,
 };
 use bulkhead_proto::{
@@ -25,6 +24,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -47,10 +47,8 @@ pub(in crate::runtime) struct Child {
     memory_limit: Option<u64>,
     /// Its last output lines.
     output_tail: OutputTail,
-    /// The executable, opened at `Hello`, when any wrapper has exec'ed the real worker.
-    program: Option<File>,
-    /// The backtrace of its panic.
-    backtrace: Vec<u64>,
+    /// The stack of its panic. The executable is opened at `Hello`, when any wrapper has exec'ed the real worker.
+    stack: Stack,
     /// The sample of its last probe.
     last_sample: Option<Sample>,
     /// What its threads were doing when it was found hanging.
@@ -134,8 +132,7 @@ impl Child {
             output,
             memory_limit,
             output_tail: OutputTail::default(),
-            program: None,
-            backtrace: Vec::new(),
+            stack: Stack::default(),
             last_sample: None,
             thread_dump: Vec::new(),
         })
@@ -227,37 +224,40 @@ impl Child {
     }
 
     /// Frames that are still in the pipe: at most as many as it holds, because the writer is gone.
-    pub(in crate::runtime) fn drain_frames(&mut self) -> Vec<ChildEvent> {
+    pub(in crate::runtime) fn drain_frames(&mut self) -> Vec<FromWorker> {
         const MAX_QUEUED_FRAMES: usize = 16;
         let events: Vec<_> = std::iter::from_fn(|| self.control.receive()).take(MAX_QUEUED_FRAMES).collect();
         events.iter().for_each(|event| self.keep_for_report(event));
-        events
+        // The process is gone: a bad frame has no consequence.
+        let frame = |event| if let ChildEvent::Frame(frame) = event { Some(frame) } else { None };
+        events.into_iter().filter_map(frame).collect()
     }
 
     /// Keeps what only the crash report needs.
     fn keep_for_report(&mut self, event: &ChildEvent) {
         match event {
-            ChildEvent::Frame(FromWorker::Hello { .. }) if self.program.is_none() => {
+            ChildEvent::Frame(FromWorker::Hello { .. }) if self.stack.program.is_none() => {
                 // Without it, a backtrace has no names.
-                self.program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero())).ok();
+                let program = File::open(format!("/proc/{}/exe", self.pid.as_raw_nonzero()));
+                self.stack.program = program.ok().map(Arc::new);
             }
             ChildEvent::Frame(FromWorker::Backtrace { frames }) => {
-                self.backtrace = frames.iter().copied().take(MAX_BACKTRACE).collect();
+                self.stack.frames = frames.iter().copied().take(MAX_BACKTRACE).collect();
             }
             ChildEvent::Frame(_) | ChildEvent::BadFrame(_) | ChildEvent::Output(_) | ChildEvent::Exited => {}
         }
     }
 
-    /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and collects
-    /// its exit status and exit artifacts. Its pid may belong to another process afterwards.
-    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, ExitArtifacts) {
+    /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and returns how
+    /// it ended and what it used. Its pid may belong to another process afterwards.
+    pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Evidence) {
         // Waits without reaping: the number of the group must stay ours while the group is killed.
         let status = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(self.pid, Signal::KILL);
         for pipe in self.output {
             pipe.end(&mut self.output_tail);
         }
-        let usage = wait_with_usage(self.pid).ok().flatten();
+        let resources = wait_with_usage(self.pid).ok().flatten();
         let (output, output_dropped) = self.output_tail.into_lines();
         let exit = match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
@@ -267,7 +267,7 @@ impl Child {
             },
             Ok(None) | Err(_) => ExitStatus::Unknown,
         };
-        let (program, backtrace, thread_dump) = (self.program, self.backtrace, self.thread_dump);
-        (exit, ExitArtifacts { event: None, usage, output, output_dropped, thread_dump, program, backtrace })
+        let Self { thread_dump, stack, .. } = self;
+        (exit, Evidence { event: None, resources, output, output_dropped, thread_dump, stack })
     }
 }

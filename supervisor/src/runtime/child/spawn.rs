@@ -11,10 +11,11 @@ use super::{
     token_fd,
 };
 use crate::{
-    config::{Config, ListenAddr, WorkerConfig, model::resolve_program},
+    config::{Config, WorkerConfig, model::resolve_program},
     display::error_chain,
+    listener::Listener,
     log::worker_output::OutputOrigin,
-    store::{crashes::CrashStore, quarantine::QuarantineStore},
+    store::Stores,
 };
 use anyhow::Context as _;
 use bulkhead_proto::{
@@ -34,7 +35,6 @@ use std::{
     os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::PathBuf,
     process::{Command, Stdio},
-    sync::Arc,
 };
 
 /// Variables that every worker inherits; none carries a secret.
@@ -53,13 +53,9 @@ pub(in crate::runtime) struct Spawner {
     /// The supervisor's own executable: programs are looked up beside it.
     pub(in crate::runtime) executable: PathBuf,
     /// The listening socket, for the API.
-    pub(in crate::runtime) listener: OwnedFd,
-    /// The address of the listening socket.
-    pub(in crate::runtime) address: ListenAddr,
-    /// The quarantine, which the API may read.
-    pub(in crate::runtime) quarantine: Arc<QuarantineStore>,
-    /// The crash reports, which the API may read.
-    pub(in crate::runtime) crashes: Arc<CrashStore>,
+    pub(in crate::runtime) listener: Listener,
+    /// The quarantine and the crash reports, which the API may read.
+    pub(in crate::runtime) stores: Stores,
     /// The active log filter.
     pub(in crate::runtime) filter: String,
 }
@@ -139,18 +135,18 @@ impl Spawner {
         let mut handoff = FdHandoff::default();
         match role {
             Role::Api => {
-                handoff.add(FdName::Listener, self.listener.try_clone().context("listener")?);
+                handoff.add(FdName::Listener, self.listener.fd.try_clone().context("listener")?);
                 if let Some(path) = &config.token_file {
                     handoff.add(FdName::Token, token_fd::open(path)?);
                 }
                 // The API works without it, except for the quarantine.
-                match self.quarantine.records() {
+                match self.stores.quarantine.records() {
                     Ok(folder) => handoff.add(FdName::Quarantine, folder.into()),
                     Err(error) => {
                         tracing::error!("the API cannot show the quarantine: {}", error_chain(&error));
                     }
                 }
-                match self.crashes.records() {
+                match self.stores.crashes.records() {
                     Ok(folder) => handoff.add(FdName::Crashes, folder.into()),
                     Err(error) => {
                         tracing::error!("the API cannot show crash reports: {}", error_chain(&error));
@@ -187,7 +183,7 @@ impl Spawner {
         }
         match worker.role {
             Role::Plain => {
-                command.env("BULKHEAD_API_URL", self.address.url());
+                command.env("BULKHEAD_API_URL", self.listener.address.url());
             }
             Role::Api | Role::Analytics => {
                 command.env(FDS_VARIABLE, handoff.variable());

@@ -1,46 +1,121 @@
-//! All worker processes by generation, and the one place where they are waited for.
+//! All worker processes: the one place where they are spawned, addressed and waited for.
+//!
+//! A generation is in the table from its spawn until its process is reaped. Only processes in the table are
+//! sent signals or frames, so none can reach another process that got the same pid.
 
-use super::process::{Child, ChildEvent};
-use bulkhead_proto::wire::ids::Generation;
+use super::{
+    orphans::{self, PreexistingChildren},
+    process::{Child, ChildEvent},
+    spawn::Spawner,
+};
+use crate::{
+    config::ActiveConfig,
+    core::{Event, WorkerSignal},
+};
+use bulkhead_proto::{
+    shm::memory::SharedMemory,
+    wire::{control::ToWorker, ids::Generation},
+    worker::pipe::Sent,
+};
 use std::{
     collections::BTreeMap,
     future::poll_fn,
     ops::Bound,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::timeout;
 
-/// The processes.
-#[derive(Debug, Default)]
+/// Time that the supervisor waits at its end for killed processes to disappear.
+const FINAL_WAIT: Duration = Duration::from_millis(500);
+
+/// The processes, and what new ones start with.
+#[derive(Debug)]
 pub(in crate::runtime) struct Children {
+    pub(in crate::runtime) spawner: Spawner,
     live: BTreeMap<Generation, Child>,
     /// The generation served last. The others come first, so that a busy worker does not starve them.
     last: Generation,
+    preexisting: PreexistingChildren,
 }
 
 impl Children {
-    pub(in crate::runtime) fn add(&mut self, generation: Generation, child: Child) {
-        self.live.insert(generation, child);
+    pub(in crate::runtime) const fn new(spawner: Spawner, preexisting: PreexistingChildren) -> Self {
+        Self { spawner, live: BTreeMap::new(), last: Generation(0), preexisting }
+    }
+
+    /// Starts a generation of a worker.
+    pub(in crate::runtime) fn spawn(
+        &mut self,
+        config: &ActiveConfig,
+        worker: &str,
+        generation: Generation,
+        memory: &SharedMemory,
+    ) -> Event {
+        let Some((config, worker)) = config.worker(worker) else {
+            return Event::SpawnFailed { generation, error: "no such worker".into(), config: true };
+        };
+        match self.spawner.spawn(config, worker, generation, memory) {
+            Ok(child) => {
+                let pid = child.pid().as_raw_nonzero().get().unsigned_abs();
+                self.live.insert(generation, child);
+                Event::Spawned { generation, pid }
+            }
+            Err(error) => Event::SpawnFailed { generation, error: error.text, config: error.config },
+        }
     }
 
     pub(in crate::runtime) fn get(&mut self, generation: Generation) -> Option<&mut Child> {
         self.live.get_mut(&generation)
     }
 
-    pub(in crate::runtime) fn remove(&mut self, generation: Generation) -> Option<Child> {
+    /// Takes a process that has exited out of the table.
+    pub(in crate::runtime) fn take(&mut self, generation: Generation) -> Option<Child> {
         self.live.remove(&generation)
     }
 
-    /// Whether a worker process has this pid.
-    pub(in crate::runtime) fn contains_pid(&self, pid: i32) -> bool {
-        self.live.values().any(|child| child.pid().as_raw_nonzero().get() == pid)
+    /// Sends a frame. Returns an event if the pipe is full.
+    pub(in crate::runtime) fn send(&self, generation: Generation, frame: ToWorker) -> Option<Event> {
+        match self.live.get(&generation)?.send(&frame) {
+            // The other end is closed: the death of its owner follows.
+            Ok(Sent::Done | Sent::Closed) => None,
+            Ok(Sent::Full) => Some(Event::PipeFull { generation, frame }),
+            Err(error) => {
+                tracing::error!(generation = generation.0, "cannot send a frame: {error}");
+                None
+            }
+        }
     }
 
-    /// Whether no process is left.
-    pub(in crate::runtime) fn is_empty(&self) -> bool {
-        self.live.is_empty()
+    pub(in crate::runtime) fn signal(&self, generation: Generation, signal: WorkerSignal, group: bool) {
+        if let Some(Err(error)) = self.live.get(&generation).map(|child| child.signal(signal, group)) {
+            tracing::error!(generation = generation.0, "cannot send a signal: {error}");
+        }
     }
 
-    /// Waits for the next event of any process.
+    /// Reaps the orphans that have exited.
+    pub(in crate::runtime) fn reap_orphans(&self) {
+        orphans::reap(|pid| self.live.values().any(|child| child.pid().as_raw_nonzero().get() == pid));
+    }
+
+    /// Waits, for a limited time, until the processes that were killed at the end are gone. Then kills what
+    /// they left behind.
+    pub(in crate::runtime) async fn wait_for_killed(&mut self) {
+        let gone = async {
+            while !self.live.is_empty() {
+                if let (generation, ChildEvent::Exited) = self.next_event().await
+                    && let Some(child) = self.take(generation)
+                {
+                    let _ = child.reap();
+                }
+            }
+        };
+        let _ = timeout(FINAL_WAIT, gone).await;
+        self.reap_orphans();
+        orphans::kill_remaining(&self.preexisting, FINAL_WAIT);
+    }
+
+    /// Waits for the next event of any process. Cancel safe.
     pub(in crate::runtime) async fn next_event(&mut self) -> (Generation, ChildEvent) {
         poll_fn(|cx| self.poll(cx)).await
     }

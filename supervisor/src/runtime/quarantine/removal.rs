@@ -26,34 +26,34 @@ impl Supervisor {
             let why = format!("event {seq} is not skipped yet: try again when it is");
             return self.finish(removal, RequestOutcome::Conflict(why));
         }
-        if self.removals.queue.len() >= MAX_QUEUED {
+        if self.storage.removals.queue.len() >= MAX_QUEUED {
             let why = format!("{MAX_QUEUED} removals are queued: try again later");
             return self.finish(removal, RequestOutcome::Conflict(why));
         }
-        self.removals.queue.push_back(removal);
-        if self.removals.queue.len() == 1 {
+        self.storage.removals.queue.push_back(removal);
+        if self.storage.removals.queue.len() == 1 {
             self.remove_next();
         }
     }
 
     /// The removal in progress succeeded or failed.
     pub(in crate::runtime) fn on_removed(&mut self, outcome: RequestOutcome) {
-        if let Some(removal) = self.removals.queue.pop_front() {
+        if let Some(removal) = self.storage.removals.queue.pop_front() {
             self.finish(removal, outcome);
         }
         self.remove_next();
     }
 
     fn remove_next(&mut self) {
-        while let Some(removal) = self.removals.queue.front() {
-            let (store, seq) = (Arc::clone(&self.quarantine), removal.seq);
+        while let Some(removal) = self.storage.removals.queue.front() {
+            let (store, seq) = (Arc::clone(&self.storage.stores.quarantine), removal.seq);
             let panicked = RequestOutcome::Conflict("the removing thread panicked".to_owned());
             match BlockingTask::begin("quarantine", format!("removing event {seq}"), panicked, move || {
                 remove(&store, seq)
             }) {
-                Ok(task) => return self.removals.task = Some(task),
+                Ok(task) => return self.storage.removals.task = Some(task),
                 Err(error) => {
-                    if let Some(removal) = self.removals.queue.pop_front() {
+                    if let Some(removal) = self.storage.removals.queue.pop_front() {
                         self.finish(removal, RequestOutcome::Conflict(error.to_string()));
                     }
                 }
@@ -86,10 +86,8 @@ impl Supervisor {
             let _ = reply.send(Reply::from_outcome(&outcome, text));
         }
         let Some((requester, id)) = requester else { return };
-        if let Some(child) = self.children.get(requester)
-            && let Err(error) = child.send(&ToWorker::Answer { id, outcome })
-        {
-            tracing::error!(generation = requester.0, "cannot send an answer: {error}");
+        if let Some(full) = self.children.send(requester, ToWorker::Answer { id, outcome }) {
+            self.drive(full);
         }
     }
 }

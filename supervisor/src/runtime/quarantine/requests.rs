@@ -3,33 +3,25 @@
 use super::{removal::unknown_event, removal_queue::Removal};
 use crate::{
     control::protocol::{CommandOutcome, QuarantineCommand, Reply},
-    runtime::{blocking, event_loop::Supervisor},
+    runtime::{blocking, control_plane::ReplyTo, event_loop::Supervisor},
     store::quarantine::QuarantineStore,
 };
-use bulkhead_proto::{
-    wire::{
-        control::ToWorker,
-        ids::{Generation, Seq},
-        quarantine::Entry,
-        record_store::Page,
-        role::Role,
-    },
-    worker::pipe::Sent,
+use bulkhead_proto::wire::{
+    control::ToWorker,
+    ids::{Generation, Seq},
+    quarantine::Entry,
+    record_store::Page,
+    role::Role,
 };
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// Number of events on a page: with a report each, they fit a reply.
 const PAGE: usize = 20;
 
 impl Supervisor {
     /// Handles the `quarantine` command.
-    pub(in crate::runtime) fn quarantine(
-        &mut self,
-        command: QuarantineCommand,
-        reply: oneshot::Sender<Reply>,
-    ) {
-        let store = Arc::clone(&self.quarantine);
+    pub(in crate::runtime) fn quarantine(&mut self, command: QuarantineCommand, reply: ReplyTo) {
+        let store = Arc::clone(&self.storage.stores.quarantine);
         match command {
             QuarantineCommand::List(after) => {
                 blocking::answer("quarantine", reply, move || list(&store, after));
@@ -52,42 +44,36 @@ impl Supervisor {
         seq: Seq,
         replayed_as: Option<Seq>,
     ) {
-        let operators = if replayed_as.is_some() { self.take_replays(seq) } else { Vec::new() };
+        let operators = if replayed_as.is_some() { self.control.take_replays(seq) } else { Vec::new() };
         self.remove(Removal { seq, replayed_as, requester: Some((requester, id)), operators });
     }
 
     /// Nothing was appended: answers the clients that wait for the replay.
     pub(in crate::runtime) fn replay_failed(&mut self, seq: Seq, why: &str) {
-        for reply in self.take_replays(seq) {
+        for reply in self.control.take_replays(seq) {
             let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
         }
     }
 
-    fn take_replays(&mut self, seq: Seq) -> Vec<oneshot::Sender<Reply>> {
-        self.replays.extract_if(.., |(waits_for, ..)| *waits_for == seq).map(|(.., reply)| reply).collect()
-    }
-
     /// The API died, and with it the replays that it was to append.
     pub(in crate::runtime) fn fail_replays_of(&mut self, dead: Generation) {
-        for (.., reply) in self.replays.extract_if(.., |(_, api, _)| *api == dead) {
+        for reply in self.control.take_replays_by(dead) {
             let text = "the API died meanwhile: try again; an event is never appended twice";
             let _ = reply.send(Reply::new(CommandOutcome::Conflict, text));
         }
     }
 
     /// The API appends the event, because only the API writes to the ring.
-    fn replay(&mut self, seq: Seq, reply: oneshot::Sender<Reply>) {
-        let api = self.state.workers.iter().filter(|worker| worker.role == Role::Api);
-        let api = api.filter_map(|worker| Some(worker.running()?.generation)).next();
-        let Some(api) = api.filter(|api| {
-            let child = self.children.get(*api);
-            child.is_some_and(|child| matches!(child.send(&ToWorker::Replay(seq)), Ok(Sent::Done)))
-        }) else {
+    fn replay(&mut self, seq: Seq, reply: ReplyTo) {
+        let mut apis = self.state.workers.iter().filter(|worker| worker.role == Role::Api);
+        let Some(api) = apis.find_map(|worker| Some(worker.running()?.generation)) else {
             let text = "no API is running to append the event: try again when one is";
             return drop(reply.send(Reply::new(CommandOutcome::Conflict, text)));
         };
-        self.replays.retain(|(.., reply)| !reply.is_closed());
-        self.replays.push((seq, api, reply));
+        self.control.add_replay(seq, api, reply);
+        if let Some(full) = self.children.send(api, ToWorker::Replay(seq)) {
+            self.drive(full);
+        }
     }
 }
 

@@ -5,16 +5,13 @@
 //! stands for the reload; the answer is the result of the change. So events during a reload are handled like
 //! events during a command.
 
-use super::{
-    change_report,
-    in_progress::{Reload, ReplyTo},
-};
+use super::{change_report, in_progress::Reload};
 use crate::{
     config::{self, Change, Config, WorkerChange},
     control::protocol::{ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
     display::error_chain,
-    runtime::{clock, event_loop::Supervisor, spec, specs},
+    runtime::{clock, control_plane::ReplyTo, event_loop::Supervisor, spec, specs},
 };
 use std::collections::BTreeMap;
 
@@ -22,9 +19,9 @@ impl Supervisor {
     /// Reloads on behalf of a client, or of the sender of a signal. Signals during a reload cause one more
     /// reload after it.
     pub(in crate::runtime) fn reload(&mut self, origin: String, reply: Option<ReplyTo>) {
-        match (self.state.refusal(), &self.reload, reply) {
+        match (self.state.refusal(), &self.configuration.reload, reply) {
             (None, None, reply) => self.begin(&origin, reply),
-            (None, Some(_), None) => self.queued_reload = Some(origin),
+            (None, Some(_), None) => self.configuration.queued_reload = Some(origin),
             (None, Some(_), Some(reply)) => {
                 let why = "a reload is in progress: wait until it is done, then reload again";
                 let _ = reply.send(Reply::new(CommandOutcome::Conflict, why));
@@ -36,8 +33,8 @@ impl Supervisor {
 
     /// Starts a reload for a signal that came during the last one.
     pub(in crate::runtime) fn start_queued_reload(&mut self) {
-        if self.reload.is_none()
-            && let Some(origin) = self.queued_reload.take()
+        if self.configuration.reload.is_none()
+            && let Some(origin) = self.configuration.queued_reload.take()
         {
             self.reload(origin, None);
         }
@@ -46,7 +43,7 @@ impl Supervisor {
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
         self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
-        let config = match config::load(self.config_path.as_deref(), &|name| std::env::var_os(name)) {
+        let config = match config::load(self.configuration.path.as_deref(), &|name| std::env::var_os(name)) {
             Ok((config, _)) => self.check_exposure(config).map_err(|problem| (problem.clone(), problem)),
             Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
         };
@@ -74,7 +71,7 @@ impl Supervisor {
     /// Checks the new configuration against the address in use. A configuration may be safe for its own
     /// address, and unsafe for the one that the service listens on until its next start.
     fn check_exposure(&self, config: Config) -> Result<Config, String> {
-        let address = &self.spawner.address;
+        let address = &self.children.spawner.listener.address;
         if address.is_local() || config.token_file.is_some() || config.insecure {
             return Ok(config);
         }
@@ -85,30 +82,34 @@ impl Supervisor {
     }
 
     fn apply(&mut self, mut config: Config, reply: Option<ReplyTo>) {
-        let changes = self.config.changes(&config);
-        let mut reload =
-            Reload { reply, previous: self.config.clone(), pending: BTreeMap::new(), done: Vec::new() };
-        let log = self.log.reconfigure(config.log).map_err(|error| error_chain(&error));
+        let changes = self.configuration.active.changes(&config);
+        let mut reload = Reload {
+            reply,
+            previous: self.configuration.active.clone(),
+            pending: BTreeMap::new(),
+            done: Vec::new(),
+        };
+        let log = self.configuration.log.reconfigure(config.log).map_err(|error| error_chain(&error));
         if log.is_err() {
             // The next reload reports and tries the difference again.
-            config.log = self.config.current().log;
+            config.log = self.configuration.active.current().log;
         }
-        self.config.adopt(config);
-        let config = self.config.current();
+        self.configuration.active.adopt(config);
+        let config = self.configuration.active.current();
         let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
-        self.spawner.filter = self.log.filter();
+        self.children.spawner.filter = self.configuration.log.filter();
         self.drive(configured);
         for change in changes {
             match change {
                 Change::Setting(setting) => reload.done.push(change_report::setting(setting, &log)),
                 Change::Worker(name, change) => {
-                    reload.pending.insert(self.new_client(), (name, change));
+                    reload.pending.insert(self.control.new_client(), (name, change));
                 }
             }
         }
         let commands: Vec<_> =
             reload.pending.iter().map(|(client, change)| (*client, self.command(change))).collect();
-        self.reload = Some(reload);
+        self.configuration.reload = Some(reload);
         for (client, command) in commands {
             self.drive(Event::Command { client, command });
         }
@@ -117,7 +118,7 @@ impl Supervisor {
 
     /// The command that carries out the change of a worker.
     fn command(&self, (name, change): &(String, WorkerChange)) -> Command {
-        match (change, self.config.worker(name)) {
+        match (change, self.configuration.active.worker(name)) {
             (WorkerChange::Added, Some((_, config))) => Command::Add(spec(config)),
             (WorkerChange::Replaced(_), _) => Command::Replace(name.clone()),
             (WorkerChange::Added | WorkerChange::Removed, _) => Command::Remove(name.clone()),
@@ -126,7 +127,7 @@ impl Supervisor {
 
     /// Takes an answer that belongs to the reload, and records the result of the change.
     pub(in crate::runtime) fn on_reload_answer(&mut self, client: ClientId, answer: &Reply) -> bool {
-        let Some(reload) = &mut self.reload else { return false };
+        let Some(reload) = &mut self.configuration.reload else { return false };
         let Some((name, change)) = reload.pending.remove(&client) else { return false };
         let worker = self.state.worker(&name);
         let row = change_report::worker_change(&name, &change, worker, answer);
@@ -138,7 +139,7 @@ impl Supervisor {
         // The worker keeps its old configuration; the next reload reports the difference again. An added
         // worker that was refused is still to be added.
         if row.how == ChangeOutcome::Failed && keeps_old {
-            self.config.revert(&name, &reload.previous);
+            self.configuration.active.revert(&name, &reload.previous);
         }
         reload.done.push(row);
         self.end_when_done();
@@ -146,7 +147,7 @@ impl Supervisor {
     }
 
     fn end_when_done(&mut self) {
-        if let Some(reload) = self.reload.take_if(|reload| reload.pending.is_empty()) {
+        if let Some(reload) = self.configuration.reload.take_if(|reload| reload.pending.is_empty()) {
             change_report::log_changes(&reload.done);
             self.end(reload.reply, change_report::reply(reload.done));
         }

@@ -2,14 +2,11 @@
 
 use crate::{
     config::{ActiveConfig, WorkerChange},
-    control::protocol::{ChangeResult, Reply},
+    control::protocol::ChangeResult,
     core::ClientId,
+    runtime::control_plane::ReplyTo,
 };
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
-
-/// Where the answer to a client goes.
-pub(super) type ReplyTo = oneshot::Sender<Reply>;
 
 /// A reload in progress.
 pub(in crate::runtime) struct Reload {

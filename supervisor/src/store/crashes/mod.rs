@@ -3,10 +3,9 @@
 //! and an error is logged.
 
 mod debug_info;
-mod report;
 mod symbolizer;
-
-pub use report::ExitArtifacts;
+#[cfg(test)]
+pub(crate) mod test_report;
 
 use super::record_writer::RecordWriter;
 use crate::{core::DeathRecord, display::error_chain};
@@ -83,15 +82,15 @@ impl CrashStore {
 /// A death whose report is to be written.
 #[derive(Debug)]
 struct QueuedDeath {
-    death_record: Box<DeathRecord>,
-    artifacts: ExitArtifacts,
+    record: DeathRecord,
     queued_at: Instant,
 }
 
 /// Queue to the thread that writes the reports.
 #[derive(Debug)]
 pub struct ReportQueue {
-    sender: SyncSender<QueuedDeath>,
+    /// `None` once the queue is closed.
+    sender: Option<SyncSender<QueuedDeath>>,
     /// Closed when the thread ends.
     finished: oneshot::Receiver<()>,
     /// Reports dropped since the last one that was queued.
@@ -111,13 +110,14 @@ impl ReportQueue {
             drop::<oneshot::Sender<()>>(running);
         };
         thread::Builder::new().name("crashes".to_owned()).spawn(work)?;
-        Ok(Self { sender, finished, dropped: 0 })
+        Ok(Self { sender: Some(sender), finished, dropped: 0 })
     }
 
     /// Queues the report of a death. Never blocks: drops the report if the queue is full.
-    pub fn submit(&mut self, death_record: Box<DeathRecord>, artifacts: ExitArtifacts) {
-        let crash = death_record.crash.0;
-        if self.sender.try_send(QueuedDeath { death_record, artifacts, queued_at: Instant::now() }).is_err() {
+    pub fn submit(&mut self, record: DeathRecord) {
+        let Some(sender) = &self.sender else { return };
+        let crash = record.report.id.0;
+        if sender.try_send(QueuedDeath { record, queued_at: Instant::now() }).is_err() {
             self.dropped = self.dropped.saturating_add(1);
             if self.dropped == 1 {
                 tracing::error!(
@@ -134,11 +134,10 @@ impl ReportQueue {
         }
     }
 
-    /// Waits up to [`CLOSE_TIMEOUT`] until the queued reports are written.
-    pub async fn close(self) {
-        let Self { sender, finished, .. } = self;
-        drop(sender);
-        if timeout(CLOSE_TIMEOUT, finished).await.is_err() {
+    /// Closes the queue, and waits up to [`CLOSE_TIMEOUT`] until the queued reports are written.
+    pub async fn close(&mut self) {
+        self.sender = None;
+        if timeout(CLOSE_TIMEOUT, &mut self.finished).await.is_err() {
             tracing::error!(
                 event_name = "crash_report_failed",
                 "the last crash reports are not stored: the disk did not respond within {} s",
@@ -153,10 +152,11 @@ fn write_reports(store: &CrashStore, deaths: &Receiver<QueuedDeath>) {
     // On Linux, the nice value belongs to the thread. If nice(2) fails, the thread only competes for the CPU.
     let _ = rustix::process::nice(NICENESS);
     let (mut failed, mut symbolizer) = (0_u64, Symbolizer::default());
-    while let Ok(QueuedDeath { death_record, artifacts, queued_at }) = deaths.recv() {
+    while let Ok(QueuedDeath { record: DeathRecord { mut report, stack, .. }, queued_at }) = deaths.recv() {
         thread::sleep(WRITE_DELAY.saturating_sub(queued_at.elapsed()));
-        let crash = death_record.crash.0;
-        match store.insert(&report::report(*death_record, artifacts, &mut symbolizer)) {
+        let crash = report.id.0;
+        report.backtrace = symbolizer.resolve(&stack);
+        match store.insert(&report) {
             Ok(()) if failed > 0 => {
                 tracing::warn!(
                     refused = failed,

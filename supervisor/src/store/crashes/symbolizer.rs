@@ -2,6 +2,7 @@
 //! milliseconds, on the thread that writes the reports; a repeated backtrace of the same executable is resolved once.
 
 use super::debug_info::{self, DebugInfo};
+use crate::core::Stack;
 use bulkhead_proto::wire::{control::MAX_BACKTRACE, crash::MAX_LINE, text::cut};
 use std::{fs::File, os::unix::fs::MetadataExt as _, panic::catch_unwind};
 
@@ -25,8 +26,9 @@ type FileId = (u64, u64, i64, i64);
 
 impl Symbolizer {
     /// Names and source lines of the frames, as far as the executable has them; otherwise hexadecimal offsets.
-    pub(super) fn resolve(&mut self, program: Option<&File>, frames: &[u64]) -> Vec<String> {
-        let frames = &frames[..frames.len().min(MAX_BACKTRACE)];
+    pub(super) fn resolve(&mut self, stack: &Stack) -> Vec<String> {
+        let frames = &stack.frames[..stack.frames.len().min(MAX_BACKTRACE)];
+        let program = stack.program.as_deref();
         let id = program.and_then(|file| file.metadata().ok());
         let id = id.map(|meta| (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()));
         let (Some(program), Some(id), false) = (program, id, frames.is_empty()) else {
@@ -91,31 +93,35 @@ fn without_machinery(named: Vec<String>) -> Vec<String> {
 mod tests {
     use super::*;
     use bulkhead_proto::worker::backtrace;
+    use std::sync::Arc;
+
+    fn stack(program: &str, frames: &[u64]) -> Stack {
+        Stack { program: Some(Arc::new(File::open(program).unwrap())), frames: frames.to_vec() }
+    }
 
     #[test]
     fn frames_of_the_running_executable_have_names_and_lines() {
-        let program = File::open("/proc/self/exe").unwrap();
         let mut symbolizer = Symbolizer::default();
         let mut frames = Vec::with_capacity(MAX_BACKTRACE);
         backtrace::prepare();
         backtrace::capture(&mut frames);
-        let named = symbolizer.resolve(Some(&program), &frames);
+        let stack = stack("/proc/self/exe", &frames);
+        let named = symbolizer.resolve(&stack);
         let this = "frames_of_the_running_executable_have_names_and_lines";
         assert!(
             named.iter().any(|line| line.contains(this) && line.contains("symbolizer.rs:")),
             "{named:#?}"
         );
-        assert_eq!(symbolizer.resolve(Some(&program), &frames), named, "the second time from the cache");
+        assert_eq!(symbolizer.resolve(&stack), named, "the second time from the cache");
     }
 
     #[test]
     fn frames_without_an_executable_or_beyond_it_are_shown_as_offsets() {
         let mut symbolizer = Symbolizer::default();
-        assert_eq!(symbolizer.resolve(None, &[0x10, 0x20]), ["0x10", "0x20"]);
-        let program = File::open("/proc/self/exe").unwrap();
-        assert_eq!(symbolizer.resolve(Some(&program), &[u64::MAX]), ["0xffffffffffffffff"]);
-        let none = File::open("/dev/null").unwrap();
-        assert_eq!(symbolizer.resolve(Some(&none), &[1; 100]), vec!["0x1"; MAX_BACKTRACE]);
+        let unknown = Stack { program: None, frames: vec![0x10, 0x20] };
+        assert_eq!(symbolizer.resolve(&unknown), ["0x10", "0x20"]);
+        assert_eq!(symbolizer.resolve(&stack("/proc/self/exe", &[u64::MAX])), ["0xffffffffffffffff"]);
+        assert_eq!(symbolizer.resolve(&stack("/dev/null", &[1; 100])), vec!["0x1"; MAX_BACKTRACE]);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use crate::{
 use bulkhead_proto::wire::{
     cause::Cause,
     control::{Phase, RequestOutcome, ToWorker},
+    crash::Report,
     ids::{CrashId, Generation},
     role::Role,
 };
 use bulkhead_supervisor::core::{
-    Action, LogRecord, RestartDecision, WorkerSignal,
+    Action, DeathRecord, RestartDecision, WorkerSignal,
     policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
@@ -43,17 +44,8 @@ impl Checker {
             Action::DumpThreads(subject) => {
                 self.alive_record(subject.generation, "dumped the threads").map(drop)
             }
-            Action::Log(record) => self.check_log(record),
-            Action::StoreReport(report) => {
-                let logged = self.transition.unreported.pop();
-                ensure!(
-                    logged == Some((report.crash, report.subject.generation)),
-                    "stored a report of crash {}, but logged {logged:?}",
-                    report.crash
-                );
-                ensure!(!report.why.is_empty(), "stored a crash report without the reason of the decision");
-                Ok(())
-            }
+            Action::Log(_) => Ok(()),
+            Action::RecordDeath(record) => self.check_death(record),
             Action::RemoveQuarantined { requester, id, .. } => {
                 ensure!(
                     self.transition.request.take() == Some((*requester, *id)),
@@ -255,46 +247,26 @@ impl Checker {
         Ok(())
     }
 
-    fn check_log(&mut self, record: &LogRecord) -> Result<(), Violation> {
-        match record {
-            LogRecord::WorkerDied { subject, cause, crash, next, .. } => {
-                ensure!(crash.0 == self.crashes + 1, "crash {crash} follows {}", CrashId(self.crashes));
-                self.crashes = crash.0;
-                self.check_cause(*cause)?;
-                let exit_requested =
-                    self.records.get(&subject.generation).is_some_and(|record| record.exit_requested);
-                ensure!(
-                    exit_requested || *cause != Cause::Requested,
-                    "logged the cause `requested` for a death that was not requested"
-                );
-                self.charge_logged_death(subject.generation, *cause);
-                self.transition.logged_deaths.push(subject.generation);
-                self.transition.unreported.push((*crash, subject.generation));
-                let parked = matches!(next, RestartDecision::Parked(Some(_)));
-                ensure!(!parked || !self.transition.made_progress, "parked a worker that makes progress");
-                let worker = self.records.get(&subject.generation).map(|record| record.worker);
-                if let (Some(worker), true) = (worker, parked) {
-                    let was_parked = std::mem::replace(&mut self.workers[worker].parked, true);
-                    let was_requested = *cause == Cause::Requested;
-                    ensure!(was_parked || !was_requested, "parked a worker for a requested death");
-                }
-            }
-            LogRecord::WorkerParked { .. }
-            | LogRecord::WorkerStarted(_)
-            | LogRecord::WorkerReady(_)
-            | LogRecord::WorkerActivated(_)
-            | LogRecord::WorkerStopping { .. }
-            | LogRecord::WorkerSignalled { .. }
-            | LogRecord::WorkerThreadsDumped { .. }
-            | LogRecord::WorkerGivenUp(_)
-            | LogRecord::WorkerRetried(_)
-            | LogRecord::WorkerRecovered(_)
-            | LogRecord::WorkerWarning { .. }
-            | LogRecord::EventQuarantined(_)
-            | LogRecord::QuarantineFailed { .. }
-            | LogRecord::SupervisorStarted
-            | LogRecord::SupervisorStopping { .. }
-            | LogRecord::SupervisorStopped { .. } => {}
+    fn check_death(&mut self, DeathRecord { report, next, .. }: &DeathRecord) -> Result<(), Violation> {
+        let Report { id, generation, cause, .. } = *report;
+        ensure!(id.0 == self.crashes + 1, "crash {id} follows {}", CrashId(self.crashes));
+        self.crashes = id.0;
+        ensure!(!report.why.is_empty(), "recorded a death without the reason of the decision");
+        self.check_cause(cause)?;
+        let record = self.records.get(&generation);
+        let exit_requested = record.is_some_and(|record| record.exit_requested);
+        ensure!(
+            exit_requested || cause != Cause::Requested,
+            "recorded the cause `requested` for a death that was not requested"
+        );
+        let worker = record.map(|record| record.worker);
+        self.charge_recorded_death(generation, cause);
+        self.transition.recorded_deaths.push(generation);
+        let parked = matches!(next, RestartDecision::Parked(Some(_)));
+        ensure!(!parked || !self.transition.made_progress, "parked a worker that makes progress");
+        if let (Some(worker), true) = (worker, parked) {
+            let was_parked = std::mem::replace(&mut self.workers[worker].parked, true);
+            ensure!(was_parked || cause != Cause::Requested, "parked a worker for a requested death");
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Checker {
         Ok(())
     }
 
-    pub(super) fn charge_logged_death(&mut self, generation: Generation, cause: Cause) {
+    pub(super) fn charge_recorded_death(&mut self, generation: Generation, cause: Cause) {
         let is_analysis = self.records.get(&generation).is_some_and(|record| record.role == Role::Analytics);
         let attribution = &mut self.attribution;
         let death = attribution.death.take().filter(|_| is_analysis && cause != Cause::Requested);

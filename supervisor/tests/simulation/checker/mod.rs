@@ -8,7 +8,7 @@ mod invariants;
 use crate::record::{CommandKind, GenerationRecord, IssuedCommand};
 use bulkhead_proto::wire::{
     control::{FromWorker, PROTOCOL, Phase, allowed},
-    ids::{CrashId, Generation, Seq},
+    ids::{Generation, Seq},
     role::Role,
 };
 use bulkhead_supervisor::core::{
@@ -59,9 +59,7 @@ struct TransitionRecord {
     /// Whether `config_rejected` and `may_be_down` were set before the command.
     before_command: (bool, bool),
     woke_all: bool,
-    /// Deaths that were logged and have no report yet.
-    unreported: Vec<(CrashId, Generation)>,
-    logged_deaths: Vec<Generation>,
+    recorded_deaths: Vec<Generation>,
     spawned: Vec<usize>,
     fault_sent: bool,
 }
@@ -164,7 +162,9 @@ impl Checker {
             }
             Event::Frame { generation, frame } => self.on_frame(*generation, frame),
             Event::BadFrame { generation, .. } => self.record_violation(*generation),
-            Event::Died { generation, exit, post_mortem } => self.on_death(*generation, *exit, post_mortem),
+            Event::Died { generation, post_mortem } => {
+                self.on_death(*generation, post_mortem.exit, post_mortem)
+            }
             Event::Command { client, command } => self.on_command(client.0, command),
             Event::ClientGone { client } => drop(self.waiting_clients.remove(&client.0)),
             Event::Configured { policy, specs } => self.on_configured(policy, specs),

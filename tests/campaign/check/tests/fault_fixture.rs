@@ -12,7 +12,7 @@ use serde_json::json;
 /// The seq of the poison event.
 pub(super) const SEQ: u64 = 11;
 
-pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT after a fault: stack overflow"];
+pub(super) const OVERFLOW: [&str; 2] = ["signal", "SIGABRT after SIGSEGV: stack overflow"];
 pub(super) const ABORT: [&str; 2] = ["signal", "SIGABRT"];
 
 /// Removes the shutdown from the log. Returns the generation of the analysis that is alive then, and the

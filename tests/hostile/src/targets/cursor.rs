@@ -68,7 +68,7 @@ fn corruption(input: &mut Input<'_>, honest: &Honest, image: &Image) -> Corrupti
 }
 
 fn check(honest: &Honest, page: &ReadWrite) {
-    let death = honest.fixture.memory.post_mortem();
+    let death = honest.fixture.memory.claims();
     assert!(death.in_flight.is_none_or(|seq| death.committed < seq && seq <= death.accepted), "{death:?}");
     assert_eq!(death.committed, honest.record().seq);
     let honest_record = death

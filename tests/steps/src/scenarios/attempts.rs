@@ -164,10 +164,14 @@ impl Supervisor {
     /// The active generation dies of the event. The standby is activated at once.
     pub(super) fn lose_active(&mut self) -> Result<()> {
         let generation = cursor::owner(&self.cursor);
-        let post_mortem =
-            PostMortem { in_flight: Some(POISON), committed: Seq(2), head: Seq(9), ..PostMortem::default() };
-        let exit = ExitStatus::Signal { number: 11, core: false };
-        self.take(Event::Died { generation, exit, post_mortem })
+        let post_mortem = PostMortem {
+            exit: ExitStatus::Signal { number: 11, core: false },
+            in_flight: Some(POISON),
+            committed: Seq(2),
+            head: Seq(9),
+            ..PostMortem::default()
+        };
+        self.take(Event::Died { generation, post_mortem: Box::new(post_mortem) })
     }
 }
 
@@ -204,7 +208,7 @@ impl Scenario for Attempt {
         };
         // The first generation runs before any attempt, the second one after the first attempt is counted,
         // the third one after the event is stored.
-        let Generation(active) = copy.memory.post_mortem().owner;
+        let Generation(active) = copy.memory.claims().owner;
         let required = [0, 0, 1, 3].get(usize::try_from(active)?).context("an unexpected generation")?;
         ensure!(*required <= stage, "generation {active} is active, but the ledger is at stage {stage}");
         Ok(stage)

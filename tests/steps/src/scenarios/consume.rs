@@ -62,7 +62,7 @@ impl Scenario for Apply {
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let death = copy.memory.post_mortem();
+        let death = copy.memory.claims();
         history.stage(copy, &[history.before])?;
         ensure!(death.committing.is_none(), "a commit is marked, but none was begun: {death:?}");
         // The supervisor would count an attempt of the event in flight only while the event is applied.
@@ -162,7 +162,7 @@ impl Scenario for Isolated {
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let death = copy.memory.post_mortem();
+        let death = copy.memory.claims();
         let EventCounts { accepted, committed } = history.before;
         let counts = |more: &usize| EventCounts { accepted, committed: committed + more };
         let stage = history.stage(copy, &self.commits.iter().map(counts).collect::<Vec<_>>())?;
@@ -268,7 +268,7 @@ impl Scenario for WritePanicRecord {
     }
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let found = copy.memory.post_mortem().panic_record;
+        let found = copy.memory.claims().panic_record;
         history.stage(copy, &[history.before])?;
         let cursor = AnalyticsLink::open_in_process(&copy.memory)?.cursor;
         write_panic_record(&*cursor, &panic_record(4));

@@ -157,7 +157,7 @@ impl Scenario for CursorPage {
 
     /// Once the page shows the successor's generation, everything in it must be the successor's.
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
-        let (death, steps) = (copy.memory.post_mortem(), copy.memory.progress().steps);
+        let (death, steps) = (copy.memory.claims(), copy.memory.progress().steps);
         history.stage(copy, &[history.before])?;
         if death.owner != SUCCESSOR {
             return Ok(0);

@@ -1,4 +1,4 @@
-//! What the supervisor finds in shared memory after a death of the analysis.
+//! What shared memory shows of the analysis, dead or alive.
 
 use super::segments::SharedMemory;
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
     wire::ids::{Generation, Seq},
 };
 
-/// What the supervisor finds in shared memory after a death of the analysis. Values are checked against memory that
+/// What shared memory shows of the analysis, dead or alive. Values are checked against memory that
 /// other processes own, if there is such memory. Beyond that, they are claims of the analysis.
 #[derive(Clone, Debug)]
-pub struct PostMortem {
+pub struct Claims {
     /// The generation that owns the cursor page. A generation that died before it took the page over had nothing in flight.
     pub owner: Generation,
     /// The event that was being applied, or whose series was being loaded, if there was one. committed < seq <= accepted.
@@ -40,7 +40,7 @@ pub struct PostMortem {
 impl SharedMemory {
     /// Reads what the memory says about the analysis, dead or alive.
     #[must_use]
-    pub fn post_mortem(&self) -> PostMortem {
+    pub fn claims(&self) -> Claims {
         let (record, tail) = (self.record().unwrap_or_default(), self.tail());
         let all_committed = record.analysed.checked_add(record.skipped) == Some(tail.accepted);
         // After a gap in the seqs, the next seq does not show which event was accepted last.
@@ -58,7 +58,7 @@ impl SharedMemory {
         let allocation_failure = cursor::allocation_failure(&self.cursor_view);
         let payload = in_flight.or(committing).and_then(|seq| self.payload_at_cursor(&record, seq));
         let signal = cursor::recorded_signal(&self.cursor_view);
-        PostMortem {
+        Claims {
             owner,
             in_flight,
             committing,

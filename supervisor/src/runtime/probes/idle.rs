@@ -5,8 +5,10 @@
 //! of its own that no analysis can write. The API reports its connections by a frame. If the API does not
 //! even accept connections, the listening socket shows it.
 
-use super::async_fd::{drained, watch};
-use crate::core::{Event, State};
+use crate::{
+    core::{Event, State},
+    runtime::async_fd::{drained, watch},
+};
 use bulkhead_proto::{
     shm::{
         memory::{MemoryError, SharedMemory},
@@ -21,7 +23,7 @@ use tokio::io::unix::AsyncFd;
 
 /// What the supervisor listens to while a worker is idle.
 #[derive(Debug)]
-pub(super) struct IdleWaiter {
+pub(in crate::runtime) struct IdleWaiter {
     page: ReadWrite,
     wake_fd: AsyncFd<WakeFd>,
     /// Whether the page shows the supervisor as waiting.
@@ -32,7 +34,7 @@ pub(super) struct IdleWaiter {
 }
 
 impl IdleWaiter {
-    pub(super) fn new(memory: &SharedMemory, listener: OwnedFd) -> Result<Self, MemoryError> {
+    pub(in crate::runtime) fn new(memory: &SharedMemory, listener: OwnedFd) -> Result<Self, MemoryError> {
         let wake_fd = watch(memory.supervisor_wake()?)?;
         Ok(Self {
             page: memory.supervisor_page()?,
@@ -45,7 +47,7 @@ impl IdleWaiter {
 
     /// Prepares the next wait: listens for work for idle workers only. Returns an event if the work arrived
     /// before.
-    pub(super) fn arm(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {
+    pub(in crate::runtime) fn arm(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {
         self.backlog = match (state.is_idle(Role::Api), self.backlog.take()) {
             (true, None) => listen(&self.listener),
             (true, watched) => watched,
@@ -67,13 +69,13 @@ impl IdleWaiter {
     }
 
     /// Whether connections wait to be accepted at this moment.
-    pub(super) fn has_backlog(&self) -> bool {
+    pub(in crate::runtime) fn has_backlog(&self) -> bool {
         let mut listener = [PollFd::new(&self.listener, PollFlags::IN)];
         poll(&mut listener, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for work. Cancel safe.
-    pub(super) async fn work_available(&self) -> Event {
+    pub(in crate::runtime) async fn work_available(&self) -> Event {
         tokio::select! {
             _ = self.wake_fd.readable() => {
                 self.wake_fd.get_ref().clear();

@@ -1,0 +1,87 @@
+//! Commands from the control socket: answered here, or passed to the core.
+
+use super::{blocking, event_loop::Supervisor, status};
+use crate::{
+    control::{
+        protocol::{CommandOutcome, ControlCommand, CrashQuery, Reply, SUPERVISOR},
+        server::ClientRequest,
+    },
+    core::{ClientId, Command, Event, Worker},
+    store::crashes::CrashStore,
+};
+use bulkhead_proto::wire::record_store::Page;
+use std::sync::Arc;
+
+/// Number of reports in a list: they fit a screen and a reply.
+const LIST_LIMIT: usize = 20;
+
+impl Supervisor {
+    pub(super) fn on_client_request(&mut self, request: ClientRequest) {
+        let ClientRequest { command, reply } = request;
+        let worker = command.worker().map(str::to_owned);
+        let command = match command {
+            // A client that has disconnected needs no reply.
+            ControlCommand::Status => return drop(reply.send(self.status())),
+            ControlCommand::Logs(logs) => return drop(reply.send(self.has_logs(logs.of.as_deref()))),
+            ControlCommand::Reload => return self.reload("by command".to_owned(), Some(reply)),
+            ControlCommand::Quarantine(what) => return self.quarantine(what, reply),
+            ControlCommand::Crashes(query) => {
+                let store = Arc::clone(&self.storage.stores.crashes);
+                return blocking::answer("crashes", reply, move || read_crashes(&store, query));
+            }
+            ControlCommand::Start(worker) => Command::Start(worker),
+            ControlCommand::Stop(worker) => Command::Stop(worker),
+            ControlCommand::Restart(worker) => Command::Restart(worker),
+            ControlCommand::Fault(worker, kind) => Command::Fault(worker, kind),
+        };
+        for client in self.control.take_closed() {
+            self.drive(Event::ClientGone { client });
+        }
+        let client = self.control.add(worker, reply);
+        self.drive(Event::Command { client, command });
+    }
+
+    fn status(&self) -> Reply {
+        let listen = self.children.spawner.listener.address.to_string();
+        let report = status::collect(self.configuration.active.current(), listen, &self.state, &self.memory);
+        Reply { report: Some(report), ..Reply::new(CommandOutcome::Done, "") }
+    }
+
+    /// Replies whether this worker can have lines in the log.
+    fn has_logs(&self, worker: Option<&str>) -> Reply {
+        match worker {
+            Some(name) if name != SUPERVISOR && self.state.worker(name).is_none() => Reply::new(
+                CommandOutcome::NotFound,
+                format!("{}, {SUPERVISOR}", self.state.unknown_worker(name)),
+            ),
+            Some(_) | None => Reply::new(CommandOutcome::Done, ""),
+        }
+    }
+
+    /// The core has answered a command.
+    pub(super) fn answer(&mut self, client: ClientId, answer: Reply) {
+        if self.on_reload_answer(client, &answer) {
+            return;
+        }
+        if let Some((worker, reply)) = self.control.take(client) {
+            let worker = worker.and_then(|worker| self.state.worker(&worker));
+            let generation = worker.and_then(Worker::running).map(|process| process.generation);
+            let _ = reply.send(Reply { generation, ..answer });
+        }
+    }
+}
+
+fn read_crashes(store: &CrashStore, query: CrashQuery) -> Reply {
+    let found = store.records().and_then(|records| match query {
+        CrashQuery::List => Ok(records.page(None, LIST_LIMIT)?),
+        CrashQuery::Show(id) => Ok(Page { items: records.read(id)?.into_iter().collect(), next: None }),
+    });
+    match (found, query) {
+        (Ok(page), CrashQuery::Show(id)) if page.items.is_empty() => {
+            let text = format!("no report of crash {id}; `bulkhead crashes` lists the newest reports");
+            Reply::new(CommandOutcome::NotFound, text)
+        }
+        (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") },
+        (Err(error), _) => blocking::unreadable(&error),
+    }
+}
