@@ -11,7 +11,6 @@ use crate::core::{
         ExitStatus, GenerationRef, GenerationState, LogRecord, MAX_KILLS, PoisonTracker, PostMortem, Process,
         QuarantineRequest, State, SuspectEvent, SuspectState, WorkerId, WorkerSlot, WorkerSlotId,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{
@@ -43,11 +42,11 @@ impl PoisonTracker {
                 self.suspects.iter().filter(move |suspect| (suspect.state == SuspectState::Stored) == stored);
             those.map(|suspect| suspect.seq).collect()
         };
-        let skip = if mutant::is(Mutant::ForgetSkip) { Vec::new() } else { with(true) };
-        let suspects = if mutant::is(Mutant::ForgetSuspects) { Vec::new() } else { with(false) };
-        let single_commit_until =
-            if mutant::is(Mutant::ForgetSingleCommits) { Seq(0) } else { self.single_commit_until };
-        RecoveryHints { suspects, skip, single_commit_until }
+        RecoveryHints {
+            suspects: with(false),
+            skip: with(true),
+            single_commit_until: self.single_commit_until,
+        }
     }
 
     /// Removes committed events.
@@ -72,7 +71,7 @@ impl PoisonTracker {
         let is_only_event = seq <= self.single_commit_until
             || seq == post_mortem.committed.next()
             || self.find(seq).is_some();
-        if is_only_event && !mutant::is(Mutant::AttributeNoCommit) {
+        if is_only_event {
             return Some((seq, Operation::Commit));
         }
         self.single_commit_until = self.single_commit_until.max(seq);
@@ -82,9 +81,6 @@ impl PoisonTracker {
     /// Counts one more attempt, or kill. If there is no room for another suspect, the events up to this one
     /// are committed one at a time.
     fn record_attempt(&mut self, seq: Seq, killed: bool) -> Option<SuspectEvent> {
-        if mutant::is(Mutant::ForgetCharge) {
-            return None;
-        }
         if self.find(seq).is_none() {
             if self.suspects.len() >= MAX_HINTS {
                 self.single_commit_until = self.single_commit_until.max(seq);
@@ -94,7 +90,7 @@ impl PoisonTracker {
         }
         let suspect = self.find(seq)?;
         let count = if killed { &mut suspect.kills } else { &mut suspect.attempts };
-        *count = count.saturating_add(if mutant::is(Mutant::ChargeTwice) { 2 } else { 1 });
+        *count = count.saturating_add(1);
         Some(*suspect)
     }
 
@@ -110,7 +106,6 @@ impl PoisonTracker {
     /// Whether no generation may be activated because an event is being stored.
     pub(in crate::core) fn is_storing(&self) -> bool {
         self.suspects.iter().any(|suspect| suspect.state == SuspectState::Storing)
-            && !mutant::is(Mutant::ActivateWhileStoring)
     }
 }
 
@@ -127,10 +122,9 @@ impl Transition<'_> {
         if self.worker(id).role != Role::Analytics || dead.activated.is_none() {
             return None;
         }
-        let requested = classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheRequested);
         let poison_tracker = &mut self.worker_mut(id).poison_tracker;
         poison_tracker.prune(post_mortem.committed);
-        if requested {
+        if classification.cause == Cause::Requested {
             return None;
         }
         let (seq, during) = poison_tracker.attribution(post_mortem)?;
@@ -139,8 +133,7 @@ impl Transition<'_> {
             return None;
         }
         // A SIGKILL by the OOM killer has another cause, and counts as an attempt.
-        let by_signal = classification.cause == Cause::Signal || mutant::is(Mutant::TreatOomAsKill);
-        let killed = by_signal && exit.is_kill() && !mutant::is(Mutant::ChargeTheKilled);
+        let killed = classification.cause == Cause::Signal && exit.is_kill();
         let SuspectEvent { attempts, kills, .. } = poison_tracker.record_attempt(seq, killed)?;
         let limit = self.state.policy.max_attempts.max(1);
         let kill_limit = limit.max(MAX_KILLS);
@@ -177,8 +170,7 @@ impl Transition<'_> {
             .poison_tracker
             .find(seq)
             .filter(|suspect| suspect.state == SuspectState::Retrying)?;
-        suspect.state =
-            if mutant::is(Mutant::SkipUnstored) { SuspectState::Stored } else { SuspectState::Storing };
+        suspect.state = SuspectState::Storing;
         let (subject, crash) = (self.generation_ref(id, dead), self.state.next_crash);
         let Classification { cause, ref detail, .. } = *classification;
         Some(QuarantineRequest { subject, seq, attempts, during, crash, cause, detail: detail.clone() })

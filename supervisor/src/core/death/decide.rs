@@ -3,7 +3,6 @@
 use crate::core::{
     death::{classify::Classification, decision::Decision, exited::ExitedProcess},
     model::{DesiredState, GenerationState, RestartDecision, StopReason, SupervisorPhase, WorkerSlot},
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::cause::Cause;
@@ -97,7 +96,7 @@ impl Transition<'_> {
         progress: bool,
     ) -> Decision {
         let id = exited.slot_id.worker;
-        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::StartInShutdown) {
+        if self.state.phase != SupervisorPhase::Up {
             return Decision::new(
                 (GenerationState::Stopped, RestartDecision::Shutdown),
                 "the supervisor is stopping",
@@ -108,7 +107,7 @@ impl Transition<'_> {
             DesiredState::Stopped => Some("stopped by command"),
             DesiredState::Removed => Some("the worker is no longer configured"),
         };
-        if let Some(why) = unwanted.filter(|_| !mutant::is(Mutant::IgnoreDesired)) {
+        if let Some(why) = unwanted {
             return Decision::new((GenerationState::Stopped, RestartDecision::Stopped), why);
         }
         match &exited.stopping {
@@ -125,11 +124,11 @@ impl Transition<'_> {
             let why = "the generation was being replaced";
             return Decision::new(self.retry_after(id, Duration::ZERO), why);
         }
-        if !classification.retry && !mutant::is(Mutant::RetryConfig) {
+        if !classification.retry {
             let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
             return Decision::new(parked, "a retry cannot help");
         }
-        if classification.cause == Cause::Requested && !mutant::is(Mutant::ChargeTheOperator) {
+        if classification.cause == Cause::Requested {
             let again = self.retry_after(id, self.state.policy.initial);
             return Decision::new(again, "the death was requested and does not count");
         }

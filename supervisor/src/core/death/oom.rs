@@ -2,18 +2,14 @@
 //! guessed.
 
 use crate::{
-    core::{
-        model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
-        mutant::{self, Mutant},
-    },
+    core::model::{ExitStatus, PostMortem, RefusedAllocation, SIGABRT, is_signal},
     display::format_size,
 };
 
 /// Describes the lack of memory, if it caused the death.
 pub(in crate::core) fn out_of_memory(exit: ExitStatus, post_mortem: &PostMortem) -> Option<String> {
     // A failed allocation aborts. If the process survived one, a later death has another cause.
-    let aborted = is_signal(exit, SIGABRT) || mutant::is(Mutant::UseOldRefusals);
-    if let Some(refusal) = post_mortem.refused.filter(|_| aborted && !mutant::is(Mutant::ForgetRefusals)) {
+    if let Some(refusal) = post_mortem.refused.filter(|_| is_signal(exit, SIGABRT)) {
         return Some(refusal.text());
     }
     let killed = exit.is_kill() && post_mortem.out_of_memory;

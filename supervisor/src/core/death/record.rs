@@ -11,7 +11,6 @@ use crate::core::{
         Action, DeathRecord, ExitStatus, GenerationRef, GenerationState, Goal, LogRecord, Panic, PostMortem,
         RestartDecision, StopReason,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::{
@@ -70,9 +69,7 @@ impl Transition<'_> {
             Death { classification, progress, exit: Some(exit), panic, signalled, during, attribution };
         self.conclude_death(&exited, death);
         self.actions.extend(request.map(Action::Quarantine));
-        if !mutant::is(Mutant::ForgetWake) {
-            self.actions.push(Action::WakeAnalytics);
-        }
+        self.actions.push(Action::WakeAnalytics);
         if role == Role::Api {
             // The API may have died after accepting an event and before notifying us.
             self.on_work(Role::Analytics);
@@ -152,12 +149,6 @@ impl Transition<'_> {
         next: RestartDecision,
         why: &str,
     ) {
-        if mutant::is(Mutant::ForgetDeath) && exited.stopping.is_some() {
-            return;
-        }
-        if mutant::is(Mutant::ActAfterDeath) && exited.stopping.is_some() {
-            self.actions.push(Action::CloseControl { generation: subject.generation });
-        }
         let crash = self.state.next_crash;
         self.state.next_crash = CrashId(crash.0.saturating_add(1));
         let Death {
@@ -196,9 +187,7 @@ impl Transition<'_> {
             why: attribution.map(|attribution| attribution.text() + "; ").unwrap_or_default() + why,
         };
         self.log(LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, stop_duration });
-        if !mutant::is(Mutant::ForgetReport) {
-            self.actions.push(Action::StoreReport(Box::new(record)));
-        }
+        self.actions.push(Action::StoreReport(Box::new(record)));
     }
 }
 

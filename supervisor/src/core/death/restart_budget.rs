@@ -3,14 +3,13 @@
 use crate::core::{
     death::decision::Decision,
     model::{
-        ExitStatus, GenerationState, LogRecord, Millis, PostMortem, Process, RestartBudget, RestartDecision,
+        ExitStatus, GenerationState, LogRecord, PostMortem, Process, RestartBudget, RestartDecision,
         WorkerId,
         policy::{
             BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PARKED_RETRY_INTERVAL, START_SPACING,
         },
         span,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{cause::Cause, role::Role};
@@ -56,7 +55,7 @@ impl Transition<'_> {
             Role::Plain => false,
         };
         let healthy = ran >= HEALTHY_AFTER && cause != Cause::Hang;
-        (advanced || healthy) && !mutant::is(Mutant::IgnoreProgress)
+        advanced || healthy
     }
 
     /// Counts a death, and decides about the next start.
@@ -73,7 +72,7 @@ impl Transition<'_> {
         restart_budget.recent.push(now);
         restart_budget.failures = restart_budget.failures.saturating_add(1);
         let deaths = u32::try_from(restart_budget.recent.len()).unwrap_or(u32::MAX);
-        if (restart_budget.on_probation || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
+        if restart_budget.on_probation || deaths >= limit {
             restart_budget.recent.clear();
             let noun = if deaths == 1 { "death" } else { "deaths" };
             let why = if restart_budget.on_probation {
@@ -100,12 +99,7 @@ impl Transition<'_> {
         delay: Duration,
     ) -> (GenerationState, RestartDecision) {
         let now = self.now.mono;
-        let earliest = if mutant::is(Mutant::NeverBackOff) {
-            Millis(0)
-        } else {
-            self.worker(id).started.after(START_SPACING)
-        };
-        let until = now.after(delay).max(earliest);
+        let until = now.after(delay).max(self.worker(id).started.after(START_SPACING));
         let delay = until.since(now);
         (GenerationState::Backoff { until }, RestartDecision::restart_in(delay))
     }
@@ -114,9 +108,6 @@ impl Transition<'_> {
     /// of each step is random, so that workers that died together restart apart.
     fn backoff(&mut self, failures: u32) -> Duration {
         let (initial, max) = (self.state.policy.initial, self.state.policy.max);
-        if mutant::is(Mutant::NeverBackOff) {
-            return Duration::ZERO;
-        }
         if failures <= 1 {
             return initial.min(max);
         }
