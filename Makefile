@@ -2,7 +2,6 @@
 # make check    the quick loop: format, lints, word list, unit tests
 # make test     everything, on the real binaries
 # make lint     format, clippy, word list
-# make mutants  planted faults: each must be found by a test
 # make loom     the models of the shared memory: every interleaving, every ordering
 # make campaign SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
 # make bench    what the parts cost, compared with their peers
@@ -27,7 +26,7 @@ PAGES := README.md CHANGELOG.md ARCHITECTURE.md supervisor/README.md worker-api/
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test mutants loom deny install deb clean
+.PHONY: run check lint test loom deny install deb clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host-metrics
@@ -48,7 +47,7 @@ test:
 	$(CARGO) build --workspace --bins --locked
 	$(RUN_TESTS) --workspace
 	$(CARGO) test --workspace --doc --locked
-	$(MAKE) mutants loom
+	$(MAKE) loom
 	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
 	else echo 'NOT CHECKED: licences and sources of the dependencies: cargo-deny is not installed (see "make deny")'; fi
 
@@ -83,12 +82,6 @@ clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
 
-# Faults planted in the supervisor's core, its quarantine store, the analysis' engine and the API's replay. The simulator, or
-# the tests of that part, must find each of them.
-mutants:
-	$(CARGO) test --locked $(PACKAGES) --lib --test simulation \
-		--features bulkhead-supervisor/mutants,bulkhead-worker-analytics/mutants,bulkhead-worker-api/mutants every_planted_fault
-
 # The models of the shared memory. They have their own target directory, because --cfg loom rebuilds every crate.
 loom:
 	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS='--cfg loom' $(CARGO) test --locked --release -p bulkhead-proto --test loom
@@ -101,7 +94,7 @@ bench:
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000.
 # FAULTS=panic,segv,… adds poison events and commands of each kind. Requests, answers, kills and the checker's report are in
-# results/campaign-SEED. Planted faults do not run here: see `make mutants`.
+# results/campaign-SEED.
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)

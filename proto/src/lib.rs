@@ -9,7 +9,6 @@
 //! Imports run one way: `worker` uses `shm` and `wire`, `shm` uses `wire`, `wire` uses neither. This crate never starts a
 //! process and never serves a socket. `ARCHITECTURE.md` names the files that contain unsafe code.
 
-mod mutant;
 pub mod shm;
 pub mod wire;
 pub mod worker;

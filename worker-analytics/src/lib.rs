@@ -14,7 +14,6 @@ mod commit_scheduler;
 mod control_events;
 mod engine;
 mod log;
-mod mutant;
 mod panic_hook;
 mod replay_plan;
 mod run;

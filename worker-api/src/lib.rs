@@ -26,7 +26,6 @@ mod control_events;
 mod handle;
 mod http;
 mod log;
-mod mutant;
 mod panic_hook;
 mod parse;
 mod process;

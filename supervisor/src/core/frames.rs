@@ -2,7 +2,6 @@
 
 use crate::core::{
     model::{Action, GenerationState, LogRecord, WorkerSlotId, cut_panic, policy::MAX_PANIC},
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{
@@ -20,7 +19,7 @@ impl Transition<'_> {
     pub(in crate::core) fn frame(&mut self, generation: Generation, frame: FromWorker) {
         let Some(slot_id) = self.find(generation) else { return };
         let Some(phase) = self.state.slot(slot_id).and_then(phase) else { return };
-        if !allowed(self.state.role(slot_id.worker), phase, &frame) && !mutant::is(Mutant::AllowViolations) {
+        if !allowed(self.state.role(slot_id.worker), phase, &frame) {
             let detail = format!("sent {}, which is not allowed {}", frame_name(&frame), phase_name(phase));
             self.kill_for(slot_id, Cause::Protocol, &detail, true);
             return;
@@ -67,14 +66,8 @@ impl Transition<'_> {
 
     pub(in crate::core) fn bad_frame(&mut self, generation: Generation, why: &str) {
         let Some(slot_id) = self.find(generation) else { return };
-        if !mutant::is(Mutant::AllowViolations) {
-            self.kill_for(
-                slot_id,
-                Cause::Protocol,
-                &format!("sent a frame that cannot be read: {why}"),
-                true,
-            );
-        }
+        let detail = format!("sent a frame that cannot be read: {why}");
+        self.kill_for(slot_id, Cause::Protocol, &detail, true);
     }
 
     /// Handles a full control pipe. An answer that does not fit is dropped: a flood of requests must not kill

@@ -11,7 +11,6 @@ mod frames;
 mod lifecycle;
 mod liveness;
 mod model;
-pub mod mutant;
 mod status;
 mod transition;
 

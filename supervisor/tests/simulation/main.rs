@@ -8,8 +8,6 @@
 mod checker;
 mod ensure;
 mod fault_profile;
-#[cfg(feature = "mutants")]
-mod mutants;
 mod operator;
 mod prng;
 mod process;

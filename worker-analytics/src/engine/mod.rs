@@ -6,12 +6,7 @@ mod series;
 
 pub(crate) use schema_id::IncompatibleState;
 
-use crate::{
-    Analysis,
-    commit_scheduler::CommitScheduler,
-    mutant::{self, Mutant},
-    replay_plan::ReplayPlan,
-};
+use crate::{Analysis, commit_scheduler::CommitScheduler, replay_plan::ReplayPlan};
 use bulkhead_proto::{
     shm::{
         access::{ReadWords, WORD, WriteWords},
@@ -161,9 +156,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             payload: Vec::new(),
         };
         // The migration is committed alone: if this commit fails, no event can be suspected.
-        if !mutant::is(Mutant::CommitMigrationWithEvent) {
-            engine.flush()?;
-        }
+        engine.flush()?;
         Ok(engine)
     }
 
@@ -201,19 +194,14 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     /// Applies or skips an event, with a commit directly before it and one directly after it. If this event
     /// kills the process, no other event is affected or suspected.
     fn apply_isolated(&mut self, seq: Seq) -> Result<(), EngineError> {
-        if mutant::is(Mutant::CommitBeforeApply) {
-            self.processed = (seq, self.consumer.position());
-        }
-        if !mutant::is(Mutant::NoCommitBeforeIsolated) {
-            self.flush()?;
-        }
-        if self.replay_plan.skips(seq) && !mutant::is(Mutant::ApplySkipped) {
-            self.skipped += u64::from(!mutant::is(Mutant::SkipNotCounted));
+        self.flush()?;
+        if self.replay_plan.skips(seq) {
+            self.skipped += 1;
             self.processed = (seq, self.consumer.position());
         } else {
             self.apply(seq)?;
         }
-        if mutant::is(Mutant::NoCommitAfterIsolated) { Ok(()) } else { self.commit() }
+        self.commit()
     }
 
     fn apply(&mut self, seq: Seq) -> Result<(), EngineError> {
@@ -243,9 +231,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         // From here on the event is not in flight, although no commit covers it yet. The next step reads the
         // following event from the ring; if the process dies there, the death must not be attributed to this
         // event.
-        if !mutant::is(Mutant::KeepAppliedInFlight) {
-            cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
-        }
+        cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         Ok(())
     }
 
@@ -291,9 +277,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         if let Err(error) = self.table.commit(header) {
             // The system refused the write. No event caused that, so the exit must not be attributed to the
             // event in flight.
-            if !mutant::is(Mutant::KeepRefusedCommitInFlight) {
-                cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
-            }
+            cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
             return Err(error.into());
         }
         (self.applied, self.skipped) = (0, 0);

@@ -537,18 +537,3 @@ impl Analysis for OtherFormat {
         json!({})
     }
 }
-
-#[cfg(feature = "mutants")]
-#[test]
-fn every_planted_fault_is_found_by_a_test() {
-    let tests: &[fn()] = &[
-        a_commit_that_the_system_refuses_is_attributed_to_no_event,
-        a_migration_that_cannot_be_committed_is_attributed_to_no_event,
-        an_applied_event_is_not_in_flight_before_its_commit,
-        at_each_store_an_event_is_in_flight_only_while_it_is_applied_and_its_payload_is_found,
-        a_suspect_event_that_kills_is_the_only_uncommitted_one,
-        a_suspect_event_that_is_survived_is_committed_at_once,
-        a_quarantined_event_is_counted_as_skipped_and_not_applied,
-    ];
-    assert_eq!(Mutant::survivors(tests), []);
-}

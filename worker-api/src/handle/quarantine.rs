@@ -7,7 +7,6 @@ use crate::{
         idempotency::RESERVED_KEY_PREFIX,
         problem::{Problem, ProblemKind},
     },
-    mutant::{self, Mutant},
 };
 use bulkhead_proto::{
     shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
@@ -47,7 +46,7 @@ impl ApiHandle {
     fn append_replay(&self, entry: &Entry) -> Result<Seq, Problem> {
         let Entry { seq, .. } = entry;
         let conflict = |reason: &str| Problem::new(ProblemKind::Conflict, format!("event {seq} {reason}"));
-        if self.0.link.may_be_pending(*seq) && !mutant::is(Mutant::ReplayUnskipped) {
+        if self.0.link.may_be_pending(*seq) {
             return Err(conflict("is not skipped yet: try again later"));
         }
         let payload = entry.payload().unwrap_or_default();
@@ -57,20 +56,15 @@ impl ApiHandle {
         let no_key = || conflict("has a seq that does not fit an Idempotency-Key");
         let key = IdempotencyKey::new(name.as_bytes()).ok_or_else(no_key)?;
         let request_id = format!("replay-of-{seq}");
-        let request_id = Some(&*request_id).filter(|_| !mutant::is(Mutant::ReplayNameless));
+        let request_id = Some(&*request_id);
         let replayed = Event { request_id, arrived_ms: arrival_ms(), ..event };
         let request = KeyedRequest { key, digest: seq.0.into() };
         let fill = |batch: &mut Batch| {
             let bad_event = |error: EventError| AppendError::BadEvent { index: 0, reason: error.to_string() };
             batch.push(&replayed).map_err(bad_event)
         };
-        let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
-            self.append_with(fill).map(AppendOutcome::Appended)
-        } else {
-            self.append_once(request, fill)
-        };
         let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
-            outcome.map_err(Problem::from)?;
+            self.append_once(request, fill).map_err(Problem::from)?;
         Ok(appended.first)
     }
 }

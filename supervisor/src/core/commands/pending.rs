@@ -2,7 +2,6 @@
 
 use crate::core::{
     model::{ClientId, GenerationState, Goal, Waiter, Worker, WorkerId, policy::MAX_WAITERS},
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation};
@@ -36,10 +35,7 @@ impl Transition<'_> {
             for waiter in self.take_waiters(id, |worker, waiter| goal_reached(worker, waiter.goal).is_some())
             {
                 let text = goal_reached(self.worker(id), waiter.goal).unwrap_or_default();
-                self.answer(waiter.client, RequestOutcome::Done, text.clone());
-                if mutant::is(Mutant::TwoAnswers) {
-                    self.answer(waiter.client, RequestOutcome::Done, text);
-                }
+                self.answer(waiter.client, RequestOutcome::Done, text);
             }
         }
     }
@@ -60,9 +56,7 @@ impl Transition<'_> {
     /// Fails the clients whose goal matches.
     pub(in crate::core) fn fail_waiters_if(&mut self, id: WorkerId, why: &str, fails: impl Fn(Goal) -> bool) {
         for waiter in self.take_waiters(id, |_, waiter| fails(waiter.goal)) {
-            if !mutant::is(Mutant::ForgetAnswer) {
-                self.refuse(waiter.client, why.to_owned());
-            }
+            self.refuse(waiter.client, why.to_owned());
         }
     }
 

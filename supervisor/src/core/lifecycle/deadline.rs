@@ -6,7 +6,6 @@ use crate::core::{
         GenerationState, LogRecord, Millis, Process, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
         policy::HEALTHY_AFTER,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 
@@ -21,10 +20,9 @@ pub fn next_deadline(state: &State) -> Option<Millis> {
         SupervisorPhase::Saving { deadline } => Some(deadline),
     };
     let start_due = |slot_id: WorkerSlotId| match state.phase {
-        SupervisorPhase::Up => state
-            .slot(slot_id)
-            .and_then(GenerationState::due)
-            .filter(|_| state.may_start(slot_id) || mutant::is(Mutant::TickForEver)),
+        SupervisorPhase::Up => {
+            state.slot(slot_id).and_then(GenerationState::due).filter(|_| state.may_start(slot_id))
+        }
         SupervisorPhase::New
         | SupervisorPhase::Stopping(_)
         | SupervisorPhase::Saving { .. }
@@ -93,7 +91,6 @@ impl State {
     /// The time at which the state of this slot ends, except for starts.
     fn expiry(&self, slot_id: WorkerSlotId) -> Option<Millis> {
         match self.slot(slot_id)? {
-            GenerationState::Starting { .. } if mutant::is(Mutant::NeverTimeOut) => None,
             GenerationState::Starting { deadline, .. } => Some(*deadline),
             GenerationState::Stopping { deadline, .. } => *deadline,
             GenerationState::Running { process } => {

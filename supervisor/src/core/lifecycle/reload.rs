@@ -8,7 +8,6 @@ use crate::core::{
         StopRequest, StopStage, Worker, WorkerId, WorkerSlot, WorkerSlotId, WorkerSpec,
         policy::{MAX_WORKERS, START_SPACING},
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::control::RequestOutcome;
@@ -70,10 +69,8 @@ impl Transition<'_> {
         let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. })
             .then(|| unkillable(&worker.name));
         self.set_desired(id, DesiredState::Removed, "reload");
-        if !mutant::is(Mutant::KeepRemoved) {
-            self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Remove);
-            self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Remove);
-        }
+        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Remove);
+        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Remove);
         match given_up {
             Some(why) => self.refuse(client, why),
             None => self.add_waiter(id, client, Goal::Stopped),
@@ -84,9 +81,6 @@ impl Transition<'_> {
         let (name, newest) = (self.worker(id).name.clone(), self.worker(id).generation);
         match self.worker(id).desired {
             DesiredState::Running => {}
-            DesiredState::Stopped | DesiredState::Removed if mutant::is(Mutant::StartStopped) => {
-                self.set_desired(id, DesiredState::Running, "reload");
-            }
             DesiredState::Stopped | DesiredState::Removed => {
                 return self.answer(client, RequestOutcome::Done, format!("{name} is stopped"));
             }
@@ -107,7 +101,7 @@ impl Transition<'_> {
     pub(in crate::core) fn gc_removed(&mut self) {
         let is_deletable = |worker: &Worker| {
             let empty = worker.main == GenerationState::Stopped && worker.successor.is_none();
-            worker.desired == DesiredState::Removed && (empty || mutant::is(Mutant::DeleteTooEarly))
+            worker.desired == DesiredState::Removed && empty
         };
         self.state.workers.retain(|worker| !is_deletable(worker));
     }

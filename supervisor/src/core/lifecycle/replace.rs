@@ -6,7 +6,6 @@ use crate::core::{
         GenerationState, Replacement, StopRequest, SupervisorPhase, Worker, WorkerId, WorkerSlot,
         WorkerSlotId,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{ids::Generation, role::Role};
@@ -65,7 +64,7 @@ impl Transition<'_> {
             self.worker_mut(id).replacement = None;
             return;
         }
-        let overlaps = worker.role != Role::Plain && !mutant::is(Mutant::DrainTooEarly);
+        let overlaps = worker.role != Role::Plain;
         match (&worker.main, &worker.successor) {
             (GenerationState::Running { .. }, None) if overlaps => {
                 let until = self.earliest_start(id);
@@ -101,7 +100,7 @@ impl Transition<'_> {
 
     /// A generation died. If it was the new one, the replacement ends and the old generation stays.
     pub(in crate::core) fn replacement_failed(&mut self, id: WorkerId, died: Generation) {
-        if !self.worker(id).is_outdated(died) || mutant::is(Mutant::LoseReplacement) {
+        if !self.worker(id).is_outdated(died) {
             self.worker_mut(id).replacement = None;
         }
     }

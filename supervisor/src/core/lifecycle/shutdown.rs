@@ -7,7 +7,6 @@ use crate::core::{
         Action, GenerationState, LogRecord, StopRequest, StopStage, SupervisorPhase, WorkerSignal,
         WorkerSlot, WorkerSlotId, policy::SAVE_TIMEOUT,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::role::Role;
@@ -50,10 +49,6 @@ impl Transition<'_> {
             }
         }
         self.stop_role(Role::Plain);
-        if mutant::is(Mutant::StopAllAtOnce) {
-            self.stop_role(Role::Api);
-            self.stop_role(Role::Analytics);
-        }
     }
 
     /// Continues as soon as nothing is left to wait for.

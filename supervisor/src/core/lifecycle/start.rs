@@ -6,7 +6,6 @@ use crate::core::{
         SupervisorPhase, WorkerSlot, WorkerSlotId,
         policy::{START_GRACE, START_TIMEOUT},
     },
-    mutant::{self, Mutant},
     transition::{START_ORDER, Transition},
 };
 use bulkhead_proto::wire::{cause::Cause, control::ToWorker, ids::Generation, role::Role};
@@ -27,7 +26,7 @@ impl Transition<'_> {
 
     /// Spawns every worker that is due, as far as there is room.
     pub(in crate::core) fn start_due(&mut self) {
-        if self.state.phase != SupervisorPhase::Up && !mutant::is(Mutant::StartInShutdown) {
+        if self.state.phase != SupervisorPhase::Up {
             return;
         }
         for role in START_ORDER {
@@ -46,9 +45,7 @@ impl Transition<'_> {
 
     fn spawn(&mut self, slot_id: WorkerSlotId) {
         let (generation, now) = (self.state.next_generation, self.now);
-        if !mutant::is(Mutant::ReuseGeneration) {
-            self.state.next_generation = generation.next();
-        }
+        self.state.next_generation = generation.next();
         let is_retry = match self.take_slot(slot_id) {
             GenerationState::Parked { .. } => true,
             GenerationState::Stopped
@@ -127,12 +124,7 @@ impl Transition<'_> {
         if !matches!(self.state.slot(successor), Some(GenerationState::Standby { .. })) {
             return;
         }
-        let overlaps = match self.state.role(slot_id.worker) {
-            Role::Api => true,
-            Role::Analytics => mutant::is(Mutant::TwoActive),
-            Role::Plain => false,
-        };
-        if overlaps {
+        if self.state.role(slot_id.worker) == Role::Api {
             self.activate(successor);
         }
         if matches!(self.state.slot(main), Some(GenerationState::Running { .. })) {
@@ -199,14 +191,12 @@ impl Transition<'_> {
 impl State {
     /// Whether the worker would be spawned if it were due.
     pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
-        let waits = self.role(slot_id.worker) == Role::Plain
-            && self.plain_wait.is_some()
-            && !mutant::is(Mutant::PlainFirst);
+        let waits = self.role(slot_id.worker) == Role::Plain && self.plain_wait.is_some();
         let starting = self
             .slot_ids()
             .filter(|slot_id| matches!(self.slot(*slot_id), Some(GenerationState::Starting { .. })))
             .count();
         let room = u64::try_from(starting).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));
-        !waits && (room || mutant::is(Mutant::StartAllAtOnce))
+        !waits && room
     }
 }

@@ -6,7 +6,6 @@ use crate::core::{
         WorkerSignal, WorkerSlotId,
         policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{cause::Cause, control::ToWorker, role::Role, text::cut};
@@ -146,8 +145,6 @@ impl Transition<'_> {
                 self.signal(slot_id, process, WorkerSignal::Term, overdue(why));
                 (StopStage::Term, Some(now.after(TERM_GRACE)))
             }
-            StopStage::Term if mutant::is(Mutant::NeverKill) => (StopStage::Term, None),
-            StopStage::Abort if mutant::is(Mutant::SpareTheAborted) => (StopStage::Abort, None),
             StopStage::Term | StopStage::Abort => {
                 self.signal(slot_id, process, WorkerSignal::Kill, overdue(why));
                 (StopStage::Kill, Some(now.after(KILL_GRACE)))

@@ -13,7 +13,6 @@ use crate::core::{
         Action, GenerationState, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State,
         WorkerSlotId, policy::COMMIT_GRACE, span,
     },
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{
@@ -62,8 +61,8 @@ impl HangDetector {
     /// Time of the next probe.
     pub(in crate::core) fn due(&self) -> Option<Millis> {
         match self {
-            Self::Watched(tracker) if !mutant::is(Mutant::NeverProbe) => Some(tracker.next),
-            Self::Watched(_) | Self::Idle => None,
+            Self::Watched(tracker) => Some(tracker.next),
+            Self::Idle => None,
         }
     }
 }
@@ -88,34 +87,26 @@ impl ProgressTracker {
     /// Counts the probe of a process that has work. Returns a description of the hang, if there is one.
     fn count(&mut self, probe: &Probe, timeout: Duration, milestone: &str) -> Option<String> {
         let interval = Self::interval(timeout);
-        let cpu_available = if mutant::is(Mutant::CountTheClock) {
-            interval
-        } else {
-            probe.cpu_available.min(interval * MAX_SAMPLE_FACTOR)
-        };
+        let cpu_available = probe.cpu_available.min(interval * MAX_SAMPLE_FACTOR);
         let progress = probe.own_progress();
         let Some(best) = self.best else {
             self.best = Some(progress);
             return None;
         };
         let furthest = best.furthest(progress);
-        let advanced = furthest != best || mutant::is(Mutant::BelieveBackwards) && progress != best;
-        self.best = Some(if mutant::is(Mutant::BelieveBackwards) { progress } else { furthest });
+        let advanced = furthest != best;
+        self.best = Some(furthest);
         // A process that has not taken over yet is limited by the commit timeout.
         self.stalled_for =
             if advanced || !probe.took_over { Duration::ZERO } else { self.stalled_for + cpu_available };
         let steps_alone = furthest.steps > best.steps && furthest.seq == best.seq;
-        let counted = if steps_alone && !mutant::is(Mutant::HurryCommits) {
-            cpu_available / STEP_DISCOUNT
-        } else {
-            cpu_available
-        };
+        let counted = if steps_alone { cpu_available / STEP_DISCOUNT } else { cpu_available };
         self.uncommitted_for =
             if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counted };
         if self.stalled_for >= timeout {
             return Some(format!("no progress for {} with work pending", span(self.stalled_for)));
         }
-        if self.uncommitted_for >= Self::commit_timeout(timeout) && !mutant::is(Mutant::IgnoreCommitTimeout) {
+        if self.uncommitted_for >= Self::commit_timeout(timeout) {
             return Some(format!("no {milestone} for {} with work pending", span(self.uncommitted_for)));
         }
         None
@@ -140,9 +131,6 @@ impl ProgressTracker {
 impl Transition<'_> {
     /// Work is available for the workers of this role.
     pub(in crate::core) fn on_work(&mut self, role: Role) {
-        if mutant::is(Mutant::ForgetWork) {
-            return;
-        }
         let now = self.now.mono;
         for slot_id in self.state.slot_ids_of(role) {
             let timeout = self.worker(slot_id.worker).hang_timeout;
@@ -180,7 +168,7 @@ impl Transition<'_> {
             }
             Role::Analytics | Role::Plain => *probe,
         };
-        let has_work = role == Role::Api || probe.pending || hang_ordered || mutant::is(Mutant::AbortTheIdle);
+        let has_work = role == Role::Api || probe.pending || hang_ordered;
         if !has_work {
             process.hang_detector = HangDetector::Idle;
             return;

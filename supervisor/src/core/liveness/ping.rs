@@ -2,7 +2,6 @@
 
 use crate::core::{
     model::{HangDetector, Pings, Progress, WorkerSlotId},
-    mutant::{self, Mutant},
     transition::Transition,
 };
 use bulkhead_proto::wire::{cause::Cause, ids::Seq};
@@ -38,7 +37,7 @@ impl Transition<'_> {
         let hang_ordered = self.is_hang_ordered(slot_id);
         // A process that is stopping is not watched.
         let Some(process) = self.running_process(slot_id) else { return };
-        if number > process.pings.sent && !mutant::is(Mutant::AllowViolations) {
+        if number > process.pings.sent {
             let detail = format!("answered ping {number}, which was not sent");
             return self.kill_for(slot_id, Cause::Protocol, &detail, true);
         }

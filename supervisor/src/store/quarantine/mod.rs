@@ -1,8 +1,6 @@
 //! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may
 //! block on the disk, so the runtime makes them from a separate thread.
 
-mod mutant;
-
 use super::record_writer::RecordWriter;
 use crate::{core::QuarantineRequest, display};
 use anyhow::Context as _;
@@ -13,7 +11,6 @@ use bulkhead_proto::{
         quarantine::{Entry, EntryStore, MAX_ENTRIES},
     },
 };
-use mutant::Mutant;
 use std::path::PathBuf;
 
 /// The directory and its only writer.
@@ -47,16 +44,11 @@ impl QuarantineStore {
     pub fn insert(&self, memory: &SharedMemory, request: &QuarantineRequest) -> anyhow::Result<()> {
         let stored = self.records()?.numbers().context("cannot list the quarantined events")?;
         anyhow::ensure!(
-            stored.len() < self.capacity
-                || stored.contains(&request.seq)
-                || mutant::is(Mutant::ExceedCapacity),
+            stored.len() < self.capacity || stored.contains(&request.seq),
             "the quarantine is full ({} events): replay or drop some of them",
             stored.len()
         );
         let payload = memory.pending(request.seq).context("the event is not found in the ring")?;
-        if mutant::is(Mutant::SkipWrite) {
-            return Ok(());
-        }
         self.writer.write(&entry(request, &payload))
     }
 
@@ -65,9 +57,6 @@ impl QuarantineStore {
     /// # Errors
     /// The disk refuses.
     pub fn remove(&self, seq: Seq) -> anyhow::Result<bool> {
-        if mutant::is(Mutant::SkipRemoval) {
-            return Ok(true);
-        }
         self.writer.remove(seq)
     }
 }

@@ -122,14 +122,3 @@ fn removing_an_event_deletes_its_file_and_removing_it_again_returns_false() {
     assert!(!store.remove(Seq(1)).unwrap());
     assert_eq!(store.records().unwrap().read(Seq(1)).unwrap(), None);
 }
-
-#[cfg(feature = "mutants")]
-#[test]
-fn every_planted_fault_is_found_by_a_test() {
-    let tests: &[fn()] = &[
-        an_event_is_stored_with_its_death_and_its_exact_bytes,
-        a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again,
-        removing_an_event_deletes_its_file_and_removing_it_again_returns_false,
-    ];
-    assert_eq!(Mutant::survivors(tests), []);
-}

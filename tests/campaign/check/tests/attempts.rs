@@ -107,9 +107,9 @@ fn a_quarantine_that_is_not_logged_not_stored_or_late_is_found() {
     expect_finding_with_poison(what, |records| line_mut(records, "worker_died", 6)["seq"] = SEQ.into());
 }
 
-/// The mutants of `mutant.rs` that leave traces in records, as they would look in a run.
+/// What faults of the supervisor and of the analysis would leave in the records of a run.
 #[test]
-fn the_traces_of_each_mutant_are_found() {
+fn the_traces_of_each_product_fault_are_found() {
     // Commit before apply: the process died of an event that was already committed, so the event is neither
     // counted nor quarantined.
     expect_finding("events answered 2xx", |records| drop(records.series.remove(3)));

@@ -141,14 +141,3 @@ async fn an_unreadable_file_affects_its_own_record_only() {
     assert_eq!(fixture.get("/v1/quarantine").await.json()["items"].as_array().unwrap().len(), 1);
     assert_eq!(fixture.get("/v1/quarantine/5").await.status, 503);
 }
-
-#[cfg(feature = "mutants")]
-#[test]
-fn every_planted_fault_is_found_by_a_test() {
-    let tests: &[fn()] = &[
-        a_replay_is_a_new_event_that_names_the_old_one,
-        an_interrupted_replay_that_is_repeated_appends_the_event_once,
-        an_event_whose_skip_is_not_committed_is_not_replayed,
-    ];
-    assert_eq!(crate::mutant::Mutant::survivors(tests), []);
-}
