@@ -1,7 +1,7 @@
 //! Frames from workers. A frame that the protocol does not allow gets its sender killed.
 
 use crate::core::{
-    model::{Action, GenerationState, LogRecord, WorkerSlotId, cut_panic, policy::MAX_PANIC},
+    model::{Action, LogRecord, Process, ProcessPhase, WorkerSlotId, cut_panic, policy::MAX_PANIC},
     transition::Transition,
 };
 use bulkhead_proto::wire::{
@@ -18,7 +18,7 @@ const MAX_BUILD: usize = 64;
 impl Transition<'_> {
     pub(in crate::core) fn frame(&mut self, generation: Generation, frame: FromWorker) {
         let Some(slot_id) = self.find(generation) else { return };
-        let Some(phase) = self.state.slot(slot_id).and_then(phase) else { return };
+        let Some(phase) = self.state.process(slot_id).map(phase) else { return };
         if !allowed(self.state.role(slot_id.worker), phase, &frame) {
             let detail = format!("sent {}, which is not allowed {}", frame_name(&frame), phase_name(phase));
             self.kill_for(slot_id, Cause::Protocol, &detail, true);
@@ -101,24 +101,20 @@ impl Transition<'_> {
     }
 
     fn warn(&mut self, slot_id: WorkerSlotId, text: String) {
-        if let Some(process) = self.state.slot(slot_id).and_then(GenerationState::process) {
-            let subject = self.generation_ref(slot_id.worker, process);
-            self.log(LogRecord::WorkerWarning { subject, text });
-        }
+        self.log_about(slot_id, |subject| LogRecord::WorkerWarning { subject, text });
     }
 }
 
-/// The protocol phase of a process; `None` without a process.
-const fn phase(slot_state: &GenerationState) -> Option<Phase> {
-    match slot_state {
-        GenerationState::Starting { process, .. } if process.greeted => Some(Phase::Greeted),
-        GenerationState::Starting { .. } => Some(Phase::Spawned),
-        GenerationState::Standby { .. } => Some(Phase::Ready),
-        GenerationState::Running { .. } => Some(Phase::Active),
+/// The protocol phase of a process.
+const fn phase(process: &Process) -> Phase {
+    match process.phase {
+        ProcessPhase::Starting { .. } if process.greeted => Phase::Greeted,
+        ProcessPhase::Starting { .. } => Phase::Spawned,
+        ProcessPhase::Standby => Phase::Ready,
+        ProcessPhase::Running => Phase::Active,
         // It was asked to stop before its `Hello` arrived.
-        GenerationState::Stopping { process, .. } if !process.greeted => Some(Phase::Spawned),
-        GenerationState::Stopping { .. } => Some(Phase::Draining),
-        GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => None,
+        ProcessPhase::Stopping(_) if !process.greeted => Phase::Spawned,
+        ProcessPhase::Stopping(_) => Phase::Draining,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The public part of the state: what operators and the API see.
 
-use crate::core::model::{GenerationState, State, Worker};
+use crate::core::model::{GenerationState, ProcessPhase, State, Worker};
 use bulkhead_proto::wire::status::{Status, WorkerRow, WorkerState};
 
 /// Builds the status from the state.
@@ -16,8 +16,8 @@ pub fn status(state: &State) -> Status {
 
 /// One row for the worker, and one for a successor that has a process.
 fn rows(worker: &Worker) -> impl Iterator<Item = WorkerRow> {
-    let successor = worker.successor.as_ref().filter(|slot_state| slot_state.process().is_some());
-    std::iter::once(row(worker, &worker.main)).chain(successor.map(|slot_state| row(worker, slot_state)))
+    let successor = worker.successor.process().map(|_| row(worker, &worker.successor));
+    std::iter::once(row(worker, &worker.main)).chain(successor)
 }
 
 fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {
@@ -37,13 +37,15 @@ fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {
 fn public(worker: &Worker, slot_state: &GenerationState) -> WorkerState {
     match slot_state {
         GenerationState::Stopped => WorkerState::Stopped,
-        GenerationState::Starting { .. } => WorkerState::Starting,
-        GenerationState::Standby { .. } => WorkerState::Standby,
-        GenerationState::Running { .. } => WorkerState::Running,
-        GenerationState::Stopping { .. } => WorkerState::Stopping,
         // Waiting for room to start for the first time, not for the end of a delay.
         GenerationState::Backoff { .. } if worker.last_crash.is_none() => WorkerState::Starting,
         GenerationState::Backoff { .. } => WorkerState::Backoff,
         GenerationState::Parked { .. } => WorkerState::Parked,
+        GenerationState::Live(process) => match process.phase {
+            ProcessPhase::Starting { .. } => WorkerState::Starting,
+            ProcessPhase::Standby => WorkerState::Standby,
+            ProcessPhase::Running => WorkerState::Running,
+            ProcessPhase::Stopping(_) => WorkerState::Stopping,
+        },
     }
 }

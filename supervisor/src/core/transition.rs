@@ -1,8 +1,8 @@
 //! One transition of the core: the state, the time, and the actions so far. The other modules add methods.
 
 use crate::core::model::{
-    Action, ClientId, Event, GenerationRef, GenerationState, LogRecord, Now, Process, State, SupervisorPhase,
-    Worker, WorkerId, WorkerSlot, WorkerSlotId,
+    Action, ClientId, Event, GenerationRef, LogRecord, Now, Process, State, SupervisorPhase, Worker,
+    WorkerId, WorkerSlotId,
 };
 use bulkhead_proto::wire::{control::RequestOutcome, ids::Generation, role::Role};
 
@@ -73,39 +73,23 @@ impl Transition<'_> {
 
     /// The slot of a generation's process, if it still has one.
     pub(in crate::core) fn find(&self, generation: Generation) -> Option<WorkerSlotId> {
-        self.state.slot_ids().find(|slot_id| {
-            self.state
-                .slot(*slot_id)
-                .and_then(GenerationState::process)
-                .is_some_and(|process| process.generation == generation)
-        })
-    }
-
-    /// Takes the content out of a slot. Every caller puts something back.
-    pub(in crate::core) fn take_slot(&mut self, slot_id: WorkerSlotId) -> GenerationState {
-        let worker = self.worker_mut(slot_id.worker);
-        match slot_id.slot {
-            WorkerSlot::Main => std::mem::replace(&mut worker.main, GenerationState::Stopped),
-            WorkerSlot::Successor => worker.successor.take().unwrap_or(GenerationState::Stopped),
-        }
-    }
-
-    pub(in crate::core) fn set_slot(&mut self, slot_id: WorkerSlotId, slot_state: GenerationState) {
-        let worker = self.worker_mut(slot_id.worker);
-        match slot_id.slot {
-            WorkerSlot::Main => worker.main = slot_state,
-            WorkerSlot::Successor => {
-                worker.successor =
-                    if slot_state == GenerationState::Stopped { None } else { Some(slot_state) }
-            }
-        }
+        let is_of = |process: &Process| process.generation == generation;
+        self.state.slot_ids().find(|slot_id| self.state.process(*slot_id).is_some_and(is_of))
     }
 
     pub(in crate::core) fn process_mut(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {
-        let worker = self.worker_mut(slot_id.worker);
-        match slot_id.slot {
-            WorkerSlot::Main => worker.main.process_mut(),
-            WorkerSlot::Successor => worker.successor.as_mut().and_then(GenerationState::process_mut),
+        self.state.slot_mut(slot_id).process_mut()
+    }
+
+    /// Logs a line about the process in this slot, if there is one.
+    pub(in crate::core) fn log_about(
+        &mut self,
+        slot_id: WorkerSlotId,
+        line: impl FnOnce(GenerationRef) -> LogRecord,
+    ) {
+        if let Some(process) = self.state.process(slot_id) {
+            let subject = self.generation_ref(slot_id.worker, process);
+            self.log(line(subject));
         }
     }
 

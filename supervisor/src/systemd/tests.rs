@@ -1,5 +1,7 @@
 use super::*;
-use crate::core::{GenerationState, HangDetector, Identity, Now, Pings, Policy, Process, WorkerSpec};
+use crate::core::{
+    GenerationState, HangDetector, Identity, Now, Pings, Policy, Process, ProcessPhase, WorkerSpec,
+};
 use bulkhead_proto::wire::ids::{CrashId, Generation};
 use tempfile::TempDir;
 
@@ -52,6 +54,7 @@ fn api_running() -> State {
     let mut state = state(SupervisorPhase::Up);
     let process = Process {
         generation: Generation(1),
+        phase: ProcessPhase::Running,
         pid: Some(2),
         started: Millis(0),
         started_ms: 0,
@@ -62,7 +65,7 @@ fn api_running() -> State {
         hang_detector: HangDetector::Idle,
         pings: Pings::NONE,
     };
-    state.workers[0].main = GenerationState::Running { process };
+    state.workers[0].main = GenerationState::Live(process);
     state
 }
 

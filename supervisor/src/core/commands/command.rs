@@ -4,8 +4,8 @@
 use crate::core::{
     commands::names::unkillable,
     model::{
-        ClientId, Command, DesiredState, GenerationState, Goal, Millis, State, StopRequest, StopStage,
-        SupervisorPhase, WorkerId, WorkerSlot, WorkerSlotId, policy::START_SPACING,
+        ClientId, Command, DesiredState, GenerationState, Goal, Millis, State, StopRequest, SupervisorPhase,
+        WorkerId, WorkerSlotId, policy::START_SPACING,
     },
     transition::Transition,
 };
@@ -71,34 +71,28 @@ impl Transition<'_> {
             let text = format!("{name} is already running: generation {}", process.generation);
             return self.answer(client, RequestOutcome::Done, text);
         }
-        let main = WorkerSlotId { worker: id, slot: WorkerSlot::Main };
-        let after = match &worker.main {
-            GenerationState::Stopping { stage: StopStage::GivenUp, .. } => {
+        let after = match (&worker.main, &worker.successor) {
+            (GenerationState::Live(process), _) if process.is_given_up() => {
                 self.set_desired(id, DesiredState::Running, "start");
                 return self.refuse(client, unkillable(&name));
             }
             // A start in progress counts.
-            GenerationState::Starting { process, .. } | GenerationState::Standby { process } => {
+            (GenerationState::Live(process), _) | (_, GenerationState::Live(process))
+                if process.is_starting() =>
+            {
                 predecessor_of(process.generation)
             }
-            GenerationState::Stopping { .. } | GenerationState::Running { .. } => match &worker.successor {
-                Some(GenerationState::Starting { process, .. } | GenerationState::Standby { process }) => {
-                    predecessor_of(process.generation)
-                }
-                // The successor died while its predecessor was stopping.
-                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
-                    self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Successor });
-                    newest
-                }
-                Some(
-                    GenerationState::Running { .. }
-                    | GenerationState::Stopping { .. }
-                    | GenerationState::Stopped,
-                )
-                | None => newest,
-            },
-            GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
-                self.start_immediately(main);
+            // The successor died while its predecessor was stopping.
+            (GenerationState::Live(_), GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
+                self.start_immediately(id.successor());
+                newest
+            }
+            (GenerationState::Live(_), GenerationState::Live(_) | GenerationState::Stopped) => newest,
+            (
+                GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
+                _,
+            ) => {
+                self.start_immediately(id.main());
                 newest
             }
         };
@@ -109,10 +103,10 @@ impl Transition<'_> {
     fn stop(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
         let (name, already_stopped) = (worker.name.clone(), worker.main == GenerationState::Stopped);
-        let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. });
+        let given_up = worker.is_given_up();
         self.set_desired(id, DesiredState::Stopped, "stop");
-        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Stop);
-        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Stop);
+        self.begin_stop(id.successor(), StopRequest::Stop);
+        self.begin_stop(id.main(), StopRequest::Stop);
         if given_up {
             self.refuse(client, unkillable(&name));
         } else if already_stopped {
@@ -124,23 +118,25 @@ impl Transition<'_> {
 
     fn restart(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
-        let (name, newest) = (worker.name.clone(), worker.generation);
+        let (name, newest, given_up) = (worker.name.clone(), worker.generation, worker.is_given_up());
         let under_way = match (&worker.successor, &worker.main) {
-            (None, _) => false,
+            (GenerationState::Stopped, _) => false,
             (
-                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }),
-                GenerationState::Stopping { .. },
-            ) => false,
-            (Some(_), _) => worker.desired == DesiredState::Running,
+                GenerationState::Backoff { .. } | GenerationState::Parked { .. },
+                GenerationState::Live(process),
+            ) if process.stop().is_some() => false,
+            (
+                GenerationState::Backoff { .. } | GenerationState::Parked { .. } | GenerationState::Live(_),
+                _,
+            ) => worker.desired == DesiredState::Running,
         };
         if under_way {
             return self.refuse(client, format!("{name} is already being replaced: wait until that is done"));
         }
-        if matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. }) {
-            self.set_desired(id, DesiredState::Running, "restart");
+        self.set_desired(id, DesiredState::Running, "restart");
+        if given_up {
             return self.refuse(client, unkillable(&name));
         }
-        self.set_desired(id, DesiredState::Running, "restart");
         self.fail_waiters_if(id, "superseded by `restart`", |_| true);
         self.begin_replacement(id, StopRequest::Restart);
         self.add_waiter(id, client, Goal::Running { after: newest });
@@ -166,7 +162,7 @@ impl Transition<'_> {
     pub(in crate::core) fn start_immediately(&mut self, slot_id: WorkerSlotId) {
         self.worker_mut(slot_id.worker).restart_budget.clear();
         let until = self.earliest_start(slot_id.worker);
-        self.set_slot(slot_id, GenerationState::Backoff { until });
+        *self.state.slot_mut(slot_id) = GenerationState::Backoff { until };
     }
 
     pub(in crate::core) fn earliest_start(&self, id: WorkerId) -> Millis {

@@ -2,7 +2,7 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, HangDetector, PendingFault, Worker, WorkerId, WorkerSignal, WorkerSlot,
+        Action, GenerationState, HangDetector, PendingFault, ProcessPhase, Worker, WorkerId, WorkerSignal,
         WorkerSlotId, policy::FAULT_EFFECT,
     },
     transition::Transition,
@@ -124,31 +124,20 @@ impl Transition<'_> {
             let why = format!("{name} is a plain worker and supports only the fault `kill`, not `{kind}`");
             return Err(FaultRefusal::Conflict(why));
         }
-        let slot = match worker.successor {
-            Some(GenerationState::Running { .. }) => WorkerSlot::Successor,
-            Some(
-                GenerationState::Stopped
-                | GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Stopping { .. },
-            )
-            | Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. })
-            | None => WorkerSlot::Main,
-        };
-        let slot_id = WorkerSlotId { worker: id, slot };
+        let slot_id = if worker.successor.running().is_some() { id.successor() } else { id.main() };
         let refusal = match self.state.slot(slot_id) {
-            Some(GenerationState::Running { .. }) => return Ok(slot_id),
-            // The process may not read its pipe yet, but SIGKILL needs no reader.
-            Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
-                if kind == FaultKind::Kill =>
-            {
-                return Ok(slot_id);
-            }
-            Some(GenerationState::Starting { .. } | GenerationState::Standby { .. }) => "is starting",
-            Some(GenerationState::Stopping { .. }) => "is stopping",
-            Some(GenerationState::Backoff { .. }) => "is waiting to restart",
-            Some(GenerationState::Parked { .. }) => "is parked",
-            Some(GenerationState::Stopped) | None => "is stopped",
+            GenerationState::Live(process) => match process.phase {
+                ProcessPhase::Running => return Ok(slot_id),
+                // The process may not read its pipe yet, but SIGKILL needs no reader.
+                ProcessPhase::Starting { .. } | ProcessPhase::Standby if kind == FaultKind::Kill => {
+                    return Ok(slot_id);
+                }
+                ProcessPhase::Starting { .. } | ProcessPhase::Standby => "is starting",
+                ProcessPhase::Stopping(_) => "is stopping",
+            },
+            GenerationState::Backoff { .. } => "is waiting to restart",
+            GenerationState::Parked { .. } => "is parked",
+            GenerationState::Stopped => "is stopped",
         };
         Err(FaultRefusal::Conflict(format!("{name} {refusal}: a fault needs a running worker")))
     }

@@ -73,12 +73,9 @@ impl Transition<'_> {
 fn goal_reached(worker: &Worker, goal: Goal) -> Option<String> {
     let name = &worker.name;
     match goal {
-        Goal::Stopped => {
-            let stopped = worker.main == GenerationState::Stopped && worker.successor.is_none();
-            stopped.then(|| format!("{name} is stopped"))
-        }
+        Goal::Stopped => worker.is_stopped().then(|| format!("{name} is stopped")),
         // The predecessor may still be stopping.
-        Goal::Replaced { .. } if worker.successor.is_some() => None,
+        Goal::Replaced { .. } if worker.successor != GenerationState::Stopped => None,
         Goal::Running { after } | Goal::Replaced { after } => worker
             .running()
             .filter(|process| process.generation > after)

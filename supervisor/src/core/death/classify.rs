@@ -4,8 +4,8 @@
 use crate::core::{
     death::{exited::ExitedProcess, oom::out_of_memory},
     model::{
-        ExitStatus, Now, PendingFault, PostMortem, SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM, StopReason,
-        StopStage, describe_panic, policy::MAX_DETAIL, signal_name,
+        ExitStatus, Now, PendingFault, PostMortem, SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM, Stop,
+        StopReason, StopStage, describe_panic, policy::MAX_DETAIL, signal_name,
     },
 };
 use bulkhead_proto::wire::{
@@ -47,8 +47,8 @@ pub(in crate::core) fn classify(
 ) -> Classification {
     let exit = post_mortem.exit;
     let pending_fault = exited.process.fault;
-    match &exited.stopping {
-        Some((StopReason::Killed { cause, detail, retry }, ..)) => {
+    match exited.process.stop() {
+        Some(Stop { why: StopReason::Killed { cause, detail, retry }, .. }) => {
             let by_supervisor = exit.is_kill() || *cause == Cause::Hang && exit.is_signal(SIGABRT);
             let ended = if by_supervisor { String::new() } else { format!("; ended by {}", exit.text()) };
             let classification = match pending_fault {
@@ -59,14 +59,16 @@ pub(in crate::core) fn classify(
             };
             return Classification { retry: *retry, ..classification };
         }
-        Some((StopReason::Requested(request), stage, _)) if is_expected_exit(role, *stage, exit) => {
+        Some(Stop { why: StopReason::Requested(request), stage, .. })
+            if is_expected_exit(role, *stage, exit) =>
+        {
             return Classification::new(Cause::Requested, format!("{}; {}", request.text(), exit.text()));
         }
         Some(_) | None => {}
     }
     let panic = exited.panic(post_mortem);
     let (cause, mut detail) = classify_exit(exited, panic, post_mortem);
-    if exited.stopping.is_some() {
+    if exited.process.stop().is_some() {
         detail.push_str(", while stopping");
     }
     let fault = pending_fault.filter(|fault| fault.until.is_none_or(|until| now.mono <= until));

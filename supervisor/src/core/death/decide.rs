@@ -4,13 +4,13 @@
 use crate::core::{
     death::{classify::Classification, exited::ExitedProcess},
     model::{
-        DesiredState, GenerationState, Millis, Policy, RestartDecision, StopReason, SupervisorPhase, Worker,
-        WorkerSlot,
+        DesiredState, GenerationState, Millis, Policy, Process, ProcessPhase, RestartDecision,
+        SupervisorPhase, Worker, WorkerSlot,
         policy::{PARKED_RETRY_INTERVAL, START_SPACING},
     },
 };
 use bulkhead_proto::wire::cause::Cause;
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 /// What a decision depends on, beside the worker.
 pub(in crate::core) struct Rules<'a> {
@@ -45,14 +45,14 @@ pub(in crate::core) fn decide(
     progress: bool,
     rules: Rules<'_>,
 ) -> Decision {
-    match (exited.slot_id.slot, &worker.main) {
+    match (exited.slot_id.slot, worker.main.running()) {
         // A successor that dies leaves a running predecessor in place. If the predecessor is stopping already,
         // the death is decided as if the successor were alone.
-        (WorkerSlot::Successor, GenerationState::Running { process }) => {
+        (WorkerSlot::Successor, Some(process)) => {
             let next = RestartDecision::Predecessor(process.generation);
             Decision::stopped(next, "its predecessor is still running")
         }
-        (WorkerSlot::Successor, _) => decide_alone(worker, exited, classification, progress, rules),
+        (WorkerSlot::Successor, None) => decide_alone(worker, exited, classification, progress, rules),
         (WorkerSlot::Main, _) => decide_main(worker, exited, classification, progress, rules),
     }
 }
@@ -67,36 +67,30 @@ fn decide_main(
 ) -> Decision {
     let now = rules.now;
     let alone = decide_alone(worker, exited, classification, progress, rules);
-    let requested = matches!(exited.stopping, Some((StopReason::Requested(_), ..)));
-    match worker.successor.take() {
-        Some(
-            live_successor @ (GenerationState::Starting { .. }
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Stopping { .. }),
-        ) => {
+    let requested = exited.stop_request().is_some();
+    match mem::take(&mut worker.successor) {
+        GenerationState::Live(process) => {
             // If the worker would be parked, the successor is its retry.
             worker.restart_budget.on_probation |= matches!(alone.slot_state, GenerationState::Parked { .. });
-            let next = next_with_successor(&live_successor, alone.next);
-            Decision::new((live_successor, next), "a successor is already started")
+            let next = next_with_successor(&process, alone.next);
+            Decision::new((GenerationState::Live(process), next), "a successor is already started")
         }
         // The successor died while its predecessor was stopping; its own retry is scheduled.
-        Some(GenerationState::Backoff { until }) if requested => {
+        GenerationState::Backoff { until } if requested => {
             let next = RestartDecision::restart_in(until.since(now));
             Decision::new((GenerationState::Backoff { until }, next), "the successor died and is tried again")
         }
         // The worker made progress meanwhile, so parking does not apply.
-        Some(GenerationState::Parked { retry_at: Some(_) }) if requested && progress => {
+        GenerationState::Parked { retry_at: Some(_) } if requested && progress => {
             worker.restart_budget.clear();
             alone
         }
-        Some(GenerationState::Parked { retry_at }) if requested => {
+        GenerationState::Parked { retry_at } if requested => {
             let next = RestartDecision::Parked(retry_at.map(|retry_at| retry_at.since(now)));
             Decision::new((GenerationState::Parked { retry_at }, next), "the successor is parked")
         }
         // Not spawned yet, and no longer needed.
-        Some(GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. })
-        | None => alone,
+        GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => alone,
     }
 }
 
@@ -119,7 +113,7 @@ fn decide_alone(
         }
     }
     // The process was stopping, and the worker was started again meanwhile.
-    if let Some((StopReason::Requested(request), ..)) = &exited.stopping {
+    if let Some(request) = exited.stop_request() {
         let why = format!("a requested stop is complete ({}), and the worker is to run", request.text());
         return Decision::new(retry_after(worker, Duration::ZERO, now), why);
     }
@@ -151,23 +145,13 @@ fn retry_after(worker: &Worker, delay: Duration, now: Millis) -> (GenerationStat
 }
 
 /// The decision if a live successor exists. `otherwise` is the decision without it.
-fn next_with_successor(successor: &GenerationState, otherwise: RestartDecision) -> RestartDecision {
-    match successor {
-        GenerationState::Starting { process, .. }
-        | GenerationState::Standby { process }
-        | GenerationState::Running { process } => RestartDecision::Successor(process.generation),
+fn next_with_successor(successor: &Process, otherwise: RestartDecision) -> RestartDecision {
+    match (&successor.phase, otherwise) {
+        (ProcessPhase::Starting { .. } | ProcessPhase::Standby | ProcessPhase::Running, _) => {
+            RestartDecision::Successor(successor.generation)
+        }
         // The successor is stopping as well; the worker starts again after that.
-        GenerationState::Stopping { .. }
-        | GenerationState::Stopped
-        | GenerationState::Backoff { .. }
-        | GenerationState::Parked { .. } => match otherwise {
-            RestartDecision::Parked(_) => RestartDecision::RestartNow,
-            RestartDecision::RestartNow
-            | RestartDecision::RestartIn(_)
-            | RestartDecision::Successor(_)
-            | RestartDecision::Predecessor(_)
-            | RestartDecision::Stopped
-            | RestartDecision::Shutdown => otherwise,
-        },
+        (ProcessPhase::Stopping(_), RestartDecision::Parked(_)) => RestartDecision::RestartNow,
+        (ProcessPhase::Stopping(_), _) => otherwise,
     }
 }

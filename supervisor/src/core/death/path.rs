@@ -14,6 +14,7 @@ use crate::core::{
     transition::Transition,
 };
 use bulkhead_proto::wire::{cause::Cause, crash::Report, ids::Generation, role::Role};
+use std::mem;
 
 impl Transition<'_> {
     /// A process has exited.
@@ -28,7 +29,7 @@ impl Transition<'_> {
             // The API may have died after accepting an event and before notifying us.
             self.on_work(Role::Analytics);
         }
-        self.advance_takeover(slot_id);
+        self.advance_takeover(slot_id.worker);
     }
 
     /// A process could not be spawned. Counts as a death.
@@ -36,20 +37,13 @@ impl Transition<'_> {
         let Some(exited) = self.take_process(generation) else { return };
         let classification = Classification::spawn_failed(error, config);
         self.conclude_death(&exited, classification, PostMortem::default());
-        self.advance_takeover(exited.slot_id);
+        self.advance_takeover(exited.slot_id.worker);
     }
 
     fn take_process(&mut self, generation: Generation) -> Option<ExitedProcess> {
         let slot_id = self.find(generation)?;
-        match self.take_slot(slot_id) {
-            GenerationState::Starting { process, .. }
-            | GenerationState::Standby { process }
-            | GenerationState::Running { process } => {
-                Some(ExitedProcess { slot_id, process, stopping: None })
-            }
-            GenerationState::Stopping { process, why, stage, since, .. } => {
-                Some(ExitedProcess { slot_id, process, stopping: Some((why, stage, since)) })
-            }
+        match mem::take(self.state.slot_mut(slot_id)) {
+            GenerationState::Live(process) => Some(ExitedProcess { slot_id, process }),
             GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
                 None
             }
@@ -65,13 +59,13 @@ impl Transition<'_> {
     ) {
         let (id, now) = (exited.slot_id.worker, self.now.mono);
         let worker = self.worker_mut(id);
-        let was_parked = matches!(worker.successor, Some(GenerationState::Parked { .. }));
+        let was_parked = matches!(worker.successor, GenerationState::Parked { .. });
         let was_on_probation = worker.restart_budget.on_probation;
         let (role, cause) = (worker.role, classification.cause);
         let progress = worker.restart_budget.record_progress(role, exited, cause, &post_mortem, now);
         let attribution = self.attribute(exited, cause, &post_mortem);
         let Decision { slot_state, next, why } = self.decide(exited, &classification, progress);
-        self.set_slot(exited.slot_id, slot_state);
+        *self.state.slot_mut(exited.slot_id) = slot_state;
         let conclusion = Conclusion { classification, attribution, next, why };
         let record = self.record_death(exited, post_mortem, conclusion);
         let quarantine = attribution.filter(|attribution| attribution.quarantine);

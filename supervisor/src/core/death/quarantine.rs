@@ -3,7 +3,7 @@
 use crate::core::{
     model::{
         GenerationRef, GenerationState, LogRecord, QuarantineRequest, State, SuspectEvent, SuspectState,
-        WorkerId, WorkerSlot, WorkerSlotId,
+        WorkerId,
     },
     transition::Transition,
 };
@@ -25,7 +25,7 @@ impl Transition<'_> {
             }
             Err(why) => self.log(LogRecord::QuarantineFailed { request, why }),
         }
-        self.advance_takeover(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
+        self.advance_takeover(id);
     }
 
     /// The event, if it is being stored, and its worker.
@@ -52,10 +52,7 @@ impl Transition<'_> {
             GenerationState::Backoff { .. } => worker.main = GenerationState::Backoff { until },
             GenerationState::Parked { retry_at: None }
             | GenerationState::Stopped
-            | GenerationState::Starting { .. }
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Stopping { .. } => {}
+            | GenerationState::Live(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     core::{
         death::{attribute::Attribution, classify::Classification, exited::ExitedProcess},
-        model::{DeathRecord, Evidence, ExitStatus, PostMortem, RestartDecision, StopReason, signal_name},
+        model::{DeathRecord, Evidence, ExitStatus, PostMortem, RestartDecision, signal_name},
         transition::Transition,
     },
     display,
@@ -79,10 +79,8 @@ impl Transition<'_> {
             thread_dump,
             backtrace: Vec::new(),
         };
-        let stop_duration = match &exited.stopping {
-            Some((StopReason::Requested(_), _, since)) => Some(self.now.mono.since(*since)),
-            Some((StopReason::Killed { .. }, ..)) | None => None,
-        };
+        let requested_stop = exited.process.stop().filter(|_| exited.stop_request().is_some());
+        let stop_duration = requested_stop.map(|stop| self.now.mono.since(stop.since));
         let at_ms = self.now.unix_ms;
         self.worker_mut(exited.slot_id.worker).last_crash =
             Some(CrashRow { id, cause: report.cause, detail: report.detail.clone(), seq: report.seq, at_ms });

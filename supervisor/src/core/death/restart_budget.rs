@@ -37,7 +37,8 @@ impl RestartBudget {
         let ran = now.since(activated);
         // A program does not SIGKILL itself. If neither the supervisor nor the kernel's OOM killer sent it,
         // an operator did: the program is not at fault.
-        let killed = post_mortem.exit.is_kill() && !post_mortem.out_of_memory && exited.stopping.is_none();
+        let killed =
+            post_mortem.exit.is_kill() && !post_mortem.out_of_memory && exited.process.stop().is_none();
         let not_at_fault = killed || ran >= IDLE_HEALTHY_AFTER;
         let &PostMortem { committed, head, .. } = post_mortem;
         let advanced = match role {

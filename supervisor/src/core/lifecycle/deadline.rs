@@ -3,7 +3,7 @@
 
 use crate::core::{
     model::{
-        GenerationState, LogRecord, Millis, Process, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
+        LogRecord, Millis, Process, ProcessPhase, State, SupervisorPhase, WorkerSlot, WorkerSlotId,
         policy::HEALTHY_AFTER,
     },
     transition::Transition,
@@ -19,14 +19,9 @@ pub fn next_deadline(state: &State) -> Option<Millis> {
         SupervisorPhase::Stopping(_) => None,
         SupervisorPhase::Saving { deadline } => Some(deadline),
     };
-    let start_due = |slot_id: WorkerSlotId| match state.phase {
-        SupervisorPhase::Up => {
-            state.slot(slot_id).and_then(GenerationState::due).filter(|_| state.may_start(slot_id))
-        }
-        SupervisorPhase::New
-        | SupervisorPhase::Stopping(_)
-        | SupervisorPhase::Saving { .. }
-        | SupervisorPhase::Gone => None,
+    let start_due = |slot_id: WorkerSlotId| {
+        let may_start = state.phase == SupervisorPhase::Up && state.may_start(slot_id);
+        state.slot(slot_id).due().filter(|_| may_start)
     };
     state
         .slot_ids()
@@ -53,28 +48,34 @@ impl Transition<'_> {
         if self.state.plain_wait.is_some_and(|until| until <= now) {
             self.state.plain_wait = None;
         }
-        match self.state.phase {
-            SupervisorPhase::Saving { deadline } if deadline <= now => self.saving_timed_out(),
-            SupervisorPhase::Saving { .. }
-            | SupervisorPhase::New
-            | SupervisorPhase::Up
-            | SupervisorPhase::Stopping(_)
-            | SupervisorPhase::Gone => {}
+        if let SupervisorPhase::Saving { deadline } = self.state.phase
+            && deadline <= now
+        {
+            self.saving_timed_out();
         }
     }
 
     fn expired(&mut self, slot_id: WorkerSlotId) {
-        match self.state.slot(slot_id) {
-            Some(GenerationState::Starting { deadline, .. }) => self.start_expired(slot_id, *deadline),
-            Some(GenerationState::Stopping { .. }) => self.escalate(slot_id),
-            Some(GenerationState::Running { .. }) => self.check_running(slot_id),
-            Some(
-                GenerationState::Stopped
-                | GenerationState::Standby { .. }
-                | GenerationState::Backoff { .. }
-                | GenerationState::Parked { .. },
-            )
-            | None => {}
+        match self.state.process(slot_id).map(|process| &process.phase) {
+            Some(ProcessPhase::Starting { deadline }) => self.start_expired(slot_id, *deadline),
+            Some(ProcessPhase::Stopping(_)) => self.escalate(slot_id),
+            Some(ProcessPhase::Running) => self.check_running(slot_id),
+            Some(ProcessPhase::Standby) | None => {}
+        }
+    }
+
+    /// A probation has passed, or a probe is due.
+    fn check_running(&mut self, slot_id: WorkerSlotId) {
+        let Some(process) = self.state.process(slot_id) else { return };
+        let is_over = |deadline: Option<Millis>| deadline.is_some_and(|deadline| deadline <= self.now.mono);
+        let probation_passed = is_over(self.state.probation(slot_id, process));
+        let probe_due = is_over(process.hang_detector.due());
+        if probation_passed {
+            self.worker_mut(slot_id.worker).restart_budget.clear();
+            self.log_about(slot_id, LogRecord::WorkerRecovered);
+        }
+        if probe_due {
+            self.probe(slot_id);
         }
     }
 }
@@ -90,50 +91,14 @@ impl State {
 
     /// The time at which the state of this slot ends, except for starts.
     fn expiry(&self, slot_id: WorkerSlotId) -> Option<Millis> {
-        match self.slot(slot_id)? {
-            GenerationState::Starting { deadline, .. } => Some(*deadline),
-            GenerationState::Stopping { deadline, .. } => *deadline,
-            GenerationState::Running { process } => {
+        let process = self.process(slot_id)?;
+        match &process.phase {
+            ProcessPhase::Starting { deadline } => Some(*deadline),
+            ProcessPhase::Standby => None,
+            ProcessPhase::Running => {
                 [self.probation(slot_id, process), process.hang_detector.due()].into_iter().flatten().min()
             }
-            GenerationState::Stopped
-            | GenerationState::Standby { .. }
-            | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. } => None,
-        }
-    }
-}
-
-impl Transition<'_> {
-    /// A probation has passed, or a probe is due.
-    fn check_running(&mut self, slot_id: WorkerSlotId) {
-        let now = self.now.mono;
-        let Some(GenerationState::Running { process }) = self.state.slot(slot_id) else { return };
-        let probation_passed =
-            self.state.probation(slot_id, process).is_some_and(|probation| probation <= now);
-        let probe_due = process.hang_detector.due().is_some_and(|due| due <= now);
-        if probation_passed {
-            let subject = self.generation_ref(slot_id.worker, process);
-            self.worker_mut(slot_id.worker).restart_budget.clear();
-            self.log(LogRecord::WorkerRecovered(subject));
-        }
-        if probe_due {
-            self.probe(slot_id);
-        }
-    }
-}
-
-impl GenerationState {
-    /// The time at which the next generation may be spawned in this slot.
-    pub(in crate::core) const fn due(&self) -> Option<Millis> {
-        match self {
-            Self::Backoff { until } => Some(*until),
-            Self::Parked { retry_at } => *retry_at,
-            Self::Stopped
-            | Self::Starting { .. }
-            | Self::Standby { .. }
-            | Self::Running { .. }
-            | Self::Stopping { .. } => None,
+            ProcessPhase::Stopping(stop) => stop.deadline,
         }
     }
 }

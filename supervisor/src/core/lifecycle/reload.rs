@@ -4,8 +4,8 @@
 use crate::core::{
     commands::names::unkillable,
     model::{
-        ClientId, DesiredState, GenerationState, Goal, HangDetector, Policy, Process, ProgressTracker,
-        StopRequest, StopStage, Worker, WorkerId, WorkerSlot, WorkerSlotId, WorkerSpec,
+        ClientId, DesiredState, GenerationState, Goal, Policy, ProgressTracker, StopRequest, Worker,
+        WorkerId, WorkerSpec,
         policy::{MAX_WORKERS, START_SPACING},
     },
     transition::Transition,
@@ -24,15 +24,13 @@ impl Transition<'_> {
             }
             let next_probe = self.now.mono.after(ProgressTracker::interval(worker.hang_timeout));
             let latest_start = max_backoff_end.max(worker.started.after(START_SPACING));
-            for slot_state in worker.successor.iter_mut().chain([&mut worker.main]) {
-                if let GenerationState::Backoff { until } = slot_state {
-                    *until = latest_start.min(*until);
-                }
-                if let GenerationState::Running {
-                    process: Process { hang_detector: HangDetector::Watched(tracker), .. },
-                } = slot_state
-                {
-                    tracker.next = next_probe.min(tracker.next);
+            for slot_state in [&mut worker.main, &mut worker.successor] {
+                match slot_state {
+                    GenerationState::Backoff { until } => *until = latest_start.min(*until),
+                    GenerationState::Live(process) if process.is_running() => {
+                        process.hang_detector.probe_before(next_probe);
+                    }
+                    GenerationState::Live(_) | GenerationState::Stopped | GenerationState::Parked { .. } => {}
                 }
             }
         }
@@ -66,11 +64,10 @@ impl Transition<'_> {
 
     pub(in crate::core) fn remove(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
-        let given_up = matches!(worker.main, GenerationState::Stopping { stage: StopStage::GivenUp, .. })
-            .then(|| unkillable(&worker.name));
+        let given_up = worker.is_given_up().then(|| unkillable(&worker.name));
         self.set_desired(id, DesiredState::Removed, "reload");
-        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Successor }, StopRequest::Remove);
-        self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, StopRequest::Remove);
+        self.begin_stop(id.successor(), StopRequest::Remove);
+        self.begin_stop(id.main(), StopRequest::Remove);
         match given_up {
             Some(why) => self.refuse(client, why),
             None => self.add_waiter(id, client, Goal::Stopped),
@@ -85,8 +82,7 @@ impl Transition<'_> {
                 return self.answer(client, RequestOutcome::Done, format!("{name} is stopped"));
             }
         }
-        let given_up =
-            matches!(self.worker(id).main, GenerationState::Stopping { stage: StopStage::GivenUp, .. });
+        let given_up = self.worker(id).is_given_up();
         self.fail_waiters(id, "superseded by a reload");
         self.begin_replacement(id, StopRequest::Reload);
         if given_up {
@@ -99,10 +95,7 @@ impl Transition<'_> {
     /// Deletes removed workers that have no process. Runs at the end of a transition: it moves the indices of
     /// other workers.
     pub(in crate::core) fn gc_removed(&mut self) {
-        let is_deletable = |worker: &Worker| {
-            let empty = worker.main == GenerationState::Stopped && worker.successor.is_none();
-            worker.desired == DesiredState::Removed && empty
-        };
+        let is_deletable = |worker: &Worker| worker.desired == DesiredState::Removed && worker.is_stopped();
         self.state.workers.retain(|worker| !is_deletable(worker));
     }
 }

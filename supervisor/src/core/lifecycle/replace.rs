@@ -2,10 +2,7 @@
 //! transition, so that a death or a takeover in progress is handled wherever it occurs.
 
 use crate::core::{
-    model::{
-        GenerationState, Replacement, StopRequest, SupervisorPhase, Worker, WorkerId, WorkerSlot,
-        WorkerSlotId,
-    },
+    model::{GenerationState, ProcessPhase, Replacement, StopRequest, SupervisorPhase, Worker, WorkerId},
     transition::Transition,
 };
 use bulkhead_proto::wire::{ids::Generation, role::Role};
@@ -26,23 +23,13 @@ impl Transition<'_> {
             (
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
                 _,
-            ) => {
-                self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Main });
-            }
+            ) => self.start_immediately(id.main()),
             // The successor died while its predecessor was stopping.
             (
-                GenerationState::Stopping { .. },
-                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }),
-            ) => {
-                self.start_immediately(WorkerSlotId { worker: id, slot: WorkerSlot::Successor });
-            }
-            (
-                GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Running { .. }
-                | GenerationState::Stopping { .. },
-                _,
-            ) => {}
+                GenerationState::Live(process),
+                GenerationState::Backoff { .. } | GenerationState::Parked { .. },
+            ) if process.stop().is_some() => self.start_immediately(id.successor()),
+            (GenerationState::Live(_), _) => {}
         }
     }
 
@@ -64,37 +51,23 @@ impl Transition<'_> {
             self.worker_mut(id).replacement = None;
             return;
         }
-        let overlaps = worker.role != Role::Plain;
-        match (&worker.main, &worker.successor) {
-            (GenerationState::Running { .. }, None) if overlaps => {
+        // What is in progress finishes first, even a takeover by an outdated generation.
+        let (GenerationState::Live(process), GenerationState::Stopped) = (&worker.main, &worker.successor)
+        else {
+            return;
+        };
+        match process.phase {
+            ProcessPhase::Running if worker.role != Role::Plain => {
                 let until = self.earliest_start(id);
-                self.worker_mut(id).successor = Some(GenerationState::Backoff { until });
+                self.worker_mut(id).successor = GenerationState::Backoff { until };
             }
             // The old process is not active yet, or its worker allows no second process.
-            (
-                GenerationState::Starting { process, .. }
-                | GenerationState::Standby { process }
-                | GenerationState::Running { process },
-                None,
-            ) => {
+            ProcessPhase::Starting { .. } | ProcessPhase::Standby | ProcessPhase::Running => {
                 if process.generation <= outdated_through {
-                    self.begin_stop(WorkerSlotId { worker: id, slot: WorkerSlot::Main }, request);
+                    self.begin_stop(id.main(), request);
                 }
             }
-            // What is in progress finishes first, even a takeover by an outdated generation.
-            (
-                GenerationState::Stopped
-                | GenerationState::Stopping { .. }
-                | GenerationState::Backoff { .. }
-                | GenerationState::Parked { .. },
-                _,
-            )
-            | (
-                GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Running { .. },
-                Some(_),
-            ) => {}
+            ProcessPhase::Stopping(_) => {}
         }
     }
 

@@ -4,8 +4,8 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, LogRecord, StopRequest, StopStage, SupervisorPhase, WorkerSignal,
-        WorkerSlot, WorkerSlotId, policy::SAVE_TIMEOUT,
+        Action, GenerationState, LogRecord, StopRequest, SupervisorPhase, WorkerSignal, WorkerSlot,
+        WorkerSlotId, policy::SAVE_TIMEOUT,
     },
     transition::Transition,
 };
@@ -30,22 +30,18 @@ impl Transition<'_> {
         }
         for slot_id in self.state.slot_ids() {
             match self.state.slot(slot_id) {
-                Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => {
-                    self.set_slot(slot_id, GenerationState::Stopped);
+                GenerationState::Stopped
+                | GenerationState::Backoff { .. }
+                | GenerationState::Parked { .. } => {
+                    *self.state.slot_mut(slot_id) = GenerationState::Stopped;
                 }
                 // A restart in progress is given up.
-                Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
-                    if slot_id.slot == WorkerSlot::Successor =>
+                GenerationState::Live(process)
+                    if slot_id.slot == WorkerSlot::Successor && process.is_starting() =>
                 {
                     self.begin_stop(slot_id, StopRequest::Shutdown);
                 }
-                Some(GenerationState::Starting { .. } | GenerationState::Standby { .. })
-                | Some(
-                    GenerationState::Stopped
-                    | GenerationState::Running { .. }
-                    | GenerationState::Stopping { .. },
-                )
-                | None => {}
+                GenerationState::Live(_) => {}
             }
         }
         self.stop_role(Role::Plain);
@@ -75,20 +71,9 @@ impl Transition<'_> {
 
     fn is_gone_or_given_up(&self, slot_id: WorkerSlotId) -> bool {
         match self.state.slot(slot_id) {
-            None
-            | Some(GenerationState::Stopped | GenerationState::Stopping { stage: StopStage::GivenUp, .. }) => {
-                true
-            }
-            Some(GenerationState::Stopping {
-                stage: StopStage::Drain | StopStage::Abort | StopStage::Term | StopStage::Kill,
-                ..
-            })
-            | Some(
-                GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Running { .. },
-            )
-            | Some(GenerationState::Backoff { .. } | GenerationState::Parked { .. }) => false,
+            GenerationState::Stopped => true,
+            GenerationState::Live(process) => process.is_given_up(),
+            GenerationState::Backoff { .. } | GenerationState::Parked { .. } => false,
         }
     }
 
@@ -99,19 +84,13 @@ impl Transition<'_> {
     }
 
     fn any_process_left(&self) -> bool {
-        self.state
-            .slot_ids()
-            .any(|slot_id| self.state.slot(slot_id).is_some_and(|slot_state| slot_state.process().is_some()))
+        self.state.slot_ids().any(|slot_id| self.state.process(slot_id).is_some())
     }
 
     /// Saving is finished, or failed.
     pub(in crate::core) fn saved(&mut self, result: Result<(), String>) {
-        match self.state.phase {
-            SupervisorPhase::Saving { .. } => {}
-            SupervisorPhase::New
-            | SupervisorPhase::Up
-            | SupervisorPhase::Stopping(_)
-            | SupervisorPhase::Gone => return,
+        if !matches!(self.state.phase, SupervisorPhase::Saving { .. }) {
+            return;
         }
         let problem = match result {
             Err(error) => Some(format!("nothing was saved: {error}")),
@@ -127,14 +106,12 @@ impl Transition<'_> {
     }
 
     fn exit_immediately(&mut self, origin: &str) {
-        let running: Vec<_> = self
-            .state
-            .slot_ids()
-            .filter_map(|slot_id| Some(self.state.slot(slot_id)?.process()?.generation))
-            .collect();
-        for generation in running {
-            self.actions.push(Action::Signal { generation, signal: WorkerSignal::Kill, group: true });
-        }
+        let processes = self.state.slot_ids().filter_map(|slot_id| self.state.process(slot_id));
+        self.actions.extend(processes.map(|process| Action::Signal {
+            generation: process.generation,
+            signal: WorkerSignal::Kill,
+            group: true,
+        }));
         self.exit_with(Some(format!(
             "{origin}, a second stop signal: all workers were killed and nothing was saved"
         )));

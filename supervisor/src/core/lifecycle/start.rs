@@ -2,8 +2,8 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, HangDetector, LogRecord, Millis, Process, State, StopRequest,
-        SupervisorPhase, WorkerSlot, WorkerSlotId,
+        Action, GenerationState, HangDetector, LogRecord, Millis, Process, ProcessPhase, State, StopRequest,
+        SupervisorPhase, WorkerId, WorkerSlotId,
         policy::{START_GRACE, START_TIMEOUT},
     },
     transition::{START_ORDER, Transition},
@@ -31,11 +31,7 @@ impl Transition<'_> {
         }
         for role in START_ORDER {
             for slot_id in self.state.slot_ids_of(role) {
-                let due = self
-                    .state
-                    .slot(slot_id)
-                    .and_then(GenerationState::due)
-                    .is_some_and(|due| due <= self.now.mono);
+                let due = self.state.slot(slot_id).due().is_some_and(|due| due <= self.now.mono);
                 if due && self.state.may_start(slot_id) {
                     self.spawn(slot_id);
                 }
@@ -46,31 +42,18 @@ impl Transition<'_> {
     fn spawn(&mut self, slot_id: WorkerSlotId) {
         let (generation, now) = (self.state.next_generation, self.now);
         self.state.next_generation = generation.next();
-        let is_retry = match self.take_slot(slot_id) {
-            GenerationState::Parked { .. } => true,
-            GenerationState::Stopped
-            | GenerationState::Starting { .. }
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Stopping { .. }
-            | GenerationState::Backoff { .. } => false,
-        };
+        let is_retry = matches!(self.state.slot(slot_id), GenerationState::Parked { .. });
         let worker = self.worker_mut(slot_id.worker);
         worker.restarts = worker.restarts.saturating_add(u64::from(worker.generation != Generation(0)));
         worker.generation = generation;
         worker.started = now.mono;
         worker.started_ms = now.unix_ms;
         worker.restart_budget.on_probation |= is_retry;
-        let process = Process::new(generation, now);
+        *worker.slot_mut(slot_id.slot) = GenerationState::Live(Process::new(generation, now));
+        let worker = worker.name.clone();
         if is_retry {
-            let subject = self.generation_ref(slot_id.worker, &process);
-            self.log(LogRecord::WorkerRetried(subject));
+            self.log_about(slot_id, LogRecord::WorkerRetried);
         }
-        self.set_slot(
-            slot_id,
-            GenerationState::Starting { process, deadline: now.mono.after(START_TIMEOUT) },
-        );
-        let worker = self.worker(slot_id.worker).name.clone();
         self.actions.push(Action::Spawn { worker, generation });
     }
 
@@ -79,10 +62,8 @@ impl Transition<'_> {
         let Some(slot_id) = self.find(generation) else { return };
         if let Some(process) = self.process_mut(slot_id) {
             process.pid = Some(pid);
-            let process = process.clone();
-            let subject = self.generation_ref(slot_id.worker, &process);
-            self.log(LogRecord::WorkerStarted(subject));
         }
+        self.log_about(slot_id, LogRecord::WorkerStarted);
         if self.state.role(slot_id.worker) == Role::Plain {
             self.ready(slot_id);
         }
@@ -90,22 +71,14 @@ impl Transition<'_> {
 
     /// The handshake is complete.
     pub(in crate::core) fn ready(&mut self, slot_id: WorkerSlotId) {
-        let slot_state = match self.take_slot(slot_id) {
-            GenerationState::Starting { process, .. } => {
-                let subject = self.generation_ref(slot_id.worker, &process);
-                self.log(LogRecord::WorkerReady(subject));
-                GenerationState::Standby { process }
-            }
-            // The order to stop and `Ready` crossed.
-            unchanged @ GenerationState::Stopping { .. } => unchanged,
-            unchanged @ (GenerationState::Stopped
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => unchanged,
-        };
-        self.set_slot(slot_id, slot_state);
-        self.advance_takeover(slot_id);
+        // If not starting, the order to stop and `Ready` crossed.
+        if let Some(process) = self.process_mut(slot_id)
+            && matches!(process.phase, ProcessPhase::Starting { .. })
+        {
+            process.phase = ProcessPhase::Standby;
+            self.log_about(slot_id, LogRecord::WorkerReady);
+        }
+        self.advance_takeover(slot_id.worker);
     }
 
     /// Advances a takeover as far as possible.
@@ -113,53 +86,40 @@ impl Transition<'_> {
     /// Two generations of the API may overlap: the lock on the producer page serialises them. Two generations
     /// of the analysis must not: the state table has one writer, so the successor waits for the death of its
     /// predecessor.
-    pub(in crate::core) fn advance_takeover(&mut self, slot_id: WorkerSlotId) {
-        let main = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Main };
-        let successor = WorkerSlotId { worker: slot_id.worker, slot: WorkerSlot::Successor };
-        if matches!(self.state.slot(main), Some(GenerationState::Standby { .. }))
-            && !self.worker(slot_id.worker).poison_tracker.is_storing()
-        {
-            self.activate(main);
+    pub(in crate::core) fn advance_takeover(&mut self, id: WorkerId) {
+        let worker = self.worker(id);
+        if worker.main.standby().is_some() && !worker.poison_tracker.is_storing() {
+            self.activate(id.main());
         }
-        if !matches!(self.state.slot(successor), Some(GenerationState::Standby { .. })) {
+        if self.worker(id).successor.standby().is_none() {
             return;
         }
-        if self.state.role(slot_id.worker) == Role::Api {
-            self.activate(successor);
+        if self.state.role(id) == Role::Api {
+            self.activate(id.successor());
         }
-        if matches!(self.state.slot(main), Some(GenerationState::Running { .. })) {
-            let request = self
-                .worker(slot_id.worker)
-                .replacement
-                .map_or(StopRequest::Restart, |replacement| replacement.request);
-            self.begin_stop(main, request);
+        let worker = self.worker(id);
+        if worker.main.running().is_some() {
+            let replacement = worker.replacement;
+            let request = replacement.map_or(StopRequest::Restart, |replacement| replacement.request);
+            self.begin_stop(id.main(), request);
         }
     }
 
+    /// Activates a process that is on standby.
     fn activate(&mut self, slot_id: WorkerSlotId) {
-        let slot_state = match self.take_slot(slot_id) {
-            GenerationState::Standby { mut process } => {
-                process.activated = Some(self.now.mono);
-                if self.state.role(slot_id.worker) != Role::Plain {
-                    process.hang_detector =
-                        HangDetector::begin(self.now.mono, self.worker(slot_id.worker).hang_timeout);
-                    let frame =
-                        ToWorker::Activate(self.worker(slot_id.worker).poison_tracker.recovery_hints());
-                    self.actions.push(Action::Send { generation: process.generation, frame });
-                    let subject = self.generation_ref(slot_id.worker, &process);
-                    self.log(LogRecord::WorkerActivated(subject));
-                }
-                GenerationState::Running { process }
-            }
-            unchanged @ (GenerationState::Stopped
-            | GenerationState::Starting { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Stopping { .. }
-            | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => unchanged,
-        };
-        self.set_slot(slot_id, slot_state);
-        if self.state.role(slot_id.worker) == Role::Api {
+        let (now, worker) = (self.now.mono, self.worker(slot_id.worker));
+        let (role, hints) = (worker.role, worker.poison_tracker.recovery_hints());
+        let hang_detector = HangDetector::begin(now, worker.hang_timeout);
+        let Some(process) = self.process_mut(slot_id) else { return };
+        let generation = process.generation;
+        process.phase = ProcessPhase::Running;
+        process.activated = Some(now);
+        if role != Role::Plain {
+            process.hang_detector = hang_detector;
+            self.actions.push(Action::Send { generation, frame: ToWorker::Activate(hints) });
+            self.log_about(slot_id, LogRecord::WorkerActivated);
+        }
+        if role == Role::Api {
             self.state.plain_wait = None;
         }
     }
@@ -168,21 +128,12 @@ impl Transition<'_> {
     /// for queued frames.
     pub(in crate::core) fn start_expired(&mut self, slot_id: WorkerSlotId, deadline: Millis) {
         let now = self.now.mono;
-        if now.since(deadline) <= START_GRACE {
-            return self.start_timed_out(slot_id);
+        let Some(process) = self.process_mut(slot_id) else { return };
+        if now.since(deadline) > START_GRACE {
+            process.phase = ProcessPhase::Starting { deadline: now.after(START_GRACE) };
+            return;
         }
-        let GenerationState::Starting { process, .. } = self.take_slot(slot_id) else { return };
-        self.set_slot(slot_id, GenerationState::Starting { process, deadline: now.after(START_GRACE) });
-    }
-
-    /// Kills a worker that was not ready in time.
-    fn start_timed_out(&mut self, slot_id: WorkerSlotId) {
-        let greeted = self
-            .state
-            .slot(slot_id)
-            .and_then(GenerationState::process)
-            .is_some_and(|process| process.greeted);
-        let progress = if greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
+        let progress = if process.greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
         let detail = format!("not ready {} s after its start: {progress}", START_TIMEOUT.as_secs());
         self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }
@@ -192,11 +143,9 @@ impl State {
     /// Whether the worker would be spawned if it were due.
     pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
         let waits = self.role(slot_id.worker) == Role::Plain && self.plain_wait.is_some();
-        let starting = self
-            .slot_ids()
-            .filter(|slot_id| matches!(self.slot(*slot_id), Some(GenerationState::Starting { .. })))
-            .count();
-        let room = u64::try_from(starting).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));
+        let is_starting = |process: &Process| matches!(process.phase, ProcessPhase::Starting { .. });
+        let starting = self.slot_ids().filter(|slot_id| self.process(*slot_id).is_some_and(is_starting));
+        let room = u64::try_from(starting.count()).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));
         !waits && room
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, LogRecord, Millis, Process, StopReason, StopRequest, StopStage,
+        Action, GenerationState, LogRecord, ProcessPhase, Stop, StopReason, StopRequest, StopStage,
         WorkerSignal, WorkerSlotId,
         policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     },
@@ -13,50 +13,37 @@ use bulkhead_proto::wire::{cause::Cause, control::ToWorker, role::Role, text::cu
 impl Transition<'_> {
     /// Asks the process in this slot to stop. A slot without a process is stopped at once.
     pub(in crate::core) fn begin_stop(&mut self, slot_id: WorkerSlotId, request: StopRequest) {
-        let slot_state = match self.take_slot(slot_id) {
-            GenerationState::Starting { process, .. }
-            | GenerationState::Standby { process }
-            | GenerationState::Running { process } => self.request_stop(slot_id, process, request),
-            GenerationState::Stopping { process, why: StopReason::Requested(_), stage, deadline, since } => {
-                GenerationState::Stopping {
-                    process,
-                    why: StopReason::Requested(request),
-                    stage,
-                    deadline,
-                    since,
-                }
-            }
-            unchanged @ GenerationState::Stopping { .. } => unchanged,
-            GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
-                GenerationState::Stopped
-            }
+        let Some(process) = self.process_mut(slot_id) else {
+            *self.state.slot_mut(slot_id) = GenerationState::Stopped;
+            return;
         };
-        self.set_slot(slot_id, slot_state);
+        match &mut process.phase {
+            ProcessPhase::Starting { .. } | ProcessPhase::Standby | ProcessPhase::Running => {
+                self.request_stop(slot_id, request);
+            }
+            ProcessPhase::Stopping(Stop { why: StopReason::Requested(present), .. }) => *present = request,
+            ProcessPhase::Stopping(Stop { why: StopReason::Killed { .. }, .. }) => {}
+        }
     }
 
     /// The first stage. A plain worker understands only SIGTERM.
-    fn request_stop(
-        &mut self,
-        slot_id: WorkerSlotId,
-        process: Process,
-        request: StopRequest,
-    ) -> GenerationState {
-        let (generation, since) = (process.generation, self.now.mono);
-        let subject = self.generation_ref(slot_id.worker, &process);
-        self.log(LogRecord::WorkerStopping { subject, why: request.text().to_owned() });
-        let stage = match self.state.role(slot_id.worker) {
-            Role::Api | Role::Analytics => {
-                self.actions.push(Action::Send { generation, frame: ToWorker::Drain });
-                self.actions.push(Action::CloseControl { generation });
-                StopStage::Drain
-            }
-            Role::Plain => {
-                self.actions.push(Action::Signal { generation, signal: WorkerSignal::Term, group: true });
-                StopStage::Term
-            }
-        };
-        let deadline = Some(since.after(self.worker(slot_id.worker).stop_timeout));
-        GenerationState::Stopping { process, why: StopReason::Requested(request), stage, deadline, since }
+    fn request_stop(&mut self, slot_id: WorkerSlotId, request: StopRequest) {
+        self.log_about(slot_id, |subject| LogRecord::WorkerStopping {
+            subject,
+            why: request.text().to_owned(),
+        });
+        let (since, worker) = (self.now.mono, self.worker(slot_id.worker));
+        let stage = if worker.role == Role::Plain { StopStage::Term } else { StopStage::Drain };
+        let deadline = Some(since.after(worker.stop_timeout));
+        let Some(process) = self.process_mut(slot_id) else { return };
+        let (generation, why) = (process.generation, StopReason::Requested(request));
+        process.phase = ProcessPhase::Stopping(Stop { why, stage, deadline, since });
+        if stage == StopStage::Term {
+            self.actions.push(Action::Signal { generation, signal: WorkerSignal::Term, group: true });
+        } else {
+            self.actions.push(Action::Send { generation, frame: ToWorker::Drain });
+            self.actions.push(Action::CloseControl { generation });
+        }
     }
 
     /// Kills a process that violated a rule. A process that is being killed stays as it is.
@@ -84,96 +71,67 @@ impl Transition<'_> {
         retry: bool,
     ) {
         let now = self.now.mono;
-        let (process, since) = match self.take_slot(slot_id) {
-            GenerationState::Starting { process, .. }
-            | GenerationState::Standby { process }
-            | GenerationState::Running { process } => (process, now),
-            GenerationState::Stopping {
-                process, stage: StopStage::Drain | StopStage::Term, since, ..
-            } => (process, since),
-            unchanged @ (GenerationState::Stopping {
+        let Some(process) = self.process_mut(slot_id) else { return };
+        let since = match &process.phase {
+            ProcessPhase::Starting { .. } | ProcessPhase::Standby | ProcessPhase::Running => now,
+            ProcessPhase::Stopping(Stop { stage: StopStage::Drain | StopStage::Term, since, .. }) => *since,
+            ProcessPhase::Stopping(Stop {
                 stage: StopStage::Abort | StopStage::Kill | StopStage::GivenUp,
                 ..
-            }
-            | GenerationState::Stopped
-            | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => return self.set_slot(slot_id, unchanged),
+            }) => return,
         };
         let why = StopReason::Killed { cause, detail: cut(detail, MAX_DETAIL).to_owned(), retry };
-        let (stage, grace) = match signal {
-            WorkerSignal::Abort => {
-                self.actions.push(Action::DumpThreads(self.generation_ref(slot_id.worker, &process)));
-                (StopStage::Abort, ABORT_GRACE)
-            }
-            WorkerSignal::Stop | WorkerSignal::Term | WorkerSignal::Kill => (StopStage::Kill, KILL_GRACE),
-        };
-        self.signal(slot_id, &process, signal, why.text());
-        self.set_slot(
-            slot_id,
-            GenerationState::Stopping { process, why, stage, deadline: Some(now.after(grace)), since },
-        );
+        let text = why.text();
+        let aborts = signal == WorkerSignal::Abort;
+        let (stage, grace) =
+            if aborts { (StopStage::Abort, ABORT_GRACE) } else { (StopStage::Kill, KILL_GRACE) };
+        let deadline = Some(now.after(grace));
+        process.phase = ProcessPhase::Stopping(Stop { why, stage, deadline, since });
+        if aborts && let Some(process) = self.state.process(slot_id) {
+            self.actions.push(Action::DumpThreads(self.generation_ref(slot_id.worker, process)));
+        }
+        self.signal(slot_id, signal, text);
     }
 
     /// The next stage of a stop whose deadline has passed.
     pub(in crate::core) fn escalate(&mut self, slot_id: WorkerSlotId) {
         let now = self.now.mono;
-        let slot_state = match self.take_slot(slot_id) {
-            GenerationState::Stopping { process, why, stage, since, .. } => {
-                let (stage, deadline) = self.next_stage(slot_id, &process, &why, stage, now);
-                GenerationState::Stopping { process, why, stage, deadline, since }
-            }
-            unchanged @ (GenerationState::Stopped
-            | GenerationState::Starting { .. }
-            | GenerationState::Standby { .. }
-            | GenerationState::Running { .. }
-            | GenerationState::Backoff { .. }
-            | GenerationState::Parked { .. }) => unchanged,
-        };
-        self.set_slot(slot_id, slot_state);
-    }
-
-    fn next_stage(
-        &mut self,
-        slot_id: WorkerSlotId,
-        process: &Process,
-        why: &StopReason,
-        stage: StopStage,
-        now: Millis,
-    ) -> (StopStage, Option<Millis>) {
-        match stage {
+        let Some(process) = self.process_mut(slot_id) else { return };
+        let ProcessPhase::Stopping(stop) = &mut process.phase else { return };
+        let overdue = format!("it did not exit in time ({})", stop.why.text());
+        match stop.stage {
             StopStage::Drain => {
-                self.signal(slot_id, process, WorkerSignal::Term, overdue(why));
-                (StopStage::Term, Some(now.after(TERM_GRACE)))
+                (stop.stage, stop.deadline) = (StopStage::Term, Some(now.after(TERM_GRACE)));
+                self.signal(slot_id, WorkerSignal::Term, overdue);
             }
             StopStage::Term | StopStage::Abort => {
-                self.signal(slot_id, process, WorkerSignal::Kill, overdue(why));
-                (StopStage::Kill, Some(now.after(KILL_GRACE)))
+                (stop.stage, stop.deadline) = (StopStage::Kill, Some(now.after(KILL_GRACE)));
+                self.signal(slot_id, WorkerSignal::Kill, overdue);
             }
             StopStage::Kill | StopStage::GivenUp => {
-                let subject = self.generation_ref(slot_id.worker, process);
+                (stop.stage, stop.deadline) = (StopStage::GivenUp, None);
+                let generation = process.generation;
+                self.log_about(slot_id, LogRecord::WorkerGivenUp);
                 let text = format!(
-                    "generation {} of {} cannot be killed: it is stuck in the kernel; the supervisor will reap it when it dies",
-                    subject.generation, subject.worker
+                    "generation {generation} of {} cannot be killed: it is stuck in the kernel; the supervisor will reap it when it dies",
+                    self.worker(slot_id.worker).name
                 );
-                self.log(LogRecord::WorkerGivenUp(subject));
                 self.fail_waiters(slot_id.worker, &text);
-                (StopStage::GivenUp, None)
             }
         }
     }
 
-    fn signal(&mut self, slot_id: WorkerSlotId, process: &Process, signal: WorkerSignal, why: String) {
+    fn signal(&mut self, slot_id: WorkerSlotId, signal: WorkerSignal, why: String) {
+        self.log_about(slot_id, |subject| LogRecord::WorkerSignalled { subject, signal: signal.name(), why });
         // SIGKILL goes to the whole group: nothing that a worker started may outlive it.
         let group = signal == WorkerSignal::Kill;
-        let subject = self.generation_ref(slot_id.worker, process);
-        self.log(LogRecord::WorkerSignalled { subject, signal: signal.name(), why });
-        self.actions.push(Action::Signal { generation: process.generation, signal, group });
+        let process = self.state.process(slot_id);
+        self.actions.extend(process.map(|process| Action::Signal {
+            generation: process.generation,
+            signal,
+            group,
+        }));
     }
-}
-
-/// The reason of a signal to a process that outlived a stage of its stop.
-fn overdue(why: &StopReason) -> String {
-    format!("it did not exit in time ({})", why.text())
 }
 
 impl WorkerSignal {

@@ -10,8 +10,8 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State,
-        WorkerSlotId, policy::COMMIT_GRACE, span,
+        Action, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State, WorkerSlotId,
+        policy::COMMIT_GRACE, span,
     },
     transition::Transition,
 };
@@ -55,6 +55,14 @@ impl HangDetector {
         match self {
             Self::Idle => true,
             Self::Watched(tracker) => tracker.uncommitted_for < timeout,
+        }
+    }
+
+    /// Brings the next probe forward to this time.
+    pub(in crate::core) fn probe_before(&mut self, next: Millis) {
+        match self {
+            Self::Watched(tracker) => tracker.next = next.min(tracker.next),
+            Self::Idle => {}
         }
     }
 
@@ -187,16 +195,12 @@ impl Transition<'_> {
 
     /// Whether a lasting fault was ordered. It is detected even without work.
     pub(in crate::core) fn is_hang_ordered(&self, slot_id: WorkerSlotId) -> bool {
-        let process = self.state.slot(slot_id).and_then(GenerationState::process);
-        process.and_then(|process| process.fault).is_some_and(|fault| fault.kind.is_lasting())
+        let fault = self.state.process(slot_id).and_then(|process| process.fault);
+        fault.is_some_and(|fault| fault.kind.is_lasting())
     }
 
     pub(in crate::core) fn running_process(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {
-        self.state
-            .slot(slot_id)
-            .is_some_and(GenerationState::is_running)
-            .then(|| self.process_mut(slot_id))
-            .flatten()
+        self.process_mut(slot_id).filter(|process| process.is_running())
     }
 }
 
@@ -204,10 +208,9 @@ impl State {
     /// Whether a worker of this role runs unwatched. If so, the runtime must report new work for it.
     #[must_use]
     pub fn is_idle(&self, role: Role) -> bool {
-        let idle = |slot_state: &GenerationState| {
-            slot_state.is_running()
-                && slot_state.process().is_some_and(|process| process.hang_detector == HangDetector::Idle)
-        };
-        self.slot_ids_of(role).into_iter().any(|slot_id| self.slot(slot_id).is_some_and(idle))
+        self.slot_ids_of(role).into_iter().any(|slot_id| {
+            let process = self.slot(slot_id).running();
+            process.is_some_and(|process| process.hang_detector == HangDetector::Idle)
+        })
     }
 }

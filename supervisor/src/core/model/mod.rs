@@ -11,6 +11,7 @@ mod panic;
 mod poison;
 pub mod policy;
 mod post_mortem;
+mod process;
 mod slot;
 mod state;
 mod time;
@@ -28,10 +29,10 @@ pub(in crate::core) use panic::{cut_panic, describe_panic};
 pub use poison::{MAX_KILLS, PoisonTracker, QuarantineRequest, SuspectEvent, SuspectState};
 pub use policy::Policy;
 pub use post_mortem::{Evidence, PostMortem, RefusedAllocation, Stack};
+pub use process::{
+    GenerationState, PendingFault, Process, ProcessPhase, Stop, StopReason, StopRequest, StopStage,
+};
 pub(in crate::core) use slot::{WorkerId, WorkerSlot, WorkerSlotId};
 pub use state::{Identity, State, SupervisorPhase};
 pub use time::{Millis, Now, span};
-pub use worker::{
-    DesiredState, GenerationState, Goal, PendingFault, Process, Replacement, RestartBudget, StopReason,
-    StopRequest, StopStage, Waiter, Worker,
-};
+pub use worker::{DesiredState, Goal, Replacement, RestartBudget, Waiter, Worker};

@@ -1,6 +1,6 @@
 //! Slots: where the state holds the generations of a worker.
 
-use super::{GenerationState, State};
+use super::{GenerationState, Process, State};
 use bulkhead_proto::wire::{ids::Generation, role::Role};
 
 /// One of the two slots of a worker.
@@ -27,8 +27,8 @@ impl State {
     #[must_use]
     pub fn is_activated(&self, role: Role, generation: Generation) -> bool {
         self.slot_ids_of(role).into_iter().any(|slot_id| {
-            let process = self.slot(slot_id).and_then(GenerationState::process);
-            process.is_some_and(|process| process.generation == generation && process.activated.is_some())
+            self.process(slot_id)
+                .is_some_and(|process| process.generation == generation && process.activated.is_some())
         })
     }
 
@@ -39,12 +39,7 @@ impl State {
 
     /// All slots of all workers.
     pub(in crate::core) fn slot_ids(&self) -> impl Iterator<Item = WorkerSlotId> + use<> {
-        self.worker_ids().flat_map(|id| {
-            [
-                WorkerSlotId { worker: id, slot: WorkerSlot::Main },
-                WorkerSlotId { worker: id, slot: WorkerSlot::Successor },
-            ]
-        })
+        self.worker_ids().flat_map(|id| [id.main(), id.successor()])
     }
 
     /// The slots of the workers with this role.
@@ -57,11 +52,26 @@ impl State {
     }
 
     /// The content of a slot; `None` for an empty successor slot.
-    pub(in crate::core) fn slot(&self, slot_id: WorkerSlotId) -> Option<&GenerationState> {
-        let worker = &self.workers[usize::from(slot_id.worker.0)];
-        match slot_id.slot {
-            WorkerSlot::Main => Some(&worker.main),
-            WorkerSlot::Successor => worker.successor.as_ref(),
-        }
+
+    pub(in crate::core) fn slot(&self, slot_id: WorkerSlotId) -> &GenerationState {
+        self.workers[usize::from(slot_id.worker.0)].slot(slot_id.slot)
+    }
+
+    pub(in crate::core) fn slot_mut(&mut self, slot_id: WorkerSlotId) -> &mut GenerationState {
+        self.workers[usize::from(slot_id.worker.0)].slot_mut(slot_id.slot)
+    }
+
+    pub(in crate::core) fn process(&self, slot_id: WorkerSlotId) -> Option<&Process> {
+        self.slot(slot_id).process()
+    }
+}
+
+impl WorkerId {
+    pub(in crate::core) const fn main(self) -> WorkerSlotId {
+        WorkerSlotId { worker: self, slot: WorkerSlot::Main }
+    }
+
+    pub(in crate::core) const fn successor(self) -> WorkerSlotId {
+        WorkerSlotId { worker: self, slot: WorkerSlot::Successor }
     }
 }

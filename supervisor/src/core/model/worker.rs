@@ -1,11 +1,11 @@
-//! One worker and its generations.
+//! One worker.
 
-use super::{ClientId, HangDetector, Millis, Now, Pings, PoisonTracker, WorkerSpec, policy::MAX_NAME};
+use super::{
+    ClientId, GenerationState, Millis, PoisonTracker, Process, StopRequest, WorkerSlot, WorkerSpec,
+    policy::MAX_NAME,
+};
 use bincode::{Decode, Encode};
 use bulkhead_proto::wire::{
-    cause::Cause,
-    crash::Panic,
-    fault::FaultKind,
     ids::{Generation, Seq},
     role::Role,
     status::CrashRow,
@@ -39,9 +39,9 @@ pub struct Worker {
     pub desired: DesiredState,
     /// The main slot.
     pub main: GenerationState,
-    /// The generation that replaces the main one during a restart. It moves to the main slot when the old
-    /// generation is gone.
-    pub successor: Option<GenerationState>,
+    /// The slot of the generation that replaces the main one during a restart. It moves to the main slot when
+    /// the old generation is gone.
+    pub successor: GenerationState,
     /// A pending replacement. Set until a newer generation runs, or died before it did.
     pub replacement: Option<Replacement>,
     /// The last generation; 0 before the first.
@@ -60,133 +60,6 @@ pub struct Worker {
     pub last_crash: Option<CrashRow>,
     /// The clients that wait for a command to finish; at most [`super::policy::MAX_WAITERS`].
     pub waiters: Vec<Waiter>,
-}
-
-/// The state of one generation, or of its empty slot.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum GenerationState {
-    /// No process, and none will be started.
-    Stopped,
-    /// Spawned, or about to be; not ready.
-    Starting {
-        /// The process.
-        process: Process,
-        /// It is killed if it is not ready by then.
-        deadline: Millis,
-    },
-    /// Ready; not activated because its predecessor is not gone yet.
-    Standby {
-        /// The process.
-        process: Process,
-    },
-    /// Activated. (A plain worker: spawned.)
-    Running {
-        /// The process.
-        process: Process,
-    },
-    /// Asked to stop, or being killed.
-    Stopping {
-        /// The process.
-        process: Process,
-        /// The reason.
-        why: StopReason,
-        /// The current stage of the escalation.
-        stage: StopStage,
-        /// Time of the next stage; `None` after the last one.
-        deadline: Option<Millis>,
-        /// Start of the stop.
-        since: Millis,
-    },
-    /// No process; started after a delay, when there is room.
-    Backoff {
-        /// Not started before then.
-        until: Millis,
-    },
-    /// No process: it died too often without progress, or a retry cannot help.
-    Parked {
-        /// Time of the next attempt; `None`: only by command.
-        retry_at: Option<Millis>,
-    },
-}
-
-/// The process of one generation: it exists, or the runtime is about to spawn it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Process {
-    /// Its generation.
-    pub generation: Generation,
-    /// Its pid, once spawned.
-    pub pid: Option<u32>,
-    /// Time of the spawn order.
-    pub started: Millis,
-    /// Time of the spawn order, Unix milliseconds.
-    pub started_ms: u64,
-    /// Whether it has sent `Hello`.
-    pub greeted: bool,
-    /// Time of its activation.
-    pub activated: Option<Millis>,
-    /// The panic that it reported, cut.
-    pub panic: Option<Panic>,
-    /// The last fault that was ordered.
-    pub fault: Option<PendingFault>,
-    /// Whether it is watched for hangs; from its activation on.
-    pub hang_detector: HangDetector,
-    /// Its pings; used for the API only.
-    pub pings: Pings,
-}
-
-/// A fault that was ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct PendingFault {
-    /// The kind.
-    pub kind: FaultKind,
-    /// A later death is not its effect. `None`: it lasts until the death.
-    pub until: Option<Millis>,
-}
-
-/// Why a process is being stopped.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum StopReason {
-    /// A command, a reload or the supervisor's shutdown requested it.
-    Requested(StopRequest),
-    /// It violated a rule.
-    Killed {
-        /// `Handshake`, `Protocol` or `Hang`.
-        cause: Cause,
-        /// What it did, cut.
-        detail: String,
-        /// Whether a retry can help.
-        retry: bool,
-    },
-}
-
-/// What requested a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum StopRequest {
-    /// `stop`.
-    Stop,
-    /// `restart`.
-    Restart,
-    /// Its settings changed.
-    Reload,
-    /// It is no longer configured.
-    Remove,
-    /// The supervisor stops.
-    Shutdown,
-}
-
-/// Stages of a stop. A requested stop goes from `Drain` to `Term` to `Kill`; a hung process starts at `Abort`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum StopStage {
-    /// Sent `Drain` and closed its control pipe.
-    Drain,
-    /// Sent SIGABRT, so that a hung process writes a backtrace.
-    Abort,
-    /// Sent SIGTERM.
-    Term,
-    /// Sent SIGKILL, with its group.
-    Kill,
-    /// It survived SIGKILL; the supervisor no longer waits for it.
-    GivenUp,
 }
 
 /// Deaths without progress: the input of back-off and parking.
@@ -249,7 +122,7 @@ impl Worker {
             hang_timeout: spec.hang_timeout,
             desired: DesiredState::Running,
             main: GenerationState::Stopped,
-            successor: None,
+            successor: GenerationState::Stopped,
             replacement: None,
             generation: Generation(0),
             started: Millis(0),
@@ -265,71 +138,31 @@ impl Worker {
     /// The active generation, if there is one. A successor counts once it is activated.
     #[must_use]
     pub fn running(&self) -> Option<&Process> {
-        [self.successor.as_ref(), Some(&self.main)].into_iter().flatten().find_map(|slot_state| {
-            match slot_state {
-                GenerationState::Running { process } => Some(process),
-                GenerationState::Stopped
-                | GenerationState::Starting { .. }
-                | GenerationState::Standby { .. }
-                | GenerationState::Stopping { .. }
-                | GenerationState::Backoff { .. }
-                | GenerationState::Parked { .. } => None,
-            }
-        })
+        self.successor.running().or_else(|| self.main.running())
     }
-}
 
-impl Process {
-    pub(in crate::core) const fn new(generation: Generation, now: Now) -> Self {
-        Self {
-            generation,
-            pid: None,
-            started: now.mono,
-            started_ms: now.unix_ms,
-            greeted: false,
-            activated: None,
-            panic: None,
-            fault: None,
-            hang_detector: HangDetector::Idle,
-            pings: Pings::NONE,
-        }
+    /// Whether it has no process, and none will be started.
+    pub(in crate::core) fn is_stopped(&self) -> bool {
+        self.main == GenerationState::Stopped && self.successor == GenerationState::Stopped
     }
-}
 
-impl GenerationState {
-    pub(in crate::core) const fn process_mut(&mut self) -> Option<&mut Process> {
-        match self {
-            Self::Starting { process, .. }
-            | Self::Standby { process }
-            | Self::Running { process }
-            | Self::Stopping { process, .. } => Some(process),
-            Self::Stopped | Self::Backoff { .. } | Self::Parked { .. } => None,
+    /// Whether SIGKILL did not end its main process.
+    pub(in crate::core) fn is_given_up(&self) -> bool {
+        self.main.process().is_some_and(Process::is_given_up)
+    }
+
+    /// What this slot holds.
+    pub(in crate::core) const fn slot(&self, slot: WorkerSlot) -> &GenerationState {
+        match slot {
+            WorkerSlot::Main => &self.main,
+            WorkerSlot::Successor => &self.successor,
         }
     }
 
-    /// Whether it is active.
-    #[must_use]
-    pub const fn is_running(&self) -> bool {
-        match self {
-            Self::Running { .. } => true,
-            Self::Stopped
-            | Self::Starting { .. }
-            | Self::Standby { .. }
-            | Self::Stopping { .. }
-            | Self::Backoff { .. }
-            | Self::Parked { .. } => false,
-        }
-    }
-
-    /// The process, in the states that have one.
-    #[must_use]
-    pub const fn process(&self) -> Option<&Process> {
-        match self {
-            Self::Starting { process, .. }
-            | Self::Standby { process }
-            | Self::Running { process }
-            | Self::Stopping { process, .. } => Some(process),
-            Self::Stopped | Self::Backoff { .. } | Self::Parked { .. } => None,
+    pub(in crate::core) const fn slot_mut(&mut self, slot: WorkerSlot) -> &mut GenerationState {
+        match slot {
+            WorkerSlot::Main => &mut self.main,
+            WorkerSlot::Successor => &mut self.successor,
         }
     }
 }

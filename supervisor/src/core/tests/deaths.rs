@@ -274,15 +274,17 @@ fn the_largest_state_fits_the_ledger() {
         let detail = text[..crate::core::policy::MAX_DETAIL].to_owned();
         let why =
             crate::core::StopReason::Killed { cause: Cause::Protocol, detail: detail.clone(), retry: true };
-        let full = GenerationState::Stopping {
-            process: process.clone(),
-            why,
-            stage: crate::core::StopStage::Kill,
-            deadline: Some(crate::core::Millis(u64::MAX)),
-            since: crate::core::Millis(u64::MAX),
-        };
+        let full = GenerationState::Live(crate::core::Process {
+            phase: crate::core::ProcessPhase::Stopping(crate::core::Stop {
+                why,
+                stage: crate::core::StopStage::Kill,
+                deadline: Some(crate::core::Millis(u64::MAX)),
+                since: crate::core::Millis(u64::MAX),
+            }),
+            ..process.clone()
+        });
         worker.main = full.clone();
-        worker.successor = Some(full);
+        worker.successor = full;
         worker.restart_budget.recent = vec![crate::core::Millis(u64::MAX); 64];
         worker.last_crash = Some(bulkhead_proto::wire::status::CrashRow {
             id: CrashId(u64::MAX),

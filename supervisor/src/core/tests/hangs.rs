@@ -2,8 +2,7 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, specs};
 use crate::core::{
-    Action, Command, Event, ExitStatus, GenerationState, Millis, Probe, Progress, StopStage, WorkerSignal,
-    next_deadline,
+    Action, Command, Event, ExitStatus, Millis, Probe, Progress, StopStage, WorkerSignal, next_deadline,
     policy::{ABORT_GRACE, COMMIT_GRACE, HEALTHY_AFTER},
 };
 use bulkhead_proto::wire::{
@@ -76,10 +75,8 @@ fn a_process_without_progress_is_dumped_and_aborted() {
 fn a_process_that_survives_sigabrt_is_killed_with_its_group() {
     let mut fixture = Fixture::running();
     probes_until_aborted(&mut fixture, 10, |_| running(7, 3, 6)).unwrap();
-    assert!(matches!(
-        fixture.slot_state(ANALYTICS),
-        GenerationState::Stopping { stage: StopStage::Abort, .. }
-    ));
+    let stop = fixture.slot_state(ANALYTICS).process().unwrap().stop().unwrap();
+    assert_eq!(stop.stage, StopStage::Abort);
     fixture.advance(ABORT_GRACE);
     assert!(fixture.last.contains(&Action::Signal {
         generation: ANALYSIS,
