@@ -11,7 +11,7 @@
 use crate::core::{
     model::{
         Action, GenerationState, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State,
-        WorkerSlotId, policy::COMMIT_GRACE, span,
+        Worker, WorkerSlotId, policy::COMMIT_GRACE, span,
     },
     mutant::{self, Mutant},
     transition::Transition,
@@ -169,8 +169,8 @@ impl Transition<'_> {
         let Some(slot_id) = self.find(generation) else { return };
         let (now, timeout, role) =
             (self.now.mono, self.worker(slot_id.worker).hang_timeout, self.state.role(slot_id.worker));
-        let hang_ordered = self.is_hang_ordered(slot_id);
         let Some(process) = self.running_process(slot_id) else { return };
+        let hang_ordered = process.is_hang_ordered();
         let HangDetector::Watched(tracker) = &mut process.hang_detector else { return };
         let pings = &mut process.pings;
         let probe = match role {
@@ -197,12 +197,6 @@ impl Transition<'_> {
         }
     }
 
-    /// Whether a lasting fault was ordered. It is detected even without work.
-    pub(in crate::core) fn is_hang_ordered(&self, slot_id: WorkerSlotId) -> bool {
-        let process = self.state.slot(slot_id).and_then(GenerationState::process);
-        process.and_then(|process| process.fault).is_some_and(|fault| fault.kind.is_lasting())
-    }
-
     pub(in crate::core) fn running_process(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {
         self.state
             .slot(slot_id)
@@ -212,14 +206,18 @@ impl Transition<'_> {
     }
 }
 
+impl Process {
+    /// Whether a lasting fault was ordered. It is detected even without work.
+    pub(in crate::core) fn is_hang_ordered(&self) -> bool {
+        self.fault.is_some_and(|fault| fault.kind.is_lasting())
+    }
+}
+
 impl State {
     /// Whether a worker of this role runs unwatched. If so, the runtime must report new work for it.
     #[must_use]
     pub fn is_idle(&self, role: Role) -> bool {
-        let idle = |slot_state: &GenerationState| {
-            slot_state.is_running()
-                && slot_state.process().is_some_and(|process| process.hang_detector == HangDetector::Idle)
-        };
-        self.slot_ids_of(role).into_iter().any(|slot_id| self.slot(slot_id).is_some_and(idle))
+        let workers = self.workers.iter().filter(|worker| worker.role == role);
+        workers.filter_map(Worker::running).any(|process| process.hang_detector == HangDetector::Idle)
     }
 }

@@ -279,7 +279,7 @@ impl Worker {
 }
 
 impl Process {
-    pub(in crate::core) const fn new(generation: Generation, now: Now) -> Self {
+    pub(in crate::core) fn new(generation: Generation, now: Now) -> Self {
         Self {
             generation,
             pid: None,
@@ -290,7 +290,7 @@ impl Process {
             panic: None,
             fault: None,
             hang_detector: HangDetector::Idle,
-            pings: Pings::NONE,
+            pings: Pings::default(),
         }
     }
 }
