@@ -8,6 +8,7 @@ use super::{
 };
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
+use std::fs;
 
 vocabulary! {
     /// The state of a worker, as operators see it.
@@ -76,4 +77,23 @@ pub struct CrashRow {
     pub seq: Option<Seq>,
     /// When the generation died, in Unix milliseconds.
     pub at_ms: u64,
+}
+
+/// The resident memory of a process, from proc_pid_statm(5); `None` if the process has ended.
+#[must_use]
+pub fn rss_bytes(pid: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_process_has_memory_and_an_absent_one_has_none() {
+        assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 0));
+        assert_eq!(rss_bytes(u32::MAX), None);
+    }
 }

@@ -1,6 +1,8 @@
 //! Signals to the supervisor, with their origin.
 
+use super::probes::threads::command_name;
 use futures_core::Stream as _;
+use procfs::process::Process;
 use signal_hook::{
     consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
     iterator::exfiltrator::origin::WithOrigin,
@@ -53,8 +55,7 @@ fn describe(origin: &Origin) -> String {
     let name = signal_name(origin.signal).unwrap_or("a signal");
     match origin.process {
         Some(process) if process.pid > 0 => {
-            let command = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
-            let command = command.trim();
+            let command = command_name(process.pid);
             let command = if command.is_empty() { String::new() } else { format!(" ({command})") };
             format!("{name} from pid {}{command}, uid {}", process.pid, process.uid)
         }
@@ -64,12 +65,10 @@ fn describe(origin: &Origin) -> String {
     }
 }
 
-/// Whether a signal is ignored, from `SigIgn` in proc_pid_status(5).
+/// Whether a signal is ignored, from `sigignore` in proc_pid_stat(5). Real-time signals are not in it.
 fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).is_some_and(|mask| mask & 1 == 1))
+    let own = Process::myself().and_then(|own| own.stat());
+    own.is_ok_and(|own| own.sigignore & (1 << (signal - 1)) != 0)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
 };
 use bulkhead_proto::{
     shm::memory::SharedMemory,
-    wire::status::{CrashRow, WorkerRow},
+    wire::status::{CrashRow, WorkerRow, rss_bytes},
 };
 
 /// Collects the report.
@@ -36,7 +36,7 @@ fn row(worker: WorkerRow, now_ms: u64) -> WorkerStatus {
         pid: worker.pid,
         restarts: worker.restarts,
         uptime_ms: worker.pid.map(|_| now_ms.saturating_sub(worker.started_ms)),
-        rss_bytes: worker.pid.and_then(resident),
+        rss_bytes: worker.pid.and_then(rss_bytes),
         last_crash: worker.last_crash.map(crash),
     }
 }
@@ -50,13 +50,6 @@ fn crash(crash: CrashRow) -> LastCrash {
         seq: crash.seq,
         at: at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
     }
-}
-
-/// `VmRSS` of proc_pid_status(5), in bytes.
-fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// One consistent reading: the commit record first, so that everything that it counts was accepted before the

@@ -63,7 +63,7 @@ fn api_running() -> State {
         panic: None,
         fault: None,
         hang_detector: HangDetector::Idle,
-        pings: Pings::NONE,
+        pings: Pings::default(),
     };
     state.workers[0].main = GenerationState::Live(process);
     state

@@ -10,11 +10,10 @@ use bulkhead_proto::wire::{
     cause::Cause,
     ids::{CrashId, Generation, Seq},
     role::Role,
-    status::{CrashRow, WorkerRow, WorkerState},
+    status::{CrashRow, WorkerRow, WorkerState, rss_bytes},
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fs;
 
 #[derive(Serialize)]
 struct List {
@@ -75,22 +74,9 @@ fn rfc3339(ms: u64) -> String {
     format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
-/// The resident memory of a process, from proc_pid_statm(5); `None` if the process has ended.
-fn rss_bytes(pid: u32) -> Option<u64> {
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    pages.checked_mul(rustix::param::page_size() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_running_process_has_memory_and_an_absent_one_has_none() {
-        assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 0));
-        assert_eq!(rss_bytes(u32::MAX), None);
-    }
 
     #[test]
     fn times_are_rfc3339_in_utc() {

@@ -165,8 +165,8 @@ impl Transition<'_> {
         let Some(slot_id) = self.find(generation) else { return };
         let (now, timeout, role) =
             (self.now.mono, self.worker(slot_id.worker).hang_timeout, self.state.role(slot_id.worker));
-        let hang_ordered = self.is_hang_ordered(slot_id);
         let Some(process) = self.running_process(slot_id) else { return };
+        let hang_ordered = process.is_hang_ordered();
         let HangDetector::Watched(tracker) = &mut process.hang_detector else { return };
         let pings = &mut process.pings;
         let probe = match role {
@@ -193,14 +193,15 @@ impl Transition<'_> {
         }
     }
 
-    /// Whether a lasting fault was ordered. It is detected even without work.
-    pub(in crate::core) fn is_hang_ordered(&self, slot_id: WorkerSlotId) -> bool {
-        let fault = self.state.process(slot_id).and_then(|process| process.fault);
-        fault.is_some_and(|fault| fault.kind.is_lasting())
-    }
-
     pub(in crate::core) fn running_process(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {
         self.process_mut(slot_id).filter(|process| process.is_running())
+    }
+}
+
+impl Process {
+    /// Whether a lasting fault was ordered. It is detected even without work.
+    pub(in crate::core) fn is_hang_ordered(&self) -> bool {
+        self.fault.is_some_and(|fault| fault.kind.is_lasting())
     }
 }
 

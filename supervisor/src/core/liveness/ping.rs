@@ -7,9 +7,6 @@ use crate::core::{
 use bulkhead_proto::wire::{cause::Cause, ids::Seq};
 
 impl Pings {
-    /// The pings of a process that was not pinged yet.
-    pub const NONE: Self = Self { sent: 0, answered: 0, served: 0, accept_polls: 0, backlog_pending: false };
-
     /// Records the answer to a ping that was sent.
     fn answered(&mut self, number: u64, accept_polls: u64) {
         self.answered = self.answered.max(number);
@@ -34,7 +31,6 @@ impl Transition<'_> {
         accept_polls: u64,
         busy: bool,
     ) {
-        let hang_ordered = self.is_hang_ordered(slot_id);
         // A process that is stopping is not watched.
         let Some(process) = self.running_process(slot_id) else { return };
         if number > process.pings.sent {
@@ -42,7 +38,7 @@ impl Transition<'_> {
             return self.kill_for(slot_id, Cause::Protocol, &detail, true);
         }
         process.pings.answered(number, accept_polls);
-        if !busy && process.pings.served == process.pings.answered && !hang_ordered {
+        if !busy && process.pings.served == process.pings.answered && !process.is_hang_ordered() {
             process.hang_detector = HangDetector::Idle;
         }
     }

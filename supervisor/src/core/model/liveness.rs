@@ -28,7 +28,7 @@ pub struct ProgressTracker {
 }
 
 /// The pings of one API process, numbered from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Pings {
     /// The last ping sent.
     pub(in crate::core) sent: u64,

@@ -9,7 +9,8 @@ use bulkhead_proto::wire::{
 
 /// Number of SIGKILLs with one event in flight that quarantines it, if `max_attempts` is not larger. A
 /// SIGKILL usually comes from outside and says little about the event. Eight are fewer than park a worker by
-/// default, and more than chance or an operator causes.
+/// default, and more than chance or an operator causes. It is not a setting: `max_attempts` says how
+/// many crashes an event is worth, not how often something outside kills the analysis.
 pub const MAX_KILLS: u32 = 8;
 
 /// The events that the analysis may have died of.

@@ -149,7 +149,7 @@ impl Process {
             panic: None,
             fault: None,
             hang_detector: HangDetector::Idle,
-            pings: Pings::NONE,
+            pings: Pings::default(),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Orphans: processes that lost their parent. As PID 1 or subreaper, the supervisor inherits them and must
 //! reap them.
 
+use crate::runtime::probes::threads::command_name;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use procfs::process::Process;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open},
@@ -65,12 +67,8 @@ pub(in crate::runtime) fn kill_remaining(preexisting: &PreexistingChildren, time
 
 /// Kills an orphan, and reaps it once it has exited.
 fn kill(pid: Pid, until: Instant) {
-    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    tracing::warn!(
-        pid = pid.as_raw_nonzero().get(),
-        "killed a process that a worker left behind: {}",
-        command.trim()
-    );
+    let (pid_number, command) = (pid.as_raw_pid(), command_name(pid.as_raw_pid()));
+    tracing::warn!(pid = pid_number, "killed a process that a worker left behind: {command}");
     // The orphan is our child and is not reaped yet, so its pid cannot belong to another process.
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = kill_process(pid, Signal::KILL);
@@ -82,13 +80,9 @@ fn kill(pid: Pid, until: Instant) {
     }
 }
 
-/// Reads `/proc/self/task/TID/children` (proc_tid_children(5)); empty on kernels without it.
+/// The children of all our threads (proc_tid_children(5)); empty on kernels that do not list them.
 fn own_children() -> Vec<Pid> {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()
-        })
-        .collect()
+    let tasks = Process::myself().and_then(|own| own.tasks()).into_iter().flatten().flatten();
+    let children = tasks.filter_map(|task| task.children().ok()).flatten();
+    children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }

@@ -17,16 +17,12 @@ pub(in crate::runtime) struct OomKills {
 impl OomKills {
     /// Finds the counter below this root directory.
     pub(in crate::runtime) fn find(root: &Path) -> Self {
-        let own = fs::read_to_string(root.join("proc/self/cgroup")).ok().and_then(|text| {
-            let folder = own_cgroup(&text)?;
-            Some(root.join("sys/fs/cgroup").join(folder).join("memory.events"))
-        });
-        let files = own.into_iter().chain([root.join("proc/vmstat")]);
-        let found = files.filter_map(|file| Some((read(&file)?, file))).next();
-        found.map_or(Self { file: None, last_count: 0 }, |(last_count, file)| Self {
-            file: Some(file),
-            last_count,
-        })
+        let cgroups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+        let own =
+            own_cgroup(&cgroups).map(|path| root.join("sys/fs/cgroup").join(path).join("memory.events"));
+        let file = own.into_iter().chain([root.join("proc/vmstat")]).find(|file| read(file).is_some());
+        let last_count = file.as_deref().and_then(read).unwrap_or_default();
+        Self { file, last_count }
     }
 
     /// Ignores the kills so far. Called after a death of another kind, so that they are not taken for the

@@ -4,6 +4,7 @@
 //! there blocks no reader.
 
 use bulkhead_proto::wire::text::cut;
+use procfs::process::{Process, Schedstat, Task};
 use rustix::process::Pid;
 use std::{
     collections::BTreeMap,
@@ -36,54 +37,47 @@ struct Thread {
 
 /// Samples the threads of a process that is not reaped yet.
 pub(in crate::runtime) fn sample(pid: Pid) -> Sample {
-    let read = |tid: &i32| {
-        // The name of a thread need not be UTF-8.
-        let file = |name| fs::read(format!("/proc/{pid}/task/{tid}/{name}")).ok().map(|bytes| text(&bytes));
-        Some((*tid, Thread::parse(&file("stat")?, &file("schedstat")?)?))
-    };
-    let at = Instant::now();
-    Sample { at, threads: tids(pid).iter().filter_map(read).collect() }
+    let read = |task: Task| Some((task.tid, Thread::new(task.stat().ok()?.state, &task.schedstat().ok()?)?));
+    Sample { at: Instant::now(), threads: tasks(pid).filter_map(read).collect() }
 }
 
 /// One line for each thread: its name, its state (proc_pid_stat(5)), and the kernel function in which it
 /// sleeps.
 pub(in crate::runtime) fn describe(pid: Pid) -> Vec<String> {
-    let line = |tid: &i32| {
-        let file = |name| fs::read(format!("/proc/{pid}/task/{tid}/{name}")).unwrap_or_default();
-        describe_one(&text(&file("comm")), &text(&file("stat")), &text(&file("wchan")))
+    let line = |task: Task| {
+        let (name, state) = task.stat().map_or_else(|_| (String::new(), '?'), |stat| (stat.comm, stat.state));
+        let wchan = fs::read_to_string(format!("/proc/{pid}/task/{}/wchan", task.tid)).unwrap_or_default();
+        describe_one(&name, state, &wchan)
     };
-    tids(pid).iter().map(line).collect()
+    tasks(pid).map(line).collect()
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).trim().to_owned()
-}
-
-fn tids(pid: Pid) -> Vec<i32> {
-    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(MAX_THREADS).collect()
-}
-
-/// The state in a line of proc_pid_stat(5): after the name, which may contain anything.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
-}
-
-fn describe_one(name: &str, stat: &str, sleeps_in: &str) -> String {
-    let state = state(stat).unwrap_or('?');
+fn describe_one(name: &str, state: char, wchan: &str) -> String {
     // The kernel shows "0" for a thread that does not sleep, or if it hides the function.
-    let place = if matches!(sleeps_in, "" | "0") { String::new() } else { format!(" in {sleeps_in}") };
+    let place = if matches!(wchan, "" | "0") { String::new() } else { format!(" in {wchan}") };
     cut(&format!("{} {state}{place}", name.escape_debug()), MAX_DESCRIPTION).to_owned()
 }
 
+/// The command name of a process; empty if it has ended.
+pub(in crate::runtime) fn command_name(pid: i32) -> String {
+    Process::new(pid).and_then(|process| process.stat()).map(|stat| stat.comm).unwrap_or_default()
+}
+
+/// The threads that are read; none if the process has ended.
+fn tasks(pid: Pid) -> impl Iterator<Item = Task> {
+    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
+    tasks.into_iter().flatten().flatten().take(MAX_THREADS)
+}
+
 impl Thread {
-    fn parse(stat: &str, schedstat: &str) -> Option<Self> {
-        // The third number is how often the thread got a processor.
-        let mut spans = schedstat.split_ascii_whitespace().map(|word| word.parse().ok());
-        let mut span = || spans.next()?.map(Duration::from_nanos);
-        let (ran, waited) = (span()?, span()?);
-        // A kernel without these statistics shows zeros for all threads. A thread that exists has run.
-        (!span()?.is_zero()).then_some(Self { runnable: state(stat)? == 'R', ran, waited })
+    /// `None` if the kernel keeps no statistics: it then shows zeros for all threads. A thread that exists has
+    /// run.
+    fn new(state: char, spans: &Schedstat) -> Option<Self> {
+        (spans.pcount > 0).then_some(Self {
+            runnable: state == 'R',
+            ran: Duration::from_nanos(spans.sum_exec_runtime),
+            waited: Duration::from_nanos(spans.run_delay),
+        })
     }
 }
 
@@ -110,21 +104,23 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::channel;
 
-    const SLEEPS: &str = "7 (a) R (b)) S 1 7 7 0 -1 4194304 96 0 0 0 0 0";
-    const RUNS: &str = "7 (main) R 1 7 7 0 -1 4194304 96 0 0 0 0 0";
+    const SLEEPS: char = 'S';
+    const RUNS: char = 'R';
 
-    /// A sample of threads that ran and waited for these numbers of milliseconds.
-    fn sample_at(zero: Instant, at: u64, threads: &[(&str, u64, u64)]) -> Sample {
-        let parse = |(tid, (stat, ran, waited)): (i32, &(&str, u64, u64))| {
-            let schedstat = format!("{} {} 17\n", ran * 1_000_000, waited * 1_000_000);
-            (tid, Thread::parse(stat, &schedstat).unwrap())
-        };
-        let threads = (1..).zip(threads).map(parse).collect();
-        Sample { at: zero + Duration::from_millis(at), threads }
+    fn thread(state: char, ran_ms: u64, waited_ms: u64, pcount: u64) -> Option<Thread> {
+        let (sum_exec_runtime, run_delay) = (ran_ms * 1_000_000, waited_ms * 1_000_000);
+        Thread::new(state, &Schedstat { sum_exec_runtime, run_delay, pcount })
     }
 
-    fn cpu_available(before: &[(&str, u64, u64)], after: &[(&str, u64, u64)]) -> u128 {
+    /// A sample of threads that ran and waited for these numbers of milliseconds.
+    fn sample_at(zero: Instant, at: u64, threads: &[(char, u64, u64)]) -> Sample {
+        let threads = threads.iter().map(|(state, ran, waited)| thread(*state, *ran, *waited, 17).unwrap());
+        Sample { at: zero + Duration::from_millis(at), threads: (1..).zip(threads).collect() }
+    }
+
+    fn cpu_available(before: &[(char, u64, u64)], after: &[(char, u64, u64)]) -> u128 {
         let zero = Instant::now();
         sample_at(zero, 100, after).cpu_available_since(&sample_at(zero, 0, before)).as_millis()
     }
@@ -163,11 +159,11 @@ mod tests {
     #[test]
     fn without_statistics_all_the_time_counts_as_available() {
         assert_eq!(cpu_available(&[], &[]), 100);
-        assert_eq!(Thread::parse(RUNS, "0 0 0\n"), None, "a kernel that keeps none");
+        assert_eq!(thread(RUNS, 0, 0, 0), None, "a kernel that keeps none");
     }
 
     #[test]
-    fn a_thread_with_any_name_is_described() {
+    fn a_description_is_printable_and_says_where_a_thread_sleeps() {
         assert_eq!(
             describe_one("a) R \u{1b}[2J", SLEEPS, "futex_wait_queue"),
             "a) R \\u{1b}[2J S in futex_wait_queue"
@@ -176,20 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_whose_name_is_not_utf8_is_sampled() {
-        use std::{sync::mpsc::channel, thread};
-        let ((sender, tids_sent), (done, wait)) = (channel(), channel::<()>());
-        let named = thread::spawn(move || {
-            // Names are cut at 15 bytes, here in the middle of a character.
-            fs::write("/proc/thread-self/comm", "fourteen bytesü").unwrap();
-            sender.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
-            let _ = wait.recv();
-        });
-        let tid = tids_sent.recv().unwrap();
-        let sample = sample(rustix::process::getpid());
-        assert!(sample.threads.contains_key(&tid), "{sample:?}");
-        drop(done);
-        named.join().unwrap();
+    fn a_thread_with_any_name_is_sampled_and_described() {
+        // Names are cut at 15 bytes: the second one in the middle of a character.
+        for (name, described) in [("a) R (b", "a) R (b "), ("fourteen bytesü", "fourteen bytes\u{fffd} ")] {
+            let ((sender, tids_sent), (done, wait)) = (channel(), channel::<()>());
+            let named = std::thread::spawn(move || {
+                fs::write("/proc/thread-self/comm", name).unwrap();
+                sender.send(rustix::thread::gettid().as_raw_pid()).unwrap();
+                let _ = wait.recv();
+            });
+            let (pid, tid) = (rustix::process::getpid(), tids_sent.recv().unwrap());
+            assert!(sample(pid).threads.contains_key(&tid), "{name}");
+            let lines = describe(pid);
+            assert!(lines.iter().any(|line| line.starts_with(described)), "{lines:?}");
+            drop(done);
+            named.join().unwrap();
+        }
     }
 
     #[test]
