@@ -143,11 +143,9 @@ impl Source {
         count: u64,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if !matches!(self.end, SourceEnd::AppenderOnly(..)) {
-            self.batch.clear();
-            for _ in 0..count {
-                self.batch.push_bytes(black_box(message));
-            }
+        self.batch.clear();
+        for _ in 0..count {
+            self.batch.push_bytes(black_box(message));
         }
         for attempt in 1u32.. {
             let result = match &mut self.end {
@@ -155,8 +153,9 @@ impl Source {
                 SourceEnd::Producer(producer, table) => {
                     producer.append(&mut self.batch, || table.record().unwrap_or_default().position)
                 }
-                SourceEnd::AppenderOnly(appender, table) => appender
-                    .append_payload(black_box(message), || table.record().unwrap_or_default().position),
+                SourceEnd::AppenderOnly(appender, table) => {
+                    appender.append(&mut self.batch, || table.record().unwrap_or_default().position)
+                }
             };
             match result {
                 Ok(_) => return Ok(()),
