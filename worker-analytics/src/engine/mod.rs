@@ -19,7 +19,7 @@ use bulkhead_proto::{
         ring::{Consumer, RingCorruption},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{CommitHeader, CommitRecord, TableMemory, TableWriter},
+        table::{CommitRecord, TableMemory, TableWriter},
         wake,
     },
     wire::{
@@ -278,7 +278,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         let ((seq, position), record) = (self.processed, *self.table.record());
         cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
         self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
-        let header = CommitHeader {
+        let next = CommitRecord {
             generation: self.generation,
             seq,
             position,
@@ -287,8 +287,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             skipped: record.skipped + self.skipped,
             resets: record.resets + self.series.take_resets(),
             at_ms: unix_ms(),
+            ..record
         };
-        if let Err(error) = self.table.commit(header) {
+        if let Err(error) = self.table.commit(next) {
             // The system refused the write. No event caused that, so the exit must not be attributed to the
             // event in flight.
             if !mutant::is(Mutant::KeepRefusedCommitInFlight) {

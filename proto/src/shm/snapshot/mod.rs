@@ -14,7 +14,7 @@ use crate::{
         memory::{MemoryError, SharedMemory},
         ring::{Appender, Batch, Consumer, KeyLog, RingCorruption, Tail, set_tail},
         segment::ReadOnly,
-        table::{BodySlot, BodyTooLarge, CommitHeader, TableReader, TableWriter},
+        table::{BodySlot, BodyTooLarge, CommitRecord, TableReader, TableWriter},
     },
     wire::{
         ids::{Commit, Generation, Position, Seq},
@@ -256,8 +256,18 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
     let position = Position(0);
     if head.commit.0 > 0 {
-        let header = CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
-        writer.commit(header).map_err(|source| file.error(source))?;
+        let record = CommitRecord {
+            generation,
+            seq,
+            position,
+            version,
+            analysed,
+            skipped,
+            resets,
+            at_ms,
+            ..CommitRecord::default()
+        };
+        writer.commit(record).map_err(|source| file.error(source))?;
     }
     let room = (events.words() * WORD) as u64;
     let mut appender = Appender::attach(&events, &page);

@@ -82,15 +82,15 @@ impl TableMemory for Recorder {
 type Model = BTreeMap<String, String>;
 type Batch = &'static [(&'static str, &'static str)];
 
-fn header(n: u64) -> CommitHeader {
-    CommitHeader {
+fn header(n: u64) -> CommitRecord {
+    CommitRecord {
         generation: Generation(n),
         seq: Seq(10 * n),
         position: Position(100 * n),
         version: 7,
         analysed: 10 * n,
         at_ms: n,
-        ..CommitHeader::default()
+        ..CommitRecord::default()
     }
 }
 

@@ -11,15 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     shm::{
         access::index,
-        ring::{AppendError, Appended, Appender, Consumer},
-        segment::{Kind, ReadWrite},
+        ring::{AppendError, Consumer},
     },
-    wire::{
-        ids::{Position, Seq},
-        role::Role,
-    },
+    wire::{ids::Seq, role::Role},
     worker::{
-        fds::{FdName, InheritedFds},
+        fds::InheritedFds,
         link::{AnalyticsLink, ApiLink},
     },
 };

@@ -9,7 +9,7 @@ use bulkhead_proto::{
         ring::{AppendError, Appender, Batch, Consumer, Producer},
         segment::{Kind, ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{CommitHeader, TableReader, TableWriter},
+        table::{CommitRecord, TableReader, TableWriter},
         wake::{self, WakeFd},
     },
     worker::{
@@ -258,7 +258,7 @@ impl Sink {
     fn release(&mut self) -> anyhow::Result<()> {
         let (position, seq) = (self.consumer.position(), self.consumer.seq());
         if position.0 - self.table.record().position.0 >= self.capacity / RELEASE_SHARE {
-            self.table.commit(CommitHeader { seq, position, analysed: seq.0, ..CommitHeader::default() })?;
+            self.table.commit(CommitRecord { seq, position, analysed: seq.0, ..CommitRecord::default() })?;
         }
         Ok(())
     }
