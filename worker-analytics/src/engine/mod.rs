@@ -29,7 +29,7 @@ use bulkhead_proto::{
         ids::{Generation, Position, Seq},
         series::FAULT_PREFIX,
     },
-    worker::{fault, settings::Settings},
+    worker::{clock::now_ms, fault, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
 use schema_id::SchemaId;
@@ -37,7 +37,7 @@ use series::{OpenSeries, SeriesError};
 use std::{
     io,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
@@ -286,7 +286,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             analysed: record.analysed + self.applied,
             skipped: record.skipped + self.skipped,
             resets: record.resets + self.series.take_resets(),
-            at_ms: unix_ms(),
+            at_ms: now_ms(),
             ..record
         };
         if let Err(error) = self.table.commit(next) {
@@ -318,11 +318,6 @@ fn fault_of(series: &str) -> Option<FaultKind> {
 fn coarse_clock() -> Duration {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     Duration::try_from(now).unwrap_or_default()
-}
-
-fn unix_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The length of the header, in bytes: one page, so that the data begins on a page of its own.
 pub const HEADER: usize = 4096;
 
-/// `BULKHEAD` in ASCII. Written last, so that a header is either complete or not recognised.
+/// `BULKHEAD` in ASCII.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Increment it with any change of the content of a segment.
