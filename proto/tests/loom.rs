@@ -12,7 +12,7 @@ use bulkhead_proto::{
         ring::{Appender, Batch, Consumer, PRODUCER_WORDS, Tail, read_tail},
         seqlock::{SeqlockReader, SeqlockWriter},
         sync::{Ordering, Site, weaken},
-        table::{BodySlot, CommitHeader, Geometry, TableMemory, TableReader, TableWriter},
+        table::{BodySlot, CommitRecord, Geometry, TableMemory, TableReader, TableWriter},
         wake::{self, Waker},
     },
     wire::ids::{Position, Seq},
@@ -236,7 +236,7 @@ fn table() -> Arc<Memory> {
 fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
     let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
     writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
-    writer.commit(CommitHeader { seq: Seq(100 + n), ..CommitHeader::default() }).unwrap();
+    writer.commit(CommitRecord { seq: Seq(100 + n), ..CommitRecord::default() }).unwrap();
 }
 
 /// A reader during commits sees one of them completely, record and state, and never an older one after a newer one.

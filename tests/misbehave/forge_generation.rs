@@ -4,7 +4,7 @@ use crate::control_pipes::ControlPipes;
 use bulkhead_proto::{
     shm::{
         state_memory::StateMemory,
-        table::{CommitHeader, TableWriter},
+        table::{CommitRecord, TableWriter},
     },
     wire::ids::Generation,
     worker::{
@@ -19,19 +19,8 @@ pub(crate) fn commit(pipes: &ControlPipes, mut fds: InheritedFds) {
     let memory = StateMemory::map(fds.take(FdName::State).unwrap()).unwrap();
     let mut table = TableWriter::attach(memory).unwrap();
     table.activate();
-    let last = *table.record();
-    table
-        .commit(CommitHeader {
-            generation: Generation(u64::MAX),
-            seq: last.seq,
-            position: last.position,
-            version: last.version,
-            analysed: last.analysed,
-            skipped: last.skipped,
-            resets: last.resets,
-            at_ms: last.at_ms,
-        })
-        .unwrap();
+    let forged = CommitRecord { generation: Generation(u64::MAX), ..*table.record() };
+    table.commit(forged).unwrap();
     println!("committed with a forged generation");
     while let Ok(Received::Frame(_)) = pipes.from.recv() {}
 }

@@ -44,7 +44,6 @@ pub(crate) struct ControlEvents {
 impl ControlEvents {
     /// Listens to the supervisor, to SIGTERM and SIGINT, and to the wake fd.
     pub(crate) fn open(control: Receiver<ToWorker>, wake_fd: WakeFd) -> io::Result<Self> {
-        control.set_nonblocking(true)?;
         let (stop, signal_end) = UnixStream::pair()?;
         pipe::register(SIGTERM, signal_end.try_clone()?)?;
         pipe::register(SIGINT, signal_end)?;

@@ -13,8 +13,6 @@ mod analysis;
 mod commit_scheduler;
 mod control_events;
 mod engine;
-mod log;
-mod panic_hook;
 mod replay_plan;
 mod run;
 mod run_loop;

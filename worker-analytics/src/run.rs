@@ -4,56 +4,44 @@ use crate::{
     Analysis,
     control_events::{ControlEvent, ControlEvents},
     engine::{self, Engine, EngineError, EngineMemory, IncompatibleState},
-    log, panic_hook,
     run_loop::{self, LoopError},
 };
 use bulkhead_proto::{
-    shm::{segment::SegmentError, table::TableReader},
-    wire::{
-        control::{FromWorker, PROTOCOL, RecoveryHints},
-        exit_code::EXIT_CONFIG,
-    },
+    shm::table::TableReader,
+    wire::{control::RecoveryHints, exit_code::EXIT_CONFIG},
     worker::{
+        boot::{self, BootError, Inherited, Program, WorkerError, say_hello},
         fault,
-        fds::{FdError, FdName, InheritedFds},
-        link::{AnalyticsLink, LinkError},
-        pipe::{PipeError, Receiver, Sender},
-        settings::{Settings, SettingsError},
-        signals, this_process,
+        link::AnalyticsLink,
+        panic_hook::FatalPanics,
+        pipe::PipeError,
     },
 };
-use std::{io, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+const PROGRAM: Program =
+    Program { name: "bulkhead-analytics", log_targets: false, fatal_panics: FatalPanics::AnyThread };
 
 /// Why the process ends although the supervisor did not ask for it.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(transparent)]
-    Fds(#[from] FdError),
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error("cannot set up the control pipe and the signal handlers: {0}")]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Pipe(#[from] PipeError),
+    Boot(#[from] BootError),
     #[error(transparent)]
     IncompatibleState(#[from] IncompatibleState),
     #[error(transparent)]
     Loop(#[from] LoopError),
 }
 
-impl RunError {
-    /// With `EXIT_CONFIG`, the supervisor does not start the worker again: the same error would come back.
+impl WorkerError for RunError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Fds(_)
-            | Self::Settings(_)
-            | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. }))
-            | Self::IncompatibleState(_)
-            | Self::Loop(LoopError::Engine(EngineError::IncompatibleState(_))) => EXIT_CONFIG,
-            // A restart can help: a lack of memory or fds may be temporary.
-            Self::Link(_) | Self::Io(_) | Self::Pipe(_) | Self::Loop(_) => 1,
+            Self::Boot(error) => error.exit_code(),
+            // The same error would come back.
+            Self::IncompatibleState(_) | Self::Loop(LoopError::Engine(EngineError::IncompatibleState(_))) => {
+                EXIT_CONFIG
+            }
+            Self::Loop(_) => 1,
         }
     }
 }
@@ -65,52 +53,24 @@ impl RunError {
 /// orderly stop; 78 if the state table belongs to another analysis, or if no supervisor started the process;
 /// 101 after a panic; and 1 after any other error.
 pub fn run<A: Analysis>(analysis: A) -> ExitCode {
-    let result = run_worker(analysis);
-    if let Err(error) = &result {
-        tracing::error!("{error}");
-    }
-    log::flush();
-    result.map_or_else(|error| error.exit_code().into(), |()| ExitCode::SUCCESS)
+    boot::run(PROGRAM, |inherited| run_worker(analysis, inherited))
 }
 
-fn run_worker<A: Analysis>(analysis: A) -> Result<(), RunError> {
-    let (fds, settings) = (InheritedFds::from_env(), Settings::from_env());
-    log::init(settings.as_ref().map_or("info", |settings| &settings.log));
-    let (mut fds, settings) = (fds?, settings?);
-
-    let control = Receiver::new(fds.take(FdName::ControlIn)?);
-    let supervisor = Arc::new(Sender::new(fds.take(FdName::ControlOut)?));
-    supervisor.set_nonblocking(true).map_err(io::Error::from)?;
-    let backtraces = panic_hook::install(settings.generation, Arc::clone(&supervisor));
-    let AnalyticsLink { events, producer, cursor, state, wake: wake_fd } = AnalyticsLink::open(&mut fds)?;
-    let control_events = ControlEvents::open(control, wake_fd)?;
+fn run_worker<A: Analysis>(analysis: A, inherited: Inherited) -> Result<(), RunError> {
+    let Inherited { mut fds, settings, control, supervisor, backtraces } = inherited;
+    let link = AnalyticsLink::open(&mut fds).map_err(BootError::from)?;
+    let AnalyticsLink { events, producer, cursor, state, wake: wake_fd } = link;
+    let control_events = ControlEvents::open(control, wake_fd).map_err(BootError::from)?;
 
     engine::check_schema::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
-    supervisor.send(&FromWorker::Hello { protocol: PROTOCOL, build: build_info::<A>() })?;
-    supervisor.send(&FromWorker::Ready)?;
-    let Some(hints) = stand_by(&control_events)? else { return Ok(()) };
+    say_hello(&supervisor, build_info::<A>())?;
+    let Some(hints) = stand_by(&control_events).map_err(BootError::from)? else { return Ok(()) };
 
-    this_process::register(Arc::clone(&cursor), settings.generation);
-    if let Err(error) = signals::record_fault_signals() {
-        tracing::warn!(
-            "cannot install the fault signal handlers: {error}; \
-             a crash report of this process will lack the signal's code and address"
-        );
-    }
-    if let Err(error) = signals::on_abort_from_outside(move || backtraces.send_backtrace()) {
-        tracing::warn!(
-            "cannot install the SIGABRT handler: {error}; \
-             the report of a hang of this process will lack a backtrace"
-        );
-    }
+    boot::record_deaths(Arc::clone(&cursor), settings.generation, backtraces);
     let memory = EngineMemory { events, producer, cursor, state };
     let mut engine = Engine::activate(analysis, &settings, memory, hints).map_err(LoopError::from)?;
-    run_loop::run_until_drained(
-        &mut engine,
-        &control_events,
-        Duration::from_millis(settings.stop_timeout_ms),
-    )?;
-    Ok(())
+    let stop_timeout = Duration::from_millis(settings.stop_timeout_ms);
+    Ok(run_loop::run_until_drained(&mut engine, &control_events, stop_timeout)?)
 }
 
 /// Waits for activation. `None`: the process must exit instead.

@@ -1,12 +1,12 @@
 //! Control events: frames from the supervisor, and SIGTERM.
 
-use bulkhead_proto::wire::{
-    codec,
-    control::{MAX_FRAME, ToWorker},
+use bulkhead_proto::{
+    wire::control::ToWorker,
+    worker::pipe::{PipeError, Received, Receiver},
 };
-use std::{io, os::fd::OwnedFd};
+use std::io;
 use tokio::{
-    net::unix::pipe,
+    io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
 };
 
@@ -22,24 +22,24 @@ pub(crate) enum ControlEvent {
 }
 
 /// The control pipe and the SIGTERM handler.
-///
-/// This uses tokio's pipe, not the one of `bulkhead_proto`: an `AsyncFd` around the latter would need unsafe code.
-/// Packets are read with `try_read`: the `AsyncRead` of tokio's pipe treats a short read as an empty pipe, and would
-/// miss packets.
 #[derive(Debug)]
 pub(crate) struct ControlEvents {
-    control: pipe::Receiver,
+    control: AsyncFd<Receiver<ToWorker>>,
     terminate: Signal,
 }
 
 impl ControlEvents {
-    /// Registers both. Must be called within the tokio runtime.
+    /// Registers both. `control` must be non-blocking. Must be called within the tokio runtime.
     ///
     /// # Errors
     /// When the pipe or the signal cannot be registered.
-    pub(crate) fn new(control: OwnedFd) -> io::Result<Self> {
+    #[expect(
+        deprecated,
+        reason = "the safe constructor is right for a receiver, which owns one fd for its lifetime; the other one is unsafe"
+    )]
+    pub(crate) fn new(control: Receiver<ToWorker>) -> io::Result<Self> {
         Ok(Self {
-            control: pipe::Receiver::from_owned_fd(control)?,
+            control: AsyncFd::with_interest(control, Interest::READABLE)?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
@@ -52,31 +52,20 @@ impl ControlEvents {
                 _ = self.terminate.recv() => return ControlEvent::Terminate,
                 readable = self.control.readable() => readable,
             };
-            match readable.and_then(|()| self.read()) {
-                Ok(Some(event)) => return event,
-                Ok(None) => {}
-                Err(error) => {
+            let Ok(mut readable) = readable else { return ControlEvent::Closed("the runtime is shut down") };
+            match readable.get_inner().recv() {
+                Ok(Received::Frame(frame)) => return ControlEvent::Frame(frame),
+                Ok(Received::Closed) => {
+                    return ControlEvent::Closed("the supervisor closed the control pipe");
+                }
+                Ok(Received::Empty) => readable.clear_ready(),
+                Err(PipeError::Bad(error)) => {
+                    tracing::error!(%error, "ignored an invalid frame from the supervisor");
+                }
+                Err(error @ PipeError::Io(_)) => {
                     tracing::error!(%error, "cannot read the control pipe: draining");
                     return ControlEvent::Closed("the control pipe cannot be read");
                 }
-            }
-        }
-    }
-
-    /// Reads one packet; `None` if there is none, or if it is not a valid frame.
-    fn read(&self) -> io::Result<Option<ControlEvent>> {
-        let mut packet = [0; MAX_FRAME];
-        let length = match self.control.try_read(&mut packet) {
-            Ok(0) => return Ok(Some(ControlEvent::Closed("the supervisor closed the control pipe"))),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match codec::decode(&packet[..length]) {
-            Ok(frame) => Ok(Some(ControlEvent::Frame(frame))),
-            Err(error) => {
-                tracing::error!(%error, "ignored an invalid frame from the supervisor");
-                Ok(None)
             }
         }
     }
@@ -90,10 +79,16 @@ mod tests {
         worker::pipe::{self, Sender},
     };
 
+    fn control_events() -> (ControlEvents, Sender<ToWorker>) {
+        let (read, write) = pipe::pair().unwrap();
+        let control = Receiver::new(read);
+        control.set_nonblocking(true).unwrap();
+        (ControlEvents::new(control).unwrap(), Sender::new(write))
+    }
+
     #[tokio::test]
     async fn every_frame_is_read_and_then_the_close() {
-        let (read, write) = pipe::pair().unwrap();
-        let (mut events, supervisor) = (ControlEvents::new(read).unwrap(), Sender::new(write));
+        let (mut events, supervisor) = control_events();
         supervisor.send(&ToWorker::Activate(RecoveryHints::default())).unwrap();
         supervisor.send(&ToWorker::Drain).unwrap();
         assert!(matches!(events.next().await, ControlEvent::Frame(ToWorker::Activate(_))));
@@ -105,10 +100,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_invalid_frame_is_ignored_and_the_next_one_is_read() {
-        let (read, write) = pipe::pair().unwrap();
-        let mut events = ControlEvents::new(read).unwrap();
-        rustix::io::write(&write, &[250, 1, 2]).unwrap();
-        Sender::new(write).send(&ToWorker::Drain).unwrap();
+        let (mut events, supervisor) = control_events();
+        rustix::io::write(&supervisor, &[250, 1, 2]).unwrap();
+        supervisor.send(&ToWorker::Drain).unwrap();
         assert!(matches!(events.next().await, ControlEvent::Frame(ToWorker::Drain)));
     }
 }

@@ -21,12 +21,9 @@
 //! they require the token of `api.token_file` if one is configured.
 #![forbid(unsafe_code)]
 
-mod clock;
 mod control_events;
 mod handle;
 mod http;
-mod log;
-mod panic_hook;
 mod parse;
 mod process;
 mod routes;
@@ -44,7 +41,15 @@ pub use http::{
 pub use routes::authorized::Authorized;
 
 use axum::Router;
+use bulkhead_proto::worker::{
+    boot::{self, Program},
+    clock,
+    panic_hook::FatalPanics,
+};
 use std::process::ExitCode;
+
+const PROGRAM: Program =
+    Program { name: "bulkhead-api", log_targets: true, fatal_panics: FatalPanics::ThisThread };
 
 /// Serves the built-in routes and `user_routes` until the supervisor stops this process. `main` returns its result.
 ///
@@ -52,11 +57,5 @@ use std::process::ExitCode;
 /// the main thread, otherwise 1.
 #[must_use]
 pub fn serve(user_routes: Router<ApiHandle>) -> ExitCode {
-    match process::ApiProcess::boot().and_then(|process| process.run(user_routes)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bulkhead-api: {error}");
-            error.exit_code()
-        }
-    }
+    boot::run(PROGRAM, |inherited| process::ApiProcess::new(inherited)?.run(user_routes))
 }

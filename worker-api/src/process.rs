@@ -10,29 +10,27 @@ use crate::{
         service::ApiService,
         token::{BearerToken, TokenError},
     },
-    log::Log,
-    panic_hook, routes,
+    routes,
     stores::Stores,
     supervisor_client::SupervisorClient,
 };
 use axum::Router;
 use bulkhead_proto::{
-    shm::segment::SegmentError,
     wire::{
-        control::{FromWorker, PROTOCOL, ToWorker},
-        exit_code::EXIT_CONFIG,
+        control::{FromWorker, ToWorker},
         fault::FaultKind,
     },
     worker::{
+        boot::{BootError, Inherited, WorkerError, say_hello},
         fault,
-        fds::{FdError, FdName, InheritedFds},
-        link::{ApiLink, LinkError},
-        pipe::{PipeError, Sender, Sent},
-        settings::{Settings, SettingsError},
+        fds::FdName,
+        link::ApiLink,
+        pipe::{Receiver, Sender},
+        settings::Settings,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{future::pending, io, os::fd::OwnedFd, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::pending, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::{runtime, task::JoinError, time::timeout};
 
 /// Threads that serve HTTP. Two, for two cores: a third would only take CPU time from the analysis.
@@ -52,39 +50,25 @@ const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
     #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Fds(#[from] FdError),
+    Boot(#[from] BootError),
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    Pipe(#[from] PipeError),
-    #[error("the supervisor closed the control pipe before the worker could send its hello")]
-    SupervisorGone,
-    #[error("cannot set up the worker: {0}")]
-    Io(#[from] io::Error),
     #[error("the accept task panicked: {0}")]
     AcceptStopped(#[from] JoinError),
 }
 
-impl ProcessError {
-    /// [`EXIT_CONFIG`] for an error that another start cannot fix, otherwise 1.
-    pub(crate) fn exit_code(&self) -> ExitCode {
+impl From<io::Error> for ProcessError {
+    fn from(error: io::Error) -> Self {
+        Self::Boot(error.into())
+    }
+}
+
+impl WorkerError for ProcessError {
+    fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_)
-            | Self::Fds(_)
-            | Self::Link(LinkError::Fd(_) | LinkError::Segment(SegmentError::Mismatch { .. })) => {
-                ExitCode::from(EXIT_CONFIG)
-            }
-            // A lack of memory or fds may pass, and each generation reads the token file again.
-            Self::Link(_)
-            | Self::Token(_)
-            | Self::Pipe(_)
-            | Self::SupervisorGone
-            | Self::Io(_)
-            | Self::AcceptStopped(_) => ExitCode::FAILURE,
+            Self::Boot(error) => error.exit_code(),
+            // Each generation reads the token file again.
+            Self::Token(_) | Self::AcceptStopped(_) => 1,
         }
     }
 }
@@ -92,8 +76,7 @@ impl ProcessError {
 /// A worker that has taken all inherited fds and settings.
 pub(crate) struct ApiProcess {
     settings: Settings,
-    log: Log,
-    control: OwnedFd,
+    control: Receiver<ToWorker>,
     out: Arc<Sender<FromWorker>>,
     listener: OwnedFd,
     token: Option<BearerToken>,
@@ -102,27 +85,19 @@ pub(crate) struct ApiProcess {
 }
 
 impl ApiProcess {
-    /// Takes the settings from the environment, and the inherited fds. Closes the inherited fds that it does not need.
-    pub(crate) fn boot() -> Result<Self, ProcessError> {
-        let mut inherited = InheritedFds::from_env()?;
-        let settings = Settings::from_env()?;
-        let log = Log::start(&settings.log);
-        let control = inherited.take(FdName::ControlIn)?;
-        let out = Arc::new(Sender::new(inherited.take(FdName::ControlOut)?));
-        // Handlers send on this pipe: a stopped supervisor must not block them.
-        out.set_nonblocking(true).map_err(io::Error::from)?;
-        panic_hook::install(Arc::clone(&out), log.clone());
-        let listener = inherited.take(FdName::Listener)?;
-        let token = inherited.take_optional(FdName::Token).map(BearerToken::read).transpose()?;
-        let stores = Stores::take(&mut inherited);
-        let link = ApiLink::open(&mut inherited)?;
+    /// Takes the inherited fds. Closes those that it does not need.
+    pub(crate) fn new(inherited: Inherited) -> Result<Self, ProcessError> {
+        let Inherited { mut fds, settings, control, supervisor: out, .. } = inherited;
+        let listener = fds.take(FdName::Listener).map_err(BootError::from)?;
+        let token = fds.take_optional(FdName::Token).map(BearerToken::read).transpose()?;
+        let stores = Stores::take(&mut fds);
+        let link = ApiLink::open(&mut fds).map_err(BootError::from)?;
         raise_open_file_limit();
-        Ok(Self { settings, log, control, out, listener, token, stores, link })
+        Ok(Self { settings, control, out, listener, token, stores, link })
     }
 
     /// Serves until the supervisor or SIGTERM stops the worker.
     pub(crate) fn run(self, user_routes: Router<ApiHandle>) -> Result<(), ProcessError> {
-        let log = self.log.clone();
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(HTTP_THREADS)
             .thread_name("http")
@@ -130,12 +105,11 @@ impl ApiProcess {
             .build()?;
         let outcome = runtime.block_on(self.serve(user_routes));
         runtime.shutdown_timeout(EXIT_TIMEOUT);
-        log.flush();
         outcome
     }
 
     async fn serve(self, user_routes: Router<ApiHandle>) -> Result<(), ProcessError> {
-        let Self { settings, control, out, listener, token, stores, link, .. } = self;
+        let Self { settings, control, out, listener, token, stores, link } = self;
         let drain_timeout = Duration::from_millis(settings.stop_timeout_ms) * DRAIN_SHARE.0 / DRAIN_SHARE.1;
         let mut events = ControlEvents::new(control)?;
         let listener = Listener::new(listener)?;
@@ -146,7 +120,7 @@ impl ApiProcess {
         let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor), Arc::clone(&out));
         let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits);
 
-        send_hello(&out)?;
+        say_hello(&out, concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned())?;
         let mut ready = Some((listener, service));
         let mut server = None;
         let why = loop {
@@ -181,18 +155,6 @@ impl ApiProcess {
         }
         Ok(())
     }
-}
-
-/// Sends `Hello` and `Ready`: the worker can serve as soon as it is activated.
-fn send_hello(out: &Sender<FromWorker>) -> Result<(), ProcessError> {
-    let build = concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned();
-    for frame in [FromWorker::Hello { protocol: PROTOCOL, build }, FromWorker::Ready] {
-        match out.send(&frame)? {
-            Sent::Done => {}
-            Sent::Full | Sent::Closed => return Err(ProcessError::SupervisorGone),
-        }
-    }
-    Ok(())
 }
 
 async fn accept_failed(server: &mut Option<Server>) -> JoinError {

@@ -15,7 +15,7 @@ use bulkhead_proto::{
         ring::{Consumer, MIN_CAPACITY},
         seqlock::SeqlockWriter,
         state_memory::StateMemory,
-        table::{CommitHeader, TableWriter},
+        table::{CommitRecord, TableWriter},
     },
     wire::{
         control::FromWorker,
@@ -172,14 +172,14 @@ impl ApiFixture {
             self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
         }
         let analysed = events.len() as u64;
-        let header = CommitHeader {
+        let next = CommitRecord {
             seq: Seq(record.seq.0 + analysed),
             position,
             analysed: record.analysed + analysed,
             at_ms: now_ms(),
-            ..CommitHeader::default()
+            ..CommitRecord::default()
         };
-        self.writer.commit(header).unwrap();
+        self.writer.commit(next).unwrap();
     }
 
     /// Publishes a status as the supervisor does.

@@ -5,8 +5,9 @@
 
 use crate::{
     shm::{
-        access::{ReadWords, WORD, WriteWords, index, words_for},
-        sync::{Ordering, crc},
+        access::{ReadWords, WORD, WriteWords},
+        sealed,
+        sync::Ordering,
     },
     wire::{
         codec,
@@ -41,6 +42,9 @@ const PANIC_BYTES: usize = 17;
 const SIGNAL: usize = CURSOR_WORDS - 3;
 const SIGNAL_ADDRESS: usize = CURSOR_WORDS - 2;
 const SIGNAL_GENERATION: usize = CURSOR_WORDS - 1;
+
+/// The room for the panic record, in bytes.
+const PANIC_ROOM: usize = (SIGNAL - PANIC_BYTES) * WORD;
 
 /// The longest text in the panic record, in bytes. Three texts of this length fit the page.
 const MAX_PANIC_TEXT: usize = 1024;
@@ -208,10 +212,10 @@ pub fn write_panic_record(page: &impl WriteWords, record: &PanicRecord) {
         location: cut(&record.location, MAX_PANIC_TEXT).to_owned(),
         thread: cut(&record.thread, MAX_PANIC_TEXT).to_owned(),
     };
-    let mut bytes = [0; (SIGNAL - PANIC_BYTES) * WORD];
+    let mut bytes = [0; PANIC_ROOM];
     if let Ok(length) = codec::encode(&record, &mut bytes) {
         page.write_bytes(PANIC_BYTES, &bytes[..length]);
-        page.store(PANIC_SEAL, seal(&bytes[..length]), Ordering::Relaxed);
+        page.store(PANIC_SEAL, sealed::seal(&bytes[..length]), Ordering::Relaxed);
     }
 }
 
@@ -224,18 +228,8 @@ pub fn clear_panic_record(page: &impl WriteWords) {
 #[must_use]
 pub fn panic_record(page: &impl ReadWords) -> Option<PanicRecord> {
     let sealed = page.load(PANIC_SEAL, Ordering::Relaxed);
-    let length = index(sealed >> 32);
-    if sealed == 0 || length > (SIGNAL - PANIC_BYTES) * WORD {
-        return None;
-    }
-    let mut bytes = vec![0; words_for(length) * WORD];
-    page.read_bytes(PANIC_BYTES, &mut bytes);
-    bytes.truncate(length);
-    if seal(&bytes) == sealed { codec::decode(&bytes).ok() } else { None }
-}
-
-fn seal(bytes: &[u8]) -> u64 {
-    ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
+    // Without a record there are no bytes, and no bytes are not a record.
+    codec::decode(&sealed::read(page, PANIC_BYTES, sealed, PANIC_ROOM)?).ok()
 }
 
 #[cfg(test)]

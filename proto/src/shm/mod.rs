@@ -4,6 +4,7 @@ pub mod access;
 pub mod cursor;
 pub mod memory;
 pub mod ring;
+mod sealed;
 pub mod segment;
 pub mod seqlock;
 pub mod snapshot;

@@ -6,8 +6,9 @@
 
 use crate::{
     shm::{
-        access::{ReadWords, WORD, WriteWords, index, words_for},
-        sync::{Ordering, Site, at, crc, fence},
+        access::{ReadWords, WORD, WriteWords, index},
+        sealed,
+        sync::{Ordering, Site, at, fence},
     },
     wire::codec::{self, CodecError},
 };
@@ -63,18 +64,13 @@ impl<M: WriteWords> SeqlockWriter<M> {
         let version = self.memory.load(VERSION, Ordering::Relaxed).wrapping_add(1);
         let slot = slot_start(self.memory.words(), version);
         self.memory.store(slot, version, Ordering::Relaxed);
-        self.memory.store(slot + 1, seal(bytes), Ordering::Relaxed);
+        self.memory.store(slot + 1, sealed::seal(bytes), Ordering::Relaxed);
         // A reader that still copies this slot either sees the version above or none of the stores below.
         fence(Site::SeqlockOverwrite, Ordering::Release);
         self.memory.write_bytes(slot + SLOT_HEAD, bytes);
         self.memory.store(VERSION, version, at(Site::SeqlockPublish, Ordering::Release));
         Ok(())
     }
-}
-
-/// Length and CRC of the bytes of a value, in one word.
-fn seal(bytes: &[u8]) -> u64 {
-    ((bytes.len() as u64) << 32) | u64::from(crc(bytes))
 }
 
 /// A reader of a cell.
@@ -107,18 +103,13 @@ impl<M: ReadWords, T: Decode<()>> SeqlockReader<M, T> {
     }
 
     fn copy(&self, version: u64) -> Option<T> {
-        let slot = slot_start(self.memory.words(), version);
+        let words = self.memory.words();
+        let slot = slot_start(words, version);
         let sealed = self.memory.load(slot + 1, Ordering::Relaxed);
-        let length = index(sealed >> 32);
-        if length > capacity(self.memory.words()) {
-            return None;
-        }
-        let mut bytes = vec![0; words_for(length) * WORD];
-        self.memory.read_bytes(slot + SLOT_HEAD, &mut bytes);
-        bytes.truncate(length);
+        let bytes = sealed::read(&self.memory, slot + SLOT_HEAD, sealed, capacity(words));
         fence(Site::SeqlockRecheck, Ordering::Acquire);
         let unchanged = self.memory.load(slot, Ordering::Relaxed) == version;
-        if unchanged && seal(&bytes) == sealed { codec::decode(&bytes).ok() } else { None }
+        bytes.filter(|_| unchanged).and_then(|bytes| codec::decode(&bytes).ok())
     }
 }
 

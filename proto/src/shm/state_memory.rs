@@ -1,7 +1,7 @@
 //! The memory of the state table as the analysis holds it: all of it mapped for reading, only the front for writing.
 
 use crate::shm::{
-    access::{ReadWords, WORD},
+    access::{ReadWords, WORD, WriteWords},
     segment::{Kind, ReadOnly, ReadWrite, SegmentError, write_through},
     sync::Ordering,
     table::{Geometry, TableMemory},
@@ -9,6 +9,7 @@ use crate::shm::{
 use std::{
     fs::File,
     io,
+    ops::Deref,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -32,23 +33,17 @@ impl StateMemory {
     }
 }
 
-impl ReadWords for StateMemory {
-    fn words(&self) -> usize {
-        self.all.words()
-    }
+impl Deref for StateMemory {
+    type Target = ReadOnly;
 
-    fn load(&self, word: usize, order: Ordering) -> u64 {
-        self.all.load(word, order)
-    }
-
-    fn read_bytes(&self, word: usize, into: &mut [u8]) {
-        self.all.read_bytes(word, into);
+    fn deref(&self) -> &ReadOnly {
+        &self.all
     }
 }
 
 impl TableMemory for StateMemory {
     fn store(&self, word: usize, value: u64, order: Ordering) {
-        crate::shm::access::WriteWords::store(&self.front, word, value, order);
+        self.front.store(word, value, order);
     }
 
     fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {

@@ -3,9 +3,10 @@
 //! Fixed numbers would be simpler to read. But mapping an fd onto a fixed number can overwrite the pipe by which std learns
 //! that exec failed.
 
+use crate::wire::vocabulary::vocabulary;
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     fmt::Write as _,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
@@ -13,64 +14,40 @@ use std::{
 /// The variable that names the inherited fds: `control_in=3,control_out=4,…`.
 pub const FDS_VARIABLE: &str = "BULKHEAD_FDS";
 
-macro_rules! names {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)?) => {
-        /// The purpose of an inherited fd.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum FdName {
-            $($(#[$doc])* $variant),+
-        }
-
-        impl FdName {
-            /// The name in [`FDS_VARIABLE`].
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-
-            fn parse(name: &str) -> Option<Self> {
-                match name {
-                    $($name => Some(Self::$variant),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-names! {
-    /// The reading end of the pipe from the supervisor.
-    ControlIn = "control_in",
-    /// The writing end of the pipe to the supervisor.
-    ControlOut = "control_out",
-    /// The listening socket.
-    Listener = "listener",
-    /// The file with the bearer token for requests that change state.
-    Token = "token",
-    /// The events ring.
-    Events = "events",
-    /// The producer's page.
-    Producer = "producer",
-    /// The log of keyed requests.
-    Keys = "keys",
-    /// The cursor page.
-    Cursor = "cursor",
-    /// The state table.
-    State = "state",
-    /// The status page.
-    StatusPage = "board",
-    /// The directory of the quarantined events, for reading.
-    Quarantine = "quarantine",
-    /// The directory of the crash reports, for reading.
-    Crashes = "crashes",
-    /// The eventfd that wakes a parked analysis.
-    AnalyticsWake = "bell", // prose: allow (the name is a contract)
-    /// The supervisor's page: whether it is parked.
-    SupervisorPage = "watch",
-    /// The eventfd that wakes a parked supervisor when an event is accepted.
-    SupervisorWake = "alarm",
+vocabulary! {
+    /// The purpose of an inherited fd. Its word is the name in [`FDS_VARIABLE`].
+    FdName("fd") {
+        /// The reading end of the pipe from the supervisor.
+        ControlIn = "control_in",
+        /// The writing end of the pipe to the supervisor.
+        ControlOut = "control_out",
+        /// The listening socket.
+        Listener = "listener",
+        /// The file with the bearer token for requests that change state.
+        Token = "token",
+        /// The events ring.
+        Events = "events",
+        /// The producer's page.
+        Producer = "producer",
+        /// The log of keyed requests.
+        Keys = "keys",
+        /// The cursor page.
+        Cursor = "cursor",
+        /// The state table.
+        State = "state",
+        /// The status page.
+        StatusPage = "board",
+        /// The directory of the quarantined events, for reading.
+        Quarantine = "quarantine",
+        /// The directory of the crash reports, for reading.
+        Crashes = "crashes",
+        /// The eventfd that wakes a parked analysis.
+        AnalyticsWake = "bell", // prose: allow (the name is a contract)
+        /// The supervisor's page: whether it is parked.
+        SupervisorPage = "watch",
+        /// The eventfd that wakes a parked supervisor when an event is accepted.
+        SupervisorWake = "alarm",
+    }
 }
 
 /// Why the inherited fds could not be taken.
@@ -131,7 +108,14 @@ impl FdHandoff {
 /// The fds that this process inherited.
 #[derive(Debug)]
 pub struct InheritedFds {
-    fds: BTreeMap<FdName, OwnedFd>,
+    fds: HashMap<FdName, OwnedFd>,
+}
+
+/// Within one process: for tests without worker processes.
+impl From<FdHandoff> for InheritedFds {
+    fn from(handoff: FdHandoff) -> Self {
+        Self { fds: handoff.fds.into_iter().collect() }
+    }
 }
 
 impl InheritedFds {
@@ -146,11 +130,11 @@ impl InheritedFds {
     }
 
     fn parse(text: &str) -> Result<Self, FdError> {
-        let mut fds = BTreeMap::new();
+        let mut fds = HashMap::new();
         for item in text.split(',').filter(|item| !item.is_empty()) {
             let malformed = || FdError::Malformed(item.to_owned());
             let (name, number) = item.split_once('=').ok_or_else(malformed)?;
-            let name = FdName::parse(name).ok_or_else(malformed)?;
+            let name = name.parse::<FdName>().map_err(|_| malformed())?;
             let number: RawFd = number.parse().ok().filter(|&fd| fd > 2).ok_or_else(malformed)?;
             if fds.contains_key(&name) || fds.values().any(|fd: &OwnedFd| fd.as_raw_fd() == number) {
                 return Err(malformed());

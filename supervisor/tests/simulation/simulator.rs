@@ -8,6 +8,7 @@ use crate::{
     process::{Poison, Process, SIGKILL},
 };
 use bulkhead_proto::wire::{
+    codec,
     control::FromWorker,
     ids::{CrashId, Generation, Seq},
     role::Role,
@@ -231,12 +232,11 @@ impl Simulation {
         if !self.prng.percent(1) {
             return Ok(());
         }
-        let configuration = bincode::config::standard();
-        let bytes = bincode::encode_to_vec(&self.state, configuration).map_err(|error| error.to_string())?;
-        let (decoded, _): (State, usize) =
-            bincode::decode_from_slice(&bytes, configuration).map_err(|error| error.to_string())?;
+        let mut page = vec![0; State::MAX_BYTES];
+        let length = codec::encode(&self.state, &mut page).map_err(|error| error.to_string())?;
+        let decoded: State = codec::decode(&page[..length]).map_err(|error| error.to_string())?;
         let rows = status(&self.state).workers.len();
-        if decoded != self.state || bytes.len() > State::MAX_BYTES || rows < self.state.workers.len() {
+        if decoded != self.state || rows < self.state.workers.len() {
             return Err("the ledger does not hold the state, or exceeds its size".to_owned());
         }
         Ok(())

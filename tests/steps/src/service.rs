@@ -9,7 +9,7 @@ use bulkhead_proto::{
         ring::{AppendError, Appended, Consumer},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{Activated, Body, BodySlot, CommitHeader, CommitRecord, TableMemory, TableWriter},
+        table::{Activated, Body, BodySlot, CommitRecord, TableMemory, TableWriter},
     },
     wire::{
         control::RecoveryHints,
@@ -177,15 +177,15 @@ impl<M: TableMemory> Analysis<M> {
             self.table.stage(slot, VERSION, &series, &total.state(&series), &total.public(&series))?;
         }
         let last = *self.table.record();
-        let record = self.table.commit(CommitHeader {
+        let record = self.table.commit(CommitRecord {
             generation: self.generation,
             seq,
             position,
             version: VERSION,
             analysed: last.analysed + self.applied,
             skipped: last.skipped + self.skipped,
-            resets: last.resets,
             at_ms: last.at_ms + 1,
+            ..last
         })?;
         (self.applied, self.skipped) = (0, 0);
         cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);

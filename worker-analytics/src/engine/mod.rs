@@ -14,7 +14,7 @@ use bulkhead_proto::{
         ring::{Consumer, RingCorruption},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{CommitHeader, CommitRecord, TableMemory, TableWriter},
+        table::{CommitRecord, TableMemory, TableWriter},
         wake,
     },
     wire::{
@@ -24,7 +24,7 @@ use bulkhead_proto::{
         ids::{Generation, Position, Seq},
         series::FAULT_PREFIX,
     },
-    worker::{fault, settings::Settings},
+    worker::{clock::now_ms, fault, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
 use schema_id::SchemaId;
@@ -32,7 +32,7 @@ use series::{OpenSeries, SeriesError};
 use std::{
     io,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
@@ -264,7 +264,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         let ((seq, position), record) = (self.processed, *self.table.record());
         cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
         self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
-        let header = CommitHeader {
+        let next = CommitRecord {
             generation: self.generation,
             seq,
             position,
@@ -272,9 +272,10 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             analysed: record.analysed + self.applied,
             skipped: record.skipped + self.skipped,
             resets: record.resets + self.series.take_resets(),
-            at_ms: unix_ms(),
+            at_ms: now_ms(),
+            ..record
         };
-        if let Err(error) = self.table.commit(header) {
+        if let Err(error) = self.table.commit(next) {
             // The system refused the write. No event caused that, so the exit must not be attributed to the
             // event in flight.
             cursor::set_in_flight(&self.cursor, Activity::Idle, record.seq);
@@ -301,11 +302,6 @@ fn fault_of(series: &str) -> Option<FaultKind> {
 fn coarse_clock() -> Duration {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     Duration::try_from(now).unwrap_or_default()
-}
-
-fn unix_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -45,30 +45,25 @@ impl SharedMemory {
         let all_committed = record.analysed.checked_add(record.skipped) == Some(tail.accepted);
         // After a gap in the seqs, the next seq does not show which event was accepted last.
         let accepted = if all_committed { record.seq } else { tail.last_seq() };
-        let committed = record.seq;
-        let claimed = cursor::read_in_flight(&self.cursor_view);
+        let (committed, page) = (record.seq, &self.cursor_view);
+        let claimed = cursor::read_in_flight(page);
         let possible = Some(claimed.seq).filter(|&seq| committed < seq && seq <= accepted);
         let (in_flight, committing) = match claimed.activity {
             Activity::Apply | Activity::Load => (possible, None),
             Activity::Commit => (None, possible),
             Activity::Idle => (None, None),
         };
-        let (owner, panic_record) =
-            (cursor::owner(&self.cursor_view), cursor::panic_record(&self.cursor_view));
-        let allocation_failure = cursor::allocation_failure(&self.cursor_view);
-        let payload = in_flight.or(committing).and_then(|seq| self.payload_at_cursor(&record, seq));
-        let signal = cursor::recorded_signal(&self.cursor_view);
         Claims {
-            owner,
+            owner: cursor::owner(page),
             in_flight,
             committing,
             claimed,
             committed,
             accepted,
-            panic_record,
-            allocation_failure,
-            signal,
-            payload,
+            panic_record: cursor::panic_record(page),
+            allocation_failure: cursor::allocation_failure(page),
+            signal: cursor::recorded_signal(page),
+            payload: in_flight.or(committing).and_then(|seq| self.payload_at_cursor(&record, seq)),
         }
     }
 

@@ -1,15 +1,12 @@
 //! Appending to the ring: write the records, then accept them by one release store.
 
 use super::{
-    Batch, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes,
+    Batch, Capacity, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, record_bytes,
     record_word,
     tail::{Appended, Tail, publish, tail_of, version_of},
 };
 use crate::{
-    shm::{
-        access::{WORD, WriteWords, index},
-        sync::Ordering,
-    },
+    shm::{access::WriteWords, sync::Ordering},
     wire::ids::{Position, Seq},
 };
 
@@ -56,7 +53,7 @@ impl From<KeyReused> for AppendError {
 pub struct Appender<E, P> {
     events: E,
     page: P,
-    capacity: u64,
+    capacity: Capacity,
     version: u64,
     tail: Tail,
     released: Position,
@@ -65,8 +62,7 @@ pub struct Appender<E, P> {
 impl<E: WriteWords, P: WriteWords> Appender<E, P> {
     /// Attaches to the ring where the last owner left it.
     pub fn attach(events: E, page: P) -> Self {
-        let capacity = (events.words() * WORD) as u64;
-        assert!(capacity.is_power_of_two(), "the ring capacity {capacity} is not a power of two");
+        let capacity = Capacity::of(&events);
         let mut appender =
             Self { events, page, capacity, version: 0, tail: Tail::EMPTY, released: Position(0) };
         appender.reload();
@@ -90,7 +86,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
 
     /// The capacity of the ring, in bytes.
     pub const fn capacity(&self) -> u64 {
-        self.capacity
+        self.capacity.0
     }
 
     /// Appends all of a batch or nothing. `released` returns the position up to which the analysis has committed. It is
@@ -104,34 +100,6 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         released: impl FnOnce() -> Position,
     ) -> Result<Appended, AppendError> {
         let (appended, tail) = self.prepare(batch, released)?;
-        self.accept(tail);
-        Ok(appended)
-    }
-
-    /// Appends one record, and copies the payload directly into the ring, once.
-    ///
-    /// # Errors
-    /// As for [`Self::append`].
-    #[inline]
-    pub fn append_payload(
-        &mut self,
-        payload: &[u8],
-        released: impl FnOnce() -> Position,
-    ) -> Result<Appended, AppendError> {
-        let (start, size) = (self.tail.head.0, record_bytes(payload.len()) as u64);
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        if size > self.capacity / LARGEST_SHARE {
-            return Err(AppendError::TooLarge { wanted: size, capacity: self.capacity });
-        }
-        let pad = self.pad_before(start, size);
-        let at = start + pad;
-        self.reserve(at + size, released)?;
-        self.write_pad(start, pad);
-        let word = self.word(at);
-        self.events.store(word, record_word(length, at), Ordering::Relaxed);
-        self.events.store(word + 1, self.tail.next_seq.0, Ordering::Relaxed);
-        self.copy(payload, at + RECORD_HEAD as u64);
-        let (appended, tail) = self.tail_after(at + size, 1);
         self.accept(tail);
         Ok(appended)
     }
@@ -166,16 +134,10 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         let end = self.end_of(batch)?;
         self.reserve(end, released)?;
         self.place(batch);
-        Ok(self.tail_after(end, batch.len()))
-    }
-
-    /// The seqs of `count` events that end at `end`, and the tail after them.
-    #[inline]
-    const fn tail_after(&self, end: u64, count: u64) -> (Appended, Tail) {
         let Tail { next_seq: first, accepted, keyed, .. } = self.tail;
-        let (next_seq, accepted) = (Seq(first.0 + count), accepted + count);
+        let (next_seq, accepted) = (Seq(first.0 + batch.len()), accepted + batch.len());
         let tail = Tail { head: Position(end), next_seq, accepted, keyed };
-        (Appended { first, last: tail.last_seq() }, tail)
+        Ok((Appended { first, last: tail.last_seq() }, tail))
     }
 
     /// Accepts the records up to `tail` by one store. They must be written.
@@ -186,20 +148,16 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.tail = tail;
     }
 
-    fn room_to_end(&self, position: u64) -> u64 {
-        self.capacity - (position & (self.capacity - 1))
-    }
-
     /// Where the batch would end, pads included.
     fn end_of(&self, batch: &Batch) -> Result<u64, AppendError> {
         let (bytes, largest) = (batch.bytes() as u64, batch.largest() as u64);
         // The pad at the end of the ring is shorter than the record that did not fit there.
-        let worst = bytes.saturating_add(largest);
-        if worst > self.capacity || largest > self.capacity / LARGEST_SHARE {
-            return Err(AppendError::TooLarge { wanted: worst, capacity: self.capacity });
+        let (worst, capacity) = (bytes.saturating_add(largest), self.capacity());
+        if worst > capacity || largest > capacity / LARGEST_SHARE {
+            return Err(AppendError::TooLarge { wanted: worst, capacity });
         }
         let start = self.tail.head.0;
-        if bytes <= self.room_to_end(start) {
+        if bytes <= self.capacity.room_to_end(start) {
             return Ok(start + bytes);
         }
         let (mut at, mut offset) = (start, 0);
@@ -213,46 +171,28 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
 
     /// The bytes to skip at `position` so that a record of `size` bytes does not wrap.
     fn pad_before(&self, position: u64, size: u64) -> u64 {
-        let room = self.room_to_end(position);
+        let room = self.capacity.room_to_end(position);
         if size > room { room } else { 0 }
     }
 
     fn reserve(&mut self, end: u64, released: impl FnOnce() -> Position) -> Result<(), AppendError> {
-        let fits = |from: Position| end - from.0 <= self.capacity;
-        if !fits(self.released) {
+        let (head, capacity) = (self.tail.head, self.capacity());
+        if end - self.released.0 > capacity {
             // The analysis is not trusted: a possible position is between the last one and our head.
             let position = released();
-            if (self.released..=self.tail.head).contains(&position) {
+            if (self.released..=head).contains(&position) {
                 self.released = position;
             }
         }
-        let (head, from) = (self.tail.head.0, self.released);
-        let free = self.capacity.saturating_sub(head - from.0);
-        if end - from.0 <= self.capacity {
-            Ok(())
-        } else {
-            Err(AppendError::Full { wanted: end - head, free, capacity: self.capacity })
+        if end - self.released.0 <= capacity {
+            return Ok(());
         }
+        let free = capacity.saturating_sub(head.0 - self.released.0);
+        Err(AppendError::Full { wanted: end - head.0, free, capacity })
     }
 
-    /// Copies the records into the ring: in one piece, or in two pieces at the end of the ring.
+    /// Copies the records into the ring: in one piece, or in two pieces with a pad between them where the ring wraps.
     fn place(&self, batch: &mut Batch) {
-        let Tail { head, next_seq, .. } = self.tail;
-        if batch.bytes() as u64 > self.room_to_end(head.0) {
-            return self.place_around(batch);
-        }
-        let (mut offset, mut seq) = (0, next_seq.0);
-        while offset < batch.bytes() {
-            let length = batch.payload_at(offset);
-            batch.stamp(offset, record_word(length, head.0 + offset as u64), seq);
-            (offset, seq) = (offset + record_bytes(length as usize), seq + 1);
-        }
-        self.copy(batch.records(0, offset), head.0);
-    }
-
-    /// Like [`Self::place`], with a pad where the ring wraps.
-    #[cold]
-    fn place_around(&self, batch: &mut Batch) {
         let (mut at, mut seq) = (self.tail.head.0, self.tail.next_seq.0);
         let (mut piece, mut piece_at) = (0, at);
         let mut offset = 0;
@@ -260,7 +200,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
             let length = batch.payload_at(offset);
             let size = record_bytes(length as usize);
             let pad = self.pad_before(at, size as u64);
-            if pad > 0 || self.room_to_end(at) == self.capacity {
+            if pad > 0 || self.capacity.room_to_end(at) == self.capacity() {
                 // The ring wraps here: copy the records gathered up to here.
                 self.copy(batch.records(piece, offset), piece_at);
                 self.write_pad(at, pad);
@@ -273,13 +213,9 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         self.copy(batch.records(piece, offset), piece_at);
     }
 
-    fn word(&self, position: u64) -> usize {
-        index(position & (self.capacity - 1)) / WORD
-    }
-
     fn copy(&self, bytes: &[u8], at: u64) {
         if !bytes.is_empty() {
-            self.events.write_bytes(self.word(at), bytes);
+            self.events.write_bytes(self.capacity.word(at), bytes);
         }
     }
 
@@ -290,6 +226,6 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         // A pad is shorter than the largest record, an eighth of the capacity: its length fits 31 bits up to a capacity
         // of 16 GiB.
         let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
-        self.events.store(self.word(at), record_word(length, at), Ordering::Relaxed);
+        self.events.store(self.capacity.word(at), record_word(length, at), Ordering::Relaxed);
     }
 }

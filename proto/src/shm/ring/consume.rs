@@ -1,10 +1,10 @@
 //! Reading from the ring: each field is fetched once and checked against values that the reader owns; then the payload is
 //! copied to private memory.
 
-use super::{LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes, record_word, tail::read_tail};
+use super::{Capacity, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes, record_word, tail::read_tail};
 use crate::{
     shm::{
-        access::{ReadWords, WORD, index},
+        access::{ReadWords, WORD},
         sync::Ordering,
     },
     wire::ids::{Position, Seq},
@@ -27,7 +27,7 @@ pub struct RingCorruption {
 pub struct Consumer<E, P> {
     events: E,
     page: P,
-    capacity: u64,
+    capacity: Capacity,
     at: u64,
     seq: Seq,
     head: u64,
@@ -40,13 +40,12 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     /// # Errors
     /// If the position cannot belong to this ring.
     pub fn attach(events: E, page: P, position: Position, seq: Seq) -> Result<Self, RingCorruption> {
-        let capacity = (events.words() * WORD) as u64;
-        assert!(capacity.is_power_of_two(), "the ring capacity {capacity} is not a power of two");
+        let capacity = Capacity::of(&events);
         let at = position.0;
         let consumer = Self { events, page, capacity, at, seq, head: at, next_seq: seq.next() };
         // If the tail moved at every try, `next` reads it later, with the same checks.
         let head = read_tail(&consumer.page).map_or(at, |tail| tail.head.0);
-        if !at.is_multiple_of(WORD as u64) || head < at || head - at > capacity {
+        if !at.is_multiple_of(WORD as u64) || head < at || head - at > capacity.0 {
             return Err(consumer.corruption("head, relative to the committed position,", head));
         }
         Ok(consumer)
@@ -103,14 +102,14 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     fn reload(&mut self) {
         if let Some(tail) = read_tail(&self.page) {
             let (head, next_seq) = (tail.head.0, tail.next_seq);
-            if head >= self.head && head - self.at <= self.capacity && head.is_multiple_of(WORD as u64) {
+            if head >= self.head && head - self.at <= self.capacity.0 && head.is_multiple_of(WORD as u64) {
                 (self.head, self.next_seq) = (head, next_seq);
             }
         }
     }
 
     fn skip_pad(&mut self, length: u32) -> Result<(), RingCorruption> {
-        let room = self.capacity - (self.at & (self.capacity - 1));
+        let room = self.capacity.room_to_end(self.at);
         if u64::from(length) != room || self.at + room > self.head {
             return Err(self.corruption("pad's length", length.into()));
         }
@@ -120,8 +119,8 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
 
     fn record(&mut self, length: u32, into: &mut Vec<u8>) -> Result<Seq, RingCorruption> {
         let size = record_bytes(length as usize) as u64;
-        let room = (self.capacity - (self.at & (self.capacity - 1))).min(self.head - self.at);
-        if size > room || size > self.capacity / LARGEST_SHARE {
+        let room = self.capacity.room_to_end(self.at).min(self.head - self.at);
+        if size > room || size > self.capacity.0 / LARGEST_SHARE {
             return Err(self.corruption("length", length.into()));
         }
         let seq = Seq(self.events.load(self.word() + 1, Ordering::Relaxed));
@@ -136,7 +135,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     }
 
     fn word(&self) -> usize {
-        index(self.at & (self.capacity - 1)) / WORD
+        self.capacity.word(self.at)
     }
 
     const fn corruption(&self, what: &'static str, found: u64) -> RingCorruption {

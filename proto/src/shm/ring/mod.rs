@@ -33,7 +33,7 @@ pub(crate) use lock::init as init_lock;
 pub use producer::{AppendOutcome, Producer};
 pub use tail::{Appended, PRODUCER_WORDS, Tail, read_tail, set_tail};
 
-use crate::shm::access::WORD;
+use crate::shm::access::{ReadWords, WORD, index};
 
 /// The smallest capacity, in bytes. Below it, throughput was measured to fall by a factor of 3 to 6.
 pub const MIN_CAPACITY: u64 = 4 << 20;
@@ -53,6 +53,28 @@ const LARGEST_SHARE: u64 = 8;
 
 /// How often a reader tries to read the tail before it falls back on what it knows.
 const TRIES: usize = 64;
+
+/// The capacity of a ring, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Capacity(u64);
+
+impl Capacity {
+    fn of(events: &impl ReadWords) -> Self {
+        let capacity = (events.words() * WORD) as u64;
+        assert!(capacity.is_power_of_two(), "the ring capacity {capacity} is not a power of two");
+        Self(capacity)
+    }
+
+    /// The word at a position.
+    const fn word(self, position: u64) -> usize {
+        index(position & (self.0 - 1)) / WORD
+    }
+
+    /// The bytes from a position to the end of the ring, where it wraps.
+    const fn room_to_end(self, position: u64) -> u64 {
+        self.0 - (position & (self.0 - 1))
+    }
+}
 
 /// The size of a record with a payload of `payload` bytes, in bytes.
 const fn record_bytes(payload: usize) -> usize {

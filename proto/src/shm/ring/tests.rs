@@ -79,12 +79,7 @@ proptest! {
                 Op::Append(sizes) => {
                     let fill = u8::try_from(step % 256).unwrap();
                     let before = appender.tail();
-                    // A single event can be appended by either function.
-                    let appended = match sizes[..] {
-                        [size] if step % 2 == 0 => appender.append_payload(&vec![fill; size], || released),
-                        _ => appender.append(&mut batch(&sizes, fill), || released),
-                    };
-                    match appended {
+                    match appender.append(&mut batch(&sizes, fill), || released) {
                         Ok(appended) => {
                             prop_assert_eq!(appended.first, Seq(next));
                             for size in sizes {

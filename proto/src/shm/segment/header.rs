@@ -1,57 +1,56 @@
 //! The header of a segment: what it holds, and how a reader checks that.
 
 use crate::shm::access::index;
-use rustix::{fs::fstat, io::Errno};
-use std::os::fd::AsFd;
+use rustix::fs::fstat;
+use std::{io, os::fd::AsFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The length of the header, in bytes: one page, so that the data begins on a page of its own.
 pub const HEADER: usize = 4096;
 
-/// `BULKHEAD` in ASCII. Written last, so that a header is either complete or not recognised.
+/// `BULKHEAD` in ASCII.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Increment it with any change of the content of a segment.
 pub const LAYOUT: u32 = 3;
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal),+ $(,)?) => {
-        /// What a segment holds.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u32)]
-        pub enum Kind {
-            $($(#[$doc])* $variant = $number),+
-        }
-
-        impl Kind {
-            /// The name, for messages and `/proc/PID/maps`.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name),+
-                }
-            }
-        }
-    };
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Kind {
+    /// The events ring.
+    Events = 1,
+    /// The producer's page.
+    Producer,
+    /// The cursor page.
+    Cursor,
+    /// The state table.
+    State,
+    /// The supervisor's ledger.
+    Ledger,
+    /// The status page.
+    StatusPage,
+    /// The log of keyed requests.
+    Keys,
+    /// The supervisor's page: whether it is parked.
+    SupervisorPage,
 }
 
-kinds! {
-    /// The events ring.
-    Events = 1 "events",
-    /// The producer's page.
-    Producer = 2 "producer",
-    /// The cursor page.
-    Cursor = 3 "cursor",
-    /// The state table.
-    State = 4 "state",
-    /// The supervisor's ledger.
-    Ledger = 5 "ledger",
-    /// The status page.
-    StatusPage = 6 "board",
-    /// The log of keyed requests.
-    Keys = 7 "keys",
-    /// The supervisor's page: whether it is parked.
-    SupervisorPage = 8 "watch",
+impl Kind {
+    /// The name, for messages and `/proc/PID/maps`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Producer => "producer",
+            Self::Cursor => "cursor",
+            Self::State => "state",
+            Self::Ledger => "ledger",
+            Self::StatusPage => "board",
+            Self::Keys => "keys",
+            Self::SupervisorPage => "watch",
+        }
+    }
 }
 
 /// Why a segment could not be created or mapped.
@@ -65,7 +64,7 @@ pub enum SegmentError {
         /// What the call was for.
         action: &'static str,
         /// The error of the system.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The header is not what this program writes.
     #[error(
@@ -93,9 +92,9 @@ pub(super) struct Header {
     pub(super) instance: u64,
 }
 
-/// Turns an error number of the system into a [`SegmentError`].
-pub(super) fn system(kind: Kind, action: &'static str) -> impl Fn(Errno) -> SegmentError {
-    move |errno| SegmentError::System { kind: kind.name(), action, source: errno.into() }
+/// Turns an error of the system into a [`SegmentError`].
+pub(super) fn system<E: Into<io::Error>>(kind: Kind, action: &'static str) -> impl Fn(E) -> SegmentError {
+    move |error| SegmentError::System { kind: kind.name(), action, source: error.into() }
 }
 
 /// Reads and checks the header of a segment. Returns the length of the data, in bytes.

@@ -1,26 +1,23 @@
 //! Mappings of segments. All unsafe access to the data of a segment is in this file.
 
-use super::header::{HEADER, Kind, SegmentError, check};
+use super::header::{HEADER, Kind, SegmentError, check, system};
 use crate::shm::access::{ReadWords, WORD, WriteWords, words_for};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
+    ops::Deref,
     os::fd::{AsFd, AsRawFd},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-fn options(offset: usize, bytes: usize) -> MmapOptions {
+fn options(bytes: usize) -> MmapOptions {
     let mut options = MmapOptions::new();
-    options.offset((HEADER + offset) as u64).len(bytes);
+    options.offset(HEADER as u64).len(bytes);
     options
 }
 
 fn keep_from_forks(map: MmapRaw, kind: Kind) -> Result<MmapRaw, SegmentError> {
     // A child that this process forks must not inherit the mapping.
-    map.advise(Advice::DontFork).map_err(|source| SegmentError::System {
-        kind: kind.name(),
-        action: "advise",
-        source,
-    })?;
+    map.advise(Advice::DontFork).map_err(system(kind, "advise"))?;
     Ok(map)
 }
 
@@ -30,7 +27,7 @@ pub struct ReadOnly(MmapRaw);
 
 /// A mapping of the data of a segment, or of its first part, for reading and writing.
 #[derive(Debug)]
-pub struct ReadWrite(MmapRaw);
+pub struct ReadWrite(ReadOnly);
 
 impl ReadOnly {
     /// Checks the header of a segment and maps its data. The fd can be closed afterwards.
@@ -39,9 +36,7 @@ impl ReadOnly {
     /// If the fd is not a segment of this kind, or the system refuses.
     pub fn map(fd: impl AsFd, kind: Kind) -> Result<Self, SegmentError> {
         let bytes = check(&fd, kind)?;
-        let map = options(0, bytes)
-            .map_raw_read_only(fd.as_fd().as_raw_fd())
-            .map_err(|source| SegmentError::System { kind: kind.name(), action: "map", source })?;
+        let map = options(bytes).map_raw_read_only(fd.as_fd().as_raw_fd()).map_err(system(kind, "map"))?;
         Ok(Self(keep_from_forks(map, kind)?))
     }
 }
@@ -70,16 +65,24 @@ impl ReadWrite {
     }
 
     fn map_part(fd: impl AsFd, kind: Kind, bytes: usize) -> Result<Self, SegmentError> {
-        let map = options(0, bytes).map_raw(fd.as_fd().as_raw_fd()).map_err(|source| {
-            SegmentError::System { kind: kind.name(), action: "map for writing", source }
-        })?;
-        Ok(Self(keep_from_forks(map, kind)?))
+        let map = options(bytes).map_raw(fd.as_fd().as_raw_fd()).map_err(system(kind, "map for writing"))?;
+        Ok(Self(ReadOnly(keep_from_forks(map, kind)?)))
     }
 
     /// The address of a word, for an object that must be in shared memory itself (the lock of the producer's page).
     pub(crate) fn address(&self, word: usize) -> *mut u8 {
         assert!(word < self.words(), "word {word} of {}", self.words());
-        self.0.as_mut_ptr().wrapping_add(word * WORD)
+        self.0.0.as_mut_ptr().wrapping_add(word * WORD)
+    }
+}
+
+/// What can be written can be read.
+impl Deref for ReadWrite {
+    type Target = ReadOnly;
+
+    #[inline]
+    fn deref(&self) -> &ReadOnly {
+        &self.0
     }
 }
 
@@ -151,34 +154,18 @@ impl ReadWords for ReadOnly {
     }
 }
 
-impl ReadWords for ReadWrite {
-    #[inline]
-    fn words(&self) -> usize {
-        self.0.len() / WORD
-    }
-
-    #[inline]
-    fn load(&self, word: usize, order: Ordering) -> u64 {
-        atomic(&self.0, word).load(order)
-    }
-
-    #[inline]
-    fn read_bytes(&self, word: usize, into: &mut [u8]) {
-        read_bytes(&self.0, word, into);
-    }
-}
-
 impl WriteWords for ReadWrite {
     #[inline]
     fn store(&self, word: usize, value: u64, order: Ordering) {
-        atomic(&self.0, word).store(value, order);
+        atomic(&self.0.0, word).store(value, order);
     }
 
     #[inline]
     fn write_bytes(&self, word: usize, from: &[u8]) {
         let end = word.checked_mul(WORD).and_then(|start| start.checked_add(from.len()));
-        assert!(end.is_some_and(|end| end <= self.0.len()), "{} bytes at word {word}", from.len());
-        let into = self.0.as_mut_ptr().wrapping_add(word * WORD);
+        let map = &self.0.0;
+        assert!(end.is_some_and(|end| end <= map.len()), "{} bytes at word {word}", from.len());
+        let into = map.as_mut_ptr().wrapping_add(word * WORD);
         // SAFETY: both ranges are valid (asserted) and distinct: `from` is private memory. Every segment has one writer, so no
         // other process writes this range. Readers read it after the release store that publishes it, or check their copy.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), into, from.len()) };

@@ -4,7 +4,6 @@ use super::{
     header::{HEADER, Header, Kind, LAYOUT, MAGIC, SegmentError, system},
     mapping::ReadWrite,
 };
-use crate::shm::access::WORD;
 use rustix::{
     fs::{
         FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate,
@@ -24,7 +23,6 @@ use zerocopy::IntoBytes;
 pub struct Segment {
     fd: OwnedFd,
     kind: Kind,
-    data_bytes: usize,
 }
 
 impl Segment {
@@ -46,29 +44,20 @@ impl Segment {
         if prefault {
             fallocate(&fd, FallocateFlags::empty(), 0, length).map_err(system(kind, "allocate memory"))?;
         }
-        let segment = Self { fd, kind, data_bytes };
-        segment.write_header(instance)?;
-        fcntl_add_seals(&segment.fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-            .map_err(system(kind, "seal"))?;
-        Ok(segment)
-    }
-
-    fn write_header(&self, instance: u64) -> Result<(), SegmentError> {
         let header = Header {
             magic: MAGIC,
             layout: LAYOUT,
-            kind: self.kind as u32,
-            data_bytes: self.data_bytes as u64,
+            kind: kind as u32,
+            data_bytes: data_bytes as u64,
             instance,
         };
-        let (magic, rest) = header.as_bytes().split_at(WORD);
-        self.write_at(rest, WORD)?;
-        self.write_at(magic, 0)
-    }
-
-    fn write_at(&self, bytes: &[u8], at: usize) -> Result<(), SegmentError> {
-        let written = rustix::io::pwrite(&self.fd, bytes, at as u64).map_err(system(self.kind, "write"))?;
-        if written == bytes.len() { Ok(()) } else { Err(system(self.kind, "write")(Errno::NOSPC)) }
+        let written = rustix::io::pwrite(&fd, header.as_bytes(), 0).map_err(system(kind, "write"))?;
+        if written < size_of::<Header>() {
+            return Err(system(kind, "write")(Errno::NOSPC));
+        }
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+            .map_err(system(kind, "seal"))?;
+        Ok(Self { fd, kind })
     }
 
     /// Another fd of the same description, for a worker that may write.

@@ -12,9 +12,9 @@ use crate::{
     shm::{
         access::{ReadWords as _, WORD},
         memory::{MemoryError, SharedMemory},
-        ring::{Appender, Consumer, KeyLog, RingCorruption, Tail, set_tail},
+        ring::{Appender, Batch, Consumer, KeyLog, RingCorruption, Tail, set_tail},
         segment::ReadOnly,
-        table::{BodySlot, BodyTooLarge, CommitHeader, TableReader, TableWriter},
+        table::{BodySlot, BodyTooLarge, CommitRecord, TableReader, TableWriter},
     },
     wire::{
         ids::{Commit, Generation, Position, Seq},
@@ -256,12 +256,22 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
     let position = Position(0);
     if head.commit.0 > 0 {
-        let header = CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms };
-        writer.commit(header).map_err(|source| file.error(source))?;
+        let record = CommitRecord {
+            generation,
+            seq,
+            position,
+            version,
+            analysed,
+            skipped,
+            resets,
+            at_ms,
+            ..CommitRecord::default()
+        };
+        writer.commit(record).map_err(|source| file.error(source))?;
     }
     let room = (events.words() * WORD) as u64;
     let mut appender = Appender::attach(&events, &page);
-    let mut last = head.seq;
+    let (mut last, mut batch) = (head.seq, Batch::new());
     for _ in 0..head.events {
         let event: Pending = file.item()?;
         if event.seq <= last || event.seq >= head.next_seq {
@@ -276,7 +286,9 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
             room,
             key: "link.capacity (bytes)",
         };
-        appender.append_payload(&event.payload, || position).map_err(no_room)?;
+        batch.clear();
+        batch.push_bytes(&event.payload);
+        appender.append(&mut batch, || position).map_err(no_room)?;
     }
     let tail = Tail { next_seq: head.next_seq, accepted: head.accepted, ..appender.tail() };
     let log = KeyLog::new(memory.keys()?);

@@ -46,13 +46,13 @@ fn used_by(generation: Generation) -> SharedMemory {
     writer.stage(slot, 3, "a", b"state", b"{}").unwrap();
     let position = consumer.position();
     writer
-        .commit(CommitHeader {
+        .commit(CommitRecord {
             generation,
             seq,
             position,
             version: 3,
             analysed: 1,
-            ..CommitHeader::default()
+            ..CommitRecord::default()
         })
         .unwrap();
     memory
@@ -252,11 +252,11 @@ fn contradicting_counters_do_not_overwrite_the_previous_snapshot() {
     let mut writer = TableWriter::attach(state).unwrap();
     writer.activate();
     let record = *writer.record();
-    let impossible = CommitHeader {
+    let impossible = CommitRecord {
         seq: record.seq,
         position: record.position,
         analysed: u64::MAX,
-        ..CommitHeader::default()
+        ..CommitRecord::default()
     };
     writer.commit(impossible).unwrap();
     assert!(matches!(save(&memory, &path), Err(SnapshotError::Contradiction(_))));

@@ -45,6 +45,8 @@ pub struct Body {
     bytes: Vec<u8>,
     key: usize,
     state: usize,
+    /// The number of the commit that wrote the body, as the body says.
+    pub(super) tag: u64,
     /// The `VERSION` of the analysis that wrote the body.
     pub version: u32,
 }
@@ -77,16 +79,17 @@ impl Body {
         (length <= BODY_BYTES && parts[0] <= MAX_KEY).then_some(length)
     }
 
-    /// Verifies a private copy of a body that should be version `tag` of `slot`.
-    pub(super) fn parse(bytes: Vec<u8>, slot: BodySlot, tag: u64) -> Option<Self> {
+    /// Verifies a private copy of a body of `slot`.
+    pub(super) fn parse(bytes: Vec<u8>, slot: BodySlot) -> Option<Self> {
         let (head, rest) = Head::read_from_prefix(&bytes).ok()?;
-        let whole = Self::length(&bytes)? == bytes.len() && head.slot == slot.0 && head.tag == tag;
+        let whole = Self::length(&bytes)? == bytes.len() && head.slot == slot.0;
         if !whole || head.crc != crc(&bytes[size_of::<u32>()..]) {
             return None;
         }
-        let (key, state, version) = (head.key as usize, head.state as usize, head.version);
+        let Head { tag, version, .. } = head;
+        let (key, state) = (head.key as usize, head.state as usize);
         str::from_utf8(&rest[..key]).ok()?;
-        Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, version, bytes })
+        Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, tag, version, bytes })
     }
 
     /// The key in an unverified body, as far as it is readable; empty if it is not.
@@ -94,11 +97,6 @@ impl Body {
         let key = Head::read_from_prefix(bytes).ok().and_then(|(head, rest)| rest.get(..head.key as usize));
         let short = key.filter(|key| key.len() <= MAX_KEY);
         short.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
-    }
-
-    /// The tag in an unverified head. Only for repair.
-    pub(super) fn claimed_tag(head: &[u8]) -> Option<u64> {
-        Head::read_from_prefix(head).ok().map(|(head, _)| head.tag)
     }
 
     /// Appends a body to `into`.

@@ -23,7 +23,7 @@ pub use body::{Body, BodyTooLarge, MAX_KEY};
 pub use layout::{BODY_BYTES, BodySlot, Geometry, TableMemory};
 pub use read::{SeriesView, TableReader};
 pub use record::CommitRecord;
-pub use write::{Activated, CommitHeader, TableWriter};
+pub use write::{Activated, TableWriter};
 
 /// How often a reader tries before it falls back to the last good copy. Commits are milliseconds apart and a copy takes
 /// microseconds: if several tries fail, the memory is damaged.

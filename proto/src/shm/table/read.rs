@@ -14,29 +14,28 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// Copies a body out and verifies the copy.
+/// Copies a body out and verifies the copy. The caller must check its tag.
 pub(super) fn copy_body(
     memory: &impl ReadWords,
     geometry: Geometry,
     slot: BodySlot,
     version: usize,
-    tag: u64,
 ) -> Option<Body> {
     let at = geometry.body(slot, version);
     let mut head = [0; HEAD_BYTES];
     memory.read_bytes(at, &mut head);
     let mut bytes = vec![0; Body::length(&head)?];
     memory.read_bytes(at, &mut bytes);
-    Body::parse(bytes, slot, tag)
+    Body::parse(bytes, slot)
 }
 
 /// The body of a slot as of commit `n`. `None` if it does not verify, or is being overwritten.
 pub(super) fn read_body(memory: &impl ReadWords, geometry: Geometry, slot: BodySlot, n: u64) -> Option<Body> {
     let (version, tag) = newest(memory, geometry, slot, n)?;
-    let body = copy_body(memory, geometry, slot, version, tag);
+    let body = copy_body(memory, geometry, slot, version);
     fence(Site::BodyRecheck, Ordering::Acquire);
     let unchanged = memory.load(geometry.tag(slot, version), Ordering::Relaxed) == tag;
-    body.filter(|_| unchanged)
+    body.filter(|body| unchanged && body.tag == tag)
 }
 
 /// The bytes of both versions of a slot, unverified.

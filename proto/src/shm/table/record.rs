@@ -38,7 +38,7 @@ pub struct CommitRecord {
     /// When the commit was made, in Unix milliseconds.
     pub at_ms: u64,
     /// A sum over the hashes and newest tags of all slots: it detects a wild write among them.
-    pub(super) sum: u64,
+    pub sum: u64,
 }
 
 const fn record_start(n: u64) -> usize {

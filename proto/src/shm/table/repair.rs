@@ -5,7 +5,7 @@
 //! writer reports it.
 
 use super::{
-    Body, BodySlot, CommitRecord, Geometry, TableMemory,
+    BodySlot, CommitRecord, Geometry, TableMemory,
     body::HEAD_BYTES,
     layout::{BUSY, newest},
     read::copy_body,
@@ -53,82 +53,70 @@ pub(super) fn is_intact(memory: &impl ReadWords, geometry: Geometry, record: &Co
     sum(memory, geometry, record) == record.sum && !Geometry::all(record.slots).any(twins)
 }
 
-/// Which version of a slot is taken as the newest committed one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Choice {
-    /// The one that the tags in the front name, whether its body verifies or not.
-    AsTagged,
-    /// This version, whose body verifies.
-    Version(usize),
-}
+/// One version of a slot: its tag, and the hash of its key.
+type Version = (u64, u64);
 
 /// The content of a slot.
 struct SlotContent {
     slot: BodySlot,
-    hash: u64,
     tags: [u64; 2],
-    /// Tag and key hash of each body that verifies and can belong to a commit up to the last one.
-    bodies: [Option<(u64, u64)>; 2],
-    /// Whether a body was never written.
-    fresh: [bool; 2],
+    /// The newest version according to the front.
+    tagged: Version,
+    /// The bodies that verify and can belong to a commit up to the last one.
+    bodies: [Option<Version>; 2],
+    /// Whether it is certain which version was committed last. Uncertain: front and bodies disagree, or a body does not
+    /// verify. A death in a commit leaves such a body, and so do two wild writes on a body and its tag.
+    certain: bool,
 }
 
 impl SlotContent {
     fn read(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, commit: u64) -> Self {
         let load = |word| memory.load(word, Ordering::Relaxed);
-        Self {
-            slot,
-            hash: load(Geometry::hash(slot)),
-            tags: [0, 1].map(|version| load(geometry.tag(slot, version))),
-            bodies: [0, 1].map(|version| verified(memory, geometry, slot, version, commit)),
-            fresh: [0, 1].map(|version| head(memory, geometry, slot, version).iter().all(|&byte| byte == 0)),
-        }
-    }
-
-    /// Whether it is uncertain which version was committed last: front and bodies disagree, or a body does not verify. A
-    /// death in a commit leaves such a body, and so do two wild writes on a body and its tag.
-    fn uncertain(&self) -> bool {
-        let certain = |version: usize| match self.bodies[version] {
-            Some((claimed, hash)) => self.tags[version] == claimed && self.hash == hash,
-            None => self.tags[version] == 0 && self.fresh[version],
-        };
-        !(certain(0) && certain(1))
+        let hash = load(Geometry::hash(slot));
+        let tags = [0, 1].map(|version| load(geometry.tag(slot, version)));
+        let bodies = [0, 1].map(|version| {
+            let body = copy_body(memory, geometry, slot, version)?;
+            (1..=commit).contains(&body.tag).then(|| (body.tag, hash_of(body.key())))
+        });
+        let certain = [0, 1].into_iter().all(|version| match bodies[version] {
+            Some(body) => body == (tags[version], hash),
+            None => tags[version] == 0 && is_fresh(memory, geometry, slot, version),
+        });
+        let tag = newest(memory, geometry, slot, commit).map_or(0, |(_, tag)| tag);
+        Self { slot, tags, tagged: (tag, hash), bodies, certain }
     }
 
     /// The newest body that verifies, except bodies marked as being written: these were never committed, unless a wild
     /// write has made the mark.
-    fn likely(&self) -> Choice {
+    fn likely(&self) -> Option<Version> {
         let versions = [0, 1].into_iter().filter(|&version| self.tags[version] != BUSY);
-        let newest = versions.filter_map(|version| Some((self.bodies[version]?.0, version))).max();
-        newest.map_or(Choice::AsTagged, |(_, version)| Choice::Version(version))
+        versions.filter_map(|version| self.bodies[version]).max()
     }
 
-    fn share(&self, choice: Choice, commit: u64) -> u64 {
-        let tagged = self.tags.into_iter().filter(|&tag| tag != BUSY && tag <= commit).max().unwrap_or(0);
-        let (tag, hash) = match choice {
-            Choice::AsTagged => (tagged, self.hash),
-            Choice::Version(version) => self.bodies[version].unwrap_or((tagged, self.hash)),
-        };
+    /// The share of the slot in the sum, if `last` was committed last. `None`: the version that the front names.
+    fn share(&self, last: Option<Version>) -> u64 {
+        let (tag, hash) = last.unwrap_or(self.tagged);
         mix(hash, self.slot, tag)
     }
 
-    /// Writes the choice to the slot. A slot whose newest version does not verify is given up: its older version would be a
-    /// wrong state.
-    fn store(&self, memory: &impl TableMemory, geometry: Geometry, choice: Choice) {
-        let newest = match choice {
-            Choice::Version(version) => self.bodies[version],
-            Choice::AsTagged => None,
-        };
+    /// Makes `last` the newest version. `None` gives the slot up: an older version would be a wrong state.
+    fn store(&self, memory: &impl TableMemory, geometry: Geometry, last: Option<Version>) {
         for version in [0, 1] {
-            let tag = self.bodies[version]
-                .map(|(tag, _)| tag)
-                .filter(|tag| newest.is_some_and(|(newest, _)| *tag <= newest));
-            memory.store(geometry.tag(self.slot, version), tag.unwrap_or(BUSY), Ordering::Relaxed);
+            let kept = self.bodies[version].filter(|&body| Some(body) <= last);
+            let tag = kept.map_or(BUSY, |(tag, _)| tag);
+            memory.store(geometry.tag(self.slot, version), tag, Ordering::Relaxed);
         }
-        if let Some((_, hash)) = newest {
+        if let Some((_, hash)) = last {
             memory.store(Geometry::hash(self.slot), hash, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether a body was never written.
+fn is_fresh(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, version: usize) -> bool {
+    let mut head = [0; HEAD_BYTES];
+    memory.read_bytes(geometry.body(slot, version), &mut head);
+    head == [0; HEAD_BYTES]
 }
 
 /// Rebuilds hashes and tags from the bodies that verify, so that the sum is right again. If the last committed version of a
@@ -137,52 +125,28 @@ pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mu
     let commit = record.commit.0;
     let slots: Vec<SlotContent> =
         Geometry::all(record.slots).map(|slot| SlotContent::read(memory, geometry, slot, commit)).collect();
-    let choices = choose(&slots, record.sum, commit);
-    for (found, choice) in slots.iter().zip(choices) {
-        found.store(memory, geometry, choice);
+    for (content, last) in slots.iter().zip(last_versions(&slots, record.sum)) {
+        content.store(memory, geometry, last);
     }
     record.sum = sum(memory, geometry, record);
 }
 
-fn choose(slots: &[SlotContent], wanted: u64, commit: u64) -> Vec<Choice> {
-    let mut choices: Vec<Choice> = slots.iter().map(SlotContent::likely).collect();
-    let shares = slots.iter().zip(&choices).map(|(found, choice)| found.share(*choice, commit));
+/// The version of each slot that was committed last; `None` if it cannot be determined. `wanted` is the sum of the commit.
+fn last_versions(slots: &[SlotContent], wanted: u64) -> Vec<Option<Version>> {
+    let mut last: Vec<Option<Version>> = slots.iter().map(SlotContent::likely).collect();
+    let shares = slots.iter().zip(&last).map(|(content, last)| content.share(*last));
     let sum = shares.fold(0, u64::wrapping_add);
     if sum == wanted {
-        return choices;
+        return last;
     }
-    let uncertain = || slots.iter().enumerate().filter(|(_, found)| found.uncertain());
-    // If exactly one slot was judged wrongly, the sum shows which one.
-    for (number, found) in uncertain() {
-        let others = sum.wrapping_sub(found.share(choices[number], commit));
-        for other in [Choice::Version(0), Choice::Version(1), Choice::AsTagged] {
-            if others.wrapping_add(found.share(other, commit)) == wanted {
-                choices[number] = other;
-                return choices;
-            }
+    // If exactly one slot was judged wrongly, the sum shows which one, and what is right.
+    for (content, last_of_slot) in slots.iter().zip(&mut last) {
+        let others = sum.wrapping_sub(content.share(*last_of_slot));
+        let fits = |other: &Option<Version>| others.wrapping_add(content.share(*other)) == wanted;
+        if let Some(other) = [content.bodies[0], content.bodies[1], None].into_iter().find(fits) {
+            *last_of_slot = other;
+            return last;
         }
     }
-    for (number, _) in uncertain() {
-        choices[number] = Choice::AsTagged;
-    }
-    choices
-}
-
-fn verified(
-    memory: &impl TableMemory,
-    geometry: Geometry,
-    slot: BodySlot,
-    version: usize,
-    commit: u64,
-) -> Option<(u64, u64)> {
-    let tag =
-        Body::claimed_tag(&head(memory, geometry, slot, version)).filter(|&tag| tag != 0 && tag <= commit)?;
-    let body = copy_body(memory, geometry, slot, version, tag)?;
-    Some((tag, hash_of(body.key())))
-}
-
-fn head(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, version: usize) -> [u8; HEAD_BYTES] {
-    let mut head = [0; HEAD_BYTES];
-    memory.read_bytes(geometry.body(slot, version), &mut head);
-    head
+    slots.iter().zip(last).map(|(content, last)| last.filter(|_| content.certain)).collect()
 }

@@ -82,15 +82,15 @@ impl TableMemory for Recorder {
 type Model = BTreeMap<String, String>;
 type Batch = &'static [(&'static str, &'static str)];
 
-fn header(n: u64) -> CommitHeader {
-    CommitHeader {
+fn header(n: u64) -> CommitRecord {
+    CommitRecord {
         generation: Generation(n),
         seq: Seq(10 * n),
         position: Position(100 * n),
         version: 7,
         analysed: 10 * n,
         at_ms: n,
-        ..CommitHeader::default()
+        ..CommitRecord::default()
     }
 }
 
@@ -150,6 +150,33 @@ fn table(batches: &[Batch]) -> (Recorder, Model) {
     (memory, model)
 }
 
+/// The worst state that a death can leave: every store of a commit except the last one.
+fn torn() -> (Recorder, Model) {
+    let (memory, model) = table(FIRST);
+    let unfinished = |memory: &Recorder| {
+        let mut writer = TableWriter::attach(memory).unwrap();
+        writer.activate();
+        commit(&mut writer, STOPPED);
+    };
+    let whole = Recorder::from(memory.image());
+    unfinished(&whole);
+    let torn = Recorder::from(memory.image());
+    torn.dies_after.set(whole.stores.get() - 1);
+    unfinished(&torn);
+    (Recorder::from(torn.image()), model)
+}
+
+/// Like [`torn`], after a commit of a successor. Bodies of the unfinished commit verify, and have the number of that commit.
+fn continued() -> (Recorder, Model) {
+    let (memory, mut model) = torn();
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    commit(&mut writer, AFTER[0]);
+    apply(&mut model, AFTER[0]);
+    drop(writer);
+    (memory, model)
+}
+
 /// Runs `work` on copies of `image`, stopped after every store, and calls `check` with the resulting memory.
 fn at_every_store(
     image: &[u64],
@@ -201,18 +228,7 @@ fn a_commit_stopped_at_any_store_is_complete_or_absent() {
 
 #[test]
 fn a_scrub_stopped_at_any_store_can_be_repeated() {
-    let (memory, before) = table(FIRST);
-    let unfinished = |memory: &Recorder| {
-        let mut writer = TableWriter::attach(memory).unwrap();
-        writer.activate();
-        commit(&mut writer, STOPPED);
-    };
-    // The worst state that a death can leave: every store except the last one.
-    let whole = Recorder::from(memory.image());
-    unfinished(&whole);
-    let torn = Recorder::from(memory.image());
-    torn.dies_after.set(whole.stores.get() - 1);
-    unfinished(&torn);
+    let (torn, before) = torn();
     let scrub = |memory: &Recorder| {
         TableWriter::attach(memory).unwrap().activate();
     };
@@ -236,22 +252,25 @@ fn a_scrub_stopped_at_any_store_can_be_repeated() {
 
 #[test]
 fn a_wild_write_to_any_word_of_the_front_is_repaired_or_harmless() {
-    let (memory, model) = table(FIRST);
-    let image = memory.image();
-    let front = Geometry::new(6).front_bytes() / WORD;
-    for (word, value) in (0..front).flat_map(|word| [0, 1, 2, u64::MAX].map(|value| (word, value))) {
-        let mut damaged = image.clone();
-        damaged[word] = value;
-        let memory = Recorder::from(damaged);
-        read_without_panic(&memory);
-        let Some(mut writer) = TableWriter::attach(&memory) else { continue };
-        if writer.record().commit != Commit(FIRST.len() as u64) {
-            // The commit number itself went back to a number whose record verifies, or to 0.
-            assert_eq!(word, 0, "only the commit word can do that");
-            continue;
+    for (memory, model) in [table(FIRST), continued()] {
+        let image = memory.image();
+        let commit = TableWriter::attach(&memory).unwrap().record().commit;
+        let values = [0, 1, 2, commit.0, u64::MAX];
+        let front = Geometry::new(6).front_bytes() / WORD;
+        for (word, value) in (0..front).flat_map(|word| values.map(|value| (word, value))) {
+            let mut damaged = image.clone();
+            damaged[word] = value;
+            let memory = Recorder::from(damaged);
+            read_without_panic(&memory);
+            let Some(mut writer) = TableWriter::attach(&memory) else { continue };
+            if writer.record().commit != commit {
+                // The commit number itself went back to a number whose record verifies, or to 0.
+                assert_eq!(word, 0, "only the commit word can do that");
+                continue;
+            }
+            writer.activate();
+            assert_eq!(load_all(&writer), model, "commit {commit}, word {word} = {value:#x}");
         }
-        writer.activate();
-        assert_eq!(load_all(&writer), model, "word {word} = {value:#x}");
     }
 }
 

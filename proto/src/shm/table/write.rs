@@ -8,30 +8,9 @@ use super::{
 };
 use crate::{
     shm::sync::{Ordering, Site, at, fence},
-    wire::ids::{Commit, Generation, Position, Seq},
+    wire::ids::Commit,
 };
 use std::{collections::HashMap, io};
-
-/// What a commit says besides the series that changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CommitHeader {
-    /// The generation that commits.
-    pub generation: Generation,
-    /// The last event that is in the state, or was skipped.
-    pub seq: Seq,
-    /// The ring position after that event.
-    pub position: Position,
-    /// The `VERSION` of the analysis.
-    pub version: u32,
-    /// The number of events that were ever applied.
-    pub analysed: u64,
-    /// The number of events that were ever skipped because they are quarantined.
-    pub skipped: u64,
-    /// How often a series was reset because its slot did not verify.
-    pub resets: u64,
-    /// When the commit is made, in Unix milliseconds.
-    pub at_ms: u64,
-}
 
 /// What a takeover of the table found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,12 +156,13 @@ impl<M: TableMemory> TableWriter<M> {
         Ok(())
     }
 
-    /// Commits what was staged: all of it or nothing, at whatever instruction this process dies.
+    /// Commits what was staged: all of it or nothing, at whatever instruction this process dies. Sets `commit`, `slots` and
+    /// `sum` of the record, whatever `next` says.
     ///
     /// # Errors
     /// If the system has no memory left for a body. Nothing was committed; the writer must not be used any more.
-    pub fn commit(&mut self, header: CommitHeader) -> io::Result<CommitRecord> {
-        let record = self.next_record(header);
+    pub fn commit(&mut self, next: CommitRecord) -> io::Result<CommitRecord> {
+        let record = self.complete(next);
         let tag_of = |staged: &Staged| self.geometry.tag(staged.slot, staged.version);
         for staged in &self.staged {
             self.memory.store(tag_of(staged), BUSY, Ordering::Relaxed);
@@ -206,7 +186,7 @@ impl<M: TableMemory> TableWriter<M> {
         Ok(record)
     }
 
-    fn next_record(&self, header: CommitHeader) -> CommitRecord {
+    fn complete(&self, next: CommitRecord) -> CommitRecord {
         let commit = self.record.commit.next();
         let mut sum = self.record.sum;
         for staged in &self.staged {
@@ -217,21 +197,7 @@ impl<M: TableMemory> TableWriter<M> {
             }
             sum = sum.wrapping_add(mix(hash, staged.slot, commit.0));
         }
-        let CommitHeader { generation, seq, position, version, analysed, skipped, resets, at_ms } = header;
-        let slots = self.assigned;
-        CommitRecord {
-            commit,
-            generation,
-            seq,
-            position,
-            slots,
-            version,
-            analysed,
-            skipped,
-            resets,
-            at_ms,
-            sum,
-        }
+        CommitRecord { commit, slots: self.assigned, sum, ..next }
     }
 
     /// Gives the next commit the number `commit`: for a fresh table into which a snapshot is restored.

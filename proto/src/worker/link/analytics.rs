@@ -3,12 +3,12 @@
 use super::error::LinkError;
 use crate::{
     shm::{
-        memory::{MemoryError, SharedMemory},
+        memory::SharedMemory,
         segment::{Kind, ReadOnly, ReadWrite},
         state_memory::StateMemory,
         wake::WakeFd,
     },
-    worker::fds::{FdName, InheritedFds},
+    worker::fds::{FdHandoff, FdName, InheritedFds},
 };
 use std::sync::Arc;
 
@@ -46,13 +46,9 @@ impl AnalyticsLink {
     ///
     /// # Errors
     /// If the system refuses a mapping.
-    pub fn open_in_process(memory: &SharedMemory) -> Result<Self, MemoryError> {
-        Ok(Self {
-            events: ReadOnly::map(memory.events.read_only()?, Kind::Events)?,
-            producer: ReadOnly::map(&memory.producer, Kind::Producer)?,
-            cursor: Arc::new(memory.cursor.map()?),
-            state: StateMemory::map(memory.state.writable()?)?,
-            wake: WakeFd::from(memory.analytics_wake.try_clone()?),
-        })
+    pub fn open_in_process(memory: &SharedMemory) -> Result<Self, LinkError> {
+        let mut handoff = FdHandoff::default();
+        memory.pass_to_analytics(&mut handoff)?;
+        Self::open(&mut handoff.into())
     }
 }

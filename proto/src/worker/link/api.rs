@@ -3,7 +3,7 @@
 use super::error::LinkError;
 use crate::{
     shm::{
-        memory::{MemoryError, SharedMemory},
+        memory::SharedMemory,
         ring::{AppendError, AppendOutcome, Appended, Batch, KeyedRequest, Producer, Tail},
         segment::{Kind, ReadOnly, ReadWrite},
         seqlock::SeqlockReader,
@@ -11,7 +11,7 @@ use crate::{
         wake::{WakeFd, Waker},
     },
     wire::{ids::Seq, status::Status},
-    worker::fds::{FdName, InheritedFds},
+    worker::fds::{FdHandoff, FdName, InheritedFds},
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,21 +70,10 @@ impl ApiLink {
     ///
     /// # Errors
     /// If the system refuses a mapping.
-    pub fn open_in_process(memory: &SharedMemory) -> Result<Self, MemoryError> {
-        let cursor = Arc::new(ReadOnly::map(&memory.cursor, Kind::Cursor)?);
-        let wake = WakeFd::from(memory.analytics_wake.try_clone()?);
-        let (events, page, keys) = (memory.events.map()?, memory.producer.map()?, memory.keys.map()?);
-        Ok(Self {
-            producer: Producer::attach(events, page, keys, cursor, wake),
-            supervisor: Waker::new(ReadOnly::map(&memory.supervisor_page, Kind::SupervisorPage)?),
-            supervisor_wake: WakeFd::from(memory.supervisor_wake.try_clone()?),
-            view: SeriesView::new(ReadOnly::map(&memory.state, Kind::State)?),
-            status_page: Mutex::new(SeqlockReader::new(ReadOnly::map(
-                &memory.status_page,
-                Kind::StatusPage,
-            )?)),
-            plausible: Mutex::default(),
-        })
+    pub fn open_in_process(memory: &SharedMemory) -> Result<Self, LinkError> {
+        let mut handoff = FdHandoff::default();
+        memory.pass_to_api(&mut handoff)?;
+        Self::open(&mut handoff.into())
     }
 
     /// Appends all of a batch or nothing. Wakes the analysis and the supervisor if they are parked.

@@ -11,7 +11,7 @@ use bulkhead_proto::{
         memory::SharedMemory,
         ring::MIN_CAPACITY,
         state_memory::StateMemory,
-        table::{BodySlot, CommitHeader, TableWriter},
+        table::{BodySlot, CommitRecord, TableWriter},
     },
     wire::ids::{Position, Seq},
     worker::link::AnalyticsLink,
@@ -66,10 +66,10 @@ impl TableBench {
             bytes += state.len() + public.len();
         }
         let staged = Instant::now();
-        self.table.commit(CommitHeader {
+        self.table.commit(CommitRecord {
             seq: Seq(seq),
             position: Position(seq),
-            ..CommitHeader::default()
+            ..CommitRecord::default()
         })?;
         Ok(CommitCost { stage: staged - start, commit: staged.elapsed(), bytes })
     }

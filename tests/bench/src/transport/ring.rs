@@ -36,7 +36,7 @@ enum Wait {
 /// How messages are appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AppendMode {
-    /// With the appender alone: no lock, no wake-up, no batch. This is what the ring itself can do.
+    /// With the appender alone: no lock, no wake-up. This is what the ring itself can do.
     AppenderOnly,
     /// As the API does, with this number of messages per append.
     Api(u64),

@@ -10,7 +10,7 @@ use bulkhead_proto::{
     shm::{
         access::index,
         ring::Consumer,
-        table::{BodySlot, CommitHeader, CommitRecord, MAX_KEY, TableReader, TableWriter},
+        table::{BodySlot, CommitRecord, MAX_KEY, TableReader, TableWriter},
     },
     wire::ids::Commit,
     worker::link::{AnalyticsLink, ApiLink},
@@ -171,7 +171,7 @@ fn commit_and_load(writer: &mut TableWriter<bulkhead_proto::shm::state_memory::S
     let Some(slot) = writer.find("ATL").or_else(|| writer.assign("ATL")) else { return };
     writer.stage(slot, 7, "ATL", &total.state("ATL"), b"{}").expect("it fits");
     let CommitRecord { seq, position, analysed, .. } = *writer.record();
-    writer.commit(CommitHeader { seq, position, analysed, ..CommitHeader::default() }).expect("memory");
+    writer.commit(CommitRecord { seq, position, analysed, ..CommitRecord::default() }).expect("memory");
     let body = writer.load(slot).expect("the committed body verifies");
     assert_eq!((body.key(), SeriesTotal::parse("ATL", body.state())), ("ATL", Some(total)));
 }

@@ -11,15 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     shm::{
         access::index,
-        ring::{AppendError, Appended, Appender, Consumer},
-        segment::{Kind, ReadWrite},
+        ring::{AppendError, Consumer},
     },
-    wire::{
-        ids::{Position, Seq},
-        role::Role,
-    },
+    wire::{ids::Seq, role::Role},
     worker::{
-        fds::{FdName, InheritedFds},
+        fds::InheritedFds,
         link::{AnalyticsLink, ApiLink},
     },
 };
@@ -40,8 +36,6 @@ enum Method {
     Batch,
     /// The same; the child also opens the link within its region.
     Attach,
-    /// The first of [`THREE_EVENTS`], as an encoded payload.
-    Payload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,10 +52,6 @@ const fn append(name: &'static str, end: usize, released: Released) -> Append {
     Append { name, end, released, method: Method::Batch }
 }
 
-const fn payload(name: &'static str, end: usize) -> Append {
-    Append { method: Method::Payload, ..append(name, end, Released::AllButFew) }
-}
-
 const RING_BYTES: usize = index(CAPACITY);
 
 /// All append scenarios.
@@ -75,11 +65,6 @@ pub(super) const ALL: &[&dyn Scenario] = &[
     &append("append_from_the_beginning", 2 * RING_BYTES, Released::AllButFew),
     &append("append_in_freed_space", RING_BYTES + 1400, Released::AllAtOnce),
     &append("append_to_a_full_ring", RING_BYTES + 1400, Released::TooLittle),
-    &payload("append_payload_in_the_first_round", 600),
-    &payload("append_payload", RING_BYTES + 600),
-    &payload("append_payload_with_a_pad", 2 * RING_BYTES - 48),
-    &payload("append_payload_exactly_to_the_end", 2 * RING_BYTES - 56),
-    &payload("append_payload_from_the_beginning", 2 * RING_BYTES),
 ];
 
 /// The append that does not need to read the released position, so that it takes the same steps in every run.
@@ -88,24 +73,6 @@ pub const FIRST_ROUND: &str = "append_in_the_first_round";
 /// The appended events: 192 bytes; each record has another size.
 pub const THREE_EVENTS: &[TestEvent] =
     &[test_event("ATL", 31, 56), test_event("BOS", 32, 72), test_event("DTW", 33, 64)];
-
-impl Append {
-    fn data(&self) -> &'static [TestEvent] {
-        if self.method == Method::Payload { &THREE_EVENTS[..1] } else { THREE_EVENTS }
-    }
-}
-
-/// As a supervisor restores a snapshot, or a bench feeds a ring.
-fn append_payload(fds: &mut InheritedFds, region: &Region) -> Result<Result<Appended, AppendError>> {
-    let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
-    let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
-    let mut appender = Appender::attach(events, page);
-    let head = appender.tail().head;
-    // In a ring that is nearly released, at most this much is pending.
-    let released = || Position(head.0.saturating_sub(CAPACITY / 4));
-    let payload = THREE_EVENTS[0].payload()?;
-    region.run(|| Ok(appender.append_payload(&payload, released)))
-}
 
 impl Scenario for Append {
     fn name(&self) -> &'static str {
@@ -119,7 +86,7 @@ impl Scenario for Append {
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
         advance_to(fixture, &mut history, self.end, self.released)?;
-        history.data.extend(self.data());
+        history.data.extend(THREE_EVENTS);
         Ok(history)
     }
 
@@ -131,7 +98,6 @@ impl Scenario for Append {
                 region.run(|| Ok(link.append(&mut batch)))
             }
             Method::Attach => region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch))),
-            Method::Payload => append_payload(fds, region),
         }?;
         let full = matches!(answer, Err(AppendError::Full { .. }));
         ensure!(full == (self.released == Released::TooLittle), "{answer:?}");
@@ -140,7 +106,7 @@ impl Scenario for Append {
 
     fn check(&self, copy: &MemoryFixture, history: &History) -> Result<usize> {
         let EventCounts { accepted, committed } = history.before;
-        let after = EventCounts { accepted: accepted + self.data().len(), committed };
+        let after = EventCounts { accepted: accepted + THREE_EVENTS.len(), committed };
         history.stage(copy, &[history.before, after][..=self.last_stage()])
     }
 

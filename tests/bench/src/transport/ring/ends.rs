@@ -9,7 +9,7 @@ use bulkhead_proto::{
         ring::{AppendError, Appender, Batch, Consumer, Producer},
         segment::{Kind, ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{CommitHeader, TableReader, TableWriter},
+        table::{CommitRecord, TableReader, TableWriter},
         wake::{self, WakeFd},
     },
     worker::{
@@ -143,11 +143,9 @@ impl Source {
         count: u64,
         mut check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if !matches!(self.end, SourceEnd::AppenderOnly(..)) {
-            self.batch.clear();
-            for _ in 0..count {
-                self.batch.push_bytes(black_box(message));
-            }
+        self.batch.clear();
+        for _ in 0..count {
+            self.batch.push_bytes(black_box(message));
         }
         for attempt in 1u32.. {
             let result = match &mut self.end {
@@ -155,8 +153,9 @@ impl Source {
                 SourceEnd::Producer(producer, table) => {
                     producer.append(&mut self.batch, || table.record().unwrap_or_default().position)
                 }
-                SourceEnd::AppenderOnly(appender, table) => appender
-                    .append_payload(black_box(message), || table.record().unwrap_or_default().position),
+                SourceEnd::AppenderOnly(appender, table) => {
+                    appender.append(&mut self.batch, || table.record().unwrap_or_default().position)
+                }
             };
             match result {
                 Ok(_) => return Ok(()),
@@ -259,7 +258,7 @@ impl Sink {
     fn release(&mut self) -> anyhow::Result<()> {
         let (position, seq) = (self.consumer.position(), self.consumer.seq());
         if position.0 - self.table.record().position.0 >= self.capacity / RELEASE_SHARE {
-            self.table.commit(CommitHeader { seq, position, analysed: seq.0, ..CommitHeader::default() })?;
+            self.table.commit(CommitRecord { seq, position, analysed: seq.0, ..CommitRecord::default() })?;
         }
         Ok(())
     }

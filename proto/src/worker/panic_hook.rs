@@ -1,9 +1,10 @@
-//! What happens when any thread panics: write a panic record into shared memory, report to the supervisor,
-//! log, and exit.
+//! What happens when a thread of a worker panics: the panic is recorded in shared memory, reported to the supervisor and
+//! logged, and the process exits.
 //!
 //! The record in shared memory comes first: it survives when the control pipe is full and the frame is lost.
 
-use bulkhead_proto::{
+use super::{backtrace, log, pipe::Sender, this_process};
+use crate::{
     shm::cursor::{self, PanicRecord},
     wire::{
         control::{FromWorker, MAX_BACKTRACE, MAX_TEXT},
@@ -11,7 +12,6 @@ use bulkhead_proto::{
         ids::Generation,
         text::cut,
     },
-    worker::{backtrace, pipe::Sender, this_process},
 };
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -24,13 +24,22 @@ use std::{
     thread,
 };
 
-/// Set by the first thread that panics; that thread ends the process. There is room for one panic record, so
-/// every later thread waits for the exit.
+/// Set by the first fatal panic; its thread ends the process. There is room for one panic record, so every later thread
+/// waits for the exit.
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
-/// Sends the backtrace of the calling thread to the supervisor, as bare addresses, which are captured within
-/// microseconds.
-pub(crate) struct BacktraceSender {
+/// Which panics end the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FatalPanics {
+    /// Those of any thread.
+    AnyThread,
+    /// Those of the thread that installs the hook. A panic of another thread ends its request or task, and is logged.
+    ThisThread,
+}
+
+/// Sends the backtrace of the calling thread to the supervisor, as bare addresses, which are captured within microseconds.
+#[derive(Debug)]
+pub struct BacktraceSender {
     supervisor: Arc<Sender<FromWorker>>,
     /// Allocated in advance: a SIGABRT can interrupt an allocation, and then no other one is possible.
     frame: Mutex<FromWorker>,
@@ -44,7 +53,7 @@ impl BacktraceSender {
     }
 
     /// Sends the backtrace of this thread. Neither allocates nor waits, so that a signal handler may call it.
-    pub(crate) fn send_backtrace(&self) {
+    pub fn send_backtrace(&self) {
         // Only another call of this function can hold the lock: then that call sends its backtrace.
         let Ok(mut frame) = self.frame.try_lock() else { return };
         if let FromWorker::Backtrace { frames } = &mut *frame {
@@ -54,17 +63,22 @@ impl BacktraceSender {
     }
 }
 
-/// Installs the panic hook: a panic in any thread ends the process. A standby has no cursor page yet, and so
-/// writes no panic record.
-pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>>) -> Arc<BacktraceSender> {
+/// Installs the panic hook. A process without a cursor page ([`this_process`]), as a standby, writes no panic record.
+pub fn install(fatal: FatalPanics, supervisor: Arc<Sender<FromWorker>>) -> Arc<BacktraceSender> {
     let backtraces = Arc::new(BacktraceSender::new(Arc::clone(&supervisor)));
-    let hook_backtraces = Arc::clone(&backtraces);
+    let (hook_backtraces, installer) = (Arc::clone(&backtraces), thread::current().id());
     panic::set_hook(Box::new(move |info| {
+        let (page, generation) = this_process::cursor_page().unzip();
+        let record = panic_record(generation.unwrap_or_default(), info);
+        if fatal == FatalPanics::ThisThread && thread::current().id() != installer {
+            let PanicRecord { message, location, .. } = record;
+            tracing::error!(location, "a request or task panicked: {message}");
+            return;
+        }
         if PANICKED.swap(true, Ordering::Relaxed) {
             park_forever();
         }
-        let record = panic_record(generation, info);
-        if let Some((page, _)) = this_process::cursor_page() {
+        if let Some(page) = page {
             cursor::write_panic_record(page, &record);
         }
         // The pipe is non-blocking: if it is full, the record in shared memory must suffice.
@@ -75,7 +89,7 @@ pub(crate) fn install(generation: Generation, supervisor: Arc<Sender<FromWorker>
         });
         hook_backtraces.send_backtrace();
         log_panic(&record);
-        crate::log::flush();
+        log::flush();
         process::exit(EXIT_PANIC.into());
     }));
     backtraces
@@ -110,7 +124,7 @@ fn log_panic(record: &PanicRecord) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_proto::worker::pipe::{Received, Receiver, pair};
+    use crate::worker::pipe::{Received, Receiver, pair};
     use std::{
         env, io,
         os::fd::AsFd as _,
@@ -125,7 +139,8 @@ mod tests {
 
     /// Runs in a child process of the test, whose standard output is the control pipe.
     fn panic_in_all_threads() {
-        install(Generation(7), Arc::new(Sender::new(io::stdout().as_fd().try_clone_to_owned().unwrap())));
+        let supervisor = Sender::new(io::stdout().as_fd().try_clone_to_owned().unwrap());
+        install(FatalPanics::AnyThread, Arc::new(supervisor));
         let start = Barrier::new(THREADS);
         thread::scope(|scope| {
             for _ in 0..THREADS {
@@ -143,7 +158,7 @@ mod tests {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([
                 "--exact",
-                "panic_hook::tests::when_several_threads_panic_at_once_one_panic_is_reported",
+                "worker::panic_hook::tests::when_several_threads_panic_at_once_one_panic_is_reported",
                 "--nocapture",
             ])
             .env(CHILD, "1")
