@@ -8,7 +8,7 @@ use crate::{
         conn_state::ConnPhase,
         limits::{BODY_PROGRESS, MAX_HEAD},
     },
-    testing::ApiFixture,
+    tests::fixture::ApiFixture,
 };
 use axum::{extract::Request, http::StatusCode, response::IntoResponse};
 use bulkhead_proto::{
