@@ -10,7 +10,7 @@ use crate::{
     mutant::{self, Mutant},
 };
 use bulkhead_proto::{
-    shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
+    shm::ring::{Batch, IdempotencyKey, KeyedRequest},
     wire::{
         control::{FromWorker, MAX_TEXT, Request},
         event::{Event, EventError},
@@ -40,7 +40,7 @@ impl ApiHandle {
     pub(crate) async fn replay_for_operator(self, seq: Seq) {
         if let Err(problem) = self.replay(seq).await {
             let why = cut(problem.detail(), MAX_TEXT).to_owned();
-            let _ = self.0.out.send(&FromWorker::ReplayFailed { seq, why });
+            self.supervisor().notify(&FromWorker::ReplayFailed { seq, why });
         }
     }
 
@@ -64,13 +64,7 @@ impl ApiHandle {
             let bad_event = |error: EventError| AppendError::BadEvent { index: 0, reason: error.to_string() };
             batch.push(&replayed).map_err(bad_event)
         };
-        let outcome = if mutant::is(Mutant::ReplayWithoutKey) {
-            self.append_with(fill).map(AppendOutcome::Appended)
-        } else {
-            self.append_once(request, fill)
-        };
-        let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
-            outcome.map_err(Problem::from)?;
-        Ok(appended.first)
+        let request = Some(request).filter(|_| !mutant::is(Mutant::ReplayWithoutKey));
+        Ok(self.append_with(request, fill)?.appended().first)
     }
 }

@@ -7,12 +7,10 @@ use crate::{
 };
 use axum::{extract::State, response::Response};
 use bulkhead_proto::wire::{
-    cause::Cause,
-    ids::{CrashId, Generation, Seq},
+    ids::Generation,
     role::Role,
     status::{CrashRow, WorkerRow, WorkerState},
 };
-use jiff::Timestamp;
 use serde::Serialize;
 use std::fs;
 
@@ -33,16 +31,7 @@ struct Row {
     restarts: u64,
     uptime_ms: u64,
     rss_bytes: Option<u64>,
-    last_crash: Option<Crash>,
-}
-
-#[derive(Serialize)]
-struct Crash {
-    id: CrashId,
-    cause: Cause,
-    detail: String,
-    seq: Option<Seq>,
-    at: String,
+    last_crash: Option<CrashRow>,
 }
 
 pub(super) async fn list(State(api): State<ApiHandle>) -> Result<Response, Problem> {
@@ -61,18 +50,8 @@ fn row(worker: WorkerRow, now: u64) -> Row {
         restarts: worker.restarts,
         uptime_ms: worker.pid.map_or(0, |_| now.saturating_sub(worker.started_ms)),
         rss_bytes: worker.pid.and_then(rss_bytes),
-        last_crash: worker.last_crash.map(crash),
+        last_crash: worker.last_crash,
     }
-}
-
-fn crash(crash: CrashRow) -> Crash {
-    Crash { id: crash.id, cause: crash.cause, detail: crash.detail, seq: crash.seq, at: rfc3339(crash.at_ms) }
-}
-
-/// RFC 3339 in UTC, with the millisecond precision of the supervisor; the Unix epoch if the time is out of range.
-fn rfc3339(ms: u64) -> String {
-    let ms = i64::try_from(ms).unwrap_or_default();
-    format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 
 /// The resident memory of a process, from proc_pid_statm(5); `None` if the process has ended.
@@ -90,11 +69,5 @@ mod tests {
     fn a_running_process_has_memory_and_an_absent_one_has_none() {
         assert!(rss_bytes(std::process::id()).is_some_and(|bytes| bytes > 0));
         assert_eq!(rss_bytes(u32::MAX), None);
-    }
-
-    #[test]
-    fn times_are_rfc3339_in_utc() {
-        assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(rfc3339(u64::MAX), "1970-01-01T00:00:00.000Z");
     }
 }
