@@ -30,7 +30,7 @@ mod routes;
 mod stores;
 mod supervisor_client;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 pub use axum;
 pub use handle::{AnalyticsRow, ApiHandle, AppendError, Appended, NewEvent, RingUse, Stats};

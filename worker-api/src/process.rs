@@ -117,7 +117,7 @@ impl ApiProcess {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
-        let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor), Arc::clone(&out));
+        let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor));
         let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits);
 
         say_hello(&out, concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned())?;

@@ -21,16 +21,10 @@ pub(crate) struct Stores {
 
 /// The query of a list request.
 #[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields, bound = "")]
+#[serde(deny_unknown_fields, bound = "")]
 pub(crate) struct PageQuery<T: Record> {
-    pub(crate) limit: usize,
+    pub(crate) limit: Option<usize>,
     pub(crate) after: Option<T::Number>,
-}
-
-impl<T: Record> Default for PageQuery<T> {
-    fn default() -> Self {
-        Self { limit: PAGE_LIMIT, after: None }
-    }
 }
 
 impl Stores {

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,14 +25,14 @@ const MAX_PENDING: usize = 8;
 #[derive(Debug)]
 pub(crate) struct SupervisorClient {
     out: Arc<Sender<FromWorker>>,
+    /// The id of the next request, from 1.
     next_id: AtomicU64,
-    used: AtomicBool,
     pending: Mutex<HashMap<u64, oneshot::Sender<RequestOutcome>>>,
 }
 
 impl SupervisorClient {
     pub(crate) fn new(out: Arc<Sender<FromWorker>>) -> Self {
-        Self { out, next_id: AtomicU64::new(1), used: AtomicBool::new(false), pending: Mutex::default() }
+        Self { out, next_id: AtomicU64::new(1), pending: Mutex::default() }
     }
 
     /// Sends a request to the supervisor and waits at most [`ANSWER_TIMEOUT`] for its outcome.
@@ -40,7 +40,6 @@ impl SupervisorClient {
     /// # Errors
     /// When too many requests are pending, the supervisor does not answer, does not find the object, or refuses.
     pub(crate) async fn request(&self, request: Request) -> Result<(), Problem> {
-        self.used.store(true, Ordering::Relaxed);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let pending = PendingRequest { client: self, id };
         let receiver = self.register(id)?;
@@ -64,6 +63,11 @@ impl SupervisorClient {
         }
     }
 
+    /// Sends a frame that gets no answer. Returns whether it was sent.
+    pub(crate) fn notify(&self, frame: &FromWorker) -> bool {
+        matches!(self.out.send(frame), Ok(Sent::Done))
+    }
+
     fn register(&self, id: u64) -> Result<oneshot::Receiver<RequestOutcome>, Problem> {
         let mut pending = self.pending();
         if pending.len() >= MAX_PENDING {
@@ -84,7 +88,7 @@ impl SupervisorClient {
 
     /// Whether any handler has sent a request.
     pub(crate) fn was_used(&self) -> bool {
-        self.used.load(Ordering::Relaxed)
+        self.next_id.load(Ordering::Relaxed) > 1
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<RequestOutcome>>> {

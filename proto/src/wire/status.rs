@@ -4,6 +4,7 @@ use super::{
     cause::Cause,
     ids::{CrashId, Generation, Seq},
     role::Role,
+    time,
     vocabulary::vocabulary,
 };
 use bincode::{Decode, Encode};
@@ -31,7 +32,7 @@ vocabulary! {
 }
 
 /// The status of the service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Status {
     /// The supervisor's pid.
     pub pid: u32,
@@ -44,7 +45,7 @@ pub struct Status {
 }
 
 /// One worker or one standby.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct WorkerRow {
     /// The worker's name.
     pub name: String,
@@ -64,7 +65,48 @@ pub struct WorkerRow {
     pub last_crash: Option<CrashRow>,
 }
 
-/// The summary of one death.
+/// One worker or one standby, as operators see it in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The worker's name.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// Its state.
+    pub state: WorkerState,
+    /// The generation that is alive, or the last one.
+    pub generation: Generation,
+    /// The pid of the process, if one is alive.
+    pub pid: Option<u32>,
+    /// The number of starts after the first one.
+    pub restarts: u64,
+    /// The age of the process in milliseconds, if one is alive.
+    pub uptime_ms: Option<u64>,
+    /// The resident memory of the process in bytes, if it could be read.
+    pub rss_bytes: Option<u64>,
+    /// The last death, requested or not: `cause` says which.
+    pub last_crash: Option<CrashRow>,
+}
+
+impl WorkerRow {
+    /// The row at this time, in Unix milliseconds, with the memory that the process has now.
+    #[must_use]
+    pub fn status(self, now_ms: u64) -> WorkerStatus {
+        WorkerStatus {
+            name: self.name,
+            role: self.role,
+            state: self.state,
+            generation: self.generation,
+            pid: self.pid,
+            restarts: self.restarts,
+            uptime_ms: self.pid.map(|_| now_ms.saturating_sub(self.started_ms)),
+            rss_bytes: self.pid.and_then(rss_bytes),
+            last_crash: self.last_crash,
+        }
+    }
+}
+
+/// The summary of one death, as operators see it in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct CrashRow {
     /// The number of the crash report.
@@ -75,7 +117,8 @@ pub struct CrashRow {
     pub detail: String,
     /// The event in flight, if there was one.
     pub seq: Option<Seq>,
-    /// When the generation died, in Unix milliseconds.
+    /// When the generation died, in Unix milliseconds; RFC 3339 in JSON.
+    #[serde(rename = "at", with = "time")]
     pub at_ms: u64,
 }
 

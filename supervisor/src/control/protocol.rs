@@ -1,7 +1,6 @@
 //! The protocol of the control socket: the client sends one [`Request`] per line and gets one [`Reply`] per line.
 
 use bulkhead_proto::wire::{
-    cause::Cause,
     control::RequestOutcome,
     crash,
     fault::FaultKind,
@@ -9,7 +8,7 @@ use bulkhead_proto::wire::{
     quarantine::Entry,
     record_store::Page,
     role::Role,
-    status::WorkerState,
+    status::{CrashRow, WorkerState},
 };
 use serde::{Deserialize, Serialize};
 
@@ -231,45 +230,6 @@ pub struct StatusReport {
     pub workers: Vec<WorkerStatus>,
     /// The link between the API and the analysis.
     pub link: LinkStatus,
-}
-
-/// The status of one worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerStatus {
-    /// The name.
-    pub name: String,
-    /// The role.
-    pub role: Role,
-    /// The state.
-    pub state: WorkerState,
-    /// The running generation, or the last one.
-    pub generation: Generation,
-    /// The pid of the process, if one is running.
-    pub pid: Option<u32>,
-    /// The number of starts after the first.
-    pub restarts: u64,
-    /// How long the process has been running, in milliseconds.
-    pub uptime_ms: Option<u64>,
-    /// The resident memory, in bytes.
-    pub rss_bytes: Option<u64>,
-    /// The last death.
-    pub last_crash: Option<LastCrash>,
-}
-
-/// A death, in short form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastCrash {
-    /// The number of the crash report.
-    pub id: CrashId,
-    /// The cause.
-    pub cause: Cause,
-    /// Details of the cause.
-    pub detail: String,
-    /// The event in flight, if there was one.
-    pub seq: Option<Seq>,
-    /// The time of the death.
-    #[serde(serialize_with = "crate::display::serialize_time")]
-    pub at: jiff::Timestamp,
 }
 
 /// Counters of the link, from one reading of shared memory.

@@ -3,13 +3,10 @@
 use super::clock;
 use crate::{
     config::Config,
-    control::protocol::{LastCrash, LinkStatus, RingStatus, StatusReport, WorkerStatus},
+    control::protocol::{LinkStatus, RingStatus, StatusReport},
     core::{State, status},
 };
-use bulkhead_proto::{
-    shm::memory::SharedMemory,
-    wire::status::{CrashRow, WorkerRow, rss_bytes},
-};
+use bulkhead_proto::shm::memory::SharedMemory;
 
 /// Collects the report.
 pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &SharedMemory) -> StatusReport {
@@ -22,33 +19,8 @@ pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &S
         listen,
         state_dir: std::path::absolute(&config.state_dir).unwrap_or_default().display().to_string(),
         faults: status.faults,
-        workers: status.workers.into_iter().map(|worker| row(worker, now_ms)).collect(),
+        workers: status.workers.into_iter().map(|worker| worker.status(now_ms)).collect(),
         link: link(memory, config.ring_capacity),
-    }
-}
-
-fn row(worker: WorkerRow, now_ms: u64) -> WorkerStatus {
-    WorkerStatus {
-        name: worker.name,
-        role: worker.role,
-        state: worker.state,
-        generation: worker.generation,
-        pid: worker.pid,
-        restarts: worker.restarts,
-        uptime_ms: worker.pid.map(|_| now_ms.saturating_sub(worker.started_ms)),
-        rss_bytes: worker.pid.and_then(rss_bytes),
-        last_crash: worker.last_crash.map(crash),
-    }
-}
-
-fn crash(crash: CrashRow) -> LastCrash {
-    let at = i64::try_from(crash.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    LastCrash {
-        id: crash.id,
-        cause: crash.cause,
-        detail: crash.detail,
-        seq: crash.seq,
-        at: at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
     }
 }
 

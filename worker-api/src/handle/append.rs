@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use bulkhead_proto::{
     shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
     wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX},
-    worker::pipe::Sent,
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 
@@ -122,7 +121,7 @@ impl ApiHandle {
     pub fn append(&self, events: &[NewEvent<'_>]) -> Result<Appended, AppendError> {
         let request = RequestId::current();
         let arrived_ms = arrival_ms();
-        self.append_with(|batch| {
+        let outcome = self.append_with(None, |batch| {
             for (index, new) in events.iter().enumerate() {
                 let bad = |reason| AppendError::BadEvent { index, reason };
                 new.check(self.settings().faults).map_err(bad)?;
@@ -138,39 +137,30 @@ impl ApiHandle {
                 batch.push(&event).map_err(|error| bad(error.to_string()))?;
             }
             Ok(())
-        })
+        });
+        outcome.map(AppendOutcome::appended)
     }
 
-    /// Clears a batch, lets `fill` fill it, and appends it unless `fill` fails.
+    /// Clears a batch, lets `fill` fill it, and appends it unless `fill` fails. If the `request` was appended before,
+    /// nothing is filled or appended.
     pub(crate) fn append_with<E: From<AppendError>>(
         &self,
-        fill: impl FnOnce(&mut Batch) -> Result<(), E>,
-    ) -> Result<Appended, E> {
-        with_batch(|batch| {
-            fill(batch)?;
-            Ok(self.record_outcome(self.0.link.append(batch))?)
-        })
-    }
-
-    /// Like [`Self::append_with`], unless this keyed request was appended before: then nothing is filled or appended.
-    pub(crate) fn append_once<E: From<AppendError>>(
-        &self,
-        request: KeyedRequest,
+        request: Option<KeyedRequest>,
         fill: impl FnOnce(&mut Batch) -> Result<(), E>,
     ) -> Result<AppendOutcome, E> {
-        if let Some(earlier) = self.find_earlier(&request)? {
+        if let Some(request) = &request
+            && let Some(earlier) = self.find_earlier(request)?
+        {
             return Ok(AppendOutcome::Replayed(earlier));
         }
         with_batch(|batch| {
             fill(batch)?;
-            // The same request may have been appended meanwhile: `append_keyed` checks again.
-            match self.0.link.append_keyed(batch, request) {
-                Ok(AppendOutcome::Replayed(earlier)) => Ok(AppendOutcome::Replayed(earlier)),
-                Ok(AppendOutcome::Appended(appended)) => {
-                    Ok(AppendOutcome::Appended(self.record_outcome(Ok(appended))?))
-                }
-                Err(error) => Ok(AppendOutcome::Appended(self.record_outcome(Err(error))?)),
-            }
+            let outcome = match request {
+                None => self.0.link.append(batch).map(AppendOutcome::Appended),
+                // The same request may have been appended meanwhile: `append_keyed` checks again.
+                Some(request) => self.0.link.append_keyed(batch, request),
+            };
+            Ok(self.record_outcome(outcome)?)
         })
     }
 
@@ -187,15 +177,20 @@ impl ApiHandle {
     }
 
     /// Records whether the ring was full, and reports passed seq marks.
-    fn record_outcome(&self, outcome: Result<Appended, ring::AppendError>) -> Result<Appended, AppendError> {
+    fn record_outcome(
+        &self,
+        outcome: Result<AppendOutcome, ring::AppendError>,
+    ) -> Result<AppendOutcome, AppendError> {
         let full = matches!(outcome, Err(ring::AppendError::Full { .. }));
         // Load first: concurrent loads share the cache line, stores would move it between cores.
         if self.0.ring_full.load(Ordering::Relaxed) != full {
             self.0.ring_full.store(full, Ordering::Relaxed);
         }
-        let appended = outcome?;
-        self.report_seq_mark(appended);
-        Ok(appended)
+        let outcome = outcome?;
+        if let AppendOutcome::Appended(appended) = outcome {
+            self.report_seq_mark(appended);
+        }
+        Ok(outcome)
     }
 
     /// Notifies the supervisor when these events have passed a multiple of [`SEQ_MARK_INTERVAL`], so that it reserves
@@ -203,8 +198,8 @@ impl ApiHandle {
     fn report_seq_mark(&self, Appended { first, last }: Appended) {
         let passed = last.0 / SEQ_MARK_INTERVAL != first.0.saturating_sub(1) / SEQ_MARK_INTERVAL;
         if passed || self.0.seq_mark_due.load(Ordering::Relaxed) {
-            let sent = self.0.out.send(&FromWorker::SeqMark(last.0));
-            self.0.seq_mark_due.store(!matches!(sent, Ok(Sent::Done)), Ordering::Relaxed);
+            let sent = self.supervisor().notify(&FromWorker::SeqMark(last.0));
+            self.0.seq_mark_due.store(!sent, Ordering::Relaxed);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The last valid public part of each series.
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use std::{
     collections::HashMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -37,24 +36,7 @@ impl LastGoodSeries {
 
 /// Whether these bytes are one JSON object in UTF-8.
 fn is_object(bytes: &[u8]) -> bool {
-    let Ok(text) = str::from_utf8(bytes) else { return false };
-    let mut reader = serde_json::Deserializer::from_str(text);
-    reader.deserialize_map(AnyObject).and_then(|()| reader.end()).is_ok()
-}
-
-struct AnyObject;
-
-impl<'de> Visitor<'de> for AnyObject {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
+    serde_json::from_slice::<&RawValue>(bytes).is_ok_and(|json| json.get().starts_with('{'))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod append;
 mod last_good;
 mod quarantine;
-mod records;
+pub(crate) mod records;
 mod series;
 mod stats;
 
@@ -17,8 +17,8 @@ use crate::{
     supervisor_client::SupervisorClient,
 };
 use bulkhead_proto::{
-    wire::{control::FromWorker, status::Status},
-    worker::{link::ApiLink, pipe::Sender, settings::Settings},
+    wire::status::Status,
+    worker::{link::ApiLink, settings::Settings},
 };
 use last_good::LastGoodSeries;
 use std::sync::{Arc, atomic::AtomicBool};
@@ -38,7 +38,6 @@ struct Inner {
     stores: Stores,
     body_memory: BodyMemory,
     supervisor: Arc<SupervisorClient>,
-    out: Arc<Sender<FromWorker>>,
     /// The ring refused the last batch for lack of space.
     ring_full: AtomicBool,
     /// A passed seq mark could not be sent to the supervisor yet.
@@ -52,7 +51,6 @@ impl ApiHandle {
         token: Option<BearerToken>,
         stores: Stores,
         supervisor: Arc<SupervisorClient>,
-        out: Arc<Sender<FromWorker>>,
     ) -> Self {
         Self(Arc::new(Inner {
             body_memory: BodyMemory::new(settings.max_body),
@@ -62,7 +60,6 @@ impl ApiHandle {
             link,
             last_good: LastGoodSeries::default(),
             supervisor,
-            out,
             ring_full: AtomicBool::new(false),
             seq_mark_due: AtomicBool::new(false),
         }))

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use bulkhead_proto::{
-    shm::ring::{AppendOutcome, Batch, IdempotencyKey, KeyedRequest},
+    shm::ring::{Batch, IdempotencyKey, KeyedRequest},
     wire::{
         control::{FromWorker, MAX_TEXT, Request},
         event::{Event, EventError},
@@ -39,7 +39,7 @@ impl ApiHandle {
     pub(crate) async fn replay_for_operator(self, seq: Seq) {
         if let Err(problem) = self.replay(seq).await {
             let why = cut(problem.detail(), MAX_TEXT).to_owned();
-            let _ = self.0.out.send(&FromWorker::ReplayFailed { seq, why });
+            self.supervisor().notify(&FromWorker::ReplayFailed { seq, why });
         }
     }
 
@@ -63,8 +63,6 @@ impl ApiHandle {
             let bad_event = |error: EventError| AppendError::BadEvent { index: 0, reason: error.to_string() };
             batch.push(&replayed).map_err(bad_event)
         };
-        let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) =
-            self.append_once(request, fill).map_err(Problem::from)?;
-        Ok(appended.first)
+        Ok(self.append_with(Some(request), fill)?.appended().first)
     }
 }

@@ -33,10 +33,16 @@ impl ApiHandle {
         select: impl FnOnce(&Stores) -> &Option<RecordStore<F>> + Send + 'static,
         PageQuery { limit, after }: PageQuery<F>,
     ) -> Result<Page<F>, Problem> {
-        if !(1..=PAGE_LIMIT).contains(&limit) {
-            let detail = format!("expected a limit of 1 to {PAGE_LIMIT}; found {limit}");
-            return Err(Problem::new(ProblemKind::BadRequest, detail));
-        }
+        let limit = check_limit(limit.unwrap_or(PAGE_LIMIT), PAGE_LIMIT)?;
         self.read_store(select, move |store| store.page(after, limit)).await
     }
+}
+
+/// Checks the number of items that a list request asks for.
+pub(crate) fn check_limit(limit: usize, max: usize) -> Result<usize, Problem> {
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    let detail = format!("expected a limit of 1 to {max}; found {limit}");
+    Err(Problem::new(ProblemKind::BadRequest, detail))
 }

@@ -2,13 +2,14 @@
 
 use super::{
     conn_limits::{AddressGroup, ConnLimits, ConnPermit, TooManyFromAddress},
-    conn_state::{GuardedBody, RequestGuard},
+    conn_state::RequestGuard,
     limits::{Limits, MAX_HEAD},
-    listener::{Accepted, Listener, Stream},
+    listener::Listener,
     service::ApiService,
     timed_stream::TimedStream,
 };
 use axum::{extract::Request, http::StatusCode, response::Response};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
@@ -52,14 +53,6 @@ pub(super) struct Acceptor {
     accept_failing: bool,
 }
 
-/// Whether the requests of a connection are served.
-pub(super) enum Admission {
-    /// Its requests are handled.
-    Served(ConnPermit),
-    /// Its first request is refused with 429.
-    Refused(ConnPermit, OwnedSemaphorePermit),
-}
-
 impl Acceptor {
     pub(super) fn new(
         listener: Listener,
@@ -93,7 +86,7 @@ impl Acceptor {
                 _ = &mut draining => return,
                 accepted = self.listener.accept() => accepted,
             };
-            let Accepted { stream, address } = match accepted {
+            let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.conn_limits.note_accept_progress();
@@ -108,18 +101,14 @@ impl Acceptor {
                 permit = self.conn_limits.acquire(group) => permit,
                 // The connection is already accepted: serve it, or its request would be lost.
                 _ = &mut draining => {
-                    let permit = self.conn_limits.acquire_over_limit(group);
-                    return self.admit(stream, Admission::Served(permit));
+                    return self.serve(stream, self.conn_limits.acquire_over_limit(group), None);
                 }
             };
             match permit {
-                Ok(permit) => self.admit(stream, Admission::Served(permit)),
+                Ok(permit) => self.serve(stream, permit, None),
                 Err(TooManyFromAddress) => {
                     if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
-                        self.admit(
-                            stream,
-                            Admission::Refused(self.conn_limits.acquire_over_limit(None), refusal),
-                        );
+                        self.serve(stream, self.conn_limits.acquire_over_limit(None), Some(refusal));
                     }
                 }
             }
@@ -143,27 +132,17 @@ impl Acceptor {
         sleep(ACCEPT_BACKOFF).await;
     }
 
-    fn admit(&self, stream: Stream, admission: Admission) {
-        match stream {
-            Stream::Tcp(stream) => self.serve(stream, admission),
-            Stream::Unix(stream) => self.serve(stream, admission),
-        }
-    }
-
-    pub(super) fn serve<S>(&self, stream: S, admission: Admission)
+    /// Serves a connection in a task of its own. With a `refusal`, its first request is refused with 429.
+    pub(super) fn serve<S>(&self, stream: S, permit: ConnPermit, refusal: Option<OwnedSemaphorePermit>)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (permit, refusal, limits) = match admission {
-            Admission::Served(permit) => (permit, None, self.limits),
-            Admission::Refused(permit, refusal) => (
-                permit,
-                Some(refusal),
-                Limits { idle: REFUSAL_TIMEOUT, head: REFUSAL_TIMEOUT, ..self.limits },
-            ),
-        };
         let (service, state, refused) =
             (Arc::clone(&self.service), Arc::clone(permit.state()), refusal.is_some());
+        let mut limits = self.limits;
+        if refused {
+            (limits.idle, limits.head) = (REFUSAL_TIMEOUT, REFUSAL_TIMEOUT);
+        }
         let hyper_service = service_fn(move |request: Request<Incoming>| {
             let (service, guard) = (Arc::clone(&service), RequestGuard::begin(&state));
             async move {
@@ -172,26 +151,30 @@ impl Acceptor {
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     guard.upgrade();
                 }
-                Ok::<_, Infallible>(response.map(|body| GuardedBody { body, _guard: guard }))
+                // The body holds the guard until it is written.
+                let hold_guard = move |error: axum::Error| {
+                    let _ = &guard;
+                    error
+                };
+                Ok::<_, Infallible>(response.map(|body| body.map_err(hold_guard)))
             }
         });
         let stream = TimedStream::new(stream, Arc::clone(permit.state()), limits);
         let connection = self.http.serve_connection(TokioIo::new(stream), hyper_service).with_upgrades();
         let mut phase = self.phase.clone();
-        let id = permit.id();
-        let task = tokio::spawn(async move {
-            let _permits = (permit, refusal);
+        drop(tokio::spawn(async move {
+            let (permit, _refusal) = (permit, refusal);
             let mut connection = pin!(connection);
             tokio::select! {
                 biased;
                 // A connection error (a reset, an incomplete head) concerns its client only.
                 _ = connection.as_mut() => return,
+                () = permit.state().evicted() => return,
                 _ = phase.wait_for(|phase| *phase == ServerPhase::ClosingIdle) => {}
             }
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
-        });
-        self.conn_limits.set_task(id, task.abort_handle());
+        }));
     }
 }
 

@@ -116,17 +116,17 @@ pub(crate) async fn read(
 ) -> Result<(Parts, Bytes, BodyReservation<'_>), Problem> {
     let (head, mut body) = request.into_parts();
     let mut reservation = memory.reservation();
-    let outcome = collect(&mut body, max_bytes, &mut reservation).await;
+    let problem = match collect(&mut body, max_bytes, &mut reservation).await {
+        Ok(bytes) => return Ok((head, bytes, reservation)),
+        Err(problem) => problem,
+    };
+    drop(reservation);
+    let refused = matches!(problem.kind(), ProblemKind::BodyTooLarge | ProblemKind::Unavailable);
     // A client that sent `Expect: 100-continue` (RFC 9110, 10.1.1) has not sent its body, and will not after a refusal.
-    let expects_continue = head.headers.contains_key(header::EXPECT);
-    let refused =
-        |problem: &Problem| matches!(problem.kind(), ProblemKind::BodyTooLarge | ProblemKind::Unavailable);
-    if outcome.as_ref().is_err_and(refused) && !expects_continue {
-        drop(reservation);
+    if refused && !head.headers.contains_key(header::EXPECT) {
         discard(&mut body).await;
-        return Err(outcome.map_or_else(|problem| problem, |_| too_large(max_bytes)));
     }
-    Ok((head, outcome?, reservation))
+    Err(problem)
 }
 
 fn too_large(max_bytes: u64) -> Problem {

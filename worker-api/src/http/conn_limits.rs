@@ -26,7 +26,6 @@ use std::{
 };
 use tokio::{
     sync::Notify,
-    task::AbortHandle,
     time::{Instant, timeout},
 };
 
@@ -57,7 +56,6 @@ pub(super) struct TooManyFromAddress;
 #[derive(Debug)]
 pub(super) struct ConnLimits {
     limits: Limits,
-    epoch: Instant,
     permits: Mutex<PermitState>,
     freed: Notify,
     /// How many times a permit was requested or accept(2) failed. The answer to a ping carries it, so that the
@@ -78,7 +76,6 @@ struct PermitState {
 struct Owner {
     group: Option<AddressGroup>,
     state: Arc<ConnState>,
-    task: Option<AbortHandle>,
 }
 
 /// The right to one connection. Dropping it frees it for another.
@@ -91,13 +88,7 @@ pub(super) struct ConnPermit {
 
 impl ConnLimits {
     pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            epoch: Instant::now(),
-            permits: Mutex::default(),
-            freed: Notify::new(),
-            accept_progress: AtomicU64::new(0),
-        }
+        Self { limits, permits: Mutex::default(), freed: Notify::new(), accept_progress: AtomicU64::new(0) }
     }
 
     /// Waits for a permit for a new connection. Safe to cancel.
@@ -125,14 +116,14 @@ impl ConnLimits {
 
     /// Grants a permit beyond the limits: for a connection that is already accepted while the server drains.
     pub(super) fn acquire_over_limit(self: &Arc<Self>, group: Option<AddressGroup>) -> ConnPermit {
-        let state = Arc::new(ConnState::new(self.epoch));
+        let state = Arc::new(ConnState::new());
         let mut permits = self.lock();
         let id = permits.next_id;
         permits.next_id += 1;
         if let Some(group) = group {
             *permits.groups.entry(group).or_default() += 1;
         }
-        permits.connections.insert(id, Owner { group, state: Arc::clone(&state), task: None });
+        permits.connections.insert(id, Owner { group, state: Arc::clone(&state) });
         if let Some(supervisor) = permits.idle_reported_to.take()
             && matches!(supervisor.send(&FromWorker::Busy), Ok(Sent::Full))
         {
@@ -141,15 +132,6 @@ impl ConnLimits {
         }
         drop(permits);
         ConnPermit { limits: Arc::clone(self), id, state }
-    }
-
-    /// Stores the task that serves a connection, so that an eviction can abort it.
-    pub(super) fn set_task(&self, id: u64, task: AbortHandle) {
-        match self.lock().connections.get_mut(&id) {
-            Some(owner) => owner.task = Some(task),
-            // The connection was already evicted or has ended.
-            None => task.abort(),
-        }
     }
 
     /// Counts one step of the acceptor.
@@ -170,27 +152,23 @@ impl ConnLimits {
 
     /// Evicts the connection whose client has kept the server waiting longest. Returns whether there was one.
     pub(super) fn evict_one(&self) -> bool {
-        self.lock().evict(self.now_ms(), |_| true)
+        self.lock().evict(|_| true)
     }
 
     fn make_room(&self) -> bool {
         let mut permits = self.lock();
-        permits.connections.len() < self.limits.connections || permits.evict(self.now_ms(), |_| true)
+        permits.connections.len() < self.limits.connections || permits.evict(|_| true)
     }
 
     fn make_room_in_group(&self, group: Option<AddressGroup>) -> Result<(), TooManyFromAddress> {
         let mut permits = self.lock();
         let Some(group) = group else { return Ok(()) };
         let below_limit = permits.groups.get(&group).is_none_or(|&count| count < self.limits.per_address);
-        if below_limit || permits.evict(self.now_ms(), |owner| owner.group == Some(group)) {
+        if below_limit || permits.evict(|owner| owner.group == Some(group)) {
             Ok(())
         } else {
             Err(TooManyFromAddress)
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, PermitState> {
@@ -200,33 +178,33 @@ impl ConnLimits {
 
 impl PermitState {
     /// Scans all connections. This happens only when no permit is free, and it is cheap compared with accept(2).
-    fn evict(&mut self, now_ms: u64, eligible: impl Fn(&Owner) -> bool) -> bool {
-        let grace_ms = u64::try_from(EVICTION_GRACE.as_millis()).unwrap_or_default();
+    fn evict(&mut self, eligible: impl Fn(&Owner) -> bool) -> bool {
+        let now = Instant::now();
         let candidates = self.connections.iter().filter_map(|(&id, owner)| {
             let snapshot = owner.state.snapshot();
-            let rank = match snapshot.phase() {
+            let rank = match snapshot.phase {
                 ConnPhase::Idle => 0,
                 ConnPhase::ReadingHead | ConnPhase::ReadingBody | ConnPhase::WriteBlocked => 1,
                 ConnPhase::Responding | ConnPhase::Upgraded | ConnPhase::Evicted => return None,
             };
-            let evictable = snapshot.since_ms() + grace_ms <= now_ms && eligible(owner);
-            evictable.then_some((rank, snapshot.since_ms(), id, snapshot))
+            let evictable = snapshot.since + EVICTION_GRACE <= now && eligible(owner);
+            evictable.then_some((rank, snapshot, id))
         });
-        let Some((_, _, id, snapshot)) =
-            candidates.min_by_key(|&(rank, since_ms, id, _)| (rank, since_ms, id))
+        let Some((_, snapshot, id)) =
+            candidates.min_by_key(|&(rank, snapshot, id)| (rank, snapshot.since, id))
         else {
             return false;
         };
         let evicted = self.connections.get(&id).is_some_and(|owner| owner.state.evict_if_unchanged(snapshot));
-        if evicted && let Some(task) = self.release(id) {
-            task.abort();
+        if evicted {
+            self.release(id);
         }
         evicted
     }
 
-    fn release(&mut self, id: u64) -> Option<AbortHandle> {
-        let owner = self.connections.remove(&id)?;
-        if let Some(group) = owner.group
+    /// Frees the place of a connection, unless its eviction has freed it before.
+    fn release(&mut self, id: u64) {
+        if let Some(Owner { group: Some(group), .. }) = self.connections.remove(&id)
             && let Some(count) = self.groups.get_mut(&group)
         {
             *count -= 1;
@@ -234,17 +212,12 @@ impl PermitState {
                 self.groups.remove(&group);
             }
         }
-        owner.task
     }
 }
 
 impl ConnPermit {
     pub(super) const fn state(&self) -> &Arc<ConnState> {
         &self.state
-    }
-
-    pub(super) const fn id(&self) -> u64 {
-        self.id
     }
 }
 

@@ -1,19 +1,8 @@
 //! The phase of a connection and when it began. The connection's own task writes it; the acceptor reads it to select a
 //! connection for eviction.
 
-use axum::body::{Body, HttpBody};
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::{sync::Notify, time::Instant};
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,114 +23,102 @@ pub(super) enum ConnPhase {
     Evicted,
 }
 
-const PHASES: [ConnPhase; 7] = [
-    ConnPhase::Idle,
-    ConnPhase::ReadingHead,
-    ConnPhase::ReadingBody,
-    ConnPhase::WriteBlocked,
-    ConnPhase::Responding,
-    ConnPhase::Upgraded,
-    ConnPhase::Evicted,
-];
-
-/// The phase is in the low bits of the word, its start in milliseconds in the others.
-const PHASE_BITS: u32 = 3;
-
-/// One atomic read of a [`ConnState`].
+/// A phase, and when it began or last made progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnSnapshot(u64);
-
-impl ConnSnapshot {
-    pub(super) fn phase(self) -> ConnPhase {
-        let bits = usize::try_from(self.0 & ((1 << PHASE_BITS) - 1)).unwrap_or_default();
-        PHASES.get(bits).copied().unwrap_or(ConnPhase::Evicted)
-    }
-
-    /// When the phase began or last made progress, in milliseconds since the epoch of the [`ConnState`].
-    pub(super) const fn since_ms(self) -> u64 {
-        self.0 >> PHASE_BITS
-    }
+pub(super) struct ConnSnapshot {
+    pub(super) phase: ConnPhase,
+    pub(super) since: Instant,
 }
 
-/// A connection's phase. Phase and start share one word, so a reader never sees one without the other.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct ConnState {
-    /// When the server started.
-    epoch: Instant,
-    word: AtomicU64,
+    progress: Mutex<Progress>,
+    evicted: Notify,
+}
+
+#[derive(Debug)]
+struct Progress {
+    snapshot: ConnSnapshot,
     /// Whether a handler runs or its response is being written, whatever the phase.
-    responding: AtomicBool,
+    responding: bool,
     /// How many requests were passed to a handler.
-    started: AtomicU64,
+    started: u64,
     /// How many requests were received completely. A client may send the next request before it has the response.
-    received: AtomicU64,
+    received: u64,
+}
+
+impl Progress {
+    fn enter(&mut self, phase: ConnPhase) -> bool {
+        let may_continue = self.snapshot.phase != ConnPhase::Evicted;
+        if may_continue {
+            self.snapshot = ConnSnapshot { phase, since: Instant::now() };
+        }
+        may_continue
+    }
+
+    /// The phase of the request that is being answered: `ReadingBody` until its body is complete.
+    const fn request_phase(&self) -> ConnPhase {
+        if self.started <= self.received { ConnPhase::Responding } else { ConnPhase::ReadingBody }
+    }
 }
 
 impl ConnState {
     /// The state of a new connection: idle from now on.
-    pub(super) fn new(epoch: Instant) -> Self {
-        let (word, started, received) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let state = Self { epoch, word, responding: AtomicBool::new(false), started, received };
-        state.enter(ConnPhase::Idle);
-        state
+    pub(super) fn new() -> Self {
+        let snapshot = ConnSnapshot { phase: ConnPhase::Idle, since: Instant::now() };
+        let progress = Progress { snapshot, responding: false, started: 0, received: 0 };
+        Self { progress: Mutex::new(progress), evicted: Notify::new() }
     }
 
     pub(super) fn snapshot(&self) -> ConnSnapshot {
-        ConnSnapshot(self.word.load(Ordering::Relaxed))
+        self.lock().snapshot
     }
 
     pub(super) fn phase(&self) -> ConnPhase {
-        self.snapshot().phase()
+        self.snapshot().phase
     }
 
     /// Begins a phase, or records progress in it. Returns whether the connection may continue: an eviction is final.
     pub(super) fn enter(&self, phase: ConnPhase) -> bool {
-        let ms = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or_default();
-        let next = ms << PHASE_BITS | phase as u64;
-        let mut snapshot = self.snapshot();
-        while snapshot.phase() != ConnPhase::Evicted {
-            match self.word.compare_exchange_weak(snapshot.0, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(other) => snapshot = ConnSnapshot(other),
-            }
-        }
-        false
+        self.lock().enter(phase)
     }
 
     /// Sets how many requests were received completely.
     pub(super) fn set_received(&self, requests: u64) {
-        self.received.store(requests, Ordering::Relaxed);
+        self.lock().received = requests;
     }
 
     /// Whether a completely received request is being answered, so that the server does not wait for the client.
     pub(super) fn response_pending(&self) -> bool {
-        self.responding.load(Ordering::Relaxed) && self.request_phase() == ConnPhase::Responding
-    }
-
-    /// The phase of the request that is being answered: `ReadingBody` until its body is complete.
-    fn request_phase(&self) -> ConnPhase {
-        let is_received = self.started.load(Ordering::Relaxed) <= self.received.load(Ordering::Relaxed);
-        if is_received { ConnPhase::Responding } else { ConnPhase::ReadingBody }
+        let progress = self.lock();
+        progress.responding && progress.request_phase() == ConnPhase::Responding
     }
 
     /// Ends `WriteBlocked`: the client has read again.
     pub(super) fn unblock(&self) {
-        self.enter(if self.responding.load(Ordering::Relaxed) {
-            self.request_phase()
-        } else {
-            ConnPhase::Idle
-        });
+        let mut progress = self.lock();
+        let phase = if progress.responding { progress.request_phase() } else { ConnPhase::Idle };
+        progress.enter(phase);
     }
 
-    /// Evicts the connection unless its state has changed since the snapshot.
+    /// Evicts the connection unless its phase has changed or made progress since the snapshot.
     pub(super) fn evict_if_unchanged(&self, snapshot: ConnSnapshot) -> bool {
-        let next = ConnPhase::Evicted as u64;
-        self.word.compare_exchange(snapshot.0, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let mut progress = self.lock();
+        let evicted = progress.snapshot == snapshot && progress.enter(ConnPhase::Evicted);
+        if evicted {
+            self.evicted.notify_one();
+        }
+        evicted
     }
 
-    /// The instant `timeout` after the start of the snapshot's phase.
-    pub(super) fn deadline(&self, snapshot: ConnSnapshot, timeout: Duration) -> Instant {
-        self.epoch + Duration::from_millis(snapshot.since_ms()) + timeout
+    /// Waits until the connection is evicted.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,15 +127,16 @@ pub(super) struct RequestGuard(Arc<ConnState>);
 
 impl RequestGuard {
     pub(super) fn begin(state: &Arc<ConnState>) -> Self {
-        state.responding.store(true, Ordering::Relaxed);
-        state.started.fetch_add(1, Ordering::Relaxed);
+        let mut progress = state.lock();
+        progress.responding = true;
+        progress.started += 1;
         // `TimedStream` has usually set the phase already, except when the request arrived in one read with its
         // predecessor or its successor.
-        let next = state.request_phase();
-        if matches!(state.phase(), ConnPhase::Idle | ConnPhase::ReadingHead | ConnPhase::ReadingBody)
-            && state.phase() != next
+        let next = progress.request_phase();
+        let phase = progress.snapshot.phase;
+        if matches!(phase, ConnPhase::Idle | ConnPhase::ReadingHead | ConnPhase::ReadingBody) && phase != next
         {
-            state.enter(next);
+            progress.enter(next);
         }
         Self(Arc::clone(state))
     }
@@ -171,53 +149,22 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.responding.store(false, Ordering::Relaxed);
-        match self.0.phase() {
-            ConnPhase::Responding | ConnPhase::ReadingBody => {
-                self.0.enter(ConnPhase::Idle);
-            }
-            ConnPhase::Idle
-            | ConnPhase::ReadingHead
-            | ConnPhase::WriteBlocked
-            | ConnPhase::Upgraded
-            | ConnPhase::Evicted => {}
+        let mut progress = self.0.lock();
+        progress.responding = false;
+        if matches!(progress.snapshot.phase, ConnPhase::Responding | ConnPhase::ReadingBody) {
+            progress.enter(ConnPhase::Idle);
         }
-    }
-}
-
-/// A response body that holds the [`RequestGuard`] until it is written.
-pub(super) struct GuardedBody {
-    pub(super) body: Body,
-    pub(super) _guard: RequestGuard,
-}
-
-impl HttpBody for GuardedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn a_snapshot_holds_the_phase_and_its_start() {
-        let state = ConnState::new(Instant::now());
+        let state = ConnState::new();
         tokio::time::advance(Duration::from_millis(1500)).await;
         for phase in [
             ConnPhase::ReadingHead,
@@ -228,13 +175,13 @@ mod tests {
             ConnPhase::Idle,
         ] {
             assert!(state.enter(phase));
-            assert_eq!((state.phase(), state.snapshot().since_ms()), (phase, 1500));
+            assert_eq!(state.snapshot(), ConnSnapshot { phase, since: Instant::now() });
         }
     }
 
     #[test]
     fn only_an_unchanged_connection_is_evicted_and_an_eviction_is_final() {
-        let state = ConnState::new(Instant::now());
+        let state = ConnState::new();
         let before = state.snapshot();
         state.enter(ConnPhase::Responding);
         assert!(!state.evict_if_unchanged(before), "a request arrived after the snapshot");

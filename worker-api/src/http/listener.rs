@@ -3,6 +3,7 @@
 use rustix::net::{AddressFamily, sockopt::socket_domain};
 use std::{io, net::IpAddr, os::fd::OwnedFd};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
 /// An inherited listening socket.
 #[derive(Debug)]
@@ -11,17 +12,8 @@ pub(crate) enum Listener {
     Unix(UnixListener),
 }
 
-/// An accepted connection.
-pub(crate) struct Accepted {
-    pub(crate) stream: Stream,
-    /// The client's address; `None` on a Unix socket.
-    pub(crate) address: Option<IpAddr>,
-}
-
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// The socket of an accepted connection.
+pub(crate) type Stream = Either<TcpStream, UnixStream>;
 
 impl Listener {
     /// Wraps an inherited socket. Must be called within the tokio runtime.
@@ -38,18 +30,18 @@ impl Listener {
         }
     }
 
-    /// Accepts the next connection. Safe to cancel.
-    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
+    /// Accepts the next connection. Also returns the client's address; `None` on a Unix socket. Safe to cancel.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Responses are written whole: waiting for more data would only delay them.
                 stream.set_nodelay(true)?;
-                Ok(Accepted { stream: Stream::Tcp(stream), address: Some(peer.ip()) })
+                Ok((Either::Left(stream), Some(peer.ip())))
             }
             Self::Unix(listener) => {
                 let (stream, _path) = listener.accept().await?;
-                Ok(Accepted { stream: Stream::Unix(stream), address: None })
+                Ok((Either::Right(stream), None))
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::parse::BatchError;
 use axum::{
     body::Body,
     extract::rejection::{PathRejection, QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bulkhead_proto::wire::text::escape_controls_in_json;
@@ -185,11 +185,7 @@ impl IntoResponse for Problem {
 
 /// A response with a body of this media type.
 pub(crate) fn typed_response(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
-    const CONTENT_TYPE: HeaderName = header::CONTENT_TYPE;
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
-    response
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(media))], body.into()).into_response()
 }
 
 /// A response with this value as its JSON body.

@@ -3,7 +3,7 @@
 //! hyper has a timeout for heads only. It has none for a client that never reads its response.
 
 use super::{
-    conn_state::{ConnPhase, ConnState},
+    conn_state::{ConnPhase, ConnSnapshot, ConnState},
     framing::Framing,
     limits::{BODY_PROGRESS, Limits},
 };
@@ -76,14 +76,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
 
     /// When the timeout of the current phase expires; `None` while the server does not wait for the client.
     fn deadline(&self) -> Option<Instant> {
-        let snapshot = self.state.snapshot();
-        let timeout = match snapshot.phase() {
+        let ConnSnapshot { phase, since } = self.state.snapshot();
+        let timeout = match phase {
             ConnPhase::Idle => self.limits.idle,
             ConnPhase::ReadingHead => self.limits.head,
             ConnPhase::ReadingBody | ConnPhase::WriteBlocked => self.limits.stall,
             ConnPhase::Responding | ConnPhase::Upgraded | ConnPhase::Evicted => return None,
         };
-        Some(self.state.deadline(snapshot, timeout))
+        Some(since + timeout)
     }
 
     /// Pending until the timeout of the current phase expires; then an error.

@@ -1,5 +1,7 @@
 //! The state of one parse of a request body.
 
+use std::borrow::Cow;
+
 /// What applies to every event of one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchContext<'r> {
@@ -15,9 +17,8 @@ pub(crate) struct BatchContext<'r> {
 #[derive(Debug, Default)]
 pub(super) struct ErrorLocation {
     pub(super) index: Option<usize>,
-    pub(super) field: Option<String>,
-    /// A known field. Separate from `field` so that valid events need no allocation.
-    pub(super) known_field: Option<&'static str>,
+    /// A known name is borrowed, so that valid events need no allocation.
+    pub(super) field: Option<Cow<'static, str>>,
 }
 
 /// The state of one parse.

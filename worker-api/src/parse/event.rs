@@ -2,10 +2,10 @@
 
 use super::{
     batch::{BatchParser, ErrorLocation},
-    scalar::{BoundedText, FiniteNumber, OptionalBoundedText, Timestamp, check_data_bounds},
+    scalar::{BoundedText, FiniteNumber, UnixMs, check_data_bounds},
 };
 use bulkhead_proto::wire::{
-    event::{Event, MAX_LABEL, MAX_SERIES},
+    event::{Event, EventError, MAX_LABEL, MAX_SERIES},
     fault::FaultKind,
     series::{FAULT_PREFIX, RESERVED_PREFIX},
     text::cut,
@@ -23,15 +23,7 @@ pub(super) struct EventArray<'i, 'r, 's, S>(pub(super) &'i mut BatchParser<'r, '
 /// One event object.
 pub(super) struct EventObject<'i, 'r, 's, S>(pub(super) &'i mut BatchParser<'r, 's, S>);
 
-impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for EventArray<'_, '_, '_, S> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventArray<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for EventArray<'_, '_, '_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,7 +36,9 @@ impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventArray<'_, '_, '_, S> {
     }
 }
 
-impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for EventObject<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> DeserializeSeed<'de>
+    for EventObject<'_, '_, '_, S>
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -53,7 +47,7 @@ impl<'de, S: FnMut(&Event<'_>)> DeserializeSeed<'de> for EventObject<'_, '_, '_,
     }
 }
 
-impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventObject<'_, '_, '_, S> {
+impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for EventObject<'_, '_, '_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,17 +59,17 @@ impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventObject<'_, '_, '_, S> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let BatchParser { context, sink, count, location } = self.0;
         let mut fields = Fields::default();
-        while let Some(field) = map.next_key_seed(FieldName(location))? {
-            location.known_field = Some(field.name());
-            fields.read(field, &mut map)?;
-            location.known_field = None;
+        while let Some(BoundedText(name)) = map.next_key::<FieldName<'de>>()? {
+            fields.read(&name, &mut map, location)?;
+            location.field = None;
         }
-        let series = require_field(fields.series.as_deref(), Field::Series, location)?;
-        let value = require_field(fields.value, Field::Value, location)?;
+        let series = require_field(fields.series.as_deref(), "series", location)?;
+        let value = require_field(fields.value, "value", location)?;
         if series.starts_with(RESERVED_PREFIX) {
-            location.known_field = Some(Field::Series.name());
+            location.field = Some("series".into());
             check_reserved_series(series, context.faults).map_err(Error::custom)?;
         }
+        // The parser has checked the same bounds. An error shows a difference between the two.
         sink(&Event {
             series,
             value,
@@ -84,17 +78,22 @@ impl<'de, S: FnMut(&Event<'_>)> Visitor<'de> for EventObject<'_, '_, '_, S> {
             label: fields.label.as_deref(),
             data: fields.data,
             request_id: context.request_id,
-        });
+        })
+        .map_err(Error::custom)?;
         *count += 1;
         *location = ErrorLocation::default();
         Ok(())
     }
 }
 
-fn require_field<T, E: Error>(found: Option<T>, field: Field, location: &mut ErrorLocation) -> Result<T, E> {
+fn require_field<T, E: Error>(
+    found: Option<T>,
+    name: &'static str,
+    location: &mut ErrorLocation,
+) -> Result<T, E> {
     found.ok_or_else(|| {
-        location.known_field = Some(field.name());
-        E::missing_field(field.name())
+        location.field = Some(name.into());
+        E::missing_field(name)
     })
 }
 
@@ -118,9 +117,15 @@ pub(crate) fn check_reserved_series(series: &str, faults: bool) -> Result<(), St
     }
 }
 
+const FIELDS: [&str; 5] = ["series", "value", "label", "ts", "data"];
+
+/// The name of a field, which may be unknown.
+type FieldName<'de> = BoundedText<'de, 0, { usize::MAX }>;
+
 /// The fields of an event object that have been read.
 #[derive(Default)]
 struct Fields<'de> {
+    /// One bit for each of [`FIELDS`].
     seen: u8,
     series: Option<Cow<'de, str>>,
     value: Option<f64>,
@@ -130,76 +135,37 @@ struct Fields<'de> {
 }
 
 impl<'de> Fields<'de> {
-    fn read<A: MapAccess<'de>>(&mut self, field: Field, map: &mut A) -> Result<(), A::Error> {
-        let bit = 1 << (field as u8);
-        if self.seen & bit != 0 {
-            return Err(Error::duplicate_field(field.name()));
+    /// Reads the value of a field. `location` keeps the name of the field.
+    fn read<A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        location: &mut ErrorLocation,
+    ) -> Result<(), A::Error> {
+        let Some(index) = FIELDS.iter().position(|field| *field == name) else {
+            let quoted = cut(name, MAX_QUOTED);
+            location.field = Some(quoted.to_owned().into());
+            return Err(Error::unknown_field(quoted, &FIELDS));
+        };
+        let name = FIELDS[index];
+        location.field = Some(name.into());
+        if self.seen & 1 << index != 0 {
+            return Err(Error::duplicate_field(name));
         }
-        self.seen |= bit;
-        match field {
-            Field::Series => {
-                self.series = Some(map.next_value_seed(BoundedText { min: 1, max: MAX_SERIES })?);
+        self.seen |= 1 << index;
+        match name {
+            "series" => self.series = Some(map.next_value::<BoundedText<'de, 1, MAX_SERIES>>()?.0),
+            "value" => self.value = Some(map.next_value::<FiniteNumber>()?.0),
+            "label" => {
+                let label = map.next_value::<Option<BoundedText<'de, 0, MAX_LABEL>>>()?;
+                self.label = label.map(|label| label.0);
             }
-            Field::Value => self.value = Some(map.next_value_seed(FiniteNumber)?),
-            Field::Label => self.label = map.next_value_seed(OptionalBoundedText { max: MAX_LABEL })?,
-            Field::Ts => self.ts_ms = map.next_value_seed(Timestamp)?,
-            Field::Data => {
+            "ts" => self.ts_ms = map.next_value::<Option<UnixMs>>()?.map(|ts| ts.0),
+            _ => {
                 let text = map.next_value::<&RawValue>()?.get();
                 self.data = Some(check_data_bounds(text).map_err(Error::custom)?);
             }
         }
         Ok(())
-    }
-}
-
-/// The fields of an event.
-#[derive(Clone, Copy)]
-enum Field {
-    Series,
-    Value,
-    Label,
-    Ts,
-    Data,
-}
-
-const NAMES: [&str; 5] = ["series", "value", "label", "ts", "data"];
-
-impl Field {
-    const fn name(self) -> &'static str {
-        NAMES[self as usize]
-    }
-}
-
-/// Reads a field's name and records an unknown one in the location.
-struct FieldName<'p>(&'p mut ErrorLocation);
-
-impl<'de> DeserializeSeed<'de> for FieldName<'_> {
-    type Value = Field;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Field, D::Error> {
-        from.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for FieldName<'_> {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Field, E> {
-        match name {
-            "series" => Ok(Field::Series),
-            "value" => Ok(Field::Value),
-            "label" => Ok(Field::Label),
-            "ts" => Ok(Field::Ts),
-            "data" => Ok(Field::Data),
-            unknown => {
-                let quoted = cut(unknown, MAX_QUOTED);
-                self.0.field = Some(quoted.to_owned());
-                Err(E::unknown_field(quoted, &NAMES))
-            }
-        }
     }
 }

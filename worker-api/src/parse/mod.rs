@@ -8,13 +8,18 @@ mod scalar;
 mod time;
 
 use batch::{BatchParser, ErrorLocation};
-use bulkhead_proto::wire::{event::Event, text::cut};
+use bulkhead_proto::wire::{
+    event::{Event, EventError},
+    text::cut,
+};
 use event::{EventArray, EventObject};
-use serde::de::DeserializeSeed;
+use serde::{Deserializer as _, de::DeserializeSeed};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 pub(crate) use batch::BatchContext;
 pub(crate) use event::check_reserved_series;
+pub(crate) use time::check_range as check_ts;
 
 /// The longest `detail` of an error, in bytes: a parser message may quote the whole offending text.
 const MAX_DETAIL: usize = 512;
@@ -39,32 +44,24 @@ pub(crate) struct BatchError {
     pub(crate) detail: String,
 }
 
-/// Parses all events of `body` and passes each to `sink`. Returns their number, which is at least one.
+/// Parses all events of `body`, at least one, and passes each to `sink`.
 ///
 /// # Errors
-/// At the first error. The caller must then discard what `sink` received.
+/// At the first error, also one of `sink`. The caller must then discard what `sink` received.
 pub(crate) fn parse(
     body: &[u8],
     format: BodyFormat,
     context: &BatchContext<'_>,
-    sink: &mut impl FnMut(&Event<'_>),
-) -> Result<usize, BatchError> {
+    sink: &mut impl FnMut(&Event<'_>) -> Result<(), EventError>,
+) -> Result<(), BatchError> {
     // Checked once for the whole body, so that the parser need not check each string again.
     let text = str::from_utf8(body).map_err(|error| not_utf8(body, error.valid_up_to(), format, context))?;
     let mut parser = BatchParser { context, sink, count: 0, location: ErrorLocation::default() };
     parser.parse(text, format)?;
     match parser.count {
         0 => Err(invalid_batch("expected at least one event; found none".into())),
-        count => Ok(count),
+        _ => Ok(()),
     }
-}
-
-/// Checks a time in Unix milliseconds.
-///
-/// # Errors
-/// When it is outside the years 1 to 9999.
-pub(crate) fn check_ts(ms: i64) -> Result<(), String> {
-    time::check_range(ms).map(drop)
 }
 
 /// Checks a text that is to be an event's `data`.
@@ -80,8 +77,12 @@ pub(crate) fn check_data(text: &str) -> Result<(), String> {
 fn not_utf8(body: &[u8], valid: usize, format: BodyFormat, context: &BatchContext<'_>) -> BatchError {
     let detail = format!("the body must be UTF-8; found an invalid byte at offset {valid}");
     let text = body.get(..valid).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default();
-    let mut parser =
-        BatchParser { context, sink: &mut |_: &Event<'_>| {}, count: 0, location: ErrorLocation::default() };
+    let mut parser = BatchParser {
+        context,
+        sink: &mut |_: &Event<'_>| Ok(()),
+        count: 0,
+        location: ErrorLocation::default(),
+    };
     match parser.parse(text, format) {
         Err(error) => BatchError { detail, ..error },
         Ok(()) => invalid_batch(detail),
@@ -92,7 +93,7 @@ fn invalid_batch(detail: String) -> BatchError {
     BatchError { index: None, field: None, detail }
 }
 
-impl<S: FnMut(&Event<'_>)> BatchParser<'_, '_, S> {
+impl<S: FnMut(&Event<'_>) -> Result<(), EventError>> BatchParser<'_, '_, S> {
     fn parse(&mut self, text: &str, format: BodyFormat) -> Result<(), BatchError> {
         match format {
             BodyFormat::Json => self.parse_json(text),
@@ -104,7 +105,7 @@ impl<S: FnMut(&Event<'_>)> BatchParser<'_, '_, S> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let outcome = match text.trim_start_matches([' ', '\t', '\r', '\n']).as_bytes().first() {
             None => return Ok(()),
-            Some(b'[') => EventArray(self).deserialize(&mut reader),
+            Some(b'[') => reader.deserialize_seq(EventArray(self)),
             Some(_) => EventObject(self).deserialize(&mut reader),
         };
         outcome.and_then(|()| reader.end()).map_err(|error| self.batch_error(&error, 0))
@@ -132,7 +133,7 @@ impl<S: FnMut(&Event<'_>)> BatchParser<'_, '_, S> {
         let location = std::mem::take(&mut self.location);
         BatchError {
             index: location.index,
-            field: location.field.or_else(|| location.known_field.map(str::to_owned)),
+            field: location.field.map(Cow::into_owned),
             detail: with_position(error, lines_before),
         }
     }

@@ -2,21 +2,29 @@
 
 use super::time;
 use bulkhead_proto::wire::event::MAX_DATA;
-use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::{borrow::Cow, fmt};
 
 /// The most nesting levels of `data`. The analysis that parses it must not reach its parser's limit (serde_json: 128).
 const MAX_DEPTH: usize = 64;
 
-/// A string of `min` to `max` bytes, borrowed from the body unless it contains escapes.
-#[derive(Clone, Copy)]
-pub(super) struct BoundedText {
-    pub(super) min: usize,
-    pub(super) max: usize,
+/// A string of `MIN` to `MAX` bytes, borrowed from the body unless it contains escapes.
+pub(super) struct BoundedText<'de, const MIN: usize, const MAX: usize>(pub(super) Cow<'de, str>);
+
+impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for BoundedText<'de, MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = from.deserialize_str(TextVisitor { min: MIN, max: MAX })?;
+        Ok(Self(text))
+    }
 }
 
-impl BoundedText {
-    fn check_length<E: Error>(self, found: usize) -> Result<(), E> {
+struct TextVisitor {
+    min: usize,
+    max: usize,
+}
+
+impl TextVisitor {
+    fn check_length<E: Error>(&self, found: usize) -> Result<(), E> {
         if (self.min..=self.max).contains(&found) {
             return Ok(());
         }
@@ -25,15 +33,7 @@ impl BoundedText {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for BoundedText {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for BoundedText {
+impl<'de> Visitor<'de> for TextVisitor {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,48 +51,18 @@ impl<'de> Visitor<'de> for BoundedText {
     }
 }
 
-/// A string of at most `max` bytes, or null.
-#[derive(Clone, Copy)]
-pub(super) struct OptionalBoundedText {
-    pub(super) max: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for OptionalBoundedText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_option(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OptionalBoundedText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a string of at most {} bytes, or null", self.max)
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        BoundedText { min: 0, max: self.max }.deserialize(from).map(Some)
-    }
-}
-
 /// A number. serde_json refuses overflow (`1e999`), and JSON has neither NaN nor infinity.
-pub(super) struct FiniteNumber;
+pub(super) struct FiniteNumber(pub(super) f64);
 
-impl<'de> DeserializeSeed<'de> for FiniteNumber {
-    type Value = f64;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<f64, D::Error> {
-        from.deserialize_f64(self)
+impl<'de> Deserialize<'de> for FiniteNumber {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_f64(NumberVisitor).map(Self)
     }
 }
 
-impl Visitor<'_> for FiniteNumber {
+struct NumberVisitor;
+
+impl Visitor<'_> for NumberVisitor {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,38 +82,34 @@ impl Visitor<'_> for FiniteNumber {
     }
 }
 
-/// A time: RFC 3339 text, integer Unix milliseconds, or null for the arrival time.
-pub(super) struct Timestamp;
+/// A time in Unix milliseconds, from RFC 3339 text or an integer.
+pub(super) struct UnixMs(pub(super) i64);
 
-impl<'de> DeserializeSeed<'de> for Timestamp {
-    type Value = Option<i64>;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_any(self)
+impl<'de> Deserialize<'de> for UnixMs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(TimeVisitor).map(Self)
     }
 }
 
-impl Visitor<'_> for Timestamp {
-    type Value = Option<i64>;
+struct TimeVisitor;
+
+impl Visitor<'_> for TimeVisitor {
+    type Value = i64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an RFC 3339 string or integer Unix milliseconds")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_i64<E: Error>(self, ms: i64) -> Result<i64, E> {
+        time::check_range(ms).map_err(E::custom)
     }
 
-    fn visit_i64<E: Error>(self, ms: i64) -> Result<Self::Value, E> {
-        time::check_range(ms).map(Some).map_err(E::custom)
-    }
-
-    fn visit_u64<E: Error>(self, ms: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E: Error>(self, ms: u64) -> Result<i64, E> {
         self.visit_i64(i64::try_from(ms).unwrap_or(i64::MAX))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        time::from_rfc3339(text).map(Some).map_err(E::custom)
+    fn visit_str<E: Error>(self, text: &str) -> Result<i64, E> {
+        time::from_rfc3339(text).map_err(E::custom)
     }
 }
 

@@ -12,12 +12,12 @@ fn read_with(
     body: impl AsRef<[u8]>,
 ) -> Result<Vec<String>, BatchError> {
     let mut seen = Vec::new();
-    let count = parse(body.as_ref(), format, context, &mut |event| {
+    parse(body.as_ref(), format, context, &mut |event| {
         let Event { series, value, ts_ms, label, data, .. } = event;
         assert_eq!((event.arrived_ms, event.request_id), (context.arrived_ms, context.request_id));
         seen.push(format!("{series} {value} {ts_ms} {label:?} {data:?}"));
+        Ok(())
     })?;
-    assert_eq!(count, seen.len());
     Ok(seen)
 }
 

@@ -12,8 +12,11 @@ const LATEST_MS: i64 = 253_402_207_200_999;
 /// The most bytes of a text that an error quotes.
 const MAX_QUOTED: usize = 40;
 
-/// Returns Unix milliseconds that lie within the years 1 to 9999.
-pub(super) fn check_range(ms: i64) -> Result<i64, String> {
+/// Returns the same Unix milliseconds.
+///
+/// # Errors
+/// When they are outside the years 1 to 9999.
+pub(crate) fn check_range(ms: i64) -> Result<i64, String> {
     if (EARLIEST_MS..=LATEST_MS).contains(&ms) {
         Ok(ms)
     } else {
@@ -31,37 +34,20 @@ pub(super) fn from_rfc3339(text: &str) -> Result<i64, String> {
             cut(text, MAX_QUOTED)
         )
     };
-    // jiff accepts more forms than RFC 3339 (no separators, no minutes in the offset, `[zone]`). Accept one form only.
-    if !has_rfc3339_shape(text.as_bytes()) {
-        return Err(expected());
-    }
-    check_range(text.parse::<Timestamp>().map_err(|_| expected())?.as_millisecond())
+    // jiff accepts more forms than RFC 3339: no separators, a comma, no minutes in the offset, `[zone]`.
+    let time = text.parse::<Timestamp>().ok().filter(|_| is_rfc3339(text.as_bytes()));
+    check_range(time.ok_or_else(expected)?.as_millisecond())
 }
 
-/// `YYYY-MM-DDThh:mm:ss[.f…](Z|±hh:mm)`. jiff checks the values.
-fn has_rfc3339_shape(text: &[u8]) -> bool {
-    let Some((head, rest)) = text.split_at_checked(19) else { return false };
-    let fits = |pattern: &[u8], text: &[u8]| {
-        pattern.len() == text.len()
-            && pattern.iter().zip(text).all(|(expected, found)| match expected {
-                b'0' => found.is_ascii_digit(),
-                b'T' => matches!(found, b'T' | b't' | b' '),
-                b'+' => matches!(found, b'+' | b'-'),
-                b'Z' => matches!(found, b'Z' | b'z'),
-                other => found == other,
-            })
-    };
-    let offset = match rest.strip_prefix(b".") {
-        None => rest,
-        Some(fraction) => {
-            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            if digits == 0 {
-                return false;
-            }
-            &fraction[digits..]
-        }
-    };
-    fits(b"0000-00-00T00:00:00", head) && (fits(b"Z", offset) || fits(b"+00:00", offset))
+/// Whether a time that jiff parses has the form `YYYY-MM-DDThh:mm:ss[.f…](Z|±hh:mm)`.
+fn is_rfc3339(text: &[u8]) -> bool {
+    let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
+    let separated = separators.iter().all(|&(index, separator)| text.get(index) == Some(&separator));
+    let has_offset = matches!(
+        text,
+        [.., b'Z' | b'z'] | [.., b'+' | b'-', b'0'..=b'9', b'0'..=b'9', b':', b'0'..=b'9', b'0'..=b'9']
+    );
+    separated && has_offset && !text.contains(&b',')
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     handle::ApiHandle,
     http::{
         body, idempotency,
-        problem::{Problem, ProblemKind, typed_response},
+        problem::{Problem, typed_response},
         request_id::RequestId,
     },
     parse::{self, BatchContext, BodyFormat},
@@ -16,7 +16,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::shm::ring::{AppendOutcome, Appended, Batch, KeyedRequest};
+use bulkhead_proto::shm::ring::{AppendOutcome, Appended, KeyedRequest};
 
 pub(super) async fn accept(
     _: Authorized,
@@ -29,8 +29,7 @@ pub(super) async fn accept(
     // No await from here on: the batch buffer belongs to the thread.
     let request = idempotency::keyed_request(&head.headers, format, &body)?;
     let outcome = append(&api, &body, format, request)?;
-    let (AppendOutcome::Appended(appended) | AppendOutcome::Replayed(appended)) = outcome;
-    let mut response = typed_response(StatusCode::ACCEPTED, "application/json", receipt(appended));
+    let mut response = typed_response(StatusCode::ACCEPTED, "application/json", receipt(outcome.appended()));
     if matches!(outcome, AppendOutcome::Replayed(_)) {
         response.headers_mut().extend([idempotency::REPLAYED_HEADER]);
     }
@@ -49,34 +48,15 @@ fn append(
         request_id: id.as_ref().map(RequestId::as_str),
         faults: api.settings().faults,
     };
-    let fill = |batch: &mut Batch| -> Result<(), Problem> {
-        let mut push_error = None;
-        parse::parse(body, format, &context, &mut |event| {
-            if let Err(error) = batch.push(event) {
-                push_error.get_or_insert(error);
-            }
-        })?;
-        // The parser checks the same bounds. This guards against a difference between the two.
-        push_error.map_or(Ok(()), |error| Err(Problem::new(ProblemKind::BadEvent, error.to_string())))
-    };
-    match request {
-        None => api.append_with(fill).map(AppendOutcome::Appended),
-        Some(request) => api.append_once(request, fill),
-    }
+    api.append_with(request, |batch| {
+        Ok(parse::parse(body, format, &context, &mut |event| batch.push(event))?)
+    })
 }
 
-/// The response body, written without serde because this is the hot path.
-fn receipt(Appended { first, last }: Appended) -> Vec<u8> {
-    let mut number = itoa::Buffer::new();
-    let mut json = Vec::with_capacity(96);
-    json.extend_from_slice(b"{\"accepted\":");
-    json.extend_from_slice(number.format(last.0 - first.0 + 1).as_bytes());
-    json.extend_from_slice(b",\"first_seq\":");
-    json.extend_from_slice(number.format(first.0).as_bytes());
-    json.extend_from_slice(b",\"last_seq\":");
-    json.extend_from_slice(number.format(last.0).as_bytes());
-    json.push(b'}');
-    json
+/// The response body.
+fn receipt(Appended { first, last }: Appended) -> String {
+    let accepted = last.0 - first.0 + 1;
+    format!("{{\"accepted\":{accepted},\"first_seq\":{first},\"last_seq\":{last}}}")
 }
 
 #[cfg(test)]
@@ -88,6 +68,6 @@ mod tests {
     fn the_receipt_holds_count_and_seqs() {
         let receipt = receipt(Appended { first: Seq(u64::MAX - 1), last: Seq(u64::MAX) });
         let expected = r#"{"accepted":2,"first_seq":18446744073709551614,"last_seq":18446744073709551615}"#;
-        assert_eq!(str::from_utf8(&receipt), Ok(expected));
+        assert_eq!(receipt, expected);
     }
 }

@@ -9,6 +9,7 @@ mod health;
 mod quarantine;
 mod series;
 mod stats;
+mod valid;
 mod workers;
 
 use crate::handle::ApiHandle;

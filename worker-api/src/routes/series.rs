@@ -1,14 +1,12 @@
 //! `GET /v1/series` and `GET /v1/series/{name}`: answered from the last commit, without waiting for the analysis.
 
+use super::valid::Valid;
 use crate::{
-    handle::ApiHandle,
+    handle::{ApiHandle, records::check_limit},
     http::problem::{Problem, ProblemKind, typed_response},
 };
 use axum::{
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::{Path, Query, State},
     http::StatusCode,
     response::Response,
 };
@@ -25,24 +23,18 @@ const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The query of a list request.
 #[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SeriesQuery {
+    #[serde(default)]
     prefix: String,
-    limit: usize,
+    limit: Option<usize>,
     after: Option<String>,
-}
-
-impl Default for SeriesQuery {
-    fn default() -> Self {
-        Self { prefix: String::new(), limit: PAGE_LIMIT, after: None }
-    }
 }
 
 pub(super) async fn show(
     State(api): State<ApiHandle>,
-    name: Result<Path<String>, PathRejection>,
+    Valid(Path(name)): Valid<Path<String>>,
 ) -> Result<Response, Problem> {
-    let Path(name) = name?;
     let mut json = Vec::new();
     if api.write_series(&name, &mut json) {
         return Ok(typed_response(StatusCode::OK, "application/json", json));
@@ -60,18 +52,14 @@ pub(super) async fn show(
 
 pub(super) async fn list(
     State(api): State<ApiHandle>,
-    query: Result<Query<SeriesQuery>, QueryRejection>,
+    Valid(Query(query)): Valid<Query<SeriesQuery>>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    if !(1..=MAX_PAGE_LIMIT).contains(&query.limit) {
-        let detail = format!("expected a limit of 1 to {MAX_PAGE_LIMIT}; found {}", query.limit);
-        return Err(Problem::new(ProblemKind::BadRequest, detail));
-    }
+    let limit = check_limit(query.limit.unwrap_or(PAGE_LIMIT), MAX_PAGE_LIMIT)?;
     // Ask for one more than the limit, to know whether there is a next page.
-    let names = api.series_names(&query.prefix, query.after.as_deref(), query.limit + 1);
+    let names = api.series_names(&query.prefix, query.after.as_deref(), limit + 1);
     let mut json = b"{\"items\":[".to_vec();
     let mut shown = 0;
-    for name in names.iter().take(query.limit) {
+    for name in names.iter().take(limit) {
         let end = json.len();
         if !json.ends_with(b"[") {
             json.push(b',');

@@ -36,6 +36,15 @@ pub enum AppendOutcome {
     Replayed(Appended),
 }
 
+impl AppendOutcome {
+    /// The seqs of the batch, whenever it was appended.
+    #[must_use]
+    pub const fn appended(self) -> Appended {
+        let (Self::Appended(appended) | Self::Replayed(appended)) = self;
+        appended
+    }
+}
+
 /// Appends batches, from any thread. Another generation may append at the same time.
 #[derive(Debug)]
 pub struct Producer {

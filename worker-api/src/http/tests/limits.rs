@@ -3,12 +3,12 @@
 use super::*;
 use crate::{
     http::{
-        acceptor::{Acceptor, Admission, ServerPhase},
+        acceptor::{Acceptor, ServerPhase},
         conn_limits::{AddressGroup, ConnPermit, TooManyFromAddress},
         conn_state::ConnPhase,
         limits::{BODY_PROGRESS, MAX_HEAD},
     },
-    testing::ApiFixture,
+    tests::fixture::ApiFixture,
 };
 use axum::{extract::Request, http::StatusCode, response::IntoResponse};
 use bulkhead_proto::{
@@ -56,7 +56,7 @@ impl AcceptorFixture {
 
     fn serve(&self, permit: ConnPermit) -> DuplexStream {
         let (client, server) = duplex(BUFFER);
-        self.acceptor.serve(server, Admission::Served(permit));
+        self.acceptor.serve(server, permit, None);
         client
     }
 
@@ -129,9 +129,7 @@ async fn a_head_up_to_the_limit_is_accepted_and_one_byte_more_is_refused_at_any_
         let head = format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
         for piece in [BUFFER, 2 * MAX_HEAD] {
             let (mut client, server) = duplex(piece);
-            fixture
-                .acceptor
-                .serve(server, Admission::Served(fixture.acceptor.conn_limits.acquire_over_limit(None)));
+            fixture.acceptor.serve(server, fixture.acceptor.conn_limits.acquire_over_limit(None), None);
             // The server may close before it has read all.
             let _ = client.write_all(head.as_bytes()).await;
             let mut text = String::new();

@@ -1,7 +1,7 @@
 //! Malformed and unusual requests: each is refused or has exactly one interpretation, and no client hangs.
 
 use super::*;
-use crate::testing::ApiFixture;
+use crate::tests::fixture::ApiFixture;
 
 /// Follows every case. It is answered unless the case ended the connection.
 const NEXT: &str = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

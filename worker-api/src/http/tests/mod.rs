@@ -148,7 +148,7 @@ async fn a_unix_socket_is_served() {
 
 #[tokio::test]
 async fn a_client_that_sends_a_body_over_the_limit_receives_the_413_response() {
-    let api = crate::testing::ApiFixture::new();
+    let api = crate::tests::fixture::ApiFixture::new();
     let socket = socket();
     let service = ApiService::new(
         crate::routes::router(Router::new(), api.handle.clone()),
@@ -161,7 +161,7 @@ async fn a_client_that_sends_a_body_over_the_limit_receives_the_413_response() {
         Limits::default(),
     );
     let mut client = connect(&socket).await;
-    let length = usize::try_from(crate::testing::MAX_BODY).unwrap() * 2;
+    let length = usize::try_from(crate::tests::fixture::MAX_BODY).unwrap() * 2;
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );

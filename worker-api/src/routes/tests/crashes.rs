@@ -1,6 +1,6 @@
 //! `/v1/crashes` with a real directory. The test acts as the supervisor.
 
-use crate::testing::ApiFixture;
+use crate::tests::fixture::ApiFixture;
 use bulkhead_proto::wire::record_store::file_name;
 use serde_json::{Value, json};
 use std::fs;

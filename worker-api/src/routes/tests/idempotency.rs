@@ -1,6 +1,6 @@
 //! `Idempotency-Key` with real shared memory.
 
-use crate::testing::{ApiFixture, TestResponse};
+use crate::tests::fixture::{ApiFixture, TestResponse};
 use axum::{body::Body, extract::Request, http::HeaderValue};
 
 const ONE: &str = r#"{"series":"a","value":1}"#;

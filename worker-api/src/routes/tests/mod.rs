@@ -8,7 +8,7 @@ use crate::routes::authorized::Authorized;
 use crate::{
     handle::{ApiHandle, AppendError, NewEvent},
     http::token,
-    testing::{ApiFixture, MAX_BODY, TestResponse},
+    tests::fixture::{ApiFixture, MAX_BODY, TestResponse},
 };
 use axum::{Router, body::Body, extract::State, http::StatusCode, routing::post};
 use bulkhead_proto::{

@@ -1,6 +1,6 @@
 //! `/v1/quarantine` with real shared memory and a real directory. The test acts as the supervisor.
 
-use crate::testing::{ApiFixture, TestResponse};
+use crate::tests::fixture::{ApiFixture, TestResponse};
 use axum::body::Body;
 use bulkhead_proto::{
     wire::{

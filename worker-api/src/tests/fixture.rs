@@ -100,7 +100,7 @@ impl ApiFixture {
         let (read, write) = pipe::pair().unwrap();
         let out = Arc::new(Sender::new(write));
         out.set_nonblocking(true).unwrap();
-        let supervisor_client = Arc::new(SupervisorClient::new(Arc::clone(&out)));
+        let supervisor_client = Arc::new(SupervisorClient::new(out));
         let (quarantine_dir, crashes_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let stores = Stores {
             quarantine: Some(RecordStore::open(quarantine_dir.path()).unwrap()),
@@ -112,7 +112,6 @@ impl ApiFixture {
             token,
             stores,
             Arc::clone(&supervisor_client),
-            out,
         );
         let service =
             ApiService::new(routes::router(user_routes, handle.clone()), GENERATION, &Limits::default());
