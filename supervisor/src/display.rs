@@ -1,8 +1,6 @@
-//! How values are shown to people: events, times, sizes, errors.
+//! How values are shown to people: events, sizes, errors.
 
-use bulkhead_proto::wire::{event::Event, quarantine::EventView};
-use jiff::Timestamp;
-use serde::Serializer;
+use bulkhead_proto::wire::{event::Event, quarantine::EventView, time::rfc3339};
 
 /// Units of a size with their factors, smallest first.
 const SIZE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -14,28 +12,12 @@ pub(crate) fn event(payload: &[u8]) -> Option<EventView> {
     Some(EventView {
         series: event.series.to_owned(),
         value: event.value,
-        ts: time(event.ts_ms),
-        arrived: time(event.arrived_ms),
+        ts: rfc3339(event.ts_ms),
+        arrived: rfc3339(event.arrived_ms),
         label: owned(event.label),
         data: owned(event.data),
         request_id: owned(event.request_id),
     })
-}
-
-/// A time in Unix milliseconds as RFC 3339 in UTC, always with milliseconds so that columns align. A time outside the
-/// calendar is shown as the epoch.
-pub(crate) fn time(ms: i64) -> String {
-    format!("{:.3}", Timestamp::from_millisecond(ms).unwrap_or_default())
-}
-
-/// The current time, in the format of [`time`].
-pub(crate) fn now() -> String {
-    time(Timestamp::now().as_millisecond())
-}
-
-/// Serializes a time in the format of [`time`].
-pub(crate) fn serialize_time<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{at:.3}"))
 }
 
 /// A size in bytes, in the largest unit that needs no fraction: `64MiB`.
@@ -70,14 +52,6 @@ pub(crate) fn error_chain(error: &anyhow::Error) -> String {
 mod tests {
     use super::*;
     use bulkhead_proto::shm::{memory::MemoryError, segment::SegmentError};
-
-    #[test]
-    fn times_always_have_milliseconds() {
-        assert_eq!(time(1_700_000_000_120), "2023-11-14T22:13:20.120Z");
-        assert_eq!(time(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
-        assert_eq!(time(i64::MAX), "1970-01-01T00:00:00.000Z");
-        assert_eq!(now().len(), time(0).len());
-    }
 
     #[test]
     fn a_cause_that_the_error_already_contains_is_not_repeated() {

@@ -14,4 +14,5 @@ pub mod role;
 pub mod series;
 pub mod status;
 pub mod text;
+pub mod time;
 pub mod vocabulary;

@@ -4,6 +4,7 @@ use super::{
     cause::Cause,
     ids::{CrashId, Generation, Seq},
     role::Role,
+    time,
     vocabulary::vocabulary,
 };
 use bincode::{Decode, Encode};
@@ -30,7 +31,7 @@ vocabulary! {
 }
 
 /// The status of the service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Status {
     /// The supervisor's pid.
     pub pid: u32,
@@ -43,7 +44,7 @@ pub struct Status {
 }
 
 /// One worker or one standby.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct WorkerRow {
     /// The worker's name.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct WorkerRow {
     pub last_crash: Option<CrashRow>,
 }
 
-/// The summary of one death.
+/// The summary of one death, as operators see it in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct CrashRow {
     /// The number of the crash report.
@@ -74,6 +75,7 @@ pub struct CrashRow {
     pub detail: String,
     /// The event in flight, if there was one.
     pub seq: Option<Seq>,
-    /// When the generation died, in Unix milliseconds.
+    /// When the generation died, in Unix milliseconds; RFC 3339 in JSON.
+    #[serde(rename = "at", with = "time")]
     pub at_ms: u64,
 }

@@ -3,12 +3,15 @@
 
 use super::output::terminal_size;
 use crate::{
-    control::protocol::{LastCrash, StatusReport, WorkerStatus},
+    control::protocol::{StatusReport, WorkerStatus},
     core::span,
     display::format_size,
     log::{colours, escape_controls},
 };
-use bulkhead_proto::wire::status::WorkerState;
+use bulkhead_proto::wire::{
+    status::{CrashRow, WorkerState},
+    time::now_ms,
+};
 use std::{fmt::Write as _, time::Duration};
 
 /// The longest name on a terminal of 80 columns; wider terminals show more.
@@ -47,10 +50,10 @@ impl Style {
 
 /// Renders several lines, without a final newline.
 pub(super) fn render(report: &StatusReport, style: Style) -> String {
-    render_at(report, style, jiff::Timestamp::now())
+    render_at(report, style, now_ms())
 }
 
-pub(super) fn render_at(report: &StatusReport, style: Style, now: jiff::Timestamp) -> String {
+pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> String {
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(report.workers.iter().map(|row| cells(row, style)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -60,7 +63,7 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now: jiff::Timestam
         rows.iter().zip(states).map(|(row, state)| line(row, widths, state, style) + "\n").collect();
     for row in &report.workers {
         if let Some(crash) = &row.last_crash {
-            text = text + &truncate(&last_crash_line(row, crash, now), style.width) + "\n";
+            text = text + &truncate(&last_crash_line(row, crash, now_ms), style.width) + "\n";
         }
     }
     text + &truncate(&link_line(report), style.width)
@@ -112,8 +115,8 @@ fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
 }
 
 /// Details that do not fit the column LAST CRASH.
-fn last_crash_line(row: &WorkerStatus, crash: &LastCrash, now: jiff::Timestamp) -> String {
-    let since = span(Duration::try_from(now.duration_since(crash.at)).unwrap_or_default());
+fn last_crash_line(row: &WorkerStatus, crash: &CrashRow, now_ms: u64) -> String {
+    let since = span(Duration::from_millis(now_ms.saturating_sub(crash.at_ms)));
     let seq = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     escape_controls(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail))
         .into_owned()
@@ -178,12 +181,12 @@ pub(super) mod tests {
             rss_bytes: Some(1),
             last_crash: crash,
         };
-        let crash = LastCrash {
+        let crash = CrashRow {
             id: CrashId(1),
             cause: Cause::Panic,
             detail: "\"a long message\u{1b}[2J\" at src/some/file.rs:1:2".into(),
             seq: Some(Seq(4711)),
-            at: jiff::Timestamp::UNIX_EPOCH,
+            at_ms: 0,
         };
         StatusReport {
             version: "0".into(),
@@ -235,8 +238,7 @@ pub(super) mod tests {
 
     #[test]
     fn each_last_crash_has_its_own_line() {
-        let now = jiff::Timestamp::from_second(3).unwrap();
-        let text = render_at(&report(), Style::PLAIN, now);
+        let text = render_at(&report(), Style::PLAIN, 3_000);
         let crash = text.lines().nth(4).unwrap();
         let expected = "crash 1 of analytics 3.0 s ago, event 4711 in flight: \"a long message";
         assert!(crash.starts_with(expected), "{text}");

@@ -1,7 +1,6 @@
 //! The protocol of the control socket: the client sends one [`Request`] per line and gets one [`Reply`] per line.
 
 use bulkhead_proto::wire::{
-    cause::Cause,
     control::RequestOutcome,
     crash,
     fault::FaultKind,
@@ -9,7 +8,7 @@ use bulkhead_proto::wire::{
     quarantine::Entry,
     record_store::Page,
     role::Role,
-    status::WorkerState,
+    status::{CrashRow, WorkerState},
 };
 use serde::{Deserialize, Serialize};
 
@@ -253,23 +252,7 @@ pub struct WorkerStatus {
     /// The resident memory, in bytes.
     pub rss_bytes: Option<u64>,
     /// The last death.
-    pub last_crash: Option<LastCrash>,
-}
-
-/// A death, in short form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastCrash {
-    /// The number of the crash report.
-    pub id: CrashId,
-    /// The cause.
-    pub cause: Cause,
-    /// Details of the cause.
-    pub detail: String,
-    /// The event in flight, if there was one.
-    pub seq: Option<Seq>,
-    /// The time of the death.
-    #[serde(serialize_with = "crate::display::serialize_time")]
-    pub at: jiff::Timestamp,
+    pub last_crash: Option<CrashRow>,
 }
 
 /// Counters of the link, from one reading of shared memory.

@@ -1,6 +1,7 @@
 //! The clocks, read once for each transition.
 
 use crate::core::{Millis, Now};
+use bulkhead_proto::wire::time::now_ms;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -9,8 +10,7 @@ use tokio::time::Instant;
 pub(super) fn now() -> Now {
     let since_boot = clock_gettime(ClockId::Monotonic);
     let millis = since_boot.tv_sec.saturating_mul(1_000).saturating_add(since_boot.tv_nsec / 1_000_000);
-    let unix_ms = jiff::Timestamp::now().as_millisecond();
-    Now { mono: Millis(u64::try_from(millis).unwrap_or(0)), unix_ms: u64::try_from(unix_ms).unwrap_or(0) }
+    Now { mono: Millis(u64::try_from(millis).unwrap_or(0)), unix_ms: now_ms() }
 }
 
 /// Waits until the deadline; forever if there is none.

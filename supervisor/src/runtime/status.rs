@@ -3,13 +3,10 @@
 use super::clock;
 use crate::{
     config::Config,
-    control::protocol::{LastCrash, LinkStatus, RingStatus, StatusReport, WorkerStatus},
+    control::protocol::{LinkStatus, RingStatus, StatusReport, WorkerStatus},
     core::{State, status},
 };
-use bulkhead_proto::{
-    shm::memory::SharedMemory,
-    wire::status::{CrashRow, WorkerRow},
-};
+use bulkhead_proto::{shm::memory::SharedMemory, wire::status::WorkerRow};
 
 /// Collects the report.
 pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &SharedMemory) -> StatusReport {
@@ -37,18 +34,7 @@ fn row(worker: WorkerRow, now_ms: u64) -> WorkerStatus {
         restarts: worker.restarts,
         uptime_ms: worker.pid.map(|_| now_ms.saturating_sub(worker.started_ms)),
         rss_bytes: worker.pid.and_then(resident),
-        last_crash: worker.last_crash.map(crash),
-    }
-}
-
-fn crash(crash: CrashRow) -> LastCrash {
-    let at = i64::try_from(crash.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    LastCrash {
-        id: crash.id,
-        cause: crash.cause,
-        detail: crash.detail,
-        seq: crash.seq,
-        at: at.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        last_crash: worker.last_crash,
     }
 }
 

@@ -11,6 +11,7 @@ use bulkhead_proto::{
     wire::{
         crash::{self, FatalSignal, OutputLine, Report, Resources},
         text::cut,
+        time::rfc3339,
     },
 };
 use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
@@ -54,7 +55,7 @@ pub(super) fn report(
     };
     Report {
         id: death_record.crash,
-        at: display::time(i64::try_from(death_record.at_ms).unwrap_or(i64::MAX)),
+        at: rfc3339(death_record.at_ms),
         worker: death_record.subject.worker,
         role: death_record.role,
         generation: death_record.subject.generation,

@@ -11,6 +11,7 @@ use bulkhead_proto::{
     wire::{
         ids::Seq,
         quarantine::{Entry, EntryStore, MAX_ENTRIES},
+        time::{now_ms, rfc3339},
     },
 };
 use mutant::Mutant;
@@ -75,7 +76,7 @@ impl QuarantineStore {
 fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {
     Entry {
         seq: request.seq,
-        at: display::now(),
+        at: rfc3339(now_ms()),
         worker: request.subject.worker.clone(),
         generation: request.subject.generation,
         crash: request.crash,
