@@ -1,6 +1,10 @@
 //! Lifecycle lines: messages and fields about workers. The names of events and fields are a stable interface.
 
-use crate::core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
+use super::event_at;
+use crate::{
+    core::{GenerationRef, LogRecord, QuarantineRequest, RestartDecision},
+    display::{format_count, format_duration, in_flight},
+};
 use bulkhead_proto::wire::{
     cause::Cause,
     ids::{CrashId, Seq},
@@ -32,29 +36,8 @@ pub fn write(record: &LogRecord) {
         (fields.detail, fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
     let next = fields.next.map(|next| next.to_string());
     let attempts = fields.attempts;
-    // tracing needs the level at compile time.
-    macro_rules! line {
-        ($level:expr) => {
-            tracing::event!(
-                $level,
-                event_name,
-                worker,
-                generation,
-                pid,
-                cause,
-                detail,
-                seq,
-                crash,
-                next,
-                attempts,
-                "{message}"
-            )
-        };
-    }
-    match level {
-        Level::ERROR => line!(Level::ERROR),
-        Level::WARN => line!(Level::WARN),
-        Level::INFO | Level::DEBUG | Level::TRACE => line!(Level::INFO),
+    event_at! {
+        level, event_name, worker, generation, pid, cause, detail, seq, crash, next, attempts, "{message}"
     }
 }
 
@@ -62,27 +45,23 @@ pub fn write(record: &LogRecord) {
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(subject) => {
-            (Level::INFO, about(subject), format!("{} started", name(subject)))
-        }
+        LogRecord::WorkerStarted(subject) => (Level::INFO, about(subject), format!("{subject} started")),
         LogRecord::WorkerReady(subject) => {
-            (Level::INFO, about(subject), format!("{} is ready to be activated", name(subject)))
+            (Level::INFO, about(subject), format!("{subject} is ready to be activated"))
         }
-        LogRecord::WorkerActivated(subject) => {
-            (Level::INFO, about(subject), format!("{} is active", name(subject)))
-        }
+        LogRecord::WorkerActivated(subject) => (Level::INFO, about(subject), format!("{subject} is active")),
         LogRecord::WorkerStopping { subject, why } => {
-            (Level::INFO, about(subject), format!("{} was asked to stop: {why}", name(subject)))
+            (Level::INFO, about(subject), format!("{subject} was asked to stop: {why}"))
         }
         LogRecord::WorkerSignalled { subject, signal, why } => {
-            (Level::WARN, about(subject), format!("sent {signal} to {}: {why}", name(subject)))
+            (Level::WARN, about(subject), format!("sent {signal} to {subject}: {why}"))
         }
         LogRecord::WorkerThreadsDumped { subject, threads } => {
-            (Level::WARN, about(subject), format!("{} hangs; its threads: {threads}", name(subject)))
+            (Level::WARN, about(subject), format!("{subject} hangs; its threads: {threads}"))
         }
         LogRecord::WorkerGivenUp(subject) => {
             let message =
-                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
+                format!("SIGKILL did not end {subject}; the supervisor no longer waits for its exit");
             (Level::ERROR, about(subject), message)
         }
         LogRecord::WorkerDied { subject, cause, detail, seq, crash, next, uptime, stop_duration } => {
@@ -97,7 +76,7 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
                 ..Fields::default()
             };
             let death = death(*cause, detail, *seq, *crash, next, *uptime, *stop_duration);
-            (level, fields, format!("{} {death}", name(subject)))
+            (level, fields, format!("{subject} {death}"))
         }
         LogRecord::WorkerParked { subject, retry_in: None, .. } => {
             let worker = &subject.worker;
@@ -110,20 +89,18 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             let message = format!(
                 "{} is parked after {deaths} deaths without progress; next attempt in {}",
                 subject.worker,
-                span(*delay)
+                format_duration(*delay)
             );
             (Level::ERROR, about(subject), message)
         }
         LogRecord::WorkerRetried(subject) => {
-            (Level::WARN, about(subject), format!("trying the parked worker again: {}", name(subject)))
+            (Level::WARN, about(subject), format!("trying the parked worker again: {subject}"))
         }
-        LogRecord::WorkerRecovered(subject) => (
-            Level::INFO,
-            about(subject),
-            format!("{} recovered; the worker is no longer parked", name(subject)),
-        ),
+        LogRecord::WorkerRecovered(subject) => {
+            (Level::INFO, about(subject), format!("{subject} recovered; the worker is no longer parked"))
+        }
         LogRecord::WorkerWarning { subject, text } => {
-            (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
+            (Level::WARN, about(subject), format!("{subject}: {text}"))
         }
         LogRecord::EventQuarantined(request) => {
             (Level::WARN, quarantine_fields(request), quarantined(request))
@@ -148,12 +125,6 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     }
 }
 
-/// `analytics generation 7 (pid 4121)`
-fn name(subject: &GenerationRef) -> String {
-    let pid = subject.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    format!("{} generation {}{pid}", subject.worker, subject.generation)
-}
-
 fn quarantine_fields(request: &QuarantineRequest) -> Fields<'_> {
     Fields {
         subject: Some(&request.subject),
@@ -168,10 +139,10 @@ fn quarantine_fields(request: &QuarantineRequest) -> Fields<'_> {
 
 fn quarantined(request: &QuarantineRequest) -> String {
     let QuarantineRequest { seq, attempts, cause, detail, .. } = request;
-    let generations = if *attempts == 1 { "generation" } else { "generations" };
+    let generations = format_count(*attempts, "generation");
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
-        "event {seq} is quarantined and will be skipped: it killed {attempts} {generations}; \
+        "event {seq} is quarantined and will be skipped: it killed {generations}; \
          last cause: {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
     )
 }
@@ -194,17 +165,16 @@ fn death(
     } else {
         format!("died: {cause}{colon}{detail}")
     };
-    let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let when = match stop_duration {
-        Some(stop_duration) => format!("stopped in {}", span(stop_duration)),
-        None => format!("uptime {}", span(uptime)),
+        Some(stop_duration) => format!("stopped in {}", format_duration(stop_duration)),
+        None => format!("uptime {}", format_duration(uptime)),
     };
     // A requested stop is expected to be final.
     let next = match (cause, next) {
         (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {next}"),
     };
-    format!("{how}{in_flight}, {when}; crash report {crash}{next}")
+    format!("{how}{}, {when}; crash report {crash}{next}", in_flight(seq))
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! The restart budget: back-off and parking, and what counts as progress.
 
-use crate::core::{
-    death::decision::Decision,
-    model::{
-        ExitStatus, GenerationState, LogRecord, Millis, PostMortem, Process, RestartBudget, RestartDecision,
-        WorkerId,
-        policy::{
-            BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PARKED_RETRY_INTERVAL, START_SPACING,
+use crate::{
+    core::{
+        death::decision::Decision,
+        model::{
+            ExitStatus, GenerationState, LogRecord, Millis, PostMortem, Process, RestartBudget,
+            RestartDecision, WorkerId,
+            policy::{
+                BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT, PARKED_RETRY_INTERVAL,
+                START_SPACING,
+            },
         },
-        span,
+        mutant::{self, Mutant},
+        transition::Transition,
     },
-    mutant::{self, Mutant},
-    transition::Transition,
+    display::{format_count, format_duration},
 };
 use bulkhead_proto::wire::{cause::Cause, role::Role};
 use std::time::Duration;
@@ -75,11 +78,14 @@ impl Transition<'_> {
         let deaths = u32::try_from(restart_budget.recent.len()).unwrap_or(u32::MAX);
         if (restart_budget.on_probation || deaths >= limit) && !mutant::is(Mutant::NeverPark) {
             restart_budget.recent.clear();
-            let noun = if deaths == 1 { "death" } else { "deaths" };
             let why = if restart_budget.on_probation {
                 "the retry of a parked worker died without progress".to_owned()
             } else {
-                format!("{deaths} {noun} without progress within {}", span(period))
+                format!(
+                    "{} without progress within {}",
+                    format_count(deaths, "death"),
+                    format_duration(period)
+                )
             };
             let parked = GenerationState::Parked { retry_at: Some(now.after(PARKED_RETRY_INTERVAL)) };
             return Decision::new((parked, RestartDecision::Parked(Some(PARKED_RETRY_INTERVAL))), why);

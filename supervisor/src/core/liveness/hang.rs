@@ -8,13 +8,16 @@
 //!
 //! An idle process is not probed. The runtime reports when work is available again.
 
-use crate::core::{
-    model::{
-        Action, GenerationState, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State,
-        WorkerSlotId, policy::COMMIT_GRACE, span,
+use crate::{
+    core::{
+        model::{
+            Action, GenerationState, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State,
+            WorkerSlotId, policy::COMMIT_GRACE,
+        },
+        mutant::{self, Mutant},
+        transition::Transition,
     },
-    mutant::{self, Mutant},
-    transition::Transition,
+    display::format_duration,
 };
 use bulkhead_proto::wire::{
     control::ToWorker,
@@ -113,10 +116,13 @@ impl ProgressTracker {
         self.uncommitted_for =
             if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counted };
         if self.stalled_for >= timeout {
-            return Some(format!("no progress for {} with work pending", span(self.stalled_for)));
+            return Some(format!("no progress for {} with work pending", format_duration(self.stalled_for)));
         }
         if self.uncommitted_for >= Self::commit_timeout(timeout) && !mutant::is(Mutant::IgnoreCommitTimeout) {
-            return Some(format!("no {milestone} for {} with work pending", span(self.uncommitted_for)));
+            return Some(format!(
+                "no {milestone} for {} with work pending",
+                format_duration(self.uncommitted_for)
+            ));
         }
         None
     }

@@ -26,7 +26,7 @@ pub use poison::{MAX_KILLS, PoisonTracker, QuarantineRequest, SuspectEvent, Susp
 pub use policy::Policy;
 pub(in crate::core) use slot::{WorkerId, WorkerSlot, WorkerSlotId};
 pub use state::{Identity, State, SupervisorPhase};
-pub use time::{Millis, Now, span};
+pub use time::{Millis, Now};
 pub use worker::{
     DesiredState, GenerationState, Goal, PendingFault, Process, Replacement, RestartBudget, StopReason,
     StopRequest, StopStage, Waiter, Worker,

@@ -3,13 +3,13 @@
 use super::symbolizer::Symbolizer;
 use crate::{
     core::{DeathRecord, ExitStatus, Panic, signal_name},
-    display,
     sys::wait::Usage,
 };
 use bulkhead_proto::{
     shm::cursor::SignalInfo,
     wire::{
         crash::{self, FatalSignal, OutputLine, Report, Resources},
+        quarantine::EventView,
         text::cut,
         time::rfc3339,
     },
@@ -44,7 +44,7 @@ pub(super) fn report(
     artifacts: ExitArtifacts,
     symbolizer: &mut Symbolizer,
 ) -> Report {
-    let event = artifacts.event.as_deref().and_then(display::event);
+    let event = artifacts.event.as_deref().and_then(EventView::decode);
     let (attempts, max_attempts) = death_record.attempts.unzip();
     let (exit_code, signal) = match death_record.exit {
         Some(ExitStatus::Code(code)) => (Some(code), None),
