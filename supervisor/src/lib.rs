@@ -13,5 +13,6 @@ pub mod listener;
 pub mod log;
 pub mod runtime;
 pub mod store;
+mod suggest;
 pub mod sys;
 pub mod systemd;

@@ -2,17 +2,18 @@
 
 use crate::config::ListenAddr;
 use anyhow::Context as _;
-use rustix::{
-    io::Errno,
-    net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
-        sockopt,
-    },
-};
+use rustix::net::listen;
 use std::{
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    io,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            fs::FileTypeExt as _,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::Path,
 };
 
 /// Maximum number of connections that wait while no API generation accepts: a burst during a restart must not be
@@ -62,29 +63,30 @@ impl Drop for Listener {
     }
 }
 
+/// std sets `SO_REUSEADDR`, which allows bind(2) while connections of an earlier run are in TIME_WAIT: socket(7).
 fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let fd = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Allows bind(2) while connections of an earlier run are in TIME_WAIT: socket(7).
-    sockopt::set_socket_reuseaddr(&fd, true)?;
-    bind(&fd, &address).map_err(in_use)?;
-    listen(&fd, BACKLOG).map_err(in_use)?;
-    let bound = SocketAddr::try_from(getsockname(&fd)?)?;
-    Ok(Listener { fd, address: ListenAddr::Tcp(bound), keep_file: false })
+    let listener = TcpListener::bind(address).map_err(in_use)?;
+    let bound = listener.local_addr()?;
+    deep_backlog(&listener)?;
+    Ok(Listener { fd: listener.into(), address: ListenAddr::Tcp(bound), keep_file: false })
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
     remove_stale_socket(path)?;
-    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    bind(&fd, &SocketAddrUnix::new(path)?).map_err(in_use)?;
-    listen(&fd, BACKLOG)?;
-    Ok(Listener { fd, address: ListenAddr::Unix(PathBuf::from(path)), keep_file: false })
+    let listener = UnixListener::bind(path).map_err(in_use)?;
+    deep_backlog(&listener)?;
+    Ok(Listener { fd: listener.into(), address: ListenAddr::Unix(path.to_owned()), keep_file: false })
 }
 
-fn in_use(error: Errno) -> anyhow::Error {
-    match error {
-        Errno::ADDRINUSE => anyhow::anyhow!("address in use by another program"),
-        other => other.into(),
+/// std listens with a backlog of 128. A second listen(2) changes it.
+fn deep_backlog(listener: impl AsFd) -> io::Result<()> {
+    Ok(listen(listener, BACKLOG)?)
+}
+
+fn in_use(error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!("address in use by another program"),
+        _ => error.into(),
     }
 }
 
@@ -93,15 +95,14 @@ fn in_use(error: Errno) -> anyhow::Error {
 /// # Errors
 /// A process listens on it, the file is not a socket, or it cannot be removed.
 pub fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::{fs::FileTypeExt as _, net::UnixStream};
     let Ok(found) = std::fs::symlink_metadata(path) else {
         return Ok(());
     };
     anyhow::ensure!(found.file_type().is_socket(), "{} exists and is not a socket", path.display());
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .with_context(|| format!("cannot remove the stale socket {}", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error)
             .with_context(|| format!("cannot determine whether a program listens on {}", path.display())),
         Ok(_) => anyhow::bail!("address in use by another program"),
@@ -111,7 +112,6 @@ pub fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
 
     #[test]
     fn port_zero_becomes_the_port_that_the_kernel_chose() {

@@ -191,7 +191,7 @@ fn a_panic_is_reported_by_a_frame_a_panic_record_and_the_log() {
     assert_eq!((message.as_str(), thread.as_str()), ("injected fault: panic", "main"));
     assert!(location.contains("fault.rs:"), "{location}");
     assert!(log.lines().any(|line| line.contains("\"level\":\"ERROR\"") && line.contains(&message)), "{log}");
-    let found = service.memory.post_mortem();
+    let found = service.memory.claims();
     assert_eq!(found.in_flight, Some(Seq(2)));
     let record = found.panic_record.unwrap();
     assert_eq!((record.generation, record.message), (Generation(7), message));
@@ -205,7 +205,7 @@ fn a_refused_allocation_is_recorded_with_the_event_in_flight() {
     service.append("__fault.oom");
     let (status, log) = worker.wait_for_exit();
     assert_eq!(status.signal(), Some(6), "{log}");
-    let found = service.memory.post_mortem();
+    let found = service.memory.claims();
     assert_eq!(
         (found.in_flight, found.allocation_failure.map(|refused| refused.generation)),
         (Some(Seq(2)), Some(Generation(7)))

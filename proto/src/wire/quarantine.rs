@@ -3,11 +3,13 @@
 
 use super::{
     cause::{Cause, Operation},
-    event::MAX_EVENT,
+    event::{Event, MAX_EVENT},
     ids::{CrashId, Generation, Seq},
     record_store::{Order, Record, RecordStore},
+    time::rfc3339,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The most events in quarantine. When it is full, no further event is quarantined, and so none is skipped.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -62,6 +64,40 @@ pub struct EventView {
     pub request_id: Option<String>,
 }
 
+impl EventView {
+    /// Decodes an event; `None` if the bytes are not one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let event = Event::decode(bytes).ok()?;
+        Some(Self {
+            series: event.series.to_owned(),
+            value: event.value,
+            ts: rfc3339(event.ts_ms),
+            arrived: rfc3339(event.arrived_ms),
+            label: event.label.map(str::to_owned),
+            data: event.data.map(str::to_owned),
+            request_id: event.request_id.map(str::to_owned),
+        })
+    }
+}
+
+/// On one line, for people. The texts of the event are not escaped.
+impl fmt::Display for EventView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { series, value, ts, arrived, label, data, request_id } = self;
+        // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
+        let value = format!("{value:?}");
+        let value = value.strip_suffix(".0").unwrap_or(&value);
+        write!(f, "series {series}, value {value}, ts {ts}, arrived {arrived}")?;
+        for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
+            if let Some(part) = part {
+                write!(f, ", {name} {part}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Entry {
     /// The bytes of the event, as they were in the ring. `None` if `bytes` is not hexadecimal.
     #[must_use]
@@ -102,6 +138,45 @@ pub type EntryStore = RecordStore<Entry>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_decoded_with_times_for_people() {
+        let event = Event {
+            series: "orders",
+            value: 1.5,
+            ts_ms: 0,
+            arrived_ms: 1_700_000_000_120,
+            label: Some("tea"),
+            data: None,
+            request_id: Some("r-1"),
+        };
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes).unwrap();
+        assert_eq!(
+            EventView::decode(&bytes).unwrap().to_string(),
+            "series orders, value 1.5, ts 1970-01-01T00:00:00.000Z, arrived 2023-11-14T22:13:20.120Z, label tea, request r-1"
+        );
+        assert_eq!(EventView::decode(&bytes[1..]), None);
+    }
+
+    #[test]
+    fn values_are_short_at_any_magnitude() {
+        let view = EventView {
+            series: "x".into(),
+            value: 0.0,
+            ts: String::new(),
+            arrived: String::new(),
+            label: None,
+            data: None,
+            request_id: None,
+        };
+        for (value, shown) in
+            [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
+        {
+            let text = EventView { value, ..view.clone() }.to_string();
+            assert!(text.contains(&format!("value {shown},")), "{text}");
+        }
+    }
 
     #[test]
     fn bytes_come_back_from_their_hexadecimal_form() {

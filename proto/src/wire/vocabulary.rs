@@ -13,6 +13,7 @@ pub struct UnknownWord {
 }
 
 /// Defines an enum with one word per variant, and its conversions from and to text, JSON and bincode.
+#[macro_export]
 macro_rules! vocabulary {
     ($(#[$doc:meta])* $name:ident ($what:literal) { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -58,4 +59,4 @@ macro_rules! vocabulary {
     };
 }
 
-pub(crate) use vocabulary;
+pub use vocabulary;

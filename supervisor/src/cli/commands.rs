@@ -1,12 +1,13 @@
 //! Runs each command: from its arguments to its exit code.
 
 use super::{
-    EventArgs, QuarantineAction, WorkerArgs, crashes,
-    failure::{Failure, escape_lines},
-    generate, logs,
-    output::{self, FAILED, JsonReply, USAGE, exit_on_ctrl_c, fail, print, print_error, print_json},
-    quarantine,
-    status_table::{self, Style},
+    Cli, Command, EventArgs, QuarantineAction, WorkerArgs, crashes,
+    failure::Failure,
+    generate,
+    lines::{Style, escape_lines},
+    logs,
+    output::{FAILED, USAGE, exit_on_ctrl_c, fail, json_line, print, print_error, print_json, print_reply},
+    quarantine, status_table,
     watch::{POLL_INTERVAL, Watch},
 };
 use crate::{
@@ -19,33 +20,64 @@ use crate::{
         },
     },
     display::error_chain,
-    log::{self, escape_controls},
-    runtime,
+    log, runtime,
 };
 use bulkhead_proto::wire::{
+    crash::Report,
     ids::{CrashId, Seq},
     record_store::Page,
 };
-use clap_complete::Shell;
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-/// The error for a reply without the data that the command asked for.
-const NO_DATA: &str =
-    "the supervisor's reply has no data; run the bulkhead program that started the supervisor";
-
-fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+/// Runs a command. Returns the exit code.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let socket = cli.socket.as_deref();
+    match cli.command {
+        Command::Run { config } => supervise(config.as_deref(), socket),
+        Command::Check { config, json } => check(config.as_deref(), json),
+        Command::Status { json, watch: true } => finish(watch_status(json, socket), json),
+        Command::Status { json, watch: false } => finish(print_status(json, socket), json),
+        Command::Logs { worker, follow, lines, json } => {
+            finish(print_logs(LogQuery { of: worker, last: lines, follow }, json, socket), json)
+        }
+        Command::Restart(target) => worker_command(ControlCommand::Restart, target, socket),
+        Command::Stop(target) => worker_command(ControlCommand::Stop, target, socket),
+        Command::Start(target) => worker_command(ControlCommand::Start, target, socket),
+        Command::Reload { json } => finish(reload(json, socket), json),
+        Command::Fault { target, kind } => {
+            worker_command(|worker| ControlCommand::Fault(worker, kind), target, socket)
+        }
+        Command::Crashes { id: None, json } => finish(list_crashes(json, socket), json),
+        Command::Crashes { id: Some(id), json } => finish(show_crash(CrashId(id), json, socket), json),
+        Command::Quarantine { action } => match action {
+            QuarantineAction::List { json } => finish(list_quarantined(json, socket), json),
+            QuarantineAction::Show(event) => quarantine_command(QuarantineCommand::Show, event, socket),
+            QuarantineAction::Replay(event) => quarantine_command(QuarantineCommand::Replay, event, socket),
+            QuarantineAction::Drop(event) => quarantine_command(QuarantineCommand::Drop, event, socket),
+        },
+        Command::Completions { shell } => print(&String::from_utf8_lossy(&generate::completions(shell))),
+        Command::Man { directory } => match generate::man(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                fail(FAILED, &format!("cannot write man pages to {}: {error}", directory.display()))
+            }
+        },
+    }
 }
 
-/// Like [`env`], for paths, which need not be UTF-8.
-fn env_os(name: &str) -> Option<OsString> {
+/// The exit code of a command. Reports its failure.
+fn finish(result: Result<ExitCode, Failure>, json: bool) -> ExitCode {
+    result.unwrap_or_else(|failure| failure.report(json))
+}
+
+fn env(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
 /// `bulkhead run`.
-#[must_use]
-pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (config, source) = match config::load(config_file, &env_os) {
+fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
+    let (config, source) = match config::load(config_file, &env) {
         Ok(loaded) => loaded,
         Err(report) => return report_problems(&report),
     };
@@ -65,10 +97,9 @@ pub fn run(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 }
 
 /// `bulkhead check`.
-#[must_use]
-pub fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
+fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
-    let (config, report) = config::check(config_file, &env_os, &executable);
+    let (config, report) = config::check(config_file, &env, &executable);
     if json {
         let code = print_json(&report.json());
         return if config.is_some() { code } else { USAGE.into() };
@@ -85,168 +116,104 @@ fn report_problems(report: &config::ProblemReport) -> ExitCode {
     USAGE.into()
 }
 
-/// `bulkhead status`.
-#[must_use]
-pub fn status(json: bool, watch: bool, socket: Option<&Path>) -> ExitCode {
-    if watch {
-        return watch_status(json, socket);
-    }
-    match fetch_status(json, socket) {
-        Ok(report) if json => print_json(&report),
-        Ok(report) => print(&status_table::render(&report, Style::for_stdout())),
-        Err(failure) => failure,
-    }
+fn print_status(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let report = fetch_status(socket)?;
+    Ok(if json { print_json(&report) } else { print(&status_table::render(&report, Style::for_stdout())) })
 }
 
-fn watch_status(json: bool, socket: Option<&Path>) -> ExitCode {
-    if let Err(error) = exit_on_ctrl_c() {
-        return fail(FAILED, &error);
-    }
+fn watch_status(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    exit_on_ctrl_c()?;
     let mut watch = Watch::new(json);
     loop {
-        match fetch_status(json, socket) {
-            Ok(report) => match watch.update(&report) {
-                None => std::thread::sleep(POLL_INTERVAL),
-                Some(end) => return end,
-            },
-            Err(failure) => return failure,
+        if let Some(end) = watch.update(&fetch_status(socket)?) {
+            return Ok(end);
         }
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn fetch_status(json: bool, socket: Option<&Path>) -> Result<StatusReport, ExitCode> {
-    let (reply, _) = request(ControlCommand::Status, socket).map_err(|failure| failure.report(json))?;
-    reply.report.ok_or_else(|| fail(FAILED, &NO_DATA))
+fn fetch_status(socket: Option<&Path>) -> Result<StatusReport, Failure> {
+    request(ControlCommand::Status, socket)?.0.report.ok_or_else(Failure::no_data)
 }
 
-/// `bulkhead logs`.
-#[must_use]
-pub fn logs(query: LogQuery, json: bool, socket: Option<&Path>) -> ExitCode {
-    match request(ControlCommand::Logs(query), socket) {
-        Ok((_, connection)) => logs::print(connection, json),
-        Err(failure) => failure.report(json),
-    }
+fn print_logs(query: LogQuery, json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let (_, connection) = request(ControlCommand::Logs(query), socket)?;
+    logs::print(connection, json)
 }
 
-/// `bulkhead reload`.
-#[must_use]
-pub fn reload(json: bool, socket: Option<&Path>) -> ExitCode {
-    let (reply, _) = match request(ControlCommand::Reload, socket) {
-        Ok(replied) => replied,
-        Err(failure) => return failure.report(json),
-    };
-    let code = if json {
-        print(&output::json_line(&serde_json::json!({ "changes": reply.changes })))
-    } else {
-        print(&escape_lines(&reply.text))
+fn reload(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let (reply, _) = request(ControlCommand::Reload, socket)?;
+    let code = match json {
+        true => print(&json_line(&serde_json::json!({ "changes": reply.changes }))),
+        false => print(&escape_lines(reply.text.lines())),
     };
     let failed = reply.changes.into_iter().flatten().any(|change| change.how == ChangeOutcome::Failed);
-    if failed { FAILED.into() } else { code }
+    Ok(if failed { FAILED.into() } else { code })
 }
 
 /// `bulkhead restart`, `stop`, `start` and `fault`.
-#[must_use]
-pub fn worker_command(
+fn worker_command(
     command: impl FnOnce(String) -> ControlCommand,
     target: WorkerArgs,
     socket: Option<&Path>,
 ) -> ExitCode {
     let WorkerArgs { worker, json } = target;
     match request(command(worker.clone()), socket) {
-        Ok((Reply { outcome, text, generation, .. }, _)) if json => {
-            print(&output::json_line(&JsonReply { outcome, text: &text, worker: Some(&worker), generation }))
-        }
-        Ok((reply, _)) => print(&escape_controls(&reply.text)),
+        Ok((reply, _)) => print_reply(&reply, Some(&worker), json),
         Err(failure) => failure.for_worker(worker).report(json),
     }
 }
 
-/// `bulkhead quarantine`.
-#[must_use]
-pub fn quarantine(action: QuarantineAction, socket: Option<&Path>) -> ExitCode {
-    let (command, json) = match action {
-        QuarantineAction::List { json } => return list_quarantined(json, socket),
-        QuarantineAction::Show(EventArgs { seq, json }) => (QuarantineCommand::Show(Seq(seq)), json),
-        QuarantineAction::Replay(EventArgs { seq, json }) => (QuarantineCommand::Replay(Seq(seq)), json),
-        QuarantineAction::Drop(EventArgs { seq, json }) => (QuarantineCommand::Drop(Seq(seq)), json),
-    };
-    match request(ControlCommand::Quarantine(command), socket) {
-        Ok((Reply { outcome, text, quarantine, .. }, _)) => {
-            match (quarantine.and_then(|page| page.items.into_iter().next()), json) {
-                (Some(entry), true) => print_json(&entry),
-                (Some(entry), false) => print(&quarantine::show(&entry)),
-                (None, true) => print(&output::json_line(&JsonReply {
-                    outcome,
-                    text: &text,
-                    worker: None,
-                    generation: None,
-                })),
-                (None, false) => print(&escape_controls(&text)),
+/// A command about one quarantined event. Prints the event if the reply contains it.
+fn quarantine_command(
+    command: impl FnOnce(Seq) -> QuarantineCommand,
+    event: EventArgs,
+    socket: Option<&Path>,
+) -> ExitCode {
+    let EventArgs { seq, json } = event;
+    let printed =
+        request(ControlCommand::Quarantine(command(Seq(seq))), socket).map(|(reply, _)| {
+            match reply.quarantine.as_ref().and_then(|page| page.items.first()) {
+                Some(entry) if json => print_json(entry),
+                Some(entry) => print(&quarantine::show(entry)),
+                None => print_reply(&reply, None, json),
             }
-        }
-        Err(failure) => failure.report(json),
-    }
+        });
+    finish(printed, json)
 }
 
 /// Fetches all pages, then prints the list.
-fn list_quarantined(json: bool, socket: Option<&Path>) -> ExitCode {
-    let (mut items, mut after) = (Vec::new(), Seq(0));
-    loop {
-        let page = match request(ControlCommand::Quarantine(QuarantineCommand::List(after)), socket) {
-            Ok((reply, _)) => reply.quarantine,
-            Err(failure) => return failure.report(json),
-        };
-        let Some(page) = page else { return fail(FAILED, &NO_DATA) };
+fn list_quarantined(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let (mut items, mut next) = (Vec::new(), Some(Seq(0)));
+    while let Some(after) = next {
+        let (reply, _) = request(ControlCommand::Quarantine(QuarantineCommand::List(after)), socket)?;
+        let page = reply.quarantine.ok_or_else(Failure::no_data)?;
         items.extend(page.items);
-        match page.next.filter(|next| *next > after) {
-            Some(next) => after = next,
-            None => break,
-        }
+        next = page.next.filter(|next| *next > after);
     }
-    if json {
-        return print_json(&Page { items, next: None });
-    }
-    print(&quarantine::list(&items, Style::for_stdout()))
+    let page = Page { items, next };
+    Ok(if json { print_json(&page) } else { print(&quarantine::list(&page.items, Style::for_stdout())) })
 }
 
-/// `bulkhead crashes`.
-#[must_use]
-pub fn show_crashes(id: Option<u64>, json: bool, socket: Option<&Path>) -> ExitCode {
-    let query = id.map_or(CrashQuery::List, |id| CrashQuery::Show(CrashId(id)));
-    let page = match request(ControlCommand::Crashes(query), socket) {
-        Ok((reply, _)) => reply.crashes,
-        Err(failure) => return failure.report(json),
-    };
-    match (page.map(|page| *page), id) {
-        (Some(page), None) if json => print_json(&page),
-        (Some(page), None) => print(&crashes::list(&page, Style::for_stdout())),
-        (Some(Page { items, .. }), Some(_)) => match items.first() {
-            Some(report) if json => print_json(report),
-            Some(report) => print(&crashes::show(report)),
-            None => fail(FAILED, &NO_DATA),
-        },
-        (None, _) => fail(FAILED, &NO_DATA),
-    }
+fn list_crashes(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let page = fetch_crashes(CrashQuery::List, socket)?;
+    Ok(if json { print_json(&page) } else { print(&crashes::list(&page, Style::for_stdout())) })
 }
 
-/// `bulkhead completions`.
-#[must_use]
-pub fn completions(shell: Shell) -> ExitCode {
-    print(&String::from_utf8_lossy(&generate::completions(shell)))
+fn show_crash(id: CrashId, json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let page = fetch_crashes(CrashQuery::Show(id), socket)?;
+    let report = page.items.first().ok_or_else(Failure::no_data)?;
+    Ok(if json { print_json(report) } else { print(&crashes::show(report)) })
 }
 
-/// `bulkhead man`.
-#[must_use]
-pub fn man(directory: &Path) -> ExitCode {
-    match generate::man(directory) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILED, &format!("cannot write man pages to {}: {error}", directory.display())),
-    }
+fn fetch_crashes(query: CrashQuery, socket: Option<&Path>) -> Result<Page<Report>, Failure> {
+    let page = request(ControlCommand::Crashes(query), socket)?.0.crashes;
+    page.map(|page| *page).ok_or_else(Failure::no_data)
 }
 
 /// Sends a command. Returns its reply, and the connection, on which lines may follow.
 fn request(command: ControlCommand, socket: Option<&Path>) -> Result<(Reply, Connection), Failure> {
-    let paths = control::socket_path::client_paths(socket, &env, &config::state_dir(&env_os));
+    let paths = control::socket_path::client_paths(socket, &env, &config::state_dir(&env));
     let mut connection = Connection::open(&paths)?;
     let reply = connection.request(command)?;
     if reply.outcome == CommandOutcome::Done { Ok((reply, connection)) } else { Err(reply.into()) }

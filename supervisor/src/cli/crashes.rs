@@ -1,10 +1,9 @@
 //! Renders crash reports for people.
 
-use super::status_table::{Style, truncate};
-use crate::{core::span, display::format_size, log::escape_controls};
+use super::lines::{Style, escape_lines};
+use crate::display::{self, format_size};
 use bulkhead_proto::wire::{
     crash::{FatalSignal, Panic, Report},
-    quarantine::EventView,
     record_store::Page,
 };
 use std::time::Duration;
@@ -14,8 +13,7 @@ pub(super) fn list(page: &Page<Report>, style: Style) -> String {
     if page.items.is_empty() {
         return "no crash reports".to_owned();
     }
-    let mut lines: Vec<_> =
-        page.items.iter().map(|report| truncate(&escape_controls(&line(report)), style.width)).collect();
+    let mut lines: Vec<_> = page.items.iter().map(|report| style.line(&line(report))).collect();
     if let Some(next) = page.next {
         lines.push(format!("older reports: GET /v1/crashes?after={next}"));
     }
@@ -24,8 +22,8 @@ pub(super) fn list(page: &Page<Report>, style: Style) -> String {
 
 fn line(report: &Report) -> String {
     let Report { id, at, worker, generation, cause, detail, seq, .. } = report;
-    let seq = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
-    format!("{id}  {at}  {worker} gen {generation}  {cause}{seq}: {detail}")
+    let in_flight = display::in_flight(*seq);
+    format!("{id}  {at}  {worker} gen {generation}  {cause}{in_flight}: {detail}")
 }
 
 /// One complete report, each fact once.
@@ -42,7 +40,7 @@ pub(super) fn show(report: &Report) -> String {
     lines.extend(exit_details(report).map(|exit| format!("status:    {exit}")));
     lines.extend(panic(report).map(|panic| format!("panic:     {panic}")));
     lines.extend(in_flight(report).map(|event| format!("in flight: {event}")));
-    lines.extend(report.event.as_ref().map(|event| format!("event:     {}", describe_event(event))));
+    lines.extend(report.event.as_ref().map(|event| format!("event:     {event}")));
     lines.push(format!("decision:  {decision}: {why}"));
     lines.extend(report.resources.map(|used| {
         let (resident, user, system) =
@@ -56,7 +54,7 @@ pub(super) fn show(report: &Report) -> String {
     if report.output_dropped > 0 {
         lines.push(format!("  ({} lines were dropped: output was too fast)", report.output_dropped));
     }
-    lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
+    escape_lines(lines)
 }
 
 fn push_section(text: &mut Vec<String>, name: &str, lines: &[String]) {
@@ -94,26 +92,8 @@ fn in_flight(report: &Report) -> Option<String> {
     Some(format!("event {seq}, during {during}{charged}"))
 }
 
-/// One event on one line.
-pub(super) fn describe_event(event: &EventView) -> String {
-    let EventView { series, value, ts, arrived, label, data, request_id } = event;
-    // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
-    let value = format!("{value:?}");
-    let value = value.strip_suffix(".0").unwrap_or(&value);
-    let mut text = format!("series {series}, value {value}, ts {ts}, arrived {arrived}");
-    for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
-        text.extend(part.as_ref().map(|part| format!(", {name} {part}")));
-    }
-    text
-}
-
-/// "1 death", "2 deaths".
-pub(super) fn format_deaths(count: u32) -> String {
-    format!("{count} {}", if count == 1 { "death" } else { "deaths" })
-}
-
 fn format_ms(ms: u64) -> String {
-    span(Duration::from_millis(ms))
+    display::format_duration(Duration::from_millis(ms))
 }
 
 #[cfg(test)]
@@ -123,18 +103,9 @@ pub(super) mod tests {
         cause::{Cause, Operation},
         crash::{OutputLine, Resources},
         ids::{CrashId, Generation, Seq},
+        quarantine::EventView,
         role::Role,
     };
-
-    #[test]
-    fn values_are_short_at_any_magnitude() {
-        for (value, shown) in
-            [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
-        {
-            let text = describe_event(&EventView { value, ..event() });
-            assert!(text.contains(&format!("value {shown},")), "{text}");
-        }
-    }
 
     pub(in crate::cli) fn event() -> EventView {
         EventView {

@@ -1,6 +1,9 @@
 //! The failure of a command, for people or for programs.
 
-use super::output::{FAILED, JsonReply, UNREACHABLE, USAGE, fail, json_line, print};
+use super::{
+    lines::escape_lines,
+    output::{FAILED, JsonReply, UNREACHABLE, USAGE, fail, json_line, print},
+};
 use crate::{
     control::{
         client::ClientError,
@@ -8,55 +11,52 @@ use crate::{
     },
     log::escape_controls,
 };
-use serde::Serialize;
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 /// A command that failed.
 pub(super) struct Failure {
-    kind: FailureKind,
+    outcome: CommandOutcome,
     text: String,
     worker: Option<String>,
 }
 
-/// Why it failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum FailureKind {
-    Unreachable,
-    Failed,
-    #[serde(untagged)]
-    Reply(CommandOutcome),
-}
-
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let kind = match error {
-            ClientError::Unreachable(_) => FailureKind::Unreachable,
-            ClientError::Failed(..) => FailureKind::Failed,
+        let outcome = match error {
+            ClientError::Unreachable(_) => CommandOutcome::Unreachable,
+            ClientError::Failed(..) => CommandOutcome::Failed,
         };
-        Self { kind, text: error.to_string(), worker: None }
+        Self::new(outcome, error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(CommandOutcome::Failed, error.to_string())
     }
 }
 
 impl From<Reply> for Failure {
     fn from(reply: Reply) -> Self {
-        let text = match reply.outcome {
-            CommandOutcome::Invalid => escape_lines(&reply.text),
-            CommandOutcome::Done
-            | CommandOutcome::NotFound
-            | CommandOutcome::Conflict
-            | CommandOutcome::Refused => escape_controls(&reply.text).into_owned(),
-        };
-        Self { kind: FailureKind::Reply(reply.outcome), text, worker: None }
+        // Only the text of an invalid configuration has several lines.
+        match reply.outcome == CommandOutcome::Invalid {
+            true => Self::new(reply.outcome, escape_lines(reply.text.lines())),
+            false => Self::new(reply.outcome, escape_controls(&reply.text).into_owned()),
+        }
     }
 }
 
-/// Escapes each line of a text with several lines.
-pub(super) fn escape_lines(text: &str) -> String {
-    text.lines().map(escape_controls).collect::<Vec<_>>().join("\n")
-}
-
 impl Failure {
+    const fn new(outcome: CommandOutcome, text: String) -> Self {
+        Self { outcome, text, worker: None }
+    }
+
+    /// A reply without the data that the command asked for.
+    pub(super) fn no_data() -> Self {
+        let text = "the supervisor's reply has no data; run the bulkhead program that started the supervisor";
+        Self::new(CommandOutcome::Failed, text.to_owned())
+    }
+
     /// Adds the name of the worker.
     pub(super) fn for_worker(self, worker: String) -> Self {
         Self { worker: Some(worker), ..self }
@@ -64,16 +64,25 @@ impl Failure {
 
     /// Prints the failure, as JSON on stdout or as text on stderr. Returns the exit code.
     pub(super) fn report(&self, as_json: bool) -> ExitCode {
-        let code = match self.kind {
-            FailureKind::Unreachable => UNREACHABLE,
-            FailureKind::Reply(CommandOutcome::Invalid) => USAGE,
-            FailureKind::Failed | FailureKind::Reply(_) => FAILED,
+        let Self { outcome, text, worker } = self;
+        let code = match outcome {
+            CommandOutcome::Unreachable => UNREACHABLE,
+            CommandOutcome::Invalid => USAGE,
+            CommandOutcome::Done
+            | CommandOutcome::NotFound
+            | CommandOutcome::Conflict
+            | CommandOutcome::Refused
+            | CommandOutcome::Failed => FAILED,
         };
         if !as_json {
-            return fail(code, &self.text);
+            return fail(code, text);
         }
-        let Self { kind, text, worker } = self;
-        print(&json_line(&JsonReply { outcome: kind, text, worker: worker.as_deref(), generation: None }));
+        print(&json_line(&JsonReply {
+            outcome: *outcome,
+            text,
+            worker: worker.as_deref(),
+            generation: None,
+        }));
         code.into()
     }
 }
@@ -84,9 +93,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_one_json_word() {
-        let words =
-            [FailureKind::Reply(CommandOutcome::NotFound), FailureKind::Unreachable, FailureKind::Failed]
-                .map(|kind| json_line(&kind));
-        assert_eq!(words, ["\"not_found\"", "\"unreachable\"", "\"failed\""]);
+        let words = [CommandOutcome::NotFound, CommandOutcome::Unreachable, CommandOutcome::Failed];
+        assert_eq!(words.map(|word| json_line(&word)), ["\"not_found\"", "\"unreachable\"", "\"failed\""]);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{
     Cli, crashes,
+    lines::Style,
     output::json_line,
-    status_table::{Style, render_at, tests::report},
+    status_table::{render_at, tests::report},
 };
 use crate::{
     control::{

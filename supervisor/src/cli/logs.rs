@@ -2,7 +2,7 @@
 
 use super::{
     failure::Failure,
-    output::{FAILED, exit_on_ctrl_c, fail, write_stdout},
+    output::{exit_on_ctrl_c, write_stdout},
 };
 use crate::{
     control::client::Connection,
@@ -14,23 +14,16 @@ use std::{
 };
 
 /// Prints lines until the stream ends, stdout is closed, or Ctrl-C.
-pub(super) fn print(mut connection: Connection, json: bool) -> ExitCode {
-    if let Err(error) = exit_on_ctrl_c() {
-        return fail(FAILED, &error);
-    }
+pub(super) fn print(mut connection: Connection, json: bool) -> Result<ExitCode, Failure> {
+    exit_on_ctrl_c()?;
     let format =
         if json { Format::Json } else { Format::Pretty { colour: colours(io::stdout().is_terminal()) } };
-    loop {
-        match connection.next_line() {
-            Ok(Some(line)) => {
-                if let Some(end) = write_stdout(&render_line(&line, format)) {
-                    return end;
-                }
-            }
-            Ok(None) => return ExitCode::SUCCESS,
-            Err(error) => return Failure::from(error).report(json),
+    while let Some(line) = connection.next_line()? {
+        if let Some(end) = write_stdout(&render_line(&line, format)) {
+            return Ok(end);
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Renders a line. A line of an unknown form, such as one from a newer supervisor, is shown with its control characters

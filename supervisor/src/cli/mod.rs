@@ -6,6 +6,7 @@ mod failure;
 mod generate;
 #[cfg(test)]
 mod golden;
+mod lines;
 mod logs;
 mod output;
 mod quarantine;

@@ -1,5 +1,9 @@
 //! Output and exit codes of commands.
 
+use crate::{
+    control::protocol::{CommandOutcome, Reply},
+    log::escape_controls,
+};
 use bulkhead_proto::wire::{ids::Generation, text::escape_controls_in_json};
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
@@ -19,13 +23,22 @@ pub(super) const UNREACHABLE: u8 = 3;
 
 /// What `--json` prints for a command without data, or for a failure.
 #[derive(Serialize)]
-pub(super) struct JsonReply<'a, Outcome> {
-    pub(super) outcome: Outcome,
+pub(super) struct JsonReply<'a> {
+    pub(super) outcome: CommandOutcome,
     pub(super) text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) worker: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) generation: Option<Generation>,
+}
+
+/// Prints the reply to a command without data.
+pub(super) fn print_reply(reply: &Reply, worker: Option<&str>, json: bool) -> ExitCode {
+    let Reply { outcome, text, generation, .. } = reply;
+    print(&match json {
+        true => json_line(&JsonReply { outcome: *outcome, text, worker, generation: *generation }),
+        false => escape_controls(text).into_owned(),
+    })
 }
 
 /// JSON on one line.

@@ -1,10 +1,7 @@
 //! Renders quarantined events for people.
 
-use super::{
-    crashes::{describe_event, format_deaths},
-    status_table::{Style, truncate},
-};
-use crate::log::escape_controls;
+use super::lines::{Style, escape_lines};
+use crate::display::format_count;
 use bulkhead_proto::wire::quarantine::Entry;
 
 /// One line per event.
@@ -12,33 +9,24 @@ pub(super) fn list(entries: &[Entry], style: Style) -> String {
     if entries.is_empty() {
         return "no quarantined events".to_owned();
     }
-    entries
-        .iter()
-        .map(|entry| truncate(&escape_controls(&line(entry)), style.width))
-        .collect::<Vec<_>>()
-        .join("\n")
+    entries.iter().map(|entry| style.line(&line(entry))).collect::<Vec<_>>().join("\n")
 }
 
 fn line(entry: &Entry) -> String {
     let Entry { seq, at, attempts, cause, detail, .. } = entry;
     let series = entry.event.as_ref().map_or("(undecodable)", |event| &event.series);
-    format!("{seq}  {at}  {series}  {}, {cause}: {detail}", format_deaths(*attempts))
+    format!("{seq}  {at}  {series}  {}, {cause}: {detail}", format_count(*attempts, "death"))
 }
 
 /// All details of one event.
 pub(super) fn show(entry: &Entry) -> String {
-    let Entry { seq, at, worker, generation, crash, cause, detail, during, attempts, .. } = entry;
-    let mut lines = vec![
-        format!("event {seq}, quarantined {at} after {} of {worker}", format_deaths(*attempts)),
+    let Entry { seq, at, worker, generation, crash, cause, detail, during, attempts, event, .. } = entry;
+    let undecodable = || "the stored bytes cannot be decoded as an event; it can only be dropped".to_owned();
+    escape_lines([
+        format!("event {seq}, quarantined {at} after {} of {worker}", format_count(*attempts, "death")),
         format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
-    ];
-    match &entry.event {
-        None => {
-            lines.push("the stored bytes cannot be decoded as an event; it can only be dropped".to_owned());
-        }
-        Some(event) => lines.push(describe_event(event)),
-    }
-    lines.iter().map(|line| escape_controls(line).into_owned()).collect::<Vec<_>>().join("\n")
+        event.as_ref().map_or_else(undecodable, ToString::to_string),
+    ])
 }
 
 #[cfg(test)]

@@ -1,51 +1,28 @@
 //! `bulkhead status` for people: a table of the workers, a line for each last crash, and a line for the link. Fits 80
 //! columns.
 
-use super::output::terminal_size;
+use super::lines::{Style, truncate};
 use crate::{
-    control::protocol::{StatusReport, WorkerStatus},
-    core::span,
-    display::format_size,
-    log::{colours, escape_controls},
+    control::protocol::StatusReport,
+    display::{format_duration, format_size, in_flight},
+    log::escape_controls,
 };
 use bulkhead_proto::wire::{
-    status::{CrashRow, WorkerState},
+    status::{CrashRow, WorkerState, WorkerStatus},
     time::now_ms,
 };
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 /// The longest name on a terminal of 80 columns; wider terminals show more.
 const NAME_WIDTH: usize = 20;
 
 const HEADER: [&str; 8] = ["NAME", "ROLE", "STATE", "GEN", "PID", "RESTARTS", "UPTIME", "LAST CRASH"];
 
-/// The index of the column STATE.
-const STATE_COLUMN: usize = 2;
-
 /// The right-aligned columns.
 const NUMERIC_COLUMNS: std::ops::Range<usize> = 3..7;
 
-/// How output is rendered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    /// The longest line, in characters.
-    pub(super) width: usize,
-    /// Whether states are coloured.
-    pub(super) colour: bool,
-}
-
-impl Style {
-    /// Without a terminal: 80 columns, no colours.
-    pub(super) const PLAIN: Self = Self { width: 80, colour: false };
-
-    /// The style for stdout.
-    pub(super) fn for_stdout() -> Self {
-        terminal_size().map_or(Self::PLAIN, |(width, _)| Self { width, colour: colours(true) })
-    }
-
-    fn name_width(self) -> usize {
-        NAME_WIDTH.max((NAME_WIDTH + self.width).saturating_sub(Self::PLAIN.width))
-    }
+fn name_width(style: Style) -> usize {
+    NAME_WIDTH.max((NAME_WIDTH + style.width).saturating_sub(Style::PLAIN.width))
 }
 
 /// Renders several lines, without a final newline.
@@ -58,34 +35,33 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
     rows.extend(report.workers.iter().map(|row| cells(row, style)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 8] = std::array::from_fn(width);
-    let states = std::iter::once(None).chain(report.workers.iter().map(|row| Some(row.state)));
-    let mut text: String =
-        rows.iter().zip(states).map(|(row, state)| line(row, widths, state, style) + "\n").collect();
-    for row in &report.workers {
-        if let Some(crash) = &row.last_crash {
-            text = text + &truncate(&last_crash_line(row, crash, now_ms), style.width) + "\n";
+    let mut lines: Vec<String> = rows.iter().map(|row| truncate(&align(row, widths), style.width)).collect();
+    if style.colour {
+        for (line, row) in lines.iter_mut().skip(1).zip(&report.workers) {
+            *line = colour_state(line, row.state);
         }
     }
-    text + &truncate(&link_line(report), style.width)
+    let crashes = report.workers.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
+    lines.extend(crashes.map(|(row, crash)| style.line(&last_crash_line(row, crash, now_ms))));
+    lines.push(truncate(&link_line(report), style.width));
+    lines.join("\n")
 }
 
-/// Renders one row. The state is coloured after the line is truncated, because escape sequences have no width.
-fn line(row: &[String; 8], widths: [usize; 8], state: Option<WorkerState>, style: Style) -> String {
-    let (mut before, mut after) = (String::new(), String::new());
-    for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-        let part = if column < STATE_COLUMN { &mut before } else { &mut after };
-        // Writing to a String cannot fail.
-        let _ = match NUMERIC_COLUMNS.contains(&column) {
-            true => write!(part, "{cell:>width$}  "),
-            false => write!(part, "{cell:<width$}  "),
-        };
-    }
-    let line = truncate((before.clone() + &after).trim_end(), style.width);
-    let Some(state) = state.filter(|_| style.colour) else { return line };
-    match line.strip_prefix(&before).and_then(|rest| rest.strip_prefix(state.as_str())) {
-        Some(rest) => format!("{before}{}{state}\x1b[0m{rest}", state_colour(state)),
-        None => line,
-    }
+/// One row of the table.
+fn align(row: &[String; 8], widths: [usize; 8]) -> String {
+    let aligned = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+        match NUMERIC_COLUMNS.contains(&column) {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        }
+    });
+    aligned.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+/// Colours the state in a row, if it is visible. Called after the row is truncated, because escape sequences have no width.
+/// The first column that follows two spaces and is a state is the column STATE.
+fn colour_state(line: &str, state: WorkerState) -> String {
+    line.replacen(&format!("  {state}"), &format!("  {}{state}\x1b[0m", state_colour(state)), 1)
 }
 
 /// Green: running. Yellow: temporary. Red: needs the operator.
@@ -103,23 +79,22 @@ fn state_colour(state: WorkerState) -> &'static str {
 fn cells(row: &WorkerStatus, style: Style) -> [String; 8] {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     [
-        truncate(&escape_controls(&row.name), style.name_width()),
+        truncate(&escape_controls(&row.name), name_width(style)),
         row.role.to_string(),
         row.state.to_string(),
         row.generation.to_string(),
         or_dash(row.pid.map(|pid| pid.to_string())),
         row.restarts.to_string(),
-        or_dash(row.uptime_ms.map(|ms| span(Duration::from_millis(ms)))),
+        or_dash(row.uptime_ms.map(|ms| format_duration(Duration::from_millis(ms)))),
         or_dash(row.last_crash.as_ref().map(|crash| crash.cause.to_string())),
     ]
 }
 
 /// Details that do not fit the column LAST CRASH.
 fn last_crash_line(row: &WorkerStatus, crash: &CrashRow, now_ms: u64) -> String {
-    let since = span(Duration::from_millis(now_ms.saturating_sub(crash.at_ms)));
-    let seq = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
-    escape_controls(&format!("crash {} of {} {since} ago{seq}: {}", crash.id, row.name, crash.detail))
-        .into_owned()
+    let since = format_duration(Duration::from_millis(now_ms.saturating_sub(crash.at_ms)));
+    let in_flight = in_flight(crash.seq);
+    format!("crash {} of {} {since} ago{in_flight}: {}", crash.id, row.name, crash.detail)
 }
 
 fn link_line(report: &StatusReport) -> String {
@@ -150,13 +125,6 @@ fn group_digits(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-pub(super) fn truncate(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 #[cfg(test)]

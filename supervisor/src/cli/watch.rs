@@ -1,8 +1,9 @@
 //! `bulkhead status --watch`: polls once a second and shows changes.
 
 use super::{
+    lines::Style,
     output::{terminal_size, write_stdout},
-    status_table::{self, Style},
+    status_table,
 };
 use crate::control::protocol::StatusReport;
 use std::{process::ExitCode, time::Duration};
@@ -27,8 +28,8 @@ impl Watch {
     /// Shows a report if it changed. Returns the exit code if output is no longer possible.
     pub(super) fn update(&mut self, report: &StatusReport) -> Option<ExitCode> {
         match terminal_size() {
-            Some((width, height)) if !self.json => {
-                let table = status_table::render(report, Style { width, colour: crate::log::colours(true) });
+            Some((_, height)) if !self.json => {
+                let table = status_table::render(report, Style::for_stdout());
                 write_stdout(&self.redraw(&table, height))
             }
             Some(_) | None => {

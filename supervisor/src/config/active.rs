@@ -1,12 +1,12 @@
 //! The active configuration, and its differences from a new one.
 
-use super::{
-    model::{Config, WorkerConfig},
-    units::format_duration,
+use super::model::{Config, WorkerConfig};
+use crate::{
+    core::Policy,
+    display::{format_exact_duration, format_size},
 };
-use crate::{core::Policy, display::format_size};
 use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 /// The configuration that the service and each worker currently use.
 #[derive(Clone, Debug)]
@@ -27,25 +27,16 @@ pub enum Change {
 
 /// A changed key that needs no new process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SettingChange {
-    /// Takes effect at once: only the supervisor uses the key.
-    Live {
-        /// The key.
-        key: String,
-        /// The old value.
-        from: String,
-        /// The new value.
-        to: String,
-    },
-    /// Takes effect at the next start of the service.
-    NextStart {
-        /// The key.
-        key: &'static str,
-        /// The value that stays active.
-        running: String,
-        /// The value in the file.
-        file: String,
-    },
+pub struct SettingChange {
+    /// The key.
+    pub key: String,
+    /// The old value.
+    pub from: String,
+    /// The new value.
+    pub to: String,
+    /// Takes effect at once: only the supervisor uses the key. Otherwise the old value stays active until the next start
+    /// of the service.
+    pub live: bool,
 }
 
 /// A difference of a worker.
@@ -111,8 +102,9 @@ impl ActiveConfig {
     }
 }
 
-/// Compares the keys of the service. The patterns name every field, so that a new field cannot be forgotten.
-fn service_changes(running: &Config, file: &Config) -> Vec<Change> {
+/// The keys of the service: name, value, and whether a change takes effect at once. The pattern names every field, so that
+/// a new field cannot be forgotten.
+fn settings(config: &Config) -> [(&'static str, String, bool); 14] {
     let Config {
         state_dir,
         log,
@@ -122,48 +114,73 @@ fn service_changes(running: &Config, file: &Config) -> Vec<Change> {
         policy: Policy { faults, max_attempts, initial, max, limit, period, starts: _ },
         // Only decides whether `listen` is allowed.
         insecure: _,
-        // The API is started with these; see `worker_changes`.
+        // The API is started with these; see `start_keys`.
         max_body: _,
         limits: _,
         token_file: _,
         workers: _,
-    } = file;
-    let policy = &running.policy;
+    } = config;
+    // The supervisor alone uses `hang_timeout`, so a change needs no new process.
+    let hang_timeout = |name| config.worker(name).map_or(Duration::ZERO, |worker| worker.hang_timeout);
     [
-        next_start("state_dir", running.state_dir.display(), state_dir.display()),
-        next_start("api.listen", &running.listen, listen),
-        next_start("analytics.max_series", running.max_series, max_series),
-        next_start("link.capacity", format_size(running.ring_capacity), format_size(*ring_capacity)),
-        live("analytics.max_attempts", policy.max_attempts, max_attempts),
-        hang_timeout_change(running, file, "api"),
-        hang_timeout_change(running, file, "analytics"),
-        live("log.format", running.log.format, log.format),
-        live("log.level", running.log.level, log.level),
-        live("restart.initial", format_duration(policy.initial), format_duration(*initial)),
-        live("restart.max", format_duration(policy.max), format_duration(*max)),
-        live("restart.limit", policy.limit, limit),
-        live("restart.period", format_duration(policy.period), format_duration(*period)),
-        live("faults.enabled", policy.faults, faults),
+        ("state_dir", state_dir.display().to_string(), false),
+        ("api.listen", listen.to_string(), false),
+        ("analytics.max_series", max_series.to_string(), false),
+        ("link.capacity", format_size(*ring_capacity), false),
+        ("analytics.max_attempts", max_attempts.to_string(), true),
+        ("api.hang_timeout", format_exact_duration(hang_timeout("api")), true),
+        ("analytics.hang_timeout", format_exact_duration(hang_timeout("analytics")), true),
+        ("log.format", log.format.to_string(), true),
+        ("log.level", log.level.to_string(), true),
+        ("restart.initial", format_exact_duration(*initial), true),
+        ("restart.max", format_exact_duration(*max), true),
+        ("restart.limit", limit.to_string(), true),
+        ("restart.period", format_exact_duration(*period), true),
+        ("faults.enabled", faults.to_string(), true),
     ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
-fn next_start(key: &'static str, running: impl Display, file: impl Display) -> Option<Change> {
-    let (running, file) = (running.to_string(), file.to_string());
-    (running != file).then_some(Change::Setting(SettingChange::NextStart { key, running, file }))
+fn service_changes(running: &Config, file: &Config) -> Vec<Change> {
+    let pairs = settings(running).into_iter().zip(settings(file));
+    pairs.filter_map(|((key, from, live), (_, to, _))| setting(key, from, to, live)).collect()
 }
 
-fn live(key: &str, from: impl Display, to: impl Display) -> Option<Change> {
-    let (from, to) = (from.to_string(), to.to_string());
-    (from != to).then(|| Change::Setting(SettingChange::Live { key: key.to_owned(), from, to }))
+fn setting(key: &str, from: String, to: String, live: bool) -> Option<Change> {
+    (from != to).then(|| Change::Setting(SettingChange { key: key.to_owned(), from, to, live }))
 }
 
-/// The supervisor alone uses `hang_timeout`, so a change needs no new process.
-fn hang_timeout_change(running: &Config, file: &Config, name: &str) -> Option<Change> {
-    let timeout = |config: &Config| config.worker(name).map_or(Duration::ZERO, |worker| worker.hang_timeout);
-    live(&format!("{name}.hang_timeout"), format_duration(timeout(running)), format_duration(timeout(file)))
+/// The keys with which the process of a worker is started, and their values.
+fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 12] {
+    let WorkerConfig {
+        name: _,
+        role,
+        command,
+        env,
+        pass_env,
+        cwd,
+        stop_timeout,
+        memory_limit,
+        hang_timeout: _,
+    } = worker;
+    let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &config.limits;
+    let text = |value: &dyn Debug| format!("{value:?}");
+    let linked = |value: &dyn Debug| if *role == Role::Plain { String::new() } else { text(value) };
+    let api = |value: &dyn Debug| if *role == Role::Api { text(value) } else { String::new() };
+    [
+        ("command", text(command)),
+        ("env", text(env)),
+        ("pass_env", text(pass_env)),
+        ("cwd", text(cwd)),
+        ("memory_limit", text(memory_limit)),
+        // The API and the analysis get `stop_timeout` at their start, so that they drain in time.
+        ("stop_timeout", linked(stop_timeout)),
+        ("faults.enabled", linked(&config.policy.faults)),
+        ("max_body", api(&config.max_body)),
+        ("max_connections", api(max_connections)),
+        ("max_connections_per_address", api(max_connections_per_address)),
+        ("request_timeout", api(request_timeout_ms)),
+        ("token_file", api(&config.token_file)),
+    ]
 }
 
 /// A worker needs a new process if a value changed with which its process was started.
@@ -171,35 +188,13 @@ fn worker_changes(
     (config, worker): (&Config, &WorkerConfig),
     (file, new): (&Config, &WorkerConfig),
 ) -> Option<Change> {
-    let WorkerConfig { name, role, command, env, pass_env, cwd, stop_timeout, memory_limit, hang_timeout: _ } =
-        new;
-    let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &file.limits;
-    let (linked, api) = (*role != Role::Plain, *role == Role::Api);
-    let stop_timeout_changed = worker.stop_timeout != *stop_timeout;
-    let keys = [
-        ("command", worker.command != *command),
-        ("env", worker.env != *env),
-        ("pass_env", worker.pass_env != *pass_env),
-        ("cwd", worker.cwd != *cwd),
-        ("memory_limit", worker.memory_limit != *memory_limit),
-        // The API and the analysis get `stop_timeout` at their start, so that they drain in time.
-        ("stop_timeout", linked && stop_timeout_changed),
-        ("faults.enabled", linked && config.policy.faults != file.policy.faults),
-        ("max_body", api && config.max_body != file.max_body),
-        ("max_connections", api && config.limits.max_connections != *max_connections),
-        (
-            "max_connections_per_address",
-            api && config.limits.max_connections_per_address != *max_connections_per_address,
-        ),
-        ("request_timeout", api && config.limits.request_timeout_ms != *request_timeout_ms),
-        ("token_file", api && config.token_file != file.token_file),
-    ];
-    let keys: Vec<_> = keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+    let pairs = start_keys(config, worker).into_iter().zip(start_keys(file, new));
+    let keys: Vec<_> = pairs.filter(|(from, to)| from != to).map(|((key, _), _)| key).collect();
     if !keys.is_empty() {
-        return Some(Change::Worker(name.clone(), WorkerChange::Replaced(keys)));
+        return Some(Change::Worker(new.name.clone(), WorkerChange::Replaced(keys)));
     }
-    let key = format!("{name}.stop_timeout");
-    live(&key, format_duration(worker.stop_timeout), format_duration(*stop_timeout))
+    let [from, to] = [worker, new].map(|worker| format_exact_duration(worker.stop_timeout));
+    setting(&format!("{}.stop_timeout", new.name), from, to, true)
 }
 
 #[cfg(test)]
@@ -220,7 +215,7 @@ mod tests {
     }
 
     fn live_change(key: &str, from: &str, to: &str) -> Change {
-        Change::Setting(SettingChange::Live { key: key.into(), from: from.into(), to: to.into() })
+        setting(key, from.into(), to.into(), true).unwrap()
     }
 
     const TWO: &str =
@@ -296,8 +291,7 @@ mod tests {
     fn a_key_that_needs_a_start_stays_and_is_reported_at_each_reload() {
         let file = config_of("link.capacity = \"128MiB\"\nrestart.limit = 3");
         let mut active = ActiveConfig::new(config_of(""));
-        let (key, running, in_file) = ("link.capacity", "64MiB".into(), "128MiB".into());
-        let next_start = Change::Setting(SettingChange::NextStart { key, running, file: in_file });
+        let next_start = setting("link.capacity", "64MiB".into(), "128MiB".into(), false).unwrap();
         assert_eq!(active.changes(&file)[0], next_start);
         active.adopt(file.clone());
         assert_eq!((active.current().ring_capacity, active.current().policy.limit), (64 << 20, 3));

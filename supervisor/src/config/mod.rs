@@ -9,7 +9,6 @@ mod reader;
 mod report;
 mod sections;
 mod source;
-mod suggest;
 mod syntax;
 pub mod units;
 mod worker;

@@ -2,7 +2,10 @@
 
 use super::problem::Issue;
 use crate::core::Policy;
-use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
+use bulkhead_proto::{
+    wire::{role::Role, vocabulary::vocabulary},
+    worker::settings::Limits,
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -56,27 +59,17 @@ pub struct LogConfig {
     pub level: LevelFilter,
 }
 
-/// The format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Journald if stderr is connected to the journal, pretty on a terminal, otherwise JSON.
-    Auto,
-    /// For people.
-    Pretty,
-    /// For machines.
-    Json,
-    /// Entries of the systemd journal, with structured fields.
-    Journald,
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Pretty => "pretty",
-            Self::Json => "json",
-            Self::Journald => "journald",
-        })
+vocabulary! {
+    /// The format of the log.
+    LogFormat("log format") {
+        /// Journald if stderr is connected to the journal, pretty on a terminal, otherwise JSON.
+        Auto = "auto",
+        /// For people.
+        Pretty = "pretty",
+        /// For machines.
+        Json = "json",
+        /// Entries of the systemd journal, with structured fields.
+        Journald = "journald",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Problems of a configuration: what is wrong, and where.
 
-use super::suggest::closest;
+use crate::suggest::closest;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},

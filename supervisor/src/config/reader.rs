@@ -5,11 +5,15 @@
 
 use super::{
     problem::{Diagnostics, Issue, Problem, UnknownKey},
-    suggest::{closest, quoted_list},
-    units,
+    units::{DURATION, Quantity, SIZE},
 };
-use crate::display::format_size;
-use std::{collections::BTreeMap, ops::Range, path::PathBuf, time::Duration};
+use crate::suggest::{closest, quoted_list};
+use std::{
+    collections::BTreeMap,
+    ops::{Range, RangeInclusive},
+    path::PathBuf,
+    time::Duration,
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -28,14 +32,16 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The top-level table.
     pub(super) fn root(table: &'a DeTable<'a>, diagnostics: &'a Diagnostics) -> Self {
-        Self {
-            path: String::new(),
-            table: Some(table),
-            span: None,
-            known: Vec::new(),
-            reserved: Vec::new(),
-            diagnostics,
-        }
+        Self::new(String::new(), Some(table), None, diagnostics)
+    }
+
+    const fn new(
+        path: String,
+        table: Option<&'a DeTable<'a>>,
+        span: Option<Range<usize>>,
+        diagnostics: &'a Diagnostics,
+    ) -> Self {
+        Self { path, table, span, known: Vec::new(), reserved: Vec::new(), diagnostics }
     }
 
     /// The full name of a key, such as `api.listen`.
@@ -98,10 +104,14 @@ impl<'a> Section<'a> {
     }
 
     /// One of these words, mapped to its meaning.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T>(
+        &mut self,
+        key: &'static str,
+        words: impl Iterator<Item = (&'static str, T)> + Clone,
+    ) -> Option<T> {
         self.string(key, |text| {
-            let known = || words.iter().map(|(word, _)| *word);
-            words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let known = || words.clone().map(|(word, _)| word);
+            words.clone().find(|(word, _)| *word == text).map(|(_, meaning)| meaning).ok_or_else(|| {
                 Issue::new(format!("unknown value {text:?}"), format!("expected {}", quoted_list(known())))
                     .suggest(closest(text, known()).map(|word| format!("{word:?}")))
             })
@@ -140,17 +150,19 @@ impl<'a> Section<'a> {
 
     /// A duration from `min` to `max`.
     pub(super) fn duration(&mut self, key: &'static str, min: Duration, max: Duration) -> Option<Duration> {
-        self.parse_value(key, |value| {
-            let text = value.as_str().ok_or_else(|| units::not_a_duration(&describe_value(value)))?;
-            check_range(text, units::parse_duration(text)?, [min, max], units::format_duration)
-        })
+        let [min, max] = [min, max].map(|bound| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
+        self.quantity(key, &DURATION, min..=max).map(Duration::from_millis)
     }
 
     /// A size in bytes from `min` to `max`.
     pub(super) fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
-        self.parse_value(key, |value| {
-            let text = value.as_str().ok_or_else(|| units::not_a_size(&describe_value(value)))?;
-            check_range(text, units::parse_size(text)?, [min, max], format_size)
+        self.quantity(key, &SIZE, min..=max)
+    }
+
+    fn quantity(&mut self, key: &'static str, kind: &Quantity, range: RangeInclusive<u64>) -> Option<u64> {
+        self.parse_value(key, |value| match value.as_str() {
+            Some(text) => kind.parse(text, &range),
+            None => Err(kind.issue(&describe_value(value), &describe_value(value))),
         })
     }
 
@@ -158,10 +170,7 @@ impl<'a> Section<'a> {
     pub(super) fn string_list(&mut self, key: &'static str) -> Option<Vec<String>> {
         let list = self.parse_value(key, |value| {
             value.as_array().ok_or_else(|| {
-                let issue = Issue::new(
-                    format!("{} is not a list", describe_value(value)),
-                    "expected a list of strings",
-                );
+                let issue = wrong_type(value, "a list", "expected a list of strings");
                 match value.as_str() {
                     Some(text) => {
                         issue.with_help(format!("write {:?}", Vec::from_iter(text.split_whitespace())))
@@ -181,13 +190,7 @@ impl<'a> Section<'a> {
     /// A table of strings. Reports each value that is not a string.
     pub(super) fn string_map(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
         let table = self.parse_value(key, |value| {
-            let expected = || {
-                Issue::new(
-                    format!("{} is not a table", describe_value(value)),
-                    "expected { NAME = \"value\" }",
-                )
-            };
-            value.as_table().ok_or_else(expected)
+            value.as_table().ok_or_else(|| wrong_type(value, "a table", "expected { NAME = \"value\" }"))
         })?;
         let pair = |(name, value): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let text: &std::borrow::Cow<'_, str> = name.get_ref();
@@ -208,43 +211,27 @@ impl<'a> Section<'a> {
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let path = self.full_name(key);
         let table = self.parse_value(key, |value| {
-            let expected = || {
-                Issue::new(format!("{} is not a section", describe_value(value)), format!("expected [{key}]"))
-            };
-            value.as_table().ok_or_else(expected)
+            value.as_table().ok_or_else(|| wrong_type(value, "a section", &format!("expected [{key}]")))
         });
-        Self {
-            span: self.diagnostics.span_of(&path),
-            path,
-            table,
-            known: Vec::new(),
-            reserved: Vec::new(),
-            diagnostics: self.diagnostics,
-        }
+        let span = self.diagnostics.span_of(&path);
+        Self::new(path, table, span, self.diagnostics)
     }
 
     /// The tables of an array of tables (`[[worker]]`).
     pub(super) fn section_list(&mut self, key: &'static str) -> Vec<Self> {
         let path = self.full_name(key);
         let issue = |value: &DeValue<'_>| {
-            Issue::new(
-                format!("{} is not a list of sections", describe_value(value)),
-                format!("expected [[{key}]]"),
-            )
-            .with_help(format!("write [[{key}]] before the keys of each {key}"))
+            wrong_type(value, "a list of sections", &format!("expected [[{key}]]"))
+                .with_help(format!("write [[{key}]] before the keys of each {key}"))
         };
         let list = self.parse_value(key, |value| value.as_array().ok_or_else(|| issue(value)));
         let mut sections = Vec::new();
         for (index, item) in list.into_iter().flat_map(|list| list.iter()).enumerate() {
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Self {
-                    path: format!("{path}[{index}]"),
-                    table: Some(table),
-                    span: Some(item.span()),
-                    known: Vec::new(),
-                    reserved: Vec::new(),
-                    diagnostics: self.diagnostics,
-                }),
+                Some(table) => {
+                    let path = format!("{path}[{index}]");
+                    sections.push(Self::new(path, Some(table), Some(item.span()), self.diagnostics));
+                }
                 None => self.report(key, issue(item.get_ref())),
             }
         }
@@ -287,7 +274,7 @@ fn as_string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Issue> {
         }
         Some(text) => Ok(text),
         None => {
-            let issue = Issue::new(format!("{} is not a string", describe_value(value)), "expected a string");
+            let issue = wrong_type(value, "a string", "expected a string");
             match value {
                 DeValue::Array(_) | DeValue::Table(_) | DeValue::String(_) => Err(issue),
                 DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
@@ -298,22 +285,13 @@ fn as_string<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Issue> {
     }
 }
 
+fn wrong_type(value: &DeValue<'_>, wanted: &str, expected: &str) -> Issue {
+    Issue::new(format!("{} is not {wanted}", describe_value(value)), expected)
+}
+
 /// A path; a relative one starts at the directory in which the supervisor is started.
 pub(super) fn parse_path(text: &str) -> Result<PathBuf, Issue> {
     if text.is_empty() { Err(Issue::new("the path is empty", "expected a path")) } else { Ok(text.into()) }
-}
-
-fn check_range<T: PartialOrd + Copy>(
-    text: &str,
-    found: T,
-    [min, max]: [T; 2],
-    format: fn(T) -> String,
-) -> Result<T, Issue> {
-    if (min..=max).contains(&found) {
-        return Ok(found);
-    }
-    let expected = format!("expected {:?} to {:?}", format(min), format(max));
-    Err(Issue::new(format!("{text:?} is out of range"), expected))
 }
 
 fn describe_value(value: &DeValue<'_>) -> String {

@@ -5,6 +5,7 @@ use super::{
     problem::{Issue, Problem, Severity},
     source::Source,
 };
+use crate::display::format_count;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 use std::{fmt, ops::Range, path::Path};
@@ -82,20 +83,12 @@ impl ProblemReport {
 
     /// The last line: the number of errors and warnings.
     fn summary(&self) -> Option<String> {
-        let count = |severity, one: &str| match self
-            .problems
-            .iter()
-            .filter(|problem| problem.severity == severity)
-            .count()
-        {
-            0 => None,
-            1 => Some(format!("1 {one}")),
-            many => Some(format!("{many} {one}s")),
+        let count = |severity, noun| {
+            let count = self.problems.iter().filter(|problem| problem.severity == severity).count();
+            (count > 0).then(|| format_count(count, noun))
         };
-        let counts: Vec<String> = [count(Severity::Error, "error"), count(Severity::Warning, "warning")]
-            .into_iter()
-            .flatten()
-            .collect();
+        let counts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
         (!counts.is_empty()).then(|| format!("{}: {}\n", self.source, counts.join(" and ")))
     }
 }

@@ -5,12 +5,12 @@ use super::{
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
     reader::{Section, parse_path},
-    units::{self, MAX_DURATION},
+    units::MAX_DURATION,
     worker::{read_plain_workers, read_worker},
 };
 use crate::{
     core::{Policy, policy},
-    display::format_size,
+    display::{format_exact_duration, format_size},
 };
 use bulkhead_proto::{
     shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
@@ -75,22 +75,12 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
 }
 
 fn read_log(mut log: Section<'_>) -> LogConfig {
-    let formats = [
-        ("auto", LogFormat::Auto),
-        ("pretty", LogFormat::Pretty),
-        ("json", LogFormat::Json),
-        ("journald", LogFormat::Journald),
-    ];
-    let levels = [
-        ("error", LevelFilter::ERROR),
-        ("warn", LevelFilter::WARN),
-        ("info", LevelFilter::INFO),
-        ("debug", LevelFilter::DEBUG),
-        ("trace", LevelFilter::TRACE),
-    ];
+    let formats = LogFormat::ALL.iter().map(|format| (format.as_str(), *format));
+    let levels = ["error", "warn", "info", "debug", "trace"].into_iter();
+    let levels = levels.map(|word| (word, word.parse().unwrap_or(LevelFilter::INFO)));
     let config = LogConfig {
-        format: log.choice("format", &formats).unwrap_or(LogFormat::Auto),
-        level: log.choice("level", &levels).unwrap_or(LevelFilter::INFO),
+        format: log.choice("format", formats).unwrap_or(LogFormat::Auto),
+        level: log.choice("level", levels).unwrap_or(LevelFilter::INFO),
     };
     log.finish();
     config
@@ -126,31 +116,20 @@ fn read_listen(
     diagnostics: &Diagnostics,
 ) -> ListenAddr {
     let configured = api.string("listen", ListenAddr::parse);
-    let must_refuse = |listen: &ListenAddr| !listen.is_local() && !exposure_allowed;
-    match overrides.listen.as_deref().map(ListenAddr::parse) {
-        None => {
-            let listen = configured.unwrap_or(ListenAddr::DEFAULT);
-            if must_refuse(&listen) {
-                api.report_with_sibling(
-                    "listen",
-                    exposed_issue(&listen),
-                    "insecure",
-                    "exposure without a token is not allowed",
-                );
-            }
-            listen
-        }
-        Some(overriding) => {
-            let listen = overriding.and_then(|listen| match must_refuse(&listen) {
-                true => Err(exposed_issue(&listen)),
-                false => Ok(listen),
-            });
-            listen.unwrap_or_else(|issue| {
-                diagnostics.push(Problem::in_environment("BULKHEAD_API_LISTEN", issue));
-                ListenAddr::DEFAULT
-            })
-        }
-    }
+    let checked = |listen: ListenAddr| match listen.is_local() || exposure_allowed {
+        true => Ok(listen),
+        false => Err(exposed_issue(&listen)),
+    };
+    let listen = match overrides.listen.as_deref() {
+        None => checked(configured.unwrap_or(ListenAddr::DEFAULT)).map_err(|issue| {
+            let label = "exposure without a token is not allowed";
+            api.report_with_sibling("listen", issue, "insecure", label);
+        }),
+        Some(overriding) => ListenAddr::parse(overriding)
+            .and_then(checked)
+            .map_err(|issue| diagnostics.push(Problem::in_environment("BULKHEAD_API_LISTEN", issue))),
+    };
+    listen.unwrap_or(ListenAddr::DEFAULT)
 }
 
 fn exposed_issue(listen: &ListenAddr) -> Issue {
@@ -238,7 +217,7 @@ fn read_restart(mut restart: Section<'_>) -> Policy {
     // An invalid key is already reported.
     let invalid = restart.has("max") && max.is_none();
     if policy.initial > policy.max && !invalid {
-        let max = units::format_duration(policy.max);
+        let max = format_exact_duration(policy.max);
         let issue = Issue::new(
             format!("longer than restart.max ({max})"),
             "the first delay cannot exceed the longest delay",

@@ -1,26 +1,29 @@
 //! Durations (`"5s"`, `"0ms"`) and sizes (`"64MiB"`), as written in the configuration.
+//!
+//! `humantime` and `bytesize` are not used: they accept more forms than the documented one, and cannot suggest what was
+//! meant.
 
 use super::problem::Issue;
-use crate::display::in_largest_unit;
-use std::time::Duration;
+use crate::display::{DURATION_UNITS, SIZE_UNITS, Units, in_largest_unit};
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The longest duration in a configuration; anything longer is most likely a wrong unit.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
-/// A kind of quantity.
-struct Kind {
+/// A kind of quantity: a whole number directly followed by a unit.
+pub(super) struct Quantity {
     noun: &'static str,
     expected: &'static str,
-    /// The units with their factors, smallest first.
-    units: &'static [(&'static str, u64)],
+    units: Units,
     /// Other spellings, in lower case. They are suggested, never accepted.
-    other_spellings: &'static [(&'static str, u64)],
+    other_spellings: Units,
 }
 
-const DURATION: Kind = Kind {
+/// A duration, in milliseconds.
+pub(super) const DURATION: Quantity = Quantity {
     noun: "a duration",
     expected: "expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"",
-    units: &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)],
+    units: DURATION_UNITS,
     other_spellings: &[
         ("", 1_000),
         ("ms msec msecs millis millisecond milliseconds", 1),
@@ -31,10 +34,11 @@ const DURATION: Kind = Kind {
     ],
 };
 
-const SIZE: Kind = Kind {
+/// A size, in bytes.
+pub(super) const SIZE: Quantity = Quantity {
     noun: "a size",
     expected: "expected a size such as \"512KiB\", \"64MiB\" or \"1GiB\"",
-    units: &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
+    units: SIZE_UNITS,
     other_spellings: &[
         ("b byte bytes", 1),
         ("k kb ki kib", 1 << 10),
@@ -44,45 +48,27 @@ const SIZE: Kind = Kind {
     ],
 };
 
-/// Parses a duration such as `"5s"`.
-///
-/// # Errors
-/// The text is not a whole number directly followed by `ms`, `s`, `m` or `h`, or the result overflows.
-pub fn parse_duration(text: &str) -> Result<Duration, Issue> {
-    DURATION.read(text).map(Duration::from_millis)
-}
-
-/// Parses a size such as `"64MiB"`, in bytes.
-///
-/// # Errors
-/// The text is not a whole number directly followed by `B`, `KiB`, `MiB` or `GiB`, or the result overflows.
-pub fn parse_size(text: &str) -> Result<u64, Issue> {
-    SIZE.read(text)
-}
-
-/// The issue of a value that is not a string, such as the number 5.
-pub(super) fn not_a_duration(shown: &str) -> Issue {
-    DURATION.issue(shown, shown)
-}
-
-/// Like [`not_a_duration`].
-pub(super) fn not_a_size(shown: &str) -> Issue {
-    SIZE.issue(shown, shown)
-}
-
-impl Kind {
-    fn read(&self, text: &str) -> Result<u64, Issue> {
+impl Quantity {
+    /// Parses a text such as `"5s"`, in the smallest unit.
+    ///
+    /// # Errors
+    /// The text is not a whole number directly followed by a unit, or the amount is not in `range`.
+    pub(super) fn parse(&self, text: &str, range: &RangeInclusive<u64>) -> Result<u64, Issue> {
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let scale = self.units.iter().find(|(name, _)| *name == unit).map(|&(_, scale)| scale);
-        let number: Option<u64> = number.parse().ok();
-        number
-            .zip(scale)
-            .and_then(|(number, scale)| number.checked_mul(scale))
-            .ok_or_else(|| self.issue(&format!("{text:?}"), text))
+        let amount =
+            number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+        let amount = amount.ok_or_else(|| self.issue(&format!("{text:?}"), text))?;
+        if range.contains(&amount) {
+            return Ok(amount);
+        }
+        let [min, max] = [range.start(), range.end()].map(|bound| in_largest_unit(*bound, self.units));
+        Err(Issue::new(format!("{text:?} is out of range"), format!("expected {min:?} to {max:?}")))
     }
 
-    fn issue(&self, shown: &str, text: &str) -> Issue {
+    /// The issue of a text or of another value. `shown` is the value as the message shows it.
+    pub(super) fn issue(&self, shown: &str, text: &str) -> Issue {
         let issue = Issue::new(format!("{shown} is not {}", self.noun), self.expected);
         issue.suggest(self.guess(text).map(|amount| format!("{:?}", in_largest_unit(amount, self.units))))
     }
@@ -103,16 +89,18 @@ impl Kind {
     }
 }
 
-/// Formats a duration in the largest unit that needs no fraction.
-#[must_use]
-pub fn format_duration(duration: Duration) -> String {
-    in_largest_unit(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), DURATION.units)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::display::format_size;
+    use crate::display::{format_exact_duration, format_size};
+
+    fn parse_duration(text: &str) -> Result<Duration, Issue> {
+        DURATION.parse(text, &(0..=u64::MAX)).map(Duration::from_millis)
+    }
+
+    fn parse_size(text: &str) -> Result<u64, Issue> {
+        SIZE.parse(text, &(0..=u64::MAX))
+    }
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
@@ -170,7 +158,7 @@ mod tests {
     #[test]
     fn quantities_are_formatted_as_they_are_written() {
         for text in ["0ms", "1500ms", "5s", "2m", "1h"] {
-            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+            assert_eq!(format_exact_duration(parse_duration(text).unwrap()), text);
         }
         for text in ["0B", "5B", "512KiB", "64MiB", "1GiB"] {
             assert_eq!(format_size(parse_size(text).unwrap()), text);

@@ -2,10 +2,9 @@
 
 use super::{
     connect_error::describe_connect_error,
-    protocol::{CommandOutcome, ControlCommand, MAX_REPLY, PROTOCOL, Reply, Request},
+    protocol::{CommandOutcome, ControlCommand, MAX_REPLY, PROTOCOL, ParseError, Reply, Request, parse},
 };
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
-use serde::Deserialize;
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -69,12 +68,8 @@ impl Connection {
         for path in paths {
             match connect(path) {
                 Ok(stream) => {
-                    let stream = BufReader::new(stream);
-                    return Ok(Self {
-                        path: path.clone(),
-                        stream,
-                        timeouts: (REPLY_TIMEOUT, COMPLETION_TIMEOUT),
-                    });
+                    let timeouts = (REPLY_TIMEOUT, COMPLETION_TIMEOUT);
+                    return Ok(Self { path: path.clone(), stream: BufReader::new(stream), timeouts });
                 }
                 Err(error) => tried.push((path.clone(), error)),
             }
@@ -147,22 +142,15 @@ fn connect(path: &Path) -> io::Result<Stream> {
     Stream::connect(path.to_fs_name::<GenericFilePath>()?)
 }
 
-/// Parses a reply. The version is parsed first, because a reply of another version may have another form.
-fn parse_reply(reply: &str) -> Result<Reply, String> {
-    #[derive(Deserialize)]
-    struct Version {
-        protocol: u32,
-    }
-    let invalid = |error| format!("the program on this socket is not a supervisor: {error}");
-    let Version { protocol } = serde_json::from_str(reply).map_err(invalid)?;
-    if protocol != PROTOCOL {
-        return Err(format!(
-            "the supervisor uses protocol {protocol}, this program (bulkhead {}) uses {PROTOCOL}; run the bulkhead \
-             program that started the supervisor",
+fn parse_reply(line: &str) -> Result<Reply, String> {
+    parse(line.as_bytes()).map_err(|error| match error {
+        ParseError::Malformed(error) => format!("the program on this socket is not a supervisor: {error}"),
+        ParseError::Version(version) => format!(
+            "the supervisor uses protocol {version}, this program (bulkhead {}) uses {PROTOCOL}; run the bulkhead program \
+             that started the supervisor",
             env!("CARGO_PKG_VERSION")
-        ));
-    }
-    serde_json::from_str(reply).map_err(invalid)
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use bulkhead_proto::wire::{
     ids::{CrashId, Generation, Seq},
     quarantine::Entry,
     record_store::Page,
-    role::Role,
-    status::{CrashRow, WorkerState},
+    status::WorkerStatus,
+    vocabulary::vocabulary,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
@@ -123,7 +123,7 @@ pub struct LogQuery {
 pub const SUPERVISOR: &str = "supervisor";
 
 /// A reply.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// [`PROTOCOL`].
     pub protocol: u32,
@@ -149,10 +149,11 @@ pub struct Reply {
 }
 
 /// The outcome of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandOutcome {
     /// The command was carried out.
+    #[default]
     Done,
     /// No such worker, event or report, or faults are not enabled.
     NotFound,
@@ -162,6 +163,10 @@ pub enum CommandOutcome {
     Refused,
     /// The configuration is invalid.
     Invalid,
+    /// No supervisor is reachable. Only the client reports this.
+    Unreachable,
+    /// The exchange with the supervisor failed. Only the client reports this.
+    Failed,
 }
 
 /// One change of a reload, or one that failed. `bulkhead reload --json` prints a list of them, `{"changes":[…]}`.
@@ -175,39 +180,23 @@ pub struct ChangeResult {
     pub text: String,
 }
 
-/// The outcome of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChangeOutcome {
-    /// Took effect at once.
-    Live,
-    /// Takes effect at the next start of the service.
-    NextStart,
-    /// The worker was replaced by a new generation.
-    Replaced,
-    /// The worker is stopped; the change takes effect when it is started.
-    WhenStarted,
-    /// The worker was added and runs.
-    Added,
-    /// The worker was removed.
-    Removed,
-    /// The change failed. The text has the reason and the current state.
-    Failed,
-}
-
-impl ChangeOutcome {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::NextStart => "next_start",
-            Self::Replaced => "replaced",
-            Self::WhenStarted => "when_started",
-            Self::Added => "added",
-            Self::Removed => "removed",
-            Self::Failed => "failed",
-        }
+vocabulary! {
+    /// The outcome of a change.
+    ChangeOutcome("outcome of a change") {
+        /// Took effect at once.
+        Live = "live",
+        /// Takes effect at the next start of the service.
+        NextStart = "next_start",
+        /// The worker was replaced by a new generation.
+        Replaced = "replaced",
+        /// The worker is stopped; the change takes effect when it is started.
+        WhenStarted = "when_started",
+        /// The worker was added and runs.
+        Added = "added",
+        /// The worker was removed.
+        Removed = "removed",
+        /// The change failed. The text has the reason and the current state.
+        Failed = "failed",
     }
 }
 
@@ -262,16 +251,7 @@ impl Reply {
     /// A reply without data.
     #[must_use]
     pub fn new(outcome: CommandOutcome, text: impl Into<String>) -> Self {
-        Self {
-            protocol: PROTOCOL,
-            outcome,
-            text: text.into(),
-            generation: None,
-            report: None,
-            changes: None,
-            quarantine: None,
-            crashes: None,
-        }
+        Self { protocol: PROTOCOL, outcome, text: text.into(), ..Self::default() }
     }
 
     /// The reply to a decision of the core.
@@ -286,24 +266,39 @@ impl Reply {
     }
 }
 
+/// Why a line is not a message of this protocol.
+#[derive(Debug)]
+pub(super) enum ParseError {
+    /// Not JSON of the expected form.
+    Malformed(serde_json::Error),
+    /// A message of this version.
+    Version(u32),
+}
+
+/// Parses a request or a reply. The version is parsed first, because a message of another version may have another form.
+pub(super) fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, ParseError> {
+    #[derive(Deserialize)]
+    struct Version {
+        protocol: u32,
+    }
+    let Version { protocol } = serde_json::from_slice(line).map_err(ParseError::Malformed)?;
+    if protocol != PROTOCOL {
+        return Err(ParseError::Version(protocol));
+    }
+    serde_json::from_slice(line).map_err(ParseError::Malformed)
+}
+
 /// Parses a request.
 ///
 /// # Errors
 /// Text for the client.
 pub fn parse_request(line: &[u8]) -> Result<ControlCommand, String> {
-    #[derive(Deserialize)]
-    struct Version {
-        protocol: u32,
-    }
-    let malformed = |error| format!("invalid request: {error}");
-    let Version { protocol } = serde_json::from_slice(line).map_err(malformed)?;
-    if protocol != PROTOCOL {
-        return Err(format!(
-            "this supervisor uses protocol {PROTOCOL}, not {protocol}; run the bulkhead program of the same version"
-        ));
-    }
-    let request: Request = serde_json::from_slice(line).map_err(malformed)?;
-    Ok(request.command)
+    parse(line).map(|request: Request| request.command).map_err(|error| match error {
+        ParseError::Malformed(error) => format!("invalid request: {error}"),
+        ParseError::Version(version) => format!(
+            "this supervisor uses protocol {PROTOCOL}, not {version}; run the bulkhead program of the same version"
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -153,20 +153,18 @@ impl ControlServer {
         command: ControlCommand,
         stream: &UnixStream,
     ) -> Option<(Reply, Option<LogStream>)> {
-        let logs = if let ControlCommand::Logs(logs) = &command { Some(logs.clone()) } else { None };
+        let query = if let ControlCommand::Logs(query) = &command { Some(query.clone()) } else { None };
         let reply = tokio::select! {
             reply = execute(command, &self.requests) => reply,
             () = client_closed(stream) => return None,
         };
-        let answer = match logs
-            .filter(|_| reply.outcome == CommandOutcome::Done)
-            .map(|logs| self.readers.admit(&logs))
-        {
-            None => (reply, None),
-            Some(Ok(log_stream)) => (reply, Some(log_stream)),
-            Some(Err(busy)) => (Reply::new(CommandOutcome::Conflict, busy), None),
+        let Some(query) = query.filter(|_| reply.outcome == CommandOutcome::Done) else {
+            return Some((reply, None));
         };
-        Some(answer)
+        Some(match self.readers.admit(&query) {
+            Ok(log_stream) => (reply, Some(log_stream)),
+            Err(busy) => (Reply::new(CommandOutcome::Conflict, busy), None),
+        })
     }
 }
 

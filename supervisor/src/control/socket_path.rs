@@ -1,12 +1,14 @@
 //! Where the control socket is.
 
-use std::path::{Path, PathBuf};
+use crate::config::EnvLookup;
+use std::{
+    env::split_paths,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// The file name of the socket in every directory.
 const FILE_NAME: &str = "control.sock";
-
-/// Looks up an environment variable by name.
-pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Where the supervisor listens: `--socket`, else `$RUNTIME_DIRECTORY`, else `$XDG_RUNTIME_DIR/bulkhead`, else
 /// `state_dir`.
@@ -35,13 +37,12 @@ pub fn client_paths(socket: Option<&Path>, env: EnvLookup<'_>, state_dir: &Path)
 
 fn runtime_paths(env: EnvLookup<'_>) -> Vec<PathBuf> {
     // systemd may list several directories, separated by colons. The first one is used.
-    let runtime =
-        non_empty(env, "RUNTIME_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from));
+    let runtime = non_empty(env, "RUNTIME_DIRECTORY").and_then(|list| split_paths(&list).next());
     let user = non_empty(env, "XDG_RUNTIME_DIR").map(|path| Path::new(&path).join("bulkhead"));
     runtime.into_iter().chain(user).map(|dir| dir.join(FILE_NAME)).collect()
 }
 
-fn non_empty(env: EnvLookup<'_>, name: &str) -> Option<String> {
+fn non_empty(env: EnvLookup<'_>, name: &str) -> Option<OsString> {
     env(name).filter(|value| !value.is_empty())
 }
 
@@ -49,11 +50,11 @@ fn non_empty(env: EnvLookup<'_>, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn nothing(_: &str) -> Option<String> {
+    fn nothing(_: &str) -> Option<OsString> {
         None
     }
 
-    fn both(name: &str) -> Option<String> {
+    fn both(name: &str) -> Option<OsString> {
         match name {
             "RUNTIME_DIRECTORY" => Some("/run/one:/run/two".into()),
             "XDG_RUNTIME_DIR" => Some("/run/user/7".into()),
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_client_with_a_named_socket_tries_no_other() {
-        let named = |name: &str| (name == "BULKHEAD_SOCKET").then(|| "/named".to_owned());
+        let named = |name: &str| (name == "BULKHEAD_SOCKET").then(|| "/named".into());
         assert_eq!(client_paths(None, &named, Path::new("/s")), [Path::new("/named")]);
         assert_eq!(client_paths(Some(Path::new("/o")), &named, Path::new("/s")), [Path::new("/o")]);
     }

@@ -1,10 +1,14 @@
 //! Lifecycle lines: messages and fields about workers. The names of events and fields are a stable interface.
 
-use crate::core::{DeathRecord, GenerationRef, LogRecord, QuarantineRequest, RestartDecision, span};
+use super::event_at;
+use crate::{
+    core::{DeathRecord, GenerationRef, LogRecord, QuarantineRequest, RestartDecision},
+    display::{format_count, format_duration, in_flight},
+};
 use bulkhead_proto::wire::{
     cause::Cause,
     crash::Report,
-    ids::{CrashId, Generation, Seq},
+    ids::{CrashId, Seq},
 };
 use std::time::Duration;
 use tracing::Level;
@@ -12,9 +16,7 @@ use tracing::Level;
 /// Fields of a lifecycle line. `None` leaves a field out.
 #[derive(Default)]
 struct Fields<'a> {
-    worker: Option<&'a str>,
-    generation: Option<Generation>,
-    pid: Option<u32>,
+    subject: Option<&'a GenerationRef>,
     cause: Option<Cause>,
     detail: Option<&'a str>,
     seq: Option<Seq>,
@@ -32,11 +34,10 @@ pub fn write(record: &LogRecord) {
 /// Logs a death.
 pub fn write_death(record: &DeathRecord) {
     let Report { ref worker, generation, pid, cause, ref detail, seq, id, ref decision, .. } = record.report;
+    let subject = GenerationRef { worker: worker.clone(), generation, pid };
     let level = if cause == Cause::Requested { Level::INFO } else { Level::ERROR };
     let fields = Fields {
-        worker: Some(worker),
-        generation: Some(generation),
-        pid,
+        subject: Some(&subject),
         cause: Some(cause),
         detail: Some(detail),
         seq,
@@ -44,65 +45,42 @@ pub fn write_death(record: &DeathRecord) {
         next: Some(decision),
         attempts: None,
     };
-    write_line(level, "worker_died", &fields, &describe_death(record));
+    write_line(level, "worker_died", &fields, &format!("{subject} {}", describe_death(record)));
 }
 
 fn write_line(level: Level, event_name: &str, fields: &Fields<'_>, message: &str) {
-    let &Fields { worker, pid, detail, next, attempts, .. } = fields;
-    let generation = fields.generation.map(|generation| generation.0);
+    let &Fields { subject, detail, next, attempts, .. } = fields;
+    let worker = subject.map(|subject| subject.worker.as_str());
+    let generation = subject.map(|subject| subject.generation.0);
+    let pid = subject.and_then(|subject| subject.pid);
     let cause = fields.cause.map(Cause::as_str);
     let (seq, crash) = (fields.seq.map(|seq| seq.0), fields.crash.map(|crash| crash.0));
-    // tracing needs the level at compile time.
-    macro_rules! line {
-        ($level:expr) => {
-            tracing::event!(
-                $level,
-                event_name,
-                worker,
-                generation,
-                pid,
-                cause,
-                detail,
-                seq,
-                crash,
-                next,
-                attempts,
-                "{message}"
-            )
-        };
-    }
-    match level {
-        Level::ERROR => line!(Level::ERROR),
-        Level::WARN => line!(Level::WARN),
-        Level::INFO | Level::DEBUG | Level::TRACE => line!(Level::INFO),
+    event_at! {
+        level, event_name, worker, generation, pid, cause, detail, seq, crash, next, attempts, "{message}"
     }
 }
 
 /// The level, fields and message of a line. The message names the worker and generation.
 fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
-    let about = Fields::of;
+    let about = |subject| Fields { subject: Some(subject), ..Fields::default() };
     match record {
-        LogRecord::WorkerStarted(subject) => {
-            (Level::INFO, about(subject), format!("{} started", name(subject)))
-        }
+        LogRecord::WorkerStarted(subject) => (Level::INFO, about(subject), format!("{subject} started")),
         LogRecord::WorkerReady(subject) => {
-            (Level::INFO, about(subject), format!("{} is ready to be activated", name(subject)))
+            (Level::INFO, about(subject), format!("{subject} is ready to be activated"))
         }
-        LogRecord::WorkerActivated(subject) => {
-            (Level::INFO, about(subject), format!("{} is active", name(subject)))
-        }
+        LogRecord::WorkerActivated(subject) => (Level::INFO, about(subject), format!("{subject} is active")),
         LogRecord::WorkerStopping { subject, why } => {
-            (Level::INFO, about(subject), format!("{} was asked to stop: {why}", name(subject)))
+            (Level::INFO, about(subject), format!("{subject} was asked to stop: {why}"))
         }
         LogRecord::WorkerSignalled { subject, signal, why } => {
-            (Level::WARN, about(subject), format!("sent {signal} to {}: {why}", name(subject)))
+            (Level::WARN, about(subject), format!("sent {signal} to {subject}: {why}"))
         }
         LogRecord::WorkerThreadsDumped { subject, threads } => {
-            (Level::WARN, about(subject), format!("{} hangs; its threads: {threads}", name(subject)))
+            (Level::WARN, about(subject), format!("{subject} hangs; its threads: {threads}"))
         }
         LogRecord::WorkerGivenUp(subject) => {
             let message =
-                format!("SIGKILL did not end {}; the supervisor no longer waits for its exit", name(subject));
+                format!("SIGKILL did not end {subject}; the supervisor no longer waits for its exit");
             (Level::ERROR, about(subject), message)
         }
         LogRecord::WorkerParked { subject, retry_in: None, .. } => {
@@ -116,20 +94,18 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             let message = format!(
                 "{} is parked after {deaths} deaths without progress; next attempt in {}",
                 subject.worker,
-                span(*delay)
+                format_duration(*delay)
             );
             (Level::ERROR, about(subject), message)
         }
         LogRecord::WorkerRetried(subject) => {
-            (Level::WARN, about(subject), format!("trying the parked worker again: {}", name(subject)))
+            (Level::WARN, about(subject), format!("trying the parked worker again: {subject}"))
         }
-        LogRecord::WorkerRecovered(subject) => (
-            Level::INFO,
-            about(subject),
-            format!("{} recovered; the worker is no longer parked", name(subject)),
-        ),
+        LogRecord::WorkerRecovered(subject) => {
+            (Level::INFO, about(subject), format!("{subject} recovered; the worker is no longer parked"))
+        }
         LogRecord::WorkerWarning { subject, text } => {
-            (Level::WARN, about(subject), format!("{}: {text}", name(subject)))
+            (Level::WARN, about(subject), format!("{subject}: {text}"))
         }
         LogRecord::EventQuarantined(request) => {
             (Level::WARN, quarantine_fields(request), quarantined(request))
@@ -154,47 +130,30 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
     }
 }
 
-impl<'a> Fields<'a> {
-    fn of(subject: &'a GenerationRef) -> Self {
-        let GenerationRef { worker, generation, pid } = subject;
-        Self { worker: Some(worker), generation: Some(*generation), pid: *pid, ..Self::default() }
-    }
-}
-
-fn name(subject: &GenerationRef) -> String {
-    generation_name(&subject.worker, subject.generation, subject.pid)
-}
-
-/// `analytics generation 7 (pid 4121)`
-fn generation_name(worker: &str, generation: Generation, pid: Option<u32>) -> String {
-    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    format!("{worker} generation {generation}{pid}")
-}
-
 fn quarantine_fields(request: &QuarantineRequest) -> Fields<'_> {
     Fields {
+        subject: Some(&request.subject),
         cause: Some(request.cause),
         detail: Some(&request.detail),
         seq: Some(request.seq),
         crash: Some(request.crash),
         attempts: Some(request.attempts),
-        ..Fields::of(&request.subject)
+        ..Fields::default()
     }
 }
 
 fn quarantined(request: &QuarantineRequest) -> String {
     let QuarantineRequest { seq, attempts, cause, detail, .. } = request;
-    let generations = if *attempts == 1 { "generation" } else { "generations" };
+    let generations = format_count(*attempts, "generation");
     let colon = if detail.is_empty() { "" } else { ": " };
     format!(
-        "event {seq} is quarantined and will be skipped: it killed {attempts} {generations}; \
+        "event {seq} is quarantined and will be skipped: it killed {generations}; \
          last cause: {cause}{colon}{detail}; see `bulkhead quarantine show {seq}`"
     )
 }
 
 fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord) -> String {
-    let Report { ref worker, generation, pid, cause, ref detail, seq, id, ref decision, .. } = *report;
-    let name = generation_name(worker, generation, pid);
+    let Report { cause, ref detail, seq, id, ref decision, .. } = *report;
     let colon = if detail.is_empty() { "" } else { ": " };
     let how = match cause {
         Cause::Requested => format!("ended as requested{colon}{detail}"),
@@ -202,17 +161,16 @@ fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord)
         Cause::Exit | Cause::Signal if !detail.is_empty() => format!("died: {detail}"),
         _ => format!("died: {cause}{colon}{detail}"),
     };
-    let in_flight = seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let when = match stop_duration {
-        Some(stop_duration) => format!("stopped in {}", span(*stop_duration)),
-        None => format!("uptime {}", span(Duration::from_millis(report.uptime_ms))),
+        Some(stop_duration) => format!("stopped in {}", format_duration(*stop_duration)),
+        None => format!("uptime {}", format_duration(Duration::from_millis(report.uptime_ms))),
     };
     // A requested stop is expected to be final.
     let next = match (cause, next) {
         (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {decision}"),
     };
-    format!("{name} {how}{in_flight}, {when}; crash report {id}{next}")
+    format!("{how}{}, {when}; crash report {id}{next}", in_flight(seq))
 }
 
 #[cfg(test)]
@@ -267,7 +225,11 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_left_out() {
-        let subject = GenerationRef { worker: "api".into(), generation: Generation(1), pid: None };
+        let subject = GenerationRef {
+            worker: "api".into(),
+            generation: bulkhead_proto::wire::ids::Generation(1),
+            pid: None,
+        };
         let line = capture_json(|| write(&LogRecord::WorkerStarted(subject)));
         let fields: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
         assert_eq!(fields, ["event_name", "generation", "level", "message", "timestamp", "worker"]);

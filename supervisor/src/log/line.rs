@@ -1,18 +1,16 @@
 //! One log line, independent of its format: recorded from a tracing event, rendered as text or JSON, buffered, and
 //! parsed again by `bulkhead logs`.
 //!
-//! The JSON layer of `tracing-subscriber` cannot merge fields whose names are known only at run time, such as those in
-//! the workers' own lines. Therefore this module has its own visitor.
+//! The JSON layer of `tracing-subscriber` is not used: it cannot merge fields whose names are known only at run time, such
+//! as those in the workers' own lines.
 
 use super::escape::escape_controls;
 use bulkhead_proto::wire::text::escape_controls_in_json;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use std::fmt::{self, Write as _};
-use tracing::{
-    Event, Level,
-    field::{Field, Visit},
-};
+use std::fmt::Write as _;
+use tracing::{Event, Level};
+use tracing_serde::fields::AsMap as _;
 
 /// Name of a field that holds a JSON object as text. Its members become fields of the line.
 pub(super) const MERGED_FIELD: &str = "merged";
@@ -39,7 +37,20 @@ impl LogLine {
     /// Records an event.
     pub(super) fn from_event(event: &Event<'_>) -> Self {
         let mut line = Self::new(*event.metadata().level(), String::new());
-        event.record(&mut line);
+        // Cannot fail: the values are strings, numbers and booleans.
+        if let Ok(Value::Object(fields)) = serde_json::to_value(event.field_map()) {
+            line.fields = fields;
+        }
+        if let Some(Value::String(message)) = line.fields.remove("message") {
+            line.message = message;
+        }
+        if let Some(Value::String(merged)) = line.fields.remove(MERGED_FIELD)
+            && let Ok(Value::Object(members)) = serde_json::from_str(&merged)
+        {
+            for (name, value) in members {
+                line.fields.entry(name).or_insert(value);
+            }
+        }
         line
     }
 
@@ -99,48 +110,6 @@ impl LogLine {
         let level = fields.remove("level")?.as_str()?.parse().ok()?;
         let Value::String(message) = fields.remove("message")? else { return None };
         Some(Self { at, level, message, fields })
-    }
-
-    fn insert(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
-            (MERGED_FIELD, Value::String(text)) => {
-                if let Ok(Value::Object(members)) = serde_json::from_str(&text) {
-                    for (name, value) in members {
-                        self.fields.entry(name).or_insert(value);
-                    }
-                }
-            }
-            (name, value) => {
-                self.fields.insert(name.to_owned(), value);
-            }
-        }
-    }
-}
-
-impl Visit for LogLine {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.insert(field, value.into());
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.insert(field, value.into());
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.insert(field, value.into());
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.insert(field, value.into());
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.insert(field, value.into());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}").into());
     }
 }
 

@@ -32,6 +32,20 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+/// Logs an event whose level is known only at run time; tracing needs it at compile time.
+macro_rules! event_at {
+    ($level:expr, $($event:tt)+) => {
+        match $level {
+            tracing::Level::ERROR => tracing::error!($($event)+),
+            tracing::Level::WARN => tracing::warn!($($event)+),
+            tracing::Level::INFO => tracing::info!($($event)+),
+            tracing::Level::DEBUG => tracing::debug!($($event)+),
+            tracing::Level::TRACE => tracing::trace!($($event)+),
+        }
+    };
+}
+pub(crate) use event_at;
+
 /// Lines that may wait for a slow reader; further lines are dropped. More than any expected burst; at 200 bytes per
 /// line less than 1 MiB.
 const QUEUE_LINES: usize = 4096;

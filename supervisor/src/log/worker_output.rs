@@ -3,9 +3,10 @@
 
 use super::{
     escape::{decode, escape_controls},
+    event_at,
     line::unquoted,
 };
-use crate::display::format_size;
+use crate::display::{format_count, format_size};
 use bulkhead_proto::wire::ids::Generation;
 use serde_json::{Map, Value};
 use std::{
@@ -158,8 +159,8 @@ pub fn write_to_log(origin: &OutputOrigin, output: &Output) {
                 worker,
                 generation,
                 stream,
-                "{lines} line{} dropped: the output exceeds {LINES_PER_SECOND} lines per second for {:?}, or {} per {WINDOW:?}",
-                if *lines == 1 { "" } else { "s" },
+                "{} dropped: the output exceeds {LINES_PER_SECOND} lines per second for {:?}, or {} per {WINDOW:?}",
+                format_count(*lines, "line"),
                 Duration::from_secs(u64::from(BURST / LINES_PER_SECOND)),
                 format_size(BYTES_PER_WINDOW as u64)
             );
@@ -179,19 +180,7 @@ fn write_line(origin: &OutputOrigin, line: &[u8], cut: u64) {
     }
     let (worker, generation, stream) = (origin.worker.as_str(), origin.generation.0, origin.stream);
     let cut_bytes = (cut > 0).then_some(cut);
-    // tracing needs the level at compile time.
-    macro_rules! line {
-        ($level:expr) => {
-            tracing::event!($level, worker, generation, stream, cut_bytes, merged, "{message}")
-        };
-    }
-    match level {
-        Level::ERROR => line!(Level::ERROR),
-        Level::WARN => line!(Level::WARN),
-        Level::INFO => line!(Level::INFO),
-        Level::DEBUG => line!(Level::DEBUG),
-        Level::TRACE => line!(Level::TRACE),
-    }
+    event_at!(level, worker, generation, stream, cut_bytes, merged, "{message}");
 }
 
 /// A worker's line as text for people, without its origin. Empty for a blank line.

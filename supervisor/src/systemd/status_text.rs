@@ -2,6 +2,7 @@
 
 use crate::{
     core::{State, SupervisorPhase, status},
+    display::{format_count, in_flight},
     log::escape_controls,
 };
 use bulkhead_proto::wire::{
@@ -32,11 +33,7 @@ fn workers_summary(rows: &[WorkerRow]) -> String {
     let not_running = rows.iter().filter(|row| row.state != WorkerState::Running);
     parts.extend(not_running.map(|row| format!("{} {}", row.name, row.state)));
     let restarts: u64 = rows.iter().map(|row| row.restarts).sum();
-    match restarts {
-        0 => {}
-        1 => parts.push("1 restart".into()),
-        many => parts.push(format!("{many} restarts")),
-    }
+    parts.extend((restarts > 0).then(|| format_count(restarts, "restart")));
     let deaths = rows.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     if let Some((row, crash)) = deaths.max_by_key(|(_, crash)| crash.id) {
         parts.push(last_death(row, crash));
@@ -45,14 +42,14 @@ fn workers_summary(rows: &[WorkerRow]) -> String {
 }
 
 fn last_death(row: &WorkerRow, crash: &CrashRow) -> String {
-    let in_flight = crash.seq.map(|seq| format!(", event {seq} in flight")).unwrap_or_default();
     let detail = escape_controls(&crash.detail);
     format!(
-        "last death: {}, crash {}: {}: {}{in_flight}",
+        "last death: {}, crash {}: {}: {}{}",
         row.name,
         crash.id,
         crash.cause,
-        cut(&detail, MAX_DETAIL)
+        cut(&detail, MAX_DETAIL),
+        in_flight(crash.seq)
     )
 }
 

@@ -1,13 +1,13 @@
 //! Lookup of workers by name.
 
-use crate::core::model::{DesiredState, State, Worker, WorkerId};
+use crate::{
+    core::model::{DesiredState, State, Worker, WorkerId},
+    suggest::closest,
+};
 use bulkhead_proto::wire::text::cut;
 
 /// Maximum length of an unknown name in an answer, in bytes.
 const MAX_ECHO: usize = 64;
-
-/// Minimum similarity (Jaro-Winkler, 0 to 1) of a name that is suggested.
-const MIN_SIMILARITY: f64 = 0.8;
 
 impl State {
     /// The worker of this name. Includes a removed worker until it is deleted.
@@ -28,10 +28,7 @@ impl State {
         let configured = self.workers.iter().filter(|worker| worker.is_configured());
         let known: Vec<&str> = configured.map(|worker| worker.name.as_str()).collect();
         let name = cut(name, MAX_ECHO);
-        let similarity = |known: &&&str| strsim::jaro_winkler(known, name);
-        let nearest = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-        let suggestion = nearest.filter(|nearest| similarity(nearest) >= MIN_SIMILARITY);
-        let offer = match suggestion {
+        let offer = match closest(name, known.iter().copied()) {
             Some(nearest) => format!(": did you mean {nearest:?}? Workers"),
             None => "; workers".to_owned(),
         };

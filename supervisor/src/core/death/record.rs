@@ -1,12 +1,9 @@
 //! The record of a death: what came in, what it was attributed to, and what was decided.
 
-use crate::{
-    core::{
-        death::{attribute::Attribution, classify::Classification, exited::ExitedProcess},
-        model::{DeathRecord, Evidence, ExitStatus, PostMortem, RestartDecision, signal_name},
-        transition::Transition,
-    },
-    display,
+use crate::core::{
+    death::{attribute::Attribution, classify::Classification, exited::ExitedProcess},
+    model::{DeathRecord, Evidence, ExitStatus, PostMortem, RestartDecision, signal_name},
+    transition::Transition,
 };
 use bulkhead_proto::{
     shm::cursor::SignalInfo,
@@ -15,6 +12,7 @@ use bulkhead_proto::{
         ids::CrashId,
         status::CrashRow,
         text::cut,
+        time::rfc3339,
     },
 };
 use signal_hook::consts::{SIGBUS, SIGFPE, SIGILL, SIGSEGV};
@@ -54,7 +52,7 @@ impl Transition<'_> {
         let worker = self.worker(exited.slot_id.worker);
         let report = Report {
             id,
-            at: display::time(i64::try_from(self.now.unix_ms).unwrap_or(i64::MAX)),
+            at: rfc3339(self.now.unix_ms),
             worker: worker.name.clone(),
             role: worker.role,
             generation: exited.process.generation,

@@ -1,13 +1,15 @@
 //! The restart budget: how many deaths without progress are allowed, the back-off between restarts, and what
 //! counts as progress.
 
-use crate::core::{
-    death::exited::ExitedProcess,
-    model::{
-        Millis, Policy, PostMortem, RestartBudget,
-        policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT},
-        span,
+use crate::{
+    core::{
+        death::exited::ExitedProcess,
+        model::{
+            Millis, Policy, PostMortem, RestartBudget,
+            policy::{BACKOFF_STEP, HEALTHY_AFTER, IDLE_HEALTHY_AFTER, MAX_LIMIT},
+        },
     },
+    display::{format_count, format_duration},
 };
 use bulkhead_proto::wire::{cause::Cause, role::Role};
 use std::time::Duration;
@@ -73,9 +75,8 @@ impl RestartBudget {
         }
         if deaths >= policy.limit.clamp(1, MAX_LIMIT) {
             self.recent.clear();
-            let noun = if deaths == 1 { "death" } else { "deaths" };
-            let period = span(policy.period);
-            return (None, format!("{deaths} {noun} without progress within {period}"));
+            let (deaths, period) = (format_count(deaths, "death"), format_duration(policy.period));
+            return (None, format!("{deaths} without progress within {period}"));
         }
         let why = match self.failures {
             1 => "first death without progress".to_owned(),

@@ -8,12 +8,15 @@
 //!
 //! An idle process is not probed. The runtime reports when work is available again.
 
-use crate::core::{
-    model::{
-        Action, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State, WorkerSlotId,
-        policy::COMMIT_GRACE, span,
+use crate::{
+    core::{
+        model::{
+            Action, HangDetector, Millis, Probe, Process, Progress, ProgressTracker, State, WorkerSlotId,
+            policy::COMMIT_GRACE,
+        },
+        transition::Transition,
     },
-    transition::Transition,
+    display::format_duration,
 };
 use bulkhead_proto::wire::{
     control::ToWorker,
@@ -112,10 +115,13 @@ impl ProgressTracker {
         self.uncommitted_for =
             if furthest.committed > best.committed { Duration::ZERO } else { self.uncommitted_for + counted };
         if self.stalled_for >= timeout {
-            return Some(format!("no progress for {} with work pending", span(self.stalled_for)));
+            return Some(format!("no progress for {} with work pending", format_duration(self.stalled_for)));
         }
         if self.uncommitted_for >= Self::commit_timeout(timeout) {
-            return Some(format!("no {milestone} for {} with work pending", span(self.uncommitted_for)));
+            return Some(format!(
+                "no {milestone} for {} with work pending",
+                format_duration(self.uncommitted_for)
+            ));
         }
         None
     }

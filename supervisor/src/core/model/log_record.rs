@@ -1,6 +1,7 @@
 //! Lifecycle log lines, and the decision that each death line carries.
 
-use super::{GenerationRef, QuarantineRequest, span};
+use super::{GenerationRef, QuarantineRequest};
+use crate::display::format_duration;
 use bulkhead_proto::wire::ids::Generation;
 use std::{fmt, time::Duration};
 
@@ -136,10 +137,10 @@ impl fmt::Display for RestartDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RestartNow => f.write_str("restart now"),
-            Self::RestartIn(delay) => write!(f, "restart in {}", span(*delay)),
+            Self::RestartIn(delay) => write!(f, "restart in {}", format_duration(*delay)),
             Self::Successor(generation) => write!(f, "generation {generation} takes over"),
             Self::Predecessor(generation) => write!(f, "generation {generation} continues"),
-            Self::Parked(Some(delay)) => write!(f, "parked, next attempt in {}", span(*delay)),
+            Self::Parked(Some(delay)) => write!(f, "parked, next attempt in {}", format_duration(*delay)),
             Self::Parked(None) => f.write_str("parked until it is started by command"),
             Self::Stopped => f.write_str("stopped"),
             Self::Shutdown => f.write_str("the supervisor is stopping"),

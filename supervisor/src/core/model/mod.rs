@@ -34,5 +34,5 @@ pub use process::{
 };
 pub(in crate::core) use slot::{WorkerId, WorkerSlot, WorkerSlotId};
 pub use state::{Identity, State, SupervisorPhase};
-pub use time::{Millis, Now, span};
+pub use time::{Millis, Now};
 pub use worker::{DesiredState, Goal, Replacement, RestartBudget, Waiter, Worker};

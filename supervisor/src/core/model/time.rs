@@ -29,29 +29,3 @@ pub struct Now {
     /// For display only: Unix milliseconds, may jump.
     pub unix_ms: u64,
 }
-
-/// Formats a duration for people: `12 ms`, `3.4 s`, `5 min`, `3 h`, `2 d`.
-#[must_use]
-pub fn span(span: Duration) -> String {
-    match span.as_secs() {
-        0 => format!("{} ms", span.as_millis()),
-        1..60 => format!("{:.1} s", span.as_secs_f64()),
-        60..3600 => format!("{} min", span.as_secs() / 60),
-        3600..86_400 => format!("{} h", span.as_secs() / 3600),
-        _ => format!("{} d", span.as_secs() / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_as_exact_as_a_person_needs() {
-        for (millis, shown) in
-            [(12, "12 ms"), (3456, "3.5 s"), (61_000, "1 min"), (7_300_000, "2 h"), (200_000_000, "2 d")]
-        {
-            assert_eq!(span(Duration::from_millis(millis)), shown);
-        }
-    }
-}

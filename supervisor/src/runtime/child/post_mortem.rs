@@ -3,12 +3,11 @@
 use super::process::Child;
 use crate::{
     core::{Evidence, PostMortem, RefusedAllocation},
-    display,
     runtime::probes::OomKills,
 };
 use bulkhead_proto::{
     shm::{cursor::Activity, memory::SharedMemory},
-    wire::{crash::Panic, ids::Generation},
+    wire::{crash::Panic, ids::Generation, quarantine::EventView},
 };
 
 impl Child {
@@ -34,7 +33,7 @@ impl Child {
         });
         let refused = claims.allocation_failure.filter(|refused| is_own(refused.generation));
         let signalled = claims.signal.filter(|(generation, _)| is_own(*generation));
-        let event = claims.payload.filter(|_| owns_page).as_deref().and_then(display::event);
+        let event = claims.payload.filter(|_| owns_page).as_deref().and_then(EventView::decode);
         PostMortem {
             exit,
             in_flight: claims.in_flight.filter(|_| owns_page),

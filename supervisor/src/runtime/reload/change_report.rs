@@ -4,35 +4,29 @@ use crate::{
     config::{SettingChange, WorkerChange},
     control::protocol::{ChangeOutcome, ChangeResult, CommandOutcome, Reply},
     core::{DesiredState, Worker},
-    log,
+    log::{self, event_at},
 };
+use tracing::Level;
 
-/// A setting that needs no new process. `log` is the result of changing the log.
-pub(in crate::runtime) fn setting(setting: SettingChange, log: &Result<(), String>) -> ChangeResult {
-    match (setting, log) {
-        (SettingChange::Live { key, .. }, Err(why)) if key.starts_with("log.") => {
-            ChangeResult { text: format!("{key}: not changed: {why}"), what: key, how: ChangeOutcome::Failed }
+/// A setting that needs no new process. `log_result` is the result of changing the log.
+pub(in crate::runtime) fn setting(change: SettingChange, log_result: &Result<(), String>) -> ChangeResult {
+    let SettingChange { key, from, to, live } = change;
+    let (how, text) = match log_result {
+        _ if !live => {
+            let when = format!("takes effect at the next start of the service (running: {from}, file: {to})");
+            (ChangeOutcome::NextStart, format!("{key}: {when}"))
         }
-        (SettingChange::Live { key, from, to }, _) => {
+        Err(why) if key.starts_with("log.") => (ChangeOutcome::Failed, format!("{key}: not changed: {why}")),
+        Ok(()) | Err(_) => {
             let note = match key.as_str() {
                 "log.level" if log::is_overridden() => ", but RUST_LOG overrides it",
                 "log.level" => "; the API and the analysis follow at their next start",
                 _ => "",
             };
-            ChangeResult {
-                text: format!("{key}: changed from {from} to {to}{note}"),
-                what: key,
-                how: ChangeOutcome::Live,
-            }
+            (ChangeOutcome::Live, format!("{key}: changed from {from} to {to}{note}"))
         }
-        (SettingChange::NextStart { key, running, file }, _) => ChangeResult {
-            what: key.to_owned(),
-            how: ChangeOutcome::NextStart,
-            text: format!(
-                "{key}: takes effect at the next start of the service (running: {running}, file: {file})"
-            ),
-        },
-    }
+    };
+    ChangeResult { what: key, how, text }
 }
 
 /// A change of a worker, after the answer of the core. `worker` is its present state, if it still exists.
@@ -70,18 +64,16 @@ pub(in crate::runtime) fn log_changes(changes: &[ChangeResult]) {
         tracing::info!(event_name = "reloaded", "{NOTHING}");
     }
     for ChangeResult { what, how, text } in changes {
-        let name = how.as_str();
-        match how {
-            ChangeOutcome::Failed => tracing::error!(event_name = "reloaded", what, how = name, "{text}"),
-            ChangeOutcome::NextStart => tracing::warn!(event_name = "reloaded", what, how = name, "{text}"),
+        let level = match how {
+            ChangeOutcome::Failed => Level::ERROR,
+            ChangeOutcome::NextStart => Level::WARN,
             ChangeOutcome::Live
             | ChangeOutcome::Replaced
             | ChangeOutcome::WhenStarted
             | ChangeOutcome::Added
-            | ChangeOutcome::Removed => {
-                tracing::info!(event_name = "reloaded", what, how = name, "{text}");
-            }
-        }
+            | ChangeOutcome::Removed => Level::INFO,
+        };
+        event_at!(level, event_name = "reloaded", what, how = how.as_str(), "{text}");
     }
 }
 

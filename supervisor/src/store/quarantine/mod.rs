@@ -2,13 +2,13 @@
 //! block on the disk, so the runtime makes them from a separate thread.
 
 use super::record_writer::RecordWriter;
-use crate::{core::QuarantineRequest, display};
+use crate::core::QuarantineRequest;
 use anyhow::Context as _;
 use bulkhead_proto::{
     shm::memory::SharedMemory,
     wire::{
         ids::Seq,
-        quarantine::{Entry, EntryStore, MAX_ENTRIES},
+        quarantine::{Entry, EntryStore, EventView, MAX_ENTRIES},
         time::{now_ms, rfc3339},
     },
 };
@@ -73,7 +73,7 @@ fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {
         detail: request.detail.clone(),
         during: request.during,
         attempts: request.attempts,
-        event: display::event(payload),
+        event: EventView::decode(payload),
         bytes: Entry::hex(payload),
     }
 }

@@ -7,7 +7,7 @@ const MIN_SIMILARITY: f64 = 0.8;
 const MAX_WORD: usize = 64;
 
 /// The most similar known word, if one is similar enough.
-pub(super) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if found.len() > MAX_WORD {
         return None;
     }
@@ -20,7 +20,7 @@ pub(super) fn closest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>)
 }
 
 /// Formats words as `"a", "b" or "c"`.
-pub(super) fn quoted_list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn quoted_list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("{word:?}")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
