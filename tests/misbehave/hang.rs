@@ -14,7 +14,8 @@ use bulkhead_proto::{
         settings::Settings,
     },
 };
-use bulkhead_worker_analytics::{Analysis, Decode, Encode, bincode};
+use bulkhead_worker_analytics::Analysis;
+use serde::{Deserialize, Serialize};
 use std::{
     hint,
     sync::{Barrier, Mutex},
@@ -77,8 +78,7 @@ fn deadlock() {
 pub(crate) struct SlowAnalysis;
 
 /// The number of events.
-#[derive(Default, Encode, Decode)]
-#[bincode(crate = "bincode")]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Count(u64);
 
 impl Analysis for SlowAnalysis {
@@ -91,7 +91,7 @@ impl Analysis for SlowAnalysis {
         state.0 += 1;
     }
 
-    fn render<'a>(&'a self, series: &'a str, state: &'a Count) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, series: &'a str, state: &'a Count) -> impl Serialize + 'a {
         serde_json::json!({ "series": series, "count": state.0 })
     }
 }

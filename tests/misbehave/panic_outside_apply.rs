@@ -1,10 +1,8 @@
 //! An analysis that panics while it renders or loads the state of a series, not while it applies an event.
 
 use bulkhead_proto::wire::event::Event;
-use bulkhead_worker_analytics::{
-    Analysis, Decode, Encode,
-    bincode::{self, de::Decoder, error::DecodeError},
-};
+use bulkhead_worker_analytics::Analysis;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// A state with this sum can be committed, but not loaded.
@@ -13,15 +11,14 @@ const UNLOADABLE_SUM: u64 = 13;
 pub(crate) struct PanicOutsideApply;
 
 /// The sum of all values.
-#[derive(Default, Encode)]
-#[bincode(crate = "bincode")]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(from = "u64")]
 pub(crate) struct Sum(u64);
 
-impl Decode<()> for Sum {
-    fn decode<D: Decoder<Context = ()>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let sum = u64::decode(decoder)?;
+impl From<u64> for Sum {
+    fn from(sum: u64) -> Self {
         assert_ne!(sum, UNLOADABLE_SUM, "a state with this sum cannot be loaded");
-        Ok(Self(sum))
+        Self(sum)
     }
 }
 
@@ -39,7 +36,7 @@ impl Analysis for PanicOutsideApply {
         sum.0 += event.value as u64;
     }
 
-    fn render<'a>(&'a self, series: &'a str, sum: &'a Sum) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, series: &'a str, sum: &'a Sum) -> impl Serialize + 'a {
         assert_ne!(series, "unrenderable", "this series cannot be rendered");
         json!({ "series": series, "count": sum.0 })
     }

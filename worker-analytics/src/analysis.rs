@@ -1,8 +1,8 @@
 //! The trait that a user implements: one type, one state per series, two functions.
 
-use bincode::{Decode, Encode};
 use bulkhead_proto::wire::event::Event;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use std::error::Error;
 
 /// An analysis of keyed events. It folds each event into the state of the event's series, and renders what
 /// readers see.
@@ -13,11 +13,13 @@ use serde::Serialize;
 /// that does not fit stops the analysis with an error that names the series.
 ///
 /// ```
-/// use bulkhead_worker_analytics::{Analysis, Decode, Encode, Event, bincode};
+/// use bulkhead_worker_analytics::{Analysis, Event};
+/// use serde::{Deserialize, Serialize};
 ///
-/// #[derive(Default, Encode, Decode)]
-/// #[bincode(crate = "bincode")]
-/// struct Count(u64);
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Count {
+///     events: u64,
+/// }
 ///
 /// struct Counting;
 ///
@@ -27,23 +29,29 @@ use serde::Serialize;
 ///     const VERSION: u32 = 1;
 ///
 ///     fn apply(&self, state: &mut Count, _event: &Event<'_>) {
-///         state.0 += 1;
+///         state.events += 1;
 ///     }
 ///
-///     fn render<'a>(&'a self, series: &'a str, state: &'a Count) -> impl serde::Serialize + 'a {
-///         serde_json::json!({ "series": series, "count": state.0 })
+///     fn render<'a>(&'a self, series: &'a str, state: &'a Count) -> impl Serialize + 'a {
+///         serde_json::json!({ "series": series, "count": state.events })
 ///     }
 /// }
 /// ```
 pub trait Analysis: 'static {
-    /// The state of one series. A type that compiles here can be stored and read again: unlike serde's
-    /// derives, bincode's accept no type that the compact format cannot hold.
-    type State: Default + Encode + Decode<()>;
+    /// The state of one series. It is stored as MessagePack, with the names of its fields.
+    ///
+    /// A field with `#[serde(default)]` can be added, and any field can be removed, without another
+    /// [`Self::VERSION`].
+    ///
+    /// A few values cannot be stored, such as `Some(None)`. The worker exits with an error that names the field before
+    /// such a state is committed. [`check_state`](crate::check_state) finds it in a test.
+    type State: Default + Serialize + DeserializeOwned;
 
     /// The name of the analysis. Name and version together identify the format of the stored state.
     const NAME: &'static str;
 
-    /// The version of [`Self::State`]. Raise it with every change of the type or of its meaning.
+    /// The version of [`Self::State`]. Raise it with every change of its meaning, and of the type if the states that
+    /// are stored could not be read any more.
     const VERSION: u32;
 
     /// The earlier versions that [`Self::migrate`] can read. With a state table of any other version, the
@@ -66,10 +74,12 @@ pub trait Analysis: 'static {
     fn render<'a>(&'a self, series: &'a str, state: &'a Self::State) -> impl Serialize + 'a;
 
     /// Converts the stored state of an earlier version, one of [`Self::MIGRATES_FROM`], to the current one.
+    /// [`decode`](crate::decode) reads the bytes.
     ///
-    /// `None` resets the series to an empty state and logs `state_lost`.
-    fn migrate(&self, version: u32, bytes: &[u8]) -> Option<Self::State> {
+    /// # Errors
+    /// An error resets the series to an empty state; it is logged as `state_lost`.
+    fn migrate(&self, version: u32, bytes: &[u8]) -> Result<Self::State, Box<dyn Error>> {
         let _ = (version, bytes);
-        None
+        Err("the analysis does not migrate states".into())
     }
 }

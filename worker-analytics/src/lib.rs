@@ -16,12 +16,13 @@ mod engine;
 mod replay_plan;
 mod run;
 mod run_loop;
+mod state;
 mod summary;
 
 pub use analysis::Analysis;
-pub use bincode::{self, Decode, Encode};
 pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};
 pub use run::run;
+pub use state::{StateError, check_state, decode, encode};
 pub use summary::{Statistics, Summary, SummaryView};
 
 #[cfg(feature = "allocator")]

@@ -33,6 +33,14 @@ pub struct Event<'a> {
     pub request_id: Option<&'a str>,
 }
 
+impl<'a> Event<'a> {
+    /// An event without label, data and request, of the beginning of 1970.
+    #[must_use]
+    pub const fn new(series: &'a str, value: f64) -> Self {
+        Self { series, value, ts_ms: 0, arrived_ms: 0, label: None, data: None, request_id: None }
+    }
+}
+
 /// Why an event could not be encoded or decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {

@@ -4,7 +4,7 @@
 //! humidity in its `data`.
 #![forbid(unsafe_code)]
 
-use bulkhead_worker_analytics::{Analysis, Decode, Encode, Event, run};
+use bulkhead_worker_analytics::{Analysis, Event, run};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::process::ExitCode;
@@ -15,9 +15,9 @@ struct Weather;
 /// The state of one series, here of one station.
 ///
 /// Bulkhead commits it together with the position in the event stream, and restores it after a crash, so that
-/// every event counts exactly once. If you change this type, raise `VERSION` below.
-#[derive(Default, Encode, Decode)]
-#[bincode(crate = "bulkhead_worker_analytics::bincode")]
+/// every event counts exactly once. A field with `#[serde(default)]` can be added at any time. Raise `VERSION` below
+/// with any other change.
+#[derive(Default, Serialize, Deserialize)]
 struct Station {
     readings: u64,
     celsius_sum: f64,
@@ -74,3 +74,6 @@ fn main() -> ExitCode {
     // it.
     run(Weather)
 }
+
+#[cfg(test)]
+mod tests;

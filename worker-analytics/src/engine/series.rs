@@ -2,12 +2,16 @@
 //! if it changed.
 
 use super::{damaged_series, schema_id::SchemaId};
-use crate::Analysis;
+use crate::{
+    Analysis,
+    state::{self, StateError},
+};
 use bulkhead_proto::{
-    shm::table::{BODY_BYTES, Body, BodySlot, BodyTooLarge, TableMemory, TableWriter},
-    wire::{codec, series::OVERFLOW_SERIES},
+    shm::table::{Body, BodySlot, BodyTooLarge, TableMemory, TableWriter},
+    wire::series::OVERFLOW_SERIES,
 };
 use hashbrown::{HashMap, HashSet};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Why a series could not be opened or staged for a commit. The process then exits; the last commit stays
 /// valid.
@@ -16,6 +20,14 @@ pub(crate) enum SeriesError {
     /// The state and the rendered form do not fit the slot.
     #[error("{0}. Let the analysis keep or render less per series")]
     TooLarge(#[from] BodyTooLarge),
+    /// The encoding cannot hold the state.
+    #[error("series {series:?}: the state cannot be stored: {source}")]
+    NotStorable {
+        /// The name of the series.
+        series: String,
+        /// The field, and what is wrong with it.
+        source: StateError,
+    },
     /// The analysis rendered something that the API cannot serve.
     #[error("series {series:?}: render must give a JSON object; it gave {found}")]
     NotAnObject {
@@ -38,6 +50,18 @@ struct Entry<S> {
     slot: BodySlot,
     state: S,
     dirty: bool,
+    /// Whether a state of this series was read again after it was encoded.
+    verified: bool,
+}
+
+impl<S: Serialize + DeserializeOwned> Entry<S> {
+    fn encode(&mut self, into: &mut Vec<u8>) -> Result<(), SeriesError> {
+        let mut encoded = state::encode(&self.state, into);
+        if !std::mem::replace(&mut self.verified, true) {
+            encoded = encoded.and_then(|()| state::verify(&self.state, into));
+        }
+        encoded.map_err(|source| SeriesError::NotStorable { series: self.key.to_string(), source })
+    }
 }
 
 /// The series that this generation has opened.
@@ -69,7 +93,7 @@ impl<A: Analysis> OpenSeries<A> {
             max_series,
             used: table.record().slots.saturating_sub(overflow.into()),
             resets: 0,
-            encoded: vec![0; BODY_BYTES],
+            encoded: Vec::new(),
             rendered: Vec::new(),
         }
     }
@@ -136,7 +160,7 @@ impl<A: Analysis> OpenSeries<A> {
 
     fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> SeriesIndex {
         let index = SeriesIndex(self.entries.len());
-        self.entries.push(Entry { key: key.into(), slot, state, dirty: false });
+        self.entries.push(Entry { key: key.into(), slot, state, dirty: false, verified: false });
         self.by_key.insert(key.into(), index);
         self.slots.insert(slot);
         index
@@ -179,6 +203,9 @@ impl<A: Analysis> OpenSeries<A> {
     }
 
     /// Stages the changed series for the next commit. Calls `on_series` after each one.
+    ///
+    /// The first state of each series is read again: a state that the encoding cannot hold is refused before anything
+    /// is committed.
     pub(super) fn stage(
         &mut self,
         analysis: &A,
@@ -189,11 +216,8 @@ impl<A: Analysis> OpenSeries<A> {
             let entry = &mut self.entries[index.0];
             entry.dirty = false;
             render(analysis, &entry.key, &entry.state, &mut self.rendered)?;
-            let Ok(length) = codec::encode(&entry.state, &mut self.encoded) else {
-                return Err(too_large::<A>(entry, self.rendered.len()).into());
-            };
-            let state = &self.encoded[..length];
-            table.stage(entry.slot, SchemaId::current::<A>().0, &entry.key, state, &self.rendered)?;
+            entry.encode(&mut self.encoded)?;
+            table.stage(entry.slot, SchemaId::current::<A>().0, &entry.key, &self.encoded, &self.rendered)?;
             on_series();
         }
         Ok(())
@@ -204,12 +228,12 @@ impl<A: Analysis> OpenSeries<A> {
 fn decode<A: Analysis>(analysis: &A, body: &Body) -> Result<A::State, String> {
     let schema = SchemaId(body.version);
     if schema == SchemaId::current::<A>() {
-        return codec::decode(body.state()).map_err(|error| format!("the state cannot be decoded: {error}"));
+        return state::decode(body.state()).map_err(|error| format!("the state cannot be decoded: {error}"));
     }
     let version =
         schema.readable_version::<A>().ok_or("the state has a version that this analysis cannot migrate")?;
     let migrated = analysis.migrate(version, body.state());
-    migrated.ok_or_else(|| format!("the analysis could not migrate the state from version {version}"))
+    migrated.map_err(|error| format!("the state cannot be migrated from version {version}: {error}"))
 }
 
 /// Renders a series into a buffer, and checks that the result is a JSON object.
@@ -226,15 +250,4 @@ fn render<A: Analysis>(
         Err(error) => error.to_string(),
     };
     Err(SeriesError::NotAnObject { series: series.to_owned(), found })
-}
-
-/// The error for a state that does not even fit the encoding buffer. It gives the true size, so the state is
-/// encoded again.
-fn too_large<A: Analysis>(entry: &Entry<A::State>, public: usize) -> BodyTooLarge {
-    let encoded = bincode::encode_to_vec(&entry.state, bincode::config::standard());
-    BodyTooLarge {
-        key: entry.key.to_string(),
-        state: encoded.map_or(usize::MAX, |bytes| bytes.len()),
-        public,
-    }
 }

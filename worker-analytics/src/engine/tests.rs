@@ -1,7 +1,7 @@
 //! The engine in one process, on real shared memory. A dropped engine stands for a process that died.
 
 use super::*;
-use crate::{Decode, Encode, Statistics};
+use crate::{Statistics, decode, encode};
 use bulkhead_proto::{
     shm::{
         cursor::InFlight,
@@ -12,9 +12,12 @@ use bulkhead_proto::{
     wire::{role::Role, series::OVERFLOW_SERIES},
     worker::link::{AnalyticsLink, ApiLink},
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
+    error::Error,
+    io::Seek,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
 };
@@ -64,9 +67,7 @@ impl Fixture {
     fn append(&self, events: &[(&str, f64)]) {
         let mut batch = Batch::default();
         for &(series, value) in events {
-            let event =
-                Event { series, value, ts_ms: 0, arrived_ms: 0, label: None, data: None, request_id: None };
-            batch.push(&event).unwrap();
+            batch.push(&Event::new(series, value)).unwrap();
         }
         self.api.append(&mut batch).unwrap();
     }
@@ -158,8 +159,7 @@ fn a_slot_that_does_not_verify_resets_only_its_series() {
 /// An analysis whose state has as many bytes as the last value says. With 13 bytes, it renders an array.
 struct Resizable;
 
-#[derive(Default, Encode, Decode)]
-#[bincode(crate = "bincode")]
+#[derive(Default, Serialize, Deserialize)]
 struct Bytes(Vec<u8>);
 
 impl Analysis for Resizable {
@@ -173,13 +173,13 @@ impl Analysis for Resizable {
         state.0 = vec![0; event.value as usize];
     }
 
-    fn render<'a>(&'a self, _: &'a str, state: &'a Bytes) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, _: &'a str, state: &'a Bytes) -> impl Serialize + 'a {
         if state.0.len() == 13 { json!(["not an object"]) } else { json!({ "bytes": state.0.len() }) }
     }
 
-    fn migrate(&self, version: u32, bytes: &[u8]) -> Option<Bytes> {
+    fn migrate(&self, version: u32, bytes: &[u8]) -> Result<Bytes, Box<dyn Error>> {
         assert_eq!(version, 1);
-        Some(Bytes(bytes.to_vec()))
+        Ok(Bytes(vec![0; decode(bytes)?]))
     }
 }
 
@@ -195,7 +195,7 @@ impl Analysis for ResizableV1 {
         *state += 1;
     }
 
-    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl Serialize + 'a {
         json!({ "old": state })
     }
 }
@@ -246,12 +246,12 @@ impl Analysis for UnrenderableV3 {
 
     fn apply(&self, _: &mut Bytes, _: &Event<'_>) {}
 
-    fn render<'a>(&'a self, _: &'a str, _: &'a Bytes) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, _: &'a str, _: &'a Bytes) -> impl Serialize + 'a {
         json!(["not an object"])
     }
 
-    fn migrate(&self, _: u32, _: &[u8]) -> Option<Bytes> {
-        Some(Bytes::default())
+    fn migrate(&self, _: u32, bytes: &[u8]) -> Result<Bytes, Box<dyn Error>> {
+        Ok(decode(bytes)?)
     }
 }
 
@@ -263,7 +263,7 @@ fn a_migration_that_cannot_be_committed_is_attributed_to_no_event() {
     fixture.append(&[("unrelated", 1.0)]);
     let error = fixture.process_all(UnrenderableV3).unwrap_err().to_string();
     assert!(error.starts_with("series \"s\": render must give a JSON object"), "{error}");
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, None));
 }
 
@@ -292,7 +292,7 @@ fn the_event_in_flight_is_known_after_a_death() {
     fixture.append(&[("a", 1.0), ("__fault.panic", 1.0)]);
     let death = catch_unwind(AssertUnwindSafe(|| fixture.process_all(Statistics)));
     assert!(death.is_err());
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!(found.claimed, InFlight { activity: Activity::Apply, seq: Seq(2) });
     assert_eq!(found.in_flight, Some(Seq(2)));
 }
@@ -303,7 +303,7 @@ fn an_applied_event_is_not_in_flight_before_its_commit() {
     fixture.append(&[("a", 1.0), ("a", 1.0)]);
     let mut engine = fixture.engine(Statistics).unwrap();
     while engine.advance().unwrap() {}
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.claimed, found.in_flight), (InFlight { activity: Activity::Idle, seq: Seq(2) }, None));
     assert!(found.committed < Seq(2));
 }
@@ -333,7 +333,7 @@ impl ReadWords for RecordingCursor<'_> {
 impl WriteWords for RecordingCursor<'_> {
     fn store(&self, word: usize, value: u64, order: Ordering) {
         self.page.store(word, value, order);
-        let found = self.memory.post_mortem();
+        let found = self.memory.claims();
         self.seen.borrow_mut().push(found.in_flight.map(|seq| (seq, found.payload.is_some())));
     }
 
@@ -377,7 +377,7 @@ impl Analysis for PanicsOn {
         *state += 1;
     }
 
-    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, _: &'a str, state: &'a u64) -> impl Serialize + 'a {
         json!({ "count": state })
     }
 }
@@ -388,7 +388,7 @@ fn a_suspect_event_that_kills_is_the_only_uncommitted_one() {
     let hints = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(7.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.owner), (Seq(6), Some(Seq(7)), Generation(3)));
 }
 
@@ -398,7 +398,7 @@ fn a_suspect_event_that_is_survived_is_committed_at_once() {
     let hints = RecoveryHints { suspects: vec![Seq(7)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(8.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight), (Seq(7), Some(Seq(8))));
 }
 
@@ -443,7 +443,7 @@ fn a_failed_commit_is_reported_with_its_last_event() {
     let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
     let error = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap();
     assert!(error.to_string().contains("does not fit"), "{error}");
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, Some(Seq(2))));
 }
 
@@ -484,7 +484,7 @@ fn a_commit_that_the_system_refuses_is_attributed_to_no_event() {
     let mut engine = Engine::activate(Statistics, &fixture.settings, memory, hints).unwrap();
     let refused = engine.advance().unwrap_err().to_string();
     assert_eq!(refused, "cannot write the state table: no storage space");
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.in_flight, found.committing, found.committed), (None, None, Seq(0)));
     assert_eq!(found.claimed, InFlight { activity: Activity::Idle, seq: Seq(0) });
 }
@@ -496,9 +496,9 @@ fn a_generation_that_dies_before_takeover_has_no_event_in_flight() {
     let mut engine = fixture.engine(PanicsOn(1.0)).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     fixture.settings.generation = Generation(4);
-    assert_eq!(fixture.memory.post_mortem().owner, Generation(3), "generation 4 has not taken over yet");
+    assert_eq!(fixture.memory.claims().owner, Generation(3), "generation 4 has not taken over yet");
     drop(fixture.engine(PanicsOn(2.0)).unwrap());
-    let found = fixture.memory.post_mortem();
+    let found = fixture.memory.claims();
     assert_eq!((found.owner, found.in_flight), (Generation(4), None));
 }
 
@@ -533,7 +533,178 @@ impl Analysis for OtherFormat {
         *state = 7;
     }
 
-    fn render<'a>(&'a self, _: &'a str, _: &'a u8) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, _: &'a str, _: &'a u8) -> impl Serialize + 'a {
         json!({})
     }
+}
+
+/// An analysis whose states have any format, always under the same name and version.
+struct Formatted<S>(fn(&mut S, &Event<'_>));
+
+impl<S: Default + Serialize + DeserializeOwned + 'static> Analysis for Formatted<S> {
+    type State = S;
+    const NAME: &'static str = "formatted";
+    const VERSION: u32 = 4;
+
+    fn apply(&self, state: &mut S, event: &Event<'_>) {
+        self.0(state, event);
+    }
+
+    fn render<'a>(&'a self, _: &'a str, state: &'a S) -> impl Serialize + 'a {
+        json!({ "state": state })
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Count {
+    events: u64,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct CountAndSum {
+    events: u64,
+    #[serde(default)]
+    sum: f64,
+}
+
+#[test]
+fn a_field_with_a_default_is_added_and_removed_without_a_migration() {
+    let fixture = Fixture::new();
+    let count = || Formatted::<Count>(|state, _| state.events += 1);
+    let count_and_sum = || {
+        Formatted::<CountAndSum>(|state, event| {
+            state.events += 1;
+            state.sum += event.value;
+        })
+    };
+    let event = ("s", 2.0);
+    fixture.append(&[event]);
+    fixture.process_all(count()).unwrap();
+    fixture.append(&[event, event]);
+    fixture.process_all(count_and_sum()).unwrap();
+    assert_eq!(fixture.rendered("s")["state"], json!({ "events": 3, "sum": 4.0 }));
+    fixture.append(&[event]);
+    fixture.process_all(count()).unwrap();
+    assert_eq!(fixture.rendered("s")["state"], json!({ "events": 4 }));
+    assert_eq!(fixture.api.stats().record.resets, 0);
+}
+
+/// A state that can hold what MessagePack cannot.
+#[derive(Default, Serialize, Deserialize)]
+struct Nested {
+    last: Last,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Last {
+    value: Option<Option<f64>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    events: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[test]
+fn a_state_that_cannot_be_stored_is_refused_with_its_series_and_field() {
+    let some_of_none = |state: &mut Nested, event: &Event<'_>| {
+        state.last = Last { events: 1, value: Some(Some(event.value).filter(|value| *value != 0.0)) };
+    };
+    let not_written = |state: &mut Nested, event: &Event<'_>| {
+        state.last = Last { events: u64::from(event.value != 0.0), value: None };
+    };
+    for (analysis, expected) in [
+        (
+            Formatted(some_of_none as fn(&mut _, &Event<'_>)),
+            "field `last.value`: `Some` of a value without content",
+        ),
+        (Formatted(not_written), "field `last`: missing field `events`"),
+    ] {
+        let fixture = Fixture::new();
+        fixture.append(&[("good", 1.0), ("bad", 0.0)]);
+        let hints = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
+        let mut engine = fixture.engine_with_hints(analysis, hints).unwrap();
+        let error = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap().to_string();
+        assert!(
+            error.starts_with(&format!("series \"bad\": the state cannot be stored: {expected}")),
+            "{error}"
+        );
+        assert_eq!(fixture.series_names(), ["good"]);
+        assert_eq!(fixture.memory.claims().committing, Some(Seq(2)));
+    }
+}
+
+#[test]
+fn a_later_state_that_would_lose_a_field_is_refused_too() {
+    let fixture = Fixture::new();
+    let analysis = Formatted::<Nested>(|state, event| {
+        state.last = Last { events: 1, value: Some(Some(event.value).filter(|value| *value != 0.0)) };
+    });
+    let mut engine = fixture.engine(analysis).unwrap();
+    for value in [1.0, 2.0] {
+        fixture.append(&[("s", value)]);
+        engine.advance().unwrap();
+        engine.commit().unwrap();
+    }
+    fixture.append(&[("s", 0.0)]);
+    let error = engine.advance().and_then(|_| engine.commit()).unwrap_err().to_string();
+    assert!(error.starts_with("series \"s\": the state cannot be stored: field `last.value`: "), "{error}");
+}
+
+/// Commits these bytes as the state of a series, with any schema id.
+fn commit_raw(fixture: &Fixture, series: &str, schema: u32, state: &[u8]) {
+    let memory = AnalyticsLink::open_in_process(&fixture.memory).unwrap().state;
+    let mut table = TableWriter::attach(memory).unwrap();
+    table.activate();
+    let slot = table.find(series).or_else(|| table.assign(series)).unwrap();
+    table.stage(slot, schema, series, state, b"{}").unwrap();
+    let next = CommitRecord { version: schema, ..*table.record() };
+    table.commit(next).unwrap();
+}
+
+#[test]
+fn a_state_in_the_former_encoding_is_refused_and_kept() {
+    let fixture = Fixture::new();
+    // As it was computed: from name and version only.
+    let former = crc32c::crc32c(b"statistics\x01\0\0\0");
+    commit_raw(&fixture, "s", former, &[0; 90]);
+    fixture.append(&[("s", 1.0)]);
+    let refused = fixture.engine(Statistics).err().unwrap().to_string();
+    assert!(
+        refused.starts_with(
+            "the state was written by version 1 of statistics, in the encoding of an earlier version of Bulkhead; \
+             this is statistics version 1, which reads version 1. Start the analysis"
+        ),
+        "{refused}"
+    );
+    assert_eq!(fixture.rendered("s"), json!({}));
+}
+
+/// What `run` logs.
+fn logged(run: impl FnOnce()) -> String {
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(Arc::clone(&file)).with_ansi(false).finish();
+    tracing::subscriber::with_default(subscriber, run);
+    (&*file).rewind().unwrap();
+    io::read_to_string(&*file).unwrap()
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_logged_with_its_series_and_field() {
+    let fixture = Fixture::new();
+    let mut bytes = Vec::new();
+    encode(&json!({ "last": { "value": null, "events": "many" } }), &mut bytes).unwrap();
+    commit_raw(&fixture, "first", SchemaId::current::<Formatted<Nested>>().0, &bytes);
+    fixture.append(&[("first", 1.0)]);
+    let log = logged(|| fixture.process_all(Formatted::<Nested>(|state, _| state.last.events += 1)).unwrap());
+    assert!(
+        log.contains(
+            "cannot read the state of series \"first\": the state cannot be decoded: \
+             field `last.events`: wrong msgpack marker FixStr(4)"
+        ),
+        "{log}"
+    );
+    assert_eq!(fixture.rendered("first")["state"]["last"]["events"], json!(1));
 }

@@ -7,10 +7,10 @@
 //! Algorithms: Dekker 1971; Knuth, TAOCP vol. 2, 4.2.2; Hida, Li, Bailey, "Library for Double-Double
 //! Arithmetic", 2001.
 
-use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 /// `high + low`, where `low` is at most half a unit in the last place of `high`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct DoubleDouble {
     high: f64,
     low: f64,

@@ -9,15 +9,12 @@
 //! The frequent-items sketch of DataSketches was considered and rejected. At a size that is exact for 100
 //! labels, long labels could fill half a slot; at half that size, its error is three times as large.
 
-use bincode::{
-    Decode, Encode,
-    de::Decoder,
-    enc::Encoder,
-    error::{DecodeError, EncodeError},
-};
+use super::varint;
 use bulkhead_proto::wire::event::MAX_LABEL;
 use datasketches::{cpc::CpcSketch, hash::value::raw_bytes};
 use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeStruct};
+use serde_bytes::{ByteBuf, Bytes};
 use std::{cell::OnceCell, cmp::Reverse, fmt, hash::BuildHasher};
 
 /// The number of counters. More than the 100 labels up to which `distinct_labels` must be exact, and than the
@@ -29,7 +26,7 @@ const TRACKED: usize = 128;
 const LG_K: u8 = 14;
 
 /// The counter of one label.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug)]
 struct Counter {
     name: Box<str>,
     /// An upper bound of the label's occurrences.
@@ -46,13 +43,22 @@ impl Counter {
 }
 
 /// The labels of a series.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(try_from = "StoredLabels")]
 pub(super) struct Labels {
     counters: Vec<Counter>,
     /// Positions in `counters`, by the hash of the name.
     index: HashTable<usize>,
     hasher: DefaultHashBuilder,
     /// Present once more than [`TRACKED`] labels have occurred.
+    sketch: Option<Box<Sketch>>,
+}
+
+/// Labels as they are stored, before they are checked.
+#[derive(Deserialize)]
+struct StoredLabels {
+    /// For each counter: the length of the name, the name, `count` and `error`.
+    counters: ByteBuf,
     sketch: Option<Box<Sketch>>,
 }
 
@@ -137,14 +143,22 @@ impl Sketch {
     fn image(&self) -> &Vec<u8> {
         self.image.get_or_init(|| self.cpc.serialize())
     }
+}
 
-    fn decode(image: Vec<u8>) -> Result<Self, DecodeError> {
-        let cpc =
-            CpcSketch::deserialize(&image).map_err(|error| DecodeError::OtherString(error.to_string()))?;
+impl Serialize for Sketch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.image())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sketch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let image = ByteBuf::deserialize(deserializer)?.into_vec();
+        let cpc = CpcSketch::deserialize(&image).map_err(D::Error::custom)?;
         if cpc.lg_k() == LG_K && cpc.estimate().is_finite() {
             Ok(Self { cpc, image: image.into() })
         } else {
-            Err(DecodeError::Other("a sketch of another size"))
+            Err(D::Error::custom("a sketch of another size"))
         }
     }
 }
@@ -158,40 +172,50 @@ impl fmt::Debug for Labels {
     }
 }
 
-impl PartialEq for Labels {
-    fn eq(&self, other: &Self) -> bool {
-        let image = |labels: &Self| labels.sketch.as_ref().map(|sketch| sketch.image().clone());
-        self.counters == other.counters && image(self) == image(other)
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut counters = Vec::with_capacity(16 * self.counters.len());
+        for Counter { name, count, error } in &self.counters {
+            varint::put(&mut counters, name.len() as u64);
+            counters.extend_from_slice(name.as_bytes());
+            varint::put(&mut counters, *count);
+            varint::put(&mut counters, *error);
+        }
+        let mut stored = serializer.serialize_struct("Labels", 2)?;
+        stored.serialize_field("counters", Bytes::new(&counters))?;
+        stored.serialize_field("sketch", &self.sketch)?;
+        stored.end()
     }
 }
 
-impl Encode for Labels {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.counters.encode(encoder)?;
-        self.sketch.as_ref().map(|sketch| sketch.image()).encode(encoder)
+impl Counter {
+    /// Takes a counter from the front of stored ones.
+    fn take(stored: &mut &[u8]) -> Option<Self> {
+        let length = varint::take(stored)?.try_into().ok().filter(|length| *length <= MAX_LABEL)?;
+        let name = str::from_utf8(stored.split_off(..length)?).ok()?.into();
+        let (count, error) = (varint::take(stored)?, varint::take(stored)?);
+        (error < count).then_some(Self { name, count, error })
     }
 }
 
-impl<Context> Decode<Context> for Labels {
-    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let mut labels = Self::default();
-        for counter in Vec::<Counter>::decode(decoder)? {
+impl TryFrom<StoredLabels> for Labels {
+    type Error = &'static str;
+
+    fn try_from(StoredLabels { counters, sketch }: StoredLabels) -> Result<Self, Self::Error> {
+        let mut labels = Self { sketch, ..Self::default() };
+        let mut rest = &counters[..];
+        while !rest.is_empty() {
+            let counter = Counter::take(&mut rest).ok_or("a label or its count is out of bounds")?;
             let is_known = |position: &usize| labels.counters[*position].name == counter.name;
             let hash = labels.hasher.hash_one(&*counter.name);
-            if counter.name.len() > MAX_LABEL || counter.count <= counter.error {
-                return Err(DecodeError::Other("a label or its count is out of bounds"));
-            }
             if labels.counters.len() == TRACKED || labels.index.find(hash, is_known).is_some() {
-                return Err(DecodeError::Other("too many labels, or a label occurs twice"));
+                return Err("too many labels, or a label occurs twice");
             }
             labels.insert(hash, labels.counters.len());
             labels.counters.push(counter);
         }
-        if let Some(image) = Option::<Vec<u8>>::decode(decoder)? {
-            if labels.counters.len() < TRACKED {
-                return Err(DecodeError::Other("a sketch although few labels occurred"));
-            }
-            labels.sketch = Some(Box::new(Sketch::decode(image)?));
+        if labels.sketch.is_some() && labels.counters.len() < TRACKED {
+            return Err("a sketch although few labels occurred");
         }
         Ok(labels)
     }

@@ -4,23 +4,27 @@ mod double_double;
 mod labels;
 mod moments;
 mod quantiles;
+mod varint;
 mod view;
 
 pub use view::SummaryView;
 
 use crate::analysis::Analysis;
-use bincode::{Decode, Encode, de::Decoder, error::DecodeError};
 use bulkhead_proto::wire::event::Event;
 use labels::Labels;
 use moments::Moments;
 use quantiles::Quantiles;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The built-in analysis: counts, moments, quantiles and labels of each series.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics;
 
 /// The state of one series. At least one event has been applied to every state that is rendered or stored.
-#[derive(Clone, Debug, Default, PartialEq, Encode)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+// The derived functions become `Summary::serialize` and `Summary::deserialize`, without a trait: the traits below check
+// what was read.
+#[serde(remote = "Self")]
 pub struct Summary {
     moments: Moments,
     quantiles: Quantiles,
@@ -55,21 +59,17 @@ impl Summary {
     }
 }
 
-impl<Context> Decode<Context> for Summary {
-    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let summary = Self {
-            moments: Decode::decode(decoder)?,
-            quantiles: Decode::decode(decoder)?,
-            labels: Decode::decode(decoder)?,
-            min: Decode::decode(decoder)?,
-            max: Decode::decode(decoder)?,
-            last: Decode::decode(decoder)?,
-            last_ts_ms: Decode::decode(decoder)?,
-        };
-        summary
-            .is_consistent()
-            .then_some(summary)
-            .ok_or(DecodeError::Other("the parts of a summary contradict each other"))
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Summary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let summary = Self::deserialize(deserializer)?;
+        let error = || D::Error::custom("the parts of a summary contradict each other");
+        summary.is_consistent().then_some(summary).ok_or_else(error)
     }
 }
 
@@ -82,7 +82,7 @@ impl Analysis for Statistics {
         state.add(event);
     }
 
-    fn render<'a>(&'a self, series: &'a str, state: &'a Summary) -> impl serde::Serialize + 'a {
+    fn render<'a>(&'a self, series: &'a str, state: &'a Summary) -> impl Serialize + 'a {
         SummaryView::new(series, state)
     }
 }

@@ -1,14 +1,14 @@
 //! Count, sum, mean and standard deviation, accurate to the last digits for any order and size of the values.
 
 use super::double_double::DoubleDouble;
-use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 /// Before they are summed, values are scaled by a power of two to at most about 1, so that no square over- or
 /// underflows. Outside of this range of exponents, the power of two itself would over- or underflow.
 const EXPONENTS: std::ops::RangeInclusive<i16> = -1000..=1000;
 
 /// The first two moments of the values of a series.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Moments {
     count: u64,
     /// Both sums are over `value * 2^-exponent`.

@@ -5,12 +5,9 @@
 //! (a series with both signs and small values would not fit a slot), lose precision near zero first, treat
 //! everything below 1e-9 as zero, and do not validate the bytes that they decode.
 
-use bincode::{
-    Decode, Encode,
-    de::Decoder,
-    enc::Encoder,
-    error::{DecodeError, EncodeError},
-};
+use super::varint;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_bytes::ByteBuf;
 use sketches_ddsketch::Config;
 use std::sync::LazyLock;
 
@@ -30,9 +27,12 @@ const MIN_KEY: i32 = -40_000;
 /// A bound of all bucket indexes: more than the index of the greatest `f64`.
 const MAX_INDEX: i32 = 80_000;
 
+/// The index from which the distance of the first bucket is stored.
+const BEFORE_FIRST: i32 = -MAX_INDEX - 1;
+
 static MAPPING: LazyLock<Config> = LazyLock::new(|| Config::new(ACCURACY, 0, f64::MIN_POSITIVE));
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 struct Bucket {
     /// Negative for negative values, 0 for zero; rises with the values.
     index: i32,
@@ -40,7 +40,8 @@ struct Bucket {
 }
 
 /// The distribution of the values of a series.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "ByteBuf")]
 pub(super) struct Quantiles {
     /// Sorted by index; each index occurs once, and no count is 0.
     buckets: Vec<Bucket>,
@@ -96,35 +97,34 @@ impl Quantiles {
     }
 }
 
-impl Encode for Quantiles {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        self.buckets.len().encode(encoder)?;
-        let mut previous = -MAX_INDEX - 1;
+/// As bytes: for each bucket, the distance of its index from the one before it, and the count.
+impl Serialize for Quantiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(4 * self.buckets.len());
+        let mut previous = BEFORE_FIRST;
         for bucket in &self.buckets {
-            bucket.index.abs_diff(previous).encode(encoder)?;
-            bucket.count.encode(encoder)?;
+            varint::put(&mut bytes, bucket.index.abs_diff(previous).into());
+            varint::put(&mut bytes, bucket.count);
             previous = bucket.index;
         }
-        Ok(())
+        serializer.serialize_bytes(&bytes)
     }
 }
 
-impl<Context> Decode<Context> for Quantiles {
-    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let length = usize::decode(decoder)?;
-        if length > MAX_BUCKETS {
-            return Err(DecodeError::Other("too many buckets"));
-        }
-        decoder.claim_container_read::<Bucket>(length)?;
-        let mut buckets = Vec::with_capacity(length);
-        let mut previous = -MAX_INDEX - 1;
-        for _ in 0..length {
-            let (step, count) = (u32::decode(decoder)?, u64::decode(decoder)?);
-            let index = previous.checked_add_unsigned(step).filter(|index| step > 0 && *index <= MAX_INDEX);
-            let index = index.ok_or(DecodeError::Other("a bucket index is out of order"))?;
-            if count == 0 {
-                return Err(DecodeError::Other("a bucket is empty"));
+impl TryFrom<ByteBuf> for Quantiles {
+    type Error = &'static str;
+
+    fn try_from(bytes: ByteBuf) -> Result<Self, Self::Error> {
+        let mut rest = &bytes[..];
+        let (mut buckets, mut previous) = (Vec::new(), BEFORE_FIRST);
+        while !rest.is_empty() {
+            if buckets.len() == MAX_BUCKETS {
+                return Err("too many buckets");
             }
+            let step = varint::take(&mut rest).filter(|step| *step > 0).and_then(|step| step.try_into().ok());
+            let index = step.and_then(|step| previous.checked_add_unsigned(step));
+            let index = index.filter(|index| *index <= MAX_INDEX).ok_or("a bucket index is out of order")?;
+            let count = varint::take(&mut rest).filter(|count| *count > 0).ok_or("a bucket is empty")?;
             buckets.push(Bucket { index, count });
             previous = index;
         }
