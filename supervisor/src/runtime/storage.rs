@@ -9,7 +9,7 @@ use crate::{
     display::error_chain,
     store::{
         Stores,
-        crashes::ReportQueue,
+        crashes::{CLOSE_TIMEOUT, ReportQueue},
         high_water::{HighWaterMarks, Numbers},
         state_dir::StateDir,
     },
@@ -164,6 +164,6 @@ impl Storage {
 
     /// Waits, for a limited time, until the queued reports are written.
     pub(super) async fn close(&mut self) {
-        self.reports.close().await;
+        self.reports.close(CLOSE_TIMEOUT).await;
     }
 }

@@ -6,10 +6,11 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    iter::repeat,
     ops::RangeInclusive,
     os::fd::OwnedFd,
 };
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 /// The length of a token in bytes. The minimum is too long to guess; the maximum fits the head limit of any proxy.
 const TOKEN_LENGTH: RangeInclusive<usize> = 16..=4096;
@@ -65,10 +66,14 @@ impl BearerToken {
         Ok(Self(token.into()))
     }
 
-    /// Whether `candidate` is this token. The time depends on whether the lengths are equal, not on how many bytes
+    /// Whether `candidate` is this token. The time depends on the length of the token only, not on how many bytes
     /// match.
     fn matches(&self, candidate: &[u8]) -> bool {
-        self.0.ct_eq(candidate).into()
+        let padded = candidate.iter().chain(repeat(&0));
+        let same_length = Choice::from(u8::from(candidate.len() == self.0.len()));
+        let equal =
+            self.0.iter().zip(padded).fold(same_length, |equal, (own, other)| equal & own.ct_eq(other));
+        equal.into()
     }
 
     /// Checks the `Authorization` header of a request.

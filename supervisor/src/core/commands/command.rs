@@ -27,7 +27,7 @@ impl State {
 
 impl Transition<'_> {
     pub(in crate::core) fn command(&mut self, client: ClientId, command: &Command) {
-        if let Some(why) = self.refusal() {
+        if let Some(why) = self.state.refusal() {
             return self.refuse(client, why.to_owned());
         }
         let name = command.worker();
@@ -57,11 +57,6 @@ impl Transition<'_> {
         if self.can_wait(id, client) {
             then(self, id, client);
         }
-    }
-
-    /// The reason why no command is accepted at present.
-    pub(in crate::core) const fn refusal(&self) -> Option<&'static str> {
-        self.state.refusal()
     }
 
     pub(in crate::core) fn start(&mut self, id: WorkerId, client: ClientId) {

@@ -47,7 +47,7 @@ impl Transition<'_> {
         name: &str,
         kind: FaultKind,
     ) {
-        let effect = match (self.refusal(), self.state.named(name)) {
+        let effect = match (self.state.refusal(), self.state.named(name)) {
             (Some(why), _) => Err(FaultRefusal::Conflict(why.to_owned())),
             (None, None) => Err(FaultRefusal::NotFound(self.state.unknown_worker(name))),
             (None, Some(id)) => self.fault(id, kind),

@@ -1,6 +1,9 @@
 //! The complete state of the supervisor. It is bounded, so that it fits the ledger.
 
-use super::{Millis, Now, Policy, Worker, WorkerSpec, policy::MAX_WORKERS};
+use super::{
+    GenerationState, Millis, Now, Policy, Process, Worker, WorkerId, WorkerSlotId, WorkerSpec,
+    policy::MAX_WORKERS,
+};
 use bincode::{Decode, Encode};
 use bulkhead_proto::wire::{
     ids::{CrashId, Generation},
@@ -81,4 +84,48 @@ pub struct Identity {
     pub next_crash: CrashId,
     /// Seed for the jitter. Any number; it should differ from run to run.
     pub seed: u64,
+}
+
+impl State {
+    /// Whether this generation belongs to a worker of this role, and was activated.
+    #[must_use]
+    pub fn is_activated(&self, role: Role, generation: Generation) -> bool {
+        self.slot_ids_of(role).into_iter().any(|slot_id| {
+            self.process(slot_id)
+                .is_some_and(|process| process.generation == generation && process.activated.is_some())
+        })
+    }
+
+    /// All workers, in the order of the configuration.
+    pub(in crate::core) fn worker_ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..u8::try_from(self.workers.len()).unwrap_or(u8::MAX)).map(WorkerId)
+    }
+
+    /// All slots of all workers.
+    pub(in crate::core) fn slot_ids(&self) -> impl Iterator<Item = WorkerSlotId> + use<> {
+        self.worker_ids().flat_map(|id| [id.main(), id.successor()])
+    }
+
+    /// The slots of the workers with this role.
+    pub(in crate::core) fn slot_ids_of(&self, role: Role) -> Vec<WorkerSlotId> {
+        self.slot_ids().filter(|slot_id| self.role(slot_id.worker) == role).collect()
+    }
+
+    pub(in crate::core) fn role(&self, worker: WorkerId) -> Role {
+        self.workers[usize::from(worker.0)].role
+    }
+
+    /// The content of a slot; `None` for an empty successor slot.
+
+    pub(in crate::core) fn slot(&self, slot_id: WorkerSlotId) -> &GenerationState {
+        self.workers[usize::from(slot_id.worker.0)].slot(slot_id.slot)
+    }
+
+    pub(in crate::core) fn slot_mut(&mut self, slot_id: WorkerSlotId) -> &mut GenerationState {
+        self.workers[usize::from(slot_id.worker.0)].slot_mut(slot_id.slot)
+    }
+
+    pub(in crate::core) fn process(&self, slot_id: WorkerSlotId) -> Option<&Process> {
+        self.slot(slot_id).process()
+    }
 }

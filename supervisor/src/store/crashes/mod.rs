@@ -34,7 +34,7 @@ const WRITE_DELAY: Duration = Duration::from_millis(10);
 const QUEUE_LENGTH: usize = 64;
 
 /// How long a stopping supervisor waits until the last reports are written.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The directory and its only writer.
 #[derive(Debug)]
@@ -134,14 +134,14 @@ impl ReportQueue {
         }
     }
 
-    /// Closes the queue, and waits up to [`CLOSE_TIMEOUT`] until the queued reports are written.
-    pub async fn close(&mut self) {
+    /// Closes the queue, and waits for a limited time until the queued reports are written.
+    pub async fn close(&mut self, limit: Duration) {
         self.sender = None;
-        if timeout(CLOSE_TIMEOUT, &mut self.finished).await.is_err() {
+        if timeout(limit, &mut self.finished).await.is_err() {
             tracing::error!(
                 event_name = "crash_report_failed",
                 "the last crash reports are not stored: the disk did not respond within {} s",
-                CLOSE_TIMEOUT.as_secs()
+                limit.as_secs()
             );
         }
     }

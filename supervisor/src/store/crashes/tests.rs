@@ -63,7 +63,7 @@ async fn all_queued_reports_are_on_disk_when_the_queue_is_closed() {
     for crash in 1..=20 {
         queue.submit(death_record(crash));
     }
-    queue.close().await;
+    queue.close(Duration::MAX).await;
     assert_eq!(store.records().unwrap().numbers().unwrap().len(), 20);
 }
 
@@ -76,7 +76,7 @@ async fn a_disk_that_refuses_does_not_block_the_queue() {
     for crash in 1..=20 {
         queue.submit(death_record(crash));
     }
-    queue.close().await;
+    queue.close(Duration::MAX).await;
     assert!(store.records().is_err());
 }
 
