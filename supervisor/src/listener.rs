@@ -84,9 +84,10 @@ fn deep_backlog(listener: impl AsFd) -> io::Result<()> {
 }
 
 fn in_use(error: io::Error) -> anyhow::Error {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow::anyhow!("address in use by another program"),
-        _ => error.into(),
+    if error.kind() == io::ErrorKind::AddrInUse {
+        anyhow::anyhow!("address in use by another program")
+    } else {
+        error.into()
     }
 }
 

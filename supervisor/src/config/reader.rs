@@ -107,13 +107,14 @@ impl<'a> Section<'a> {
     pub(super) fn choice<T>(
         &mut self,
         key: &'static str,
-        words: impl Iterator<Item = (&'static str, T)> + Clone,
+        mut words: impl Iterator<Item = (&'static str, T)> + Clone,
     ) -> Option<T> {
         self.string(key, |text| {
-            let known = || words.clone().map(|(word, _)| word);
-            words.clone().find(|(word, _)| *word == text).map(|(_, meaning)| meaning).ok_or_else(|| {
-                Issue::new(format!("unknown value {text:?}"), format!("expected {}", quoted_list(known())))
-                    .suggest(closest(text, known()).map(|word| format!("{word:?}")))
+            let known = words.clone().map(|(word, _)| word);
+            words.find(|(word, _)| *word == text).map(|(_, meaning)| meaning).ok_or_else(|| {
+                let expected = format!("expected {}", quoted_list(known.clone()));
+                Issue::new(format!("unknown value {text:?}"), expected)
+                    .suggest(closest(text, known).map(|word| format!("{word:?}")))
             })
         })
     }

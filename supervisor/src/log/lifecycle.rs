@@ -155,11 +155,13 @@ fn quarantined(request: &QuarantineRequest) -> String {
 fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord) -> String {
     let Report { cause, ref detail, seq, id, ref decision, .. } = *report;
     let colon = if detail.is_empty() { "" } else { ": " };
-    let how = match cause {
-        Cause::Requested => format!("ended as requested{colon}{detail}"),
+    let how = if cause == Cause::Requested {
+        format!("ended as requested{colon}{detail}")
+    } else if matches!(cause, Cause::Exit | Cause::Signal) && !detail.is_empty() {
         // The detail of an exit or a signal already names the cause.
-        Cause::Exit | Cause::Signal if !detail.is_empty() => format!("died: {detail}"),
-        _ => format!("died: {cause}{colon}{detail}"),
+        format!("died: {detail}")
+    } else {
+        format!("died: {cause}{colon}{detail}")
     };
     let when = match stop_duration {
         Some(stop_duration) => format!("stopped in {}", format_duration(*stop_duration)),

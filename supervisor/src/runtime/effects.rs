@@ -56,7 +56,7 @@ impl Effects for Supervisor {
                 self.remove_for_api(requester, id, seq, replayed_as);
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
-            Action::Quarantine(request) => return self.storage.quarantine(request, &self.memory),
+            Action::Quarantine(request) => return self.storage.quarantine(&request, &self.memory),
             Action::WakeAnalytics => self.memory.wake_analytics(),
             Action::Log(record) => lifecycle::write(&record),
             Action::RecordDeath(record) => {

@@ -115,7 +115,7 @@ impl Storage {
     /// Stores an event of the ring in quarantine. Returns the failure if the work cannot begin.
     pub(super) fn quarantine(
         &mut self,
-        request: QuarantineRequest,
+        request: &QuarantineRequest,
         memory: &Arc<SharedMemory>,
     ) -> Option<Event> {
         let (store, memory, copy) =

@@ -65,7 +65,7 @@ fn api_running() -> State {
         hang_detector: HangDetector::Idle,
         pings: Pings::default(),
     };
-    state.workers[0].main = GenerationState::Live(process);
+    state.workers[0].main = GenerationState::Live(Box::new(process));
     state
 }
 

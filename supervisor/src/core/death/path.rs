@@ -43,7 +43,7 @@ impl Transition<'_> {
     fn take_process(&mut self, generation: Generation) -> Option<ExitedProcess> {
         let slot_id = self.find(generation)?;
         match mem::take(self.state.slot_mut(slot_id)) {
-            GenerationState::Live(process) => Some(ExitedProcess { slot_id, process }),
+            GenerationState::Live(process) => Some(ExitedProcess { slot_id, process: *process }),
             GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => {
                 None
             }

@@ -49,7 +49,7 @@ impl Transition<'_> {
         worker.started = now.mono;
         worker.started_ms = now.unix_ms;
         worker.restart_budget.on_probation |= is_retry;
-        *worker.slot_mut(slot_id.slot) = GenerationState::Live(Process::new(generation, now));
+        *worker.slot_mut(slot_id.slot) = GenerationState::Live(Box::new(Process::new(generation, now)));
         let worker = worker.name.clone();
         if is_retry {
             self.log_about(slot_id, LogRecord::WorkerRetried);

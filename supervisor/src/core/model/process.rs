@@ -21,7 +21,7 @@ pub enum GenerationState {
         retry_at: Option<Millis>,
     },
     /// A process, in one of its phases.
-    Live(Process),
+    Live(Box<Process>),
 }
 
 /// How far the life of a process is.

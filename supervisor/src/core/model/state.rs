@@ -115,8 +115,6 @@ impl State {
         self.workers[usize::from(worker.0)].role
     }
 
-    /// The content of a slot; `None` for an empty successor slot.
-
     pub(in crate::core) fn slot(&self, slot_id: WorkerSlotId) -> &GenerationState {
         self.workers[usize::from(slot_id.worker.0)].slot(slot_id.slot)
     }

@@ -275,7 +275,7 @@ fn the_largest_state_fits_the_ledger() {
         let detail = text[..crate::core::policy::MAX_DETAIL].to_owned();
         let why =
             crate::core::StopReason::Killed { cause: Cause::Protocol, detail: detail.clone(), retry: true };
-        let full = GenerationState::Live(crate::core::Process {
+        let full = GenerationState::Live(Box::new(crate::core::Process {
             phase: crate::core::ProcessPhase::Stopping(crate::core::Stop {
                 why,
                 stage: crate::core::StopStage::Kill,
@@ -283,7 +283,7 @@ fn the_largest_state_fits_the_ledger() {
                 since: crate::core::Millis(u64::MAX),
             }),
             ..process.clone()
-        });
+        }));
         worker.main = full.clone();
         worker.successor = full;
         worker.restart_budget.recent = vec![crate::core::Millis(u64::MAX); 64];

@@ -163,7 +163,7 @@ impl Checker {
             Event::Frame { generation, frame } => self.on_frame(*generation, frame),
             Event::BadFrame { generation, .. } => self.record_violation(*generation),
             Event::Died { generation, post_mortem } => {
-                self.on_death(*generation, post_mortem.exit, post_mortem)
+                self.on_death(*generation, post_mortem.exit, post_mortem);
             }
             Event::Command { client, command } => self.on_command(client.0, command),
             Event::ClientGone { client } => drop(self.waiting_clients.remove(&client.0)),
