@@ -203,3 +203,40 @@ fn concurrent_requests_with_one_key_from_two_generations_are_carried_out_once() 
         assert_eq!((carried_out, replayed), (1, THREADS - 1), "{outcomes:?}");
     }
 }
+
+#[test]
+fn an_entry_whose_seqs_the_ring_cannot_have_given_is_not_accepted() {
+    let (_, index) = Fixture::new().owner();
+    let tail = Tail { next_seq: Seq(9), keyed: 1, ..Tail::EMPTY };
+    let is_accepted = |first, last| {
+        let appended = Appended { first: Seq(first), last: Seq(last) };
+        index.log().write(0, &KeyedBatch { request: request(1, 7), appended });
+        index.log().read(0, &tail).is_some()
+    };
+    assert_eq!([(1, 8), (8, 8)].map(|(first, last)| is_accepted(first, last)), [true, true]);
+    assert_eq!([(0, 8), (5, 4), (9, 9), (1, 9)].map(|(first, last)| is_accepted(first, last)), [false; 4]);
+}
+
+#[test]
+fn a_key_whose_entry_was_overwritten_after_it_was_indexed_is_unknown() {
+    let fixture = Fixture::new();
+    let (_, mut index) = fixture.owner();
+    let appended = Appended { first: Seq(1), last: Seq(1) };
+    let tail = Tail { next_seq: Seq(2), keyed: 1, ..Tail::EMPTY };
+    index.log().write(0, &KeyedBatch { request: request(1, 7), appended });
+    assert_eq!(index.find(&request(1, 7), &tail), Ok(Some(appended)));
+    index.log().write(0, &KeyedBatch { request: request(2, 7), appended });
+    assert_eq!(index.find(&request(1, 7), &tail), Ok(None));
+}
+
+#[test]
+fn a_producer_reports_its_capacity_and_each_unreadable_key_once() {
+    let memory = SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap();
+    let link = ApiLink::open_in_process(&memory).unwrap();
+    assert_eq!(link.stats().capacity_bytes, MIN_CAPACITY);
+    link.append_keyed(&mut batch(1), request(1, 7)).unwrap();
+    memory.keys().unwrap().store(0, 0, Ordering::Relaxed);
+    let successor = ApiLink::open_in_process(&memory).unwrap();
+    successor.find(&request(1, 7)).unwrap();
+    assert_eq!([successor.take_unreadable_keys(), successor.take_unreadable_keys()], [1, 0]);
+}

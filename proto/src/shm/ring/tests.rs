@@ -4,14 +4,14 @@
 use super::*;
 use crate::{
     shm::{
-        access::{ReadWords, WriteWords},
+        access::{ReadWords, WORD, WriteWords, index},
         segment::{Kind, ReadWrite, Segment},
         sync::Ordering,
     },
     wire::ids::{Position, Seq},
 };
 use proptest::prelude::*;
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, mem, sync::Arc, thread};
 
 const CAPACITY: usize = 2048;
 
@@ -102,8 +102,9 @@ proptest! {
                         let got = consumer.next(&mut payload).unwrap();
                         let want = queue.get(read);
                         prop_assert_eq!(got, want.map(|(seq, _)| *seq));
-                        if let Some((_, bytes)) = want {
-                            prop_assert_eq!(&payload, bytes);
+                        prop_assert_eq!(consumer.is_empty(), read + 1 >= queue.len());
+                        if let Some((seq, bytes)) = want {
+                            prop_assert_eq!((consumer.seq(), &payload), (*seq, bytes));
                             read += 1;
                         }
                     }
@@ -207,4 +208,89 @@ fn an_impossible_head_is_ignored() {
     );
     assert_eq!(consumer.next(&mut Vec::new()), Ok(None));
     assert_eq!(fixture.page.load(0, Ordering::Relaxed), 0, "the tail does not overlap the lock");
+}
+
+#[test]
+fn a_batch_that_needs_the_whole_ring_fits_an_empty_one() {
+    // Seven records of 256 bytes, and a pad of at most 256 bytes.
+    Fixture::new().appender().append(&mut batch(&[240; 7], 1), || Position(0)).unwrap();
+}
+
+#[test]
+fn the_released_position_is_requested_only_when_space_is_short() {
+    let mut appender = Fixture::new().appender();
+    let not_short = || unreachable!("space is not short");
+    for _ in 0..8 {
+        appender.append(&mut batch(&[240], 1), not_short).unwrap();
+    }
+    assert_eq!(appender.tail().head, Position(2048), "the ring is full to the last byte, without a pad");
+    appender.append(&mut batch(&[240], 1), || Position(2048)).unwrap();
+    appender.append(&mut batch(&[240], 1), not_short).unwrap();
+}
+
+#[test]
+fn a_full_ring_reports_the_wanted_and_the_free_space() {
+    let mut appender = Fixture::new().appender();
+    for _ in 0..8 {
+        appender.append(&mut batch(&[240], 1), || Position(0)).unwrap();
+    }
+    appender.append(&mut batch(&[240; 7], 1), || Position(2048)).unwrap();
+    let refused = appender.append(&mut batch(&[240; 2], 1), || Position(2048));
+    assert_eq!(refused, Err(AppendError::Full { wanted: 512, free: 256, capacity: 2048 }));
+}
+
+#[test]
+fn a_record_one_lap_of_the_largest_ring_earlier_has_another_tag() {
+    assert_ne!(record_word(8, 0), record_word(8, MAX_CAPACITY));
+}
+
+#[test]
+fn a_reader_knows_how_many_bytes_it_has_not_read() {
+    let fixture = Fixture::new();
+    fixture.appender().append(&mut batch(&[8, 8], 1), || Position(0)).unwrap();
+    let mut consumer = fixture.consumer(Position(0), Seq(0));
+    assert!(!consumer.is_empty());
+    assert_eq!(consumer.unread(), 48);
+    consumer.next(&mut Vec::new()).unwrap();
+    assert_eq!(consumer.unread(), 24);
+}
+
+#[test]
+fn a_pad_ends_at_the_end_of_the_ring_and_not_after_the_head() {
+    // The last 64 bytes of the ring are a pad.
+    let at = CAPACITY as u64 - 64;
+    let read = |length: u32, head: u64| {
+        let fixture = Fixture::new();
+        let tail = Tail { head: Position(head), next_seq: Seq(2), accepted: 1, keyed: 0 };
+        set_tail(&*fixture.page, tail);
+        fixture.events.store(index(at) / WORD, record_word(length | PAD, at), Ordering::Relaxed);
+        fixture.consumer(Position(at), Seq(0)).next(&mut Vec::new()).map_err(|found| found.what)
+    };
+    assert_eq!(read(64, at + 64), Ok(None));
+    assert_eq!(read(64, at + 56), Err("pad's length"));
+    assert_eq!(read(56, at + 64), Err("pad's length"));
+}
+
+#[test]
+fn a_record_ends_at_the_head_and_takes_an_eighth_of_the_ring_at_most() {
+    for (sizes, length) in [(&[8][..], 16), (&[240, 240], 300)] {
+        let fixture = Fixture::new();
+        fixture.appender().append(&mut batch(sizes, 1), || Position(0)).unwrap();
+        fixture.events.store(0, record_word(length, 0), Ordering::Relaxed);
+        let corruption = fixture.consumer(Position(0), Seq(0)).next(&mut Vec::new()).unwrap_err();
+        assert_eq!((corruption.what, corruption.found), ("length", length.into()));
+    }
+}
+
+#[test]
+fn the_death_of_the_owner_of_the_lock_is_no_error() {
+    let page = Fixture::new().page;
+    init_lock(&page).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| mem::forget(lock::hold(&page).unwrap()));
+    });
+    // Once for the death, and once more: the lock is consistent again.
+    for _ in 0..2 {
+        drop(lock::hold(&page).unwrap());
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn hash_of(key: &str) -> u64 {
 }
 
 /// The finisher of splitmix64: every bit of the result depends on every bit of the input.
-const fn finish(mut x: u64) -> u64 {
+pub(super) const fn finish(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -1,7 +1,12 @@
 //! A commit, stopped after every single store: from each state a successor recovers a committed prefix, and continues with
 //! a batch that differs from the unfinished one.
 
-use super::*;
+use super::{
+    body::HEAD_BYTES,
+    layout::{COMMIT, RECORD_WORDS, RECORDS},
+    repair::finish,
+    *,
+};
 use crate::{
     shm::{
         access::{ReadWords, WORD},
@@ -340,8 +345,103 @@ fn names_are_listed_in_order_by_prefix_and_page() {
 
 #[test]
 fn the_geometry_follows_from_the_size() {
-    for slots in iter::once(0).chain([1, 2, 255, 256, 4096, 4097]) {
+    for slots in iter::once(0).chain([1, 2, 255, 256, 4096, 4097, 65_536]) {
         let geometry = Geometry::new(slots);
         assert_eq!(Geometry::of(geometry.bytes() / WORD), geometry);
     }
+}
+
+#[test]
+fn the_words_of_the_front_do_not_overlap_and_reach_its_last_page() {
+    for slots in [1, 6, 255, 4096] {
+        let geometry = Geometry::new(slots);
+        let of_slot = |slot| [Geometry::hash(slot), geometry.tag(slot, 0), geometry.tag(slot, 1)];
+        let records = RECORDS..RECORDS + 2 * RECORD_WORDS;
+        let mut words: Vec<usize> =
+            Geometry::all(slots).flat_map(of_slot).chain(records).chain([COMMIT]).collect();
+        words.sort_unstable();
+        assert!(words.windows(2).all(|pair| pair[0] < pair[1]), "{slots} slots");
+        let (end, front) = ((words[words.len() - 1] + 1) * WORD, geometry.front_bytes());
+        assert!((front - 4095..=front).contains(&end), "{slots} slots: {end} of {front} bytes");
+    }
+}
+
+fn encoded(key: &str, state: usize, public: usize) -> Result<Vec<u8>, BodyTooLarge> {
+    let mut bytes = Vec::new();
+    Body::encode(&mut bytes, (BodySlot(0), 1, 7), key, &vec![1; state], &vec![2; public]).map(|()| bytes)
+}
+
+#[test]
+fn a_body_may_fill_its_slot_to_the_last_byte() {
+    let (key, room) = ("k".repeat(MAX_KEY), BODY_BYTES - HEAD_BYTES);
+    assert_eq!(encoded(&key, 1000, room - MAX_KEY - 1000).unwrap().len(), BODY_BYTES);
+    assert!(encoded(&key, 1000, room - MAX_KEY - 999).is_err());
+    assert!(encoded(&(key + "k"), 0, 0).is_err());
+}
+
+#[test]
+fn a_body_with_an_impossible_length_or_of_another_slot_does_not_verify() {
+    let bytes = encoded("ATL", 8, 8).unwrap();
+    assert_eq!(Body::parse(bytes.clone(), BodySlot(0)).unwrap().key(), "ATL");
+    assert_eq!(Body::parse(bytes.clone(), BodySlot(1)), None);
+    assert_eq!(Body::length(&bytes), Some(bytes.len()));
+    // The lengths of key and state.
+    for (offset, length) in [(20, MAX_KEY + 1), (24, BODY_BYTES)] {
+        let mut damaged = bytes.clone();
+        damaged[offset..offset + 4].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
+        assert_eq!(Body::length(&damaged), None);
+    }
+}
+
+#[test]
+fn a_body_of_another_commit_than_its_tag_does_not_verify() {
+    let (memory, _) = table(FIRST);
+    let slot = BodySlot(0);
+    let reader = TableReader::new(&memory);
+    let record = reader.record().unwrap();
+    assert_eq!(reader.body(slot, &record).unwrap().state(), b"a2");
+    let geometry = Geometry::new(6);
+    let tag =
+        [0, 1].map(|version| geometry.tag(slot, version)).into_iter().find(|word| memory.image()[*word] == 2);
+    memory.put(tag.unwrap(), 3);
+    assert_eq!(reader.body(slot, &record), None);
+}
+
+#[test]
+fn a_commit_number_without_its_record_does_not_verify() {
+    let (memory, _) = table(FIRST);
+    assert_eq!(TableReader::new(&memory).record().unwrap().commit, Commit(3));
+    // The record of commit 5 would be in the same place as that of commit 3.
+    memory.put(COMMIT, 5);
+    assert_eq!(TableReader::new(&memory).record(), None);
+}
+
+#[test]
+fn a_series_is_unreadable_only_if_its_slot_may_be_the_one_that_does_not_verify() {
+    let empty = Recorder::new(6);
+    assert!(!SeriesView::new(&empty).is_unreadable("ATL"), "an empty table can be read");
+    let (memory, _) = table(FIRST);
+    let image = memory.image();
+    let view = SeriesView::new(&memory);
+    view.record();
+    assert!(!view.is_unreadable("XYZ"));
+    memory.put(COMMIT, 5);
+    assert!(!view.is_unreadable("XYZ"), "the last good record is known");
+    assert!(SeriesView::new(&memory).is_unreadable("XYZ"), "nothing is known");
+
+    // The body of the first slot, which is ATL, does not verify.
+    let memory = Recorder::from(image.clone());
+    let bodies = [0, 1].map(|version| Geometry::new(6).body(BodySlot(0), version) + 4);
+    bodies.into_iter().for_each(|word| memory.put(word, 0));
+    let view = SeriesView::new(&memory);
+    assert_eq!(view.public("ATL"), None);
+    assert!(view.is_unreadable("ATL") && view.is_unreadable("XYZ"), "it may be either");
+    bodies.into_iter().for_each(|word| memory.put(word, image[word]));
+    assert!(view.is_unreadable("ATL") && !view.is_unreadable("XYZ"), "the slot is that of ATL");
+}
+
+#[test]
+fn the_finisher_is_that_of_splitmix64() {
+    // The first output of splitmix64 with the seed 0.
+    assert_eq!(finish(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
 }
