@@ -105,3 +105,13 @@ fn random(state: &mut u64) -> u64 {
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_jitter_is_that_of_splitmix64() {
+        let mut state = 0;
+        let outputs = [(); 3].map(|()| super::random(&mut state));
+        assert_eq!(outputs, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+}

@@ -54,6 +54,14 @@ fn stop_escalates_and_is_answered_even_if_the_process_survives() {
     assert!(fixture.advance(crate::core::policy::TERM_GRACE).contains(&signal(WorkerSignal::Kill, true)));
     fixture.advance(crate::core::policy::KILL_GRACE);
     assert!(matches!(fixture.answer(stopper), Some(RequestOutcome::Conflict(_))));
+    for command in [start(ANALYTICS), stop(ANALYTICS)] {
+        let client = fixture.command(command);
+        let answer = fixture.answer(client);
+        assert!(
+            matches!(&answer, Some(RequestOutcome::Conflict(why)) if why.contains("cannot be killed")),
+            "{answer:?}"
+        );
+    }
     fixture.die(Generation(2), SIGKILL);
     assert_eq!(*fixture.slot_state(ANALYTICS), GenerationState::Stopped);
 }
@@ -209,4 +217,60 @@ fn faults_are_refused_unless_enabled_and_a_plain_worker_accepts_only_kill() {
     assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))));
     let client = fixture.command(fault(PLAIN, FaultKind::Kill));
     assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn start_waits_for_a_start_in_progress() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Boot);
+    let starter = fixture.command(start(ANALYTICS));
+    assert_eq!(fixture.answer(starter), None);
+    fixture.become_ready(Generation(2));
+    assert_eq!(fixture.answer(starter), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn start_during_a_takeover_is_not_failed_by_the_end_of_the_predecessor() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.advance(START_SPACING);
+    fixture.become_ready(Generation(4));
+    let starter = fixture.command(start(ANALYTICS));
+    assert_eq!(fixture.answer(starter), None);
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert_eq!(fixture.answer(starter), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn a_second_restart_is_refused_while_the_successor_waits_to_start() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    assert_eq!(fixture.spawns(), []);
+    let client = fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    let answer = fixture.answer(client);
+    assert!(
+        matches!(&answer, Some(RequestOutcome::Conflict(why)) if why.contains("already being replaced")),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_worker_that_is_starting_accepts_only_the_fault_kill() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Boot);
+    let client = fixture.command(fault(ANALYTICS, FaultKind::Segv));
+    let why = "analytics is starting: a fault needs a running worker".to_owned();
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Conflict(why.clone())));
+    let shown =
+        fixture.last.iter().any(|action| matches!(action, Action::Answer { text, .. } if *text == why));
+    assert!(shown, "{:?}", fixture.last);
+    let client = fixture.command(fault(ANALYTICS, FaultKind::Kill));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn a_worker_is_found_by_its_name() {
+    let fixture = Fixture::running();
+    assert_eq!(fixture.state.worker(ANALYTICS).map(|worker| worker.generation), Some(Generation(2)));
+    assert_eq!(fixture.state.worker("anlytics"), None);
 }

@@ -2,8 +2,8 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Command, Event, Evidence, ExitStatus, GenerationRef, GenerationState, MAX_KILLS, Policy, PostMortem,
-    QuarantineRequest, RestartDecision,
+    Command, Event, Evidence, ExitStatus, GenerationRef, MAX_KILLS, Policy, PostMortem, QuarantineRequest,
+    RestartDecision,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
 use bulkhead_proto::{
@@ -26,9 +26,7 @@ impl Fixture {
         let generation = self.worker(ANALYTICS).generation;
         self.feed(died(generation, exit, post_mortem));
         let report = self.death_record().report;
-        while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
-            self.advance(START_SPACING);
-        }
+        self.end_backoff();
         self.become_ready(self.worker(ANALYTICS).generation);
         report
     }

@@ -2,7 +2,7 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Action, ExitStatus, GenerationState, LogRecord, Policy, PostMortem, RestartDecision,
+    Action, Command, ExitStatus, GenerationState, LogRecord, Policy, PostMortem, RestartDecision,
     policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
 };
 use bulkhead_proto::{
@@ -12,6 +12,8 @@ use bulkhead_proto::{
         codec,
         control::FromWorker,
         crash::Panic,
+        exit_code::EXIT_PANIC,
+        fault::FaultKind,
         ids::{CrashId, Generation, Seq},
     },
 };
@@ -20,7 +22,7 @@ use std::time::Duration;
 /// Lets the analysis die of its first event until it is parked. Returns its last generation.
 fn park(fixture: &mut Fixture) -> Generation {
     let mut generation = Generation(2);
-    loop {
+    for _ in 0..100 {
         fixture.die(generation, SIGSEGV);
         if matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }) {
             return generation;
@@ -28,13 +30,12 @@ fn park(fixture: &mut Fixture) -> Generation {
         start_next(fixture);
         generation = fixture.worker(ANALYTICS).generation;
     }
+    unreachable!("the analysis is never parked");
 }
 
 /// Waits until the analysis is spawned again, and makes it ready.
 fn start_next(fixture: &mut Fixture) {
-    while matches!(fixture.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
-        fixture.advance(START_SPACING);
-    }
+    fixture.end_backoff();
     fixture.become_ready(fixture.worker(ANALYTICS).generation);
 }
 
@@ -306,4 +307,61 @@ fn the_largest_state_fits_the_ledger() {
     let length = codec::encode(&state, &mut page).unwrap();
     let back: crate::core::State = codec::decode(&page[..length]).unwrap();
     assert_eq!(back, state);
+}
+
+#[test]
+fn the_exit_code_of_a_panic_means_a_panic_even_without_a_message() {
+    let mut fixture = Fixture::running();
+    fixture.die(Generation(2), ExitStatus::Code(i32::from(EXIT_PANIC)));
+    assert_eq!((fixture.death().0, fixture.death().1.as_str()), (Cause::Panic, "no message: exit code 101"));
+}
+
+#[test]
+fn a_process_that_panics_in_one_thread_and_exits_in_order_did_not_die_of_the_panic() {
+    let mut fixture = Fixture::running();
+    let text = |text: &str| text.to_owned();
+    let panic =
+        FromWorker::Panicked { message: text("no"), location: text("a.rs:1"), thread: text("worker") };
+    fixture.receive(Generation(2), panic);
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert_eq!(fixture.death().0, Cause::Exit);
+}
+
+#[test]
+fn a_stop_that_reached_sigterm_explains_a_death_by_sigterm_only() {
+    let cause_of = |number| {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Stop(ANALYTICS.to_owned()));
+        fixture.advance(Duration::from_secs(5));
+        fixture.die(Generation(2), ExitStatus::Signal { number, core: false });
+        fixture.death().0
+    };
+    assert_eq!([15, 11, 9].map(cause_of), [Cause::Requested, Cause::Signal, Cause::Signal]);
+}
+
+#[test]
+fn an_ordered_panic_may_end_in_an_abort_or_in_the_exit_code_of_a_panic() {
+    for exit in [SIGABRT, ExitStatus::Code(i32::from(EXIT_PANIC))] {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Panic));
+        fixture.die(Generation(2), exit);
+        assert_eq!(fixture.death().0, Cause::Requested, "{exit:?}");
+    }
+}
+
+#[test]
+fn an_ordered_exit_does_not_explain_a_panic() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Exit));
+    fixture.die(Generation(2), ExitStatus::Code(1));
+    assert_eq!(fixture.death().0, Cause::Requested);
+
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Exit));
+    let text = |text: &str| text.to_owned();
+    let panic =
+        FromWorker::Panicked { message: text("no"), location: text("a.rs:1"), thread: text("worker") };
+    fixture.receive(Generation(2), panic);
+    fixture.die(Generation(2), ExitStatus::Code(i32::from(EXIT_PANIC)));
+    assert_eq!(fixture.death().0, Cause::Panic);
 }

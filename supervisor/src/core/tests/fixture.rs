@@ -2,7 +2,7 @@
 
 use crate::core::{
     Action, ClientId, Command, DeathRecord, Event, ExitStatus, GenerationState, Identity, Millis, Now,
-    Policy, PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, transition,
+    Policy, PostMortem, Probe, RestartDecision, State, Worker, WorkerSpec, policy::START_SPACING, transition,
 };
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -129,6 +129,17 @@ impl Fixture {
         self.now.mono = self.now.mono.after(span);
         self.now.unix_ms += u64::try_from(span.as_millis()).unwrap();
         self.feed(Event::Tick)
+    }
+
+    /// Lets time pass until the delay of the analysis has passed, for a limited time.
+    pub(super) fn end_backoff(&mut self) {
+        for _ in 0..1_000 {
+            if !matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
+                return;
+            }
+            self.advance(START_SPACING);
+        }
+        unreachable!("the analysis is never started: {:?}", self.slot_state(ANALYTICS));
     }
 
     pub(super) fn worker(&self, name: &str) -> &Worker {

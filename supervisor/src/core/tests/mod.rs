@@ -5,6 +5,7 @@
 mod commands;
 mod death_records;
 mod deaths;
+mod effects;
 mod fixture;
 mod hangs;
 mod memory;

@@ -41,9 +41,7 @@ impl Fixture {
 
     /// Starts the next analysis. Returns its recovery hints, once the generation is active.
     fn next(&mut self) -> Option<RecoveryHints> {
-        while matches!(self.slot_state(ANALYTICS), GenerationState::Backoff { .. }) {
-            self.advance(START_SPACING);
-        }
+        self.end_backoff();
         let generation = self.worker(ANALYTICS).generation;
         self.become_ready(generation);
         self.activation_hints()

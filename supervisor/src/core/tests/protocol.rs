@@ -1,6 +1,6 @@
 //! Workers that violate the protocol.
 
-use super::fixture::{Fixture, SIGKILL, SIGSEGV, died};
+use super::fixture::{Fixture, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{Action, Command, Event, LogRecord, Policy, PostMortem, RestartDecision, WorkerSignal};
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -54,6 +54,7 @@ fn a_hello_that_crosses_the_stop_is_allowed() {
     fixture.spawned(Generation(2));
     fixture.command(Command::Stop("analytics".to_owned()));
     fixture.hello(Generation(2));
+    assert!(!killed(&fixture, Generation(2)));
     fixture.receive(Generation(2), FromWorker::Ready);
     assert!(!killed(&fixture, Generation(2)));
     assert!(!fixture.sent(Generation(2), &ToWorker::Activate(RecoveryHints::default())));
@@ -91,4 +92,36 @@ fn the_api_may_request_faults_and_event_numbers() {
     fixture.die(Generation(2), SIGSEGV);
     assert_eq!(fixture.death().0, Cause::Requested);
     assert_eq!(fixture.death().1, "fault segv: SIGSEGV");
+}
+
+#[test]
+fn a_violation_that_ends_in_an_abort_names_the_abort() {
+    let mut fixture = Fixture::running();
+    fixture.feed(Event::BadFrame { generation: Generation(1), why: "unknown tag 9".to_owned() });
+    fixture.die(Generation(1), SIGABRT);
+    assert_eq!(fixture.death().1, "sent a frame that cannot be read: unknown tag 9; ended by SIGABRT");
+}
+
+#[test]
+fn a_violation_is_not_excused_by_a_pending_fault() {
+    for kind in [FaultKind::Segv, FaultKind::Freeze] {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Fault("analytics".to_owned(), kind));
+        fixture.feed(Event::BadFrame { generation: Generation(2), why: "unknown tag 9".to_owned() });
+        fixture.die(Generation(2), SIGKILL);
+        assert_eq!(fixture.death().0, Cause::Protocol, "{kind}");
+    }
+}
+
+#[test]
+fn only_a_hang_that_was_not_delivered_is_no_longer_expected() {
+    let death_after_dropped = |kind, exit| {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Fault("analytics".to_owned(), kind));
+        fixture.feed(Event::PipeFull { generation: Generation(2), frame: ToWorker::Fault(kind) });
+        fixture.die(Generation(2), exit);
+        fixture.death().0
+    };
+    assert_eq!(death_after_dropped(FaultKind::Segv, SIGSEGV), Cause::Requested);
+    assert_eq!(death_after_dropped(FaultKind::Hang, SIGABRT), Cause::Signal);
 }

@@ -1,6 +1,6 @@
 //! The supervisor's orderly stop.
 
-use super::fixture::{ANALYTICS, Fixture, SIGSEGV};
+use super::fixture::{ANALYTICS, API, Fixture, SIGSEGV};
 use crate::core::{
     Action, Command, Event, ExitStatus, WorkerSignal,
     policy::{KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
@@ -90,4 +90,13 @@ fn shutdown_does_not_change_the_desired_states() {
     for (before, after) in before.state.workers.iter().zip(&after.state.workers) {
         assert_eq!(before.desired, after.desired);
     }
+}
+
+#[test]
+fn after_the_end_commands_are_refused_and_nothing_else_is_done() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    let client = fixture.command(Command::Start(API.to_owned()));
+    assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))), "{:?}", fixture.last);
+    assert_eq!(fixture.feed(Event::Boot), []);
 }

@@ -123,3 +123,17 @@ fn the_status_shows_every_worker_with_its_state() {
         ]
     );
 }
+
+#[test]
+fn a_worker_that_waits_for_its_first_start_is_shown_as_starting_and_not_as_backing_off() {
+    let mut fixture = Fixture::with(Policy { starts: 1, ..Policy::default() });
+    fixture.feed(Event::Boot);
+    let state_of = |fixture: &Fixture, name| {
+        status(&fixture.state).workers.into_iter().find(|row| row.name == name).map(|row| row.state)
+    };
+    assert_eq!(state_of(&fixture, ANALYTICS), Some(WorkerState::Starting));
+
+    let mut fixture = Fixture::running();
+    fixture.die(Generation(2), super::fixture::SIGKILL);
+    assert_eq!(state_of(&fixture, ANALYTICS), Some(WorkerState::Backoff));
+}
