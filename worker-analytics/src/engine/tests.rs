@@ -708,3 +708,75 @@ fn a_state_that_cannot_be_read_is_logged_with_its_series_and_field() {
     );
     assert_eq!(fixture.rendered("first")["state"]["last"]["events"], json!(1));
 }
+
+/// Appends and applies events of one series until this many bytes of the ring are used.
+fn apply_bytes(fixture: &Fixture, engine: &mut Engine<Statistics>, bytes: u64) {
+    let end = fixture.api.tail().head.0 + bytes;
+    while fixture.api.tail().head.0 < end {
+        fixture.append(&[("a", 1.0); 64]);
+        while engine.advance().unwrap() {}
+    }
+}
+
+#[test]
+fn a_quarter_of_the_ring_is_committed_although_no_commit_is_due() {
+    let fixture = Fixture::new();
+    let mut engine = fixture.engine(Statistics).unwrap();
+    // The first round begins at the beginning of the ring, the second one after a commit.
+    for round in 0..2 {
+        engine.commit().unwrap();
+        let later = Instant::now() + Duration::from_secs(3600);
+        engine.scheduler.on_commit(later, later);
+        let commit = engine.table.record().commit;
+        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 8);
+        assert_eq!(engine.table.record().commit, commit, "an eighth, round {round}");
+        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 8);
+        assert!(engine.table.record().commit > commit, "a quarter, round {round}");
+    }
+}
+
+#[test]
+fn an_engine_may_wait_only_while_the_ring_is_empty() {
+    let fixture = Fixture::new();
+    let mut engine = fixture.engine(Statistics).unwrap();
+    assert!(engine.prepare_wait());
+    engine.cancel_wait();
+    fixture.append(&[("a", 1.0)]);
+    assert!(!engine.prepare_wait());
+}
+
+#[test]
+fn a_commit_records_its_time() {
+    let fixture = Fixture::new();
+    let before = now_ms();
+    fixture.append(&[("a", 1.0)]);
+    fixture.process_all(Statistics).unwrap();
+    assert!((before..=now_ms()).contains(&fixture.api.stats().record.at_ms));
+}
+
+#[test]
+fn the_coarse_clock_advances() {
+    let start = coarse_clock();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while coarse_clock() <= start {
+        assert!(Instant::now() < deadline, "the coarse clock stands still");
+    }
+}
+
+#[test]
+fn only_the_events_that_the_hints_name_are_isolated() {
+    let hints = RecoveryHints { suspects: vec![Seq(5)], skip: vec![Seq(7)], single_commit_until: Seq(2) };
+    let plan = ReplayPlan::new(hints);
+    let isolated: Vec<u64> = (1..10).filter(|seq| plan.isolates(Seq(*seq))).collect();
+    assert_eq!(isolated, [1, 2, 5, 7]);
+}
+
+#[test]
+fn a_table_without_room_for_the_overflow_series_is_an_error() {
+    let mut fixture = Fixture::new();
+    fixture.settings.max_series = 100;
+    let names: Vec<String> = (0..20).map(|i| format!("s{i:02}")).collect();
+    fixture.append(&names.iter().map(|name| (&**name, 1.0)).collect::<Vec<_>>());
+    let error = fixture.process_all(Statistics).unwrap_err();
+    assert!(matches!(error, EngineError::Series(SeriesError::NoSlot)), "{error}");
+}

@@ -234,6 +234,8 @@ fn a_commit_stopped_at_any_store_is_complete_or_absent() {
 #[test]
 fn a_scrub_stopped_at_any_store_can_be_repeated() {
     let (torn, before) = torn();
+    let copy = Recorder::from(torn.image());
+    assert_eq!(TableWriter::attach(&copy).unwrap().activate().scrubbed, 3);
     let scrub = |memory: &Recorder| {
         TableWriter::attach(memory).unwrap().activate();
     };
@@ -327,6 +329,7 @@ fn a_full_table_assigns_no_further_slot() {
         [writer.assign("a"), writer.assign("b"), writer.assign("c")],
         [Some(BodySlot(0)), Some(BodySlot(1)), None]
     );
+    assert_eq!(writer.assigned(), 2);
 }
 
 #[test]
