@@ -51,6 +51,9 @@ pub(crate) struct GroundTruth {
     activated_at: u64,
     /// When the process was last probed.
     probed_at: u64,
+    /// When the result of the last probe arrives. Results of one process arrive in order, as in the runtime, which takes
+    /// each probe before it handles the next event.
+    probe_arrives_at: u64,
     /// When the process last made progress, or had nothing to do.
     progressed_at: u64,
     /// When the process last committed, or had nothing to do.
@@ -70,6 +73,7 @@ impl GroundTruth {
             idle_reported: false,
             activated_at: u64::MAX,
             probed_at: 0,
+            probe_arrives_at: 0,
             progressed_at: 0,
             committed_at: 0,
             watched_since: None,
@@ -124,13 +128,15 @@ impl Simulation {
             self.advance_analysis(generation);
         }
         let (now, head, committed) = (self.time(), self.head, self.committed);
+        let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
         let Some(Process { truth, .. }) = self.processes.get_mut(&generation) else { return };
+        let delay = truth.probe_arrives_at.saturating_sub(now).max(delay);
+        truth.probe_arrives_at = now.saturating_add(delay);
         let cpu_time = truth.cpu_time(now);
         let span = Duration::from_millis(cpu_time.saturating_sub(truth.probed_at));
         truth.probed_at = cpu_time;
         let (seq, steps) = truth.published;
         let progress = Progress { seq: Seq(seq.min(head)), steps, committed: Seq(committed) };
-        let (delay, knocking) = (self.prng.below(3), self.prng.percent(50));
         let probe = Probe {
             cpu_available: span,
             pending: head != committed,
