@@ -2,6 +2,7 @@
 # make check    the quick loop: format, lints, word list, unit tests
 # make test     everything, on the real binaries
 # make lint     format, clippy, word list
+# make mutants  SHARD=k/n: changes the code in one place at a time; a test must fail (needs cargo-mutants)
 # make loom     the models of the shared memory: every interleaving, every ordering
 # make campaign SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
 # make bench    what the parts cost, compared with their peers
@@ -26,7 +27,7 @@ PAGES := README.md CHANGELOG.md ARCHITECTURE.md supervisor/README.md worker-api/
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test loom deny install deb clean
+.PHONY: run check lint test mutants loom deny install deb clean
 
 run:
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host-metrics
@@ -48,6 +49,7 @@ test:
 	$(RUN_TESTS) --workspace
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) loom
+	tests/mutants.sh changed
 	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
 	else echo 'NOT CHECKED: licences and sources of the dependencies: cargo-deny is not installed (see "make deny")'; fi
 
@@ -81,6 +83,11 @@ deb:
 clean:
 	$(CARGO) clean
 	rm -rf bulkhead-state
+
+# All mutants, which takes hours; `make test` tests those of changed lines. Continues where it was interrupted.
+mutants:
+	@command -v cargo-mutants >/dev/null || { echo 'cargo-mutants is missing: cargo install --locked cargo-mutants'; exit 1; }
+	SHARD=$(SHARD) tests/mutants.sh all
 
 # The models of the shared memory. They have their own target directory, because --cfg loom rebuilds every crate.
 loom:

@@ -37,3 +37,8 @@ elif ! command -v cargo-deb >/dev/null; then
     echo "installing cargo-deb to build the package for the tests under systemd"
     cargo install --quiet --locked cargo-deb --version '^3'
 fi
+if ! command -v cargo-mutants >/dev/null; then
+    echo "installing cargo-mutants to test the mutants of changed lines (3 minutes)"
+    cargo install --quiet --locked cargo-mutants --version '^27' ||
+        echo "note: cargo-mutants cannot be installed: the mutants of changed lines are SKIPPED"
+fi

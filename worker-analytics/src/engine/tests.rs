@@ -780,3 +780,16 @@ fn a_table_without_room_for_the_overflow_series_is_an_error() {
     let error = fixture.process_all(Statistics).unwrap_err();
     assert!(matches!(error, EngineError::Series(SeriesError::NoSlot)), "{error}");
 }
+
+#[test]
+fn a_series_whose_name_has_the_hash_of_another_one_counts_under_overflow() {
+    // A known collision of FNV-1a.
+    let (first, second) = ("8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ");
+    let fixture = Fixture::new();
+    let sums = || [first, OVERFLOW_SERIES].map(|series| fixture.rendered(series)["sum"].clone());
+    for events in [&[(first, 1.0), (second, 10.0)][..], &[(second, 10.0)]] {
+        fixture.append(events);
+        fixture.process_all(Statistics).unwrap();
+    }
+    assert_eq!(sums(), [json!(1), json!(20)]);
+}

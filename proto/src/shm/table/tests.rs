@@ -448,3 +448,12 @@ fn the_finisher_is_that_of_splitmix64() {
     // The first output of splitmix64 with the seed 0.
     assert_eq!(finish(0x9e37_79b9_7f4a_7c15), 0xe220_a839_7b1d_cdaf);
 }
+
+#[test]
+fn a_restored_table_continues_with_the_number_of_its_snapshot() {
+    let memory = Recorder::new(2);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    writer.resume_numbers(Commit(9));
+    assert_eq!(commit(&mut writer, FIRST[0]).commit, Commit(9));
+}

@@ -270,3 +270,14 @@ fn record_and_status_name_the_same_event() {
     assert_eq!(fixture.death_record().report.seq, Some(Seq(7)));
     assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().seq, Some(Seq(7)));
 }
+
+#[test]
+fn an_event_with_too_many_attempts_is_known_as_being_quarantined() {
+    let mut fixture = service();
+    assert_eq!(fixture.die_active(SIGSEGV, applying(5, 4)), None);
+    assert!(!fixture.state.is_quarantining(Seq(5)));
+    fixture.next();
+    let request = fixture.die_active(SIGSEGV, applying(5, 4));
+    assert!(request.is_some() && fixture.state.is_quarantining(Seq(5)));
+    assert!(!fixture.state.is_quarantining(Seq(6)));
+}
