@@ -145,7 +145,10 @@ fn matches_fault(kind: FaultKind, exit: ExitStatus, panicked: bool) -> bool {
         }
         FaultKind::Abort | FaultKind::Oom | FaultKind::StackOverflow => exit.is_signal(SIGABRT),
         FaultKind::Segv => exit.is_signal(SIGSEGV) || exit.is_signal(SIGBUS),
-        FaultKind::Exit => matches!(exit, ExitStatus::Code(_)) && !panicked,
+        // A configuration error is the process' own: a retry cannot help.
+        FaultKind::Exit => {
+            matches!(exit, ExitStatus::Code(code) if code != i32::from(EXIT_CONFIG)) && !panicked
+        }
         // Only the hang detector finds these.
         FaultKind::Hang | FaultKind::Freeze => false,
         FaultKind::Kill => exit.is_signal(SIGKILL),

@@ -206,6 +206,16 @@ fn an_abort_after_a_fault_is_a_stack_overflow_and_after_a_sent_signal_it_is_not(
 }
 
 #[test]
+fn a_configuration_error_is_not_taken_for_the_fault_exit() {
+    for (code, cause) in [(1, Cause::Requested), (78, Cause::Config)] {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Fault(API.to_owned(), FaultKind::Exit));
+        fixture.die(Generation(1), ExitStatus::Code(code));
+        assert_eq!(fixture.death().0, cause);
+    }
+}
+
+#[test]
 fn exit_code_78_is_a_configuration_error_and_parks_at_once_for_good() {
     let mut fixture = Fixture::running();
     fixture.die(Generation(3), ExitStatus::Code(78));
