@@ -67,7 +67,7 @@ test_mutants() { # PACKAGE OUTPUT SECONDS ARGUMENT…
     (cd "$tree" && timeout --signal=INT "$3" cargo mutants --colors never --package "$1" --in-place --baseline skip \
         --timeout 60 --output "$2" "${arguments[@]}" "${@:4}") || status=$?
     # 2: a mutant survived. 3: a mutant timed out. 124: the bound stopped the tests.
-    case $status in 0 | 2 | 3 | 124) ;; *) exit "$status" ;; esac
+    case $status in 0 | 2 | 3 | 124) ;; *) return "$status" ;; esac
 }
 
 results_of() { # FOLDER NAME: the lines of NAME.txt in all results in a folder
@@ -129,12 +129,15 @@ changed() {
     rm -rf "$output"
     git diff "$base" -- '*.rs' >"$diff"
     for package in "${packages[@]}"; do
-        count=$(list "$package" --in-diff "$diff" 2>/dev/null | wc -l)
+        count=$(list "$package" --in-diff "$diff" | wc -l)
         total=$((total + count))
         if [ "$count" -gt 0 ] && [ "$left" -gt 0 ]; then
             test_unchanged "$package"
             start=$SECONDS
-            test_mutants "$package" "$output/$package" "$left" --in-diff "$diff"
+            test_mutants "$package" "$output/$package" "$left" --in-diff "$diff" >"$target/changed.log" 2>&1 || {
+                cat "$target/changed.log"
+                return 1
+            }
             left=$((left - SECONDS + start))
         fi
     done
