@@ -43,7 +43,6 @@ pub use routes::authorized::Authorized;
 use axum::Router;
 use bulkhead_proto::worker::{
     boot::{self, Program},
-    clock,
     panic_hook::FatalPanics,
 };
 use std::process::ExitCode;

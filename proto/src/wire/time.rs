@@ -4,11 +4,19 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize as _, Deserializer, Serializer};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The current time, in Unix milliseconds.
+/// The current time, in Unix milliseconds; 0 before 1970.
 #[must_use]
 pub fn now_ms() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The current time in Unix milliseconds, in the type of an event's `arrived_ms`.
+#[must_use]
+pub fn arrival_ms() -> i64 {
+    i64::try_from(now_ms()).unwrap_or(i64::MAX)
 }
 
 /// A time in Unix milliseconds as RFC 3339, always with milliseconds so that columns align. A time outside the calendar

@@ -4,7 +4,6 @@
 pub mod alloc;
 pub mod backtrace;
 pub mod boot;
-pub mod clock;
 pub mod fault;
 pub mod fds;
 pub mod link;

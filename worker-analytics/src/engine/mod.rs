@@ -23,8 +23,9 @@ use bulkhead_proto::{
         fault::FaultKind,
         ids::{Generation, Position, Seq},
         series::FAULT_PREFIX,
+        time::now_ms,
     },
-    worker::{clock::now_ms, fault, settings::Settings},
+    worker::{fault, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
 use schema_id::SchemaId;

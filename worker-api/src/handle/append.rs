@@ -2,7 +2,6 @@
 
 use super::ApiHandle;
 use crate::{
-    clock::arrival_ms,
     http::{
         problem::{Problem, ProblemKind},
         request_id::RequestId,
@@ -12,7 +11,7 @@ use crate::{
 use axum::response::{IntoResponse, Response};
 use bulkhead_proto::{
     shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
-    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX},
+    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX, time::arrival_ms},
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 

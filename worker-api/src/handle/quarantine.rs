@@ -1,12 +1,9 @@
 //! Reads quarantined events from the supervisor's store, and replays them.
 
 use super::{ApiHandle, append::AppendError};
-use crate::{
-    clock::arrival_ms,
-    http::{
-        idempotency::RESERVED_KEY_PREFIX,
-        problem::{Problem, ProblemKind},
-    },
+use crate::http::{
+    idempotency::RESERVED_KEY_PREFIX,
+    problem::{Problem, ProblemKind},
 };
 use bulkhead_proto::{
     shm::ring::{Batch, IdempotencyKey, KeyedRequest},
@@ -16,6 +13,7 @@ use bulkhead_proto::{
         ids::Seq,
         quarantine::Entry,
         text::cut,
+        time::arrival_ms,
     },
 };
 

@@ -1,8 +1,7 @@
 //! The series as the analysis rendered them. The API does not trust these bytes: it checks them before it serves them.
 
 use super::ApiHandle;
-use crate::clock::now_ms;
-use bulkhead_proto::shm::table::CommitRecord;
+use bulkhead_proto::{shm::table::CommitRecord, wire::time::now_ms};
 use std::{io::Write, sync::Arc};
 
 impl ApiHandle {

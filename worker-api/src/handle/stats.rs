@@ -1,12 +1,12 @@
 //! The statistics of `/v1/stats`, from one consistent read.
 
 use super::ApiHandle;
-use crate::clock::now_ms;
 use bulkhead_proto::{
     wire::{
         ids::{Generation, Seq},
         role::Role,
         status::WorkerState,
+        time::now_ms,
     },
     worker::link::LinkStats,
 };

@@ -2,7 +2,6 @@
 
 use super::authorized::Authorized;
 use crate::{
-    clock::arrival_ms,
     handle::ApiHandle,
     http::{
         body, idempotency,
@@ -16,7 +15,10 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bulkhead_proto::shm::ring::{AppendOutcome, Appended, KeyedRequest};
+use bulkhead_proto::{
+    shm::ring::{AppendOutcome, Appended, KeyedRequest},
+    wire::time::arrival_ms,
+};
 
 pub(super) async fn accept(
     _: Authorized,

@@ -1,7 +1,6 @@
 //! An API with real shared memory within one process. The test acts as the supervisor and as the analysis.
 
 use crate::{
-    clock::now_ms,
     handle::ApiHandle,
     http::{limits::Limits, service::ApiService, token::BearerToken},
     routes,
@@ -24,6 +23,7 @@ use bulkhead_proto::{
         record_store::RecordStore,
         role::Role,
         status::Status,
+        time::now_ms,
     },
     worker::{
         link::{AnalyticsLink, ApiLink},
