@@ -9,7 +9,8 @@ use crate::core::{
         record::Conclusion,
     },
     model::{
-        Action, GenerationState, Goal, LogRecord, PostMortem, QuarantineRequest, RestartDecision, State,
+        Action, GenerationRef, GenerationState, Goal, LogRecord, PostMortem, QuarantineRequest,
+        RestartDecision, State,
     },
     transition::Transition,
 };
@@ -68,10 +69,10 @@ impl Transition<'_> {
         *self.state.slot_mut(exited.slot_id) = slot_state;
         let conclusion = Conclusion { classification, attribution, next, why };
         let record = self.record_death(exited, post_mortem, conclusion);
+        let (subject, text) = (self.generation_ref(id, &exited.process), summary(&record.report));
         let quarantine = attribution.filter(|attribution| attribution.quarantine);
         let request =
-            quarantine.map(|attribution| self.quarantine_request(exited, attribution, &record.report));
-        let (subject, text) = (self.generation_ref(id, &exited.process), summary(&record.report));
+            quarantine.map(|attribution| quarantine_request(subject.clone(), attribution, &record.report));
         self.actions.push(Action::RecordDeath(Box::new(record)));
 
         self.replacement_failed(id, exited.process.generation);
@@ -118,22 +119,21 @@ impl Transition<'_> {
         let worker = &mut workers[usize::from(exited.slot_id.worker.0)];
         decide(worker, exited, classification, progress, rules)
     }
+}
 
-    fn quarantine_request(
-        &self,
-        exited: &ExitedProcess,
-        attribution: Attribution,
-        report: &Report,
-    ) -> QuarantineRequest {
-        QuarantineRequest {
-            subject: self.generation_ref(exited.slot_id.worker, &exited.process),
-            seq: attribution.seq,
-            attempts: attribution.all_attempts,
-            during: attribution.during,
-            crash: report.id,
-            cause: report.cause,
-            detail: report.detail.clone(),
-        }
+fn quarantine_request(
+    subject: GenerationRef,
+    attribution: Attribution,
+    report: &Report,
+) -> QuarantineRequest {
+    QuarantineRequest {
+        subject,
+        seq: attribution.seq,
+        attempts: attribution.all_attempts,
+        during: attribution.during,
+        crash: report.id,
+        cause: report.cause,
+        detail: report.detail.clone(),
     }
 }
 

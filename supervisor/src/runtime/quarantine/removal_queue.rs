@@ -1,12 +1,11 @@
 //! The queue of removals.
 
-use crate::{control::protocol::Reply, runtime::blocking_task::BlockingTask};
+use crate::runtime::{blocking_task::BlockingTask, control_plane::ReplyTo};
 use bulkhead_proto::wire::{
     control::RequestOutcome,
     ids::{Generation, Seq},
 };
 use std::collections::VecDeque;
-use tokio::sync::oneshot;
 
 /// What is to be removed, and who waits for it.
 #[derive(Debug)]
@@ -16,7 +15,7 @@ pub(in crate::runtime) struct Removal {
     pub(in crate::runtime) replayed_as: Option<Seq>,
     /// The worker that requested it, and the number of its request.
     pub(in crate::runtime) requester: Option<(Generation, u64)>,
-    pub(in crate::runtime) operators: Vec<oneshot::Sender<Reply>>,
+    pub(in crate::runtime) operators: Vec<ReplyTo>,
 }
 
 /// The queued removals; the first one is in progress.
