@@ -6,6 +6,9 @@ use serde_json::Value;
 /// Enables faults.
 pub(crate) const FAULTS_ENABLED: &str = "[faults]\nenabled = true\n";
 
+/// Enables faults, and disables the brake for tests with many poison events in a row.
+pub(crate) const FAULTS_WITHOUT_BRAKE: &str = "[faults]\nenabled = true\n[analytics]\nbrake = \"off\"\n";
+
 /// Enables faults, and shortens the hang timeouts for tests in which workers hang.
 pub(crate) const FAULTS_AND_SHORT_HANG_TIMEOUTS: &str =
     "[faults]\nenabled = true\n[api]\nhang_timeout = \"300ms\"\n[analytics]\nhang_timeout = \"300ms\"\n";

@@ -175,11 +175,11 @@ fn assert_quarantined_during(bulkhead: &Bulkhead, seq: u64, during: &str, what: 
 #[test]
 fn an_event_that_kills_the_commit_is_isolated_and_quarantined() {
     let bulkhead = service_that_panics_outside_apply();
-    post(&bulkhead, &[("s", 1), ("unrenderable", 1), ("s", 1)]);
+    post(&bulkhead, &[("s", 1), ("heavy", 14), ("s", 1)]);
     let stats = bulkhead.wait_until_committed();
     assert_eq!((&stats["analysed"], &stats["quarantined"]), (&2.into(), &1.into()), "{stats}");
     assert_eq!(bulkhead.client().get_json("/v1/series/s")["count"], 2);
-    assert_quarantined_during(&bulkhead, 2, "commit", "this series cannot be rendered");
+    assert_quarantined_during(&bulkhead, 2, "commit", "a state with this sum cannot be stored");
     // While other events were in the same commit, the cause was not known: no death may name another event.
     bulkhead.log().from_start().wait_for_worker("event_quarantined", "analytics");
     let another = |died: &Line| died.is("worker_died") && !matches!(died.number("seq"), None | Some(2));

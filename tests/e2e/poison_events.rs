@@ -159,15 +159,21 @@ fn poison_events_of_each_kind_among_100_000_are_quarantined_and_every_other_even
 }
 
 #[test]
-fn fifty_poison_events_in_a_row_do_not_park_the_analysis() {
+fn fifty_poison_events_in_a_row_after_good_ones_do_not_park_the_analysis() {
     let bulkhead = Fixture::new(FAULTS_ENABLED).start();
     let client = bulkhead.client();
+    // Fifty of the last thousand events are fewer than `analytics.brake` allows.
+    let good = [r#"{"series":"before","value":1}"#; 1_000].join(",");
+    assert_eq!(client.post_events(&format!("[{good}]")).unwrap().status, 202);
+    bulkhead.wait_until_committed();
     let events = [r#"{"series":"__fault.segv","value":1}"#; 50].join(",");
     let response = client.post_events(&format!(r#"[{events},{{"series":"after","value":1}}]"#)).unwrap();
     assert_eq!(response.status, 202, "{response:?}");
     let stats = bulkhead.wait_until_committed();
-    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&50.into(), &1.into()), "{stats}");
-    assert_eq!(bulkhead.log().matching(|line| line.is("worker_parked")).len(), 0);
+    assert_eq!((&stats["quarantined"], &stats["analysed"]), (&50.into(), &1_001.into()), "{stats}");
+    for event_name in ["worker_parked", "worker_braked"] {
+        assert_eq!(bulkhead.log().matching(|line| line.is(event_name)).len(), 0, "{event_name}");
+    }
 }
 
 #[test]

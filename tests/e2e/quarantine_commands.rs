@@ -1,6 +1,6 @@
 //! What operators can do with quarantined events, by command and by HTTP.
 
-use crate::common::FAULTS_ENABLED;
+use crate::common::{FAULTS_ENABLED, FAULTS_WITHOUT_BRAKE};
 use bulkhead_tests::{
     Bulkhead, Fixture,
     event_id::SeriesTotals,
@@ -170,7 +170,7 @@ fn replay_until_done(bulkhead: &Bulkhead, seq: u64) {
 
 #[test]
 fn events_replayed_while_the_api_is_killed_are_appended_once_each() {
-    let bulkhead = Fixture::new(FAULTS_ENABLED).start();
+    let bulkhead = Fixture::new(FAULTS_WITHOUT_BRAKE).start();
     let event = |at| format!(r#"{{"series":"__fault.panic","value":{}}}"#, 1_u64 << at);
     let events: Vec<String> = (0..REPLAYS).map(event).collect();
     assert_eq!(bulkhead.client().post_events(&format!("[{}]", events.join(","))).unwrap().status, 202);
@@ -214,7 +214,7 @@ fn a_pending_event_cannot_be_dropped() {
 
 #[test]
 fn the_responses_to_a_concurrent_replay_and_drop_match_what_was_done() {
-    let bulkhead = Fixture::new(FAULTS_ENABLED).start();
+    let bulkhead = Fixture::new(FAULTS_WITHOUT_BRAKE).start();
     let events = vec![r#"{"series":"__fault.exit","value":1}"#; REPLAYS].join(",");
     let response = bulkhead.client().post_events(&format!("[{events}]")).unwrap();
     let first = response.json()["first_seq"].as_u64().unwrap();

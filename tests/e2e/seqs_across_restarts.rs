@@ -1,6 +1,6 @@
 //! Seqs of events and ids of crash reports across runs, and the quarantine entries of earlier runs.
 
-use crate::common::FAULTS_ENABLED;
+use crate::common::{FAULTS_ENABLED, FAULTS_WITHOUT_BRAKE};
 use bulkhead_tests::{Bulkhead, Fixture, Stopped, process::Signal};
 use std::fs;
 
@@ -30,7 +30,7 @@ fn counts(bulkhead: &Bulkhead) -> (u64, u64) {
 
 #[test]
 fn poison_events_after_a_seq_gap_are_quarantined() {
-    let bulkhead = Fixture::new(FAULTS_ENABLED).start();
+    let bulkhead = Fixture::new(FAULTS_WITHOUT_BRAKE).start();
     let old = post(&bulkhead, &[POISON; MORE_THAN_HINTS]);
     assert_eq!(counts(&bulkhead), (0, MORE_THAN_HINTS as u64));
     let bulkhead = bulkhead.stop(Signal::SIGKILL).fixture.start();

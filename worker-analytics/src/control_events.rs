@@ -29,6 +29,8 @@ pub(crate) enum ControlEvent {
     Drain,
     /// Execute this fault.
     Fault(FaultKind),
+    /// The events of isolated series are stored.
+    SetAside,
 }
 
 /// The sources of control events, and the wake fd.
@@ -99,6 +101,7 @@ impl ControlEvents {
             Received::Frame(ToWorker::Activate(hints)) => ControlEvent::Activate(hints),
             Received::Frame(ToWorker::Drain) | Received::Closed => ControlEvent::Drain,
             Received::Frame(ToWorker::Fault(kind)) => ControlEvent::Fault(kind),
+            Received::Frame(ToWorker::SetAside) => ControlEvent::SetAside,
             // Frames for the API. The analytics worker sends no requests and appends no events; the
             // supervisor sees its progress in shared memory instead of pinging it.
             Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_) | ToWorker::Ping(_))

@@ -18,6 +18,7 @@ mod run;
 mod run_loop;
 mod state;
 mod summary;
+mod supervisor_link;
 
 pub use analysis::Analysis;
 pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};

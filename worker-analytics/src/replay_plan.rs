@@ -29,6 +29,23 @@ impl ReplayPlan {
         self.hints.skip.contains(&seq)
     }
 
+    /// Whether this event of this series goes to quarantine instead of being applied.
+    pub(crate) fn is_isolated(&self, series: &str, seq: Seq) -> bool {
+        self.hints.isolated.iter().any(|isolation| isolation.concerns(series, seq))
+    }
+
+    /// Whether the supervisor must know when an event of this series is applied. `true` once for each such series.
+    pub(crate) fn stop_watching(&mut self, series: &str) -> bool {
+        let watched = self.hints.watched.len();
+        self.hints.watched.retain(|watched| watched != series);
+        self.hints.watched.len() < watched
+    }
+
+    /// Whether the skip of this event may be committed before a later event is applied.
+    pub(crate) fn is_proven(&self, seq: Seq) -> bool {
+        seq <= self.hints.proven_until
+    }
+
     fn is_suspect(&self, seq: Seq) -> bool {
         self.hints.suspects.contains(&seq)
     }

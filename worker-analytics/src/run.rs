@@ -3,8 +3,9 @@
 use crate::{
     Analysis,
     control_events::{ControlEvent, ControlEvents},
-    engine::{self, Engine, EngineError, EngineMemory, IncompatibleState},
+    engine::{self, Engine, EngineError, EngineMemory, StateRefused},
     run_loop::{self, LoopError},
+    supervisor_link::ControlPipes,
 };
 use bulkhead_proto::{
     shm::table::TableReader,
@@ -17,7 +18,7 @@ use bulkhead_proto::{
         pipe::PipeError,
     },
 };
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 const PROGRAM: Program =
     Program { name: "bulkhead-analytics", log_targets: false, fatal_panics: FatalPanics::AnyThread };
@@ -28,7 +29,7 @@ enum RunError {
     #[error(transparent)]
     Boot(#[from] BootError),
     #[error(transparent)]
-    IncompatibleState(#[from] IncompatibleState),
+    StateRefused(#[from] StateRefused),
     #[error(transparent)]
     Loop(#[from] LoopError),
 }
@@ -38,7 +39,7 @@ impl WorkerError for RunError {
         match self {
             Self::Boot(error) => error.exit_code(),
             // The same error would come back.
-            Self::IncompatibleState(_) | Self::Loop(LoopError::Engine(EngineError::IncompatibleState(_))) => {
+            Self::StateRefused(_) | Self::Loop(LoopError::Engine(EngineError::IncompatibleState(_))) => {
                 EXIT_CONFIG
             }
             Self::Loop(_) => 1,
@@ -50,7 +51,7 @@ impl WorkerError for RunError {
 /// call.
 ///
 /// Call it first in `main`, before the program starts a thread or opens an fd. The exit code is 0 after an
-/// orderly stop; 78 if the state table belongs to another analysis, or if no supervisor started the process;
+/// orderly stop; 78 if the stored state does not fit the analysis, or if no supervisor started the process;
 /// 101 after a panic; and 1 after any other error.
 pub fn run<A: Analysis>(analysis: A) -> ExitCode {
     boot::run(PROGRAM, |inherited| run_worker(analysis, inherited))
@@ -60,17 +61,27 @@ fn run_worker<A: Analysis>(analysis: A, inherited: Inherited) -> Result<(), RunE
     let Inherited { mut fds, settings, control, supervisor, backtraces } = inherited;
     let link = AnalyticsLink::open(&mut fds).map_err(BootError::from)?;
     let AnalyticsLink { events, producer, cursor, state, wake: wake_fd } = link;
-    let control_events = ControlEvents::open(control, wake_fd).map_err(BootError::from)?;
+    let control_events = Rc::new(ControlEvents::open(control, wake_fd).map_err(BootError::from)?);
 
-    engine::check_schema::<A>(&TableReader::new(&state).record().unwrap_or_default())?;
+    engine::check_stored_states(&analysis, &TableReader::new(&state))?;
     say_hello(&supervisor, build_info::<A>())?;
     let Some(hints) = stand_by(&control_events).map_err(BootError::from)? else { return Ok(()) };
 
     boot::record_deaths(Arc::clone(&cursor), settings.generation, backtraces);
     let memory = EngineMemory { events, producer, cursor, state };
-    let mut engine = Engine::activate(analysis, &settings, memory, hints).map_err(LoopError::from)?;
+    let trial = hints.trial;
+    let link =
+        ControlPipes { supervisor: Arc::clone(&supervisor), control_events: Rc::clone(&control_events) };
+    let mut engine = Engine::activate(analysis, &settings, memory, hints, link).map_err(LoopError::from)?;
     let stop_timeout = Duration::from_millis(settings.stop_timeout_ms);
-    Ok(run_loop::run_until_drained(&mut engine, &control_events, stop_timeout)?)
+    let ended = match trial {
+        Some(trial) => run_loop::run_trial(&mut engine, trial, &control_events, &supervisor),
+        None => run_loop::run_until_drained(&mut engine, &control_events, stop_timeout),
+    };
+    match ended {
+        Ok(()) | Err(LoopError::Engine(EngineError::Interrupted)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits for activation. `None`: the process must exit instead.
@@ -80,7 +91,7 @@ fn stand_by(control_events: &ControlEvents) -> Result<Option<RecoveryHints>, Pip
             ControlEvent::Activate(hints) => return Ok(Some(hints)),
             ControlEvent::Drain => return Ok(None),
             ControlEvent::Fault(kind) => fault::execute(kind),
-            ControlEvent::Continue => {}
+            ControlEvent::Continue | ControlEvent::SetAside => {}
         }
     }
 }

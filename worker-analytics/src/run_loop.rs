@@ -4,8 +4,15 @@ use crate::{
     Analysis,
     control_events::{ControlEvent, ControlEvents},
     engine::{Engine, EngineError},
+    supervisor_link::ControlPipes,
 };
-use bulkhead_proto::worker::{fault, pipe::PipeError};
+use bulkhead_proto::{
+    wire::control::{FromWorker, SKIP_DELAY, Trial},
+    worker::{
+        fault,
+        pipe::{PipeError, Sender},
+    },
+};
 use std::time::{Duration, Instant};
 
 /// The longest wait before the ring is checked again while a commit is pending but not due yet. Short enough
@@ -32,7 +39,7 @@ pub(crate) enum LoopError {
 /// `stop_timeout` is the time that the whole stop may take; applying the remaining events takes at most half
 /// of it.
 pub(crate) fn run_until_drained<A: Analysis>(
-    engine: &mut Engine<A>,
+    engine: &mut Engine<A, ControlPipes>,
     control_events: &ControlEvents,
     stop_timeout: Duration,
 ) -> Result<(), LoopError> {
@@ -40,7 +47,7 @@ pub(crate) fn run_until_drained<A: Analysis>(
         let event =
             if engine.advance()? { control_events.poll_now()? } else { wait_idle(engine, control_events)? };
         match event {
-            ControlEvent::Continue | ControlEvent::Activate(_) => {}
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
             ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Drain => break,
         }
@@ -51,16 +58,44 @@ pub(crate) fn run_until_drained<A: Analysis>(
     Ok(())
 }
 
+/// Tries one event, commits nothing, reports success to the supervisor, and waits until the supervisor drains this
+/// worker. If no event comes within [`SKIP_DELAY`], nothing speaks against the program.
+pub(crate) fn run_trial<A: Analysis>(
+    engine: &mut Engine<A, ControlPipes>,
+    trial: Trial,
+    control_events: &ControlEvents,
+    supervisor: &Sender<FromWorker>,
+) -> Result<(), LoopError> {
+    let deadline = Instant::now() + SKIP_DELAY;
+    while !engine.try_event(trial)? && Instant::now() < deadline {
+        engine.count_step();
+        match control_events.poll_for(RING_CHECK_INTERVAL)? {
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
+            ControlEvent::Fault(kind) => fault::execute(kind),
+            ControlEvent::Drain => return Ok(()),
+        }
+    }
+    supervisor.send(&FromWorker::TrialPassed)?;
+    loop {
+        match control_events.wait_in_standby()? {
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
+            ControlEvent::Fault(kind) => fault::execute(kind),
+            ControlEvent::Drain => return Ok(()),
+        }
+    }
+}
+
 /// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process
 /// sleeps until the wake fd or the control pipe becomes readable: an idle worker has no timer.
 fn wait_idle<A: Analysis>(
-    engine: &mut Engine<A>,
+    engine: &mut Engine<A, ControlPipes>,
     control_events: &ControlEvents,
 ) -> Result<ControlEvent, LoopError> {
     if let Some(due_in) = engine.commit_due_in() {
         if due_in.is_zero() {
             engine.commit()?;
         }
+        engine.count_step();
         return Ok(control_events.poll_for(due_in.min(RING_CHECK_INTERVAL))?);
     }
     let event =

@@ -145,6 +145,8 @@ impl ApiProcess {
                 ControlEvent::Frame(ToWorker::Fault(kind)) => {
                     induce_fault(kind, &mut events, &supervisor).await;
                 }
+                // For the analysis.
+                ControlEvent::Frame(ToWorker::SetAside) => {}
                 ControlEvent::Frame(ToWorker::Drain) => break "the supervisor requested it",
                 ControlEvent::Terminate => break "SIGTERM",
                 ControlEvent::Closed(why) => break why,
@@ -190,7 +192,11 @@ async fn forward_answers(events: &mut ControlEvents, supervisor: &SupervisorClie
             ControlEvent::Frame(ToWorker::Fault(kind)) => fault::execute(kind),
             // A draining worker is not pinged: the stop timeout bounds its time.
             ControlEvent::Frame(
-                ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Ping(_) | ToWorker::Drain,
+                ToWorker::Activate(_)
+                | ToWorker::Replay(_)
+                | ToWorker::Ping(_)
+                | ToWorker::SetAside
+                | ToWorker::Drain,
             )
             | ControlEvent::Terminate => {}
             ControlEvent::Closed(_) => pending().await,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The most events in quarantine. When it is full, no further event is quarantined, and so none is skipped.
-pub const MAX_ENTRIES: usize = 10_000;
+pub const MAX_ENTRIES: usize = 100_000;
 
 /// One quarantined event, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +129,25 @@ impl Record for Entry {
     /// Without the bytes.
     fn summary(self) -> Self {
         Self { bytes: String::new(), ..self }
+    }
+}
+
+/// Which quarantined events a bulk command concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only events of series whose name begins so.
+    pub series: Option<String>,
+    /// Only events whose last death had this cause.
+    pub cause: Option<Cause>,
+}
+
+impl Filter {
+    /// Whether the event is meant. An event whose bytes cannot be decoded has no series.
+    #[must_use]
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let series = entry.event.as_ref().map(|event| event.series.as_str());
+        let begins = |prefix: &String| series.is_some_and(|series| series.starts_with(prefix));
+        self.series.as_ref().is_none_or(begins) && self.cause.is_none_or(|cause| entry.cause == cause)
     }
 }
 

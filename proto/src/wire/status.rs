@@ -63,6 +63,10 @@ pub struct WorkerRow {
     pub started_ms: u64,
     /// The last death, requested or not: `cause` says which.
     pub last_crash: Option<CrashRow>,
+    /// Why the brake parked the worker; `None` unless it did.
+    pub brake: Option<String>,
+    /// The series that are isolated: their events go to quarantine.
+    pub isolated: Vec<String>,
 }
 
 /// One worker or one standby, as operators see it in JSON.
@@ -86,6 +90,10 @@ pub struct WorkerStatus {
     pub rss_bytes: Option<u64>,
     /// The last death, requested or not: `cause` says which.
     pub last_crash: Option<CrashRow>,
+    /// Why the brake parked the worker; `None` unless it did.
+    pub brake: Option<String>,
+    /// The series that are isolated: their events go to quarantine.
+    pub isolated: Vec<String>,
 }
 
 impl WorkerRow {
@@ -102,6 +110,8 @@ impl WorkerRow {
             uptime_ms: self.pid.map(|_| now_ms.saturating_sub(self.started_ms)),
             rss_bytes: self.pid.and_then(rss_bytes),
             last_crash: self.last_crash,
+            brake: self.brake,
+            isolated: self.isolated,
         }
     }
 }

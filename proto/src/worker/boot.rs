@@ -12,9 +12,10 @@ use super::{
 use crate::{
     shm::segment::{ReadWrite, SegmentError},
     wire::{
-        control::{FromWorker, PROTOCOL, ToWorker},
+        control::{FromWorker, MAX_TEXT, PROTOCOL, ToWorker},
         exit_code::EXIT_CONFIG,
         ids::Generation,
+        text::cut,
     },
 };
 use std::{fmt::Display, io, process::ExitCode, sync::Arc};
@@ -112,9 +113,13 @@ pub fn run<E: WorkerError>(program: Program, work: impl FnOnce(Inherited) -> Res
             return error.exit_code().into();
         }
     };
+    let supervisor = Arc::clone(&inherited.supervisor);
     let outcome = work(inherited);
     if let Err(error) = &outcome {
         tracing::error!("{error}");
+        let error = cut(&error.to_string(), MAX_TEXT).to_owned();
+        // The pipe is non-blocking: if it is full, the line in the log must suffice.
+        let _ = supervisor.send(&FromWorker::Failed { error });
     }
     log::flush();
     outcome.map_or_else(|error| error.exit_code().into(), |()| ExitCode::SUCCESS)

@@ -15,7 +15,8 @@ use crate::{
 };
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    panic::{self, PanicHookInfo},
+    cell::RefCell,
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
     process,
     sync::{
         Arc, Mutex,
@@ -27,6 +28,26 @@ use std::{
 /// Set by the first fatal panic; its thread ends the process. There is room for one panic record, so every later thread
 /// waits for the exit.
 static PANICKED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// Whether [`catch`] is running in this thread, and what the caught panic was.
+    static CAUGHT: RefCell<Option<Option<PanicRecord>>> = const { RefCell::new(None) };
+}
+
+/// Runs code of a user whose panic is no reason to end the process. The error is the message of the panic and where it
+/// happened. What the code changes must not be used after a panic.
+///
+/// # Errors
+/// If it panics.
+pub fn catch<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    CAUGHT.set(Some(None));
+    let result = panic::catch_unwind(AssertUnwindSafe(code));
+    let caught = CAUGHT.take().flatten();
+    result.map_err(|_| match caught {
+        Some(PanicRecord { message, location, .. }) => format!("{message:?} at {location}"),
+        None => "the panic hook of Bulkhead is not installed".to_owned(),
+    })
+}
 
 /// Which panics end the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +91,10 @@ pub fn install(fatal: FatalPanics, supervisor: Arc<Sender<FromWorker>>) -> Arc<B
     panic::set_hook(Box::new(move |info| {
         let (page, generation) = this_process::cursor_page().unzip();
         let record = panic_record(generation.unwrap_or_default(), info);
+        if CAUGHT.with_borrow(Option::is_some) {
+            CAUGHT.set(Some(Some(record)));
+            return;
+        }
         if fatal == FatalPanics::ThisThread && thread::current().id() != installer {
             let PanicRecord { message, location, .. } = record;
             tracing::error!(location, "a request or task panicked: {message}");

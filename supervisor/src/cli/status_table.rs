@@ -43,6 +43,10 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
     }
     let crashes = report.workers.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     lines.extend(crashes.map(|(row, crash)| style.line(&last_crash_line(row, crash, now_ms))));
+    let braked = report.workers.iter().filter_map(|row| Some((row, row.brake.as_ref()?)));
+    lines.extend(braked.map(|(row, why)| style.line(&brake_line(row, why))));
+    let isolated = report.workers.iter().flat_map(|row| row.isolated.iter().map(move |series| (row, series)));
+    lines.extend(isolated.map(|(row, series)| style.line(&isolated_line(row, series))));
     lines.push(truncate(&link_line(report), style.width));
     lines.join("\n")
 }
@@ -97,6 +101,15 @@ fn last_crash_line(row: &WorkerStatus, crash: &CrashRow, now_ms: u64) -> String 
     format!("crash {} of {} {since} ago{in_flight}: {}", crash.id, row.name, crash.detail)
 }
 
+/// Why the brake parked a worker, and the way back.
+fn brake_line(row: &WorkerStatus, why: &str) -> String {
+    format!("{0} is parked by the brake: {why}; correct its program, then `bulkhead start {0}`", row.name)
+}
+
+fn isolated_line(row: &WorkerStatus, series: &str) -> String {
+    format!("series {series} is isolated: its events go to quarantine until `bulkhead restart {}`", row.name)
+}
+
 fn link_line(report: &StatusReport) -> String {
     let link = &report.link;
     let quarantined = if link.quarantined > 0 {
@@ -148,6 +161,8 @@ pub(super) mod tests {
             uptime_ms: Some(5_000),
             rss_bytes: Some(1),
             last_crash: crash,
+            brake: None,
+            isolated: Vec::new(),
         };
         let crash = CrashRow {
             id: CrashId(1),
@@ -210,6 +225,19 @@ pub(super) mod tests {
         let crash = text.lines().nth(4).unwrap();
         let expected = "crash 1 of analytics 3.0 s ago, event 4711 in flight: \"a long message";
         assert!(crash.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn an_engaged_brake_has_a_line_with_the_way_back() {
+        let mut report = report();
+        report.workers[1].brake = Some("8 events in a row failed".into());
+        let text = render(&report, Style { width: 120, colour: false });
+        assert!(
+            text.contains(
+                "\nanalytics is parked by the brake: 8 events in a row failed; correct its program, then `bulkhead start analytics`\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The active configuration, and its differences from a new one.
 
-use super::model::{Config, WorkerConfig};
+use super::{
+    model::{Config, WorkerConfig},
+    units::format_share,
+};
 use crate::{
     core::Policy,
     display::{format_exact_duration, format_size},
@@ -104,14 +107,14 @@ impl ActiveConfig {
 
 /// The keys of the service: name, value, and whether a change takes effect at once. The pattern names every field, so that
 /// a new field cannot be forgotten.
-fn settings(config: &Config) -> [(&'static str, String, bool); 14] {
+fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
     let Config {
         state_dir,
         log,
         listen,
         max_series,
         ring_capacity,
-        policy: Policy { faults, max_attempts, initial, max, limit, period, starts: _ },
+        policy: Policy { faults, max_attempts, brake, initial, max, limit, period, starts: _ },
         // Only decides whether `listen` is allowed.
         insecure: _,
         // The API is started with these; see `start_keys`.
@@ -128,6 +131,7 @@ fn settings(config: &Config) -> [(&'static str, String, bool); 14] {
         ("analytics.max_series", max_series.to_string(), false),
         ("link.capacity", format_size(*ring_capacity), false),
         ("analytics.max_attempts", max_attempts.to_string(), true),
+        ("analytics.brake", format_share(*brake), true),
         ("api.hang_timeout", format_exact_duration(hang_timeout("api")), true),
         ("analytics.hang_timeout", format_exact_duration(hang_timeout("analytics")), true),
         ("log.format", log.format.to_string(), true),

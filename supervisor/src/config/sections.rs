@@ -5,7 +5,7 @@ use super::{
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
     reader::{Section, parse_path},
-    units::MAX_DURATION,
+    units::{MAX_DURATION, parse_share},
     worker::{read_plain_workers, read_worker},
 };
 use crate::{
@@ -51,10 +51,10 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = read_log(root.section("log"));
     let api = read_api(root.section("api"), overrides, diagnostics);
-    let (max_series, max_attempts, analytics) = read_analytics(root.section("analytics"));
+    let (max_series, max_attempts, brake, analytics) = read_analytics(root.section("analytics"));
     let ring_capacity = read_link(root.section("link"));
     let restart = read_restart(root.section("restart"));
-    let policy = Policy { faults: read_faults(root.section("faults")), max_attempts, ..restart };
+    let policy = Policy { faults: read_faults(root.section("faults")), max_attempts, brake, ..restart };
     let mut workers = vec![api.worker, analytics];
     workers.extend(read_plain_workers(&mut root));
     root.reserved("history");
@@ -168,16 +168,17 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
     }
 }
 
-fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, WorkerConfig) {
+fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, Option<u8>, WorkerConfig) {
     let max_series = analytics.integer("max_series", 1..MAX_SERIES + 1).unwrap_or(DEFAULT_MAX_SERIES);
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
+    let brake = analytics.string("brake", parse_share).unwrap_or(Policy::default().brake);
     for key in ["standby", "instances"] {
         analytics.reserved(key);
     }
     let worker = read_worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.finish();
-    (max_series, max_attempts, worker)
+    (max_series, max_attempts, brake, worker)
 }
 
 fn read_link(mut link: Section<'_>) -> u64 {
@@ -213,6 +214,7 @@ fn read_restart(mut restart: Section<'_>) -> Policy {
         starts: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         faults: default.faults,
         max_attempts: default.max_attempts,
+        brake: default.brake,
     };
     // An invalid key is already reported.
     let invalid = restart.has("max") && max.is_none();

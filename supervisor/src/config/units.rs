@@ -10,6 +10,9 @@ use std::{ops::RangeInclusive, time::Duration};
 /// The longest duration in a configuration; anything longer is most likely a wrong unit.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 
+/// The word for no limit.
+const OFF: &str = "off";
+
 /// A kind of quantity: a whole number directly followed by a unit.
 pub(super) struct Quantity {
     noun: &'static str,
@@ -87,6 +90,28 @@ impl Quantity {
         let rest = part.checked_div(parts).filter(|_| part.is_multiple_of(parts))?;
         whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(rest)
     }
+}
+
+/// Parses a share such as `"10%"`; `"off"` is `None`.
+///
+/// # Errors
+/// The text is neither, or the share is not in 1 % to 100 %.
+pub(super) fn parse_share(text: &str) -> Result<Option<u8>, Issue> {
+    if text == OFF {
+        return Ok(None);
+    }
+    let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+    percent.filter(|percent| (1..=100).contains(percent)).map(Some).ok_or_else(|| {
+        Issue::new(
+            format!("{text:?} is not a share"),
+            "expected a whole percentage from \"1%\" to \"100%\", or \"off\"",
+        )
+    })
+}
+
+/// A share as [`parse_share`] reads it.
+pub(super) fn format_share(share: Option<u8>) -> String {
+    share.map_or_else(|| OFF.to_owned(), |percent| format!("{percent}%"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Frames from workers. A frame that the protocol does not allow gets its sender killed.
 
 use crate::core::{
-    model::{Action, LogRecord, Process, ProcessPhase, WorkerSlotId, cut_panic, policy::MAX_PANIC},
+    model::{
+        Action, LogRecord, Process, ProcessPhase, WorkerSlotId, cut_panic,
+        policy::{MAX_DETAIL, MAX_PANIC},
+    },
     transition::Transition,
 };
 use bulkhead_proto::wire::{
@@ -33,6 +36,14 @@ impl Transition<'_> {
                     process.panic = Some(panic);
                 }
             }
+            FromWorker::Failed { error } => {
+                if let Some(process) = self.process_mut(slot_id) {
+                    process.error = Some(cut(&error, MAX_DETAIL).to_owned());
+                }
+            }
+            FromWorker::TrialPassed => self.trial_passed(slot_id),
+            FromWorker::SetAside { through } => self.set_aside(slot_id, through),
+            FromWorker::SeriesApplied(name) => self.series_applied(slot_id, &name),
             // The runtime keeps the backtrace for the crash report.
             FromWorker::Backtrace { .. } => {}
             FromWorker::Request { id, request: Request::Fault { worker, kind } } => {
@@ -94,7 +105,7 @@ impl Transition<'_> {
                 self.fault_dropped(slot_id, *kind);
                 self.warn(slot_id, format!("does not read its control pipe: fault {kind} was dropped"));
             }
-            ToWorker::Activate(_) => {
+            ToWorker::Activate(_) | ToWorker::SetAside => {
                 self.kill_for(slot_id, Cause::Protocol, "does not read its control pipe", true);
             }
         }
@@ -126,6 +137,10 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Backtrace { .. } => "Backtrace",
         FromWorker::Request { .. } => "Request",
         FromWorker::ReplayFailed { .. } => "ReplayFailed",
+        FromWorker::TrialPassed => "TrialPassed",
+        FromWorker::SetAside { .. } => "SetAside",
+        FromWorker::SeriesApplied(_) => "SeriesApplied",
+        FromWorker::Failed { .. } => "Failed",
         FromWorker::SeqMark(_) => "SeqMark",
         FromWorker::Pong { .. } => "Pong",
         FromWorker::Busy => "Busy",

@@ -31,7 +31,15 @@ fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {
         restarts: worker.restarts,
         started_ms: process.map_or(worker.started_ms, |process| process.started_ms),
         last_crash: worker.last_crash.clone(),
+        brake: worker.poison_tracker.brake.engaged.clone(),
+        isolated: isolated(worker),
     }
+}
+
+/// The series that are isolated for good.
+fn isolated(worker: &Worker) -> Vec<String> {
+    let isolated = worker.poison_tracker.brake.isolated.iter().filter(|series| series.until.is_none());
+    isolated.map(|series| series.name.clone()).collect()
 }
 
 fn public(worker: &Worker, slot_state: &GenerationState) -> WorkerState {

@@ -46,6 +46,8 @@ impl Transition<'_> {
             Event::Configured { policy, specs } => self.configured(policy, &specs),
             Event::StopSignal { origin } => self.stop_signal(origin),
             Event::Quarantined { request, result } => self.quarantine_finished(request, result),
+            Event::SetAside { generation, result } => self.set_aside_finished(generation, result),
+            Event::Released { kept, error } => self.released(&kept, error),
             Event::Saved { result } => self.saved(result),
             Event::Tick => {}
         }

@@ -98,6 +98,33 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
             );
             (Level::ERROR, about(subject), message)
         }
+        LogRecord::WorkerBraked { subject, why } => {
+            let worker = &subject.worker;
+            let message = format!(
+                "{worker} is parked, because its program is at fault and not single events: {why}; the events stay \
+                 pending; correct the program, then run `bulkhead start {worker}`"
+            );
+            (Level::ERROR, about(subject), message)
+        }
+        LogRecord::SeriesIsolated { subject, series, why } => {
+            let message = format!(
+                "series {series:?} is isolated: its last events failed while others were applied; its events go to \
+                 quarantine until the analysis is restarted by command; last death: {why}"
+            );
+            (Level::ERROR, about(subject), message)
+        }
+        LogRecord::EventsReleased { released, error } => {
+            let released = format_count(u32::try_from(*released).unwrap_or(u32::MAX), "event");
+            let message = format!("{released} returned from quarantine: no generation skipped them");
+            match error {
+                None => (Level::INFO, Fields::default(), message),
+                Some(why) => (
+                    Level::ERROR,
+                    Fields::default(),
+                    format!("{message}; others stay in quarantine and will be skipped: {why}"),
+                ),
+            }
+        }
         LogRecord::WorkerRetried(subject) => {
             (Level::WARN, about(subject), format!("trying the parked worker again: {subject}"))
         }

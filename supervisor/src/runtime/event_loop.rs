@@ -80,7 +80,8 @@ impl Supervisor {
         let spawner = Spawner { executable, listener, stores: stores.clone(), filter: log.filter() };
         let next = recovery::load(&state_dir, &memory, &stores)?;
         let mut state = initial_state(&config, next);
-        state.restore_quarantined(recovery::quarantined_pending(&stores.quarantine, &memory)?);
+        let committed = memory.record().unwrap_or_default().seq;
+        state.restore(committed, recovery::quarantined_pending(&stores.quarantine, &memory)?);
         let storage = Storage::begin(state_dir, stores, next)?;
         tracing::info!(
             event_name = "listening",

@@ -180,12 +180,17 @@ pub(super) fn quarantined_pending(
         }
         ControlFlow::Continue(())
     });
-    if let Some(left_out) = skipped.len().checked_sub(MAX_HINTS).filter(|left_out| *left_out > 0) {
+    let left_out = skipped.split_off(skipped.len().min(MAX_HINTS));
+    for seq in &left_out {
+        // An event that is applied must not be replayed as well.
+        store.remove(*seq).with_context(|| format!("event {seq} cannot leave the quarantine"))?;
+    }
+    if !left_out.is_empty() {
         tracing::warn!(
-            left_out,
-            "{} pending events are in quarantine, and at most {MAX_HINTS} can be skipped: the others are applied, \
-             and quarantined again if the analysis dies of them",
-            skipped.len()
+            left_out = left_out.len(),
+            "{} pending events were in quarantine, and at most {MAX_HINTS} can be skipped: the others have left it, are \
+             applied, and are quarantined again if the analysis dies of them",
+            skipped.len() + left_out.len()
         );
     }
     Ok(skipped)

@@ -5,12 +5,13 @@
 
 use super::{blocking_task::BlockingTask, quarantine::Removals, recovery};
 use crate::{
-    core::{DeathRecord, Event, QuarantineRequest, State},
+    core::{DeathRecord, Event, GenerationRef, IsolatedSeries, QuarantineRequest, State},
     display::error_chain,
     store::{
         Stores,
         crashes::{CLOSE_TIMEOUT, ReportQueue},
         high_water::{HighWaterMarks, Numbers},
+        quarantine::QuarantineStore,
         state_dir::StateDir,
     },
 };
@@ -135,6 +136,50 @@ impl Storage {
         }
     }
 
+    /// Stores the pending events of isolated series. Returns the failure if the work cannot begin.
+    pub(super) fn set_aside(
+        &mut self,
+        subject: GenerationRef,
+        through: Seq,
+        isolated: Vec<IsolatedSeries>,
+        memory: &Arc<SharedMemory>,
+    ) -> Option<Event> {
+        let (store, memory, generation) =
+            (Arc::clone(&self.stores.quarantine), Arc::clone(memory), subject.generation);
+        let finished = move |result| Event::SetAside { generation, result };
+        let panicked = finished(Err("the storing thread panicked".into()));
+        let what = format!("storing events of isolated series up to event {through}");
+        let work = move || {
+            let stored = store.insert_series(&memory, &subject, through, &isolated);
+            finished(stored.map_err(|error| error_chain(&error)))
+        };
+        match BlockingTask::begin("quarantine", what, panicked, work) {
+            Ok(task) => {
+                self.quarantining = Some(task);
+                None
+            }
+            Err(error) => Some(finished(Err(error.to_string()))),
+        }
+    }
+
+    /// Removes events from quarantine that no generation has skipped. Returns the failure if the work cannot begin.
+    pub(super) fn release(&mut self, seqs: Vec<Seq>) -> Option<Event> {
+        let store = Arc::clone(&self.stores.quarantine);
+        let failed = |why: String| Event::Released { kept: seqs.clone(), error: Some(why) };
+        let panicked = failed("the removing thread panicked".into());
+        let what = format!("returning {} events from quarantine", seqs.len());
+        match BlockingTask::begin("quarantine", what, panicked, {
+            let seqs = seqs.clone();
+            move || release(&store, &seqs)
+        }) {
+            Ok(task) => {
+                self.quarantining = Some(task);
+                None
+            }
+            Err(error) => Some(failed(error.to_string())),
+        }
+    }
+
     /// Starts to write a snapshot. Returns the failure if the work cannot begin.
     pub(super) fn save(&mut self, settled: bool, memory: &Arc<SharedMemory>) -> Option<Event> {
         let (memory, path) = (Arc::clone(memory), self.state_dir.snapshot());
@@ -166,4 +211,16 @@ impl Storage {
     pub(super) async fn close(&mut self) {
         self.reports.close(CLOSE_TIMEOUT).await;
     }
+}
+
+fn release(store: &QuarantineStore, seqs: &[Seq]) -> Event {
+    let mut kept = Vec::new();
+    let mut last_error = None;
+    for seq in seqs {
+        if let Err(error) = store.remove(*seq) {
+            kept.push(*seq);
+            last_error = Some(error_chain(&error));
+        }
+    }
+    Event::Released { kept, error: last_error }
 }

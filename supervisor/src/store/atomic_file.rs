@@ -17,6 +17,24 @@ pub(super) fn replace(
     path: &Path,
     write: impl FnOnce(&mut File) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    replace_unsynced(path, |file| {
+        write(file)?;
+        Ok(file.sync_all()?)
+    })?;
+    if let Some(dir) = path.parent() {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Replaces a file atomically. The caller makes it durable.
+///
+/// # Errors
+/// The disk refuses a step: the old file stays.
+pub(super) fn replace_unsynced(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let replaced = write_temporary(&temporary, write)
         .with_context(|| format!("cannot write {}", temporary.display()))
@@ -27,11 +45,7 @@ pub(super) fn replace(
         // A partial file would occupy disk space.
         let _ = fs::remove_file(&temporary);
     }
-    replaced?;
-    if let Some(dir) = path.parent() {
-        File::open(dir)?.sync_all()?;
-    }
-    Ok(())
+    replaced
 }
 
 /// The path may already be a link, or a pipe without a reader. The flags make the open fail instead of following the
@@ -39,8 +53,7 @@ pub(super) fn replace(
 fn write_temporary(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut file = File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
-    write(&mut file)?;
-    Ok(file.sync_all()?)
+    write(&mut file)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Writes a directory of numbered JSON records. Each directory has one writer. Every call may block on the disk.
 
-use super::atomic_file::replace;
+use super::atomic_file::{replace, replace_unsynced};
 use anyhow::Context as _;
 use bulkhead_proto::wire::{
     record_store::{Record, RecordStore, file_name},
@@ -51,6 +51,20 @@ impl<T: Record> RecordWriter<T> {
             let _ = fs::remove_file(&path);
         }
         written
+    }
+
+    /// Writes many new records durably, with one synchronisation of the file system. The directory must exist.
+    ///
+    /// # Errors
+    /// The disk refuses. Records may then have been written.
+    pub(super) fn write_all(&self, records: &[T]) -> anyhow::Result<()> {
+        for record in records {
+            let path = self.path.join(file_name(record.number()));
+            let text = serde_json::to_string_pretty(record)?;
+            replace_unsynced(&path, |file| Ok(writeln!(file, "{}", escape_controls_in_json(&text))?))?;
+        }
+        let directory = fs::File::open(&self.path)?;
+        rustix::fs::syncfs(&directory).with_context(|| format!("cannot synchronise {}", self.path.display()))
     }
 
     /// Removes a record durably. Returns `false` if there is none.

@@ -71,6 +71,8 @@ mod tests {
             restarts: 0,
             started_ms: 0,
             last_crash: None,
+            brake: None,
+            isolated: Vec::new(),
         }
     }
 

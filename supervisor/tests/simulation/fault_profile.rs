@@ -23,6 +23,8 @@ pub(crate) struct FaultProfile {
     pub(crate) ignores_stop: u64,
     /// The API accepts an event that the analysis cannot survive. In tenths of a percent.
     pub(crate) poison: u64,
+    /// A command or a reload starts a program of the analysis that does not survive some or all events.
+    pub(crate) wrong_program: u64,
     /// An event cannot be stored in quarantine, or only slowly.
     pub(crate) disk_fails: u64,
     /// The mean interval between commands, in milliseconds.
@@ -48,6 +50,7 @@ impl FaultProfile {
             breaks_protocol: 0,
             ignores_stop: 2,
             poison: 0,
+            wrong_program: 0,
             disk_fails: 5,
             mean_command_interval: 15_000,
             mean_kill_interval: NEVER_MS,
@@ -55,7 +58,7 @@ impl FaultProfile {
             hang_timeout: *prng.pick(&[400, 1_000, 1_000, 5_000]),
             clock_jumps: prng.percent(20),
         };
-        match prng.below(9) {
+        match prng.below(10) {
             0 => baseline,
             1 => Self { spawn_fails: 25, start_fails: 30, ..baseline },
             2 => Self { dies: 90, mean_command_interval: NEVER_MS, ..baseline },
@@ -63,6 +66,7 @@ impl FaultProfile {
             4 => Self { ignores_stop: 60, mean_command_interval: 1_500, ..baseline },
             5 => Self { poison: 300, disk_fails: 20, mean_kill_interval: 3_000, ..baseline },
             6 => Self { dies: 0, mean_command_interval: 60_000, mean_kill_interval: 150, ..baseline },
+            8 => Self { dies: 0, hangs: 0, wrong_program: 80, mean_command_interval: 20_000, ..baseline },
             7 => Self { dies: 0, hangs: 80, mean_command_interval: 5_000, ..baseline },
             _ => Self {
                 spawn_fails: 5,
@@ -71,6 +75,7 @@ impl FaultProfile {
                 breaks_protocol: 10,
                 ignores_stop: 25,
                 poison: 60,
+                wrong_program: 20,
                 disk_fails: 40,
                 mean_command_interval: 700,
                 mean_kill_interval: 2_000,
@@ -92,6 +97,7 @@ pub(crate) fn random_policy(prng: &mut Prng) -> Policy {
         starts: u32::try_from(prng.between(1, 3)).expect("at most three"),
         max_attempts: u32::try_from(prng.between(1, 4)).expect("at most four"),
         faults: prng.percent(90),
+        brake: *prng.pick(&[None, Some(1), Some(10), Some(10), Some(50)]),
     }
 }
 

@@ -107,7 +107,7 @@ fn the_seeds_cover_every_cause_and_decision() {
     }
     let log_words = [
         "worker_started worker_ready worker_activated worker_stopping worker_signalled worker_given_up worker_died",
-        "worker_parked worker_probed worker_recovered worker_warning event_quarantined quarantine_failed",
+        "worker_parked worker_braked series_isolated events_released worker_probed worker_recovered worker_warning event_quarantined quarantine_failed",
         "supervisor_started supervisor_stopping supervisor_stopped",
         "panic signal exit oom hang handshake protocol config requested",
     ];

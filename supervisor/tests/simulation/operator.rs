@@ -4,7 +4,7 @@
 use crate::{
     checker::Violation,
     fault_profile::random_policy,
-    process::SIGKILL,
+    process::{SIGKILL, series_of},
     simulator::{SimEvent, Simulation, random_spec},
 };
 use bulkhead_proto::wire::{fault::FaultKind, ids::Generation, role::Role};
@@ -34,7 +34,18 @@ pub(crate) fn issue_command(simulation: &mut Simulation) -> Result<(), Violation
         3 | 4 => Command::Restart(name),
         _ => Command::Fault(name, *simulation.prng.pick(FaultKind::ALL)),
     };
+    if command.worker() == "analytics" && !matches!(command, Command::Stop(_) | Command::Fault(..)) {
+        deploy(simulation);
+    }
     send_from_new_client(simulation, command)
+}
+
+/// The next program of the analysis is right, or wrong in some or all events.
+pub(crate) fn deploy(simulation: &mut Simulation) {
+    let wrong = simulation.prng.percent(simulation.faults.wrong_program);
+    simulation.failing_percent = if wrong { *simulation.prng.pick(&[0, 0, 0, 2, 30, 100, 100]) } else { 0 };
+    let series = wrong && simulation.failing_percent == 0;
+    simulation.failing_series = series.then(|| series_of(simulation.prng.below(100)));
 }
 
 /// Reloads a configuration with one to three differences.

@@ -7,7 +7,7 @@ use crate::{
 };
 use bulkhead_proto::{
     wire::{
-        control::{FromWorker, PROTOCOL, RecoveryHints, Request, ToWorker},
+        control::{FromWorker, PROTOCOL, RecoveryHints, Request, ToWorker, Trial},
         fault::FaultKind,
         ids::{Generation, Seq},
         role::Role,
@@ -25,6 +25,10 @@ pub(crate) struct Process {
     /// What shared memory shows after its death, if the process dies in the way that is scheduled.
     pub(crate) death: Option<PostMortem>,
     pub(crate) truth: GroundTruth,
+    /// It holds a skip and has waited for a later event.
+    pub(crate) waited: bool,
+    /// What the commit covers that waits until isolated events are stored.
+    pub(crate) set_aside: Option<u64>,
 }
 
 /// An event that kills every analysis process that applies or commits it.
@@ -33,6 +37,18 @@ pub(crate) struct Poison {
     pub(crate) seq: u64,
     /// The commit that includes the event kills, not its application.
     pub(crate) in_commit: bool,
+}
+
+/// The number of series. Consecutive events belong to different ones.
+const SERIES: u64 = 6;
+
+/// The series of an event.
+pub(crate) fn series_of(seq: u64) -> String {
+    format!("series-{}", seq % SERIES)
+}
+
+fn is_isolated(hints: &RecoveryHints, seq: u64) -> bool {
+    hints.isolated.iter().any(|isolation| isolation.concerns(&series_of(seq), Seq(seq)))
 }
 
 pub(crate) const SIGABRT: ExitStatus = ExitStatus::Signal { number: 6, core: false };
@@ -62,7 +78,17 @@ impl Simulation {
         let active = role == Role::Plain;
         let truth = GroundTruth::new(profile.pattern, profile.cpu_percent);
         let hints = RecoveryHints::default();
-        let process = Process { role, profile, alive: true, active, hints, death: None, truth };
+        let process = Process {
+            role,
+            profile,
+            alive: true,
+            active,
+            hints,
+            death: None,
+            truth,
+            waited: false,
+            set_aside: None,
+        };
         self.processes.insert(generation, process);
     }
 
@@ -165,17 +191,33 @@ impl Simulation {
         let Some(hints) = self.processes.get(&generation).map(|process| process.hints.clone()) else {
             return;
         };
-        let skipped = |poison: &Poison| hints.skip.contains(&Seq(poison.seq));
-        let Some(Poison { seq, in_commit }) = self.poison.filter(|poison| poison.seq <= target) else {
-            return self.commit_to(generation, target);
-        };
-        if self.poison.as_ref().is_some_and(skipped) || seq <= self.committed {
-            self.poison = None;
-            return self.commit_to(generation, target);
+        if let Some(trial) = hints.trial {
+            return self.try_event(generation, trial);
         }
+        let skipped = |seq: u64| hints.skip.contains(&Seq(seq));
+        let passed_over = |seq: u64| skipped(seq) || is_isolated(&hints, seq);
+        let failing = (self.committed + 1..=target).find(|seq| self.is_failing(*seq) && !passed_over(*seq));
+        self.poison = self
+            .poison
+            .filter(|poison| poison.seq > target || !passed_over(poison.seq) && poison.seq > self.committed);
+        let isolated = |seq: &u64| is_isolated(&hints, *seq);
+        let last = failing.map_or(target, |failing| failing - 1);
+        if let Some(seq) = (self.committed + 1..=last).rev().find(isolated) {
+            // The next commit waits until the supervisor has stored these events.
+            if let Some(process) = self.processes.get_mut(&generation) {
+                process.set_aside = Some(last);
+            }
+            return self
+                .schedule(0, SimEvent::SendFrame(generation, FromWorker::SetAside { through: Seq(seq) }));
+        }
+        let Some(seq) = failing else {
+            return self.commit_or_wait(generation, &hints, target);
+        };
+        let in_commit = self.poison.is_some_and(|poison| poison.seq == seq && poison.in_commit);
         let isolated = hints.suspects.contains(&Seq(seq)) || Seq(seq) <= hints.single_commit_until;
         let before = if isolated { seq - 1 } else { self.prng.between(self.committed, seq - 1) };
-        self.commit_to(generation, self.committed.max(before));
+        let before = self.last_committable(&hints, before);
+        self.commit_to(generation, before);
         let last = if isolated { seq } else { self.prng.between(seq, target) };
         let death = if in_commit {
             PostMortem { committing: Some(Seq(last)), ..PostMortem::default() }
@@ -191,14 +233,89 @@ impl Simulation {
         self.schedule(0, SimEvent::Die(generation, exit));
     }
 
+    /// Whether no analysis survives this event: it is the poison event, or the program is wrong.
+    fn is_failing(&self, seq: u64) -> bool {
+        let by_program = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.poison.is_some_and(|poison| poison.seq == seq)
+            || by_program % 100 < self.failing_percent
+            || self.failing_series.as_ref().is_some_and(|series| *series == series_of(seq))
+    }
+
+    /// Reports the watched series of which an event was committed, each once.
+    fn report_applied(&mut self, generation: Generation, committed: std::ops::RangeInclusive<u64>) {
+        let Some(process) = self.processes.get_mut(&generation) else { return };
+        let skip = process.hints.skip.clone();
+        let mut applied = committed.filter(|seq| !skip.contains(&Seq(*seq))).map(series_of);
+        let applied: Vec<String> = process
+            .hints
+            .watched
+            .iter()
+            .filter(|name| applied.any(|series| series == **name))
+            .cloned()
+            .collect();
+        process.hints.watched.retain(|name| !applied.contains(name));
+        for name in applied {
+            self.schedule(0, SimEvent::SendFrame(generation, FromWorker::SeriesApplied(name)));
+        }
+    }
+
+    /// A skip that is not proven is committed only with a later event; at the end of the ring, after a while.
+    fn last_committable(&self, hints: &RecoveryHints, target: u64) -> u64 {
+        let skipped = |seq: u64| hints.skip.contains(&Seq(seq)) && Seq(seq) > hints.proven_until;
+        // An event of an isolated series proves nothing either.
+        let held = |seq: u64| skipped(seq) || is_isolated(hints, seq);
+        let mut uncommitted = self.committed + 1..=target;
+        if !uncommitted.clone().any(skipped) {
+            return target;
+        }
+        uncommitted.rfind(|seq| !held(*seq)).unwrap_or(self.committed)
+    }
+
+    /// Commits what may be committed. If that is nothing, waits once, and then commits the skips.
+    fn commit_or_wait(&mut self, generation: Generation, hints: &RecoveryHints, target: u64) {
+        let (now, committed, committable) =
+            (self.time(), self.committed, self.last_committable(hints, target));
+        let Some(process) = self.processes.get_mut(&generation) else { return };
+        let waited = std::mem::take(&mut process.waited);
+        if committable > committed || waited {
+            return self.commit_to(generation, if waited { target } else { committable });
+        }
+        process.waited = true;
+        process.truth.record_wait(now);
+    }
+
+    /// Tries one event and commits nothing.
+    fn try_event(&mut self, generation: Generation, trial: Trial) {
+        let seq = trial.target.0.min(self.head);
+        let delay = self.prng.below(20);
+        if seq > trial.after.0 && self.is_failing(seq) {
+            let death = PostMortem { in_flight: Some(Seq(seq)), ..PostMortem::default() };
+            if let Some(process) = self.processes.get_mut(&generation) {
+                process.death.get_or_insert(death);
+            }
+            return self.schedule(delay, SimEvent::Die(generation, SIGSEGV));
+        }
+        self.schedule(delay, SimEvent::SendFrame(generation, FromWorker::TrialPassed));
+    }
+
     fn commit_to(&mut self, generation: Generation, target: u64) {
         let now = self.time();
         if target > self.committed
             && let Some(process) = self.processes.get_mut(&generation)
         {
             process.truth.record_commit(now);
+            self.report_applied(generation, self.committed + 1..=target);
         }
         self.committed = target;
+    }
+
+    /// The isolated events are stored: the commit that waited for that is made.
+    fn on_set_aside(&mut self, generation: Generation) {
+        let Some(process) = self.processes.get_mut(&generation) else { return };
+        let (target, hints) = (process.set_aside.take(), process.hints.clone());
+        if let Some(target) = target.filter(|target| *target > self.committed) {
+            self.commit_or_wait(generation, &hints, target);
+        }
     }
 
     /// What shared memory shows after the death of this process: what it died at, or else a random position
@@ -210,9 +327,23 @@ impl Simulation {
         if let Some(death) = &process.death {
             return death.clone();
         }
-        let RecoveryHints { suspects, skip, single_commit_until } = &process.hints;
+        let RecoveryHints {
+            suspects,
+            skip,
+            proven_until,
+            single_commit_until,
+            trial,
+            isolated: _,
+            watched: _,
+        } = &process.hints;
+        if trial.is_some() {
+            return PostMortem::default();
+        }
+        let held = |seq: u64| skip.contains(&Seq(seq)) && Seq(seq) > *proven_until;
         let isolated = |seq: &u64| {
-            suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq)) || Seq(*seq) <= *single_commit_until
+            let proves = *seq > 1 && held(*seq - 1);
+            let alone = suspects.contains(&Seq(*seq)) || skip.contains(&Seq(*seq));
+            !held(*seq) && (alone || proves || Seq(*seq) <= *single_commit_until)
         };
         // The process cannot be beyond the next commit that it must make.
         let limit = self.head.min(self.committed + 10);
@@ -256,6 +387,7 @@ impl Simulation {
                 let delay = self.prng.below(30);
                 self.schedule(delay, SimEvent::Die(generation, exit));
             }
+            ToWorker::SetAside => self.on_set_aside(generation),
             ToWorker::Fault(_) | ToWorker::Answer { .. } | ToWorker::Replay(_) => {}
         }
     }

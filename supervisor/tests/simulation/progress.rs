@@ -100,6 +100,11 @@ impl GroundTruth {
     }
 
     /// Records a commit.
+    /// The process waits while it holds a skip, and counts a step.
+    pub(crate) fn record_wait(&mut self, now: u64) {
+        (self.published.1, self.progressed_at) = (self.published.1 + 1, self.cpu_time(now));
+    }
+
     pub(crate) fn record_commit(&mut self, now: u64) {
         let cpu_time = self.cpu_time(now);
         (self.progressed_at, self.committed_at) = (cpu_time, cpu_time);

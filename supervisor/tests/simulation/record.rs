@@ -25,6 +25,10 @@ pub(crate) struct GenerationRecord {
     pub(crate) aborted_at: Option<u64>,
     /// When the process group was killed, on the supervisor's clock.
     pub(crate) killed_at: Option<u64>,
+    /// It tries one event and commits nothing.
+    pub(crate) is_trial: bool,
+    /// Its request to store events of isolated series is not answered.
+    pub(crate) setting_aside: bool,
     /// A command or an ordered fault asked the process to stop or to die.
     pub(crate) exit_requested: bool,
 }
@@ -44,6 +48,8 @@ impl GenerationRecord {
             last_ping: 0,
             aborted_at: None,
             killed_at: None,
+            is_trial: false,
+            setting_aside: false,
             exit_requested: false,
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     fault_profile::{FaultProfile, random_policy},
     operator,
     prng::Prng,
-    process::{Poison, Process, SIGKILL},
+    process::{Poison, Process, SIGKILL, series_of},
 };
 use bulkhead_proto::wire::{
     codec,
@@ -68,6 +68,10 @@ pub(crate) struct Simulation {
     pub(crate) committed: u64,
     /// The event that no analysis survives.
     pub(crate) poison: Option<Poison>,
+    /// The share of events that the program of the analysis does not survive, in percent.
+    pub(crate) failing_percent: u64,
+    /// The series whose events the program does not survive.
+    pub(crate) failing_series: Option<String>,
     pub(crate) faults_stopped: bool,
     /// Since when work is pending for the analysis, if it is.
     pub(crate) pending_since: Option<u64>,
@@ -106,6 +110,8 @@ impl Simulation {
             head: 0,
             committed: 0,
             poison: None,
+            failing_percent: 0,
+            failing_series: None,
             faults_stopped: false,
             pending_since: None,
             work_announced: false,
@@ -125,6 +131,7 @@ impl Simulation {
     /// shutdown.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         let fault_period = self.prng.between(5_000, 40_000);
+        operator::deploy(self);
         self.schedule(0, SimEvent::Deliver(Event::Boot));
         self.schedule(self.faults.mean_command_interval, SimEvent::OperatorCommand);
         self.schedule(self.faults.mean_kill_interval, SimEvent::ExternalKill);
@@ -303,7 +310,7 @@ impl Simulation {
     /// new process is honest. An operator starts the workers whose configuration was rejected.
     fn stop_faults(&mut self) {
         self.faults_stopped = true;
-        self.poison = None;
+        (self.poison, self.failing_percent, self.failing_series) = (None, 0, None);
         let generations: Vec<Generation> = self.processes.keys().copied().collect();
         for generation in generations {
             // With a small share of CPU time, the hang would take too long to be found.
@@ -324,6 +331,8 @@ impl Simulation {
         let refused = self.prng.percent(20).then_some(RefusedAllocation { bytes: 64 << 20, limit: None });
         let out_of_memory = found.out_of_memory || (exit == SIGKILL && self.prng.percent(5));
         let (committed, head) = (Seq(self.committed), Seq(self.head));
+        let series = found.in_flight.or(found.committing).map(|seq| series_of(seq.0));
+        let found = PostMortem { series, ..found };
         let post_mortem = Box::new(PostMortem { exit, committed, head, refused, out_of_memory, ..found });
         self.deliver(Event::Died { generation, post_mortem: post_mortem.clone() })?;
         // A late frame, or a second death, of a generation that is gone must have no effect.
@@ -351,6 +360,19 @@ impl Simulation {
                 let delay = if fails && self.prng.percent(20) { 20_000 } else { self.prng.below(50) };
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
                 self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request, result }));
+            }
+            Action::SetAside { subject, .. } => {
+                let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails / 4);
+                let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
+                let (delay, generation) = (self.prng.below(50), subject.generation);
+                self.schedule(delay, SimEvent::Deliver(Event::SetAside { generation, result }));
+            }
+            Action::Release(seqs) => {
+                let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails);
+                let delay = self.prng.below(50);
+                let (kept, error) =
+                    if fails { (seqs, Some("disk full".to_owned())) } else { (Vec::new(), None) };
+                self.schedule(delay, SimEvent::Deliver(Event::Released { kept, error }));
             }
             Action::Log(record) => drop(self.covered.insert(record.event_name())),
             Action::RecordDeath(record) => self.record_coverage(&record),

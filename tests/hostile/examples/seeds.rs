@@ -6,7 +6,7 @@
 use bulkhead_hostile::targets::ALL;
 use bulkhead_proto::wire::{
     codec,
-    control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker},
+    control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker, Trial},
     event::Event,
     fault::FaultKind,
     ids::Seq,
@@ -39,7 +39,9 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
         ToWorker::Activate(RecoveryHints {
             suspects: vec![Seq(7)],
             skip: vec![Seq(8), Seq(9)],
+            proven_until: Seq(8),
             single_commit_until: Seq(40),
+            trial: Some(Trial { after: Seq(9), target: Seq(12) }),
         }),
         ToWorker::Drain,
         ToWorker::Fault(FaultKind::Segv),

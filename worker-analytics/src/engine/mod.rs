@@ -1,12 +1,18 @@
 //! The engine takes events from the ring, applies them, and commits. It knows neither processes nor fds.
 
 mod damaged_series;
+mod render;
+mod schema_check;
 mod schema_id;
 mod series;
+mod trial;
 
+pub(crate) use schema_check::{StateRefused, check_stored_states};
 pub(crate) use schema_id::IncompatibleState;
 
-use crate::{Analysis, commit_scheduler::CommitScheduler, replay_plan::ReplayPlan};
+use crate::{
+    Analysis, commit_scheduler::CommitScheduler, replay_plan::ReplayPlan, supervisor_link::SupervisorLink,
+};
 use bulkhead_proto::{
     shm::{
         access::{ReadWords, WORD, WriteWords},
@@ -18,16 +24,17 @@ use bulkhead_proto::{
         wake,
     },
     wire::{
-        control::RecoveryHints,
+        control::{RecoveryHints, SKIP_DELAY},
         event::{Event, EventError},
         fault::FaultKind,
         ids::{Generation, Position, Seq},
         series::FAULT_PREFIX,
         time::now_ms,
     },
-    worker::{fault, settings::Settings},
+    worker::{fault, pipe::PipeError, settings::Settings},
 };
 use rustix::time::{ClockId, clock_gettime};
+use schema_check::check_schema;
 use schema_id::SchemaId;
 use series::{OpenSeries, SeriesError};
 use std::{
@@ -39,6 +46,9 @@ use std::{
 /// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
 /// Only a commit frees this space, and the API must not run out of it.
 const UNCOMMITTED_RING_DIVISOR: u64 = 4;
+
+/// The most skipped events of one commit. The supervisor stores those of isolated series, while the commit waits.
+const MAX_SET_ASIDE: u64 = 1_000;
 
 /// Why the analysis cannot continue. The process logs this as its last line and exits; the last commit stays
 /// valid.
@@ -67,6 +77,12 @@ pub(crate) enum EngineError {
     /// A series cannot be opened or committed.
     #[error("{0}")]
     Series(#[from] SeriesError),
+    /// The process was asked to stop while a commit waited for the supervisor.
+    #[error("asked to stop during a commit")]
+    Interrupted,
+    /// The supervisor cannot be asked.
+    #[error(transparent)]
+    Pipe(#[from] PipeError),
     /// The system refuses the write of a commit.
     #[error("cannot write the state table: {0}")]
     Commit(#[from] io::Error),
@@ -81,8 +97,9 @@ pub(crate) struct EngineMemory<M = StateMemory, C = Arc<ReadWrite>> {
 }
 
 /// The engine of one active generation.
-pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
+pub(crate) struct Engine<A: Analysis, L, M = StateMemory, C = Arc<ReadWrite>> {
     analysis: A,
+    link: L,
     generation: Generation,
     /// Whether an event of a fault series executes that fault.
     faults_enabled: bool,
@@ -101,18 +118,26 @@ pub(crate) struct Engine<A: Analysis, M = StateMemory, C = Arc<ReadWrite>> {
     applied: u64,
     /// Events skipped since the last commit.
     skipped: u64,
+    /// The last event was skipped, at this time, and its skip may not be committed yet.
+    skip_held_since: Option<Instant>,
+    /// The last event of an isolated series that was skipped and is not committed. The next commit has it stored first.
+    set_aside_through: Option<Seq>,
+    /// Watched series of which an event was applied and not committed.
+    applied_watched: Vec<String>,
     payload: Vec<u8>,
 }
 
-impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
+impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L, M, C> {
     /// Continues after the last commit of the previous generation, whose process must have exited.
     pub(crate) fn activate(
         analysis: A,
         settings: &Settings,
         memory: EngineMemory<M, C>,
         hints: RecoveryHints,
+        link: L,
     ) -> Result<Self, EngineError> {
         let mut table = TableWriter::attach(memory.state).ok_or(EngineError::NoCommitRecord)?;
+        // The predecessor may have migrated the table since this process checked it.
         check_schema::<A>(table.record())?;
         let activated = table.activate();
         if activated.repaired {
@@ -142,6 +167,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         );
         let mut engine = Self {
             analysis,
+            link,
             generation: settings.generation,
             faults_enabled: settings.faults,
             consumer,
@@ -154,6 +180,9 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             processed: (record.seq, record.position),
             applied: 0,
             skipped: 0,
+            skip_held_since: None,
+            set_aside_through: None,
+            applied_watched: Vec::new(),
             payload: Vec::new(),
         };
         // The migration is committed alone: if this commit fails, no event can be suspected.
@@ -169,9 +198,10 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         let now = Instant::now();
         self.scheduler.on_batch_end(now, coarse_clock());
         let uncommitted_bytes = self.processed.1.0 - self.table.record().position.0;
-        if self.scheduler.due_in(now).is_zero()
+        let due = self.scheduler.due_in(now).is_zero()
             || uncommitted_bytes >= self.ring_capacity / UNCOMMITTED_RING_DIVISOR
-        {
+            || self.skipped >= MAX_SET_ASIDE;
+        if due && self.skip_held_since.is_none() {
             self.commit()?;
         }
         Ok(true)
@@ -183,7 +213,11 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             if self.replay_plan.isolates(seq) {
                 self.apply_isolated(seq)?;
             } else {
-                self.apply(seq)?;
+                let applied = self.apply(seq)?;
+                // An event was applied after the skip: the skip may be committed, and is, together with this event.
+                if applied && self.skip_held_since.take().is_some() {
+                    self.commit()?;
+                }
             }
             if self.scheduler.on_event(coarse_clock) {
                 return Ok(true);
@@ -193,24 +227,37 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
     }
 
     /// Applies or skips an event, with a commit directly before it and one directly after it. If this event
-    /// kills the process, no other event is affected or suspected.
+    /// kills the process, no other event is affected or suspected. A skip that is not proven is held: the next commit
+    /// comes when an event was applied after it.
     fn apply_isolated(&mut self, seq: Seq) -> Result<(), EngineError> {
         self.flush()?;
         if self.replay_plan.skips(seq) {
             self.skipped += 1;
             self.processed = (seq, self.consumer.position());
+            if !self.replay_plan.is_proven(seq) {
+                self.skip_held_since = Some(Instant::now());
+                return Ok(());
+            }
         } else {
             self.apply(seq)?;
         }
         self.commit()
     }
 
-    fn apply(&mut self, seq: Seq) -> Result<(), EngineError> {
+    /// Applies an event. `false`: its series is isolated, and the event is skipped.
+    fn apply(&mut self, seq: Seq) -> Result<bool, EngineError> {
         // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event
         // and find it.
         cursor::set_read_position(&self.cursor, self.processed.1);
         cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
         let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
+        if self.replay_plan.is_isolated(event.series, seq) {
+            self.skipped += 1;
+            self.set_aside_through = Some(seq);
+            self.processed = (seq, self.consumer.position());
+            cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
+            return Ok(false);
+        }
         if self.faults_enabled
             && let Some(kind) = fault_of(event.series)
         {
@@ -227,17 +274,24 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             }
         };
         self.analysis.apply(self.series.state_mut(index), &event);
+        if self.replay_plan.stop_watching(event.series) {
+            self.applied_watched.push(event.series.to_owned());
+        }
         self.applied += 1;
         self.processed = (seq, self.consumer.position());
         // From here on the event is not in flight, although no commit covers it yet. The next step reads the
         // following event from the ring; if the process dies there, the death must not be attributed to this
         // event.
         cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
-        Ok(())
+        Ok(true)
     }
 
-    /// The time until the pending commit is due. `None`: everything is committed.
+    /// The time until the pending commit is due. `None`: everything is committed. A held skip is due when no event
+    /// followed for [`SKIP_DELAY`].
     pub(crate) fn commit_due_in(&self) -> Option<Duration> {
+        if let Some(since) = self.skip_held_since {
+            return Some(SKIP_DELAY.saturating_sub(since.elapsed()));
+        }
         let pending = self.applied > 0 || self.skipped > 0 || self.series.has_changes();
         pending.then(|| self.scheduler.due_in(Instant::now()))
     }
@@ -254,13 +308,24 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         wake::cancel_wait(&self.cursor);
     }
 
-    /// Commits if anything was applied, skipped or migrated since the last commit.
-    pub(crate) fn flush(&mut self) -> Result<(), EngineError> {
-        if self.commit_due_in().is_some() { self.commit() } else { Ok(()) }
+    /// Shows the supervisor that this process is alive while it holds a skip or waits for an event.
+    pub(crate) fn count_step(&self) {
+        cursor::count_step(&self.cursor);
     }
 
-    /// Commits the changed series together with the position in the event stream.
+    /// Commits if anything was applied, skipped or migrated since the last commit. A held skip stays uncommitted.
+    pub(crate) fn flush(&mut self) -> Result<(), EngineError> {
+        if self.skip_held_since.is_none() && self.commit_due_in().is_some() { self.commit() } else { Ok(()) }
+    }
+
+    /// Commits the changed series together with the position in the event stream. Events of isolated series are stored
+    /// first; if this process is asked to stop meanwhile, it commits nothing, and its successor continues.
     pub(crate) fn commit(&mut self) -> Result<(), EngineError> {
+        if let Some(through) = self.set_aside_through
+            && !self.link.set_aside(through)?
+        {
+            return Err(EngineError::Interrupted);
+        }
         let start = Instant::now();
         let ((seq, position), record) = (self.processed, *self.table.record());
         cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
@@ -283,16 +348,14 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
             return Err(error.into());
         }
         (self.applied, self.skipped) = (0, 0);
+        (self.skip_held_since, self.set_aside_through) = (None, None);
+        for series in self.applied_watched.drain(..) {
+            self.link.series_applied(series)?;
+        }
         cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
         self.scheduler.on_commit(start, Instant::now());
         Ok(())
     }
-}
-
-/// Checks that this analysis can read the state that the table holds.
-pub(crate) fn check_schema<A: Analysis>(record: &CommitRecord) -> Result<(), IncompatibleState> {
-    // Without any commit, the table is empty and belongs to no analysis.
-    if record.commit.0 == 0 { Ok(()) } else { SchemaId(record.version).check::<A>() }
 }
 
 fn fault_of(series: &str) -> Option<FaultKind> {

@@ -1,7 +1,7 @@
 //! The states of the series that this generation has used: each is decoded once, and encoded at every commit
 //! if it changed.
 
-use super::{damaged_series, schema_id::SchemaId};
+use super::{damaged_series, render::render, schema_id::SchemaId};
 use crate::{
     Analysis,
     state::{self, StateError},
@@ -28,14 +28,6 @@ pub(crate) enum SeriesError {
         /// The field, and what is wrong with it.
         source: StateError,
     },
-    /// The analysis rendered something that the API cannot serve.
-    #[error("series {series:?}: render must give a JSON object; it gave {found}")]
-    NotAnObject {
-        /// The name of the series.
-        series: String,
-        /// The beginning of what was rendered, or the serialisation error.
-        found: String,
-    },
     /// The overflow series has no slot either.
     #[error("the state table has no slot left for {OVERFLOW_SERIES:?}: it needs max_series + 1 slots")]
     NoSlot,
@@ -52,6 +44,8 @@ struct Entry<S> {
     dirty: bool,
     /// Whether a state of this series was read again after it was encoded.
     verified: bool,
+    /// Whether it could not be rendered at the last commit.
+    render_failed: bool,
 }
 
 impl<S: Serialize + DeserializeOwned> Entry<S> {
@@ -160,7 +154,14 @@ impl<A: Analysis> OpenSeries<A> {
 
     fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> SeriesIndex {
         let index = SeriesIndex(self.entries.len());
-        self.entries.push(Entry { key: key.into(), slot, state, dirty: false, verified: false });
+        self.entries.push(Entry {
+            key: key.into(),
+            slot,
+            state,
+            dirty: false,
+            verified: false,
+            render_failed: false,
+        });
         self.by_key.insert(key.into(), index);
         self.slots.insert(slot);
         index
@@ -215,7 +216,8 @@ impl<A: Analysis> OpenSeries<A> {
         for index in self.dirty.drain(..) {
             let entry = &mut self.entries[index.0];
             entry.dirty = false;
-            render(analysis, &entry.key, &entry.state, &mut self.rendered)?;
+            entry.render_failed =
+                render(analysis, &entry.key, &entry.state, entry.render_failed, &mut self.rendered);
             entry.encode(&mut self.encoded)?;
             table.stage(entry.slot, SchemaId::current::<A>().0, &entry.key, &self.encoded, &self.rendered)?;
             on_series();
@@ -225,7 +227,7 @@ impl<A: Analysis> OpenSeries<A> {
 }
 
 /// The state that a body holds, migrated if it is of an earlier version. The error is the reason for people.
-fn decode<A: Analysis>(analysis: &A, body: &Body) -> Result<A::State, String> {
+pub(super) fn decode<A: Analysis>(analysis: &A, body: &Body) -> Result<A::State, String> {
     let schema = SchemaId(body.version);
     if schema == SchemaId::current::<A>() {
         return state::decode(body.state()).map_err(|error| format!("the state cannot be decoded: {error}"));
@@ -234,20 +236,4 @@ fn decode<A: Analysis>(analysis: &A, body: &Body) -> Result<A::State, String> {
         schema.readable_version::<A>().ok_or("the state has a version that this analysis cannot migrate")?;
     let migrated = analysis.migrate(version, body.state());
     migrated.map_err(|error| format!("the state cannot be migrated from version {version}: {error}"))
-}
-
-/// Renders a series into a buffer, and checks that the result is a JSON object.
-fn render<A: Analysis>(
-    analysis: &A,
-    series: &str,
-    state: &A::State,
-    into: &mut Vec<u8>,
-) -> Result<(), SeriesError> {
-    into.clear();
-    let found = match serde_json::to_writer(&mut *into, &analysis.render(series, state)) {
-        Ok(()) if into.first() == Some(&b'{') => return Ok(()),
-        Ok(()) => String::from_utf8_lossy(into).chars().take(40).collect(),
-        Err(error) => error.to_string(),
-    };
-    Err(SeriesError::NotAnObject { series: series.to_owned(), found })
 }

@@ -7,9 +7,13 @@ use bulkhead_proto::{
         cursor::InFlight,
         memory::SharedMemory,
         ring::{Batch, MIN_CAPACITY},
-        table::BODY_BYTES,
+        table::{BODY_BYTES, TableReader},
     },
-    wire::{role::Role, series::OVERFLOW_SERIES},
+    wire::{
+        control::{Isolation, SKIP_DELAY, Trial},
+        role::Role,
+        series::{OVERFLOW_SERIES, render_failure},
+    },
     worker::link::{AnalyticsLink, ApiLink},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,6 +25,26 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
 };
+
+/// Records what the engine asks of the supervisor.
+#[derive(Default)]
+struct NoSupervisor {
+    set_aside: RefCell<Vec<Seq>>,
+    applied: RefCell<Vec<String>>,
+    stopping: bool,
+}
+
+impl SupervisorLink for NoSupervisor {
+    fn set_aside(&self, through: Seq) -> Result<bool, PipeError> {
+        self.set_aside.borrow_mut().push(through);
+        Ok(!self.stopping)
+    }
+
+    fn series_applied(&self, series: String) -> Result<(), PipeError> {
+        self.applied.borrow_mut().push(series);
+        Ok(())
+    }
+}
 
 /// The shared memory of a service, and the API's end of it, in one process.
 struct Fixture {
@@ -46,7 +70,7 @@ impl Fixture {
         Self { api: ApiLink::open_in_process(&memory).unwrap(), memory, settings }
     }
 
-    fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A>, EngineError> {
+    fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A, NoSupervisor>, EngineError> {
         self.engine_with_hints(analysis, RecoveryHints::default())
     }
 
@@ -54,8 +78,8 @@ impl Fixture {
         &self,
         analysis: A,
         hints: RecoveryHints,
-    ) -> Result<Engine<A>, EngineError> {
-        Engine::activate(analysis, &self.settings, self.engine_memory(), hints)
+    ) -> Result<Engine<A, NoSupervisor>, EngineError> {
+        Engine::activate(analysis, &self.settings, self.engine_memory(), hints, NoSupervisor::default())
     }
 
     fn engine_memory(&self) -> EngineMemory {
@@ -217,11 +241,48 @@ fn a_series_too_large_for_its_slot_is_an_error_and_loses_no_data() {
 }
 
 #[test]
-fn rendering_anything_but_an_object_is_an_error() {
+fn a_series_that_cannot_be_rendered_is_committed_with_the_reason() {
     let fixture = Fixture::new();
-    fixture.append(&[("s", 13.0)]);
-    let error = fixture.process_all(Resizable).unwrap_err().to_string();
-    assert_eq!(error, "series \"s\": render must give a JSON object; it gave [\"not an object\"]");
+    fixture.append(&[("s", 13.0), ("fine", 1.0)]);
+    fixture.process_all(Resizable).unwrap();
+    let public = |series| fixture.api.view().public(series).unwrap().0;
+    let reason = "render must give a JSON object; it gave [\"not an object\"]";
+    assert_eq!(render_failure(&public("s")).as_deref(), Some(reason));
+    assert_eq!(render_failure(&public("fine")), None);
+    assert_eq!((fixture.api.stats().record.analysed, fixture.api.stats().pending), (2, 0));
+    // The next state can be rendered.
+    fixture.append(&[("s", 12.0)]);
+    fixture.process_all(Resizable).unwrap();
+    assert_eq!(fixture.rendered("s"), json!({ "bytes": 12 }));
+}
+
+/// Panics while it renders the series `bad`.
+struct RenderPanics;
+
+impl Analysis for RenderPanics {
+    type State = u64;
+    const NAME: &'static str = "render-panics";
+    const VERSION: u32 = 1;
+
+    fn apply(&self, state: &mut u64, _: &Event<'_>) {
+        *state += 1;
+    }
+
+    fn render<'a>(&'a self, series: &'a str, state: &'a u64) -> impl Serialize + 'a {
+        assert_ne!(series, "bad");
+        json!({ "count": state })
+    }
+}
+
+#[test]
+fn a_panic_in_render_ends_no_commit() {
+    let fixture = Fixture::new();
+    fixture.append(&[("bad", 1.0), ("good", 1.0)]);
+    fixture.process_all(RenderPanics).unwrap();
+    assert_eq!(fixture.rendered("good"), json!({ "count": 1 }));
+    let reason = render_failure(&fixture.api.view().public("bad").unwrap().0).unwrap();
+    assert!(reason.starts_with("render panicked"), "{reason}");
+    assert_eq!(fixture.api.stats().pending, 0);
 }
 
 #[test]
@@ -235,10 +296,10 @@ fn a_state_of_a_readable_version_is_migrated_completely() {
     assert_eq!(fixture.rendered("untouched"), json!({ "bytes": 1 }));
 }
 
-/// The next version of [`Resizable`]. It cannot be rendered.
-struct UnrenderableV3;
+/// The next version of [`Resizable`]. Its states do not fit their slots.
+struct TooLargeV3;
 
-impl Analysis for UnrenderableV3 {
+impl Analysis for TooLargeV3 {
     type State = Bytes;
     const NAME: &'static str = "resizable";
     const VERSION: u32 = 3;
@@ -247,11 +308,11 @@ impl Analysis for UnrenderableV3 {
     fn apply(&self, _: &mut Bytes, _: &Event<'_>) {}
 
     fn render<'a>(&'a self, _: &'a str, _: &'a Bytes) -> impl Serialize + 'a {
-        json!(["not an object"])
+        json!({})
     }
 
-    fn migrate(&self, _: u32, bytes: &[u8]) -> Result<Bytes, Box<dyn Error>> {
-        Ok(decode(bytes)?)
+    fn migrate(&self, _: u32, _: &[u8]) -> Result<Bytes, Box<dyn Error>> {
+        Ok(Bytes(vec![0; 70_000]))
     }
 }
 
@@ -261,10 +322,46 @@ fn a_migration_that_cannot_be_committed_is_attributed_to_no_event() {
     fixture.append(&[("s", 1.0)]);
     fixture.process_all(Resizable).unwrap();
     fixture.append(&[("unrelated", 1.0)]);
-    let error = fixture.process_all(UnrenderableV3).unwrap_err().to_string();
-    assert!(error.starts_with("series \"s\": render must give a JSON object"), "{error}");
+    let error = fixture.process_all(TooLargeV3).unwrap_err().to_string();
+    assert!(error.starts_with("series \"s\" does not fit its slot"), "{error}");
     let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, None));
+}
+
+/// A state of [`ResizableV1`] is a number; this analysis has the same name and version, and another state.
+struct ChangedWithoutVersion;
+
+impl Analysis for ChangedWithoutVersion {
+    type State = Vec<String>;
+    const NAME: &'static str = "resizable";
+    const VERSION: u32 = 1;
+
+    fn apply(&self, _: &mut Vec<String>, _: &Event<'_>) {}
+
+    fn render<'a>(&'a self, _: &'a str, _: &'a Vec<String>) -> impl Serialize + 'a {
+        json!({})
+    }
+}
+
+#[test]
+fn a_state_that_was_changed_without_a_new_version_is_refused_before_the_activation() {
+    let fixture = Fixture::new();
+    let check =
+        || check_stored_states(&ChangedWithoutVersion, &TableReader::new(&fixture.engine_memory().state));
+    assert!(check().is_ok(), "an empty table fits every analysis");
+    fixture.append(&[("s", 1.0)]);
+    fixture.process_all(ResizableV1).unwrap();
+    let refused = check().unwrap_err().to_string();
+    assert!(
+        refused.starts_with(
+            "the stored states do not fit this program; series \"s\": the state cannot be decoded"
+        ),
+        "{refused}"
+    );
+    let other = check_stored_states(&Statistics, &TableReader::new(&fixture.engine_memory().state));
+    assert!(matches!(other, Err(StateRefused::Incompatible(_))), "{other:?}");
+    let same = check_stored_states(&ResizableV1, &TableReader::new(&fixture.engine_memory().state));
+    assert!(same.is_ok(), "{same:?}");
 }
 
 #[test]
@@ -348,8 +445,14 @@ fn at_each_store_an_event_is_in_flight_only_while_it_is_applied_and_its_payload_
     let EngineMemory { events, producer, cursor, state } = fixture.engine_memory();
     let recording = RecordingCursor { page: cursor, memory: &fixture.memory, seen: RefCell::default() };
     let memory = EngineMemory { events, producer, cursor: &recording, state };
-    let mut engine =
-        Engine::activate(Statistics, &fixture.settings, memory, RecoveryHints::default()).unwrap();
+    let mut engine = Engine::activate(
+        Statistics,
+        &fixture.settings,
+        memory,
+        RecoveryHints::default(),
+        NoSupervisor::default(),
+    )
+    .unwrap();
     while engine.advance().unwrap() {}
     let mut seen = recording.seen.take();
     seen.dedup();
@@ -405,7 +508,8 @@ fn a_suspect_event_that_is_survived_is_committed_at_once() {
 #[test]
 fn a_quarantined_event_is_counted_as_skipped_and_not_applied() {
     let fixture = ten_events();
-    let hints = RecoveryHints { skip: vec![Seq(3), Seq(10)], ..RecoveryHints::default() };
+    let hints =
+        RecoveryHints { skip: vec![Seq(3), Seq(10)], proven_until: Seq(10), ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(3.0), hints).unwrap();
     while engine.advance().unwrap() {}
     let stats = fixture.api.stats();
@@ -415,13 +519,142 @@ fn a_quarantined_event_is_counted_as_skipped_and_not_applied() {
 }
 
 #[test]
-fn a_skip_is_committed_before_the_next_event_is_applied() {
+fn a_proven_skip_is_committed_before_the_next_event_is_applied() {
     let fixture = ten_events();
-    let hints = RecoveryHints { skip: vec![Seq(3)], ..RecoveryHints::default() };
+    let hints = RecoveryHints { skip: vec![Seq(3)], proven_until: Seq(3), ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(4.0), hints).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
     let record = fixture.api.stats().record;
     assert_eq!((record.seq, record.analysed, record.skipped), (Seq(3), 2, 1));
+}
+
+#[test]
+fn a_skip_is_not_committed_before_a_later_event_is_applied() {
+    let fixture = ten_events();
+    let hints = RecoveryHints { skip: vec![Seq(3), Seq(4)], ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(PanicsOn(5.0), hints).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let (record, found) = (fixture.api.stats().record, fixture.memory.claims());
+    assert_eq!((record.seq, record.analysed, record.skipped), (Seq(2), 2, 0));
+    assert_eq!((found.in_flight, found.payload.is_some()), (Some(Seq(5)), true));
+}
+
+#[test]
+fn a_skip_is_committed_together_with_the_event_that_is_applied_after_it() {
+    let fixture = ten_events();
+    let hints = RecoveryHints { skip: vec![Seq(3), Seq(4)], ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(PanicsOn(6.0), hints).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    let record = fixture.api.stats().record;
+    assert_eq!((record.seq, record.analysed, record.skipped), (Seq(5), 3, 2));
+}
+
+#[test]
+fn a_skip_at_the_end_of_the_ring_is_held_and_a_drain_leaves_it() {
+    let fixture = ten_events();
+    let hints = RecoveryHints { skip: vec![Seq(10)], ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(PanicsOn(10.0), hints).unwrap();
+    while engine.advance().unwrap() {}
+    let due = engine.commit_due_in().unwrap();
+    assert!(due > SKIP_DELAY / 2 && due <= SKIP_DELAY, "{due:?}");
+    engine.flush().unwrap();
+    assert_eq!(fixture.api.stats().record.seq, Seq(9));
+    // What the run loop does when the delay has passed.
+    engine.commit().unwrap();
+    assert_eq!(fixture.api.stats().record.seq, Seq(10));
+    assert_eq!(engine.commit_due_in(), None);
+}
+
+fn trial(after: u64, target: u64) -> (RecoveryHints, Trial) {
+    let trial = Trial { after: Seq(after), target: Seq(target) };
+    (RecoveryHints { trial: Some(trial), ..RecoveryHints::default() }, trial)
+}
+
+#[test]
+fn a_trial_applies_the_event_at_its_target_and_commits_nothing() {
+    for (after, target, tried) in [(2, 5, 5_u32), (2, 3, 3), (2, 100, 10), (0, 1, 1)] {
+        let fixture = ten_events();
+        let (hints, trial) = trial(after, target);
+        let mut engine = fixture.engine_with_hints(PanicsOn(f64::from(tried)), hints.clone()).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| engine.try_event(trial))).is_err());
+        let found = fixture.memory.claims();
+        assert_eq!(found.in_flight.map(|seq| seq.0), Some(u64::from(tried)));
+        assert!(found.payload.is_some(), "the supervisor finds the event in the ring");
+        let mut engine = fixture.engine_with_hints(PanicsOn(0.0), hints).unwrap();
+        assert!(engine.try_event(trial).unwrap());
+        assert_eq!(fixture.api.stats().record.seq, Seq(0), "nothing is committed");
+    }
+}
+
+#[test]
+fn a_trial_without_a_later_event_waits() {
+    let fixture = ten_events();
+    let (hints, trial) = trial(10, 13);
+    let mut engine = fixture.engine_with_hints(PanicsOn(0.0), hints).unwrap();
+    assert!(!engine.try_event(trial).unwrap());
+    fixture.append(&[("s", 11.0)]);
+    assert!(engine.try_event(trial).unwrap());
+    assert_eq!(fixture.memory.claims().claimed.seq, Seq(11));
+}
+
+#[test]
+fn a_trial_encodes_the_state_as_a_commit_does() {
+    let fixture = Fixture::new();
+    fixture.append(&[("fine", 1.0), ("big", 70_000.0)]);
+    let (hints, trial) = trial(1, 2);
+    let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
+    assert!(engine.try_event(trial).unwrap_err().to_string().contains("does not fit"));
+    assert_eq!(fixture.memory.claims().in_flight, Some(Seq(2)));
+}
+
+#[test]
+fn events_of_an_isolated_series_are_stored_before_the_commit_that_skips_them() {
+    let fixture = Fixture::new();
+    fixture.append(&[("good", 1.0), ("bad", 2.0), ("good", 3.0), ("bad", 4.0)]);
+    let isolated = vec![Isolation { series: "bad".into(), until: Seq(5) }];
+    let hints = RecoveryHints { isolated, ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(PanicsOn(2.0), hints.clone()).unwrap();
+    while engine.advance().unwrap() {}
+    engine.flush().unwrap();
+    let record = fixture.api.stats().record;
+    assert_eq!((record.seq, record.analysed, record.skipped), (Seq(4), 2, 2));
+    assert_eq!(engine.link.set_aside.borrow().last(), Some(&Seq(4)));
+    assert_eq!(fixture.series_names(), ["good"]);
+    // Asked to stop while it waits: nothing is committed.
+    fixture.append(&[("bad", 5.0)]);
+    let mut engine = fixture.engine_with_hints(PanicsOn(5.0), hints.clone()).unwrap();
+    engine.link.stopping = true;
+    let interrupted = engine.advance().and_then(|_| engine.flush());
+    assert!(matches!(interrupted, Err(EngineError::Interrupted)), "{interrupted:?}");
+    assert_eq!(fixture.api.stats().record.seq, Seq(4));
+    // Beyond the end of the isolation, events are applied.
+    fixture.append(&[("bad", 6.0)]);
+    let mut engine = fixture.engine_with_hints(PanicsOn(5.0), hints).unwrap();
+    while engine.advance().unwrap() {}
+    engine.flush().unwrap();
+    assert_eq!((fixture.rendered("bad")["count"].clone(), fixture.api.stats().record.skipped), (json!(1), 3));
+}
+
+#[test]
+fn an_event_of_an_isolated_series_proves_no_skip() {
+    let fixture = Fixture::new();
+    fixture.append(&[("good", 1.0), ("good", 2.0), ("bad", 3.0), ("good", 4.0)]);
+    let isolated = vec![Isolation { series: "bad".into(), until: Seq(u64::MAX) }];
+    let hints = RecoveryHints { skip: vec![Seq(2)], isolated, ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(PanicsOn(4.0), hints).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    assert_eq!(fixture.api.stats().record.seq, Seq(1));
+}
+
+#[test]
+fn a_watched_series_is_reported_once_after_the_commit_of_its_event() {
+    let fixture = Fixture::new();
+    fixture.append(&[("other", 1.0), ("watched", 2.0), ("watched", 3.0)]);
+    let hints = RecoveryHints { watched: vec!["watched".into()], ..RecoveryHints::default() };
+    let mut engine = fixture.engine_with_hints(Statistics, hints).unwrap();
+    while engine.advance().unwrap() {}
+    engine.flush().unwrap();
+    assert_eq!(*engine.link.applied.borrow(), ["watched"]);
 }
 
 #[test]
@@ -481,7 +714,8 @@ fn a_commit_that_the_system_refuses_is_attributed_to_no_event() {
     let hints = RecoveryHints { single_commit_until: Seq(10), ..RecoveryHints::default() };
     let EngineMemory { events, producer, cursor, state } = fixture.engine_memory();
     let memory = EngineMemory { events, producer, cursor, state: FullTable(state) };
-    let mut engine = Engine::activate(Statistics, &fixture.settings, memory, hints).unwrap();
+    let mut engine =
+        Engine::activate(Statistics, &fixture.settings, memory, hints, NoSupervisor::default()).unwrap();
     let refused = engine.advance().unwrap_err().to_string();
     assert_eq!(refused, "cannot write the state table: no storage space");
     let found = fixture.memory.claims();
@@ -710,7 +944,7 @@ fn a_state_that_cannot_be_read_is_logged_with_its_series_and_field() {
 }
 
 /// Appends and applies events of one series until this many bytes of the ring are used.
-fn apply_bytes(fixture: &Fixture, engine: &mut Engine<Statistics>, bytes: u64) {
+fn apply_bytes(fixture: &Fixture, engine: &mut Engine<Statistics, NoSupervisor>, bytes: u64) {
     let end = fixture.api.tail().head.0 + bytes;
     while fixture.api.tail().head.0 < end {
         fixture.append(&[("a", 1.0); 64]);
@@ -765,7 +999,12 @@ fn the_coarse_clock_advances() {
 
 #[test]
 fn only_the_events_that_the_hints_name_are_isolated() {
-    let hints = RecoveryHints { suspects: vec![Seq(5)], skip: vec![Seq(7)], single_commit_until: Seq(2) };
+    let hints = RecoveryHints {
+        suspects: vec![Seq(5)],
+        skip: vec![Seq(7)],
+        single_commit_until: Seq(2),
+        ..RecoveryHints::default()
+    };
     let plan = ReplayPlan::new(hints);
     let isolated: Vec<u64> = (1..10).filter(|seq| plan.isolates(Seq(*seq))).collect();
     assert_eq!(isolated, [1, 2, 5, 7]);

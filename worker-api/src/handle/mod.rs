@@ -4,7 +4,7 @@ mod append;
 mod last_good;
 mod quarantine;
 pub(crate) mod records;
-mod series;
+pub(crate) mod series;
 mod stats;
 
 pub use append::{AppendError, NewEvent};

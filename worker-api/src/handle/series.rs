@@ -1,24 +1,43 @@
 //! The series as the analysis rendered them. The API does not trust these bytes: it checks them before it serves them.
 
 use super::ApiHandle;
-use bulkhead_proto::{shm::table::CommitRecord, wire::time::now_ms};
+use bulkhead_proto::{
+    shm::table::CommitRecord,
+    wire::{series::render_failure, time::now_ms},
+};
 use std::{io::Write, sync::Arc};
+
+/// How a series was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SeriesRead {
+    /// Its object was written.
+    Written,
+    /// There is no such series, or no good copy of it.
+    Missing,
+    /// The analysis could not render it, for this reason.
+    RenderFailed(String),
+}
 
 impl ApiHandle {
     /// The state of a series as of the last commit: the JSON object that the analysis rendered, with `committed_seq`
-    /// and `age_ms` added. `None` if there is no such series.
+    /// and `age_ms` added. `None` if there is no such series, or the analysis could not render it.
     #[must_use]
     pub fn series(&self, name: &str) -> Option<String> {
         let mut json = Vec::new();
-        self.write_series(name, &mut json).then_some(())?;
+        (self.write_series(name, &mut json) == SeriesRead::Written).then_some(())?;
         String::from_utf8(json).ok()
     }
 
-    /// Appends the JSON object of a series to `out`. Returns false, and appends nothing, if there is no such series.
-    pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> bool {
-        let Some((public, record)) = self.0.link.view().public(name) else { return false };
-        let Some(object) = self.0.last_good.verify(name, public) else { return false };
-        write_with_age(&object, &record, now_ms(), out)
+    /// Appends the JSON object of a series to `out`, or nothing.
+    pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> SeriesRead {
+        let Some((public, record)) = self.0.link.view().public(name) else { return SeriesRead::Missing };
+        if let Some(reason) = render_failure(&public) {
+            return SeriesRead::RenderFailed(reason);
+        }
+        match self.0.last_good.verify(name, public) {
+            Some(object) if write_with_age(&object, &record, now_ms(), out) => SeriesRead::Written,
+            Some(_) | None => SeriesRead::Missing,
+        }
     }
 
     /// Whether stored bytes do not verify, so that the state of the series, or whether it exists, is unknown.

@@ -88,6 +88,8 @@ problem_kinds! {
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The Idempotency-Key belongs to another request",
     /// A handler panicked, or another internal error.
     Internal = INTERNAL_SERVER_ERROR "internal" "Internal error",
+    /// The analysis could not render the series. Its state is committed.
+    RenderFailed = INTERNAL_SERVER_ERROR "render-failed" "The series cannot be rendered",
     /// The ring is full. No event of the request was accepted.
     Full = SERVICE_UNAVAILABLE "full" "The ring is full",
     /// The supervisor does not answer, a file or state cannot be read, or no memory is left for another large body.
@@ -107,6 +109,11 @@ impl Problem {
     /// A problem of this kind. `detail` explains to a person what was expected, what was found, and what to do.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), index: None, field: None }
+    }
+
+    /// The problem of a request that did a part before.
+    pub(crate) fn after(self, done: &str) -> Self {
+        Self { detail: format!("{done}, then: {}", self.detail), ..self }
     }
 
     /// The event with this index, from 0, is out of bounds.

@@ -2,7 +2,7 @@
 
 use super::valid::Valid;
 use crate::{
-    handle::{ApiHandle, records::check_limit},
+    handle::{ApiHandle, records::check_limit, series::SeriesRead},
     http::problem::{Problem, ProblemKind, typed_response},
 };
 use axum::{
@@ -36,8 +36,12 @@ pub(super) async fn show(
     Valid(Path(name)): Valid<Path<String>>,
 ) -> Result<Response, Problem> {
     let mut json = Vec::new();
-    if api.write_series(&name, &mut json) {
-        return Ok(typed_response(StatusCode::OK, "application/json", json));
+    match api.write_series(&name, &mut json) {
+        SeriesRead::Written => return Ok(typed_response(StatusCode::OK, "application/json", json)),
+        SeriesRead::RenderFailed(reason) => {
+            return Err(Problem::new(ProblemKind::RenderFailed, format!("series {name:?}: {reason}")));
+        }
+        SeriesRead::Missing => {}
     }
     if api.is_unreadable(&name) {
         let detail = format!(
@@ -64,8 +68,10 @@ pub(super) async fn list(
         if !json.ends_with(b"[") {
             json.push(b',');
         }
-        if !api.write_series(name, &mut json) {
-            json.truncate(end);
+        match api.write_series(name, &mut json) {
+            SeriesRead::Written => {}
+            SeriesRead::RenderFailed(reason) => write_failed(name, &reason, &mut json),
+            SeriesRead::Missing => json.truncate(end),
         }
         shown += 1;
         if json.len() > MAX_PAGE_BYTES {
@@ -79,4 +85,11 @@ pub(super) async fn list(
     json.extend_from_slice(next.as_bytes());
     json.push(b'}');
     Ok(typed_response(StatusCode::OK, "application/json", json))
+}
+
+/// The item of a series that could not be rendered.
+fn write_failed(name: &str, reason: &str, json: &mut Vec<u8>) {
+    let item =
+        serde_json::json!({ "series": name, "problem": ProblemKind::RenderFailed.urn(), "detail": reason });
+    json.extend_from_slice(item.to_string().as_bytes());
 }

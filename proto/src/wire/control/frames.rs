@@ -15,6 +15,8 @@ pub enum ToWorker {
     /// The worker must append this quarantined event again and send [`Request::RemoveQuarantined`], or send
     /// [`FromWorker::ReplayFailed`].
     Replay(Seq),
+    /// The answer to [`FromWorker::SetAside`]: the events are stored.
+    SetAside,
     /// The worker must answer with [`FromWorker::Pong`] of the same number, from the loop that serves requests.
     Ping(u64),
     /// The answer to [`FromWorker::Request`] of the same id.
@@ -33,10 +35,50 @@ pub struct RecoveryHints {
     /// next death is attributed to one event, and no other event has to be applied again. At most
     /// [`MAX_HINTS`](super::MAX_HINTS).
     pub suspects: Vec<Seq>,
-    /// Quarantined events: count them as skipped, do not apply them. At most [`MAX_HINTS`](super::MAX_HINTS).
+    /// Quarantined events: count them as skipped, do not apply them. At most [`MAX_HINTS`](super::MAX_HINTS). A skip beyond
+    /// `proven_until` is committed only together with a later event that was applied, or when no later event came for
+    /// [`SKIP_DELAY`](super::SKIP_DELAY).
     pub skip: Vec<Seq>,
+    /// Skips up to this event may be committed at once.
+    pub proven_until: Seq,
     /// A predecessor died in a commit of several events: commit after every event up to this one.
     pub single_commit_until: Seq,
+    /// Isolated series: do not apply their events. Ask the supervisor to store them ([`FromWorker::SetAside`]), then count them
+    /// as skipped. At most [`MAX_SERIES_HINTS`](super::MAX_SERIES_HINTS).
+    pub isolated: Vec<Isolation>,
+    /// Series whose last events failed: report the first commit that applied an event of each
+    /// ([`FromWorker::SeriesApplied`]). At most [`MAX_SERIES_HINTS`](super::MAX_SERIES_HINTS).
+    pub watched: Vec<String>,
+    /// This generation is a trial: it applies one pending event, commits nothing, sends [`FromWorker::TrialPassed`], and waits
+    /// for [`ToWorker::Drain`].
+    pub trial: Option<Trial>,
+}
+
+/// The isolation of a series.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Isolation {
+    /// The name of the series.
+    pub series: String,
+    /// The last event that the isolation concerns.
+    pub until: Seq,
+}
+
+impl Isolation {
+    /// Whether this event of this series is stored and not applied.
+    #[must_use]
+    pub fn concerns(&self, series: &str, seq: Seq) -> bool {
+        self.series == series && seq <= self.until
+    }
+}
+
+/// A trial of one pending event, which shows whether the analysis can apply any event at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Trial {
+    /// Only events after this one are tried.
+    pub after: Seq,
+    /// The first event from this one on is tried; if there is none, the last event after `after`. If there is none either
+    /// within [`SKIP_DELAY`](super::SKIP_DELAY), the trial has passed.
+    pub target: Seq,
 }
 
 /// How a request ended.
@@ -105,6 +147,21 @@ pub enum FromWorker {
     },
     /// There is a connection again, after a pong with `busy: false`.
     Busy,
+    /// The trial has passed: see [`RecoveryHints::trial`].
+    TrialPassed,
+    /// The supervisor must store the pending events of the isolated series up to this one, and answer with
+    /// [`ToWorker::SetAside`]. The worker commits them as skipped after that.
+    SetAside {
+        /// The last event.
+        through: Seq,
+    },
+    /// An event of this watched series was applied and committed.
+    SeriesApplied(String),
+    /// The worker exits because of this error. Sent before the exit.
+    Failed {
+        /// The error, cut to [`MAX_TEXT`](super::MAX_TEXT).
+        error: String,
+    },
     /// The seqs up to this one are in use: the supervisor must reserve further ones (its high-water marks).
     SeqMark(u64),
 }

@@ -25,7 +25,10 @@ pub fn allowed(role: Role, phase: Phase, frame: &FromWorker) -> bool {
     match frame {
         FromWorker::Hello { .. } => phase == Phase::Spawned,
         FromWorker::Ready => matches!(phase, Phase::Greeted | Phase::Draining),
-        FromWorker::Panicked { .. } | FromWorker::Backtrace { .. } => true,
+        FromWorker::Panicked { .. } | FromWorker::Backtrace { .. } | FromWorker::Failed { .. } => true,
+        FromWorker::TrialPassed | FromWorker::SetAside { .. } | FromWorker::SeriesApplied(_) => {
+            role == Role::Analytics && matches!(phase, Phase::Active | Phase::Draining)
+        }
         FromWorker::Request { .. }
         | FromWorker::ReplayFailed { .. }
         | FromWorker::SeqMark(_)

@@ -92,6 +92,9 @@ impl Transition<'_> {
             }
         };
         self.set_desired(id, DesiredState::Running, "start");
+        if self.worker(id).poison_tracker.brake.engaged.is_some() {
+            self.clear_brake(id);
+        }
         self.add_waiter(id, client, Goal::Running { after });
     }
 
@@ -133,6 +136,7 @@ impl Transition<'_> {
             return self.refuse(client, unkillable(&name));
         }
         self.fail_waiters_if(id, "superseded by `restart`", |_| true);
+        self.clear_brake(id);
         self.begin_replacement(id, StopRequest::Restart);
         self.add_waiter(id, client, Goal::Running { after: newest });
     }

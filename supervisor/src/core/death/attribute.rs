@@ -5,7 +5,9 @@
 //! in a commit of several events the successor commits after each event, so that the next such death can be
 //! attributed.
 
-use crate::core::model::{MAX_KILLS, PoisonTracker, PostMortem, SuspectEvent, SuspectState};
+use crate::core::model::{
+    IsolatedSeries, MAX_KILLS, MAX_TRIALS, PoisonTracker, PostMortem, SuspectEvent, SuspectState,
+};
 use bulkhead_proto::wire::{
     cause::{Cause, Operation},
     control::{MAX_HINTS, RecoveryHints},
@@ -27,6 +29,9 @@ pub(in crate::core) struct Attribution {
     pub(in crate::core) all_attempts: u32,
     /// Whether the event is quarantined now.
     pub(in crate::core) quarantine: bool,
+    /// Whether the process only tried the event: see [`crate::core::model::Brake`]. Then the numbers count
+    /// trials, of several events.
+    pub(in crate::core) trial: bool,
 }
 
 impl PoisonTracker {
@@ -58,11 +63,32 @@ impl PoisonTracker {
         let SuspectEvent { attempts, kills, .. } = *suspect;
         let all_attempts = attempts.saturating_add(kills);
         let (attempts, limit) = if killed { (kills, kill_limit) } else { (attempts, limit) };
-        Some(Attribution { seq, during, attempts, limit, all_attempts, quarantine })
+        Some(Attribution { seq, during, attempts, limit, all_attempts, quarantine, trial: false })
     }
 
-    /// What a successor must know of these events.
-    pub(in crate::core) fn recovery_hints(&self) -> RecoveryHints {
+    /// Charges the death of a trial. A death that was caused from outside says nothing.
+    pub(in crate::core) fn attribute_trial(
+        &self,
+        cause: Cause,
+        post_mortem: &PostMortem,
+    ) -> Option<Attribution> {
+        let killed = cause == Cause::Signal && post_mortem.exit.is_kill();
+        let (seq, during) = (post_mortem.in_flight?, post_mortem.during()?);
+        let attempts = self.brake.trials? + 1;
+        let charged = cause != Cause::Requested && !killed;
+        charged.then_some(Attribution {
+            seq,
+            during,
+            attempts,
+            limit: MAX_TRIALS,
+            all_attempts: attempts,
+            quarantine: false,
+            trial: true,
+        })
+    }
+
+    /// What a successor must know of these events. `brake`: whether the brake is enabled.
+    pub(in crate::core) fn recovery_hints(&self, brake: bool) -> RecoveryHints {
         let with = |stored| {
             let those =
                 self.suspects.iter().filter(move |suspect| (suspect.state == SuspectState::Stored) == stored);
@@ -71,7 +97,11 @@ impl PoisonTracker {
         RecoveryHints {
             suspects: with(false),
             skip: with(true),
+            proven_until: if brake { self.brake.proven_until } else { Seq(u64::MAX) },
             single_commit_until: self.single_commit_until,
+            isolated: self.brake.isolated.iter().map(IsolatedSeries::isolation).collect(),
+            watched: self.brake.series.iter().map(|series| series.name.clone()).collect(),
+            trial: self.trial().filter(|_| brake),
         }
     }
 
@@ -80,9 +110,11 @@ impl PoisonTracker {
         self.suspects.iter().any(|suspect| suspect.seq == seq && suspect.state != SuspectState::Retrying)
     }
 
-    /// Whether no generation may be activated because an event is being stored.
+    /// Whether no generation may be activated because an event is being stored or released.
     pub(in crate::core) fn is_storing(&self) -> bool {
-        self.suspects.iter().any(|suspect| suspect.state == SuspectState::Storing)
+        let changing =
+            |suspect: &SuspectEvent| matches!(suspect.state, SuspectState::Storing | SuspectState::Releasing);
+        self.suspects.iter().any(changing)
     }
 
     pub(in crate::core) fn find(&mut self, seq: Seq) -> Option<&mut SuspectEvent> {
@@ -92,6 +124,7 @@ impl PoisonTracker {
     /// Removes committed events.
     fn prune(&mut self, committed: Seq) {
         self.suspects.retain(|suspect| suspect.seq > committed);
+        self.brake.isolated.retain(|series| series.until.is_none_or(|until| until > committed));
         if self.single_commit_until <= committed {
             self.single_commit_until = Seq(0);
         }
@@ -135,6 +168,9 @@ impl PoisonTracker {
 impl fmt::Display for Attribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seq, attempts, limit, .. } = self;
+        if self.trial {
+            return write!(f, "event {seq}: trial {attempts} of {limit} failed");
+        }
         let then = if self.quarantine { "quarantined next" } else { "tried again" };
         if attempts > limit {
             write!(f, "event {seq}: attempt {attempts} (limit {limit}); {then}")

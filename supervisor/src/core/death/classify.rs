@@ -90,10 +90,17 @@ fn classify_exit(exited: &ExitedProcess, panic: Option<&Panic>, post_mortem: &Po
         (ExitStatus::Code(code), None) if code == i32::from(EXIT_PANIC) => {
             (Cause::Panic, format!("no message: {text}{early}"))
         }
-        (ExitStatus::Code(code), _) if code == i32::from(EXIT_CONFIG) => {
-            (Cause::Config, format!("reported a configuration error ({text}): see its last output lines"))
+        (ExitStatus::Code(code), _) if code == i32::from(EXIT_CONFIG) => match &exited.process.error {
+            Some(error) => (Cause::Config, error.clone()),
+            None => {
+                (Cause::Config, format!("reported a configuration error ({text}): see its last output lines"))
+            }
+        },
+        (ExitStatus::Code(0), _) => (Cause::Exit, format!("{text}{early}")),
+        (ExitStatus::Code(_), _) => {
+            let error = exited.process.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+            (Cause::Exit, format!("{text}{early}{error}"))
         }
-        (ExitStatus::Code(_), _) => (Cause::Exit, format!("{text}{early}")),
         (ExitStatus::Signal { .. }, _) => match out_of_memory(post_mortem) {
             Some(reason) => (Cause::Oom, format!("{reason}{early}")),
             None => (Cause::Signal, format!("{text}{}{early}", stack_overflow_note(post_mortem))),

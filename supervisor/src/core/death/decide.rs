@@ -112,6 +112,10 @@ fn decide_alone(
             return Decision::stopped(RestartDecision::Stopped, "the worker is no longer configured");
         }
     }
+    if let Some(why) = &worker.poison_tracker.brake.engaged {
+        let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
+        return Decision::new(parked, format!("the brake is engaged: {why}"));
+    }
     // The process was stopping, and the worker was started again meanwhile.
     if let Some(request) = exited.stop_request() {
         let why = format!("a requested stop is complete ({}), and the worker is to run", request.text());

@@ -64,10 +64,12 @@ impl Transition<'_> {
         let was_on_probation = worker.restart_budget.on_probation;
         let (role, cause) = (worker.role, classification.cause);
         let progress = worker.restart_budget.record_progress(role, exited, cause, &post_mortem, now);
-        let attribution = self.attribute(exited, cause, &post_mortem);
+        let mut attribution = self.attribute(exited, cause, &post_mortem);
+        let engaged = self.judge(exited, &mut attribution, post_mortem.series.as_deref());
         let Decision { slot_state, next, why } = self.decide(exited, &classification, progress);
         *self.state.slot_mut(exited.slot_id) = slot_state;
         let conclusion = Conclusion { classification, attribution, next, why };
+        let series = post_mortem.series.clone();
         let record = self.record_death(exited, post_mortem, conclusion);
         let (subject, text) = (self.generation_ref(id, &exited.process), summary(&record.report));
         let quarantine = attribution.filter(|attribution| attribution.quarantine);
@@ -80,9 +82,11 @@ impl Transition<'_> {
             self.log(LogRecord::WorkerRecovered(subject.clone()));
         }
         if let RestartDecision::Parked(retry_in) = next {
-            if !was_parked {
-                let deaths = self.worker(id).restart_budget.failures;
-                self.log(LogRecord::WorkerParked { subject, deaths, retry_in });
+            let deaths = self.worker(id).restart_budget.failures;
+            match engaged {
+                Some(engaged) => self.brake_engaged(subject, engaged),
+                None if was_parked || self.worker(id).poison_tracker.brake.engaged.is_some() => {}
+                None => self.log(LogRecord::WorkerParked { subject, deaths, retry_in }),
             }
             // Includes clients whose generation was not spawned yet: a parked worker starts none.
             self.fail_waiters_if(id, &text, |goal| {
@@ -90,7 +94,10 @@ impl Transition<'_> {
             });
         }
         self.fail_waiters_of(id, exited.process.generation, &text);
-        self.actions.extend(request.map(Action::Quarantine));
+        if let Some(request) = request {
+            self.isolate_if_due(&request, series);
+            self.actions.push(Action::Quarantine(request));
+        }
     }
 
     /// Only the active analysis can have died of an event.
@@ -104,6 +111,9 @@ impl Transition<'_> {
         let worker = self.worker_mut(exited.slot_id.worker);
         if worker.role != Role::Analytics || exited.process.activated.is_none() {
             return None;
+        }
+        if exited.process.trial {
+            return worker.poison_tracker.attribute_trial(cause, post_mortem);
         }
         worker.poison_tracker.attribute(cause, post_mortem, max_attempts, may_quarantine)
     }

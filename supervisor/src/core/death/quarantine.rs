@@ -23,7 +23,10 @@ impl Transition<'_> {
                 self.log(LogRecord::EventQuarantined(request));
                 self.on_quarantined(id);
             }
-            Err(why) => self.log(LogRecord::QuarantineFailed { request, why }),
+            Err(why) => {
+                self.worker_mut(id).poison_tracker.brake.trials = None;
+                self.log(LogRecord::QuarantineFailed { request, why });
+            }
         }
         self.advance_takeover(id);
     }
@@ -64,12 +67,16 @@ impl State {
         self.workers.iter().any(|worker| worker.poison_tracker.is_quarantining(seq))
     }
 
-    /// Records the pending events that a previous run of the supervisor quarantined: the analysis skips them.
-    pub fn restore_quarantined(&mut self, stored: impl IntoIterator<Item = Seq>) {
+    /// Records how far a previous run of the supervisor came, and the pending events that it quarantined: the
+    /// analysis skips them.
+    pub fn restore(&mut self, committed: Seq, quarantined: impl IntoIterator<Item = Seq>) {
         let suspect = |seq| SuspectEvent { seq, attempts: 0, kills: 0, state: SuspectState::Stored };
-        let suspects: Vec<_> = stored.into_iter().take(MAX_HINTS).map(suspect).collect();
+        let suspects: Vec<_> = quarantined.into_iter().take(MAX_HINTS).map(suspect).collect();
         for worker in self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics) {
+            worker.restart_budget.committed = committed;
             worker.poison_tracker.suspects.clone_from(&suspects);
+            worker.poison_tracker.brake.proven_until =
+                suspects.iter().map(|suspect| suspect.seq).max().unwrap_or_default();
         }
     }
 }

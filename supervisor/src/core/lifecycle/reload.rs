@@ -14,7 +14,15 @@ use bulkhead_proto::wire::control::RequestOutcome;
 
 impl Transition<'_> {
     /// Applies settings that need no new process. Delays in progress are cut to the new maximum.
+    /// A braked worker is started again: its program may have been corrected.
     pub(in crate::core) fn configured(&mut self, policy: Policy, specs: &[WorkerSpec]) {
+        for id in self.state.worker_ids() {
+            let worker = self.worker(id);
+            if worker.poison_tracker.brake.engaged.is_some() && worker.desired == DesiredState::Running {
+                self.clear_brake(id);
+                self.start_immediately(id.main());
+            }
+        }
         let max_backoff_end = self.now.mono.after(policy.max);
         self.state.policy = policy;
         for worker in &mut self.state.workers {
@@ -84,6 +92,7 @@ impl Transition<'_> {
         }
         let given_up = self.worker(id).is_given_up();
         self.fail_waiters(id, "superseded by a reload");
+        self.clear_brake(id);
         self.begin_replacement(id, StopRequest::Reload);
         if given_up {
             self.refuse(client, unkillable(&name));

@@ -107,13 +107,16 @@ impl Transition<'_> {
 
     /// Activates a process that is on standby.
     fn activate(&mut self, slot_id: WorkerSlotId) {
-        let (now, worker) = (self.now.mono, self.worker(slot_id.worker));
-        let (role, hints) = (worker.role, worker.poison_tracker.recovery_hints());
+        let (now, brake) = (self.now.mono, self.state.policy.brake.is_some());
+        let worker = self.worker_mut(slot_id.worker);
+        worker.poison_tracker.brake.since.get_or_insert(worker.restart_budget.committed);
+        let (role, hints) = (worker.role, worker.poison_tracker.recovery_hints(brake));
         let hang_detector = HangDetector::begin(now, worker.hang_timeout);
         let Some(process) = self.process_mut(slot_id) else { return };
         let generation = process.generation;
         process.phase = ProcessPhase::Running;
         process.activated = Some(now);
+        process.trial = hints.trial.is_some();
         if role != Role::Plain {
             process.hang_detector = hang_detector;
             self.actions.push(Action::Send { generation, frame: ToWorker::Activate(hints) });

@@ -166,6 +166,8 @@ impl StopRequest {
             Self::Reload => "its settings changed",
             Self::Remove => "it is no longer configured",
             Self::Shutdown => "the supervisor is stopping",
+            Self::TrialPassed => "its trial has passed",
+            Self::Brake => "the brake is engaged",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Actions: everything that the core can order. Each names the generation that it concerns, so a successor of
 //! the supervisor may repeat it.
 
-use super::{ClientId, DeathRecord, GenerationRef, LogRecord, QuarantineRequest};
+use super::{ClientId, DeathRecord, GenerationRef, IsolatedSeries, LogRecord, QuarantineRequest};
 use bulkhead_proto::wire::{
     control::{RequestOutcome, ToWorker},
     ids::{Generation, Seq},
@@ -64,6 +64,18 @@ pub enum Action {
     /// Store an event of the ring in quarantine. Answered by [`super::Event::Quarantined`]. No analysis is
     /// activated until then.
     Quarantine(QuarantineRequest),
+    /// Store the pending events of isolated series up to this one in quarantine. Answered by [`super::Event::SetAside`].
+    SetAside {
+        /// The generation that does not apply them.
+        subject: GenerationRef,
+        /// The last event.
+        through: Seq,
+        /// The isolated series.
+        isolated: Vec<IsolatedSeries>,
+    },
+    /// Remove events from quarantine that no generation has skipped. Answered by [`super::Event::Released`]. No analysis is
+    /// activated until then.
+    Release(Vec<Seq>),
     /// Remove an event from quarantine, and answer the worker that requested it.
     RemoveQuarantined {
         /// The worker that requested it.

@@ -4,7 +4,7 @@ use super::{Policy, PostMortem, Probe, QuarantineRequest};
 use bulkhead_proto::wire::{
     control::{FromWorker, ToWorker},
     fault::FaultKind,
-    ids::Generation,
+    ids::{Generation, Seq},
     role::Role,
 };
 use std::time::Duration;
@@ -98,6 +98,20 @@ pub enum Event {
         request: QuarantineRequest,
         /// The error, for people.
         result: Result<(), String>,
+    },
+    /// A [`super::Action::SetAside`] was carried out, or failed.
+    SetAside {
+        /// The generation that asked for it.
+        generation: Generation,
+        /// The error, for people.
+        result: Result<(), String>,
+    },
+    /// A [`super::Action::Release`] was carried out.
+    Released {
+        /// The events that are still in quarantine.
+        kept: Vec<Seq>,
+        /// The error, for people, if there are any.
+        error: Option<String>,
     },
     /// A [`super::Action::Save`] was carried out, or failed.
     Saved {

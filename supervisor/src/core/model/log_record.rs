@@ -48,6 +48,29 @@ pub enum LogRecord {
         /// Time to the next attempt; `None` if the configuration is wrong.
         retry_in: Option<Duration>,
     },
+    /// The brake is engaged: a wrong program, not single events, is at fault. The worker is parked.
+    WorkerBraked {
+        /// Its last generation.
+        subject: GenerationRef,
+        /// The reason, for people.
+        why: String,
+    },
+    /// A series is isolated: its events are stored in quarantine and not applied.
+    SeriesIsolated {
+        /// The generation that died of it.
+        subject: GenerationRef,
+        /// The name of the series.
+        series: String,
+        /// The cause of the death, for people.
+        why: String,
+    },
+    /// Failed events returned from the quarantine to the ring, because the brake engaged.
+    EventsReleased {
+        /// How many.
+        released: usize,
+        /// Why others did not, for people.
+        error: Option<String>,
+    },
     /// A parked worker is started again, as this generation.
     WorkerRetried(GenerationRef),
     /// A parked worker made progress or stayed healthy: it is no longer parked.
@@ -95,6 +118,9 @@ impl LogRecord {
             Self::WorkerThreadsDumped { .. } => "worker_examined",
             Self::WorkerGivenUp(_) => "worker_given_up",
             Self::WorkerParked { .. } => "worker_parked",
+            Self::WorkerBraked { .. } => "worker_braked",
+            Self::SeriesIsolated { .. } => "series_isolated",
+            Self::EventsReleased { .. } => "events_released",
             Self::WorkerRetried(_) => "worker_probed",
             Self::WorkerRecovered(_) => "worker_recovered",
             Self::WorkerWarning { .. } => "worker_warning",

@@ -1,6 +1,7 @@
 //! The supervisor's data: state, events, actions, and the records that come out. The lowest layer of the core.
 
 mod action;
+mod brake;
 mod death_record;
 mod event;
 mod exit;
@@ -18,6 +19,9 @@ mod time;
 mod worker;
 
 pub use action::{Action, WorkerSignal};
+pub use brake::{
+    BRAKE_WINDOW, Brake, FailingSeries, IsolatedSeries, MAX_ROW, MAX_SERIES_ROW, MAX_TRIALS, MIN_FAILED,
+};
 pub use death_record::DeathRecord;
 pub use event::{ClientId, Command, Event, WorkerSpec};
 pub use exit::{ExitStatus, signal_name};

@@ -1,6 +1,6 @@
 //! Events that may have killed the analysis.
 
-use super::GenerationRef;
+use super::{Brake, GenerationRef};
 use bincode::{Decode, Encode};
 use bulkhead_proto::wire::{
     cause::{Cause, Operation},
@@ -21,6 +21,8 @@ pub struct PoisonTracker {
     /// A death in a commit of several events was seen: up to this event, the analysis commits after each
     /// event.
     pub single_commit_until: Seq,
+    /// Whether the events or the program are at fault.
+    pub brake: Brake,
 }
 
 /// One event that the analysis may have died of.
@@ -45,6 +47,9 @@ pub enum SuspectState {
     Storing,
     /// It is stored, and will be skipped.
     Stored,
+    /// The brake engaged: it is being removed from the quarantine again, and was not skipped. No generation is activated
+    /// meanwhile.
+    Releasing,
 }
 
 /// An event to be quarantined, with the last death that it is charged with.

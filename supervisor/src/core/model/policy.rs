@@ -83,6 +83,8 @@ pub struct Policy {
     pub period: Duration,
     /// Number of attempts after which an event is quarantined: 1..=[`MAX_ATTEMPTS`], clamped.
     pub max_attempts: u32,
+    /// The percentage of failed events that engages the brake: 1..=100. `None`: there is no brake.
+    pub brake: Option<u8>,
     /// Number of workers that may start at the same time: one for each core; at least 1, clamped.
     pub starts: u32,
 }
@@ -97,6 +99,7 @@ impl Default for Policy {
             limit: 10,
             period: Duration::from_secs(30),
             max_attempts: 2,
+            brake: Some(10),
             starts: 2,
         }
     }

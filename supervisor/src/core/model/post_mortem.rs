@@ -26,6 +26,8 @@ pub struct PostMortem {
     pub loading: bool,
     /// The last event of the commit in progress.
     pub committing: Option<Seq>,
+    /// The series of the event in flight, or of the last event of the commit in progress, if it could be read.
+    pub series: Option<String>,
     /// The fatal signal, as recorded by the signal handler.
     pub signalled: Option<SignalInfo>,
     /// The last committed event.

@@ -70,8 +70,14 @@ pub struct Process {
     pub greeted: bool,
     /// Time of its activation.
     pub activated: Option<Millis>,
+    /// Whether it is a trial of one event: see [`super::Brake`].
+    pub trial: bool,
+    /// Whether its request to store events of isolated series is not answered yet.
+    pub setting_aside: bool,
     /// The panic that it reported, cut.
     pub panic: Option<Panic>,
+    /// The error that it reported before it exited, cut.
+    pub error: Option<String>,
     /// The last fault that was ordered.
     pub fault: Option<PendingFault>,
     /// Whether it is watched for hangs; from its activation on.
@@ -118,6 +124,10 @@ pub enum StopRequest {
     Remove,
     /// The supervisor stops.
     Shutdown,
+    /// It was a trial, which has passed.
+    TrialPassed,
+    /// The brake engaged.
+    Brake,
 }
 
 /// Stages of a stop. A requested stop goes from `Drain` to `Term` to `Kill`; a hung process starts at `Abort`.
@@ -146,7 +156,10 @@ impl Process {
             started_ms: now.unix_ms,
             greeted: false,
             activated: None,
+            trial: false,
+            setting_aside: false,
             panic: None,
+            error: None,
             fault: None,
             hang_detector: HangDetector::Idle,
             pings: Pings::default(),

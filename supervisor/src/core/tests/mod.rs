@@ -2,6 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind and ignores the others")]
 
+mod brake;
 mod commands;
 mod death_records;
 mod deaths;

@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Action, Command, Event, ExitStatus, GenerationState, LogRecord, MAX_KILLS, Policy, PostMortem,
-    QuarantineRequest, RestartDecision, SuspectState, policy::START_SPACING,
+    QuarantineRequest, SuspectState, policy::START_SPACING,
 };
 use bulkhead_proto::wire::{
     cause::{Cause, Operation},
@@ -186,23 +186,6 @@ fn a_death_while_loading_a_series_is_recorded_as_load() {
 }
 
 #[test]
-fn a_hundred_poison_events_in_a_row_do_not_park_the_analysis() {
-    let mut fixture = service();
-    for seq in 1..=100 {
-        assert_eq!(fixture.die_active(SIGSEGV, applying(seq, seq - 1)), None);
-        fixture.next();
-        let request = fixture.die_active(SIGSEGV, applying(seq, seq - 1)).expect("a quarantine request");
-        assert!(
-            matches!(fixture.death().2, RestartDecision::RestartNow | RestartDecision::RestartIn(_)),
-            "{seq}"
-        );
-        fixture.finish_quarantine(request, Ok(()));
-        fixture.next();
-    }
-    assert!(fixture.worker(ANALYTICS).poison_tracker.suspects.len() <= 2);
-}
-
-#[test]
 fn a_parked_analysis_recovers_when_its_poison_event_is_quarantined() {
     let mut fixture = Fixture::with(Policy { limit: 2, max_attempts: 2, ..Policy::default() }).up();
     fixture.die_active(SIGSEGV, applying(1, 0));
@@ -235,14 +218,12 @@ fn suspects_beyond_the_limit_are_committed_one_at_a_time() {
 #[test]
 fn an_event_stored_by_an_earlier_run_is_skipped() {
     let mut fixture = Fixture::new();
-    fixture.state.restore_quarantined([Seq(7)]);
+    fixture.state.restore(Seq(4), [Seq(7)]);
     fixture.feed(Event::Boot);
     fixture.become_ready(Generation(1));
     fixture.become_ready(Generation(2));
-    assert_eq!(
-        fixture.activation_hints(),
-        Some(RecoveryHints { skip: vec![Seq(7)], ..RecoveryHints::default() })
-    );
+    let expected = RecoveryHints { skip: vec![Seq(7)], proven_until: Seq(7), ..RecoveryHints::default() };
+    assert_eq!(fixture.activation_hints(), Some(expected));
     assert_eq!(fixture.worker(ANALYTICS).poison_tracker.suspects[0].state, SuspectState::Stored);
 }
 

@@ -45,6 +45,7 @@ impl Child {
             signalled: signalled.map(|(_, signal)| signal),
             refused: refused.map(|refused| RefusedAllocation { bytes: refused.bytes, limit }),
             out_of_memory: exit.is_kill() && oom_kills.increased(),
+            series: event.as_ref().map(|event| event.series.clone()),
             evidence: Evidence { event, ..evidence },
         }
     }

@@ -13,7 +13,7 @@ use bulkhead_proto::wire::{
     role::Role,
 };
 use bulkhead_supervisor::core::{
-    Action, DeathRecord, RestartDecision, WorkerSignal,
+    Action, DeathRecord, LogRecord, RestartDecision, WorkerSignal,
     policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
@@ -44,7 +44,11 @@ impl Checker {
             Action::DumpThreads(subject) => {
                 self.alive_record(subject.generation, "dumped the threads").map(drop)
             }
+            Action::Log(LogRecord::WorkerBraked { .. }) => self.on_braked(),
+            Action::Log(LogRecord::SeriesIsolated { series, .. }) => self.on_series_isolated(series),
             Action::Log(_) => Ok(()),
+            Action::SetAside { through, .. } => self.check_set_aside(*through),
+            Action::Release(seqs) => self.check_release(seqs),
             Action::RecordDeath(record) => self.check_death(record),
             Action::RemoveQuarantined { requester, id, .. } => {
                 ensure!(
@@ -124,6 +128,7 @@ impl Checker {
             ToWorker::Activate(hints) => {
                 if record.role == Role::Analytics {
                     self.check_recovery_hints(hints)?;
+                    self.check_brake_hints(hints)?;
                 }
                 ensure!(
                     record.ready && record.stop_requested_at.is_none(),
@@ -132,6 +137,7 @@ impl Checker {
                 self.api_was_active |= record.role == Role::Api;
                 let record = self.alive_record(generation, "")?;
                 record.activated_at = Some(now);
+                record.is_trial = hints.trial.is_some();
                 record.phase = Phase::Active;
             }
             ToWorker::Drain => {
@@ -160,7 +166,7 @@ impl Checker {
                 self.transition.fault_sent = true;
                 self.alive_record(generation, "")?.exit_requested = true;
             }
-            ToWorker::Replay(_) => {}
+            ToWorker::Replay(_) | ToWorker::SetAside => {}
         }
         Ok(())
     }
@@ -172,7 +178,9 @@ impl Checker {
         generation: Generation,
         record: &GenerationRecord,
     ) -> Result<(), Violation> {
-        let is_outdated = generation <= self.workers[record.worker].outdated_through;
+        let is_outdated = generation <= self.workers[record.worker].outdated_through
+            || record.is_trial
+            || self.brake.engaged;
         let is_allowed = is_outdated || record.stop_requested_at.is_some() || self.stopping_since.is_some();
         ensure!(is_allowed, "asked generation {generation} to stop without a command");
         Ok(())
@@ -186,6 +194,8 @@ impl Checker {
             .as_ref()
             .is_some_and(|issued| issued.worker == record.worker && issued.command == CommandKind::Stop);
         let is_allowed = record.activated_at.is_none()
+            || record.is_trial
+            || self.brake.engaged
             || stop_commanded
             || self.stopping_since.is_some()
             || self.alive_of(record.worker).any(|(other, sibling)| other > generation && sibling.ready);

@@ -42,6 +42,7 @@ impl Checker {
     /// Begins the attribution of an active analysis' death. The log record of the same transition shows
     /// whether the death was requested.
     pub(super) fn begin_attribution(&mut self, exit: ExitStatus, post_mortem: &PostMortem) {
+        self.forget_stored(post_mortem.committed);
         let attribution = &mut self.attribution;
         attribution.attempts.retain(|seq, _| *seq > post_mortem.committed);
         attribution.quarantined.retain(|seq| *seq > post_mortem.committed);
@@ -68,6 +69,14 @@ impl Checker {
         let attribution = &mut self.attribution;
         let death = attribution.death.take().filter(|_| is_analysis && cause != Cause::Requested);
         let Some((exit, post_mortem)) = death else { return };
+        let from_outside = exit == SIGKILL && !post_mortem.out_of_memory && cause == Cause::Signal;
+        if self.records.get(&generation).is_some_and(|record| record.is_trial) {
+            if post_mortem.in_flight.is_some() && !from_outside && self.is_judged(generation) {
+                self.record_failed_trial();
+            }
+            return;
+        }
+        let attribution = &mut self.attribution;
         let is_attributable = |seq: &Seq| {
             let recorded = attribution.attempts.contains_key(seq) || attribution.quarantined.contains(seq);
             recorded || *seq <= attribution.single_commit_until || post_mortem.committed.next() == *seq
@@ -80,8 +89,11 @@ impl Checker {
         }
         if let Some(seq) = attribution.charged {
             let (deaths, kills) = attribution.attempts.entry(seq).or_default();
-            let from_outside = exit == SIGKILL && !post_mortem.out_of_memory && cause == Cause::Signal;
-            *if from_outside { kills } else { deaths } += 1;
+            *if from_outside { &mut *kills } else { &mut *deaths } += 1;
+            let counts = (*deaths, *kills);
+            if self.is_due(counts) {
+                self.record_failed(seq);
+            }
         }
     }
 
@@ -109,11 +121,37 @@ impl Checker {
 
     pub(super) fn on_store_result(&mut self, seq: Seq, quarantined: bool) {
         self.attribution.being_stored = None;
-        if quarantined {
+        if !quarantined {
+            self.end_trials();
+        } else {
             self.attribution.quarantined.insert(seq);
             let is_analysis = self.workers.iter_mut().filter(|worker| worker.role == Role::Analytics);
             is_analysis.for_each(|worker| worker.unproductive_spawns.clear());
         }
+    }
+
+    /// The stored events that no generation has skipped.
+    pub(super) const fn quarantined(&self) -> &BTreeSet<Seq> {
+        &self.attribution.quarantined
+    }
+
+    pub(super) fn forget_quarantined(&mut self, forget: impl Fn(Seq) -> bool) {
+        self.attribution.quarantined.retain(|seq| !forget(*seq));
+        self.attribution.attempts.retain(|seq, _| !forget(*seq));
+    }
+
+    /// The brake engaged: only stored events are still suspect.
+    pub(super) fn forget_attempts(&mut self) {
+        let quarantined = &self.attribution.quarantined;
+        self.attribution.attempts.retain(|seq, _| quarantined.contains(seq));
+    }
+
+    /// Whether this death says something about the program.
+    fn is_judged(&self, generation: Generation) -> bool {
+        self.records.get(&generation).is_some_and(|record| {
+            record.stop_requested_at.is_none_or(|_| record.aborted_at.is_some() || record.killed_at.is_some())
+                && generation > self.workers[record.worker].outdated_through
+        })
     }
 
     /// An analysis is activated with these recovery hints.
@@ -156,7 +194,10 @@ impl Checker {
             return Ok(());
         };
         let counts = attribution.attempts.get(&seq).copied().unwrap_or_default();
-        let is_allowed = !self.is_due(counts) || attribution.store_ordered || self.stopping_since.is_some();
+        let is_allowed = !self.is_due(counts)
+            || attribution.store_ordered
+            || self.stopping_since.is_some()
+            || self.brake.engaged_now;
         ensure!(is_allowed, "did not quarantine event {seq} after {counts:?} deaths and kills");
         Ok(())
     }

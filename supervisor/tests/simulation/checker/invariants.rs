@@ -15,6 +15,7 @@ const SLACK: u64 = 100;
 impl Checker {
     /// Checks the transition after its last action.
     pub(crate) fn end_transition(&mut self, state: &State, process_died: bool) -> Result<(), Violation> {
+        self.check_brake()?;
         let transition = std::mem::take(&mut self.transition);
         let deaths: Vec<Generation> = transition.died.into_iter().collect();
         if !self.exited || transition.died.is_none() {
@@ -45,6 +46,7 @@ impl Checker {
         self.check_removed(state)?;
         self.check_active_counts()?;
         self.check_quarantine_due()?;
+        self.brake.engaged_now = false;
         self.check_deadlines()
     }
 

@@ -3,6 +3,7 @@
 
 mod actions;
 mod attribution;
+mod brake;
 mod invariants;
 
 use crate::record::{CommandKind, GenerationRecord, IssuedCommand};
@@ -80,6 +81,7 @@ pub(crate) struct Checker {
     /// Clients that wait for an answer, with the time of their command.
     waiting_clients: BTreeMap<u64, u64>,
     attribution: attribution::Attribution,
+    brake: brake::BrakeModel,
 }
 
 fn ms(span: Duration) -> u64 {
@@ -121,6 +123,7 @@ impl Checker {
             crashes: 0,
             waiting_clients: BTreeMap::new(),
             attribution: attribution::Attribution::default(),
+            brake: brake::BrakeModel::default(),
         }
     }
 
@@ -173,6 +176,13 @@ impl Checker {
                 self.stopping_since.get_or_insert(now.sim);
             }
             Event::Quarantined { request, result } => self.on_store_result(request.seq, result.is_ok()),
+            Event::Released { kept, .. } => self.on_released(kept),
+            Event::SetAside { generation, result } => {
+                self.brake.storing_failed |= result.is_err();
+                if let Some(record) = self.records.get_mut(generation) {
+                    record.setting_aside = false;
+                }
+            }
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
             Event::WorkAvailable(_) | Event::Probed { .. } => {}
         }
@@ -225,7 +235,11 @@ impl Checker {
             }
             FromWorker::Busy => {}
             FromWorker::Request { id, .. } => self.transition.request = Some((generation, *id)),
+            FromWorker::TrialPassed => self.on_trial_passed(generation),
+            FromWorker::SetAside { .. } => self.on_set_aside(generation),
             FromWorker::Panicked { .. }
+            | FromWorker::Failed { .. }
+            | FromWorker::SeriesApplied(_)
             | FromWorker::Backtrace { .. }
             | FromWorker::ReplayFailed { .. }
             | FromWorker::SeqMark(_) => {}
@@ -273,6 +287,7 @@ impl Checker {
     /// What began under the old configuration may end under it.
     fn on_configured(&mut self, policy: &Policy, specs: &[WorkerSpec]) {
         self.policy = policy.clone();
+        self.on_reload();
         for worker in &mut self.workers {
             worker.unproductive_spawns.clear();
         }

@@ -129,7 +129,9 @@ impl Isolated {
         RecoveryHints {
             suspects: seqs(self.suspects),
             skip: seqs(self.skip),
+            proven_until: Seq(u64::MAX),
             single_commit_until: Seq(self.single_commit_until),
+            trial: None,
         }
     }
 }

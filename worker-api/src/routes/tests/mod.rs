@@ -213,6 +213,8 @@ fn status() -> Status {
             seq: Some(Seq(9)),
             at_ms: 1500,
         }),
+        brake: None,
+        isolated: Vec::new(),
     };
     let stopped =
         WorkerRow { pid: None, last_crash: None, role: Role::Plain, name: "p".into(), ..row.clone() };

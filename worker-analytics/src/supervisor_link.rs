@@ -1,0 +1,45 @@
+//! What an active analysis asks of the supervisor, and tells it, between two commits.
+
+use crate::control_events::{ControlEvent, ControlEvents};
+use bulkhead_proto::{
+    wire::{control::FromWorker, ids::Seq},
+    worker::{
+        fault,
+        pipe::{PipeError, Sender},
+    },
+};
+use std::{rc::Rc, sync::Arc};
+
+/// What the engine needs of the supervisor; tests implement it as well.
+pub(crate) trait SupervisorLink {
+    /// Has the pending events of isolated series up to this one stored. `false`: the process was asked to stop meanwhile, and
+    /// they may not be stored.
+    fn set_aside(&self, through: Seq) -> Result<bool, PipeError>;
+
+    /// Reports that an event of a watched series was applied and committed.
+    fn series_applied(&self, series: String) -> Result<(), PipeError>;
+}
+
+/// The control pipes.
+pub(crate) struct ControlPipes {
+    pub(crate) supervisor: Arc<Sender<FromWorker>>,
+    pub(crate) control_events: Rc<ControlEvents>,
+}
+
+impl SupervisorLink for ControlPipes {
+    fn set_aside(&self, through: Seq) -> Result<bool, PipeError> {
+        self.supervisor.send(&FromWorker::SetAside { through })?;
+        loop {
+            match self.control_events.wait_in_standby()? {
+                ControlEvent::SetAside => return Ok(true),
+                ControlEvent::Drain => return Ok(false),
+                ControlEvent::Fault(kind) => fault::execute(kind),
+                ControlEvent::Continue | ControlEvent::Activate(_) => {}
+            }
+        }
+    }
+
+    fn series_applied(&self, series: String) -> Result<(), PipeError> {
+        self.supervisor.send(&FromWorker::SeriesApplied(series)).map(drop)
+    }
+}
