@@ -1,7 +1,7 @@
 //! Runs each command: from its arguments to its exit code.
 
 use super::{
-    Cli, Command, EventArgs, QuarantineAction, WorkerArgs, crashes,
+    Cli, Command, EventArgs, QuarantineAction, SelectionArgs, WorkerArgs, crashes,
     failure::Failure,
     generate,
     lines::{Style, escape_lines},
@@ -19,12 +19,13 @@ use crate::{
             StatusReport,
         },
     },
-    display::error_chain,
+    display::{error_chain, format_count},
     log, runtime,
 };
 use bulkhead_proto::wire::{
     crash::Report,
     ids::{CrashId, Seq},
+    quarantine::{Entry, Filter},
     record_store::Page,
 };
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -53,8 +54,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Quarantine { action } => match action {
             QuarantineAction::List { json } => finish(list_quarantined(json, socket), json),
             QuarantineAction::Show(event) => quarantine_command(QuarantineCommand::Show, event, socket),
-            QuarantineAction::Replay(event) => quarantine_command(QuarantineCommand::Replay, event, socket),
-            QuarantineAction::Drop(event) => quarantine_command(QuarantineCommand::Drop, event, socket),
+            QuarantineAction::Replay(selection) => change_quarantined(Change::Replay, selection, socket),
+            QuarantineAction::Drop(selection) => change_quarantined(Change::Drop, selection, socket),
         },
         Command::Completions { shell } => print(&String::from_utf8_lossy(&generate::completions(shell))),
         Command::Man { directory } => match generate::man(&directory) {
@@ -182,8 +183,43 @@ fn quarantine_command(
     finish(printed, json)
 }
 
-/// Fetches all pages, then prints the list.
-fn list_quarantined(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+/// `bulkhead quarantine replay` and `drop`, for one event or for many.
+fn change_quarantined(change: Change, selection: SelectionArgs, socket: Option<&Path>) -> ExitCode {
+    let SelectionArgs { seq, all: _, series, cause, json } = selection;
+    let command = |seq| match change {
+        Change::Replay => QuarantineCommand::Replay(seq),
+        Change::Drop => QuarantineCommand::Drop(seq),
+    };
+    match seq {
+        Some(seq) => quarantine_command(command, EventArgs { seq, json }, socket),
+        None => finish(change_all(change, command, &Filter { series, cause }, json, socket), json),
+    }
+}
+
+/// Changes the events that are in quarantine now, in the order of their numbers, and stops at the first failure.
+fn change_all(
+    change: Change,
+    command: impl Fn(Seq) -> QuarantineCommand,
+    filter: &Filter,
+    json: bool,
+    socket: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let selected = fetch_quarantined(socket)?.into_iter().filter(|entry| filter.matches(entry));
+    let mut count = 0;
+    for Entry { seq, .. } in selected {
+        let outcome = request(ControlCommand::Quarantine(command(seq)), socket);
+        outcome.map_err(|failure| failure.after(&change.describe(count)))?;
+        count += 1;
+    }
+    let text = change.describe(count);
+    Ok(match json {
+        true => print(&json_line(&serde_json::json!({ "outcome": "done", "text": text, "count": count }))),
+        false => print(&text),
+    })
+}
+
+/// Fetches all pages.
+fn fetch_quarantined(socket: Option<&Path>) -> Result<Vec<Entry>, Failure> {
     let (mut items, mut next) = (Vec::new(), Some(Seq(0)));
     while let Some(after) = next {
         let (reply, _) = request(ControlCommand::Quarantine(QuarantineCommand::List(after)), socket)?;
@@ -191,7 +227,11 @@ fn list_quarantined(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failu
         items.extend(page.items);
         next = page.next.filter(|next| *next > after);
     }
-    let page = Page { items, next };
+    Ok(items)
+}
+
+fn list_quarantined(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
+    let page = Page { items: fetch_quarantined(socket)?, next: None };
     Ok(if json { print_json(&page) } else { print(&quarantine::list(&page.items, Style::for_stdout())) })
 }
 
@@ -209,6 +249,23 @@ fn show_crash(id: CrashId, json: bool, socket: Option<&Path>) -> Result<ExitCode
 fn fetch_crashes(query: CrashQuery, socket: Option<&Path>) -> Result<Page<Report>, Failure> {
     let page = request(ControlCommand::Crashes(query), socket)?.0.crashes;
     page.map(|page| *page).ok_or_else(Failure::no_data)
+}
+
+/// What to do with quarantined events.
+#[derive(Clone, Copy)]
+enum Change {
+    Replay,
+    Drop,
+}
+
+impl Change {
+    fn describe(self, count: u32) -> String {
+        let events = format_count(count, "event");
+        match self {
+            Self::Replay => format!("{events} replayed"),
+            Self::Drop => format!("{events} dropped"),
+        }
+    }
 }
 
 /// Sends a command. Returns its reply, and the connection, on which lines may follow.

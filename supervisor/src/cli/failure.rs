@@ -47,6 +47,11 @@ impl From<Reply> for Failure {
 }
 
 impl Failure {
+    /// The failure of a command that did a part before.
+    pub(super) fn after(self, done: &str) -> Self {
+        Self { text: format!("{done}, then: {}", self.text), ..self }
+    }
+
     const fn new(outcome: CommandOutcome, text: String) -> Self {
         Self { outcome, text, worker: None }
     }

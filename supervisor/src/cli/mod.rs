@@ -13,7 +13,7 @@ mod quarantine;
 mod status_table;
 mod watch;
 
-use bulkhead_proto::wire::fault::FaultKind;
+use bulkhead_proto::wire::{cause::Cause, fault::FaultKind};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -141,7 +141,7 @@ fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
 }
 
 /// An action on quarantined events.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum QuarantineAction {
     /// List all quarantined events, one per line.
     List {
@@ -153,9 +153,40 @@ pub enum QuarantineAction {
     Show(EventArgs),
     /// Append an event again as a new one, then remove the old one. If a crash interrupts this, repeat it: the event is
     /// not appended twice.
-    Replay(EventArgs),
+    ///
+    /// With --all: every event that is in quarantine now, in the order of their numbers.
+    Replay(SelectionArgs),
     /// Remove an event. It cannot be restored.
-    Drop(EventArgs),
+    ///
+    /// With --all: every event that is in quarantine now.
+    Drop(SelectionArgs),
+}
+
+/// One quarantined event or many, and the form of the output.
+#[derive(Clone, Debug, Args)]
+pub struct SelectionArgs {
+    /// Sequence number of the event.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub seq: Option<u64>,
+    /// All events, or those that --series and --cause select.
+    #[arg(long)]
+    pub all: bool,
+    /// Only events of series whose name begins with PREFIX.
+    #[arg(long, value_name = "PREFIX", requires = "all")]
+    pub series: Option<String>,
+    /// Only events whose last death had this cause.
+    #[arg(long, requires = "all", value_parser = cause())]
+    pub cause: Option<Cause>,
+    /// Print one JSON object: outcome and text; with --all also count. Failures are also printed to stdout in this form;
+    /// the exit code is the same.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A parser that lists every cause in help, completions and errors.
+fn cause() -> impl TypedValueParser<Value = Cause> {
+    PossibleValuesParser::new(Cause::ALL.iter().map(|cause| cause.as_str()))
+        .try_map(|word| word.parse::<Cause>())
 }
 
 /// A quarantined event, and the form of the output.

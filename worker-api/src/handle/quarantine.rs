@@ -1,9 +1,12 @@
 //! Reads quarantined events from the supervisor's store, and replays them.
 
 use super::{ApiHandle, append::AppendError};
-use crate::http::{
-    idempotency::RESERVED_KEY_PREFIX,
-    problem::{Problem, ProblemKind},
+use crate::{
+    http::{
+        idempotency::RESERVED_KEY_PREFIX,
+        problem::{Problem, ProblemKind},
+    },
+    stores::PageQuery,
 };
 use bulkhead_proto::{
     shm::ring::{Batch, IdempotencyKey, KeyedRequest},
@@ -11,7 +14,7 @@ use bulkhead_proto::{
         control::{FromWorker, MAX_TEXT, Request},
         event::{Event, EventError},
         ids::Seq,
-        quarantine::Entry,
+        quarantine::{Entry, Filter},
         text::cut,
         time::arrival_ms,
     },
@@ -22,6 +25,19 @@ impl ApiHandle {
     pub(crate) async fn quarantined_event(&self, seq: Seq) -> Result<Entry, Problem> {
         let entry = self.read_store(|stores| &stores.quarantine, move |store| store.read(seq)).await?;
         entry.ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("event {seq} is not in quarantine")))
+    }
+
+    /// The quarantined events that a filter selects, in the order of their numbers.
+    pub(crate) async fn quarantined(&self, filter: Filter) -> Result<Vec<Seq>, Problem> {
+        let (mut selected, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.read_page(|stores| &stores.quarantine, PageQuery { limit: None, after }).await?;
+            selected.extend(page.items.iter().filter(|entry| filter.matches(entry)).map(|entry| entry.seq));
+            after = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(selected),
+            };
+        }
     }
 
     /// Appends a quarantined event again, and asks the supervisor to remove it from the quarantine. Returns its new

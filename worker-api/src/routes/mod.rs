@@ -33,6 +33,8 @@ pub(crate) fn router(user_routes: Router<ApiHandle>, api: ApiHandle) -> Router {
         .route("/v1/crashes/{id}", get(crashes::show))
         .route("/v1/faults/{worker}/{kind}", post(faults::induce))
         .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/quarantine/replay", post(quarantine::replay_all))
+        .route("/v1/quarantine/drop", post(quarantine::drop_all))
         .route("/v1/quarantine/{seq}", get(quarantine::show).delete(quarantine::discard))
         .route("/v1/quarantine/{seq}/replay", post(quarantine::replay))
         .route("/livez", get(health::live))
