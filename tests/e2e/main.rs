@@ -9,6 +9,7 @@ mod common;
 mod abort_backtrace;
 mod analysis_unavailable;
 mod api_deaths;
+mod bad_deploy;
 mod bearer_token;
 mod cli_output;
 mod commands;

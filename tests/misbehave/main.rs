@@ -8,6 +8,7 @@
 )]
 
 mod allocate_forever;
+mod bad_deploy;
 mod control_pipes;
 mod corrupt_memory;
 mod flood_output;
@@ -36,6 +37,12 @@ fn main() -> ExitCode {
     }
     if mode == "panic-outside-apply" {
         return bulkhead_worker_analytics::run(panic_outside_apply::PanicOutsideApply);
+    }
+    if mode == "bad-deploy=changed-state" {
+        return bulkhead_worker_analytics::run(bad_deploy::ChangedState);
+    }
+    if let Some(flaw) = mode.strip_prefix("bad-deploy=") {
+        return bulkhead_worker_analytics::run(bad_deploy::BadDeploy(bad_deploy::Flaw::parse(flaw).unwrap()));
     }
     if mode == "apply-slowly" {
         return bulkhead_worker_analytics::run(hang::SlowAnalysis);
