@@ -13,7 +13,7 @@ const REQUESTS: usize = 1500;
 const SEED: u64 = 20_261_122;
 
 /// Sent after each request, so that the server closes the connection.
-const CLOSING_REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+const CLOSING_REQUEST: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 /// The types of an error.
 const PROBLEM_TYPES: &[&str] = &[
@@ -102,7 +102,7 @@ fn request(rng: &mut Rng) -> Vec<u8> {
     if rng.u8(..4) == 0 {
         mutate(&mut body, rng);
     }
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
     for _ in 0..rng.usize(..4) {
         head += rng.choice(HEADERS).unwrap();
         head += "\r\n";

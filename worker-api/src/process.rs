@@ -4,10 +4,12 @@ use crate::{
     control_events::{ControlEvent, ControlEvents},
     handle::ApiHandle,
     http::{
+        host::HostRule,
         limits::Limits,
         listener::Listener,
+        origin::OriginRule,
         server::Server,
-        service::ApiService,
+        service::{AccessRules, ApiService},
         token::{BearerToken, TokenError},
     },
     routes,
@@ -117,8 +119,12 @@ impl ApiProcess {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
+        let access = AccessRules {
+            hosts: HostRule::new(&settings.access.allowed_hosts, listener.is_loopback()),
+            origins: OriginRule::new(&settings.access.cors_origins, token.is_some()),
+        };
         let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor));
-        let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits);
+        let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits, access);
 
         say_hello(&out, concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned())?;
         let mut ready = Some((listener, service));

@@ -1,5 +1,6 @@
 //! Finds, reads and checks the configuration. The result is a [`Config`].
 
+mod access;
 mod active;
 pub mod model;
 mod overrides;

@@ -4,7 +4,7 @@ use super::problem::Issue;
 use crate::core::Policy;
 use bulkhead_proto::{
     wire::{role::Role, vocabulary::vocabulary},
-    worker::settings::Limits,
+    worker::settings::{Access, Limits},
 };
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,8 @@ pub struct Config {
     pub max_body: u64,
     /// Connection and request limits of the API.
     pub limits: Limits,
+    /// Host names and web origins that requests to the API may have.
+    pub access: Access,
     /// Bearer-token file for requests that change state; `None`: no token needed.
     pub token_file: Option<PathBuf>,
     /// Whether an address that other machines can reach is allowed without a token.

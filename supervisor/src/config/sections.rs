@@ -1,6 +1,7 @@
 //! Reads the configuration section by section: each key is read once, checked, and given its default.
 
 use super::{
+    access::read_access,
     model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig},
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
@@ -15,7 +16,7 @@ use crate::{
 use bulkhead_proto::{
     shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
     wire::role::Role,
-    worker::settings::Limits,
+    worker::settings::{Access, Limits},
 };
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
@@ -65,6 +66,7 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
         listen: api.listen,
         max_body: api.max_body,
         limits: api.limits,
+        access: api.access,
         token_file: api.token_file,
         insecure: api.insecure,
         max_series,
@@ -91,6 +93,7 @@ struct Api {
     listen: ListenAddr,
     max_body: u64,
     limits: Limits,
+    access: Access,
     token_file: Option<PathBuf>,
     insecure: bool,
     worker: WorkerConfig,
@@ -104,9 +107,10 @@ fn read_api(mut api: Section<'_>, overrides: &Overrides, diagnostics: &Diagnosti
     let listen = read_listen(&mut api, insecure || token_file.is_some() || invalid, overrides, diagnostics);
     let max_body = api.size("max_body", MIN_BODY, MAX_BODY).unwrap_or(DEFAULT_MAX_BODY);
     let limits = read_limits(&mut api);
+    let access = read_access(&mut api);
     let worker = read_worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
     api.finish();
-    Api { listen, max_body, limits, token_file, insecure, worker }
+    Api { listen, max_body, limits, access, token_file, insecure, worker }
 }
 
 fn read_listen(

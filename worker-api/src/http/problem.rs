@@ -66,6 +66,8 @@ problem_kinds! {
     TokenMissing = UNAUTHORIZED "token-missing" "A token is required",
     /// The request changes state and has a wrong token.
     TokenInvalid = UNAUTHORIZED "token-invalid" "The token is invalid",
+    /// A web page of another site may not change state.
+    CrossOrigin = FORBIDDEN "cross-origin" "Web pages of other sites may not change state",
     /// No such route, series, record or worker.
     NotFound = NOT_FOUND "not-found" "Not found",
     /// The route does not support this method.
@@ -84,10 +86,14 @@ problem_kinds! {
     BatchTooLarge = PAYLOAD_TOO_LARGE "batch-too-large" "The batch is too large",
     /// The media type or encoding of the body is not supported.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body type is not supported",
+    /// The `Host` is not a name of this service.
+    HostNotAllowed = MISDIRECTED_REQUEST "host-not-allowed" "The Host is not allowed",
     /// The `Idempotency-Key` was used for a different request.
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The Idempotency-Key belongs to another request",
     /// A handler panicked, or another internal error.
     Internal = INTERNAL_SERVER_ERROR "internal" "Internal error",
+    /// The request has a transfer coding besides `chunked`.
+    UnsupportedTransferCoding = NOT_IMPLEMENTED "unsupported-transfer-coding" "The transfer coding is not supported",
     /// The ring is full. No event of the request was accepted.
     Full = SERVICE_UNAVAILABLE "full" "The ring is full",
     /// The supervisor does not answer, a file or state cannot be read, or no memory is left for another large body.
