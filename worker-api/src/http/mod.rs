@@ -7,6 +7,7 @@ mod acceptor;
 pub(crate) mod body;
 mod conn_limits;
 mod conn_state;
+pub(crate) mod encoding;
 mod framing;
 pub(crate) mod host;
 pub(crate) mod idempotency;

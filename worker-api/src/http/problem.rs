@@ -15,6 +15,9 @@ use std::borrow::Cow;
 /// times a second; if it is down, a longer wait in the client does not help.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// The encodings of request bodies, for the response to any other.
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, zstd, identity");
+
 /// `WWW-Authenticate` of the response to a request without a token, and with a wrong one (RFC 6750, section 3).
 const CHALLENGE_MISSING: HeaderValue = HeaderValue::from_static("Bearer");
 const CHALLENGE_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
@@ -60,8 +63,8 @@ problem_kinds! {
     BadEvent = BAD_REQUEST "bad-event" "An event is invalid",
     /// The path, the query or a header is malformed.
     BadRequest = BAD_REQUEST "bad-request" "The request is invalid",
-    /// The body was not received completely.
-    BrokenBody = BAD_REQUEST "broken-body" "The body is incomplete",
+    /// The body was not received completely, or cannot be decompressed.
+    BrokenBody = BAD_REQUEST "broken-body" "The body is incomplete or corrupt",
     /// The request changes state and has no token.
     TokenMissing = UNAUTHORIZED "token-missing" "A token is required",
     /// The request changes state and has a wrong token.
@@ -107,12 +110,20 @@ pub struct Problem {
     detail: String,
     index: Option<usize>,
     field: Option<String>,
+    /// The response lists the supported encodings. It must not for a media type that is not supported (RFC 7694, 3).
+    accept_encoding: bool,
 }
 
 impl Problem {
     /// A problem of this kind. `detail` explains to a person what was expected, what was found, and what to do.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), index: None, field: None }
+        Self { kind, detail: detail.into(), index: None, field: None, accept_encoding: false }
+    }
+
+    /// The body has this encoding, which is not supported.
+    pub(crate) fn unsupported_encoding(found: &str) -> Self {
+        let detail = format!("expected one Content-Encoding of gzip, zstd or identity; found {found:?}");
+        Self { accept_encoding: true, ..Self::new(ProblemKind::UnsupportedMediaType, detail) }
     }
 
     /// The event with this index, from 0, is out of bounds.
@@ -146,7 +157,7 @@ impl From<QueryRejection> for Problem {
 
 impl From<BatchError> for Problem {
     fn from(BatchError { index, field, detail }: BatchError) -> Self {
-        Self { kind: ProblemKind::BadEvent, detail, index, field }
+        Self { index, field, ..Self::new(ProblemKind::BadEvent, detail) }
     }
 }
 
@@ -179,6 +190,9 @@ impl IntoResponse for Problem {
         let mut response = typed_response(status, "application/problem+json", body);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if self.accept_encoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge =

@@ -4,7 +4,9 @@ use super::authorized::Authorized;
 use crate::{
     handle::ApiHandle,
     http::{
-        body, idempotency,
+        body,
+        encoding::Encoding,
+        idempotency,
         problem::{Problem, typed_response},
         request_id::RequestId,
     },
@@ -26,8 +28,13 @@ pub(super) async fn accept(
     request: Request,
 ) -> Result<Response, Problem> {
     // Read the body first: a client that is refused while it still sends would not see the response.
-    let (head, body, _reservation) = body::read(request, api.settings().max_body, api.body_memory()).await?;
+    let max_body = api.settings().max_body;
+    let (head, body, mut reservation) = body::read(request, max_body, api.body_memory()).await?;
     let format = body::format_of(&head.headers)?;
+    let body = match Encoding::announced(&head.headers)? {
+        Some(encoding) => encoding.decode(&body, max_body, &mut reservation)?,
+        None => body,
+    };
     // No await from here on: the batch buffer belongs to the thread.
     let request = idempotency::keyed_request(&head.headers, format, &body)?;
     let outcome = append(&api, &body, format, request)?;

@@ -22,7 +22,9 @@ use bulkhead_proto::{
     },
     worker::pipe::Received,
 };
+use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
+use std::io::Write as _;
 
 fn assert_problem(response: &TestResponse, status: u16, kind: &str) {
     assert_eq!(response.status, status, "{}", response.text);
@@ -65,6 +67,30 @@ async fn an_unsupported_or_too_large_body_is_refused() {
     let padded = format!("{event}{}", " ".repeat(usize::try_from(MAX_BODY).unwrap()));
     assert_problem(&fixture.post_json(padded).await, 413, "body-too-large");
     assert_eq!(fixture.pending().0.len(), 0);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_accepted_and_an_unknown_encoding_is_refused_with_the_known_ones() {
+    let fixture = ApiFixture::new();
+    let event = r#"{"series":"a","value":1}"#;
+    let send = async |encoding: &str, body: Vec<u8>| {
+        let request = axum::extract::Request::post("/v1/events").header("content-type", "application/json");
+        let request = request.header("content-encoding", encoding).header("x-request-id", "test");
+        fixture.send(request.header("idempotency-key", "k").body(Body::from(body)).unwrap()).await
+    };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(event.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    assert_eq!(send("gzip", gzip.clone()).await.status, 202);
+    assert_eq!(fixture.pending().0, ["a 1  test"]);
+    let repeated = send("identity", event.into()).await;
+    assert_eq!(repeated.headers["idempotency-replayed"], "true", "the same body without compression");
+    assert_problem(&send("gzip", gzip[..12].to_vec()).await, 400, "broken-body");
+    let unknown = send("br", gzip).await;
+    assert_problem(&unknown, 415, "unsupported-media-type");
+    assert_eq!(unknown.headers["accept-encoding"], "gzip, zstd, identity");
+    let media = fixture.post("/v1/events", "text/plain", event).await;
+    assert!(!media.headers.contains_key("accept-encoding"), "the encoding was not the reason");
 }
 
 /// An event that takes about 4 KiB in the ring.
