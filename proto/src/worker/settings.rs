@@ -45,11 +45,20 @@ pub struct Limits {
     pub max_connections_per_address: u32,
     /// The time that a request may take, including the arrival of its body, in milliseconds.
     pub request_timeout_ms: u64,
+    /// How long a connection may be idle between two requests, in milliseconds.
+    pub idle_timeout_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 4096, max_connections_per_address: 1024, request_timeout_ms: 30_000 }
+        Self {
+            max_connections: 4096,
+            max_connections_per_address: 1024,
+            request_timeout_ms: 30_000,
+            // Longer than the 60 s after which load balancers usually close their own idle connections: the side that
+            // closes first never sends a request on a connection that the other side is closing.
+            idle_timeout_ms: 75_000,
+        }
     }
 }
 

@@ -154,7 +154,7 @@ fn setting(key: &str, from: String, to: String, live: bool) -> Option<Change> {
 }
 
 /// The keys with which the process of a worker is started, and their values.
-fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 14] {
+fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 15] {
     let WorkerConfig {
         name: _,
         role,
@@ -166,7 +166,8 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         memory_limit,
         hang_timeout: _,
     } = worker;
-    let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &config.limits;
+    let Limits { max_connections, max_connections_per_address, request_timeout_ms, idle_timeout_ms } =
+        &config.limits;
     let Access { allowed_hosts, cors_origins } = &config.access;
     let text = |value: &dyn Debug| format!("{value:?}");
     let linked = |value: &dyn Debug| if *role == Role::Plain { String::new() } else { text(value) };
@@ -184,6 +185,7 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         ("max_connections", api(max_connections)),
         ("max_connections_per_address", api(max_connections_per_address)),
         ("request_timeout", api(request_timeout_ms)),
+        ("idle_timeout", api(idle_timeout_ms)),
         ("allowed_hosts", api(allowed_hosts)),
         ("cors_origins", api(cors_origins)),
         ("token_file", api(&config.token_file)),

@@ -24,6 +24,9 @@ use tracing::level_filters::LevelFilter;
 /// The shortest duration. Zero would mean no pause between restarts, or requests that always time out.
 const MIN_DURATION: Duration = Duration::from_millis(1);
 
+/// The shortest `idle_timeout`. A shorter one would close connections between the requests of a busy client.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The smallest `max_body`, in bytes: a few events.
 const MIN_BODY: u64 = 1 << 10;
 
@@ -161,14 +164,14 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
             "the limit of all connections",
         );
     }
-    let timeout =
-        api.duration("request_timeout", MIN_DURATION, MAX_DURATION).map(|timeout| timeout.as_millis());
+    let mut timeout = |key, min| {
+        api.duration(key, min, MAX_DURATION).and_then(|timeout| u64::try_from(timeout.as_millis()).ok())
+    };
     Limits {
         max_connections: all.unwrap_or(default.max_connections),
         max_connections_per_address: per_address.unwrap_or(default.max_connections_per_address),
-        request_timeout_ms: timeout
-            .and_then(|timeout| u64::try_from(timeout).ok())
-            .unwrap_or(default.request_timeout_ms),
+        request_timeout_ms: timeout("request_timeout", MIN_DURATION).unwrap_or(default.request_timeout_ms),
+        idle_timeout_ms: timeout("idle_timeout", MIN_IDLE_TIMEOUT).unwrap_or(default.idle_timeout_ms),
     }
 }
 

@@ -112,6 +112,7 @@ fn every_key_has_an_effect() {
         max_connections = 7
         max_connections_per_address = 0
         request_timeout = "5s"
+        idle_timeout = "2m"
         [analytics]
         command = ["/opt/mine", "--fast"]
         max_series = 10
@@ -143,7 +144,12 @@ fn every_key_has_an_effect() {
     assert_eq!(config.policy.max_attempts, 5);
     assert_eq!(
         config.limits,
-        Limits { max_connections: 7, max_connections_per_address: 0, request_timeout_ms: 5_000 }
+        Limits {
+            max_connections: 7,
+            max_connections_per_address: 0,
+            request_timeout_ms: 5_000,
+            idle_timeout_ms: 120_000
+        }
     );
     assert_eq!(config.token_file.as_deref(), Some(Path::new("/t")));
     assert_eq!((config.policy.limit, config.policy.faults), (3, true));
