@@ -37,7 +37,7 @@ const LIMITS: Limits = Limits {
 struct AcceptorFixture {
     acceptor: Acceptor,
     api: ApiFixture,
-    _phase: watch::Sender<ServerPhase>,
+    phase: watch::Sender<ServerPhase>,
 }
 
 impl AcceptorFixture {
@@ -51,7 +51,7 @@ impl AcceptorFixture {
         let service = ApiService::new(router, Generation(1), &LIMITS, AccessRules::default());
         let listener = Listener::new(OwnedFd::from(socket())).unwrap();
         let (phase, receiver) = watch::channel(ServerPhase::Serving);
-        Self { acceptor: Acceptor::new(listener, Arc::new(service), LIMITS, receiver), api, _phase: phase }
+        Self { acceptor: Acceptor::new(listener, Arc::new(service), LIMITS, receiver), api, phase }
     }
 
     fn serve(&self, permit: ConnPermit) -> DuplexStream {
@@ -104,6 +104,30 @@ async fn a_connection_is_kept_between_requests_within_the_idle_timeout() {
     }
     let (text, second) = read_to_end(client, start).await;
     assert_eq!((text.matches("HTTP/1.1 200").count(), second), (3, 160), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_server_closes_a_connection_two_seconds_after_its_last_request() {
+    let (fixture, start) = (AcceptorFixture::new(), Instant::now());
+    let (mut recent, old) = (fixture.connect(), fixture.connect());
+    sleep(Duration::from_secs(9)).await;
+    write(&mut recent, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    fixture.phase.send(ServerPhase::Draining).unwrap();
+    assert_eq!(read_to_end(old, start).await, (String::new(), 10));
+    let (text, second) = read_to_end(recent, start).await;
+    assert_eq!((text.matches("HTTP/1.1 200").count(), second), (1, 11), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_server_lets_a_request_in_flight_end() {
+    let (fixture, start) = (AcceptorFixture::new(), Instant::now());
+    let mut client = fixture.connect();
+    write(&mut client, "GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    fixture.phase.send(ServerPhase::Draining).unwrap();
+    let (text, second) = read_to_end(client, start).await;
+    assert!(text.starts_with("HTTP/1.1 408") && second == 30, "{second}: {text}");
 }
 
 #[tokio::test(start_paused = true)]
