@@ -10,7 +10,7 @@ use crate::{
         origin::OriginRule,
         server::Server,
         service::{AccessRules, ApiService},
-        token::{BearerToken, TokenError},
+        token::BearerToken,
     },
     routes,
     stores::Stores,
@@ -29,6 +29,7 @@ use bulkhead_proto::{
         link::ApiLink,
         pipe::{Receiver, Sender},
         settings::Settings,
+        token_file::TokenError,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -30,12 +30,17 @@ use toml::de::DeTable;
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
 /// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
-/// exists, else the built-in defaults. An empty variable counts as unset.
+/// exists, else the built-in defaults. An empty variable counts as unset. The token file must be usable, because no
+/// generation of the API would serve without it; programs and directories may appear later.
 ///
 /// # Errors
 /// All problems found, in the order of the text.
 pub fn load(option: Option<&Path>, env: EnvLookup<'_>) -> Result<(Config, Source), ProblemReport> {
-    let (config, report, _) = read(option, env);
+    let (config, mut report, diagnostics) = read(option, env);
+    if report.ok() {
+        preflight::token(&config, &diagnostics);
+        report.problems.extend(diagnostics.problems());
+    }
     if report.ok() { Ok((config, report.source)) } else { Err(report) }
 }
 
@@ -89,7 +94,11 @@ fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Di
             }
             let problems = vec![Problem::new(error.issue, error.span)];
             let (config, _, diagnostics) = parse_text(String::new(), Source::Defaults, &overrides);
-            (config, ProblemReport { source: Source::File(path), text: error.text, problems }, diagnostics)
+            (
+                config,
+                ProblemReport { source: Source::File(path), text: error.text, problems, has_keys: false },
+                diagnostics,
+            )
         }
     }
 }
@@ -100,7 +109,8 @@ fn parse_text(text: String, source: Source, overrides: &Overrides) -> (Config, P
     let config = sections::read_config(Section::root(table.get_ref(), &diagnostics), overrides, &diagnostics);
     syntax::report_errors(&text, &errors, &diagnostics);
     let problems = diagnostics.problems();
-    (config, ProblemReport { source, text, problems }, diagnostics)
+    let has_keys = !table.get_ref().is_empty();
+    (config, ProblemReport { source, text, problems, has_keys }, diagnostics)
 }
 
 #[cfg(test)]

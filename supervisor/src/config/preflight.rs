@@ -7,23 +7,41 @@ use super::{
     problem::{Diagnostics, Issue, Problem, Severity},
 };
 use crate::core::Policy;
+use bulkhead_proto::worker::token_file::{self, TokenError};
 use rustix::fs::{Access, access};
-use std::{ffi::OsString, fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    ffi::OsString,
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 /// The permission bits of all other users in a file's mode.
 const OTHERS: u32 = 0o007;
 
+const TOKEN_KEY: &str = "api.token_file";
+
 /// What ends a check: a problem and its severity.
 type Finding = (Severity, Issue);
 
+/// Adds what a check of this key's value has found.
+fn report(diagnostics: &Diagnostics, key: &str, checked: Result<(), Finding>) {
+    if let Err((severity, issue)) = checked {
+        let issue = Issue { found: format!("{key}: {}", issue.found), ..issue };
+        diagnostics.push(Problem { severity, ..Problem::new(issue, diagnostics.span_of(key)) });
+    }
+}
+
+/// Checks the token file for a supervisor that starts, whose user must be able to read it.
+pub(super) fn token(config: &Config, diagnostics: &Diagnostics) {
+    let checked = config.token_file.as_deref().map_or(Ok(()), check_token_content);
+    report(diagnostics, TOKEN_KEY, checked);
+}
+
 /// Checks programs, directories, the token file and restart limits.
 pub(super) fn preflight(config: &Config, diagnostics: &Diagnostics, env: EnvLookup<'_>, executable: &Path) {
-    let report = |key: &str, checked: Result<(), Finding>| {
-        if let Err((severity, issue)) = checked {
-            let issue = Issue { found: format!("{key}: {}", issue.found), ..issue };
-            diagnostics.push(Problem { severity, ..Problem::new(issue, diagnostics.span_of(key)) });
-        }
-    };
+    let report = |key: &str, checked| report(diagnostics, key, checked);
     for (index, worker) in config.workers.iter().enumerate() {
         // The API and the analysis come first; see `sections::read_config`.
         let section =
@@ -31,7 +49,7 @@ pub(super) fn preflight(config: &Config, diagnostics: &Diagnostics, env: EnvLook
         report(&format!("{section}.command"), check_command(worker, env, executable));
         report(&format!("{section}.cwd"), worker.cwd.as_deref().map_or(Ok(()), check_directory));
     }
-    report("api.token_file", config.token_file.as_deref().map_or(Ok(()), check_token));
+    report(TOKEN_KEY, config.token_file.as_deref().map_or(Ok(()), check_token));
     if let ListenAddr::Unix(path) = &config.listen {
         report("api.listen", path.parent().map_or(Ok(()), check_directory));
     }
@@ -85,20 +103,32 @@ fn check_directory(path: &Path) -> Result<(), Finding> {
     Err((Severity::Error, Issue::new(format!("{} is not a directory", path.display()), expected)))
 }
 
-/// Checks access to the token file. The API checks its content and refuses to start with an invalid token.
+/// Checks access to the token file, and its content.
 fn check_token(path: &Path) -> Result<(), Finding> {
     let shown = path.display();
-    if regular_file(path, "expected a file")?.mode() & OTHERS != 0 {
-        let found = format!("{shown} is accessible to all users of this machine");
-        let issue = Issue::new(found, "the token is not secret").with_help(format!("chmod o= {shown}"));
-        return Err((Severity::Warning, issue));
-    }
+    let mode = regular_file(path, "expected a file")?.mode();
     if access(path, Access::READ_OK).is_err() {
         let expected = "the user that runs the supervisor must be able to read it";
         let issue = Issue::new(format!("{shown} is not readable by this user"), expected);
         return Err((Severity::Warning, issue));
     }
+    check_token_content(path)?;
+    if mode & OTHERS != 0 {
+        let found = format!("{shown} is accessible to all users of this machine");
+        let issue = Issue::new(found, "the token is not secret").with_help(format!("chmod o= {shown}"));
+        return Err((Severity::Warning, issue));
+    }
     Ok(())
+}
+
+/// Reads the file as the API does.
+fn check_token_content(path: &Path) -> Result<(), Finding> {
+    regular_file(path, "expected a file")?;
+    let read = File::open(path).map_err(TokenError::from).and_then(token_file::read);
+    read.map(drop).map_err(|error| {
+        let issue = Issue::new(error.to_string(), "the API would not serve with this file");
+        (Severity::Error, issue.with_help(format!("openssl rand -hex 32 >{}", path.display())))
+    })
 }
 
 /// Checks that the directory exists or that this user could create it.

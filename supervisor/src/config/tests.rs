@@ -91,10 +91,12 @@ fn the_systemd_credential_is_the_default_token_file() {
     std::fs::write(&file, "").unwrap();
     let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().into());
     assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, None);
-    std::fs::write(dir.path().join("token"), "secret").unwrap();
+    std::fs::write(dir.path().join("token"), "correct-horse-battery-staple").unwrap();
     assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(dir.path().join("token")));
-    std::fs::write(&file, "api.token_file = \"/t\"").unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some("/t".into()));
+    let other = dir.path().join("other");
+    std::fs::write(&other, "another-token-of-some-length").unwrap();
+    std::fs::write(&file, format!("api.token_file = {other:?}")).unwrap();
+    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(other));
 }
 
 #[test]

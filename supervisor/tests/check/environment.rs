@@ -12,7 +12,7 @@ fn check_with(variable: (&str, &str), text: &str) -> String {
 
 /// Creates a file in `dir` with these permissions.
 fn put(dir: &Path, name: &str, mode: u32) {
-    fs::write(dir.join(name), "a token of some length").unwrap();
+    fs::write(dir.join(name), "a-token-of-some-length").unwrap();
     fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -78,6 +78,27 @@ fn a_token_that_other_users_can_read_gets_a_warning() {
     let mut command = bulkhead(dir.path());
     command.args(["check", "--config", FILE]);
     insta::assert_snapshot!(output_of(command));
+}
+
+#[test]
+fn a_token_file_that_the_api_could_not_use_is_refused_by_check_and_run() {
+    for (content, text) in [
+        ("", "it has 0"),
+        ("\u{feff}a-token-of-some-length\n", "byte order mark"),
+        ("a-token-of-some-length\nanother-token-of-some-length\n", "it has 2 lines"),
+        ("ein-schlüssel-mit-umlaut", "byte"),
+    ] {
+        let dir = dir("api.token_file = \"token\"\n");
+        put(dir.path(), "token", 0o600);
+        fs::write(dir.path().join("token"), content).unwrap();
+        for command_name in ["check", "run"] {
+            let mut command = bulkhead(dir.path());
+            command.args([command_name, "--config", FILE]);
+            let output = output_of(command);
+            assert!(output.starts_with("exit code 2"), "{command_name}: {output}");
+            assert!(output.contains("api.token_file: ") && output.contains(text), "{command_name}: {output}");
+        }
+    }
 }
 
 #[test]
