@@ -6,6 +6,7 @@ pub mod model;
 mod overrides;
 mod preflight;
 mod problem;
+mod program_format;
 mod reader;
 mod report;
 mod sections;
@@ -61,7 +62,7 @@ pub fn check(
 ) -> (Option<Config>, ProblemReport) {
     let (config, mut report, diagnostics) = read(option, env);
     if report.ok() {
-        preflight::preflight(&config, &diagnostics, env, executable);
+        preflight::preflight(&config, &report.source, &diagnostics, env, executable);
         report.problems.extend(diagnostics.problems());
     }
     (Some(config).filter(|_| report.ok()), report)

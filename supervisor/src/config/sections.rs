@@ -5,7 +5,7 @@ use super::{
     model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig},
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
-    reader::{Section, parse_path},
+    reader::{Section, check_unexpanded, parse_path},
     units::MAX_DURATION,
     worker::{read_plain_workers, read_worker},
 };
@@ -51,6 +51,11 @@ const DEFAULT_RING_CAPACITY: u64 = 64 << 20;
 /// Reads all sections and adds every problem to `diagnostics`. The result must not be used if there is an error.
 pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnostics: &Diagnostics) -> Config {
     let configured = root.string("state_dir", parse_path);
+    if let Some(text) = overrides.state_dir.as_ref().and_then(|path| path.to_str())
+        && let Err(issue) = check_unexpanded(text)
+    {
+        diagnostics.push(Problem::in_environment("BULKHEAD_STATE_DIR", issue));
+    }
     let state_dir =
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = read_log(root.section("log"));

@@ -62,6 +62,41 @@ fn a_program_without_execute_permission_is_reported() {
 }
 
 #[test]
+fn a_script_that_the_kernel_cannot_execute_is_reported() {
+    let dir = dir("[[worker]]\nname = \"one\"\ncommand = [\"./one\", \"~/x\"]\n");
+    put(dir.path(), "one", 0o755);
+    let output = |text: &str| {
+        fs::write(dir.path().join("one"), text).unwrap();
+        let mut command = bulkhead(dir.path());
+        command.args(["check", "--config", FILE]);
+        output_of(command)
+    };
+    insta::assert_snapshot!(output("#!/nowhere/python3\n"));
+    let warned = output("echo no interpreter\n");
+    assert!(
+        warned.starts_with("exit code 0") && warned.contains("neither an ELF file nor a script"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn a_variable_of_the_environment_that_run_refuses_is_reported() {
+    for (name, value) in [("BULKHEAD_STATE_DIR", "~/x"), ("RUST_LOG", "a=b=c")] {
+        let output = check_with((name, value), "");
+        assert!(output.starts_with("exit code 2") && output.contains(&format!("{name}: ")), "{output}");
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_gets_a_warning() {
+    let output = check("[api]\nlisten = \"192.0.2.1:8080\"\ninsecure = true\n");
+    assert!(
+        output.starts_with("exit code 0") && output.contains("not an address of this machine"),
+        "{output}"
+    );
+}
+
+#[test]
 fn missing_directories_are_reported() {
     insta::assert_snapshot!(check("[api]\nlisten = \"unix:/nowhere/api.sock\"\ncwd = \"/nowhere\"\n"));
 }

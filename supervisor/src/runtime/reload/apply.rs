@@ -119,9 +119,13 @@ impl Supervisor {
         let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
         self.children.spawner.filter = self.configuration.log.filter();
         self.drive(configured);
+        let listener = &self.children.spawner.listener;
+        let inherited = Some(&listener.address).filter(|_| listener.is_inherited());
         for change in changes {
             match change {
-                Change::Setting(setting) => reload.done.push(change_report::setting(setting, &log)),
+                Change::Setting(setting) => {
+                    reload.done.push(change_report::setting(setting, &log, inherited));
+                }
                 Change::Worker(name, change) => {
                     reload.pending.insert(self.control.new_client(), (name, change));
                 }
