@@ -106,6 +106,23 @@ fn restart_api_refuses_no_connection_and_breaks_no_request() {
     assert_ne!(bulkhead.worker_pid("api"), old);
 }
 
+#[test]
+fn while_the_api_is_stopped_each_request_gets_503_and_afterwards_it_is_served() {
+    let bulkhead = Fixture::new("").start();
+    let mut log = bulkhead.log().from_now();
+    assert_succeeded(&bulkhead.cli(&["stop", "api"]));
+    for _ in 0..3 {
+        let response = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
+        assert_eq!((response.status, response.header("retry-after")), (503, "15"), "{response:?}");
+        assert!(response.body.contains("the API is stopped"), "{response:?}");
+    }
+    log.wait_for("a warning", |line| line.raw().contains("clients connect while the API is stopped"));
+    assert_succeeded(&bulkhead.cli(&["start", "api"]));
+    assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
+    log.wait_for("the number", |line| line.raw().contains("3 connections got 503"));
+    assert_eq!(bulkhead.wait_until_committed()["accepted"], 1, "503 means that nothing was accepted");
+}
+
 /// Each client keeps one connection. The old API answers the next request on it, and asks the client to reconnect.
 #[test]
 fn restart_api_breaks_no_request_of_keep_alive_clients() {
