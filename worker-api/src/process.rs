@@ -124,8 +124,23 @@ impl ApiProcess {
             hosts: HostRule::new(&settings.access.allowed_hosts, listener.is_loopback()),
             origins: OriginRule::new(&settings.access.cors_origins, token.is_some()),
         };
+        if let Ok(configured) = usize::try_from(settings.limits.max_connections)
+            && limits.connections < configured
+        {
+            tracing::warn!(
+                "api.max_connections is {configured}, but the limit of open files ({open_files}) allows {} connections: raise it \
+                 (LimitNOFILE= of systemd, ulimit -n)",
+                limits.connections
+            );
+        }
         let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor));
-        let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits, access);
+        let service = ApiService::new(
+            routes::router(user_routes, api.clone()),
+            generation,
+            &limits,
+            access,
+            Arc::clone(api.counters()),
+        );
 
         say_hello(&out, concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned())?;
         let mut ready = Some((listener, service));

@@ -395,14 +395,3 @@ const FRAGMENTS: &[&str] = &[
     "2026-11-22T00:00:00Z",
     "07:00",
 ];
-
-#[test]
-fn arguments_and_variables_that_execve_refuses_are_errors() {
-    let worker = |argument: usize, variable: usize| {
-        let [argument, variable] = [argument, variable].map(|length| "x".repeat(length));
-        format!("api = {{ command = [\"a\", \"{argument}\"], env = {{ A = \"{variable}\" }} }}")
-    };
-    assert!(read(&worker((128 << 10) - 1, (128 << 10) - 3)).is_ok());
-    assert!(errors(&worker(128 << 10, 0)).contains("api.command[1]: 131072 bytes are too long"));
-    assert!(errors(&worker(0, (128 << 10) - 2)).contains("api.env.A: 131072 bytes are too long"));
-}

@@ -189,3 +189,27 @@ fn supervisor_variables(role: Role) -> &'static [&'static str] {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Overrides, ProblemReport, Source, parse};
+
+    fn parse_text(text: &str) -> Result<Config, ProblemReport> {
+        parse(text, Source::Defaults, &Overrides::default())
+    }
+
+    fn error(text: &str) -> String {
+        parse_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn arguments_and_variables_that_execve_refuses_are_errors() {
+        let worker = |argument: usize, variable: usize| {
+            let [argument, variable] = [argument, variable].map(|length| "x".repeat(length));
+            format!("api = {{ command = [\"a\", \"{argument}\"], env = {{ A = \"{variable}\" }} }}")
+        };
+        assert!(parse_text(&worker((128 << 10) - 1, (128 << 10) - 3)).is_ok());
+        assert!(error(&worker(128 << 10, 0)).contains("api.command[1]: 131072 bytes are too long"));
+        assert!(error(&worker(0, (128 << 10) - 2)).contains("api.env.A: 131072 bytes are too long"));
+    }
+}

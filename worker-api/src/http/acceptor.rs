@@ -70,7 +70,7 @@ impl Acceptor {
         http.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).header_read_timeout(None);
         Self {
             listener,
-            conn_limits: Arc::new(ConnLimits::new(limits)),
+            conn_limits: Arc::new(ConnLimits::new(limits, Arc::clone(service.counters()))),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             service,
             limits,
@@ -110,12 +110,24 @@ impl Acceptor {
             match permit {
                 Ok(permit) => self.serve(stream, permit, None),
                 Err(TooManyFromAddress) => {
+                    self.count_refused();
                     if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
                         self.serve(stream, self.conn_limits.acquire_over_limit(None), Some(refusal));
                     }
                 }
             }
         }
+    }
+
+    fn count_refused(&self) {
+        let limit = self.limits.per_address;
+        self.service.counters().refused.count(|connections| {
+            tracing::warn!(
+                connections,
+                "{connections} connections were refused since the last such line: their address has {limit} already \
+                 (api.max_connections_per_address)"
+            );
+        });
     }
 
     /// Handles an error of accept(2). If fds or memory are short, closes idle connections and waits.
@@ -162,7 +174,8 @@ impl Acceptor {
                 Ok::<_, Infallible>(response.map(|body| body.map_err(hold_guard)))
             }
         });
-        let stream = TimedStream::new(stream, Arc::clone(permit.state()), limits);
+        let stream =
+            TimedStream::new(stream, Arc::clone(permit.state()), limits, Arc::clone(self.service.counters()));
         let connection = self.http.serve_connection(TokioIo::new(stream), hyper_service).with_upgrades();
         let mut phase = self.phase.clone();
         drop(tokio::spawn(async move {

@@ -9,6 +9,7 @@ use super::{
     problem::{Problem, ProblemKind},
     request_id::{self, RequestId, RequestIds},
 };
+use crate::counters::Counters;
 use axum::{
     Router,
     body::{Body, HttpBody},
@@ -22,7 +23,10 @@ use futures_util::FutureExt;
 use std::{
     error::Error,
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tower::Service as _;
@@ -35,6 +39,7 @@ pub(crate) struct ApiService {
     /// The most time from the start of a request to the head of its response.
     timeout: Duration,
     access: AccessRules,
+    counters: Arc<Counters>,
     draining: AtomicBool,
 }
 
@@ -46,9 +51,19 @@ pub(crate) struct AccessRules {
 }
 
 impl ApiService {
-    pub(crate) fn new(router: Router, generation: Generation, limits: &Limits, access: AccessRules) -> Self {
+    pub(crate) fn new(
+        router: Router,
+        generation: Generation,
+        limits: &Limits,
+        access: AccessRules,
+        counters: Arc<Counters>,
+    ) -> Self {
         let ids = RequestIds::new(generation);
-        Self { router, ids, timeout: limits.request, access, draining: AtomicBool::new(false) }
+        Self { router, ids, timeout: limits.request, access, counters, draining: AtomicBool::new(false) }
+    }
+
+    pub(super) const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// From now on, each response closes its connection, so that clients reconnect to the next generation.
@@ -102,7 +117,7 @@ impl ApiService {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_panic)) => panic_response(&header),
-            Err(_elapsed) => timeout_response(self.timeout),
+            Err(_elapsed) => self.timeout_response(),
         }
     }
 
@@ -112,6 +127,21 @@ impl ApiService {
         let mut response = Problem::new(ProblemKind::TooManyConnections, detail).into_response();
         close_connection(&mut response);
         self.finish(response, self.ids.accept_or_generate(request.headers()).header())
+    }
+
+    fn timeout_response(&self) -> Response {
+        let timeout = self.timeout;
+        self.counters.timed_out.count(|requests| {
+            tracing::warn!(
+                requests,
+                "{requests} requests since the last such line were not answered within {timeout:?} (api.request_timeout)"
+            );
+        });
+        let detail = format!("the request was not received and answered within {timeout:?}");
+        let mut response = Problem::new(ProblemKind::Timeout, detail).into_response();
+        // The rest of the request body may still arrive.
+        close_connection(&mut response);
+        response
     }
 
     fn finish(&self, mut response: Response, header: HeaderValue) -> Response {
@@ -151,14 +181,6 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn timeout_response(timeout: Duration) -> Response {
-    let detail = format!("the request was not received and answered within {timeout:?}");
-    let mut response = Problem::new(ProblemKind::Timeout, detail).into_response();
-    // The rest of the request body may still arrive.
-    close_connection(&mut response);
-    response
-}
-
 fn close_connection(response: &mut Response) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
@@ -176,7 +198,7 @@ mod tests {
             .route("/id", get(async || RequestId::current().unwrap().as_str().to_owned()))
             .route("/panic", get(async || -> () { panic!("on purpose") }))
             .route("/hang", get(pending::<()>));
-        ApiService::new(router, Generation(3), &Limits::default(), AccessRules::default())
+        ApiService::new(router, Generation(3), &Limits::default(), AccessRules::default(), Arc::default())
     }
 
     async fn send(service: &ApiService, path: &str, id: &str) -> Response {

@@ -7,7 +7,7 @@ use crate::{
         body,
         encoding::Encoding,
         idempotency,
-        problem::{Problem, typed_response},
+        problem::{Problem, ProblemKind, typed_response},
         request_id::RequestId,
     },
     parse::{self, BatchContext, BodyFormat},
@@ -29,10 +29,13 @@ pub(super) async fn accept(
 ) -> Result<Response, Problem> {
     // Read the body first: a client that is refused while it still sends would not see the response.
     let max_body = api.settings().max_body;
-    let (head, body, mut reservation) = body::read(request, max_body, api.body_memory()).await?;
+    let read = body::read(request, max_body, api.body_memory()).await;
+    let (head, body, mut reservation) = read.inspect_err(|problem| count_memory_full(&api, problem))?;
     let format = body::format_of(&head.headers)?;
     let body = match Encoding::announced(&head.headers)? {
-        Some(encoding) => encoding.decode(&body, max_body, &mut reservation)?,
+        Some(encoding) => encoding
+            .decode(&body, max_body, &mut reservation)
+            .inspect_err(|problem| count_memory_full(&api, problem))?,
         None => body,
     };
     // No await from here on: the batch buffer belongs to the thread.
@@ -43,6 +46,18 @@ pub(super) async fn accept(
         response.headers_mut().extend([idempotency::REPLAYED_HEADER]);
     }
     Ok(response)
+}
+
+fn count_memory_full(api: &ApiHandle, problem: &Problem) {
+    if problem.kind() == ProblemKind::Unavailable {
+        api.counters().body_memory_full.count(|requests| {
+            tracing::warn!(
+                requests,
+                "too many large bodies at once: {requests} requests got 503 since the last such line; their memory is 64 MiB, \
+                 or twice api.max_body"
+            );
+        });
+    }
 }
 
 fn append(

@@ -129,6 +129,7 @@ impl ApiFixture {
             GENERATION,
             &Limits::default(),
             AccessRules::default(),
+            Arc::clone(handle.counters()),
         );
         let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
         writer.activate();

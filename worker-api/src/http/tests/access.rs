@@ -17,7 +17,7 @@ fn service(cors_origins: &[&str]) -> ApiService {
     let router = Router::new()
         .route("/", post(async || StatusCode::ACCEPTED).get(async || "read"))
         .route("/panic", get(async || -> () { panic!("on purpose") }));
-    ApiService::new(router, Generation(1), &Limits::default(), access)
+    ApiService::new(router, Generation(1), &Limits::default(), access, Arc::default())
 }
 
 async fn send(service: &ApiService, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -1,5 +1,7 @@
 //! Limits on slow, stalled and numerous clients, in virtual time and over in-memory streams.
 
+mod closing;
+
 use super::*;
 use crate::{
     http::{
@@ -48,7 +50,8 @@ impl AcceptorFixture {
             .route("/hang", get(std::future::pending::<()>))
             .route("/echo", get(echo));
         let router = crate::routes::router(user_routes, api.handle.clone());
-        let service = ApiService::new(router, Generation(1), &LIMITS, AccessRules::default());
+        let counters = Arc::clone(api.handle.counters());
+        let service = ApiService::new(router, Generation(1), &LIMITS, AccessRules::default(), counters);
         let listener = Listener::new(OwnedFd::from(socket())).unwrap();
         let (phase, receiver) = watch::channel(ServerPhase::Serving);
         Self { acceptor: Acceptor::new(listener, Arc::new(service), LIMITS, receiver), api, phase }
@@ -104,30 +107,6 @@ async fn a_connection_is_kept_between_requests_within_the_idle_timeout() {
     }
     let (text, second) = read_to_end(client, start).await;
     assert_eq!((text.matches("HTTP/1.1 200").count(), second), (3, 160), "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_draining_server_closes_a_connection_two_seconds_after_its_last_request() {
-    let (fixture, start) = (AcceptorFixture::new(), Instant::now());
-    let (mut recent, old) = (fixture.connect(), fixture.connect());
-    sleep(Duration::from_secs(9)).await;
-    write(&mut recent, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    sleep(Duration::from_secs(1)).await;
-    fixture.phase.send(ServerPhase::Draining).unwrap();
-    assert_eq!(read_to_end(old, start).await, (String::new(), 10));
-    let (text, second) = read_to_end(recent, start).await;
-    assert_eq!((text.matches("HTTP/1.1 200").count(), second), (1, 11), "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_draining_server_lets_a_request_in_flight_end() {
-    let (fixture, start) = (AcceptorFixture::new(), Instant::now());
-    let mut client = fixture.connect();
-    write(&mut client, "GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    sleep(Duration::from_secs(1)).await;
-    fixture.phase.send(ServerPhase::Draining).unwrap();
-    let (text, second) = read_to_end(client, start).await;
-    assert!(text.starts_with("HTTP/1.1 408") && second == 30, "{second}: {text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,6 +346,7 @@ async fn a_connection_over_the_address_limit_gets_429_with_retry_after() {
         Generation(1),
         &LIMITS,
         AccessRules::default(),
+        Arc::default(),
     );
     let response = service.refuse(&Request::get("/").body(()).unwrap());
     assert_eq!(response.status(), 429);

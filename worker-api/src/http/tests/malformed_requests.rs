@@ -23,7 +23,13 @@ impl TestServer {
     fn new() -> Self {
         let (api, socket) = (ApiFixture::new(), socket());
         let router = crate::routes::router(Router::new(), api.handle.clone());
-        let service = ApiService::new(router, Generation(1), &Limits::default(), AccessRules::default());
+        let service = ApiService::new(
+            router,
+            Generation(1),
+            &Limits::default(),
+            AccessRules::default(),
+            Arc::default(),
+        );
         let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
         Self { api, socket, _server: Server::start(listener, service, Limits::default()) }
     }
@@ -220,6 +226,7 @@ async fn slow_uploads_beyond_the_connection_limit_do_not_keep_a_reader_out() {
         Generation(1),
         &limits,
         AccessRules::default(),
+        Arc::default(),
     );
     let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
     let server = Server::start(listener, service, limits);

@@ -43,6 +43,7 @@ fn start(socket: &net::TcpListener, sync: &Arc<HandlerSync>) -> Server {
         Generation(1),
         &Limits::default(),
         AccessRules::default(),
+        Arc::default(),
     );
     let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
     Server::start(listener, service, Limits::default())
@@ -151,6 +152,7 @@ async fn a_unix_socket_is_served() {
         Generation(1),
         &Limits::default(),
         AccessRules::default(),
+        Arc::default(),
     );
     let server = Server::start(Listener::new(OwnedFd::from(socket)).unwrap(), service, Limits::default());
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
@@ -170,6 +172,7 @@ async fn a_client_that_sends_a_body_over_the_limit_receives_the_413_response() {
         Generation(1),
         &Limits::default(),
         AccessRules::default(),
+        Arc::default(),
     );
     let server = Server::start(
         Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap(),

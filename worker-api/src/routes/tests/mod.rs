@@ -118,6 +118,11 @@ async fn a_full_ring_refuses_whole_requests_until_a_commit_frees_space() {
     while fixture.post_json(large_event()).await.status == 202 {
         accepted += 1;
     }
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["api"]["ring_full"],
+        2,
+        "each refused request is counted"
+    );
     let ready = fixture.get("/readyz").await;
     assert_eq!((ready.status, &ready.json()["ring"]), (200, &json!("full")));
 
@@ -186,6 +191,25 @@ async fn a_series_is_served_from_the_last_commit() {
     );
     assert!(series["age_ms"].is_u64());
     assert_problem(&fixture.get("/v1/series/%ff").await, 400, "bad-request");
+}
+
+#[tokio::test]
+async fn merged_series_are_told_in_the_stats_and_to_who_asks_for_one() {
+    let mut fixture = ApiFixture::new();
+    fixture.commit(&[("a", "{}")]);
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["series"],
+        json!({ "count": 1, "max": 100, "merged": false })
+    );
+    assert!(!fixture.get("/v1/series/b").await.text.contains("__overflow__"));
+    fixture.commit(&[("__overflow__", "{}")]);
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["series"],
+        json!({ "count": 1, "max": 100, "merged": true })
+    );
+    let absent = fixture.get("/v1/series/b").await;
+    assert_problem(&absent, 404, "not-found");
+    assert!(absent.text.contains("analytics.max_series (100) is reached"), "{}", absent.text);
 }
 
 #[tokio::test]
