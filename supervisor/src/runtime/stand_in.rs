@@ -3,7 +3,10 @@
 //! While a generation of the API starts, or will start soon, nothing is answered here: connections wait for it. No
 //! request is parsed, so nothing that a client sends can matter.
 
-use crate::core::{DesiredState, GenerationState, State};
+use crate::{
+    core::{DesiredState, GenerationState, State},
+    display::format_count,
+};
 use rustix::net::{AddressFamily, sockopt::socket_domain};
 use std::{
     fmt, io,
@@ -110,7 +113,8 @@ impl StandIn {
             task.abort();
             let answered = answered.load(Ordering::Relaxed);
             if answered > 0 {
-                tracing::info!(answered, "{answered} connections got 503 while the API was {absence}");
+                let shown = format_count(usize::try_from(answered).unwrap_or(usize::MAX), "connection");
+                tracing::info!(answered, "{shown} got 503 while the API was {absence}");
             }
         }
         self.serving = absence.and_then(|absence| {

@@ -189,7 +189,7 @@ impl ApiHandle {
             self.counters().ring_full.count(|requests| {
                 tracing::warn!(
                     requests,
-                    "the ring is full: {requests} requests got 503 since the last such line; the analysis is away or too slow \
+                    "the ring is full; requests that got 503 since the last such line: {requests}; the analysis is away or too slow \
                      (see `bulkhead status`); link.capacity sets how much is accepted meanwhile"
                 );
             });

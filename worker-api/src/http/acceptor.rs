@@ -124,7 +124,7 @@ impl Acceptor {
         self.service.counters().refused.count(|connections| {
             tracing::warn!(
                 connections,
-                "{connections} connections were refused since the last such line: their address has {limit} already \
+                "connections refused since the last such line: {connections}; their address has {limit} already \
                  (api.max_connections_per_address)"
             );
         });

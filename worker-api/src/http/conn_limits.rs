@@ -170,7 +170,7 @@ impl ConnLimits {
             self.counters.evicted.count(|connections| {
                 tracing::warn!(
                     connections,
-                    "{connections} idle or slow connections were closed since the last such line, to make room for new ones: \
+                    "idle or slow connections that were closed to make room since the last such line: {connections}; \
                      the limit is {limit} (api.max_connections, api.max_connections_per_address, or open files)"
                 );
             });

@@ -134,7 +134,7 @@ impl ApiService {
         self.counters.timed_out.count(|requests| {
             tracing::warn!(
                 requests,
-                "{requests} requests since the last such line were not answered within {timeout:?} (api.request_timeout)"
+                "requests that were not answered within {timeout:?} (api.request_timeout) since the last such line: {requests}"
             );
         });
         let detail = format!("the request was not received and answered within {timeout:?}");

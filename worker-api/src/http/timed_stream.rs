@@ -128,12 +128,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
         if self.state.phase() == ConnPhase::Idle {
             return self.counters.idle_closed.count();
         }
-        let (stall, idle) = (self.limits.stall, self.limits.idle);
+        let stall = self.limits.stall;
         self.counters.slow_closed.count(|connections| {
             tracing::info!(
                 connections,
-                "{connections} connections were closed since the last such line: their clients sent or read nothing for {stall:?} \
-                 within a request (api.idle_timeout, {idle:?}, is for the time between requests)"
+                "connections that were closed because their clients sent or read nothing for {stall:?} within a request, since the \
+                 last such line: {connections}"
             );
         });
     }

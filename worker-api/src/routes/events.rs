@@ -53,7 +53,7 @@ fn count_memory_full(api: &ApiHandle, problem: &Problem) {
         api.counters().body_memory_full.count(|requests| {
             tracing::warn!(
                 requests,
-                "too many large bodies at once: {requests} requests got 503 since the last such line; their memory is 64 MiB, \
+                "too many large bodies at once; requests that got 503 since the last such line: {requests}; their memory is 64 MiB, \
                  or twice api.max_body"
             );
         });
