@@ -127,6 +127,14 @@ impl ListenAddr {
             Self::Tcp(address) if address.ip().is_unspecified() => {
                 format!("http://127.0.0.1:{}", address.port())
             }
+            Self::Tcp(_) | Self::Unix(_) => self.listening_url(),
+        }
+    }
+
+    /// The URL with the address itself, which may stand for all addresses of this machine.
+    #[must_use]
+    pub fn listening_url(&self) -> String {
+        match self {
             Self::Tcp(address) => format!("http://{address}"),
             Self::Unix(path) => format!("unix:{}", path.display()),
         }
@@ -233,6 +241,14 @@ mod tests {
         for text in ["", "8080", "127.0.0.1", "example.org:80", "unix:run/x", "127.0.0.1:70000"] {
             assert!(ListenAddr::parse(text).unwrap_err().found.contains(&format!("{text:?}")), "{text}");
         }
+    }
+
+    #[test]
+    fn all_addresses_are_shown_as_such_and_reached_by_loopback() {
+        let all = ListenAddr::parse("0.0.0.0:80").unwrap();
+        assert_eq!((&*all.listening_url(), &*all.url()), ("http://0.0.0.0:80", "http://127.0.0.1:80"));
+        let unix = ListenAddr::parse("unix:/run/x").unwrap();
+        assert_eq!((&*unix.listening_url(), &*unix.url()), ("unix:/run/x", "unix:/run/x"));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Supervisor {
             state_dir = %storage.state_dir.path().display(),
             config = %source,
             "API listening on {}, control socket {}",
-            address.url(),
+            address.listening_url(),
             socket.display()
         );
         Ok(Self {
