@@ -50,6 +50,11 @@ impl Listener {
     pub(crate) const fn inherited(fd: OwnedFd, address: ListenAddr) -> Self {
         Self { fd, address, keep_file: true }
     }
+
+    /// Whether the socket was inherited from systemd: `api.listen` is not used then.
+    pub(crate) const fn is_inherited(&self) -> bool {
+        self.keep_file
+    }
 }
 
 impl Drop for Listener {

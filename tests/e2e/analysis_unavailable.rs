@@ -54,6 +54,10 @@ fn a_full_ring_refuses_the_whole_batch_with_503_and_accepts_it_later() {
     assert!(refused.header("content-type").starts_with("application/problem+json"), "{refused:?}");
     let stats = client.get_json("/v1/stats");
     assert_eq!((&stats["accepted"], &stats["pending"]), (&accepted.into(), &accepted.into()), "{stats}");
+    assert_eq!(stats["api"]["ring_full"], 1, "{stats}");
+    bulkhead.log().from_start().wait_for("a line that names the key", |line| {
+        line.raw().contains("the ring is full") && line.raw().contains("link.capacity")
+    });
     let ready = client.get("/readyz").unwrap();
     assert_eq!(ready.status, 200, "{ready:?}");
 

@@ -2,6 +2,10 @@
 
 use bulkhead_tests::{Bulkhead, CliOutput, Fixture, binaries, http::Client};
 use serde_json::Value;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 fn row(client: &Client, worker: &str) -> Value {
     let rows = client.get_json("/v1/workers");
@@ -100,6 +104,58 @@ fn restart_api_refuses_no_connection_and_breaks_no_request() {
         assert_eq!(bulkhead.wait_until_committed()["accepted"], posted);
     });
     assert_ne!(bulkhead.worker_pid("api"), old);
+}
+
+#[test]
+fn while_the_api_is_stopped_each_request_gets_503_and_afterwards_it_is_served() {
+    let bulkhead = Fixture::new("").start();
+    let mut log = bulkhead.log().from_now();
+    assert_succeeded(&bulkhead.cli(&["stop", "api"]));
+    for _ in 0..3 {
+        let response = bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap();
+        assert_eq!((response.status, response.header("retry-after")), (503, "15"), "{response:?}");
+        assert!(response.body.contains("the API is stopped"), "{response:?}");
+    }
+    log.wait_for("a warning", |line| line.raw().contains("clients connect while the API is stopped"));
+    assert_succeeded(&bulkhead.cli(&["start", "api"]));
+    assert_eq!(bulkhead.client().post_events(r#"{"series":"s","value":1}"#).unwrap().status, 202);
+    log.wait_for("the number", |line| line.raw().contains("3 connections got 503"));
+    assert_eq!(bulkhead.wait_until_committed()["accepted"], 1, "503 means that nothing was accepted");
+}
+
+/// Each client keeps one connection. The old API answers the next request on it, and asks the client to reconnect.
+#[test]
+fn restart_api_breaks_no_request_of_keep_alive_clients() {
+    const RESTARTS: usize = 3;
+    let bulkhead = Fixture::new("").start();
+    let restarted = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients = [0, 1, 20, 50].map(|pause| {
+            let (bulkhead, restarted) = (&bulkhead, &restarted);
+            scope.spawn(move || {
+                let (client, mut posted) = (bulkhead.client(), 0);
+                while !restarted.load(Ordering::Relaxed) || posted == 0 {
+                    let response = client.post_events(r#"{"series":"s","value":1}"#).unwrap();
+                    assert_eq!(response.status, 202, "{response:?}");
+                    posted += 1;
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+                posted
+            })
+        });
+        let mut log = bulkhead.log().from_now();
+        let outputs: Vec<_> = (0..RESTARTS)
+            .map(|_| {
+                let output = bulkhead.cli(&["restart", "api"]);
+                log.wait_for_worker("worker_died", "api");
+                output
+            })
+            .collect();
+        restarted.store(true, Ordering::Relaxed);
+        let posted: u64 = clients.map(|client| client.join().unwrap()).into_iter().sum();
+        outputs.iter().for_each(assert_succeeded);
+        assert_eq!(bulkhead.wait_until_committed()["accepted"], posted);
+    });
 }
 
 #[test]

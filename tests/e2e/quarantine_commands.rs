@@ -177,7 +177,7 @@ fn events_replayed_while_the_api_is_killed_are_appended_once_each() {
     assert_eq!(bulkhead.wait_until_committed()["quarantined"], REPLAYS);
     // With faults disabled, these are ordinary events: the sum of the series shows which of them were
     // counted.
-    bulkhead.fixture().write_config("");
+    bulkhead.fixture().write_config("faults.enabled = false\n");
     let output = bulkhead.cli(&["reload"]);
     assert_eq!(output.code, Some(0), "{output:?}");
 

@@ -8,6 +8,9 @@ use bulkhead_tests::{
 };
 use serde_json::{Value, json};
 
+/// A file with all defaults. A reload refuses a file without any key.
+const DEFAULTS: &str = "log.level = \"info\"\n";
+
 fn idle_worker(name: &str) -> String {
     format!("[[worker]]\nname = \"{name}\"\ncommand = [\"sleep\", \"infinity\"]\n")
 }
@@ -85,7 +88,33 @@ fn an_invalid_file_is_rejected_and_the_active_configuration_stays() {
     let text = failed.text("message");
     assert!(text.contains("bulkhead.toml:2:1: ") && text.contains(" | "), "{text}");
     assert_eq!(pids(&bulkhead), before);
+    assert_prints(&reload(&bulkhead, DEFAULTS), &["nothing changed"]);
+}
+
+#[test]
+fn a_file_without_any_key_is_rejected_if_it_would_change_something() {
+    let bulkhead = Fixture::new(&idle_worker("one")).start();
+    bulkhead.log().from_start().wait_for_worker("worker_ready", "one");
+    let before = pids(&bulkhead);
+    for empty in ["", "# only a comment\n"] {
+        let output = reload(&bulkhead, empty);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains("has no key"), "{output:?}");
+    }
+    assert_eq!(pids(&bulkhead), before);
+    assert_prints(&reload(&bulkhead, DEFAULTS), &["worker one removed: stopped"]);
     assert_prints(&reload(&bulkhead, ""), &["nothing changed"]);
+}
+
+#[test]
+fn a_worker_without_its_program_is_rejected_as_by_check() {
+    let bulkhead = Fixture::new("").start();
+    let config = format!("{}[[worker]]\nname = \"two\"\ncommand = [\"/nowhere/two\"]\n", idle_worker("one"));
+    let output = reload(&bulkhead, &config);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("worker[1].command: /nowhere/two does not exist"), "{output:?}");
+    assert_eq!(bulkhead.cli(&["check", "--config", "bulkhead.toml"]).code, Some(2));
+    assert_eq!(rows(&bulkhead).len(), 2, "no worker was added");
 }
 
 #[test]
@@ -230,7 +259,7 @@ fn a_reload_enables_and_disables_faults() {
     assert_eq!(bulkhead.cli(&["fault", "analytics", "kill"]).code, Some(0));
     wait_for_restart();
 
-    assert_eq!(reload(&bulkhead, "").code, Some(0));
+    assert_eq!(reload(&bulkhead, DEFAULTS).code, Some(0));
     assert_eq!(
         (induce(), post_poison_event(), bulkhead.cli(&["fault", "api", "kill"]).code),
         (404, 400, Some(1))
@@ -247,7 +276,7 @@ fn a_change_that_needs_a_service_restart_is_reported_at_each_reload() {
     }
     let warned = bulkhead.log().matching(|line| line.is("reloaded"));
     assert!(warned.iter().all(|line| line.text("level") == "WARN"), "{}", bulkhead.log().dump());
-    assert_prints(&reload(&bulkhead, ""), &["nothing changed"]);
+    assert_prints(&reload(&bulkhead, DEFAULTS), &["nothing changed"]);
 
     bulkhead.fixture().write_config("link.capacity = \"128MiB\"");
     let bulkhead = bulkhead.stop(Signal::SIGTERM).fixture.start();

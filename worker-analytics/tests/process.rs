@@ -19,7 +19,7 @@ use bulkhead_proto::{
         fds::{FDS_VARIABLE, FdHandoff, FdName},
         link::ApiLink,
         pipe::{self, Received, Receiver, Sender},
-        settings::{Limits, SETTINGS_VARIABLE, Settings},
+        settings::{Access, Limits, SETTINGS_VARIABLE, Settings},
     },
 };
 use command_fds::CommandFdExt;
@@ -72,6 +72,7 @@ impl Service {
             max_series: 100,
             max_body: 0,
             limits: Limits::default(),
+            access: Access::default(),
             stop_timeout_ms: 5000,
             log: "info".into(),
         };

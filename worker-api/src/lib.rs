@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod control_events;
+mod counters;
 mod handle;
 mod http;
 mod parse;

@@ -4,11 +4,13 @@ use crate::{
     control_events::{ControlEvent, ControlEvents},
     handle::ApiHandle,
     http::{
+        host::HostRule,
         limits::Limits,
         listener::Listener,
+        origin::OriginRule,
         server::Server,
-        service::ApiService,
-        token::{BearerToken, TokenError},
+        service::{AccessRules, ApiService},
+        token::BearerToken,
     },
     routes,
     stores::Stores,
@@ -27,6 +29,7 @@ use bulkhead_proto::{
         link::ApiLink,
         pipe::{Receiver, Sender},
         settings::Settings,
+        token_file::TokenError,
     },
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -117,8 +120,27 @@ impl ApiProcess {
         let generation = settings.generation;
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let limits = Limits::new(&settings.limits, open_files);
+        let access = AccessRules {
+            hosts: HostRule::new(&settings.access.allowed_hosts, listener.is_loopback()),
+            origins: OriginRule::new(&settings.access.cors_origins, token.is_some()),
+        };
+        if let Ok(configured) = usize::try_from(settings.limits.max_connections)
+            && limits.connections < configured
+        {
+            tracing::warn!(
+                "api.max_connections is {configured}, but the limit of open files ({open_files}) allows {} connections: raise it \
+                 (LimitNOFILE= of systemd, ulimit -n)",
+                limits.connections
+            );
+        }
         let api = ApiHandle::new(link, settings, token, stores, Arc::clone(&supervisor));
-        let service = ApiService::new(routes::router(user_routes, api.clone()), generation, &limits);
+        let service = ApiService::new(
+            routes::router(user_routes, api.clone()),
+            generation,
+            &limits,
+            access,
+            Arc::clone(api.counters()),
+        );
 
         say_hello(&out, concat!("bulkhead-api ", env!("CARGO_PKG_VERSION")).to_owned())?;
         let mut ready = Some((listener, service));

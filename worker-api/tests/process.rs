@@ -13,7 +13,7 @@ use bulkhead_proto::{
         fault::{self, Ending},
         fds::{FDS_VARIABLE, FdHandoff, FdName},
         pipe::{self, Received, Receiver, Sender},
-        settings::{Limits, SETTINGS_VARIABLE, Settings},
+        settings::{Access, Limits, SETTINGS_VARIABLE, Settings},
     },
 };
 use command_fds::CommandFdExt;
@@ -51,6 +51,7 @@ fn settings() -> Settings {
         max_series: 4,
         max_body: 1 << 20,
         limits: Limits::default(),
+        access: Access::default(),
         stop_timeout_ms: 10_000,
         log: "info".into(),
     }
@@ -118,7 +119,7 @@ impl Worker {
         let body = r#"{"series":"s","value":1}"#;
         write!(
             stream,
-            "POST /v1/events HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -183,6 +184,22 @@ fn a_worker_that_was_never_activated_exits_at_once() {
 }
 
 #[test]
+fn on_a_loopback_address_foreign_hosts_and_pages_are_refused() {
+    let worker = Worker::start();
+    for (request, status) in [
+        ("GET /v1/series HTTP/1.1\r\nhost: evil.example\r\n", 421),
+        ("GET /v1/series HTTP/1.1\r\nhost: localhost\r\n", 200),
+        ("POST /v1/faults/api/flood HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n", 403),
+        ("POST /v1/faults/api/flood HTTP/1.1\r\nhost: localhost\r\n", 404),
+    ] {
+        let mut client = worker.connect();
+        write!(client, "{request}connection: close\r\ncontent-length: 0\r\n\r\n").unwrap();
+        let text = read_response(client);
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{request:?}: {text}");
+    }
+}
+
+#[test]
 fn each_fault_ends_the_worker_as_defined() {
     for &kind in FaultKind::ALL.iter().filter(|kind| !kind.is_lasting()) {
         let mut worker = Worker::start();
@@ -201,7 +218,8 @@ fn the_request_that_induces_a_fault_is_answered_first() {
     for order in orders {
         let mut worker = Worker::start();
         let mut client = worker.connect();
-        write!(client, "POST /v1/faults/api/exit HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").unwrap();
+        write!(client, "POST /v1/faults/api/exit HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
         let Received::Frame(FromWorker::Request { id, request }) = worker.frames.recv().unwrap() else {
             panic!("expected a request")
         };

@@ -2,9 +2,19 @@
 //!
 //! A field of Unix milliseconds becomes RFC 3339 in JSON by `#[serde(with = "…::wire::time")]`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil::DateTime};
 use serde::{Deserialize as _, Deserializer, Serializer};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The Unix epoch, in UTC.
+pub const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// Date and time of day in UTC; `None` outside the years -9999 to 9999. (`Timestamp` ends 26 hours before the year 10000,
+/// because it can be shown in any time zone.)
+#[must_use]
+pub fn utc(unix_ms: i64) -> Option<DateTime> {
+    EPOCH.checked_add(SignedDuration::from_millis(unix_ms)).ok()
+}
 
 /// The current time, in Unix milliseconds; 0 before 1970.
 #[must_use]
@@ -23,8 +33,8 @@ pub fn arrival_ms() -> i64 {
 /// is shown as the epoch.
 #[must_use]
 pub fn rfc3339(unix_ms: impl TryInto<i64>) -> String {
-    let time = unix_ms.try_into().ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", time.unwrap_or_default())
+    let time = unix_ms.try_into().ok().and_then(utc);
+    format!("{:.3}Z", time.unwrap_or(EPOCH))
 }
 
 /// Serializes Unix milliseconds in the format of [`rfc3339`].
@@ -52,6 +62,8 @@ mod tests {
         assert_eq!(rfc3339(1_700_000_000_120_i64), "2023-11-14T22:13:20.120Z");
         assert_eq!(rfc3339(1_700_000_000_000_u64), "2023-11-14T22:13:20.000Z");
         assert_eq!(rfc3339(-1_i64), "1969-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(253_402_300_799_999_i64), "9999-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(-62_135_596_800_000_i64), "0001-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(now_ms()).len(), rfc3339(0).len());
     }
 

@@ -13,3 +13,4 @@ pub mod pipe;
 pub mod settings;
 pub mod signals;
 pub mod this_process;
+pub mod token_file;

@@ -25,6 +25,9 @@ pub struct Settings {
     /// The limits of the HTTP server, besides `max_body`.
     #[serde(default)]
     pub limits: Limits,
+    /// The host names and web origins that requests may have.
+    #[serde(default)]
+    pub access: Access,
     /// The time that the worker may take to drain, in milliseconds.
     pub stop_timeout_ms: u64,
     /// The log filter (`tracing_subscriber::EnvFilter` syntax).
@@ -42,12 +45,32 @@ pub struct Limits {
     pub max_connections_per_address: u32,
     /// The time that a request may take, including the arrival of its body, in milliseconds.
     pub request_timeout_ms: u64,
+    /// How long a connection may be idle between two requests, in milliseconds.
+    pub idle_timeout_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 4096, max_connections_per_address: 1024, request_timeout_ms: 30_000 }
+        Self {
+            max_connections: 4096,
+            max_connections_per_address: 1024,
+            request_timeout_ms: 30_000,
+            // Longer than the 60 s after which load balancers usually close their own idle connections: the side that
+            // closes first never sends a request on a connection that the other side is closing.
+            idle_timeout_ms: 75_000,
+        }
     }
+}
+
+/// The host names and web origins that requests may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Access {
+    /// Host names, in lower case, that requests may have in `Host` besides IP addresses and `localhost`. Empty: on a
+    /// loopback address none, elsewhere any.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of other web sites whose pages may use the API, such as `https://app.example`.
+    pub cors_origins: Vec<String>,
 }
 
 /// Why the settings could not be read.

@@ -8,7 +8,10 @@ use crate::{
     core::Policy,
     display::{format_exact_duration, format_size},
 };
-use bulkhead_proto::{wire::role::Role, worker::settings::Limits};
+use bulkhead_proto::{
+    wire::role::Role,
+    worker::settings::{Access, Limits},
+};
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
 
 /// The configuration that the service and each worker currently use.
@@ -120,6 +123,7 @@ fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
         // The API is started with these; see `start_keys`.
         max_body: _,
         limits: _,
+        access: _,
         token_file: _,
         workers: _,
     } = config;
@@ -154,7 +158,7 @@ fn setting(key: &str, from: String, to: String, live: bool) -> Option<Change> {
 }
 
 /// The keys with which the process of a worker is started, and their values.
-fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 12] {
+fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 15] {
     let WorkerConfig {
         name: _,
         role,
@@ -166,7 +170,9 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         memory_limit,
         hang_timeout: _,
     } = worker;
-    let Limits { max_connections, max_connections_per_address, request_timeout_ms } = &config.limits;
+    let Limits { max_connections, max_connections_per_address, request_timeout_ms, idle_timeout_ms } =
+        &config.limits;
+    let Access { allowed_hosts, cors_origins } = &config.access;
     let text = |value: &dyn Debug| format!("{value:?}");
     let linked = |value: &dyn Debug| if *role == Role::Plain { String::new() } else { text(value) };
     let api = |value: &dyn Debug| if *role == Role::Api { text(value) } else { String::new() };
@@ -183,6 +189,9 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         ("max_connections", api(max_connections)),
         ("max_connections_per_address", api(max_connections_per_address)),
         ("request_timeout", api(request_timeout_ms)),
+        ("idle_timeout", api(idle_timeout_ms)),
+        ("allowed_hosts", api(allowed_hosts)),
+        ("cors_origins", api(cors_origins)),
         ("token_file", api(&config.token_file)),
     ]
 }

@@ -1,10 +1,12 @@
 //! Finds, reads and checks the configuration. The result is a [`Config`].
 
+mod access;
 mod active;
 pub mod model;
 mod overrides;
 mod preflight;
 mod problem;
+mod program_format;
 mod reader;
 mod report;
 mod sections;
@@ -29,12 +31,17 @@ use toml::de::DeTable;
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
 /// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
-/// exists, else the built-in defaults. An empty variable counts as unset.
+/// exists, else the built-in defaults. An empty variable counts as unset. The token file must be usable, because no
+/// generation of the API would serve without it; programs and directories may appear later.
 ///
 /// # Errors
 /// All problems found, in the order of the text.
 pub fn load(option: Option<&Path>, env: EnvLookup<'_>) -> Result<(Config, Source), ProblemReport> {
-    let (config, report, _) = read(option, env);
+    let (config, mut report, diagnostics) = read(option, env);
+    if report.ok() {
+        preflight::token(&config, &diagnostics);
+        report.problems.extend(diagnostics.problems());
+    }
     if report.ok() { Ok((config, report.source)) } else { Err(report) }
 }
 
@@ -55,7 +62,7 @@ pub fn check(
 ) -> (Option<Config>, ProblemReport) {
     let (config, mut report, diagnostics) = read(option, env);
     if report.ok() {
-        preflight::preflight(&config, &diagnostics, env, executable);
+        preflight::preflight(&config, &report.source, &diagnostics, env, executable);
         report.problems.extend(diagnostics.problems());
     }
     (Some(config).filter(|_| report.ok()), report)
@@ -88,7 +95,11 @@ fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Di
             }
             let problems = vec![Problem::new(error.issue, error.span)];
             let (config, _, diagnostics) = parse_text(String::new(), Source::Defaults, &overrides);
-            (config, ProblemReport { source: Source::File(path), text: error.text, problems }, diagnostics)
+            (
+                config,
+                ProblemReport { source: Source::File(path), text: error.text, problems, has_keys: false },
+                diagnostics,
+            )
         }
     }
 }
@@ -99,7 +110,8 @@ fn parse_text(text: String, source: Source, overrides: &Overrides) -> (Config, P
     let config = sections::read_config(Section::root(table.get_ref(), &diagnostics), overrides, &diagnostics);
     syntax::report_errors(&text, &errors, &diagnostics);
     let problems = diagnostics.problems();
-    (config, ProblemReport { source, text, problems }, diagnostics)
+    let has_keys = !table.get_ref().is_empty();
+    (config, ProblemReport { source, text, problems, has_keys }, diagnostics)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::problem::Issue;
 use crate::core::Policy;
 use bulkhead_proto::{
     wire::{role::Role, vocabulary::vocabulary},
-    worker::settings::Limits,
+    worker::settings::{Access, Limits},
 };
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,8 @@ pub struct Config {
     pub max_body: u64,
     /// Connection and request limits of the API.
     pub limits: Limits,
+    /// Host names and web origins that requests to the API may have.
+    pub access: Access,
     /// Bearer-token file for requests that change state; `None`: no token needed.
     pub token_file: Option<PathBuf>,
     /// Whether an address that other machines can reach is allowed without a token.
@@ -125,6 +127,14 @@ impl ListenAddr {
             Self::Tcp(address) if address.ip().is_unspecified() => {
                 format!("http://127.0.0.1:{}", address.port())
             }
+            Self::Tcp(_) | Self::Unix(_) => self.listening_url(),
+        }
+    }
+
+    /// The URL with the address itself, which may stand for all addresses of this machine.
+    #[must_use]
+    pub fn listening_url(&self) -> String {
+        match self {
             Self::Tcp(address) => format!("http://{address}"),
             Self::Unix(path) => format!("unix:{}", path.display()),
         }
@@ -231,6 +241,14 @@ mod tests {
         for text in ["", "8080", "127.0.0.1", "example.org:80", "unix:run/x", "127.0.0.1:70000"] {
             assert!(ListenAddr::parse(text).unwrap_err().found.contains(&format!("{text:?}")), "{text}");
         }
+    }
+
+    #[test]
+    fn all_addresses_are_shown_as_such_and_reached_by_loopback() {
+        let all = ListenAddr::parse("0.0.0.0:80").unwrap();
+        assert_eq!((&*all.listening_url(), &*all.url()), ("http://0.0.0.0:80", "http://127.0.0.1:80"));
+        let unix = ListenAddr::parse("unix:/run/x").unwrap();
+        assert_eq!((&*unix.listening_url(), &*unix.url()), ("unix:/run/x", "unix:/run/x"));
     }
 
     #[test]

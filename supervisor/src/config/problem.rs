@@ -64,6 +64,9 @@ pub enum Severity {
     Warning,
 }
 
+/// What a check of one value has found.
+pub(super) type Finding = (Severity, Issue);
+
 /// An issue at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -198,8 +201,11 @@ impl Diagnostics {
         };
         let issue = Issue::new(format!("{section}{dot}{key}: unknown key"), format!("not a key {location}"));
         let known_keys = self.known_keys.borrow();
-        let elsewhere =
-            known_keys.iter().find(|name| name.rsplit_once('.').is_some_and(|(_, last)| last == key));
+        // Keys of other sections are not for plain workers.
+        let suggest_elsewhere = !section.starts_with("worker");
+        let elsewhere = known_keys
+            .iter()
+            .find(|name| name.rsplit_once('.').is_some_and(|(_, last)| suggest_elsewhere && last == key));
         let issue = match (closest(key, known.iter().copied()), elsewhere) {
             (Some(near), _) => issue.suggest(Some(near)),
             (None, Some(name)) => issue.suggest(Some(name)),

@@ -241,13 +241,18 @@ impl<'a> Section<'a> {
 
     /// A key that is reserved for a later version: it is refused, not ignored.
     pub(super) fn reserved(&mut self, key: &'static str) {
+        self.refuse(
+            key,
+            Issue::new("not supported in this version", "reserved key").with_help("remove this key"),
+        );
+    }
+
+    /// A key that this section cannot have, for the reason in the issue.
+    pub(super) fn refuse(&mut self, key: &'static str, issue: Issue) {
         self.reserved.push(key);
         if let Some((key, _)) = self.table.and_then(|table| table.get_key_value(key)) {
-            let found = format!("{}: not supported in this version", self.full_name(key.get_ref()));
-            self.diagnostics.push(Problem::new(
-                Issue::new(found, "reserved key").with_help("remove this key"),
-                Some(key.span()),
-            ));
+            let found = format!("{}: {}", self.full_name(key.get_ref()), issue.found);
+            self.diagnostics.push(Problem::new(Issue { found, ..issue }, Some(key.span())));
         }
     }
 
@@ -292,7 +297,22 @@ fn wrong_type(value: &DeValue<'_>, wanted: &str, expected: &str) -> Issue {
 
 /// A path; a relative one starts at the directory in which the supervisor is started.
 pub(super) fn parse_path(text: &str) -> Result<PathBuf, Issue> {
-    if text.is_empty() { Err(Issue::new("the path is empty", "expected a path")) } else { Ok(text.into()) }
+    if text.is_empty() {
+        return Err(Issue::new("the path is empty", "expected a path"));
+    }
+    check_unexpanded(text)?;
+    Ok(text.into())
+}
+
+/// Refuses a path that a shell would expand. As it is, it would name a directory "~" or "$HOME".
+pub(super) fn check_unexpanded(text: &str) -> Result<(), Issue> {
+    if !text.starts_with(['~', '$']) {
+        return Ok(());
+    }
+    let issue =
+        Issue::new(format!("{text:?} begins with a character of the shell"), "it would not be expanded");
+    Err(issue
+        .with_help(format!("write the full path, or {:?} for a name that begins so", format!("./{text}"))))
 }
 
 fn describe_value(value: &DeValue<'_>) -> String {

@@ -16,6 +16,8 @@ pub struct ProblemReport {
     pub(super) source: Source,
     pub(super) text: String,
     pub(super) problems: Vec<Problem>,
+    /// Whether the text has any key.
+    pub(super) has_keys: bool,
 }
 
 /// One line per problem, for logs.
@@ -49,6 +51,18 @@ impl ProblemReport {
     #[must_use]
     pub fn ok(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity == Severity::Warning)
+    }
+
+    /// Whether there is neither an error nor a warning.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Whether there is a file with at least one key.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.has_keys
     }
 
     /// For people, in the style of rustc. Each line ends with a newline; empty without problems. `styled` adds colours.

@@ -1,10 +1,11 @@
 //! Reads the configuration section by section: each key is read once, checked, and given its default.
 
 use super::{
+    access::read_access,
     model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig},
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
-    reader::{Section, parse_path},
+    reader::{Section, check_unexpanded, parse_path},
     units::{MAX_DURATION, parse_share},
     worker::{read_plain_workers, read_worker},
 };
@@ -15,13 +16,16 @@ use crate::{
 use bulkhead_proto::{
     shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
     wire::role::Role,
-    worker::settings::Limits,
+    worker::settings::{Access, Limits},
 };
 use std::{path::PathBuf, time::Duration};
 use tracing::level_filters::LevelFilter;
 
 /// The shortest duration. Zero would mean no pause between restarts, or requests that always time out.
 const MIN_DURATION: Duration = Duration::from_millis(1);
+
+/// The shortest `idle_timeout`. A shorter one would close connections between the requests of a busy client.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The smallest `max_body`, in bytes: a few events.
 const MIN_BODY: u64 = 1 << 10;
@@ -47,6 +51,11 @@ const DEFAULT_RING_CAPACITY: u64 = 64 << 20;
 /// Reads all sections and adds every problem to `diagnostics`. The result must not be used if there is an error.
 pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnostics: &Diagnostics) -> Config {
     let configured = root.string("state_dir", parse_path);
+    if let Some(text) = overrides.state_dir.as_ref().and_then(|path| path.to_str())
+        && let Err(issue) = check_unexpanded(text)
+    {
+        diagnostics.push(Problem::in_environment("BULKHEAD_STATE_DIR", issue));
+    }
     let state_dir =
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = read_log(root.section("log"));
@@ -65,6 +74,7 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
         listen: api.listen,
         max_body: api.max_body,
         limits: api.limits,
+        access: api.access,
         token_file: api.token_file,
         insecure: api.insecure,
         max_series,
@@ -91,6 +101,7 @@ struct Api {
     listen: ListenAddr,
     max_body: u64,
     limits: Limits,
+    access: Access,
     token_file: Option<PathBuf>,
     insecure: bool,
     worker: WorkerConfig,
@@ -104,9 +115,10 @@ fn read_api(mut api: Section<'_>, overrides: &Overrides, diagnostics: &Diagnosti
     let listen = read_listen(&mut api, insecure || token_file.is_some() || invalid, overrides, diagnostics);
     let max_body = api.size("max_body", MIN_BODY, MAX_BODY).unwrap_or(DEFAULT_MAX_BODY);
     let limits = read_limits(&mut api);
+    let access = read_access(&mut api);
     let worker = read_worker(&mut api, "api", Role::Api, Some("bulkhead-api"));
     api.finish();
-    Api { listen, max_body, limits, token_file, insecure, worker }
+    Api { listen, max_body, limits, access, token_file, insecure, worker }
 }
 
 fn read_listen(
@@ -157,14 +169,14 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
             "the limit of all connections",
         );
     }
-    let timeout =
-        api.duration("request_timeout", MIN_DURATION, MAX_DURATION).map(|timeout| timeout.as_millis());
+    let mut timeout = |key, min| {
+        api.duration(key, min, MAX_DURATION).and_then(|timeout| u64::try_from(timeout.as_millis()).ok())
+    };
     Limits {
         max_connections: all.unwrap_or(default.max_connections),
         max_connections_per_address: per_address.unwrap_or(default.max_connections_per_address),
-        request_timeout_ms: timeout
-            .and_then(|timeout| u64::try_from(timeout).ok())
-            .unwrap_or(default.request_timeout_ms),
+        request_timeout_ms: timeout("request_timeout", MIN_DURATION).unwrap_or(default.request_timeout_ms),
+        idle_timeout_ms: timeout("idle_timeout", MIN_IDLE_TIMEOUT).unwrap_or(default.idle_timeout_ms),
     }
 }
 

@@ -91,10 +91,12 @@ fn the_systemd_credential_is_the_default_token_file() {
     std::fs::write(&file, "").unwrap();
     let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().into());
     assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, None);
-    std::fs::write(dir.path().join("token"), "secret").unwrap();
+    std::fs::write(dir.path().join("token"), "correct-horse-battery-staple").unwrap();
     assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(dir.path().join("token")));
-    std::fs::write(&file, "api.token_file = \"/t\"").unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some("/t".into()));
+    let other = dir.path().join("other");
+    std::fs::write(&other, "another-token-of-some-length").unwrap();
+    std::fs::write(&file, format!("api.token_file = {other:?}")).unwrap();
+    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(other));
 }
 
 #[test]
@@ -112,6 +114,7 @@ fn every_key_has_an_effect() {
         max_connections = 7
         max_connections_per_address = 0
         request_timeout = "5s"
+        idle_timeout = "2m"
         [analytics]
         command = ["/opt/mine", "--fast"]
         max_series = 10
@@ -143,7 +146,12 @@ fn every_key_has_an_effect() {
     assert_eq!(config.policy.max_attempts, 5);
     assert_eq!(
         config.limits,
-        Limits { max_connections: 7, max_connections_per_address: 0, request_timeout_ms: 5_000 }
+        Limits {
+            max_connections: 7,
+            max_connections_per_address: 0,
+            request_timeout_ms: 5_000,
+            idle_timeout_ms: 120_000
+        }
     );
     assert_eq!(config.token_file.as_deref(), Some(Path::new("/t")));
     assert_eq!((config.policy.limit, config.policy.faults), (3, true));

@@ -3,7 +3,7 @@
 use super::{
     model::WorkerConfig,
     problem::Issue,
-    reader::{Section, parse_path},
+    reader::{Section, check_unexpanded, parse_path},
     units::MAX_DURATION,
 };
 use crate::core::policy;
@@ -26,6 +26,10 @@ const MAX_MEMORY_LIMIT: u64 = 1 << 44;
 /// one would report a hang too late.
 const MIN_HANG_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_HANG_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// The length of one argument or variable (`NAME=value`) that execve(2) refuses, in bytes: `MAX_ARG_STRLEN`, with the
+/// final NUL.
+const MAX_ARGUMENT: usize = 128 << 10;
 
 /// Names with a special meaning in commands and logs.
 const RESERVED_NAMES: [&str; 3] = ["api", "analytics", "supervisor"];
@@ -62,8 +66,10 @@ pub(super) fn read_plain_workers(root: &mut Section<'_>) -> Vec<WorkerConfig> {
 }
 
 fn parse_worker_name(text: &str) -> Result<String, Issue> {
-    let expected = || format!("expected 1 to {} of the characters a-z, 0-9, - and _", policy::MAX_NAME);
-    let fits = (1..=policy::MAX_NAME).contains(&text.len());
+    let expected =
+        || format!("expected 1 to {} of the characters a-z, 0-9, - and _, the first not -", policy::MAX_NAME);
+    // A name that begins with "-" would be an option on the command line.
+    let fits = (1..=policy::MAX_NAME).contains(&text.len()) && !text.starts_with('-');
     if !fits || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b)) {
         return Err(Issue::new(format!("{text:?} is not a valid worker name"), expected()));
     }
@@ -89,9 +95,11 @@ pub(super) fn read_worker(
     worker.cwd = section.string("cwd", parse_path);
     worker.memory_limit =
         section.size("memory_limit", MIN_MEMORY_LIMIT, MAX_MEMORY_LIMIT).or(worker.memory_limit);
-    if role != Role::Plain
-        && let Some(timeout) = section.duration("hang_timeout", MIN_HANG_TIMEOUT, MAX_HANG_TIMEOUT)
-    {
+    if role == Role::Plain {
+        let issue =
+            Issue::new("not a key of a plain worker", "only the API and the analysis are watched for hangs");
+        section.refuse("hang_timeout", issue.with_help("remove this key"));
+    } else if let Some(timeout) = section.duration("hang_timeout", MIN_HANG_TIMEOUT, MAX_HANG_TIMEOUT) {
         worker.hang_timeout = timeout;
     }
     if let Some(timeout) = section.duration("stop_timeout", Duration::ZERO, MAX_DURATION) {
@@ -111,7 +119,10 @@ fn read_command(section: &mut Section<'_>, default: Option<&str>) -> Vec<String>
             section.report("command", issue("no program"));
             Vec::new()
         }
-        (Some(command), _) => command,
+        (Some(command), _) => {
+            check_arguments(section, &command);
+            command
+        }
         (None, Some(program)) => vec![program.to_owned()],
         (None, None) => {
             if !section.has("command") {
@@ -122,8 +133,31 @@ fn read_command(section: &mut Section<'_>, default: Option<&str>) -> Vec<String>
     }
 }
 
-/// Checks the names of variables.
+/// Checks the length of each argument, and whether a shell would expand the program.
+fn check_arguments(section: &Section<'_>, command: &[String]) {
+    for (index, argument) in command.iter().enumerate() {
+        let checked = if index == 0 { check_unexpanded(argument) } else { Ok(()) };
+        if let Err(issue) = checked.and_then(|()| check_length(argument.len())) {
+            section.report(&format!("command[{index}]"), issue);
+        }
+    }
+}
+
+/// execve(2) refuses a longer argument or variable.
+fn check_length(bytes: usize) -> Result<(), Issue> {
+    if bytes < MAX_ARGUMENT {
+        return Ok(());
+    }
+    Err(Issue::new(format!("{bytes} bytes are too long"), format!("expected less than {MAX_ARGUMENT} bytes")))
+}
+
+/// Checks the names and lengths of variables.
 fn check_variables(section: &Section<'_>, worker: &WorkerConfig) {
+    for (name, value) in &worker.env {
+        if let Err(issue) = check_length(name.len() + 1 + value.len()) {
+            section.report(&format!("env.{name}"), issue);
+        }
+    }
     let passed = worker.pass_env.iter().enumerate().map(|(index, name)| (format!("pass_env[{index}]"), name));
     for (key, name) in worker.env.keys().map(|name| (format!("env.{name}"), name)).chain(passed) {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -153,5 +187,29 @@ fn supervisor_variables(role: Role) -> &'static [&'static str] {
         Role::Api | Role::Analytics => {
             &["BULKHEAD_WORKER", "BULKHEAD_STATE_DIR", FDS_VARIABLE, SETTINGS_VARIABLE]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Overrides, ProblemReport, Source, parse};
+
+    fn parse_text(text: &str) -> Result<Config, ProblemReport> {
+        parse(text, Source::Defaults, &Overrides::default())
+    }
+
+    fn error(text: &str) -> String {
+        parse_text(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn arguments_and_variables_that_execve_refuses_are_errors() {
+        let worker = |argument: usize, variable: usize| {
+            let [argument, variable] = [argument, variable].map(|length| "x".repeat(length));
+            format!("api = {{ command = [\"a\", \"{argument}\"], env = {{ A = \"{variable}\" }} }}")
+        };
+        assert!(parse_text(&worker((128 << 10) - 1, (128 << 10) - 3)).is_ok());
+        assert!(error(&worker(128 << 10, 0)).contains("api.command[1]: 131072 bytes are too long"));
+        assert!(error(&worker(0, (128 << 10) - 2)).contains("api.env.A: 131072 bytes are too long"));
     }
 }

@@ -11,6 +11,7 @@ use super::{
     published::Published,
     recovery,
     signals::{Signals, SupervisorSignal},
+    stand_in::StandIn,
     storage::{Storage, StorageEvent},
 };
 use crate::{
@@ -36,6 +37,7 @@ pub(super) struct Supervisor {
     pub(super) memory: Arc<SharedMemory>,
     pub(super) children: Children,
     pub(super) probes: Probes,
+    pub(super) stand_in: StandIn,
     pub(super) storage: Storage,
     pub(super) control: ControlPlane,
     pub(super) configuration: Configuration,
@@ -74,6 +76,7 @@ impl Supervisor {
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
         let control = ControlPlane::new(server::serve(&socket, requests, log.buffer.clone())?);
         let idle = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
+        let stand_in = StandIn::new(listener.fd.try_clone()?);
         let (published, stores) = (Published::new(&memory)?, Stores::new(&state_dir));
         let address = listener.address.clone();
         let executable = std::env::current_exe().context("cannot find the path of this program")?;
@@ -90,7 +93,7 @@ impl Supervisor {
             state_dir = %storage.state_dir.path().display(),
             config = %source,
             "API listening on {}, control socket {}",
-            address.url(),
+            address.listening_url(),
             socket.display()
         );
         Ok(Self {
@@ -99,6 +102,7 @@ impl Supervisor {
             memory: Arc::new(memory),
             children: Children::new(spawner, preexisting),
             probes: Probes { idle, oom_kills: OomKills::find(Path::new("/")) },
+            stand_in,
             storage,
             control,
             configuration: Configuration {
@@ -131,6 +135,7 @@ impl Supervisor {
             while let Some(event) = self.probes.idle.arm(&self.state, &self.memory) {
                 self.drive(event);
             }
+            self.stand_in.arm(&self.state);
             let deadline = next_deadline(&self.state);
             let event = tokio::select! {
                 (generation, event) = self.children.next_event() => LoopEvent::Child(generation, event),

@@ -19,6 +19,7 @@ mod quarantine;
 mod recovery;
 mod reload;
 mod signals;
+mod stand_in;
 mod status;
 mod storage;
 

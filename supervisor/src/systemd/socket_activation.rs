@@ -39,6 +39,12 @@ pub fn inherited_listener(
         "the socket from systemd listens on {address}, which other machines can reach without a token: set api.token_file \
          (or api.insecure = true), or ListenStream=127.0.0.1:8080 in the socket unit"
     );
+    if address != config.listen {
+        tracing::info!(
+            "the API listens on {address}, the socket from systemd; api.listen ({}) is not used",
+            config.listen
+        );
+    }
     Ok(Some(Listener::inherited(fd, address)))
 }
 

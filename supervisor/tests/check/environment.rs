@@ -12,7 +12,7 @@ fn check_with(variable: (&str, &str), text: &str) -> String {
 
 /// Creates a file in `dir` with these permissions.
 fn put(dir: &Path, name: &str, mode: u32) {
-    fs::write(dir.join(name), "a token of some length").unwrap();
+    fs::write(dir.join(name), "a-token-of-some-length").unwrap();
     fs::set_permissions(dir.join(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -62,6 +62,41 @@ fn a_program_without_execute_permission_is_reported() {
 }
 
 #[test]
+fn a_script_that_the_kernel_cannot_execute_is_reported() {
+    let dir = dir("[[worker]]\nname = \"one\"\ncommand = [\"./one\", \"~/x\"]\n");
+    put(dir.path(), "one", 0o755);
+    let output = |text: &str| {
+        fs::write(dir.path().join("one"), text).unwrap();
+        let mut command = bulkhead(dir.path());
+        command.args(["check", "--config", FILE]);
+        output_of(command)
+    };
+    insta::assert_snapshot!(output("#!/nowhere/python3\n"));
+    let warned = output("echo no interpreter\n");
+    assert!(
+        warned.starts_with("exit code 0") && warned.contains("neither an ELF file nor a script"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn a_variable_of_the_environment_that_run_refuses_is_reported() {
+    for (name, value) in [("BULKHEAD_STATE_DIR", "~/x"), ("RUST_LOG", "a=b=c")] {
+        let output = check_with((name, value), "");
+        assert!(output.starts_with("exit code 2") && output.contains(&format!("{name}: ")), "{output}");
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_gets_a_warning() {
+    let output = check("[api]\nlisten = \"192.0.2.1:8080\"\ninsecure = true\n");
+    assert!(
+        output.starts_with("exit code 0") && output.contains("not an address of this machine"),
+        "{output}"
+    );
+}
+
+#[test]
 fn missing_directories_are_reported() {
     insta::assert_snapshot!(check("[api]\nlisten = \"unix:/nowhere/api.sock\"\ncwd = \"/nowhere\"\n"));
 }
@@ -78,6 +113,27 @@ fn a_token_that_other_users_can_read_gets_a_warning() {
     let mut command = bulkhead(dir.path());
     command.args(["check", "--config", FILE]);
     insta::assert_snapshot!(output_of(command));
+}
+
+#[test]
+fn a_token_file_that_the_api_could_not_use_is_refused_by_check_and_run() {
+    for (content, text) in [
+        ("", "it has 0"),
+        ("\u{feff}a-token-of-some-length\n", "byte order mark"),
+        ("a-token-of-some-length\nanother-token-of-some-length\n", "it has 2 lines"),
+        ("ein-schlüssel-mit-umlaut", "byte"),
+    ] {
+        let dir = dir("api.token_file = \"token\"\n");
+        put(dir.path(), "token", 0o600);
+        fs::write(dir.path().join("token"), content).unwrap();
+        for command_name in ["check", "run"] {
+            let mut command = bulkhead(dir.path());
+            command.args([command_name, "--config", FILE]);
+            let output = output_of(command);
+            assert!(output.starts_with("exit code 2"), "{command_name}: {output}");
+            assert!(output.contains("api.token_file: ") && output.contains(text), "{command_name}: {output}");
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,10 @@ name = "My Collector"
     a_misspelt_value: "log.level = \"warning\"\n";
 
     an_address_without_a_port: "api.listen = \"127.0.0.1\"\n";
+    a_path_with_a_tilde: "state_dir = \"~/x\"\napi.token_file = \"~/t\"\napi.cwd = \"$HOME\"\napi.command = [\"~/run.sh\"]\n";
+    a_hang_timeout_of_a_plain_worker: "[[worker]]\nname = \"a\"\ncommand = [\"collector\"]\nhang_timeout = \"5s\"\n";
+    a_key_of_another_section_in_a_plain_worker: "[[worker]]\nname = \"a\"\ncommand = [\"collector\"]\nmax_attempts = 3\n";
+    a_worker_whose_name_is_an_option: "[[worker]]\nname = \"-x\"\ncommand = [\"collector\"]\n";
     a_socket_with_a_relative_path: "api.listen = \"unix:api.sock\"\n";
     listening_beyond_loopback_without_a_token: "[api]\nlisten = \"0.0.0.0:8080\"\n";
     listening_beyond_loopback_with_insecure_false: "[api]\ninsecure = false\n\nlisten = \"[::]:8080\"\n";

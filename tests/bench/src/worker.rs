@@ -11,7 +11,7 @@ use bulkhead_proto::{
     worker::{
         fds::{FDS_VARIABLE, FdHandoff, FdName},
         pipe::{self, Received, Receiver, Sender, Sent},
-        settings::{Limits, SETTINGS_VARIABLE, Settings},
+        settings::{Access, Limits, SETTINGS_VARIABLE, Settings},
     },
 };
 use bulkhead_tests::binaries;
@@ -41,6 +41,7 @@ impl Analytics {
             max_series: 4096,
             max_body: 0,
             limits: Limits::default(),
+            access: Access::default(),
             stop_timeout_ms: 5_000,
             log: "warn".to_owned(),
         };

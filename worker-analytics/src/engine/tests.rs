@@ -64,6 +64,7 @@ impl Fixture {
             max_series: 8,
             max_body: 0,
             limits: bulkhead_proto::worker::settings::Limits::default(),
+            access: bulkhead_proto::worker::settings::Access::default(),
             stop_timeout_ms: 0,
             log: "info".into(),
         };

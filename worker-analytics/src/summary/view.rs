@@ -1,7 +1,7 @@
 //! The JSON object that `GET /v1/series/{name}` returns, without the age of the data, which the API adds.
 
 use super::Summary;
-use jiff::Timestamp;
+use bulkhead_proto::wire::time;
 use serde::{Serialize, Serializer};
 
 /// The number of most frequent labels that are listed.
@@ -57,9 +57,9 @@ impl Serialize for Number {
 }
 
 /// Serialises Unix milliseconds as RFC 3339 in UTC, with a fraction only if there is one; `null` if the time
-/// is beyond the calendar of `jiff`.
+/// is outside the years -9999 to 9999.
 fn rfc3339<S: Serializer>(ts_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    Timestamp::from_millisecond(*ts_ms).ok().serialize(serializer)
+    time::utc(*ts_ms).map(|time| format!("{time}Z")).serialize(serializer)
 }
 
 impl<'a> SummaryView<'a> {

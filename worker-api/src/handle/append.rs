@@ -185,6 +185,15 @@ impl ApiHandle {
         if self.0.ring_full.load(Ordering::Relaxed) != full {
             self.0.ring_full.store(full, Ordering::Relaxed);
         }
+        if full {
+            self.counters().ring_full.count(|requests| {
+                tracing::warn!(
+                    requests,
+                    "the ring is full; requests that got 503 since the last such line: {requests}; the analysis is away or too slow \
+                     (see `bulkhead status`); link.capacity sets how much is accepted meanwhile"
+                );
+            });
+        }
         let outcome = outcome?;
         if let AppendOutcome::Appended(appended) = outcome {
             self.report_seq_mark(appended);

@@ -12,6 +12,7 @@ pub use bulkhead_proto::shm::ring::Appended;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
 use crate::{
+    counters::Counters,
     http::{body::BodyMemory, token::BearerToken},
     stores::Stores,
     supervisor_client::SupervisorClient,
@@ -37,6 +38,7 @@ struct Inner {
     token: Option<BearerToken>,
     stores: Stores,
     body_memory: BodyMemory,
+    counters: Arc<Counters>,
     supervisor: Arc<SupervisorClient>,
     /// The ring refused the last batch for lack of space.
     ring_full: AtomicBool,
@@ -54,6 +56,7 @@ impl ApiHandle {
     ) -> Self {
         Self(Arc::new(Inner {
             body_memory: BodyMemory::new(settings.max_body),
+            counters: Arc::default(),
             settings,
             token,
             stores,
@@ -79,6 +82,10 @@ impl ApiHandle {
 
     pub(crate) fn body_memory(&self) -> &BodyMemory {
         &self.0.body_memory
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
     }
 
     pub(crate) fn supervisor(&self) -> &SupervisorClient {

@@ -3,7 +3,10 @@
 use super::ApiHandle;
 use bulkhead_proto::{
     shm::table::CommitRecord,
-    wire::{series::render_failure, time::now_ms},
+    wire::{
+        series::{OVERFLOW_SERIES, render_failure},
+        time::now_ms,
+    },
 };
 use std::{io::Write, sync::Arc};
 
@@ -43,6 +46,16 @@ impl ApiHandle {
     /// Whether stored bytes do not verify, so that the state of the series, or whether it exists, is unknown.
     pub(crate) fn is_unreadable(&self, name: &str) -> bool {
         self.0.link.view().is_unreadable(name)
+    }
+
+    /// How many series the last commit has, with the one of merged series.
+    pub(crate) fn series_count(&self) -> u32 {
+        self.0.link.view().record().slots
+    }
+
+    /// Whether events of some series are counted together, because `max_series` is reached.
+    pub(crate) fn has_merged_series(&self) -> bool {
+        self.0.link.view().public(OVERFLOW_SERIES).is_some()
     }
 
     /// At most `limit` names of series that start with `prefix` and sort after `after`, in byte order.

@@ -2,7 +2,7 @@
 
 use super::{
     conn_limits::{AddressGroup, ConnLimits, ConnPermit, TooManyFromAddress},
-    conn_state::RequestGuard,
+    conn_state::{ConnPhase, ConnSnapshot, ConnState, RequestGuard},
     limits::{Limits, MAX_HEAD},
     listener::Listener,
     service::ApiService,
@@ -16,7 +16,7 @@ use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
 /// The pause before the next accept(2) after one failed for lack of fds or memory.
@@ -31,14 +31,17 @@ const MAX_REFUSALS: usize = 64;
 /// How long a connection that will be refused may take to send its request head.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection of a draining server may be idle since its last request. A client that sends one more request
+/// learns from the response (`Connection: close`) to reconnect: with frequent requests, it never sends one on a
+/// connection that is being closed.
+const KEEP_ALIVE_GRACE: Duration = Duration::from_secs(2);
+
 /// The phase of the server, as each connection sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerPhase {
     Serving,
-    /// New connections are not accepted. Each response closes its connection.
+    /// New connections are not accepted. Each response closes its connection; see also [`KEEP_ALIVE_GRACE`].
     Draining,
-    /// Connections without a request in flight are closed.
-    ClosingIdle,
 }
 
 pub(super) struct Acceptor {
@@ -67,7 +70,7 @@ impl Acceptor {
         http.max_header_size(MAX_HEAD).max_buf_size(MAX_HEAD).header_read_timeout(None);
         Self {
             listener,
-            conn_limits: Arc::new(ConnLimits::new(limits)),
+            conn_limits: Arc::new(ConnLimits::new(limits, Arc::clone(service.counters()))),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             service,
             limits,
@@ -107,12 +110,24 @@ impl Acceptor {
             match permit {
                 Ok(permit) => self.serve(stream, permit, None),
                 Err(TooManyFromAddress) => {
+                    self.count_refused();
                     if let Ok(refusal) = Arc::clone(&self.refusals).try_acquire_owned() {
                         self.serve(stream, self.conn_limits.acquire_over_limit(None), Some(refusal));
                     }
                 }
             }
         }
+    }
+
+    fn count_refused(&self) {
+        let limit = self.limits.per_address;
+        self.service.counters().refused.count(|connections| {
+            tracing::warn!(
+                connections,
+                "connections refused since the last such line: {connections}; their address has {limit} already \
+                 (api.max_connections_per_address)"
+            );
+        });
     }
 
     /// Handles an error of accept(2). If fds or memory are short, closes idle connections and waits.
@@ -159,7 +174,8 @@ impl Acceptor {
                 Ok::<_, Infallible>(response.map(|body| body.map_err(hold_guard)))
             }
         });
-        let stream = TimedStream::new(stream, Arc::clone(permit.state()), limits);
+        let stream =
+            TimedStream::new(stream, Arc::clone(permit.state()), limits, Arc::clone(self.service.counters()));
         let connection = self.http.serve_connection(TokioIo::new(stream), hyper_service).with_upgrades();
         let mut phase = self.phase.clone();
         drop(tokio::spawn(async move {
@@ -170,11 +186,26 @@ impl Acceptor {
                 // A connection error (a reset, an incomplete head) concerns its client only.
                 _ = connection.as_mut() => return,
                 () = permit.state().evicted() => return,
-                _ = phase.wait_for(|phase| *phase == ServerPhase::ClosingIdle) => {}
+                () = wait_to_close(permit.state(), &mut phase) => {}
             }
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }));
+    }
+}
+
+/// Waits until the server drains and the connection has been idle for [`KEEP_ALIVE_GRACE`].
+async fn wait_to_close(state: &ConnState, phase: &mut watch::Receiver<ServerPhase>) {
+    // An error means that the server was dropped.
+    let _ = phase.wait_for(|phase| *phase == ServerPhase::Draining).await;
+    loop {
+        let ConnSnapshot { phase, since } = state.snapshot();
+        let idle_since = if phase == ConnPhase::Idle { since } else { Instant::now() };
+        let deadline = idle_since + KEEP_ALIVE_GRACE;
+        if deadline <= Instant::now() {
+            return;
+        }
+        sleep_until(deadline).await;
     }
 }
 

@@ -24,14 +24,8 @@ const MAX_DISCARDED: usize = 64 << 20;
 /// The body format that the headers announce.
 ///
 /// # Errors
-/// When the media type is unknown or the body is compressed.
+/// When the media type is unknown.
 pub(crate) fn format_of(headers: &HeaderMap) -> Result<BodyFormat, Problem> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        let detail = format!("expected a body without compression; found Content-Encoding {encoding:?}");
-        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
-    }
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     parse_media_type(content_type).ok_or_else(|| {
         let content_type = String::from_utf8_lossy(content_type);
@@ -72,7 +66,7 @@ impl BodyMemory {
         Self(Semaphore::new(usize::try_from(kib).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)))
     }
 
-    const fn reservation(&self) -> BodyReservation<'_> {
+    pub(super) const fn reservation(&self) -> BodyReservation<'_> {
         BodyReservation { memory: self, permit: None }
     }
 }
@@ -87,7 +81,7 @@ pub(crate) struct BodyReservation<'m> {
 impl BodyReservation<'_> {
     /// Reserves memory for this many received bytes. The announced length is not reserved, because those bytes may
     /// never come.
-    fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         let needed =
             bytes.saturating_sub(SMALL_BODY).div_ceil(RESERVATION_STEP_KIB << 10) * RESERVATION_STEP_KIB;
         let reserved = self.permit.as_ref().map_or(0, SemaphorePermit::num_permits);
@@ -129,9 +123,10 @@ pub(crate) async fn read(
     Err(problem)
 }
 
-fn too_large(max_bytes: u64) -> Problem {
+/// The problem of a body that is too large.
+pub(super) fn too_large(max_bytes: u64) -> Problem {
     let detail = format!(
-        "the body may have at most {max_bytes} bytes (`max_body`); send the events in several requests"
+        "the body may have at most {max_bytes} bytes without compression (`api.max_body`); send the events in several requests"
     );
     Problem::new(ProblemKind::BodyTooLarge, detail)
 }
@@ -221,12 +216,6 @@ mod tests {
             assert_eq!(format(other), None, "{other}");
         }
         assert!(format_of(&HeaderMap::new()).is_err());
-        let zipped = [(header::CONTENT_TYPE, "application/json"), (header::CONTENT_ENCODING, "gzip")];
-        let zipped = zipped.map(|(name, value)| (name, HeaderValue::from_static(value)));
-        assert_eq!(
-            format_of(&HeaderMap::from_iter(zipped)).unwrap_err().kind(),
-            ProblemKind::UnsupportedMediaType
-        );
     }
 
     fn streamed(parts: &'static [&'static str]) -> Body {

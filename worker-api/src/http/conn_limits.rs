@@ -11,6 +11,7 @@ use super::{
     conn_state::{ConnPhase, ConnState},
     limits::Limits,
 };
+use crate::counters::Counters;
 use bulkhead_proto::{
     wire::control::FromWorker,
     worker::pipe::{Sender, Sent},
@@ -56,6 +57,7 @@ pub(super) struct TooManyFromAddress;
 #[derive(Debug)]
 pub(super) struct ConnLimits {
     limits: Limits,
+    counters: Arc<Counters>,
     permits: Mutex<PermitState>,
     freed: Notify,
     /// How many times a permit was requested or accept(2) failed. The answer to a ping carries it, so that the
@@ -87,8 +89,14 @@ pub(super) struct ConnPermit {
 }
 
 impl ConnLimits {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, permits: Mutex::default(), freed: Notify::new(), accept_progress: AtomicU64::new(0) }
+    pub(super) fn new(limits: Limits, counters: Arc<Counters>) -> Self {
+        Self {
+            limits,
+            counters,
+            permits: Mutex::default(),
+            freed: Notify::new(),
+            accept_progress: AtomicU64::new(0),
+        }
     }
 
     /// Waits for a permit for a new connection. Safe to cancel.
@@ -152,19 +160,34 @@ impl ConnLimits {
 
     /// Evicts the connection whose client has kept the server waiting longest. Returns whether there was one.
     pub(super) fn evict_one(&self) -> bool {
-        self.lock().evict(|_| true)
+        self.evict(&mut self.lock(), |_| true)
+    }
+
+    fn evict(&self, permits: &mut PermitState, eligible: impl Fn(&Owner) -> bool) -> bool {
+        let evicted = permits.evict(eligible);
+        if evicted {
+            let limit = self.limits.connections;
+            self.counters.evicted.count(|connections| {
+                tracing::warn!(
+                    connections,
+                    "idle or slow connections that were closed to make room since the last such line: {connections}; \
+                     the limit is {limit} (api.max_connections, api.max_connections_per_address, or open files)"
+                );
+            });
+        }
+        evicted
     }
 
     fn make_room(&self) -> bool {
         let mut permits = self.lock();
-        permits.connections.len() < self.limits.connections || permits.evict(|_| true)
+        permits.connections.len() < self.limits.connections || self.evict(&mut permits, |_| true)
     }
 
     fn make_room_in_group(&self, group: Option<AddressGroup>) -> Result<(), TooManyFromAddress> {
         let mut permits = self.lock();
         let Some(group) = group else { return Ok(()) };
         let below_limit = permits.groups.get(&group).is_none_or(|&count| count < self.limits.per_address);
-        if below_limit || permits.evict(|owner| owner.group == Some(group)) {
+        if below_limit || self.evict(&mut permits, |owner| owner.group == Some(group)) {
             Ok(())
         } else {
             Err(TooManyFromAddress)

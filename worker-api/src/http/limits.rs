@@ -37,16 +37,12 @@ impl Limits {
                 count => number(count),
             },
             request: Duration::from_millis(settings.request_timeout_ms),
-            idle: IDLE_TIMEOUT,
+            idle: Duration::from_millis(settings.idle_timeout_ms),
             head: STALL_TIMEOUT,
             stall: STALL_TIMEOUT,
         }
     }
 }
-
-/// How long idle connections are kept: longer than the usual pause between two requests of a client with a connection
-/// pool.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a client may pause within a request. An outage of a mobile network is usually shorter.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -30,6 +30,16 @@ impl Listener {
         }
     }
 
+    /// Whether only programs of this machine can connect, over the network protocol that web browsers use.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => {
+                listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            Self::Unix(_) => false,
+        }
+    }
+
     /// Accepts the next connection. Also returns the client's address; `None` on a Unix socket. Safe to cancel.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {

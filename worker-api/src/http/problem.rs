@@ -15,6 +15,9 @@ use std::borrow::Cow;
 /// times a second; if it is down, a longer wait in the client does not help.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// The encodings of request bodies, for the response to any other.
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, zstd, identity");
+
 /// `WWW-Authenticate` of the response to a request without a token, and with a wrong one (RFC 6750, section 3).
 const CHALLENGE_MISSING: HeaderValue = HeaderValue::from_static("Bearer");
 const CHALLENGE_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
@@ -60,12 +63,14 @@ problem_kinds! {
     BadEvent = BAD_REQUEST "bad-event" "An event is invalid",
     /// The path, the query or a header is malformed.
     BadRequest = BAD_REQUEST "bad-request" "The request is invalid",
-    /// The body was not received completely.
-    BrokenBody = BAD_REQUEST "broken-body" "The body is incomplete",
+    /// The body was not received completely, or cannot be decompressed.
+    BrokenBody = BAD_REQUEST "broken-body" "The body is incomplete or corrupt",
     /// The request changes state and has no token.
     TokenMissing = UNAUTHORIZED "token-missing" "A token is required",
     /// The request changes state and has a wrong token.
     TokenInvalid = UNAUTHORIZED "token-invalid" "The token is invalid",
+    /// A web page of another site may not change state.
+    CrossOrigin = FORBIDDEN "cross-origin" "Web pages of other sites may not change state",
     /// No such route, series, record or worker.
     NotFound = NOT_FOUND "not-found" "Not found",
     /// The route does not support this method.
@@ -84,12 +89,16 @@ problem_kinds! {
     BatchTooLarge = PAYLOAD_TOO_LARGE "batch-too-large" "The batch is too large",
     /// The media type or encoding of the body is not supported.
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" "The body type is not supported",
+    /// The `Host` is not a name of this service.
+    HostNotAllowed = MISDIRECTED_REQUEST "host-not-allowed" "The Host is not allowed",
     /// The `Idempotency-Key` was used for a different request.
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency-key-reused" "The Idempotency-Key belongs to another request",
     /// A handler panicked, or another internal error.
     Internal = INTERNAL_SERVER_ERROR "internal" "Internal error",
     /// The analysis could not render the series. Its state is committed.
     RenderFailed = INTERNAL_SERVER_ERROR "render-failed" "The series cannot be rendered",
+    /// The request has a transfer coding besides `chunked`.
+    UnsupportedTransferCoding = NOT_IMPLEMENTED "unsupported-transfer-coding" "The transfer coding is not supported",
     /// The ring is full. No event of the request was accepted.
     Full = SERVICE_UNAVAILABLE "full" "The ring is full",
     /// The supervisor does not answer, a file or state cannot be read, or no memory is left for another large body.
@@ -103,12 +112,20 @@ pub struct Problem {
     detail: String,
     index: Option<usize>,
     field: Option<String>,
+    /// The response lists the supported encodings. It must not for a media type that is not supported (RFC 7694, 3).
+    accept_encoding: bool,
 }
 
 impl Problem {
     /// A problem of this kind. `detail` explains to a person what was expected, what was found, and what to do.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), index: None, field: None }
+        Self { kind, detail: detail.into(), index: None, field: None, accept_encoding: false }
+    }
+
+    /// The body has this encoding, which is not supported.
+    pub(crate) fn unsupported_encoding(found: &str) -> Self {
+        let detail = format!("expected one Content-Encoding of gzip, zstd or identity; found {found:?}");
+        Self { accept_encoding: true, ..Self::new(ProblemKind::UnsupportedMediaType, detail) }
     }
 
     /// The problem of a request that did a part before.
@@ -147,7 +164,7 @@ impl From<QueryRejection> for Problem {
 
 impl From<BatchError> for Problem {
     fn from(BatchError { index, field, detail }: BatchError) -> Self {
-        Self { kind: ProblemKind::BadEvent, detail, index, field }
+        Self { index, field, ..Self::new(ProblemKind::BadEvent, detail) }
     }
 }
 
@@ -180,6 +197,9 @@ impl IntoResponse for Problem {
         let mut response = typed_response(status, "application/problem+json", body);
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if self.accept_encoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge =

@@ -18,12 +18,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinHandle},
-    time::{Instant, timeout_at},
 };
-
-/// How long a draining server keeps idle connections. A client that sends one more request learns from the response
-/// (`Connection: close`) to reconnect. Closing at once would break requests that are already on their way.
-const KEEP_ALIVE_GRACE: Duration = Duration::from_millis(250);
 
 /// A running server.
 #[derive(Debug)]
@@ -64,14 +59,10 @@ impl Server {
     /// Stops accepting, finishes the requests in flight, and returns when all connections have ended or `timeout` has
     /// passed. Returns how many connections were left.
     pub(crate) async fn drain(self, timeout: Duration) -> usize {
-        let start = Instant::now();
         self.service.start_draining();
         // An error means that no receiver is left, which is the goal.
         let _ = self.phase.send(ServerPhase::Draining);
-        if timeout_at(start + KEEP_ALIVE_GRACE.min(timeout), self.phase.closed()).await.is_err() {
-            let _ = self.phase.send(ServerPhase::ClosingIdle);
-            let _ = timeout_at(start + timeout, self.phase.closed()).await;
-        }
+        let _ = tokio::time::timeout(timeout, self.phase.closed()).await;
         self.phase.receiver_count()
     }
 }

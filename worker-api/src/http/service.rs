@@ -1,17 +1,20 @@
-//! Wraps every request, whichever route handles it: request id, timeout, panic.
+//! Wraps every request, whichever route handles it: host, origin, request id, timeout, panic.
 //!
 //! This is one function instead of a stack of `tower-http` layers, which takes more code and more time for each request.
 
 use super::{
+    host::HostRule,
     limits::{Limits, MAX_URI},
+    origin::OriginRule,
     problem::{Problem, ProblemKind},
-    request_id::{self, RequestIds},
+    request_id::{self, RequestId, RequestIds},
 };
+use crate::counters::Counters;
 use axum::{
     Router,
     body::{Body, HttpBody},
     extract::Request,
-    http::{HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderValue, Uri, header},
     response::{IntoResponse, Response},
 };
 use bulkhead_proto::wire::ids::Generation;
@@ -20,7 +23,10 @@ use futures_util::FutureExt;
 use std::{
     error::Error,
     panic::AssertUnwindSafe,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tower::Service as _;
@@ -32,13 +38,32 @@ pub(crate) struct ApiService {
     ids: RequestIds,
     /// The most time from the start of a request to the head of its response.
     timeout: Duration,
+    access: AccessRules,
+    counters: Arc<Counters>,
     draining: AtomicBool,
 }
 
+/// Which hosts and origins requests may have. The default accepts all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccessRules {
+    pub(crate) hosts: HostRule,
+    pub(crate) origins: OriginRule,
+}
+
 impl ApiService {
-    pub(crate) fn new(router: Router, generation: Generation, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        router: Router,
+        generation: Generation,
+        limits: &Limits,
+        access: AccessRules,
+        counters: Arc<Counters>,
+    ) -> Self {
         let ids = RequestIds::new(generation);
-        Self { router, ids, timeout: limits.request, draining: AtomicBool::new(false) }
+        Self { router, ids, timeout: limits.request, access, counters, draining: AtomicBool::new(false) }
+    }
+
+    pub(super) const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// From now on, each response closes its connection, so that clients reconnect to the next generation.
@@ -54,19 +79,46 @@ impl ApiService {
     {
         let id = self.ids.accept_or_generate(request.headers());
         let header = id.header();
-        if let Some(response) = uri_too_long(request.uri()) {
-            return self.finish(response, header);
+        let origin = self.access.origins.allowed_origin(request.headers());
+        let mut response = match self.answer_early(&request, origin.is_some()) {
+            Some(response) => response,
+            None => self.call_router(request, id).await,
+        };
+        self.access.origins.mark(&mut response, origin);
+        self.finish(response, header)
+    }
+
+    /// The response to a request that does not reach the router.
+    fn answer_early<B>(&self, request: &Request<B>, allowed_origin: bool) -> Option<Response> {
+        let AccessRules { hosts, origins } = &self.access;
+        let (method, headers) = (request.method(), request.headers());
+        let checked = check_uri(request.uri())
+            .and_then(|()| hosts.check(request))
+            .and_then(|()| check_transfer_coding(headers))
+            .and_then(|()| if allowed_origin { Ok(()) } else { origins.check(method, headers) });
+        match checked {
+            Ok(()) if allowed_origin => OriginRule::preflight(method, headers),
+            Ok(()) => None,
+            Err(problem) => Some(problem.into_response()),
         }
+    }
+
+    /// Lets the router handle a request, within the timeout.
+    async fn call_router<B>(&self, request: Request<B>, id: RequestId) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let header = id.header();
         let handler = id.scope(self.router.clone().call(request.map(Body::new)));
         // A handler that panics can only damage state that it shares, and our locks stay usable after a panic.
         let guarded = AssertUnwindSafe(handler).catch_unwind();
-        let response = match tokio::time::timeout(self.timeout, guarded).await {
+        match tokio::time::timeout(self.timeout, guarded).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_panic)) => panic_response(&header),
-            Err(_elapsed) => timeout_response(self.timeout),
-        };
-        self.finish(response, header)
+            Err(_elapsed) => self.timeout_response(),
+        }
     }
 
     /// Refuses the request of a client that has too many connections, and closes this connection.
@@ -75,6 +127,21 @@ impl ApiService {
         let mut response = Problem::new(ProblemKind::TooManyConnections, detail).into_response();
         close_connection(&mut response);
         self.finish(response, self.ids.accept_or_generate(request.headers()).header())
+    }
+
+    fn timeout_response(&self) -> Response {
+        let timeout = self.timeout;
+        self.counters.timed_out.count(|requests| {
+            tracing::warn!(
+                requests,
+                "requests that were not answered within {timeout:?} (api.request_timeout) since the last such line: {requests}"
+            );
+        });
+        let detail = format!("the request was not received and answered within {timeout:?}");
+        let mut response = Problem::new(ProblemKind::Timeout, detail).into_response();
+        // The rest of the request body may still arrive.
+        close_connection(&mut response);
+        response
     }
 
     fn finish(&self, mut response: Response, header: HeaderValue) -> Response {
@@ -92,18 +159,26 @@ fn panic_response(id: &HeaderValue) -> Response {
     Problem::new(ProblemKind::Internal, detail).into_response()
 }
 
-fn uri_too_long(uri: &Uri) -> Option<Response> {
+fn check_uri(uri: &Uri) -> Result<(), Problem> {
     let found = uri.path_and_query().map_or(0, |text| text.as_str().len());
-    let detail = || format!("path and query may have at most {MAX_URI} bytes; found {found}");
-    (found > MAX_URI).then(|| Problem::new(ProblemKind::UriTooLong, detail()).into_response())
+    if found <= MAX_URI {
+        return Ok(());
+    }
+    let detail = format!("path and query may have at most {MAX_URI} bytes; found {found}");
+    Err(Problem::new(ProblemKind::UriTooLong, detail))
 }
 
-fn timeout_response(timeout: Duration) -> Response {
-    let detail = format!("the request was not received and answered within {timeout:?}");
-    let mut response = Problem::new(ProblemKind::Timeout, detail).into_response();
-    // The rest of the request body may still arrive.
-    close_connection(&mut response);
-    response
+/// hyper ignores every transfer coding but the last, which must be `chunked`: a compressed body would be taken as it is.
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut found = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (found.next(), found.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        (Some(_), _) => Err(Problem::new(
+            ProblemKind::UnsupportedTransferCoding,
+            "the only Transfer-Encoding that is supported is \"chunked\"; announce compression in Content-Encoding",
+        )),
+    }
 }
 
 fn close_connection(response: &mut Response) {
@@ -123,11 +198,12 @@ mod tests {
             .route("/id", get(async || RequestId::current().unwrap().as_str().to_owned()))
             .route("/panic", get(async || -> () { panic!("on purpose") }))
             .route("/hang", get(pending::<()>));
-        ApiService::new(router, Generation(3), &Limits::default())
+        ApiService::new(router, Generation(3), &Limits::default(), AccessRules::default(), Arc::default())
     }
 
     async fn send(service: &ApiService, path: &str, id: &str) -> Response {
-        service.handle(Request::get(path).header("x-request-id", id).body(Body::empty()).unwrap()).await
+        let request = Request::get(path).header("host", "x").header("x-request-id", id);
+        service.handle(request.body(Body::empty()).unwrap()).await
     }
 
     #[tokio::test]

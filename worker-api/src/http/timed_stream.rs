@@ -7,6 +7,7 @@ use super::{
     framing::Framing,
     limits::{BODY_PROGRESS, Limits},
 };
+use crate::counters::Counters;
 use std::{
     future::Future,
     io::{self, IoSlice},
@@ -35,14 +36,26 @@ pub(super) struct TimedStream<S> {
     /// Not reset when a deadline moves later, only when it fires: most requests end before, and cost no timer
     /// operation.
     timer: Pin<Box<Sleep>>,
+    counters: Arc<Counters>,
+    /// A timeout has expired: it is counted once.
+    expired: bool,
     /// Set when our side is shut down. Until this instant, bytes from the client are read and discarded.
     linger_until: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
-    pub(super) fn new(stream: S, state: Arc<ConnState>, limits: Limits) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + limits.idle));
-        Self { stream, state, limits, framing: Framing::new(), piece_bytes: 0, timer, linger_until: None }
+    pub(super) fn new(stream: S, state: Arc<ConnState>, limits: Limits, counters: Arc<Counters>) -> Self {
+        Self {
+            stream,
+            state,
+            limits,
+            framing: Framing::new(),
+            piece_bytes: 0,
+            timer: Box::pin(sleep_until(Instant::now() + limits.idle)),
+            counters,
+            expired: false,
+            linger_until: None,
+        }
     }
 
     /// Updates the connection state from bytes that the client sent.
@@ -101,10 +114,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TimedStream<S> {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
             if deadline.is_some_and(|deadline| deadline <= now) {
+                self.count_expired();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.timer.as_mut().reset(deadline.unwrap_or(now + self.limits.idle));
         }
+    }
+
+    fn count_expired(&mut self) {
+        if std::mem::replace(&mut self.expired, true) {
+            return;
+        }
+        if self.state.phase() == ConnPhase::Idle {
+            return self.counters.idle_closed.count();
+        }
+        let stall = self.limits.stall;
+        self.counters.slow_closed.count(|connections| {
+            tracing::info!(
+                connections,
+                "connections that were closed because their clients sent or read nothing for {stall:?} within a request, since the \
+                 last such line: {connections}"
+            );
+        });
     }
 
     /// Updates the connection state after a write: `WriteBlocked` while the client does not read.

@@ -2,21 +2,9 @@
 
 use super::problem::{Problem, ProblemKind};
 use axum::http::{HeaderMap, header};
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    iter::repeat,
-    ops::RangeInclusive,
-    os::fd::OwnedFd,
-};
+use bulkhead_proto::worker::token_file::{self, TokenError};
+use std::{fmt, fs::File, iter::repeat, os::fd::OwnedFd};
 use subtle::{Choice, ConstantTimeEq};
-
-/// The length of a token in bytes. The minimum is too long to guess; the maximum fits the head limit of any proxy.
-const TOKEN_LENGTH: RangeInclusive<usize> = 16..=4096;
-
-/// The most bytes of white space around a token, such as the line end that editors add.
-const MAX_WHITESPACE: usize = 64;
 
 /// A bearer token. It has no text form, so that it cannot be logged.
 pub(crate) struct BearerToken(Box<[u8]>);
@@ -27,43 +15,13 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// Why a token file cannot be used. The messages never contain its content.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
-    #[error("cannot read the token file: {0}")]
-    Io(#[from] io::Error),
-    #[error(
-        "the token file must hold {min} to {max} visible ASCII characters; it has {0}; create a token with `openssl rand -hex 32`",
-        min = TOKEN_LENGTH.start(),
-        max = TOKEN_LENGTH.end()
-    )]
-    Length(String),
-    #[error(
-        "the token file must hold visible ASCII characters only, on one line; byte {0} is another character"
-    )]
-    Character(usize),
-}
-
 impl BearerToken {
     /// Reads the token file that the supervisor opened.
     ///
     /// # Errors
     /// When the file does not hold a valid token.
     pub(crate) fn read(file: OwnedFd) -> Result<Self, TokenError> {
-        let max_bytes = TOKEN_LENGTH.end() + MAX_WHITESPACE;
-        let mut bytes = Vec::new();
-        File::from(file).take(max_bytes as u64 + 1).read_to_end(&mut bytes)?;
-        let token = bytes.trim_ascii();
-        if let Some(offset) = token.iter().position(|byte| !byte.is_ascii_graphic()) {
-            return Err(TokenError::Character(offset + 1));
-        }
-        if bytes.len() > max_bytes {
-            return Err(TokenError::Length("more".into()));
-        }
-        if !TOKEN_LENGTH.contains(&token.len()) {
-            return Err(TokenError::Length(token.len().to_string()));
-        }
-        Ok(Self(token.into()))
+        Ok(Self(token_file::read(File::from(file))?))
     }
 
     /// Whether `candidate` is this token. The time depends on the length of the token only, not on how many bytes
@@ -105,7 +63,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
 
     pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
 
@@ -139,23 +97,6 @@ pub(crate) mod tests {
             [&["Bearer "][..], &[&longer], &[shorter], &[&other], &[&token, &token], &[&token, "Basic x"]]
         {
             assert_eq!(authorize(wrong), Err(ProblemKind::TokenInvalid), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn the_file_holds_one_token_and_surrounding_white_space_is_ignored() {
-        assert!(token_from(format!("\n {TOKEN}\r\n").as_bytes()).unwrap().matches(TOKEN.as_bytes()));
-        assert!(token_from(&[b'x'; 4096]).is_ok());
-        for (content, text) in [
-            (&b""[..], "it has 0"),
-            (b"123456789012345", "it has 15"),
-            (b"two tokens of a kind", "byte 4"),
-            ("umläute-are-not-ascii".as_bytes(), "byte 4"),
-            (&[b'x'; 4097], "it has 4097"),
-            (&[b'x'; 9000], "it has more"),
-        ] {
-            let error = token_from(content).unwrap_err().to_string();
-            assert!(error.contains(text) && !error.contains("tokens of"), "{error}");
         }
     }
 

@@ -4,8 +4,10 @@ use super::authorized::Authorized;
 use crate::{
     handle::ApiHandle,
     http::{
-        body, idempotency,
-        problem::{Problem, typed_response},
+        body,
+        encoding::Encoding,
+        idempotency,
+        problem::{Problem, ProblemKind, typed_response},
         request_id::RequestId,
     },
     parse::{self, BatchContext, BodyFormat},
@@ -26,8 +28,16 @@ pub(super) async fn accept(
     request: Request,
 ) -> Result<Response, Problem> {
     // Read the body first: a client that is refused while it still sends would not see the response.
-    let (head, body, _reservation) = body::read(request, api.settings().max_body, api.body_memory()).await?;
+    let max_body = api.settings().max_body;
+    let read = body::read(request, max_body, api.body_memory()).await;
+    let (head, body, mut reservation) = read.inspect_err(|problem| count_memory_full(&api, problem))?;
     let format = body::format_of(&head.headers)?;
+    let body = match Encoding::announced(&head.headers)? {
+        Some(encoding) => encoding
+            .decode(&body, max_body, &mut reservation)
+            .inspect_err(|problem| count_memory_full(&api, problem))?,
+        None => body,
+    };
     // No await from here on: the batch buffer belongs to the thread.
     let request = idempotency::keyed_request(&head.headers, format, &body)?;
     let outcome = append(&api, &body, format, request)?;
@@ -36,6 +46,18 @@ pub(super) async fn accept(
         response.headers_mut().extend([idempotency::REPLAYED_HEADER]);
     }
     Ok(response)
+}
+
+fn count_memory_full(api: &ApiHandle, problem: &Problem) {
+    if problem.kind() == ProblemKind::Unavailable {
+        api.counters().body_memory_full.count(|requests| {
+            tracing::warn!(
+                requests,
+                "too many large bodies at once; requests that got 503 since the last such line: {requests}; their memory is 64 MiB, \
+                 or twice api.max_body"
+            );
+        });
+    }
 }
 
 fn append(

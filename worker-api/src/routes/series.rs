@@ -10,6 +10,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use bulkhead_proto::wire::series::OVERFLOW_SERIES;
 use serde::Deserialize;
 
 /// The default number of series on a page.
@@ -50,7 +51,15 @@ pub(super) async fn show(
         );
         return Err(Problem::new(ProblemKind::Unavailable, detail));
     }
-    let detail = format!("the last commit has no series {name:?}");
+    let merged = if api.has_merged_series() {
+        let max = api.settings().max_series;
+        format!(
+            "; if it has events, they count in {OVERFLOW_SERIES:?}, because analytics.max_series ({max}) is reached"
+        )
+    } else {
+        String::new()
+    };
+    let detail = format!("the last commit has no series {name:?}{merged}");
     Err(Problem::new(ProblemKind::NotFound, detail))
 }
 

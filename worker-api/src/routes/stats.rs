@@ -1,11 +1,36 @@
 //! `GET /v1/stats`.
 
 use crate::{
-    handle::ApiHandle,
+    counters::Counters,
+    handle::{ApiHandle, Stats},
     http::problem::{Problem, json_response},
 };
 use axum::{extract::State, response::Response};
+use serde::Serialize;
+
+/// The statistics of the service, and of the API process that answers.
+#[derive(Serialize)]
+struct Answer<'c> {
+    #[serde(flatten)]
+    stats: Stats,
+    series: SeriesUse,
+    api: &'c Counters,
+}
+
+/// How many series there are.
+#[derive(Serialize)]
+struct SeriesUse {
+    /// Series with a state of their own.
+    count: u32,
+    /// `analytics.max_series`.
+    max: u32,
+    /// Whether events of further series were counted together.
+    merged: bool,
+}
 
 pub(super) async fn show(State(api): State<ApiHandle>) -> Result<Response, Problem> {
-    json_response(&api.stats())
+    let merged = api.has_merged_series();
+    let count = api.series_count().saturating_sub(merged.into());
+    let series = SeriesUse { count, max: api.settings().max_series, merged };
+    json_response(&Answer { stats: api.stats(), series, api: api.counters() })
 }

@@ -2,12 +2,22 @@
 
 use crate::{
     handle::ApiHandle,
-    http::{limits::Limits, service::ApiService, token::BearerToken},
+    http::{
+        limits::Limits,
+        service::{AccessRules, ApiService},
+        token::BearerToken,
+    },
     routes,
     stores::Stores,
     supervisor_client::SupervisorClient,
 };
-use axum::{Router, body::Body, extract::Request, http::HeaderMap, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderValue},
+    response::Response,
+};
 use bulkhead_proto::{
     shm::{
         memory::SharedMemory,
@@ -94,6 +104,7 @@ impl ApiFixture {
             max_series: MAX_SERIES,
             max_body: MAX_BODY,
             limits: settings::Limits::default(),
+            access: settings::Access::default(),
             stop_timeout_ms: 1000,
             log: "off".into(),
         };
@@ -113,8 +124,13 @@ impl ApiFixture {
             stores,
             Arc::clone(&supervisor_client),
         );
-        let service =
-            ApiService::new(routes::router(user_routes, handle.clone()), GENERATION, &Limits::default());
+        let service = ApiService::new(
+            routes::router(user_routes, handle.clone()),
+            GENERATION,
+            &Limits::default(),
+            AccessRules::default(),
+            Arc::clone(handle.counters()),
+        );
         let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
         writer.activate();
         let sent_frames = Receiver::new(read);
@@ -123,7 +139,8 @@ impl ApiFixture {
     }
 
     /// Handles a request as the server would.
-    pub(crate) async fn send(&self, request: Request) -> TestResponse {
+    pub(crate) async fn send(&self, mut request: Request) -> TestResponse {
+        request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
         let response: Response = self.service.handle(request).await;
         let (head, body) = response.into_parts();
         let text = body.collect().await.unwrap().to_bytes();

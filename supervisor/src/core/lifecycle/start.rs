@@ -136,7 +136,17 @@ impl Transition<'_> {
             process.phase = ProcessPhase::Starting { deadline: now.after(START_GRACE) };
             return;
         }
-        let progress = if process.greeted { "it sent Hello but not Ready" } else { "it never sent Hello" };
+        let greeted = process.greeted;
+        let progress = match self.state.role(slot_id.worker) {
+            _ if greeted => "it sent Hello but not Ready",
+            Role::Api => {
+                "it never sent Hello: api.command must name a program of the crate bulkhead-worker-api"
+            }
+            Role::Analytics => {
+                "it never sent Hello: analytics.command must name a program of the crate bulkhead-worker-analytics"
+            }
+            Role::Plain => "it never sent Hello",
+        };
         let detail = format!("not ready {} s after its start: {progress}", START_TIMEOUT.as_secs());
         self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }

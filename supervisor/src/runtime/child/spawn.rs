@@ -204,6 +204,7 @@ impl Spawner {
             max_series: config.max_series,
             max_body: config.max_body,
             limits: config.limits.clone(),
+            access: config.access.clone(),
             stop_timeout_ms: u64::try_from(worker.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             log: self.filter.clone(),
         }

@@ -7,7 +7,7 @@
 
 use super::{change_report, in_progress::Reload};
 use crate::{
-    config::{self, Change, Config, WorkerChange},
+    config::{self, Change, Config, ProblemReport, Source, WorkerChange},
     control::protocol::{ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
     display::error_chain,
@@ -43,9 +43,14 @@ impl Supervisor {
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
         self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
-        let config = match config::load(self.configuration.path.as_deref(), &|name| std::env::var_os(name)) {
-            Ok((config, _)) => self.check_exposure(config).map_err(|problem| (problem.clone(), problem)),
-            Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
+        let (path, executable) = (self.configuration.path.as_deref(), &self.children.spawner.executable);
+        let (config, report) = config::check(path, &|name| std::env::var_os(name), executable);
+        if config.is_some() && !report.is_empty() {
+            tracing::warn!("{}", report.to_string().replace('\n', " | "));
+        }
+        let config = match config {
+            Some(config) => self.check_new(config, &report).map_err(|problem| (problem.clone(), problem)),
+            None => Err((report.to_string().replace('\n', " | "), report.render(false))),
         };
         match config {
             Ok(config) => self.apply(config, reply),
@@ -66,6 +71,21 @@ impl Supervisor {
         if let Some(reply) = reply {
             let _ = reply.send(answer);
         }
+    }
+
+    /// Checks a valid configuration against the one in use.
+    fn check_new(&self, config: Config, report: &ProblemReport) -> Result<Config, String> {
+        if !report.has_keys() && !self.configuration.active.changes(&config).is_empty() {
+            let found = match report.source() {
+                Source::File(path) => format!("{} has no key", path.display()),
+                Source::Defaults => "there is no configuration file any more".to_owned(),
+            };
+            return Err(format!(
+                "{found}: a full disk, or an editor that is saving, may be the reason; to change all keys to their defaults, \
+                 write at least one key with its default into the file"
+            ));
+        }
+        self.check_exposure(config)
     }
 
     /// Checks the new configuration against the address in use. A configuration may be safe for its own
@@ -99,9 +119,13 @@ impl Supervisor {
         let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
         self.children.spawner.filter = self.configuration.log.filter();
         self.drive(configured);
+        let listener = &self.children.spawner.listener;
+        let inherited = Some(&listener.address).filter(|_| listener.is_inherited());
         for change in changes {
             match change {
-                Change::Setting(setting) => reload.done.push(change_report::setting(setting, &log)),
+                Change::Setting(setting) => {
+                    reload.done.push(change_report::setting(setting, &log, inherited));
+                }
                 Change::Worker(name, change) => {
                     reload.pending.insert(self.control.new_client(), (name, change));
                 }

@@ -1,23 +1,34 @@
 //! The result of each change, for the log and for the client.
 
 use crate::{
-    config::{SettingChange, WorkerChange},
+    config::{ListenAddr, SettingChange, WorkerChange},
     control::protocol::{ChangeOutcome, ChangeResult, CommandOutcome, Reply},
     core::{DesiredState, Worker},
     log::{self, event_at},
 };
 use tracing::Level;
 
-/// A setting that needs no new process. `log_result` is the result of changing the log.
-pub(in crate::runtime) fn setting(change: SettingChange, log_result: &Result<(), String>) -> ChangeResult {
+/// A setting that needs no new process. `log_result` is the result of changing the log, and `inherited` the address of
+/// the socket from systemd, if there is one.
+pub(in crate::runtime) fn setting(
+    change: SettingChange,
+    log_result: &Result<(), String>,
+    inherited: Option<&ListenAddr>,
+) -> ChangeResult {
     let SettingChange { key, from, to, live } = change;
-    let (how, text) = match log_result {
+    let (how, text) = match (log_result, inherited) {
+        (_, Some(address)) if key == "api.listen" => {
+            let why = format!("not used: the API listens on {address}, the socket from systemd (file: {to})");
+            (ChangeOutcome::NextStart, format!("{key}: {why}"))
+        }
         _ if !live => {
             let when = format!("takes effect at the next start of the service (running: {from}, file: {to})");
             (ChangeOutcome::NextStart, format!("{key}: {when}"))
         }
-        Err(why) if key.starts_with("log.") => (ChangeOutcome::Failed, format!("{key}: not changed: {why}")),
-        Ok(()) | Err(_) => {
+        (Err(why), _) if key.starts_with("log.") => {
+            (ChangeOutcome::Failed, format!("{key}: not changed: {why}"))
+        }
+        (Ok(()) | Err(_), _) => {
             let note = match key.as_str() {
                 "log.level" if log::is_overridden() => ", but RUST_LOG overrides it",
                 "log.level" => "; the API and the analysis follow at their next start",
@@ -86,3 +97,23 @@ pub(in crate::runtime) fn reply(changes: Vec<ChangeResult>) -> Reply {
 
 /// The text if nothing changed.
 const NOTHING: &str = "nothing changed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_address_is_reported_as_unused_if_systemd_has_the_socket() {
+        let change = SettingChange {
+            key: "api.listen".into(),
+            from: "127.0.0.1:8080".into(),
+            to: "127.0.0.1:9090".into(),
+            live: false,
+        };
+        let address = ListenAddr::DEFAULT;
+        let text = |inherited| setting(change.clone(), &Ok(()), inherited).text;
+        assert!(text(None).contains("takes effect at the next start"), "{}", text(None));
+        let unused = text(Some(&address));
+        assert!(unused.contains("not used: the API listens on 127.0.0.1:8080"), "{unused}");
+    }
+}

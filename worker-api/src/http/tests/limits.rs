@@ -1,5 +1,7 @@
 //! Limits on slow, stalled and numerous clients, in virtual time and over in-memory streams.
 
+mod closing;
+
 use super::*;
 use crate::{
     http::{
@@ -37,7 +39,7 @@ const LIMITS: Limits = Limits {
 struct AcceptorFixture {
     acceptor: Acceptor,
     api: ApiFixture,
-    _phase: watch::Sender<ServerPhase>,
+    phase: watch::Sender<ServerPhase>,
 }
 
 impl AcceptorFixture {
@@ -48,10 +50,11 @@ impl AcceptorFixture {
             .route("/hang", get(std::future::pending::<()>))
             .route("/echo", get(echo));
         let router = crate::routes::router(user_routes, api.handle.clone());
-        let service = ApiService::new(router, Generation(1), &LIMITS);
+        let counters = Arc::clone(api.handle.counters());
+        let service = ApiService::new(router, Generation(1), &LIMITS, AccessRules::default(), counters);
         let listener = Listener::new(OwnedFd::from(socket())).unwrap();
         let (phase, receiver) = watch::channel(ServerPhase::Serving);
-        Self { acceptor: Acceptor::new(listener, Arc::new(service), LIMITS, receiver), api, _phase: phase }
+        Self { acceptor: Acceptor::new(listener, Arc::new(service), LIMITS, receiver), api, phase }
     }
 
     fn serve(&self, permit: ConnPermit) -> DuplexStream {
@@ -125,7 +128,7 @@ async fn a_head_that_arrives_too_slowly_closes_the_connection() {
 async fn a_head_up_to_the_limit_is_accepted_and_one_byte_more_is_refused_at_any_speed() {
     let fixture = AcceptorFixture::new();
     for (length, status) in [(MAX_HEAD, 200), (MAX_HEAD + 1, 431), (MAX_HEAD * 3 / 2, 431)] {
-        let (begin, end) = ("GET /livez HTTP/1.1\r\nconnection: close\r\na: ", "\r\n\r\n");
+        let (begin, end) = ("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\na: ", "\r\n\r\n");
         let head = format!("{begin}{}{end}", "x".repeat(length - begin.len() - end.len()));
         for piece in [BUFFER, 2 * MAX_HEAD] {
             let (mut client, server) = duplex(piece);
@@ -338,8 +341,13 @@ fn loopback_addresses_have_no_limit_of_their_own() {
 #[tokio::test]
 async fn a_connection_over_the_address_limit_gets_429_with_retry_after() {
     let api = ApiFixture::new();
-    let service =
-        ApiService::new(crate::routes::router(Router::new(), api.handle.clone()), Generation(1), &LIMITS);
+    let service = ApiService::new(
+        crate::routes::router(Router::new(), api.handle.clone()),
+        Generation(1),
+        &LIMITS,
+        AccessRules::default(),
+        Arc::default(),
+    );
     let response = service.refuse(&Request::get("/").body(()).unwrap());
     assert_eq!(response.status(), 429);
     for header in ["connection", "retry-after", "x-request-id"] {

@@ -23,7 +23,13 @@ impl TestServer {
     fn new() -> Self {
         let (api, socket) = (ApiFixture::new(), socket());
         let router = crate::routes::router(Router::new(), api.handle.clone());
-        let service = ApiService::new(router, Generation(1), &Limits::default());
+        let service = ApiService::new(
+            router,
+            Generation(1),
+            &Limits::default(),
+            AccessRules::default(),
+            Arc::default(),
+        );
         let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
         Self { api, socket, _server: Server::start(listener, service, Limits::default()) }
     }
@@ -155,11 +161,16 @@ async fn an_unusual_but_valid_request_is_answered_and_so_is_the_next() {
         (post("", ""), 400),
         ("\r\n\r\nGET /livez HTTP/1.1\r\nhost: x\r\n\r\n".into(), 200),
         ("GET /livez HTTP/1.1\nhost: x\n\n".into(), 200),
-        ("GET /livez HTTP/1.1\r\n\r\n".into(), 200),
+        ("GET /livez HTTP/1.1\r\n\r\n".into(), 400),
+        ("GET /livez HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n".into(), 400),
+        ("GET /livez HTTP/1.1\r\nhost:\r\n\r\n".into(), 200),
+        (post("transfer-encoding: gzip, chunked\r\n", &chunked), 501),
+        (post("transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", &chunked), 501),
         ("GET http://else/livez HTTP/1.1\r\nhost: x\r\n\r\n".into(), 200),
         ("GET /livez HTTP/1.0\r\nconnection: keep-alive\r\n\r\n".into(), 200),
-        ("GET /livez?a=%ff&%00 HTTP/1.1\r\nhost: \u{e9}\r\n\r\n".into(), 200),
+        ("GET /livez?a=%ff&%00 HTTP/1.1\r\nhost: \u{e9}\r\n\r\n".into(), 400),
         ("GET /livez HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n".into(), 200),
+        ("GET /livez?a=%ff&%00 HTTP/1.1\r\nhost: x\r\n\r\n".into(), 200),
         ("GET //livez HTTP/1.1\r\nhost: x\r\n\r\n".into(), 404),
         ("OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n".into(), 404),
         ("CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n".into(), 404),
@@ -210,8 +221,13 @@ async fn a_client_that_disconnects_within_a_request_affects_no_other() {
 async fn slow_uploads_beyond_the_connection_limit_do_not_keep_a_reader_out() {
     let (api, socket) = (ApiFixture::new(), socket());
     let limits = Limits { connections: 16, ..Limits::default() };
-    let service =
-        ApiService::new(crate::routes::router(Router::new(), api.handle.clone()), Generation(1), &limits);
+    let service = ApiService::new(
+        crate::routes::router(Router::new(), api.handle.clone()),
+        Generation(1),
+        &limits,
+        AccessRules::default(),
+        Arc::default(),
+    );
     let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
     let server = Server::start(listener, service, limits);
     let mut slow_clients = Vec::new();

@@ -1,10 +1,16 @@
 //! The server over real sockets: what draining means for its clients.
 
+mod access;
 mod framing_agreement;
 mod limits;
 mod malformed_requests;
 
-use super::{limits::Limits, listener::Listener, server::Server, service::ApiService};
+use super::{
+    limits::Limits,
+    listener::Listener,
+    server::Server,
+    service::{AccessRules, ApiService},
+};
 use axum::{Router, extract::State, routing::get};
 use bulkhead_proto::wire::ids::Generation;
 use std::{net, os::fd::OwnedFd, sync::Arc, time::Duration};
@@ -32,7 +38,13 @@ async fn slow(State(sync): State<Arc<HandlerSync>>) -> &'static str {
 
 fn start(socket: &net::TcpListener, sync: &Arc<HandlerSync>) -> Server {
     let router = Router::new().route("/", get(async || "quick")).route("/slow", get(slow));
-    let service = ApiService::new(router.with_state(Arc::clone(sync)), Generation(1), &Limits::default());
+    let service = ApiService::new(
+        router.with_state(Arc::clone(sync)),
+        Generation(1),
+        &Limits::default(),
+        AccessRules::default(),
+        Arc::default(),
+    );
     let listener = Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap();
     Server::start(listener, service, Limits::default())
 }
@@ -135,8 +147,13 @@ async fn a_unix_socket_is_served() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("api.sock");
     let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let service =
-        ApiService::new(Router::new().route("/", get(async || "quick")), Generation(1), &Limits::default());
+    let service = ApiService::new(
+        Router::new().route("/", get(async || "quick")),
+        Generation(1),
+        &Limits::default(),
+        AccessRules::default(),
+        Arc::default(),
+    );
     let server = Server::start(Listener::new(OwnedFd::from(socket)).unwrap(), service, Limits::default());
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -154,6 +171,8 @@ async fn a_client_that_sends_a_body_over_the_limit_receives_the_413_response() {
         crate::routes::router(Router::new(), api.handle.clone()),
         Generation(1),
         &Limits::default(),
+        AccessRules::default(),
+        Arc::default(),
     );
     let server = Server::start(
         Listener::new(OwnedFd::from(socket.try_clone().unwrap())).unwrap(),

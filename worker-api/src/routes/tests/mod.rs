@@ -22,7 +22,9 @@ use bulkhead_proto::{
     },
     worker::pipe::Received,
 };
+use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
+use std::io::Write as _;
 
 fn assert_problem(response: &TestResponse, status: u16, kind: &str) {
     assert_eq!(response.status, status, "{}", response.text);
@@ -67,6 +69,30 @@ async fn an_unsupported_or_too_large_body_is_refused() {
     assert_eq!(fixture.pending().0.len(), 0);
 }
 
+#[tokio::test]
+async fn a_compressed_body_is_accepted_and_an_unknown_encoding_is_refused_with_the_known_ones() {
+    let fixture = ApiFixture::new();
+    let event = r#"{"series":"a","value":1}"#;
+    let send = async |encoding: &str, body: Vec<u8>| {
+        let request = axum::extract::Request::post("/v1/events").header("content-type", "application/json");
+        let request = request.header("content-encoding", encoding).header("x-request-id", "test");
+        fixture.send(request.header("idempotency-key", "k").body(Body::from(body)).unwrap()).await
+    };
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(event.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    assert_eq!(send("gzip", gzip.clone()).await.status, 202);
+    assert_eq!(fixture.pending().0, ["a 1  test"]);
+    let repeated = send("identity", event.into()).await;
+    assert_eq!(repeated.headers["idempotency-replayed"], "true", "the same body without compression");
+    assert_problem(&send("gzip", gzip[..12].to_vec()).await, 400, "broken-body");
+    let unknown = send("br", gzip).await;
+    assert_problem(&unknown, 415, "unsupported-media-type");
+    assert_eq!(unknown.headers["accept-encoding"], "gzip, zstd, identity");
+    let media = fixture.post("/v1/events", "text/plain", event).await;
+    assert!(!media.headers.contains_key("accept-encoding"), "the encoding was not the reason");
+}
+
 /// An event that takes about 4 KiB in the ring.
 fn large_event() -> String {
     format!(r#"{{"series":"s","value":1,"data":"{}"}}"#, "d".repeat(4000))
@@ -92,6 +118,11 @@ async fn a_full_ring_refuses_whole_requests_until_a_commit_frees_space() {
     while fixture.post_json(large_event()).await.status == 202 {
         accepted += 1;
     }
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["api"]["ring_full"],
+        2,
+        "each refused request is counted"
+    );
     let ready = fixture.get("/readyz").await;
     assert_eq!((ready.status, &ready.json()["ring"]), (200, &json!("full")));
 
@@ -160,6 +191,25 @@ async fn a_series_is_served_from_the_last_commit() {
     );
     assert!(series["age_ms"].is_u64());
     assert_problem(&fixture.get("/v1/series/%ff").await, 400, "bad-request");
+}
+
+#[tokio::test]
+async fn merged_series_are_told_in_the_stats_and_to_who_asks_for_one() {
+    let mut fixture = ApiFixture::new();
+    fixture.commit(&[("a", "{}")]);
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["series"],
+        json!({ "count": 1, "max": 100, "merged": false })
+    );
+    assert!(!fixture.get("/v1/series/b").await.text.contains("__overflow__"));
+    fixture.commit(&[("__overflow__", "{}")]);
+    assert_eq!(
+        fixture.get("/v1/stats").await.json()["series"],
+        json!({ "count": 1, "max": 100, "merged": true })
+    );
+    let absent = fixture.get("/v1/series/b").await;
+    assert_problem(&absent, 404, "not-found");
+    assert!(absent.text.contains("analytics.max_series (100) is reached"), "{}", absent.text);
 }
 
 #[tokio::test]
