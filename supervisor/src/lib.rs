@@ -12,6 +12,7 @@ mod display;
 pub mod listener;
 pub mod log;
 pub mod runtime;
+mod socket_address;
 pub mod store;
 mod suggest;
 pub mod sys;

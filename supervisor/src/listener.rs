@@ -1,6 +1,6 @@
 //! The listening socket of the API. All API generations inherit it, so that it outlives each of them.
 
-use crate::config::ListenAddr;
+use crate::{config::ListenAddr, socket_address::SocketAddress};
 use anyhow::Context as _;
 use rustix::net::listen;
 use std::{
@@ -73,7 +73,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
     remove_stale_socket(path)?;
-    let listener = UnixListener::bind(path).map_err(in_use)?;
+    let listener = UnixListener::bind(SocketAddress::new(path)?).map_err(in_use)?;
     deep_backlog(&listener)?;
     Ok(Listener { fd: listener.into(), address: ListenAddr::Unix(path.to_owned()), keep_file: false })
 }
@@ -100,7 +100,7 @@ pub fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     anyhow::ensure!(found.file_type().is_socket(), "{} exists and is not a socket", path.display());
-    match UnixStream::connect(path) {
+    match SocketAddress::new(path).and_then(UnixStream::connect) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .with_context(|| format!("cannot remove the stale socket {}", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -27,7 +27,11 @@ use bulkhead_proto::wire::{
     ids::{CrashId, Seq},
     record_store::Page,
 };
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Runs a command. Returns the exit code.
 #[must_use]
@@ -75,9 +79,15 @@ fn env(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// The current directory; empty if it does not exist any more. Then only absolute paths can be used.
+fn start_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_default()
+}
+
 /// `bulkhead run`.
 fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (config, source) = match config::load(config_file, &env) {
+    let start_dir = start_dir();
+    let (config, source) = match config::load(config_file, &env, &start_dir) {
         Ok(loaded) => loaded,
         Err(report) => return report_problems(&report),
     };
@@ -85,7 +95,7 @@ fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    let socket = control::socket_path::server_path(socket, &env, &config.state_dir);
+    let socket = start_dir.join(control::socket_path::server_path(socket, &env, &config.state_dir));
     let config_path = config_file.map(Path::to_owned);
     match runtime::run(runtime::Start { config, source, config_path, socket, log: log.clone() }) {
         Ok(code) => code.into(),
@@ -99,7 +109,7 @@ fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 /// `bulkhead check`.
 fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
-    let (config, report) = config::check(config_file, &env, &executable);
+    let (config, report) = config::check(config_file, &env, &executable, &start_dir());
     if json {
         let code = print_json(&report.json());
         return if config.is_some() { code } else { USAGE.into() };

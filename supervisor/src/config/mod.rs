@@ -29,20 +29,24 @@ use toml::de::DeTable;
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
 /// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
-/// exists, else the built-in defaults. An empty variable counts as unset.
+/// exists, else the built-in defaults. An empty variable counts as unset. Relative paths begin at `start_dir`.
 ///
 /// # Errors
 /// All problems found, in the order of the text.
-pub fn load(option: Option<&Path>, env: EnvLookup<'_>) -> Result<(Config, Source), ProblemReport> {
-    let (config, report, _) = read(option, env);
-    if report.ok() { Ok((config, report.source)) } else { Err(report) }
+pub fn load(
+    option: Option<&Path>,
+    env: EnvLookup<'_>,
+    start_dir: &Path,
+) -> Result<(Config, Source), ProblemReport> {
+    let (config, report, _) = read(option, env, start_dir);
+    if report.ok() { Ok((config.in_directory(start_dir), report.source)) } else { Err(report) }
 }
 
 /// The state directory of the configuration that [`load`] finds. Works for a file with errors, so that the commands of
 /// an operator still reach a running supervisor.
 #[must_use]
 pub fn state_dir(env: EnvLookup<'_>) -> PathBuf {
-    read(None, env).0.state_dir
+    read(None, env, Path::new("")).0.state_dir
 }
 
 /// Like [`load`], and also checks programs, directories and the token file. The configuration is `None` if the report
@@ -52,8 +56,10 @@ pub fn check(
     option: Option<&Path>,
     env: EnvLookup<'_>,
     executable: &Path,
+    start_dir: &Path,
 ) -> (Option<Config>, ProblemReport) {
-    let (config, mut report, diagnostics) = read(option, env);
+    let (config, mut report, diagnostics) = read(option, env, start_dir);
+    let config = config.in_directory(start_dir);
     if report.ok() {
         preflight::preflight(&config, &diagnostics, env, executable);
         report.problems.extend(diagnostics.problems());
@@ -71,7 +77,7 @@ pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Config
 }
 
 /// Returns a configuration even if the report contains errors. Callers must not run it then.
-fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Diagnostics) {
+fn read(option: Option<&Path>, env: EnvLookup<'_>, start_dir: &Path) -> (Config, ProblemReport, Diagnostics) {
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let overrides = Overrides::from_env(&env);
     let named = option.map(Path::to_owned).or_else(|| env("BULKHEAD_CONFIG").map(PathBuf::from));
@@ -80,7 +86,7 @@ fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Di
         return parse_text(String::new(), Source::Defaults, &overrides);
     };
     let by_variable = option.is_none() && env("BULKHEAD_CONFIG").is_some();
-    match source::read(&path) {
+    match source::read(&start_dir.join(&path)) {
         Ok(text) => parse_text(text, Source::File(path), &overrides),
         Err(mut error) => {
             if by_variable {
@@ -102,5 +108,7 @@ fn parse_text(text: String, source: Source, overrides: &Overrides) -> (Config, P
     (config, ProblemReport { source, text, problems }, diagnostics)
 }
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

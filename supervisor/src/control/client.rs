@@ -4,6 +4,7 @@ use super::{
     connect_error::describe_connect_error,
     protocol::{CommandOutcome, ControlCommand, MAX_REPLY, PROTOCOL, ParseError, Reply, Request, parse},
 };
+use crate::socket_address::SocketAddress;
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use std::{
     fmt,
@@ -139,7 +140,7 @@ impl Connection {
 }
 
 fn connect(path: &Path) -> io::Result<Stream> {
-    Stream::connect(path.to_fs_name::<GenericFilePath>()?)
+    Stream::connect(SocketAddress::new(path)?.as_ref().to_fs_name::<GenericFilePath>()?)
 }
 
 fn parse_reply(line: &str) -> Result<Reply, String> {

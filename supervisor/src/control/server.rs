@@ -5,7 +5,7 @@ use super::{
     peer::authorize,
     protocol::{CommandOutcome, ControlCommand, MAX_REQUEST, Reply, parse_request},
 };
-use crate::log::LogBuffer;
+use crate::{log::LogBuffer, socket_address::SocketAddress};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
@@ -94,7 +94,7 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
     crate::listener::remove_stale_socket(path)?;
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(SocketAddress::new(path)?)?;
     // A client that connects before the mode is set is authorized like every other.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)

@@ -23,14 +23,14 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens and locks the directory. Creates it if it is missing.
+    /// Opens and locks the directory. Creates it if it is missing. The path should be absolute: the current directory may
+    /// be deleted while the supervisor runs.
     ///
     /// # Errors
     /// The directory cannot be created or written, belongs to another user, or is locked by another supervisor.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let lock = create_and_lock(&path)?;
-        Ok(Self { path, lock })
+        let lock = create_and_lock(path)?;
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Checks, before the last files are written, that this supervisor still holds the directory. If the directory was
@@ -51,7 +51,7 @@ impl StateDir {
         Ok(())
     }
 
-    /// Absolute path of the directory.
+    /// Path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

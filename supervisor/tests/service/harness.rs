@@ -36,7 +36,7 @@ pub(crate) fn is_alive(pid: &str) -> bool {
 
 /// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
 const STUB_WORKER: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
-printf '\000\001\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
+printf '\000\002\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
 
 /// Waits until a killed process is gone. This takes time, and the kernel notifies only the parent.
 pub(crate) fn wait_until_gone(pid: &str) {
@@ -77,7 +77,17 @@ impl Service {
     }
 
     pub(crate) fn launch(&mut self) {
-        let mut child = self.run().stderr(Stdio::piped()).spawn().unwrap();
+        self.launch_in(&self.path(""));
+    }
+
+    /// A path in the directory of the service.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the supervisor in this directory.
+    pub(crate) fn launch_in(&mut self, start_dir: &Path) {
+        let mut child = self.run().current_dir(start_dir).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
         std::thread::spawn(move || {
@@ -95,7 +105,7 @@ impl Service {
 
     fn run(&self) -> Command {
         let mut command = bulkhead(self.dir.path());
-        command.arg("--socket").arg(self.socket()).args(["run", "--config", "c.toml"]);
+        command.arg("--socket").arg(self.socket()).arg("run").arg("--config").arg(self.path("c.toml"));
         command
     }
 
@@ -110,7 +120,7 @@ impl Service {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.dir.path().join("s")
+        self.path("s")
     }
 
     /// Runs a command against this supervisor.

@@ -5,6 +5,7 @@
 
 mod control;
 mod harness;
+mod paths;
 mod refusals;
 
 use harness::{Service, bulkhead};

@@ -172,7 +172,7 @@ impl Spawner {
         handoff: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
-        let mut command = Command::new(resolve_program(name, &self.executable));
+        let mut command = Command::new(resolve_program(name, &self.executable, &config.start_dir));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, &worker.pass_env)));
@@ -189,7 +189,7 @@ impl Spawner {
                 command.env(FDS_VARIABLE, handoff.variable());
                 command.env(SETTINGS_VARIABLE, self.settings(config, worker, generation).to_json()?);
                 // Where the analysis keeps the bytes of damaged series.
-                command.env("BULKHEAD_STATE_DIR", std::path::absolute(&config.state_dir)?);
+                command.env("BULKHEAD_STATE_DIR", &config.state_dir);
             }
         }
         Ok(command)

@@ -43,7 +43,9 @@ impl Supervisor {
     fn begin(&mut self, origin: &str, reply: Option<ReplyTo>) {
         self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
-        let config = match config::load(self.configuration.path.as_deref(), &|name| std::env::var_os(name)) {
+        let path = self.configuration.path.as_deref();
+        let start_dir = &self.configuration.active.current().start_dir;
+        let config = match config::load(path, &|name| std::env::var_os(name), start_dir) {
             Ok((config, _)) => self.check_exposure(config).map_err(|problem| (problem.clone(), problem)),
             Err(diagnosis) => Err((diagnosis.to_string().replace('\n', " | "), diagnosis.render(false))),
         };
