@@ -146,7 +146,7 @@ impl ApiProcess {
                     induce_fault(kind, &mut events, &supervisor).await;
                 }
                 ControlEvent::Frame(ToWorker::Drain) => break "the supervisor requested it",
-                ControlEvent::Terminate => break "SIGTERM",
+                ControlEvent::Terminate(signal) => break signal,
                 ControlEvent::Closed(why) => break why,
             }
         };
@@ -192,7 +192,7 @@ async fn forward_answers(events: &mut ControlEvents, supervisor: &SupervisorClie
             ControlEvent::Frame(
                 ToWorker::Activate(_) | ToWorker::Replay(_) | ToWorker::Ping(_) | ToWorker::Drain,
             )
-            | ControlEvent::Terminate => {}
+            | ControlEvent::Terminate(_) => {}
             ControlEvent::Closed(_) => pending().await,
         }
     }

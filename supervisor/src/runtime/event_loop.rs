@@ -149,8 +149,13 @@ impl Supervisor {
         match event {
             LoopEvent::Child(generation, event) => self.on_child_event(generation, event),
             LoopEvent::Request(request) => self.on_client_request(request),
-            LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
+            LoopEvent::Signal(SupervisorSignal::Stop { origin, terminal }) => {
+                self.drive(Event::StopSignal { origin, terminal });
+            }
             LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
+            LoopEvent::Signal(SupervisorSignal::Ignored(origin)) => {
+                tracing::warn!("{origin}: ignored, as every later signal of this kind");
+            }
             LoopEvent::Signal(SupervisorSignal::Child) => self.children.reap_orphans(),
             LoopEvent::Storage(StorageEvent::Saved(saved)) => {
                 self.drive(self.storage.on_saved(saved, &self.state));

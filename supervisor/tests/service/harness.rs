@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -13,9 +13,16 @@ use tempfile::TempDir;
 /// Much longer than any operation takes. Only a failure waits until then.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Time between two signals that force a stop.
+const FORCE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// `bulkhead` without the variables that would direct it to another supervisor.
 pub(crate) fn bulkhead(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
+    isolated(dir, env!("CARGO_BIN_EXE_bulkhead"))
+}
+
+fn isolated(dir: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(dir);
     for name in
         ["BULKHEAD_CONFIG", "BULKHEAD_SOCKET", "BULKHEAD_STATE_DIR", "BULKHEAD_API_LISTEN", "RUST_LOG"]
@@ -87,7 +94,26 @@ impl Service {
 
     /// Starts the supervisor in this directory.
     pub(crate) fn launch_in(&mut self, start_dir: &Path) {
-        let mut child = self.run().current_dir(start_dir).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = self.run();
+        command.current_dir(start_dir);
+        self.launch_command(command);
+    }
+
+    /// Starts the supervisor by a program that replaces itself with it.
+    pub(crate) fn launch_by(&mut self, launcher: &[&str]) {
+        let command = self.run_by(launcher);
+        self.launch_command(command);
+    }
+
+    fn run_by(&self, launcher: &[&str]) -> Command {
+        let run = self.run();
+        let mut command = isolated(self.dir.path(), launcher[0]);
+        command.args(&launcher[1..]).arg(run.get_program()).args(run.get_args());
+        command
+    }
+
+    fn launch_command(&mut self, mut command: Command) {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
         std::thread::spawn(move || {
@@ -169,6 +195,21 @@ impl Service {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
     }
 
+    /// Repeats a signal until the supervisor exits. Returns the exit code.
+    pub(crate) fn force_stop(&mut self, signal: &str) -> Option<i32> {
+        let log = self.log.take().unwrap();
+        loop {
+            self.signal(signal);
+            match log.recv_timeout(FORCE_INTERVAL) {
+                Ok(line) => self.read.push(line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.next = self.read.len();
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+
     /// Sends a signal and waits for the supervisor to exit.
     pub(crate) fn stop(&mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
@@ -186,9 +227,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if self.child.is_some() && self.log.is_some() {
-            self.signal("TERM");
-            self.signal("INT");
-            self.wait();
+            self.force_stop("TERM");
         }
     }
 }
