@@ -156,7 +156,7 @@ impl Supervisor {
             LoopEvent::Signal(SupervisorSignal::Ignored(origin)) => {
                 tracing::warn!("{origin}: ignored, as every later signal of this kind");
             }
-            LoopEvent::Signal(SupervisorSignal::Child) => self.children.reap_orphans(),
+            LoopEvent::Signal(SupervisorSignal::Child) => self.on_exited_children(),
             LoopEvent::Storage(StorageEvent::Saved(saved)) => {
                 self.drive(self.storage.on_saved(saved, &self.state));
             }
@@ -179,9 +179,25 @@ impl Supervisor {
                 }
             }
             ChildEvent::Exited => {
-                self.reap(generation);
+                self.on_exit(generation);
                 self.children.reap_orphans();
             }
+        }
+    }
+
+    /// The first process of a generation has exited. In an orderly stop, the others may still do so.
+    fn on_exit(&mut self, generation: Generation) {
+        let gently = self.state.is_stopping_gently(generation);
+        if !gently || !self.children.wait_for_descendants(generation) {
+            self.reap(generation);
+        }
+    }
+
+    /// Orphans have exited. Perhaps they were the last processes of a generation that is waited for.
+    fn on_exited_children(&mut self) {
+        self.children.reap_orphans();
+        for generation in self.children.waiting_for_descendants() {
+            self.on_exit(generation);
         }
     }
 

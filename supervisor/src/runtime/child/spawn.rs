@@ -40,6 +40,9 @@ use std::{
 /// Variables that every worker inherits; none carries a secret.
 const INHERITED_VARIABLES: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
 
+/// The variable that names the worker of a process.
+pub(super) const WORKER_VARIABLE: &str = "BULKHEAD_WORKER";
+
 /// Variables by which a service manager addresses the supervisor alone.
 const SUPERVISOR_VARIABLES: &[&str] =
     &["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
@@ -122,7 +125,8 @@ impl Spawner {
         }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("child pid")?;
         let memory_limit = memory_limit::apply(pid, worker, generation);
-        Child::new(pid, control, output, memory_limit).context("pidfd")
+        let plain_worker = (worker.role == Role::Plain).then(|| worker.name.clone());
+        Child::new(pid, control, output, memory_limit, plain_worker).context("pidfd")
     }
 
     /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
@@ -177,7 +181,7 @@ impl Spawner {
         command.process_group(0).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, &worker.pass_env)));
         command.envs(&worker.env);
-        command.env("BULKHEAD_WORKER", &worker.name);
+        command.env(WORKER_VARIABLE, &worker.name);
         if let Some(cwd) = &worker.cwd {
             command.current_dir(cwd);
         }
