@@ -20,6 +20,7 @@ use crate::{
         },
     },
     display::error_chain,
+    limit_hint::limit_hint,
     log, runtime,
 };
 use bulkhead_proto::wire::{
@@ -93,7 +94,11 @@ fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
     };
     let log = match log::start(config.log) {
         Ok(log) => log,
-        Err(error) => return fail(USAGE, &error),
+        Err(error) => {
+            // A limit may be raised without a change of the configuration.
+            let limited = error.chain().any(|cause| limit_hint(cause).is_some());
+            return fail(if limited { FAILED } else { USAGE }, &error_chain(&error));
+        }
     };
     let socket = start_dir.join(control::socket_path::server_path(socket, &env, &config.state_dir));
     let config_path = config_file.map(Path::to_owned);

@@ -105,6 +105,11 @@ impl Service {
         self.launch_command(command);
     }
 
+    /// Starts a supervisor that ends at once, as [`Self::launch_by`]. Returns its output.
+    pub(crate) fn output_by(&self, launcher: &[&str]) -> Output {
+        self.run_by(launcher).output().unwrap()
+    }
+
     fn run_by(&self, launcher: &[&str]) -> Command {
         let run = self.run();
         let mut command = isolated(self.dir.path(), launcher[0]);

@@ -6,6 +6,7 @@
 mod control;
 mod descendants;
 mod harness;
+mod limits;
 mod paths;
 mod refusals;
 mod signals;

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, WorkerConfig, model::resolve_program},
     display::error_chain,
+    limit_hint::limit_hint,
     listener::Listener,
     log::worker_output::OutputOrigin,
     store::Stores,
@@ -28,7 +29,7 @@ use bulkhead_proto::{
     },
 };
 use command_fds::CommandFdExt as _;
-use rustix::process::Pid;
+use rustix::{io::Errno, process::Pid};
 use std::{
     ffi::OsString,
     io,
@@ -229,10 +230,13 @@ fn spawn_error(command: &Command, error: &io::Error) -> SpawnError {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
-    ) || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+    ) || [Errno::NOEXEC, Errno::TOOBIG]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error());
     let program = std::path::Path::new(command.get_program()).display();
     let folder = command.get_current_dir().map(|cwd| format!(" in {}", cwd.display())).unwrap_or_default();
-    SpawnError { text: format!("{program}{folder}: {error}"), config }
+    let hint = limit_hint(error).map(|hint| format!("; {hint}")).unwrap_or_default();
+    SpawnError { text: format!("{program}{folder}: {error}{hint}"), config }
 }
 
 #[cfg(test)]
@@ -263,5 +267,14 @@ mod tests {
         let missing = command.spawn().unwrap_err();
         let error = spawn_error(&command, &missing);
         assert!(error.config && error.text.contains("/nonexistent/program"), "{error:?}");
+    }
+
+    #[test]
+    fn arguments_that_are_too_long_are_a_configuration_error_and_a_limit_is_not() {
+        let mut command = Command::new("true");
+        let too_long = command.arg("x".repeat(200_000)).spawn().unwrap_err();
+        assert!(spawn_error(&command, &too_long).config, "{too_long}");
+        let limit = spawn_error(&command, &Errno::AGAIN.into());
+        assert!(!limit.config && limit.text.contains("ulimit -u"), "{limit:?}");
     }
 }
