@@ -14,6 +14,7 @@ pub mod listener;
 pub mod log;
 pub mod runtime;
 mod socket_address;
+mod socket_file;
 pub mod store;
 mod suggest;
 pub mod sys;

@@ -11,6 +11,7 @@ use super::{
     published::Published,
     recovery,
     signals::{Signals, SupervisorSignal},
+    socket_watch::SocketWatch,
     storage::{Storage, StorageEvent},
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) struct Supervisor {
     pub(super) control: ControlPlane,
     pub(super) configuration: Configuration,
     pub(super) notifier: Notifier,
+    pub(super) socket_watch: SocketWatch,
     pub(super) exit: Option<u8>,
 }
 
@@ -50,6 +52,7 @@ enum LoopEvent {
     Signal(SupervisorSignal),
     Storage(StorageEvent),
     WorkAvailable(Event),
+    SocketFiles,
     Deadline,
     Watchdog,
 }
@@ -75,6 +78,9 @@ impl Supervisor {
         let control = ControlPlane::new(server::serve(&socket, requests, log.buffer.clone())?);
         let idle = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let (published, stores) = (Published::new(&memory)?, Stores::new(&state_dir));
+        let socket_watch = SocketWatch::new();
+        socket_watch.add(control.socket.file().path());
+        listener.file.iter().for_each(|file| socket_watch.add(file.path()));
         let address = listener.address.clone();
         let executable = std::env::current_exe().context("cannot find the path of this program")?;
         let spawner = Spawner { executable, listener, stores: stores.clone(), filter: log.filter() };
@@ -108,6 +114,7 @@ impl Supervisor {
                 queued_reload: None,
             },
             notifier,
+            socket_watch,
             exit: None,
         })
     }
@@ -137,6 +144,7 @@ impl Supervisor {
                 signal = signals.next() => LoopEvent::Signal(signal),
                 event = self.storage.next_event() => LoopEvent::Storage(event),
                 event = self.probes.idle.work_available() => LoopEvent::WorkAvailable(event),
+                () = self.socket_watch.changed() => LoopEvent::SocketFiles,
                 () = clock::wait_until(deadline) => LoopEvent::Deadline,
                 () = self.notifier.watchdog_due() => LoopEvent::Watchdog,
             };
@@ -152,7 +160,10 @@ impl Supervisor {
             LoopEvent::Signal(SupervisorSignal::Stop { origin, terminal }) => {
                 self.drive(Event::StopSignal { origin, terminal });
             }
-            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
+            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => {
+                self.restore_socket_files();
+                self.reload(origin, None);
+            }
             LoopEvent::Signal(SupervisorSignal::Ignored(origin)) => {
                 tracing::warn!("{origin}: ignored, as every later signal of this kind");
             }
@@ -164,6 +175,7 @@ impl Supervisor {
             LoopEvent::Storage(StorageEvent::Quarantined(event)) | LoopEvent::WorkAvailable(event) => {
                 self.drive(event);
             }
+            LoopEvent::SocketFiles => self.restore_socket_files(),
             LoopEvent::Deadline => self.drive(Event::Tick),
             LoopEvent::Watchdog => self.notify_watchdog(),
         }

@@ -19,6 +19,8 @@ mod quarantine;
 mod recovery;
 mod reload;
 mod signals;
+mod socket_files;
+mod socket_watch;
 mod status;
 mod storage;
 
