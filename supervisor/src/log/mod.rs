@@ -7,6 +7,7 @@ mod format;
 mod journald;
 pub mod lifecycle;
 mod line;
+mod structured;
 #[cfg(test)]
 pub(crate) mod test_capture;
 pub mod worker_output;

@@ -5,6 +5,7 @@ use super::{
     escape::{decode, escape_controls},
     event_at,
     line::unquoted,
+    structured::parse_structured,
 };
 use crate::display::{format_count, format_size};
 use bulkhead_proto::wire::ids::Generation;
@@ -142,7 +143,14 @@ impl LineSplitter {
         }
     }
 
-    fn report_dropped(&mut self, sink: &mut impl FnMut(Output)) {
+    /// Whether lines were dropped that no [`Output::Dropped`] has counted.
+    #[must_use]
+    pub const fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// Passes the number of dropped lines to `sink`, if there are any.
+    pub fn report_dropped(&mut self, mut sink: impl FnMut(Output)) {
         if self.dropped > 0 {
             sink(Output::Dropped(mem::take(&mut self.dropped)));
         }
@@ -195,48 +203,6 @@ pub fn display_line(line: &[u8]) -> String {
         shown = shown + " " + name + "=" + &unquoted(value);
     }
     escape_controls(&shown).into_owned()
-}
-
-/// Prefixes of event names that only the supervisor may use.
-const RESERVED_PREFIXES: [&str; 12] = [
-    "worker_",
-    "supervisor_",
-    "event_",
-    "crash_",
-    "quarantine_",
-    "disk_",
-    "marks_",
-    "seq_",
-    "reload",
-    "listening",
-    "state_saved",
-    "state_restored",
-];
-
-/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log
-/// line (see [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
-fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
-    if !text.starts_with('{') {
-        return None;
-    }
-    let mut object: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let level = object.remove("level")?.as_str()?.parse().ok()?;
-    if let Some(Value::Object(fields)) = object.remove("fields") {
-        object.extend(fields);
-    }
-    let message = match object.remove("message") {
-        Some(Value::String(message)) => message,
-        Some(_) | None => String::new(),
-    };
-    // The supervisor sets these itself: the origin, and the time at which the line arrived.
-    for reserved in ["timestamp", "worker", "generation", "pid", "stream"] {
-        object.remove(reserved);
-    }
-    let is_reserved = |name: &str| RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    if object.get("event_name").and_then(Value::as_str).is_none_or(is_reserved) {
-        object.remove("event_name");
-    }
-    Some((level, message, object))
 }
 
 #[cfg(test)]
