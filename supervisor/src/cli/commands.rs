@@ -6,7 +6,10 @@ use super::{
     generate,
     lines::{Style, escape_lines},
     logs,
-    output::{FAILED, USAGE, exit_on_ctrl_c, fail, json_line, print, print_error, print_json, print_reply},
+    output::{
+        FAILED, USAGE, exit_on_ctrl_c, fail, json_line, print, print_error, print_json, print_reply,
+        stdout_closes,
+    },
     quarantine, status_table,
     watch::{POLL_INTERVAL, Watch},
 };
@@ -143,7 +146,9 @@ fn watch_status(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> 
         if let Some(end) = watch.update(&fetch_status(socket)?) {
             return Ok(end);
         }
-        std::thread::sleep(POLL_INTERVAL);
+        if stdout_closes(None, Some(POLL_INTERVAL)) {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -96,6 +97,12 @@ impl Connection {
         if status.outcome == CommandOutcome::Done { self.exchange(command, long) } else { Ok(status) }
     }
 
+    /// Whether [`Self::next_line`] would wait for the supervisor.
+    #[must_use]
+    pub fn would_wait(&self) -> bool {
+        self.stream.buffer().is_empty()
+    }
+
     /// The next line after a reply, without a timeout; `None` at the end.
     ///
     /// # Errors
@@ -136,6 +143,13 @@ impl Connection {
         let mut line = String::new();
         let length = (&mut self.stream).take(MAX_REPLY).read_line(&mut line)?;
         Ok((length > 0).then_some(line))
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let Stream::UdSocket(stream) = self.stream.get_ref();
+        stream.as_fd()
     }
 }
 

@@ -159,6 +159,12 @@ impl Service {
         bulkhead(self.dir.path()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
     }
 
+    /// Starts a command that continues to print.
+    pub(crate) fn start_command(&self, arguments: &[&str]) -> Child {
+        let mut command = bulkhead(self.dir.path());
+        command.arg("--socket").arg(self.socket()).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
     /// A worker's row in `status --json`.
     pub(crate) fn row(&self, worker: &str) -> Value {
         let output = self.command(&["status", "--json"]);
