@@ -75,7 +75,7 @@ pub(super) fn write_stdout(lines: &str) -> Option<ExitCode> {
 }
 
 /// Waits until `input` is readable or closed, or until the time is over. Returns whether stdout was closed meanwhile: then
-/// nobody reads what would follow (`| head`).
+/// nothing reads what would follow (`| head`).
 pub(super) fn stdout_closes(input: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
     let stdout = io::stdout();
     let mut waits = vec![PollFd::new(&stdout, PollFlags::empty())];

@@ -132,6 +132,15 @@ impl ListenAddr {
         }
     }
 
+    /// The address as it is shown: for TCP, a URL.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Tcp(address) => format!("http://{address}"),
+            Self::Unix(_) => self.to_string(),
+        }
+    }
+
     /// The URL of the API for programs on this machine.
     #[must_use]
     pub fn url(&self) -> String {
@@ -245,6 +254,13 @@ mod tests {
         for text in ["", "8080", "127.0.0.1", "example.org:80", "unix:run/x", "127.0.0.1:70000"] {
             assert!(ListenAddr::parse(text).unwrap_err().found.contains(&format!("{text:?}")), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_of_all_interfaces_is_shown_and_programs_here_get_one_that_they_reach() {
+        let all = ListenAddr::parse("0.0.0.0:7").unwrap();
+        assert_eq!((all.shown().as_str(), all.url().as_str()), ("http://0.0.0.0:7", "http://127.0.0.1:7"));
+        assert_eq!(ListenAddr::parse("unix:/x").unwrap().shown(), "unix:/x");
     }
 
     #[test]

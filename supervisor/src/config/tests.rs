@@ -219,7 +219,7 @@ fn an_address_beyond_loopback_needs_a_token_or_insecure() {
 fn worker_names_are_unique_and_plain() {
     let worker = |name: &str| format!("[[worker]]\nname = \"{name}\"\ncommand = [\"x\"]\n");
     assert!(read(&worker("one")).is_ok());
-    for name in ["", "api", "analytics", "Big", "a b", "ä"] {
+    for name in ["", "api", "analytics", "Big", "a b", "ä", "-x"] {
         assert!(errors(&worker(name)).contains("worker[0].name"), "{name}");
     }
 }

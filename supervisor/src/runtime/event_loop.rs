@@ -95,7 +95,7 @@ impl Supervisor {
             state_dir = %storage.state_dir.path().display(),
             config = %source,
             "API listening on {}, control socket {}",
-            address.url(),
+            address.shown(),
             socket.display()
         );
         Ok(Self {

@@ -7,7 +7,7 @@ use rustix::{
 };
 use std::{
     fs::{self, File, Metadata},
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -40,8 +40,14 @@ impl StateDir {
     /// Another supervisor holds the lock, or the directory cannot be created again.
     pub fn ensure_owned(&mut self) -> anyhow::Result<()> {
         let identity = |found: Metadata| (found.dev(), found.ino());
-        let ours = self.lock.metadata().map(identity).ok();
-        if ours.is_none() || fs::metadata(self.path.join("lock")).map(identity).ok() != ours {
+        let path = self.path.join("lock");
+        let ours = identity(self.lock.metadata()?);
+        let present = match fs::metadata(&path).map(identity) {
+            Ok(present) => Some(present),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("cannot reach {}", path.display())),
+        };
+        if present != Some(ours) {
             tracing::warn!(
                 "the state directory {} was deleted while the supervisor was running; created it again",
                 self.path.display()
@@ -153,6 +159,19 @@ mod tests {
         state_dir.ensure_owned().unwrap();
         StateDir::open(&path).unwrap_err();
         state_dir.ensure_owned().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_entered_is_not_taken_for_a_deleted_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let mut state_dir = StateDir::open(&path).unwrap();
+        // The permissions of a directory do not bind root; a file in its place binds everyone.
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        let error = format!("{:#}", state_dir.ensure_owned().unwrap_err());
+        assert!(error.contains("cannot reach") && error.contains("state/lock"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]

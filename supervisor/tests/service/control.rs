@@ -199,7 +199,7 @@ fn a_closed_pipe_ends_the_command_without_an_error() {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Starts a command, reads one line, and closes the pipe of its stdout. The command must end by itself.
+/// Starts a command, reads one line, and closes the pipe of its stdout. The command must end then.
 fn assert_ends_with_its_reader(service: &Service, arguments: &[&str]) {
     let mut command = service.start_command(arguments);
     let mut first = String::new();
@@ -211,7 +211,7 @@ fn assert_ends_with_its_reader(service: &Service, arguments: &[&str]) {
 }
 
 #[test]
-fn commands_that_follow_end_when_nobody_reads() {
+fn commands_that_follow_end_with_their_reader() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
     for arguments in
