@@ -37,8 +37,13 @@ fn isolated(dir: &Path, program: &str) -> Command {
 
 /// Whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+/// The state of a process in proc_pid_stat(5); `None` if it does not exist.
+fn state(pid: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
@@ -50,6 +55,15 @@ pub(crate) fn wait_until_gone(pid: &str) {
     let deadline = Instant::now() + DEADLINE;
     while is_alive(pid) {
         assert!(Instant::now() < deadline, "process {pid} still exists");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a signal has stopped a process.
+pub(crate) fn wait_until_stopped(pid: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while state(pid) != Some('T') {
+        assert!(Instant::now() < deadline, "process {pid} is not stopped");
         std::thread::yield_now();
     }
 }

@@ -1,6 +1,6 @@
 //! Every signal that can be handled, in any order.
 
-use crate::harness::Service;
+use crate::harness::{Service, wait_until_stopped};
 
 /// SIGABRT, SIGSEGV and the like end the supervisor: a watchdog and faults need them. 32 and 33 belong to the C library.
 const FATAL: [i32; 9] = [4, 6, 7, 8, 9, 11, 31, 32, 33];
@@ -84,4 +84,15 @@ fn stop_signals_in_quick_succession_are_one_request() {
     }
     let code = service.stop("TERM");
     assert_orderly(service, code);
+}
+
+#[test]
+fn a_worker_that_was_stopped_by_a_signal_still_stops_in_order() {
+    let script = "trap 'echo saved; exit' TERM; echo $$; kill -STOP $$; while :; do sleep 1; done";
+    let mut service = Service::prepare(&["sh", "-c", script], "", "1h");
+    service.launch();
+    let pid = service.wait_for_line(|line| line["stream"] == "stdout")["message"].clone();
+    wait_until_stopped(pid.as_str().unwrap());
+    assert!(service.command(&["stop", "one"]).status.success());
+    service.wait_for_line(|line| line["message"] == "saved");
 }

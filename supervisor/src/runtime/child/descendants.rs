@@ -27,14 +27,18 @@ struct Descendants {
 #[derive(Debug)]
 struct Escaped {
     pid: Pid,
+    leads_group: bool,
     command: String,
 }
 
 impl Escaped {
-    /// Signals the process, and the group that it may lead. Both ids are its own: it is our child, and not reaped yet.
+    /// Signals the process once, with the group that it may lead. The id is its own: it is our child, and not reaped yet.
     fn signal(&self, signal: Signal) {
-        let _ = kill_process_group(self.pid, signal);
-        let _ = kill_process(self.pid, signal);
+        let _ = if self.leads_group {
+            kill_process_group(self.pid, signal)
+        } else {
+            kill_process(self.pid, signal)
+        };
     }
 }
 
@@ -56,7 +60,8 @@ impl Children {
             if stat.pgrp == leader.as_raw_pid() {
                 found.in_group = true;
             } else if names_worker(&process, worker) {
-                found.escaped.push(Escaped { pid, command: stat.comm });
+                let leads_group = stat.pgrp == pid.as_raw_pid();
+                found.escaped.push(Escaped { pid, leads_group, command: stat.comm });
             }
         }
         found
@@ -93,7 +98,10 @@ impl Children {
         let Some(child) = self.get(generation) else { return };
         let new: Vec<_> = found.escaped.iter().filter(|escaped| child.asked.insert(escaped.pid)).collect();
         if !new.is_empty() {
-            new.iter().for_each(|escaped| escaped.signal(Signal::TERM));
+            for escaped in &new {
+                escaped.signal(Signal::TERM);
+                escaped.signal(Signal::CONT);
+            }
             warn(
                 worker,
                 generation,

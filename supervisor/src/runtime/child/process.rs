@@ -16,8 +16,8 @@ use bulkhead_proto::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
-        pidfd_send_signal, waitid,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group,
+        pidfd_open, pidfd_send_signal, waitid,
     },
 };
 use std::{
@@ -214,7 +214,11 @@ impl Child {
                 self.deliver(Signal::ABORT, group)?;
                 self.deliver(Signal::CONT, group)
             }
-            WorkerSignal::Term => self.deliver(Signal::TERM, group),
+            WorkerSignal::Term => {
+                self.deliver(Signal::TERM, group)?;
+                // A stopped process handles it only when it continues.
+                self.deliver(Signal::CONT, group)
+            }
             WorkerSignal::Kill => self.deliver(Signal::KILL, group),
         }
     }
@@ -224,6 +228,8 @@ impl Child {
             // The pid of the leader is the number of the group, which exists at least until the leader is
             // reaped.
             match kill_process_group(self.pid, signal) {
+                // Once is enough: some programs take a second SIGTERM for an order to give up their work.
+                Ok(()) if getpgid(Some(self.pid)) == Ok(self.pid) => return Ok(()),
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(error) => return Err(error),
             }
