@@ -33,7 +33,7 @@ const DISCARD_INTERVAL: Duration = Duration::from_millis(1);
 /// faster and has to wait.
 const DISCARD_CHUNK: usize = 1 << 20;
 
-/// Time after which dropped lines are counted in the log, even if the worker writes nothing more.
+/// Time from a dropped line to the line that counts it and those that follow, even if the worker writes nothing more.
 const REPORT_DROPPED_AFTER: Duration = Duration::from_secs(1);
 
 /// Bytes read from a worker that has exited: the default size of a pipe (pipe(7)).
