@@ -1,5 +1,6 @@
 //! How values are shown to people: durations, sizes, numbers of things, errors.
 
+use crate::limit_hint::limit_hint;
 use bulkhead_proto::wire::ids::Seq;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub(crate) fn in_flight(seq: Option<Seq>) -> String {
 }
 
 /// An error and its causes in one line, each text once. Many errors already end with the text of their cause; anyhow's
-/// `{:#}` would repeat it.
+/// `{:#}` would repeat it. At the end, the limit of this process that explains it.
 pub(crate) fn error_chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -62,7 +63,10 @@ pub(crate) fn error_chain(error: &anyhow::Error) -> String {
             text = text + ": " + &cause;
         }
     }
-    text
+    match error.chain().find_map(limit_hint) {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +98,8 @@ mod tests {
         let error = anyhow::Error::from(MemoryError::from(error)).context("cannot make the shared memory");
         assert_eq!(
             error_chain(&error),
-            "cannot make the shared memory: segment events: cannot make it: Too many open files (os error 24)"
+            "cannot make the shared memory: segment events: cannot make it: Too many open files (os error 24); \
+             the limit of open files is too low: see `ulimit -n`, or LimitNOFILE= of systemd"
         );
     }
 

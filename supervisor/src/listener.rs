@@ -1,6 +1,6 @@
 //! The listening socket of the API. All API generations inherit it, so that it outlives each of them.
 
-use crate::config::ListenAddr;
+use crate::{config::ListenAddr, socket_address::SocketAddress, socket_file::SocketFile};
 use anyhow::Context as _;
 use rustix::net::listen;
 use std::{
@@ -27,8 +27,9 @@ pub struct Listener {
     pub fd: OwnedFd,
     /// Its address. Port 0 is replaced by the port that the kernel chose.
     pub address: ListenAddr,
-    /// Whether the file of a Unix socket stays when the listener is dropped.
-    keep_file: bool,
+    /// The file of a Unix socket, unless systemd owns it. It is removed on drop: without a listener it has no use.
+    pub(crate) file: Option<SocketFile>,
+    inherited: bool,
 }
 
 impl Listener {
@@ -48,23 +49,12 @@ impl Listener {
 
     /// A socket inherited from systemd, which owns the file of a Unix socket.
     pub(crate) const fn inherited(fd: OwnedFd, address: ListenAddr) -> Self {
-        Self { fd, address, keep_file: true }
+        Self { fd, address, file: None, inherited: true }
     }
 
     /// Whether the socket was inherited from systemd: `api.listen` is not used then.
     pub(crate) const fn is_inherited(&self) -> bool {
-        self.keep_file
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let ListenAddr::Unix(path) = &self.address
-            && !self.keep_file
-        {
-            // Without a listener the file has no use.
-            let _ = std::fs::remove_file(path);
-        }
+        self.inherited
     }
 }
 
@@ -73,14 +63,15 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     let listener = TcpListener::bind(address).map_err(in_use)?;
     let bound = listener.local_addr()?;
     deep_backlog(&listener)?;
-    Ok(Listener { fd: listener.into(), address: ListenAddr::Tcp(bound), keep_file: false })
+    Ok(Listener { fd: listener.into(), address: ListenAddr::Tcp(bound), file: None, inherited: false })
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
     remove_stale_socket(path)?;
-    let listener = UnixListener::bind(path).map_err(in_use)?;
+    let listener = UnixListener::bind(SocketAddress::new(path)?).map_err(in_use)?;
+    let file = Some(SocketFile::created(path)?);
     deep_backlog(&listener)?;
-    Ok(Listener { fd: listener.into(), address: ListenAddr::Unix(path.to_owned()), keep_file: false })
+    Ok(Listener { fd: listener.into(), address: ListenAddr::Unix(path.to_owned()), file, inherited: false })
 }
 
 /// std listens with a backlog of 128. A second listen(2) changes it.
@@ -105,7 +96,7 @@ pub fn remove_stale_socket(path: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     anyhow::ensure!(found.file_type().is_socket(), "{} exists and is not a socket", path.display());
-    match UnixStream::connect(path) {
+    match SocketAddress::new(path).and_then(UnixStream::connect) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)
             .with_context(|| format!("cannot remove the stale socket {}", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

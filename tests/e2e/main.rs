@@ -37,4 +37,5 @@ mod short_campaign;
 mod shutdown;
 mod state_dir;
 mod supervisor_death;
+mod unexpected_signals;
 mod unix_socket;

@@ -68,7 +68,7 @@ fn a_second_signal_kills_every_process_at_once() {
     process::signal(bulkhead.pid(), Signal::SIGINT);
     bulkhead.log().from_start().wait_for("the clean stop", |line| line.is("supervisor_stopping"));
 
-    let stopped = bulkhead.stop(Signal::SIGINT);
+    let stopped = bulkhead.force(Signal::SIGINT);
 
     assert_eq!(stopped.status.code(), Some(1), "{:?} after\n{}", stopped.status, stopped.log.dump());
     process::wait_until_gone(&tree, &stopped.log);

@@ -11,11 +11,14 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a clean stop may take when a test is over. Then the harness kills all processes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time between two signals that force a stop.
+const FORCE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How the harness starts the supervisor.
 #[derive(Clone, Copy)]
@@ -176,6 +179,29 @@ impl Bulkhead {
         Stopped { fixture: self.fixture.take().unwrap(), status, log: self.log.clone() }
     }
 
+    /// Repeats a signal until the supervisor ends. Returns false if it does not.
+    fn force_stop(&self, signal: Signal) -> bool {
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < deadline {
+            process::signal(self.pid(), signal);
+            if self.log.ends_within(FORCE_INTERVAL) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Repeats a signal until the supervisor kills everything at once.
+    ///
+    /// # Panics
+    /// With the log, if the supervisor does not end.
+    #[must_use]
+    pub fn force(mut self, signal: Signal) -> Stopped {
+        assert!(self.force_stop(signal), "the supervisor does not end; its log:\n{}", self.log.dump());
+        let status = self.wait();
+        Stopped { fixture: self.fixture.take().unwrap(), status, log: self.log.clone() }
+    }
+
     /// Waits for the end of the supervisor.
     ///
     /// # Panics
@@ -192,10 +218,7 @@ impl Drop for Bulkhead {
             return;
         }
         let tree = process::tree(self.pid());
-        // The second signal means "at once". The signals differ, since two equal ones could merge.
-        process::signal(self.pid(), Signal::SIGTERM);
-        process::signal(self.pid(), Signal::SIGINT);
-        if !self.log.ends_within(STOP_TIMEOUT) {
+        if !self.force_stop(Signal::SIGTERM) {
             eprintln!("the supervisor did not stop and is killed; its log:\n{}", self.log.dump());
             for process in tree.iter().filter(|process| process.is_alive()) {
                 process::signal(process.pid(), Signal::SIGKILL);

@@ -1,4 +1,4 @@
-//! Control events: frames from the supervisor, and SIGTERM.
+//! Control events: frames from the supervisor, SIGTERM and SIGINT.
 
 use bulkhead_proto::{
     wire::control::ToWorker,
@@ -17,19 +17,20 @@ pub(crate) enum ControlEvent {
     Frame(ToWorker),
     /// No further frame will come; the text is the reason.
     Closed(&'static str),
-    /// SIGTERM was received.
-    Terminate,
+    /// This signal was received.
+    Terminate(&'static str),
 }
 
-/// The control pipe and the SIGTERM handler.
+/// The control pipe and the signal handlers.
 #[derive(Debug)]
 pub(crate) struct ControlEvents {
     control: AsyncFd<Receiver<ToWorker>>,
     terminate: Signal,
+    interrupt: Signal,
 }
 
 impl ControlEvents {
-    /// Registers both. `control` must be non-blocking. Must be called within the tokio runtime.
+    /// Registers all. `control` must be non-blocking. Must be called within the tokio runtime.
     ///
     /// # Errors
     /// When the pipe or the signal cannot be registered.
@@ -41,6 +42,7 @@ impl ControlEvents {
         Ok(Self {
             control: AsyncFd::with_interest(control, Interest::READABLE)?,
             terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
@@ -49,7 +51,8 @@ impl ControlEvents {
         loop {
             let readable = tokio::select! {
                 biased;
-                _ = self.terminate.recv() => return ControlEvent::Terminate,
+                _ = self.terminate.recv() => return ControlEvent::Terminate("SIGTERM"),
+                _ = self.interrupt.recv() => return ControlEvent::Terminate("SIGINT"),
                 readable = self.control.readable() => readable,
             };
             let Ok(mut readable) = readable else { return ControlEvent::Closed("the runtime is shut down") };

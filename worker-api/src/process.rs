@@ -170,7 +170,7 @@ impl ApiProcess {
                 // For the analysis.
                 ControlEvent::Frame(ToWorker::SetAside) => {}
                 ControlEvent::Frame(ToWorker::Drain) => break "the supervisor requested it",
-                ControlEvent::Terminate => break "SIGTERM",
+                ControlEvent::Terminate(signal) => break signal,
                 ControlEvent::Closed(why) => break why,
             }
         };
@@ -220,7 +220,7 @@ async fn forward_answers(events: &mut ControlEvents, supervisor: &SupervisorClie
                 | ToWorker::SetAside
                 | ToWorker::Drain,
             )
-            | ControlEvent::Terminate => {}
+            | ControlEvent::Terminate(_) => {}
             ControlEvent::Closed(_) => pending().await,
         }
     }

@@ -105,6 +105,9 @@ impl Inherited {
 ///
 /// Call it first in `main`, before the program starts a thread or opens an fd.
 pub fn run<E: WorkerError>(program: Program, work: impl FnOnce(Inherited) -> Result<(), E>) -> ExitCode {
+    if let Err(error) = signals::ignore_unexpected_signals() {
+        eprintln!("{}: unexpected signals may end this process: {error}", program.name);
+    }
     let inherited = match Inherited::take(program) {
         Ok(inherited) => inherited,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! Signal handlers of a worker. One records a fault signal before the process dies of it, because the parent learns
+//! Signal handlers of a worker. The first ignores signals without a meaning for a worker. One records a fault signal before the process dies of it, because the parent learns
 //! neither why the kernel sent the signal nor which address failed. The other runs a callback when another process
 //! aborts this process because it hangs.
 
@@ -42,6 +42,42 @@ static FORWARDED: AtomicBool = AtomicBool::new(false);
 /// The fault signals: the kernel sends them for an invalid memory access, an illegal instruction or an arithmetic
 /// error.
 const FAULT_SIGNALS: [c_int; 4] = [SIGSEGV, SIGBUS, SIGILL, SIGFPE];
+
+/// Signals that would end this process and have no meaning for a worker, such as one that was sent to a whole group of
+/// processes. The real-time signals belong to them. SIGXFSZ: the write then fails instead.
+const UNEXPECTED_SIGNALS: [c_int; 11] = [
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGXFSZ,
+    libc::SIGIO,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
+
+/// From now on, an unexpected signal has no effect on this process. Its children get the usual effects again, which exec(2)
+/// would not restore for signals that are ignored: so these signals are handled. A program may install its own handlers
+/// afterwards.
+///
+/// # Errors
+/// If the system refuses a handler.
+pub fn ignore_unexpected_signals() -> io::Result<()> {
+    let handler: extern "C" fn(c_int) = do_nothing;
+    for number in UNEXPECTED_SIGNALS.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+        // SAFETY: the handler has the signature that signal(2) requires, and does nothing. With glibc and musl, interrupted
+        // system calls are restarted.
+        if unsafe { libc::signal(number, handler as libc::sighandler_t) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+extern "C" fn do_nothing(_: c_int) {}
 
 /// From now on, a fault signal of this process is recorded on its cursor page ([`this_process`]) and then has its usual
 /// effect. Permanent: a later call changes nothing.
@@ -245,6 +281,17 @@ mod tests {
         }
         assert_eq!(output_when_aborted("another"), ("called".to_owned(), Some(SIGABRT)));
         assert_eq!(output_when_aborted("itself"), (String::new(), Some(SIGABRT)));
+    }
+
+    #[test]
+    fn unexpected_signals_end_no_worker_and_its_children_get_the_usual_effects() {
+        ignore_unexpected_signals().unwrap();
+        for number in UNEXPECTED_SIGNALS.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+            // SAFETY: raise(3) has no preconditions.
+            assert_eq!(unsafe { libc::raise(number) }, 0, "{number}");
+        }
+        let child = Command::new("sh").args(["-c", "kill -USR1 $$"]).status().unwrap();
+        assert_eq!(child.signal(), Some(libc::SIGUSR1));
     }
 
     /// Exits with code 9.

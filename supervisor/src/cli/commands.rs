@@ -6,7 +6,10 @@ use super::{
     generate,
     lines::{Style, escape_lines},
     logs,
-    output::{FAILED, USAGE, exit_on_ctrl_c, fail, json_line, print, print_error, print_json, print_reply},
+    output::{
+        FAILED, USAGE, exit_on_ctrl_c, fail, json_line, print, print_error, print_json, print_reply,
+        stdout_closes,
+    },
     quarantine, status_table,
     watch::{POLL_INTERVAL, Watch},
 };
@@ -20,6 +23,7 @@ use crate::{
         },
     },
     display::{error_chain, format_count},
+    limit_hint::limit_hint,
     log, runtime,
 };
 use bulkhead_proto::wire::{
@@ -28,7 +32,11 @@ use bulkhead_proto::wire::{
     quarantine::{Entry, Filter},
     record_store::Page,
 };
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Runs a command. Returns the exit code.
 #[must_use]
@@ -76,17 +84,27 @@ fn env(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
+/// The current directory; empty if it does not exist any more. Then only absolute paths can be used.
+fn start_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_default()
+}
+
 /// `bulkhead run`.
 fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
-    let (config, source) = match config::load(config_file, &env) {
+    let start_dir = start_dir();
+    let (config, source) = match config::load(config_file, &env, &start_dir) {
         Ok(loaded) => loaded,
         Err(report) => return report_problems(&report),
     };
     let log = match log::start(config.log) {
         Ok(log) => log,
-        Err(error) => return fail(USAGE, &error),
+        Err(error) => {
+            // A limit may be raised without a change of the configuration.
+            let limited = error.chain().any(|cause| limit_hint(cause).is_some());
+            return fail(if limited { FAILED } else { USAGE }, &error_chain(&error));
+        }
     };
-    let socket = control::socket_path::server_path(socket, &env, &config.state_dir);
+    let socket = start_dir.join(control::socket_path::server_path(socket, &env, &config.state_dir));
     let config_path = config_file.map(Path::to_owned);
     match runtime::run(runtime::Start { config, source, config_path, socket, log: log.clone() }) {
         Ok(code) => code.into(),
@@ -100,7 +118,7 @@ fn supervise(config_file: Option<&Path>, socket: Option<&Path>) -> ExitCode {
 /// `bulkhead check`.
 fn check(config_file: Option<&Path>, json: bool) -> ExitCode {
     let executable = std::env::current_exe().unwrap_or_default();
-    let (config, report) = config::check(config_file, &env, &executable);
+    let (config, report) = config::check(config_file, &env, &executable, &start_dir());
     if json {
         let code = print_json(&report.json());
         return if config.is_some() { code } else { USAGE.into() };
@@ -129,7 +147,9 @@ fn watch_status(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> 
         if let Some(end) = watch.update(&fetch_status(socket)?) {
             return Ok(end);
         }
-        std::thread::sleep(POLL_INTERVAL);
+        if stdout_closes(None, Some(POLL_INTERVAL)) {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
 }
 

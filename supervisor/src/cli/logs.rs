@@ -2,7 +2,7 @@
 
 use super::{
     failure::Failure,
-    output::{exit_on_ctrl_c, write_stdout},
+    output::{exit_on_ctrl_c, stdout_closes, write_stdout},
 };
 use crate::{
     control::client::Connection,
@@ -10,6 +10,7 @@ use crate::{
 };
 use std::{
     io::{self, IsTerminal as _},
+    os::fd::AsFd as _,
     process::ExitCode,
 };
 
@@ -18,12 +19,15 @@ pub(super) fn print(mut connection: Connection, json: bool) -> Result<ExitCode, 
     exit_on_ctrl_c()?;
     let format =
         if json { Format::Json } else { Format::Pretty { colour: colours(io::stdout().is_terminal()) } };
-    while let Some(line) = connection.next_line()? {
+    loop {
+        if connection.would_wait() && stdout_closes(Some(connection.as_fd()), None) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(line) = connection.next_line()? else { return Ok(ExitCode::SUCCESS) };
         if let Some(end) = write_stdout(&render_line(&line, format)) {
             return Ok(end);
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Renders a line. A line of an unknown form, such as one from a newer supervisor, is shown with its control characters

@@ -42,7 +42,7 @@ pub struct Cli {
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the service in the foreground until SIGTERM or Ctrl-C; a second signal stops it at once.
+    /// Run the service in the foreground until SIGTERM or Ctrl-C; a second Ctrl-C stops it at once.
     Run {
         /// Configuration file [default: $BULKHEAD_CONFIG, else /etc/bulkhead/bulkhead.toml, else built-in defaults].
         #[arg(long, value_name = "FILE")]

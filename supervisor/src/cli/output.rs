@@ -5,13 +5,19 @@ use crate::{
     log::escape_controls,
 };
 use bulkhead_proto::wire::{ids::Generation, text::escape_controls_in_json};
-use rustix::termios::tcgetwinsize;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+    termios::tcgetwinsize,
+};
 use serde::Serialize;
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    os::fd::BorrowedFd,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 /// Exit code: the command failed.
@@ -66,6 +72,17 @@ pub(super) fn write_stdout(lines: &str) -> Option<ExitCode> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Some(ExitCode::SUCCESS),
         Err(error) => Some(fail(FAILED, &format!("cannot write to stdout: {error}"))),
     }
+}
+
+/// Waits until `input` is readable or closed, or until the time is over. Returns whether stdout was closed meanwhile: then
+/// nothing reads what would follow (`| head`).
+pub(super) fn stdout_closes(input: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> bool {
+    let stdout = io::stdout();
+    let mut waits = vec![PollFd::new(&stdout, PollFlags::empty())];
+    waits.extend(input.map(|input| PollFd::from_borrowed_fd(input, PollFlags::IN)));
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let waited = retry_on_intr(|| poll(&mut waits, timeout.as_ref()));
+    waited.is_ok() && waits[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
 }
 
 /// Prints an error to stderr and returns the exit code.

@@ -112,6 +112,8 @@ impl ActiveConfig {
 /// a new field cannot be forgotten.
 fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
     let Config {
+        // The same for every configuration of a run.
+        start_dir: _,
         state_dir,
         log,
         listen,

@@ -31,13 +31,18 @@ use toml::de::DeTable;
 const SYSTEM_FILE: &str = "/etc/bulkhead/bulkhead.toml";
 
 /// Finds and reads the configuration: `option` (`--config`), else `$BULKHEAD_CONFIG`, else [`SYSTEM_FILE`] if it
-/// exists, else the built-in defaults. An empty variable counts as unset. The token file must be usable, because no
-/// generation of the API would serve without it; programs and directories may appear later.
+/// exists, else the built-in defaults. An empty variable counts as unset. Relative paths begin at `start_dir`. The token file
+/// must be usable, because no generation of the API would serve without it; programs and directories may appear later.
 ///
 /// # Errors
 /// All problems found, in the order of the text.
-pub fn load(option: Option<&Path>, env: EnvLookup<'_>) -> Result<(Config, Source), ProblemReport> {
-    let (config, mut report, diagnostics) = read(option, env);
+pub fn load(
+    option: Option<&Path>,
+    env: EnvLookup<'_>,
+    start_dir: &Path,
+) -> Result<(Config, Source), ProblemReport> {
+    let (config, mut report, diagnostics) = read(option, env, start_dir);
+    let config = config.in_directory(start_dir);
     if report.ok() {
         preflight::token(&config, &diagnostics);
         report.problems.extend(diagnostics.problems());
@@ -49,7 +54,7 @@ pub fn load(option: Option<&Path>, env: EnvLookup<'_>) -> Result<(Config, Source
 /// an operator still reach a running supervisor.
 #[must_use]
 pub fn state_dir(env: EnvLookup<'_>) -> PathBuf {
-    read(None, env).0.state_dir
+    read(None, env, Path::new("")).0.state_dir
 }
 
 /// Like [`load`], and also checks programs, directories and the token file. The configuration is `None` if the report
@@ -59,8 +64,10 @@ pub fn check(
     option: Option<&Path>,
     env: EnvLookup<'_>,
     executable: &Path,
+    start_dir: &Path,
 ) -> (Option<Config>, ProblemReport) {
-    let (config, mut report, diagnostics) = read(option, env);
+    let (config, mut report, diagnostics) = read(option, env, start_dir);
+    let config = config.in_directory(start_dir);
     if report.ok() {
         preflight::preflight(&config, &report.source, &diagnostics, env, executable);
         report.problems.extend(diagnostics.problems());
@@ -78,7 +85,7 @@ pub fn parse(text: &str, source: Source, overrides: &Overrides) -> Result<Config
 }
 
 /// Returns a configuration even if the report contains errors. Callers must not run it then.
-fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Diagnostics) {
+fn read(option: Option<&Path>, env: EnvLookup<'_>, start_dir: &Path) -> (Config, ProblemReport, Diagnostics) {
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let overrides = Overrides::from_env(&env);
     let named = option.map(Path::to_owned).or_else(|| env("BULKHEAD_CONFIG").map(PathBuf::from));
@@ -87,7 +94,7 @@ fn read(option: Option<&Path>, env: EnvLookup<'_>) -> (Config, ProblemReport, Di
         return parse_text(String::new(), Source::Defaults, &overrides);
     };
     let by_variable = option.is_none() && env("BULKHEAD_CONFIG").is_some();
-    match source::read(&path) {
+    match source::read(&start_dir.join(&path)) {
         Ok(text) => parse_text(text, Source::File(path), &overrides),
         Err(mut error) => {
             if by_variable {
@@ -114,5 +121,7 @@ fn parse_text(text: String, source: Source, overrides: &Overrides) -> (Config, P
     (config, ProblemReport { source, text, problems, has_keys }, diagnostics)
 }
 
+#[cfg(test)]
+mod path_tests;
 #[cfg(test)]
 mod tests;

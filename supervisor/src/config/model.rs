@@ -18,6 +18,9 @@ use tracing::level_filters::LevelFilter;
 /// Everything a run needs, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The directory in which the supervisor was started. Relative paths begin there, also after the directory was
+    /// deleted or renamed. Empty if it did not exist at the start.
+    pub start_dir: PathBuf,
     /// Directory of the high-water marks, the lock, the snapshot, crash reports and quarantined events.
     pub state_dir: PathBuf,
     /// Log format and level.
@@ -45,6 +48,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Makes all paths absolute, once: the directory of the start may be deleted while the supervisor runs. The programs
+    /// of workers follow in [`resolve_program`].
+    #[must_use]
+    pub(super) fn in_directory(mut self, start_dir: &Path) -> Self {
+        let workers = self.workers.iter_mut().filter_map(|worker| worker.cwd.as_mut());
+        for path in [&mut self.state_dir].into_iter().chain(&mut self.token_file).chain(workers) {
+            *path = absolute(start_dir, path);
+        }
+        Self { start_dir: start_dir.to_owned(), ..self }
+    }
+
     /// The worker with this name.
     #[must_use]
     pub fn worker(&self, name: &str) -> Option<&WorkerConfig> {
@@ -208,24 +222,24 @@ impl WorkerConfig {
     }
 }
 
+/// The path as seen from `dir`. It stays relative if `dir` is unknown: its use then fails, and the error names it.
+pub(crate) fn absolute(dir: &Path, path: &Path) -> PathBuf {
+    std::path::absolute(dir.join(path)).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Finds the program of a worker. A name without `/` is searched beside the supervisor's executable first, so that an
-/// installation needs no `PATH`. If it is not there, the name is returned and exec searches `PATH`. Called at each
-/// start, because a program may be replaced while the supervisor runs.
+/// installation needs no `PATH`. If it is not there, the name is returned and exec searches `PATH`. A relative path begins
+/// at `start_dir`, whatever the worker's `cwd` is. Called at each start, because a program may be replaced while the
+/// supervisor runs.
 #[must_use]
-pub fn resolve_program(name: &str, executable: &Path) -> PathBuf {
+pub fn resolve_program(name: &str, executable: &Path, start_dir: &Path) -> PathBuf {
     if !name.contains('/')
         && let Some(beside) = executable.parent().map(|dir| dir.join(name))
         && beside.is_file()
     {
         return beside;
     }
-    // The worker's `cwd` must not change the meaning of a relative path.
-    if name.contains('/')
-        && let Ok(absolute) = std::path::absolute(name)
-    {
-        return absolute;
-    }
-    name.into()
+    if name.contains('/') { absolute(start_dir, Path::new(name)) } else { name.into() }
 }
 
 #[cfg(test)]
@@ -269,8 +283,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("worker"), "").unwrap();
         let executable = dir.path().join("bulkhead");
-        assert_eq!(resolve_program("worker", &executable), dir.path().join("worker"));
-        assert_eq!(resolve_program("sh", &executable), Path::new("sh"));
-        assert!(resolve_program("./worker", &executable).is_absolute());
+        let resolve = |name| resolve_program(name, &executable, Path::new("/start"));
+        assert_eq!(resolve("worker"), dir.path().join("worker"));
+        assert_eq!(resolve("sh"), Path::new("sh"));
+        assert_eq!(resolve("./worker"), Path::new("/start/worker"));
+        assert_eq!(resolve("/bin/worker"), Path::new("/bin/worker"));
     }
 }

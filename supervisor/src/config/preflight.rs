@@ -57,7 +57,7 @@ pub(super) fn preflight(
         // The API and the analysis come first; see `sections::read_config`.
         let section =
             index.checked_sub(2).map_or_else(|| worker.name.clone(), |plain| format!("worker[{plain}]"));
-        report(&format!("{section}.command"), check_command(worker, env, executable));
+        report(&format!("{section}.command"), check_command(worker, env, executable, &config.start_dir));
         report(&format!("{section}.cwd"), worker.cwd.as_deref().map_or(Ok(()), check_cwd));
         for (index, argument) in worker.command.iter().enumerate().skip(1) {
             report(&format!("{section}.command[{index}]"), check_argument(argument));
@@ -90,9 +90,14 @@ fn check_attempts(policy: &Policy) -> Result<(), Finding> {
 }
 
 /// Checks that the worker's program exists and is executable.
-fn check_command(worker: &WorkerConfig, env: EnvLookup<'_>, executable: &Path) -> Result<(), Finding> {
+fn check_command(
+    worker: &WorkerConfig,
+    env: EnvLookup<'_>,
+    executable: &Path,
+    start_dir: &Path,
+) -> Result<(), Finding> {
     let Some(name) = worker.command.first() else { return Ok(()) };
-    let program = resolve_program(name, executable);
+    let program = resolve_program(name, executable, start_dir);
     if program.components().count() > 1 {
         return check_executable(&program);
     }
@@ -197,7 +202,6 @@ fn check_token_content(path: &Path) -> Result<(), Finding> {
 
 /// Checks that the directory exists or that this user could create it.
 fn check_state_dir(path: &Path) -> Result<(), Finding> {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let Some(existing) = path.ancestors().find(|dir| dir.symlink_metadata().is_ok()) else { return Ok(()) };
     check_directory(existing)?;
     if access(existing, Access::WRITE_OK | Access::EXEC_OK).is_err() {

@@ -69,6 +69,7 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
     root.reserved("history");
     root.finish();
     Config {
+        start_dir: PathBuf::new(),
         state_dir: state_dir.unwrap_or_else(|| "bulkhead-state".into()),
         log,
         listen: api.listen,

@@ -71,7 +71,9 @@ fn an_invalid_key_causes_no_second_problem() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert_eq!(load(Some(file.path()), &|_| Some(OsString::new())).unwrap().0, read("").unwrap());
+    let dir = Path::new("/start");
+    let (config, _) = load(Some(file.path()), &|_| Some(OsString::new()), dir).unwrap();
+    assert_eq!(config, read("").unwrap().in_directory(dir));
 }
 
 #[test]
@@ -80,7 +82,8 @@ fn a_path_in_the_environment_need_not_be_utf_8() {
     let odd = OsString::from_vec(b"/\xff".to_vec());
     let file = tempfile::NamedTempFile::new().unwrap();
     let (config, _) =
-        load(Some(file.path()), &|name| (name == "BULKHEAD_STATE_DIR").then(|| odd.clone())).unwrap();
+        load(Some(file.path()), &|name| (name == "BULKHEAD_STATE_DIR").then(|| odd.clone()), Path::new(""))
+            .unwrap();
     assert_eq!(config.state_dir, Path::new(&odd));
 }
 
@@ -90,13 +93,16 @@ fn the_systemd_credential_is_the_default_token_file() {
     let file = dir.path().join("c.toml");
     std::fs::write(&file, "").unwrap();
     let variable = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().into());
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, None);
+    assert_eq!(load(Some(&file), &variable, Path::new("")).unwrap().0.token_file, None);
     std::fs::write(dir.path().join("token"), "correct-horse-battery-staple").unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(dir.path().join("token")));
+    assert_eq!(
+        load(Some(&file), &variable, Path::new("")).unwrap().0.token_file,
+        Some(dir.path().join("token"))
+    );
     let other = dir.path().join("other");
     std::fs::write(&other, "another-token-of-some-length").unwrap();
     std::fs::write(&file, format!("api.token_file = {other:?}")).unwrap();
-    assert_eq!(load(Some(&file), &variable).unwrap().0.token_file, Some(other));
+    assert_eq!(load(Some(&file), &variable, Path::new("")).unwrap().0.token_file, Some(other));
 }
 
 #[test]
@@ -221,7 +227,7 @@ fn an_address_beyond_loopback_needs_a_token_or_insecure() {
 fn worker_names_are_unique_and_plain() {
     let worker = |name: &str| format!("[[worker]]\nname = \"{name}\"\ncommand = [\"x\"]\n");
     assert!(read(&worker("one")).is_ok());
-    for name in ["", "api", "analytics", "Big", "a b", "ä"] {
+    for name in ["", "api", "analytics", "Big", "a b", "ä", "-x"] {
         assert!(errors(&worker(name)).contains("worker[0].name"), "{name}");
     }
 }
@@ -270,9 +276,10 @@ fn the_option_precedes_the_variable() {
     std::fs::write(&one, "state_dir = \"/one\"").unwrap();
     std::fs::write(&two, "state_dir = \"/two\"").unwrap();
     let variable = |name: &str| (name == "BULKHEAD_CONFIG").then(|| two.clone().into_os_string());
-    assert_eq!(load(Some(&one), &variable).unwrap().0.state_dir, Path::new("/one"));
-    assert_eq!(load(None, &variable).unwrap().0.state_dir, Path::new("/two"));
-    let missing = load(Some(Path::new("/nonexistent.toml")), &variable).unwrap_err().to_string();
+    assert_eq!(load(Some(&one), &variable, Path::new("")).unwrap().0.state_dir, Path::new("/one"));
+    assert_eq!(load(None, &variable, Path::new("")).unwrap().0.state_dir, Path::new("/two"));
+    let missing =
+        load(Some(Path::new("/nonexistent.toml")), &variable, Path::new("")).unwrap_err().to_string();
     assert!(missing.starts_with("/nonexistent.toml: cannot read"), "{missing}");
 }
 
@@ -286,15 +293,18 @@ fn the_environment_overrides_address_and_state_directory() {
         "BULKHEAD_API_LISTEN" => Some("127.0.0.1:2".into()),
         _ => None,
     };
-    let (config, _) = load(Some(&file), &variable).unwrap();
+    let (config, _) = load(Some(&file), &variable, Path::new("")).unwrap();
     assert_eq!(
         (config.state_dir.as_path(), config.listen.to_string().as_str()),
         (Path::new("/env"), "127.0.0.1:2")
     );
     let systemd = |name: &str| (name == "STATE_DIRECTORY").then(|| OsString::from("/var/lib/bulkhead:/x"));
-    assert_eq!(load(Some(&file), &systemd).unwrap().0.state_dir, Path::new("/file"));
+    assert_eq!(load(Some(&file), &systemd, Path::new("")).unwrap().0.state_dir, Path::new("/file"));
     std::fs::write(&file, "").unwrap();
-    assert_eq!(load(Some(&file), &systemd).unwrap().0.state_dir, Path::new("/var/lib/bulkhead"));
+    assert_eq!(
+        load(Some(&file), &systemd, Path::new("")).unwrap().0.state_dir,
+        Path::new("/var/lib/bulkhead")
+    );
 }
 
 /// Any text gives a configuration or a report that renders in every form.

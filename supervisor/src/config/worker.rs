@@ -39,7 +39,11 @@ pub(super) fn read_plain_workers(root: &mut Section<'_>) -> Vec<WorkerConfig> {
     let sections = root.section_list("worker");
     if sections.len() > MAX_PLAIN {
         let found = format!("found {} plain workers", sections.len());
-        root.report("worker", Issue::new(found, format!("expected at most {MAX_PLAIN}")));
+        let issue = Issue::new(found, format!("expected at most {MAX_PLAIN}"));
+        root.report(
+            "worker",
+            issue.with_help("run a second service for the others, with its own state_dir and api.listen"),
+        );
     }
     let mut names = BTreeMap::new();
     let mut workers = Vec::new();
@@ -66,10 +70,13 @@ pub(super) fn read_plain_workers(root: &mut Section<'_>) -> Vec<WorkerConfig> {
 }
 
 fn parse_worker_name(text: &str) -> Result<String, Issue> {
-    let expected =
-        || format!("expected 1 to {} of the characters a-z, 0-9, - and _, the first not -", policy::MAX_NAME);
-    // A name that begins with "-" would be an option on the command line.
-    let fits = (1..=policy::MAX_NAME).contains(&text.len()) && !text.starts_with('-');
+    let expected = || format!("expected 1 to {} of the characters a-z, 0-9, - and _", policy::MAX_NAME);
+    let fits = (1..=policy::MAX_NAME).contains(&text.len());
+    if text.starts_with('-') {
+        let found = format!("{text:?} is not a valid worker name");
+        return Err(Issue::new(found, "commands would take it for an option")
+            .with_help("begin the name with a letter or a digit"));
+    }
     if !fits || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b)) {
         return Err(Issue::new(format!("{text:?} is not a valid worker name"), expected()));
     }

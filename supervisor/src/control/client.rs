@@ -4,10 +4,12 @@ use super::{
     connect_error::describe_connect_error,
     protocol::{CommandOutcome, ControlCommand, MAX_REPLY, PROTOCOL, ParseError, Reply, Request, parse},
 };
+use crate::socket_address::SocketAddress;
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -95,6 +97,12 @@ impl Connection {
         if status.outcome == CommandOutcome::Done { self.exchange(command, long) } else { Ok(status) }
     }
 
+    /// Whether [`Self::next_line`] would wait for the supervisor.
+    #[must_use]
+    pub fn would_wait(&self) -> bool {
+        self.stream.buffer().is_empty()
+    }
+
     /// The next line after a reply, without a timeout; `None` at the end.
     ///
     /// # Errors
@@ -138,8 +146,15 @@ impl Connection {
     }
 }
 
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let Stream::UdSocket(stream) = self.stream.get_ref();
+        stream.as_fd()
+    }
+}
+
 fn connect(path: &Path) -> io::Result<Stream> {
-    Stream::connect(path.to_fs_name::<GenericFilePath>()?)
+    Stream::connect(SocketAddress::new(path)?.as_ref().to_fs_name::<GenericFilePath>()?)
 }
 
 fn parse_reply(line: &str) -> Result<Reply, String> {

@@ -5,12 +5,12 @@ use super::{
     peer::authorize,
     protocol::{CommandOutcome, ControlCommand, MAX_REQUEST, Reply, parse_request},
 };
-use crate::log::LogBuffer;
+use crate::{log::LogBuffer, socket_address::SocketAddress, socket_file::SocketFile};
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc, oneshot},
+    task::AbortHandle,
     time::timeout,
 };
 
@@ -45,20 +46,29 @@ pub struct ClientRequest {
 /// The listening control socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct ControlSocket {
-    path: PathBuf,
+    file: SocketFile,
+    requests: mpsc::Sender<ClientRequest>,
     readers: LogReaders,
+    /// The task that accepts clients.
+    accepting: AbortHandle,
 }
 
 impl ControlSocket {
+    pub(crate) const fn file(&self) -> &SocketFile {
+        &self.file
+    }
+
+    /// Creates the socket again at the same path. Connections to the old one continue.
+    pub(crate) fn reopen(&mut self) -> anyhow::Result<()> {
+        let (file, accepting) = open(self.file.path(), self.requests.clone(), self.readers.clone())?;
+        std::mem::replace(&mut self.accepting, accepting).abort();
+        self.file = file;
+        Ok(())
+    }
+
     /// Sends the last lines to clients that follow the log; waits at most 200 ms for them.
     pub async fn finish(&self) {
         self.readers.finish().await;
-    }
-}
-
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -80,13 +90,24 @@ pub fn serve(
     requests: mpsc::Sender<ClientRequest>,
     buffer: LogBuffer,
 ) -> anyhow::Result<ControlSocket> {
-    let listener = listen(path).with_context(|| {
+    let readers = LogReaders::new(buffer);
+    let (file, accepting) = open(path, requests.clone(), readers.clone()).with_context(|| {
         format!("cannot listen on the control socket {}; use --socket to choose another", path.display())
     })?;
+    Ok(ControlSocket { file, requests, readers, accepting })
+}
+
+/// Creates the socket and the task that accepts its clients.
+fn open(
+    path: &Path,
+    requests: mpsc::Sender<ClientRequest>,
+    readers: LogReaders,
+) -> anyhow::Result<(SocketFile, AbortHandle)> {
+    let listener = listen(path)?;
+    let file = SocketFile::created(path)?;
     let group = std::fs::metadata(path)?.gid();
-    let readers = LogReaders::new(buffer);
-    tokio::spawn(accept(listener, ControlServer { group, requests, readers: readers.clone() }));
-    Ok(ControlSocket { path: path.to_owned(), readers })
+    let accepting = tokio::spawn(accept(listener, ControlServer { group, requests, readers }));
+    Ok((file, accepting.abort_handle()))
 }
 
 fn listen(path: &Path) -> anyhow::Result<UnixListener> {
@@ -94,7 +115,7 @@ fn listen(path: &Path) -> anyhow::Result<UnixListener> {
         std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
     crate::listener::remove_stale_socket(path)?;
-    let listener = UnixListener::bind(path)?;
+    let listener = UnixListener::bind(SocketAddress::new(path)?)?;
     // A client that connects before the mode is set is authorized like every other.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)

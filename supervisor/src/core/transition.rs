@@ -44,7 +44,7 @@ impl Transition<'_> {
             Event::Command { client, command } => self.command(client, &command),
             Event::ClientGone { client } => self.client_gone(client),
             Event::Configured { policy, specs } => self.configured(policy, &specs),
-            Event::StopSignal { origin } => self.stop_signal(origin),
+            Event::StopSignal { origin, terminal } => self.stop_signal(origin, terminal),
             Event::Quarantined { request, result } => self.quarantine_finished(request, result),
             Event::SetAside { generation, result } => self.set_aside_finished(generation, result),
             Event::Released { kept, error } => self.released(&kept, error),

@@ -2,7 +2,7 @@
 
 use super::event_at;
 use crate::{
-    core::{DeathRecord, GenerationRef, LogRecord, QuarantineRequest, RestartDecision},
+    core::{DeathRecord, GenerationRef, LogRecord, QuarantineRequest, RestartDecision, policy::FORCE_AFTER},
     display::{format_count, format_duration, in_flight},
 };
 use bulkhead_proto::wire::{
@@ -147,6 +147,13 @@ fn describe(record: &LogRecord) -> (Level, Fields<'_>, String) {
         LogRecord::SupervisorStarted => (Level::INFO, Fields::default(), "starting the workers".into()),
         LogRecord::SupervisorStopping { why } => {
             (Level::INFO, Fields::default(), format!("stopping the workers: {why}"))
+        }
+        LogRecord::StopSignalIgnored { origin } => {
+            let delay = format_duration(FORCE_AFTER);
+            let message = format!(
+                "{origin}: already stopping; {delay} after the first signal, another one kills all workers without saving"
+            );
+            (Level::INFO, Fields::default(), message)
         }
         LogRecord::SupervisorStopped { problem: None } => {
             (Level::INFO, Fields::default(), "all workers have exited and the state is saved".into())

@@ -7,6 +7,7 @@ mod format;
 mod journald;
 pub mod lifecycle;
 mod line;
+mod structured;
 #[cfg(test)]
 pub(crate) mod test_capture;
 pub mod worker_output;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -172,10 +174,10 @@ fn open_output(format: LogFormat) -> anyhow::Result<(Encoding, (NonBlocking, Wor
             let journal = journald::Journal::open().context(
                 "log.format = \"journald\": cannot connect to systemd's journal; set another log.format",
             )?;
-            return Ok((Encoding::JournalEntry, background_writer(journal)));
+            return Ok((Encoding::JournalEntry, background_writer(journal)?));
         }
         LogFormat::Auto if journald::reads_stderr() => match journald::Journal::open() {
-            Ok(journal) => return Ok((Encoding::JournalEntry, background_writer(journal))),
+            Ok(journal) => return Ok((Encoding::JournalEntry, background_writer(journal)?)),
             // The journal still reads stderr.
             Err(_) => Format::Json,
         },
@@ -183,14 +185,14 @@ fn open_output(format: LogFormat) -> anyhow::Result<(Encoding, (NonBlocking, Wor
         LogFormat::Pretty => Format::Pretty { colour: colours(terminal) },
         LogFormat::Auto | LogFormat::Json => Format::Json,
     };
-    Ok((Encoding::Text(format), background_writer(io::stderr())))
+    Ok((Encoding::Text(format), background_writer(io::stderr())?))
 }
 
-/// A bounded queue and the thread that writes it out. Each write is one line.
-fn background_writer(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE_LINES)
-        .lossy(true)
-        .thread_name("log")
-        .finish(writer)
+/// A bounded queue and the thread that writes it out. Each write is one line. A line that cannot be written is dropped.
+fn background_writer(writer: impl Write + Send + 'static) -> anyhow::Result<(NonBlocking, WorkerGuard)> {
+    // `finish` panics if it cannot start its thread.
+    let started = thread::Builder::new().name("log".to_owned()).spawn(|| {});
+    let _ = started.context("cannot start the thread of the log")?.join();
+    let builder = NonBlockingBuilder::default().buffered_lines_limit(QUEUE_LINES).lossy(true);
+    Ok(builder.thread_name("log").finish(writer))
 }

@@ -5,6 +5,7 @@ use super::{
     escape::{decode, escape_controls},
     event_at,
     line::unquoted,
+    structured::parse_structured,
 };
 use crate::display::{format_count, format_size};
 use bulkhead_proto::wire::ids::Generation;
@@ -77,7 +78,7 @@ impl LineSplitter {
 
     /// Processes bytes. Passes every line that they complete to `sink`.
     pub fn feed(&mut self, bytes: &[u8], now: Instant, mut sink: impl FnMut(Output)) {
-        self.refill(now, &mut sink);
+        self.refill(now);
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, complete) = match piece.split_last() {
                 Some((b'\n', text)) => (text, true),
@@ -132,17 +133,23 @@ impl LineSplitter {
         }
     }
 
-    fn refill(&mut self, now: Instant, sink: &mut impl FnMut(Output)) {
+    fn refill(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.refilled);
         let grown = passed.as_millis() * u128::from(LINES_PER_SECOND) / 1000;
         if grown > 0 {
             self.allowance = self.allowance.saturating_add(u32::try_from(grown).unwrap_or(BURST)).min(BURST);
             self.refilled = now;
-            self.report_dropped(sink);
         }
     }
 
-    fn report_dropped(&mut self, sink: &mut impl FnMut(Output)) {
+    /// Whether lines were dropped that no [`Output::Dropped`] has counted.
+    #[must_use]
+    pub const fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// Passes the number of dropped lines to `sink`, if there are any. The caller decides when: not for each piece of a flood.
+    pub fn report_dropped(&mut self, mut sink: impl FnMut(Output)) {
         if self.dropped > 0 {
             sink(Output::Dropped(mem::take(&mut self.dropped)));
         }
@@ -197,48 +204,6 @@ pub fn display_line(line: &[u8]) -> String {
     escape_controls(&shown).into_owned()
 }
 
-/// Prefixes of event names that only the supervisor may use.
-const RESERVED_PREFIXES: [&str; 12] = [
-    "worker_",
-    "supervisor_",
-    "event_",
-    "crash_",
-    "quarantine_",
-    "disk_",
-    "marks_",
-    "seq_",
-    "reload",
-    "listening",
-    "state_saved",
-    "state_restored",
-];
-
-/// Parses a JSON object with a `level`: returns level, message and the other members, which become fields of the log
-/// line (see [`super::line::MERGED_FIELD`]). Removes an `event_name` that is reserved for the supervisor.
-fn parse_structured(text: &str) -> Option<(Level, String, Map<String, Value>)> {
-    if !text.starts_with('{') {
-        return None;
-    }
-    let mut object: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let level = object.remove("level")?.as_str()?.parse().ok()?;
-    if let Some(Value::Object(fields)) = object.remove("fields") {
-        object.extend(fields);
-    }
-    let message = match object.remove("message") {
-        Some(Value::String(message)) => message,
-        Some(_) | None => String::new(),
-    };
-    // The supervisor sets these itself: the origin, and the time at which the line arrived.
-    for reserved in ["timestamp", "worker", "generation", "pid", "stream"] {
-        object.remove(reserved);
-    }
-    let is_reserved = |name: &str| RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    if object.get("event_name").and_then(Value::as_str).is_none_or(is_reserved) {
-        object.remove("event_name");
-    }
-    Some((level, message, object))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,7 +253,11 @@ mod tests {
         let flood = b"x\n".repeat(5_000);
         assert_eq!(feed(&mut lines, &flood, now).len(), 2_000);
         let later = now + Duration::from_millis(10);
-        assert_eq!(feed(&mut lines, b"y\n", later), [Output::Dropped(3_000), Output::Line(b"y".to_vec(), 0)]);
+        assert_eq!(feed(&mut lines, b"y\n", later), [Output::Line(b"y".to_vec(), 0)]);
+        assert!(lines.has_dropped());
+        let mut dropped = Vec::new();
+        lines.report_dropped(|output| dropped.push(output));
+        assert_eq!((dropped, lines.has_dropped()), (vec![Output::Dropped(3_000)], false));
     }
 
     #[test]
@@ -303,12 +272,12 @@ mod tests {
         lines.skip(b"", |output| cut.push(output));
         assert_eq!(cut, [Output::Line(b"begun".to_vec(), 4)]);
         let later = now + Duration::from_millis(10);
-        let next = [Output::Dropped(1), Output::Line(b"next".to_vec(), 0)];
+        let next = [Output::Line(b"next".to_vec(), 0)];
         assert_eq!(feed(&mut lines, b" ended\nnext\n", later), next);
         lines.skip(b"a\n", |_| unreachable!("the line begins in the skipped bytes"));
         let mut last = Vec::new();
         lines.finish(|output| last.push(output));
-        assert_eq!(last, [Output::Dropped(2)]);
+        assert_eq!(last, [Output::Dropped(3)], "one before and two after \"next\"");
     }
 
     #[test]

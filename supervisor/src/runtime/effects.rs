@@ -91,6 +91,7 @@ impl Supervisor {
 
     /// Handles the exit of a process: its last frames, then its death.
     pub(super) fn reap(&mut self, generation: Generation) {
+        self.children.kill_escaped(generation, self.state.is_stopping(generation));
         let Some(mut child) = self.children.take(generation) else { return };
         for frame in child.drain_frames() {
             self.drive(Event::Frame { generation, frame });

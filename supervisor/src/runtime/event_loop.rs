@@ -11,6 +11,7 @@ use super::{
     published::Published,
     recovery,
     signals::{Signals, SupervisorSignal},
+    socket_watch::SocketWatch,
     stand_in::StandIn,
     storage::{Storage, StorageEvent},
 };
@@ -42,6 +43,7 @@ pub(super) struct Supervisor {
     pub(super) control: ControlPlane,
     pub(super) configuration: Configuration,
     pub(super) notifier: Notifier,
+    pub(super) socket_watch: SocketWatch,
     pub(super) exit: Option<u8>,
 }
 
@@ -52,6 +54,7 @@ enum LoopEvent {
     Signal(SupervisorSignal),
     Storage(StorageEvent),
     WorkAvailable(Event),
+    SocketFiles,
     Deadline,
     Watchdog,
 }
@@ -78,6 +81,9 @@ impl Supervisor {
         let idle = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let stand_in = StandIn::new(listener.fd.try_clone()?);
         let (published, stores) = (Published::new(&memory)?, Stores::new(&state_dir));
+        let socket_watch = SocketWatch::new();
+        socket_watch.add(control.socket.file().path());
+        listener.file.iter().for_each(|file| socket_watch.add(file.path()));
         let address = listener.address.clone();
         let executable = std::env::current_exe().context("cannot find the path of this program")?;
         let spawner = Spawner { executable, listener, stores: stores.clone(), filter: log.filter() };
@@ -113,6 +119,7 @@ impl Supervisor {
                 queued_reload: None,
             },
             notifier,
+            socket_watch,
             exit: None,
         })
     }
@@ -143,6 +150,7 @@ impl Supervisor {
                 signal = signals.next() => LoopEvent::Signal(signal),
                 event = self.storage.next_event() => LoopEvent::Storage(event),
                 event = self.probes.idle.work_available() => LoopEvent::WorkAvailable(event),
+                () = self.socket_watch.changed() => LoopEvent::SocketFiles,
                 () = clock::wait_until(deadline) => LoopEvent::Deadline,
                 () = self.notifier.watchdog_due() => LoopEvent::Watchdog,
             };
@@ -155,9 +163,17 @@ impl Supervisor {
         match event {
             LoopEvent::Child(generation, event) => self.on_child_event(generation, event),
             LoopEvent::Request(request) => self.on_client_request(request),
-            LoopEvent::Signal(SupervisorSignal::Stop(origin)) => self.drive(Event::StopSignal { origin }),
-            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => self.reload(origin, None),
-            LoopEvent::Signal(SupervisorSignal::Child) => self.children.reap_orphans(),
+            LoopEvent::Signal(SupervisorSignal::Stop { origin, terminal }) => {
+                self.drive(Event::StopSignal { origin, terminal });
+            }
+            LoopEvent::Signal(SupervisorSignal::Reload(origin)) => {
+                self.restore_socket_files();
+                self.reload(origin, None);
+            }
+            LoopEvent::Signal(SupervisorSignal::Ignored(origin)) => {
+                tracing::warn!("{origin}: ignored, as every later signal of this kind");
+            }
+            LoopEvent::Signal(SupervisorSignal::Child) => self.on_exited_children(),
             LoopEvent::Storage(StorageEvent::Saved(saved)) => {
                 self.drive(self.storage.on_saved(saved, &self.state));
             }
@@ -165,6 +181,7 @@ impl Supervisor {
             LoopEvent::Storage(StorageEvent::Quarantined(event)) | LoopEvent::WorkAvailable(event) => {
                 self.drive(event);
             }
+            LoopEvent::SocketFiles => self.restore_socket_files(),
             LoopEvent::Deadline => self.drive(Event::Tick),
             LoopEvent::Watchdog => self.notify_watchdog(),
         }
@@ -180,9 +197,25 @@ impl Supervisor {
                 }
             }
             ChildEvent::Exited => {
-                self.reap(generation);
+                self.on_exit(generation);
                 self.children.reap_orphans();
             }
+        }
+    }
+
+    /// The first process of a generation has exited. In an orderly stop, the others may still do so.
+    fn on_exit(&mut self, generation: Generation) {
+        let gently = self.state.is_stopping_gently(generation);
+        if !gently || !self.children.wait_for_descendants(generation) {
+            self.reap(generation);
+        }
+    }
+
+    /// Orphans have exited. Perhaps they were the last processes of a generation that is waited for.
+    fn on_exited_children(&mut self) {
+        self.children.reap_orphans();
+        for generation in self.children.waiting_for_descendants() {
+            self.on_exit(generation);
         }
     }
 

@@ -19,6 +19,8 @@ mod quarantine;
 mod recovery;
 mod reload;
 mod signals;
+mod socket_files;
+mod socket_watch;
 mod stand_in;
 mod status;
 mod storage;
@@ -62,10 +64,11 @@ pub fn run(start: Start) -> anyhow::Result<u8> {
     let inherited = listen_fds::take(&env_var)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // First: a signal must not end this process without a word in the log.
+        let mut signals = Signals::register().context("cannot handle signals")?;
         spawn::set_cloexec_inherited();
         spawn::forbid_core_dumps();
         let preexisting = orphans::become_subreaper();
-        let mut signals = Signals::register().context("cannot handle signals")?;
         let (request_sender, mut requests) = mpsc::channel(REQUEST_QUEUE);
         let mut supervisor = Supervisor::open(start, inherited, request_sender, preexisting)?;
         Ok(supervisor.run_loop(&mut signals, &mut requests).await)

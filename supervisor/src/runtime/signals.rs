@@ -1,58 +1,112 @@
 //! Signals to the supervisor, with their origin.
+//!
+//! No signal that can be handled ends the supervisor without a stop in order. The exceptions are SIGABRT, by which a watchdog ends it,
+//! and the signals of a fault in its own code. Workers inherit none of this: exec(2) resets handled signals.
 
 use super::probes::threads::command_name;
 use futures_core::Stream as _;
+use nix::sys::signal::SigSet;
 use procfs::process::Process;
 use signal_hook::{
-    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM},
+    consts::{
+        SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2,
+        SIGVTALRM, SIGXCPU, SIGXFSZ,
+    },
     iterator::exfiltrator::origin::WithOrigin,
-    low_level::{siginfo::Origin, signal_name},
+    low_level::{
+        siginfo::{Cause, Origin},
+        signal_name,
+    },
 };
 use signal_hook_tokio::SignalsInfo;
-use std::{future::poll_fn, io, pin::Pin};
+use std::{collections::BTreeSet, future::poll_fn, io, pin::Pin};
+
+/// Signals that stop the supervisor in order. LXC stops a container by SIGPWR. The kernel sends SIGXCPU before it
+/// enforces a limit of processor time by SIGKILL.
+const STOP: [i32; 5] = [SIGTERM, SIGINT, SIGQUIT, libc::SIGPWR, SIGXCPU];
+
+/// Signals that would end a process without a handler, and have no meaning here. The real-time signals belong to them.
+/// SIGXFSZ: without a handler a write beyond the limit of file sizes would be fatal; with one it fails.
+const IGNORED: [i32; 9] =
+    [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXFSZ, SIGIO, SIGTRAP, libc::SIGSTKFLT];
 
 /// What a signal requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SupervisorSignal {
-    /// Stop; the origin.
-    Stop(String),
+    /// Stop.
+    Stop {
+        /// The signal and its sender.
+        origin: String,
+        /// Whether a key of the terminal sent it.
+        terminal: bool,
+    },
     /// Reload the configuration; the origin.
     Reload(String),
     /// Reap orphans.
     Child,
+    /// Nothing, for the first time; the origin.
+    Ignored(String),
 }
 
 /// The registered signals.
-pub(super) struct Signals(SignalsInfo<WithOrigin>);
+pub(super) struct Signals {
+    received: SignalsInfo<WithOrigin>,
+    /// A SIGHUP that was ignored at the start (nohup(1)) stays ignored.
+    ignores_hangup: bool,
+    /// The ignored signals that were received.
+    ignored: BTreeSet<i32>,
+}
 
 impl Signals {
-    /// Registers for SIGTERM, SIGINT, SIGHUP and SIGCHLD. A SIGHUP that was ignored at the start (nohup(1))
-    /// stays ignored.
+    /// Registers all signals. A signal that the parent of this process left blocked would never arrive.
     pub(super) fn register() -> io::Result<Self> {
-        let mut signals = vec![SIGTERM, SIGINT, SIGCHLD];
-        if !is_ignored(SIGHUP) {
-            signals.push(SIGHUP);
-        }
-        Ok(Self(SignalsInfo::new(signals)?))
+        SigSet::all().thread_unblock()?;
+        let ignores_hangup = is_ignored(SIGHUP);
+        let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+        let all = STOP.into_iter().chain(IGNORED).chain([SIGHUP, SIGCHLD]).chain(real_time);
+        Ok(Self { received: SignalsInfo::new(all)?, ignores_hangup, ignored: BTreeSet::new() })
     }
 
     /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> SupervisorSignal {
-        match poll_fn(|cx| Pin::new(&mut self.0).poll_next(cx)).await {
-            Some(origin) if origin.signal == SIGCHLD => SupervisorSignal::Child,
-            // A SIGHUP from the kernel means that the controlling terminal is gone.
-            Some(origin) if origin.signal == SIGHUP && origin.process.is_some() => {
-                SupervisorSignal::Reload(describe(&origin))
-            }
-            Some(origin) => SupervisorSignal::Stop(describe(&origin)),
+        loop {
+            let origin = poll_fn(|cx| Pin::new(&mut self.received).poll_next(cx)).await;
             // The stream ends only when its handle closes it, which never happens.
-            None => std::future::pending().await,
+            let Some(origin) = origin else { return std::future::pending().await };
+            if let Some(request) = self.request(&origin) {
+                return request;
+            }
+        }
+    }
+
+    /// `None`: nothing, and this was said before.
+    fn request(&mut self, origin: &Origin) -> Option<SupervisorSignal> {
+        let from_kernel = origin.process.is_none();
+        match origin.signal {
+            SIGCHLD => Some(SupervisorSignal::Child),
+            SIGHUP if !self.ignores_hangup && !from_kernel => {
+                Some(SupervisorSignal::Reload(describe(origin)))
+            }
+            // The controlling terminal is gone.
+            SIGHUP if !self.ignores_hangup => {
+                Some(SupervisorSignal::Stop { origin: describe(origin), terminal: false })
+            }
+            signal if STOP.contains(&signal) => {
+                let terminal = is_from_key(signal, origin.cause);
+                Some(SupervisorSignal::Stop { origin: describe(origin), terminal })
+            }
+            signal => self.ignored.insert(signal).then(|| SupervisorSignal::Ignored(describe(origin))),
         }
     }
 }
 
+/// Whether a key of the terminal sent this signal (Ctrl-C, Ctrl-\\).
+fn is_from_key(signal: i32, cause: Cause) -> bool {
+    cause == Cause::Kernel && [SIGINT, SIGQUIT].contains(&signal)
+}
+
 fn describe(origin: &Origin) -> String {
-    let name = signal_name(origin.signal).unwrap_or("a signal");
+    let name = signal_name(origin.signal).map_or_else(|| format!("signal {}", origin.signal), str::to_owned);
     match origin.process {
         Some(process) if process.pid > 0 => {
             let command = command_name(process.pid);
@@ -61,7 +115,10 @@ fn describe(origin: &Origin) -> String {
         }
         // Sent from another pid namespace.
         Some(_) => format!("{name} from another pid namespace"),
-        None => format!("{name} from the terminal"),
+        None if is_from_key(origin.signal, origin.cause) || origin.signal == SIGHUP => {
+            format!("{name} from the terminal")
+        }
+        None => format!("{name} from the kernel"),
     }
 }
 
@@ -74,10 +131,19 @@ fn is_ignored(signal: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signal_hook::low_level::siginfo::Sent;
 
     #[test]
     fn rust_programs_ignore_sigpipe_and_not_sigterm() {
         assert!(is_ignored(signal_hook::consts::SIGPIPE));
         assert!(!is_ignored(SIGTERM));
+    }
+
+    #[test]
+    fn keys_repeat_a_stop_on_purpose_and_programs_may_not() {
+        assert!(is_from_key(SIGINT, Cause::Kernel));
+        assert!(is_from_key(SIGQUIT, Cause::Kernel));
+        assert!(!is_from_key(SIGXCPU, Cause::Kernel));
+        assert!(!is_from_key(SIGINT, Cause::Sent(Sent::User)));
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &S
         pid: status.pid,
         uptime_ms: now_ms.saturating_sub(status.started_ms),
         listen,
-        state_dir: std::path::absolute(&config.state_dir).unwrap_or_default().display().to_string(),
+        state_dir: config.state_dir.display().to_string(),
         faults: status.faults,
         workers: status.workers.into_iter().map(|worker| worker.status(now_ms)).collect(),
         link: link(memory, config.ring_capacity),

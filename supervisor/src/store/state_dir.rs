@@ -7,7 +7,7 @@ use rustix::{
 };
 use std::{
     fs::{self, File, Metadata},
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -23,14 +23,14 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens and locks the directory. Creates it if it is missing.
+    /// Opens and locks the directory. Creates it if it is missing. The path should be absolute: the current directory may
+    /// be deleted while the supervisor runs.
     ///
     /// # Errors
     /// The directory cannot be created or written, belongs to another user, or is locked by another supervisor.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let lock = create_and_lock(&path)?;
-        Ok(Self { path, lock })
+        let lock = create_and_lock(path)?;
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Checks, before the last files are written, that this supervisor still holds the directory. If the directory was
@@ -40,8 +40,14 @@ impl StateDir {
     /// Another supervisor holds the lock, or the directory cannot be created again.
     pub fn ensure_owned(&mut self) -> anyhow::Result<()> {
         let identity = |found: Metadata| (found.dev(), found.ino());
-        let ours = self.lock.metadata().map(identity).ok();
-        if ours.is_none() || fs::metadata(self.path.join("lock")).map(identity).ok() != ours {
+        let path = self.path.join("lock");
+        let ours = identity(self.lock.metadata()?);
+        let present = match fs::metadata(&path).map(identity) {
+            Ok(present) => Some(present),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("cannot reach {}", path.display())),
+        };
+        if present != Some(ours) {
             tracing::warn!(
                 "the state directory {} was deleted while the supervisor was running; created it again",
                 self.path.display()
@@ -51,7 +57,7 @@ impl StateDir {
         Ok(())
     }
 
-    /// Absolute path of the directory.
+    /// Path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -153,6 +159,19 @@ mod tests {
         state_dir.ensure_owned().unwrap();
         StateDir::open(&path).unwrap_err();
         state_dir.ensure_owned().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_entered_is_not_taken_for_a_deleted_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let mut state_dir = StateDir::open(&path).unwrap();
+        // The permissions of a directory do not bind root; a file in its place binds everyone.
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        let error = format!("{:#}", state_dir.ensure_owned().unwrap_err());
+        assert!(error.contains("cannot reach") && error.contains("state/lock"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]

@@ -198,3 +198,25 @@ fn a_closed_pipe_ends_the_command_without_an_error() {
     assert_eq!((text.lines().count(), text.lines().last()), (3, Some("0")), "{text}");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Starts a command, reads one line, and closes the pipe of its stdout. The command must end then.
+fn assert_ends_with_its_reader(service: &Service, arguments: &[&str]) {
+    let mut command = service.start_command(arguments);
+    let mut first = String::new();
+    let mut stdout = BufReader::new(command.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    assert!(!first.is_empty());
+    drop(stdout);
+    assert_eq!(command.wait().unwrap().code(), Some(0), "{arguments:?}");
+}
+
+#[test]
+fn commands_that_follow_end_with_their_reader() {
+    let mut service = Service::start(&["sleep", "60"], "");
+    service.wait_for("worker_ready", "one");
+    for arguments in
+        [&["status", "--watch"][..], &["status", "--watch", "--json"], &["logs", "-f", "-n", "1"]]
+    {
+        assert_ends_with_its_reader(&service, arguments);
+    }
+}

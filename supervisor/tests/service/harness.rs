@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -13,9 +13,16 @@ use tempfile::TempDir;
 /// Much longer than any operation takes. Only a failure waits until then.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Time between two signals that force a stop.
+const FORCE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// `bulkhead` without the variables that would direct it to another supervisor.
 pub(crate) fn bulkhead(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
+    isolated(dir, env!("CARGO_BIN_EXE_bulkhead"))
+}
+
+fn isolated(dir: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(dir);
     for name in
         ["BULKHEAD_CONFIG", "BULKHEAD_SOCKET", "BULKHEAD_STATE_DIR", "BULKHEAD_API_LISTEN", "RUST_LOG"]
@@ -30,19 +37,33 @@ pub(crate) fn bulkhead(dir: &Path) -> Command {
 
 /// Whether a process exists and is not a zombie.
 pub(crate) fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+/// The state of a process in proc_pid_stat(5); `None` if it does not exist.
+fn state(pid: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
 const STUB_WORKER: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
-printf '\000\001\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
+printf '\000\002\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
 
 /// Waits until a killed process is gone. This takes time, and the kernel notifies only the parent.
 pub(crate) fn wait_until_gone(pid: &str) {
     let deadline = Instant::now() + DEADLINE;
     while is_alive(pid) {
         assert!(Instant::now() < deadline, "process {pid} still exists");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a signal has stopped a process.
+pub(crate) fn wait_until_stopped(pid: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while state(pid) != Some('T') {
+        assert!(Instant::now() < deadline, "process {pid} is not stopped");
         std::thread::yield_now();
     }
 }
@@ -77,7 +98,41 @@ impl Service {
     }
 
     pub(crate) fn launch(&mut self) {
-        let mut child = self.run().stderr(Stdio::piped()).spawn().unwrap();
+        self.launch_in(&self.path(""));
+    }
+
+    /// A path in the directory of the service.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the supervisor in this directory.
+    pub(crate) fn launch_in(&mut self, start_dir: &Path) {
+        let mut command = self.run();
+        command.current_dir(start_dir);
+        self.launch_command(command);
+    }
+
+    /// Starts the supervisor by a program that replaces itself with it.
+    pub(crate) fn launch_by(&mut self, launcher: &[&str]) {
+        let command = self.run_by(launcher);
+        self.launch_command(command);
+    }
+
+    /// Starts a supervisor that ends at once, as [`Self::launch_by`]. Returns its output.
+    pub(crate) fn output_by(&self, launcher: &[&str]) -> Output {
+        self.run_by(launcher).output().unwrap()
+    }
+
+    fn run_by(&self, launcher: &[&str]) -> Command {
+        let run = self.run();
+        let mut command = isolated(self.dir.path(), launcher[0]);
+        command.args(&launcher[1..]).arg(run.get_program()).args(run.get_args());
+        command
+    }
+
+    fn launch_command(&mut self, mut command: Command) {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, log) = channel();
         std::thread::spawn(move || {
@@ -95,7 +150,7 @@ impl Service {
 
     fn run(&self) -> Command {
         let mut command = bulkhead(self.dir.path());
-        command.arg("--socket").arg(self.socket()).args(["run", "--config", "c.toml"]);
+        command.arg("--socket").arg(self.socket()).arg("run").arg("--config").arg(self.path("c.toml"));
         command
     }
 
@@ -110,12 +165,18 @@ impl Service {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.dir.path().join("s")
+        self.path("s")
     }
 
     /// Runs a command against this supervisor.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         bulkhead(self.dir.path()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
+    }
+
+    /// Starts a command that continues to print.
+    pub(crate) fn start_command(&self, arguments: &[&str]) -> Child {
+        let mut command = bulkhead(self.dir.path());
+        command.arg("--socket").arg(self.socket()).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// A worker's row in `status --json`.
@@ -159,6 +220,21 @@ impl Service {
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
     }
 
+    /// Repeats a signal until the supervisor exits. Returns the exit code.
+    pub(crate) fn force_stop(&mut self, signal: &str) -> Option<i32> {
+        let log = self.log.take().unwrap();
+        loop {
+            self.signal(signal);
+            match log.recv_timeout(FORCE_INTERVAL) {
+                Ok(line) => self.read.push(line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.next = self.read.len();
+        self.child.take().unwrap().wait().unwrap().code()
+    }
+
     /// Sends a signal and waits for the supervisor to exit.
     pub(crate) fn stop(&mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
@@ -176,9 +252,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if self.child.is_some() && self.log.is_some() {
-            self.signal("TERM");
-            self.signal("INT");
-            self.wait();
+            self.force_stop("TERM");
         }
     }
 }

@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod control;
+mod descendants;
 mod harness;
+mod limits;
+mod paths;
 mod refusals;
+mod signals;
 
 use harness::{Service, bulkhead};
 use std::{
@@ -80,14 +84,14 @@ fn a_stop_kills_escaped_processes() {
 }
 
 #[test]
-fn a_second_signal_stops_everything_at_once() {
+fn a_later_second_signal_stops_everything_at_once() {
     let mut service =
         Service::start(&["sh", "-c", "trap '' TERM; echo ready; while true; do sleep 60; done"], "");
     service.wait_for_line(|line| line["message"] == "ready");
     let pid = service.row("one")["pid"].to_string();
     service.signal("TERM");
     service.wait_for_line(|line| line["event_name"] == "supervisor_stopping");
-    assert_eq!(service.stop("INT"), Some(1));
+    assert_eq!(service.force_stop("INT"), Some(1));
     assert!(!harness::is_alive(&pid));
 }
 

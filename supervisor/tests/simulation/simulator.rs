@@ -157,7 +157,8 @@ impl Simulation {
     }
 
     fn stop_at(&mut self, at: u64) {
-        let signal = || SimEvent::Deliver(Event::StopSignal { origin: "SIGTERM".to_owned() });
+        let signal =
+            || SimEvent::Deliver(Event::StopSignal { origin: "SIGTERM".to_owned(), terminal: false });
         self.schedule(at + 1, signal());
         if self.prng.percent(10) {
             let delay = self.prng.below(8_000);

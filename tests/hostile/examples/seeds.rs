@@ -6,7 +6,7 @@
 use bulkhead_hostile::targets::ALL;
 use bulkhead_proto::wire::{
     codec,
-    control::{FromWorker, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker, Trial},
+    control::{FromWorker, Isolation, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker, Trial},
     event::Event,
     fault::FaultKind,
     ids::Seq,
@@ -41,6 +41,8 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
             skip: vec![Seq(8), Seq(9)],
             proven_until: Seq(8),
             single_commit_until: Seq(40),
+            isolated: vec![Isolation { series: "bad".to_owned(), until: Seq(50) }],
+            watched: vec!["watched".to_owned()],
             trial: Some(Trial { after: Seq(9), target: Seq(12) }),
         }),
         ToWorker::Drain,

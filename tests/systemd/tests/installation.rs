@@ -44,7 +44,7 @@ pub(super) fn memory_limit_and_oom_score() {
     let limits = machine.run_ok("cat /proc/$(pgrep '^bulkhead-analyt')/limits");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max data size")).unwrap();
     assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["1073741824"; 2], "{limits}");
-    assert_eq!(machine.run_ok("cat /proc/$(pgrep '^bulkhead-analyt')/oom_score_adj").trim(), "500");
+    assert_eq!(machine.run_ok("cat /proc/$(pgrep '^bulkhead-analyt')/oom_score_adj").trim(), "400");
     let threads = machine.run_ok("ps -L -p $(pgrep -x bulkhead) -o comm=,nice=");
     let mut words = threads.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     assert!(words.any(|words| words == ["crashes", "10"]), "{threads}");

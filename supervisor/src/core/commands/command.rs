@@ -144,6 +144,7 @@ impl Transition<'_> {
     /// Changes the desired state. Clients that wait for the opposite fail.
     pub(in crate::core) fn set_desired(&mut self, id: WorkerId, desired: DesiredState, by: &str) {
         let worker = self.worker_mut(id);
+        worker.resumes |= worker.desired != DesiredState::Running && desired == DesiredState::Running;
         worker.desired = desired;
         if desired != DesiredState::Running {
             worker.replacement = None;

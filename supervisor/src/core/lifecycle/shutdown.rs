@@ -5,19 +5,28 @@
 use crate::core::{
     model::{
         Action, GenerationState, LogRecord, StopRequest, SupervisorPhase, WorkerSignal, WorkerSlot,
-        WorkerSlotId, policy::SAVE_TIMEOUT,
+        WorkerSlotId,
+        policy::{FORCE_AFTER, SAVE_TIMEOUT},
     },
     transition::Transition,
 };
 use bulkhead_proto::wire::role::Role;
 
 impl Transition<'_> {
-    /// The first stop signal begins the orderly stop; a second one ends everything at once.
-    pub(in crate::core) fn stop_signal(&mut self, origin: String) {
+    /// The first stop signal begins the orderly stop. Another one ends everything at once if a terminal sent it, or if it
+    /// comes some time after the first.
+    pub(in crate::core) fn stop_signal(&mut self, origin: String, terminal: bool) {
         match self.state.phase {
             SupervisorPhase::New => self.exit_with(None),
             SupervisorPhase::Up => self.begin_shutdown(origin),
-            SupervisorPhase::Stopping(_) | SupervisorPhase::Saving { .. } => self.exit_immediately(&origin),
+            SupervisorPhase::Stopping(_) | SupervisorPhase::Saving { .. } => {
+                let since = self.state.stopping_since.map(|since| self.now.mono.since(since));
+                if terminal || since.is_none_or(|since| since >= FORCE_AFTER) {
+                    self.exit_immediately(&origin);
+                } else {
+                    self.log(LogRecord::StopSignalIgnored { origin });
+                }
+            }
             SupervisorPhase::Gone => {}
         }
     }
@@ -25,6 +34,7 @@ impl Transition<'_> {
     fn begin_shutdown(&mut self, origin: String) {
         self.log(LogRecord::SupervisorStopping { why: origin });
         self.state.phase = SupervisorPhase::Stopping(Role::Plain);
+        self.state.stopping_since = Some(self.now.mono);
         for id in self.state.worker_ids() {
             self.fail_waiters(id, "the supervisor is stopping");
         }

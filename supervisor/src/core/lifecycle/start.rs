@@ -44,7 +44,9 @@ impl Transition<'_> {
         self.state.next_generation = generation.next();
         let is_retry = matches!(self.state.slot(slot_id), GenerationState::Parked { .. });
         let worker = self.worker_mut(slot_id.worker);
-        worker.restarts = worker.restarts.saturating_add(u64::from(worker.generation != Generation(0)));
+        let resumes = std::mem::take(&mut worker.resumes);
+        let is_restart = worker.generation != Generation(0) && !resumes;
+        worker.restarts = worker.restarts.saturating_add(u64::from(is_restart));
         worker.generation = generation;
         worker.started = now.mono;
         worker.started_ms = now.unix_ms;

@@ -2,13 +2,13 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, LogRecord, ProcessPhase, Stop, StopReason, StopRequest, StopStage,
+        Action, GenerationState, LogRecord, ProcessPhase, State, Stop, StopReason, StopRequest, StopStage,
         WorkerSignal, WorkerSlotId,
         policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     },
     transition::Transition,
 };
-use bulkhead_proto::wire::{cause::Cause, control::ToWorker, role::Role, text::cut};
+use bulkhead_proto::wire::{cause::Cause, control::ToWorker, ids::Generation, role::Role, text::cut};
 
 impl Transition<'_> {
     /// Asks the process in this slot to stop. A slot without a process is stopped at once.
@@ -134,6 +134,26 @@ impl Transition<'_> {
     }
 }
 
+impl State {
+    /// Whether the processes of a plain worker may still stop by themselves, after the first one has exited.
+    #[must_use]
+    pub fn is_stopping_gently(&self, generation: Generation) -> bool {
+        let plain = self.slot_ids_of(Role::Plain).into_iter();
+        plain.filter_map(|slot_id| self.process(slot_id)).any(|process| {
+            process.generation == generation
+                && process.stop().is_some_and(|stop| stop.stage == StopStage::Term && stop.is_requested())
+        })
+    }
+
+    /// Whether this generation was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self, generation: Generation) -> bool {
+        self.slot_ids()
+            .filter_map(|slot_id| self.process(slot_id))
+            .any(|process| process.generation == generation && process.stop().is_some_and(Stop::is_requested))
+    }
+}
+
 impl WorkerSignal {
     /// Its name, from signal(7).
     #[must_use]
@@ -144,6 +164,12 @@ impl WorkerSignal {
             Self::Term => "SIGTERM",
             Self::Kill => "SIGKILL",
         }
+    }
+}
+
+impl Stop {
+    const fn is_requested(&self) -> bool {
+        matches!(self.why, StopReason::Requested(_))
     }
 }
 

@@ -120,7 +120,7 @@ pub enum WorkerSignal {
     Stop,
     /// SIGABRT, followed by SIGCONT so that a stopped process receives it.
     Abort,
-    /// SIGTERM.
+    /// SIGTERM, followed by SIGCONT so that a stopped process handles it.
     Term,
     /// SIGKILL.
     Kill,

@@ -87,10 +87,12 @@ pub enum Event {
         /// The configured workers. What their running processes were started with does not matter here.
         specs: Vec<WorkerSpec>,
     },
-    /// The supervisor received SIGTERM or SIGINT.
+    /// The supervisor received a signal that stops it.
     StopSignal {
         /// The signal and its sender, as far as known, for the log.
         origin: String,
+        /// Whether a key of the terminal sent it, so that a person repeats it on purpose.
+        terminal: bool,
     },
     /// A [`super::Action::Quarantine`] was carried out, or failed.
     Quarantined {

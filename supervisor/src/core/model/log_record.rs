@@ -98,6 +98,11 @@ pub enum LogRecord {
         /// The reason, for people.
         why: String,
     },
+    /// The supervisor is already stopping, and a stop signal changes nothing.
+    StopSignalIgnored {
+        /// The signal and its sender, for people.
+        origin: String,
+    },
     /// The supervisor has stopped.
     SupervisorStopped {
         /// What went wrong; `None` after an orderly stop.
@@ -127,7 +132,7 @@ impl LogRecord {
             Self::EventQuarantined(_) => "event_quarantined",
             Self::QuarantineFailed { .. } => "quarantine_failed",
             Self::SupervisorStarted => "supervisor_started",
-            Self::SupervisorStopping { .. } => "supervisor_stopping",
+            Self::SupervisorStopping { .. } | Self::StopSignalIgnored { .. } => "supervisor_stopping",
             Self::SupervisorStopped { .. } => "supervisor_stopped",
         }
     }

@@ -65,6 +65,10 @@ pub const BACKOFF_STEP: Duration = Duration::from_millis(25);
 /// the effect of the fault if it looks like it.
 pub const FAULT_EFFECT: Duration = Duration::from_secs(5);
 
+/// A repeated stop signal forces the stop only after this time, unless it comes from a terminal. timeout(1) and some
+/// process managers send two signals at once, and mean one stop.
+pub const FORCE_AFTER: Duration = Duration::from_secs(1);
+
 /// Time for saving at an orderly stop. After it, the supervisor exits without saving.
 pub const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -21,6 +21,8 @@ pub struct State {
     pub started_ms: u64,
     /// What the supervisor as a whole is doing.
     pub phase: SupervisorPhase,
+    /// Time of the signal that began the orderly stop.
+    pub stopping_since: Option<Millis>,
     /// Plain workers wait until then for the API to start; `None` once they need not wait.
     pub plain_wait: Option<Millis>,
     /// The workers in the order of the configuration, later additions at the end; at most [`MAX_WORKERS`].
@@ -64,6 +66,7 @@ impl State {
             pid: identity.pid,
             started_ms: now.unix_ms,
             phase: SupervisorPhase::New,
+            stopping_since: None,
             plain_wait: None,
             workers: specs.into_iter().take(MAX_WORKERS).map(|spec| Worker::new(&spec)).collect(),
             next_generation: identity.next_generation,

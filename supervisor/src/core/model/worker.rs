@@ -50,8 +50,10 @@ pub struct Worker {
     pub started: Millis,
     /// Time of the last spawn, Unix milliseconds.
     pub started_ms: u64,
-    /// Number of starts after the first one.
+    /// Number of starts after the first one, without those that follow a stop by command.
     pub restarts: u64,
+    /// The next start follows a stop by command.
+    pub resumes: bool,
     /// Its deaths without progress.
     pub restart_budget: RestartBudget,
     /// The events that it may have died of; used for the analysis only.
@@ -128,6 +130,7 @@ impl Worker {
             started: Millis(0),
             started_ms: 0,
             restarts: 0,
+            resumes: false,
             restart_budget: RestartBudget::default(),
             poison_tracker: PoisonTracker::default(),
             last_crash: None,

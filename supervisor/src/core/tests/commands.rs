@@ -274,3 +274,17 @@ fn a_worker_is_found_by_its_name() {
     assert_eq!(fixture.state.worker(ANALYTICS).map(|worker| worker.generation), Some(Generation(2)));
     assert_eq!(fixture.state.worker("anlytics"), None);
 }
+
+#[test]
+fn a_start_after_a_stop_is_no_restart() {
+    let mut fixture = Fixture::running();
+    let restarts = |fixture: &Fixture| fixture.state.worker(ANALYTICS).unwrap().restarts;
+    fixture.command(Command::Stop(ANALYTICS.to_owned()));
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    fixture.command(Command::Start(ANALYTICS.to_owned()));
+    fixture.advance(START_SPACING);
+    assert_eq!((fixture.state.worker(ANALYTICS).unwrap().generation, restarts(&fixture)), (Generation(4), 0));
+    fixture.die(Generation(4), SIGSEGV);
+    fixture.end_backoff();
+    assert_eq!(restarts(&fixture), 1);
+}

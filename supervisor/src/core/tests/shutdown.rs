@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, SIGSEGV};
 use crate::core::{
     Action, Command, Event, ExitStatus, WorkerSignal,
-    policy::{KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
+    policy::{FORCE_AFTER, KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
 };
 use bulkhead_proto::wire::{
     control::{RequestOutcome, ToWorker},
@@ -11,9 +11,13 @@ use bulkhead_proto::wire::{
 };
 use std::time::Duration;
 
+fn stop_signal(terminal: bool) -> Event {
+    Event::StopSignal { origin: "a signal".to_owned(), terminal }
+}
+
 fn stopping() -> Fixture {
     let mut fixture = Fixture::running();
-    fixture.feed(Event::StopSignal { origin: "SIGTERM from pid 1".to_owned() });
+    fixture.feed(stop_signal(false));
     fixture
 }
 
@@ -36,10 +40,7 @@ fn plain_workers_stop_first_then_the_api_then_the_analysis_then_the_state_is_sav
     assert!(fixture.last.contains(&Action::Exit { code: 0 }));
 }
 
-#[test]
-fn a_second_signal_kills_everything_and_exits() {
-    let mut fixture = stopping();
-    fixture.feed(Event::StopSignal { origin: "SIGINT".to_owned() });
+fn assert_forced(fixture: &Fixture) {
     for generation in [1, 2, 3].map(Generation) {
         assert!(fixture.last.contains(&Action::Signal {
             generation,
@@ -48,6 +49,37 @@ fn a_second_signal_kills_everything_and_exits() {
         }));
     }
     assert!(fixture.last.contains(&Action::Exit { code: 1 }));
+}
+
+#[test]
+fn a_second_signal_kills_everything_and_exits() {
+    let mut fixture = stopping();
+    fixture.advance(FORCE_AFTER);
+    fixture.feed(stop_signal(false));
+    assert_forced(&fixture);
+}
+
+#[test]
+fn a_second_key_press_kills_everything_at_any_time() {
+    let mut fixture = stopping();
+    fixture.feed(stop_signal(true));
+    assert_forced(&fixture);
+}
+
+#[test]
+fn signals_in_quick_succession_are_one_request() {
+    let mut fixture = stopping();
+    for _ in 0..3 {
+        fixture.advance(FORCE_AFTER / 4);
+        let actions = fixture.feed(stop_signal(false)).to_vec();
+        assert!(
+            matches!(&actions[..], [Action::Log(record)] if record.event_name() == "supervisor_stopping"),
+            "{actions:?}"
+        );
+    }
+    fixture.advance(FORCE_AFTER / 4);
+    fixture.feed(stop_signal(false));
+    assert_forced(&fixture);
 }
 
 #[test]
@@ -74,7 +106,7 @@ fn a_worker_that_dies_during_shutdown_is_not_restarted() {
 fn waiting_and_new_clients_are_refused_during_shutdown() {
     let mut fixture = Fixture::running();
     let waiters = fixture.command(Command::Stop(ANALYTICS.to_owned()));
-    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    fixture.feed(stop_signal(false));
     assert_eq!(
         fixture.answer(waiters),
         Some(RequestOutcome::Conflict("the supervisor is stopping".to_owned()))
@@ -95,7 +127,7 @@ fn shutdown_does_not_change_the_desired_states() {
 #[test]
 fn after_the_end_commands_are_refused_and_nothing_else_is_done() {
     let mut fixture = Fixture::new();
-    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    fixture.feed(stop_signal(false));
     let client = fixture.command(Command::Start(API.to_owned()));
     assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))), "{:?}", fixture.last);
     assert_eq!(fixture.feed(Event::Boot), []);

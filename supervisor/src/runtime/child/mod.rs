@@ -1,5 +1,6 @@
 //! Worker processes: spawning, output, control pipes, reaping.
 
+mod descendants;
 mod memory_limit;
 pub(super) mod orphans;
 mod output;

@@ -16,10 +16,19 @@ use std::{
 /// Maximum number of orphans reaped at once. More follow with the next SIGCHLD or death.
 const REAP_BATCH: usize = 256;
 
+/// Reaps what has exited, and does not wait.
+const EXITED_NOW: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG);
+
 /// Children that this process had before it started any: those of a program that became the supervisor by
 /// exec.
 #[derive(Debug)]
 pub(in crate::runtime) struct PreexistingChildren(Vec<Pid>);
+
+impl PreexistingChildren {
+    pub(super) fn contains(&self, pid: Pid) -> bool {
+        self.0.contains(&pid)
+    }
+}
 
 /// Makes this process the parent of its descendants' orphans, so that none outlives the service unnoticed.
 /// Must be called before the first worker starts.
@@ -34,15 +43,16 @@ pub(in crate::runtime) fn become_subreaper() -> PreexistingChildren {
 /// status would be lost, and their pids could be reused.
 pub(in crate::runtime) fn reap(is_worker: impl Fn(i32) -> bool) {
     for _ in 0..REAP_BATCH {
-        let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let Ok(status) = waitid(Id::All, options) else { return };
+        let Ok(status) = waitid(Id::All, EXITED_NOW | WaitPidFlag::WNOWAIT) else { return };
         let Some(pid) = status.pid() else { return };
         if is_worker(pid.as_raw()) {
-            // waitid(2) may return this worker first until it is reaped. The event loop calls again after
-            // that.
+            // waitid(2) may return this worker first until it is reaped.
+            for pid in own_children().into_iter().filter(|pid| !is_worker(pid.as_raw_pid())) {
+                let _ = waitid(Id::Pid(nix::unistd::Pid::from_raw(pid.as_raw_pid())), EXITED_NOW);
+            }
             return;
         }
-        if waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).is_err() {
+        if waitid(Id::Pid(pid), EXITED_NOW).is_err() {
             return;
         }
         tracing::debug!(pid = pid.as_raw(), "orphan reaped");
@@ -55,7 +65,7 @@ pub(in crate::runtime) fn kill_remaining(preexisting: &PreexistingChildren, time
     let until = Instant::now() + timeout;
     while Instant::now() < until {
         let mut left = own_children();
-        left.retain(|pid| !preexisting.0.contains(pid));
+        left.retain(|pid| !preexisting.contains(*pid));
         if left.is_empty() {
             return;
         }
@@ -81,7 +91,7 @@ fn kill(pid: Pid, until: Instant) {
 }
 
 /// The children of all our threads (proc_tid_children(5)); empty on kernels that do not list them.
-fn own_children() -> Vec<Pid> {
+pub(super) fn own_children() -> Vec<Pid> {
     let tasks = Process::myself().and_then(|own| own.tasks()).into_iter().flatten().flatten();
     let children = tasks.filter_map(|task| task.children().ok()).flatten();
     children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()

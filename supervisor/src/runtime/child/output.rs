@@ -33,6 +33,9 @@ const DISCARD_INTERVAL: Duration = Duration::from_millis(1);
 /// faster and has to wait.
 const DISCARD_CHUNK: usize = 1 << 20;
 
+/// Time from a dropped line to the line that counts it and those that follow, even if the worker writes nothing more.
+const REPORT_DROPPED_AFTER: Duration = Duration::from_secs(1);
+
 /// Bytes read from a worker that has exited: the default size of a pipe (pipe(7)).
 const FINAL_READ: usize = 64 << 10;
 
@@ -48,6 +51,8 @@ pub(in crate::runtime) struct LogPipe {
     window_end: Instant,
     /// Set once the budget is used up.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Set while dropped lines are not counted in the log yet.
+    report_dropped: Option<Pin<Box<Sleep>>>,
     /// Where excess output is read to.
     discard_buffer: Vec<u8>,
 }
@@ -63,12 +68,16 @@ impl LogPipe {
             budget: 0,
             window_end: Instant::now(),
             pause: None,
+            report_dropped: None,
             discard_buffer: Vec::new(),
         })
     }
 
-    /// Ready when there is something to read and the budget allows it.
+    /// Ready when there is something to read and the budget allows it, or when dropped lines are to be counted.
     pub(in crate::runtime) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.report_dropped.as_mut().is_some_and(|due| due.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(());
+        }
         if !self.open {
             return Poll::Pending;
         }
@@ -85,13 +94,23 @@ impl LogPipe {
     /// Returns the number of bytes.
     pub(in crate::runtime) fn forward(&mut self, output_tail: &mut OutputTail) -> usize {
         let now = Instant::now();
-        if self.budget == 0 && now < self.window_end {
-            return self.discard(DISCARD_CHUNK, output_tail, now);
+        if self.report_dropped.take_if(|due| due.is_elapsed()).is_some() {
+            self.lines.report_dropped(sink(&self.origin, output_tail));
         }
-        let mut chunk = [0; CHUNK];
-        let length = self.read(&mut chunk);
-        self.lines.feed(&chunk[..length], now, sink(&self.origin, output_tail));
-        self.charge_budget(length, now);
+        let length = if self.budget == 0 && now < self.window_end {
+            self.discard(DISCARD_CHUNK, output_tail, now)
+        } else {
+            let mut chunk = [0; CHUNK];
+            let length = self.read(&mut chunk);
+            self.lines.feed(&chunk[..length], now, sink(&self.origin, output_tail));
+            self.charge_budget(length, now);
+            length
+        };
+        if !self.lines.has_dropped() {
+            self.report_dropped = None;
+        } else if self.report_dropped.is_none() {
+            self.report_dropped = Some(Box::pin(sleep_until((now + REPORT_DROPPED_AFTER).into())));
+        }
         length
     }
 
@@ -108,6 +127,9 @@ impl LogPipe {
 
     /// Reads what is available; 0 at the end of the pipe.
     fn read(&mut self, into: &mut [u8]) -> usize {
+        if !self.open {
+            return 0;
+        }
         match retry_on_intr(|| read(&self.fd, &mut *into)) {
             Ok(0) => {
                 self.open = false;
@@ -181,6 +203,41 @@ mod tests {
     use crate::log::test_capture::capture_lines;
     use bulkhead_proto::wire::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
+
+    #[test]
+    fn dropped_lines_are_counted_although_nothing_more_is_written() {
+        const LINES: usize = 100_000;
+        let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let to = File::from(to);
+        let mut writer = to.try_clone().unwrap();
+        let writing = thread::spawn(move || writer.write_all(&b"x\n".repeat(LINES)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let logged = capture_lines(|| {
+            runtime.block_on(async {
+                let origin =
+                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let mut pipe = LogPipe::new(from, origin).unwrap();
+                let mut output_tail = OutputTail::default();
+                // The pipe stays open, and nothing more is written.
+                let mut left = 2 * LINES;
+                while left > 0 || pipe.report_dropped.is_some() {
+                    poll_fn(|cx| pipe.poll_readable(cx)).await;
+                    left -= pipe.forward(&mut output_tail);
+                }
+            });
+        });
+        drop(to);
+        writing.join().unwrap().unwrap();
+        let dropped = logged.iter().filter_map(|line| {
+            let text = line.to_json();
+            let (before, _) = text.split_once(" lines dropped")?;
+            before.rsplit('"').next()?.parse::<usize>().ok()
+        });
+        let dropped: usize = dropped.sum();
+        let forwarded = logged.iter().filter(|line| line.to_json().contains("\"message\":\"x\"")).count();
+        assert!(dropped > 0);
+        assert_eq!(forwarded + dropped, LINES);
+    }
 
     #[test]
     fn every_line_of_excess_output_is_forwarded_or_counted() {

@@ -16,11 +16,12 @@ use bulkhead_proto::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal,
-        waitid,
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group,
+        pidfd_open, pidfd_send_signal, waitid,
     },
 };
 use std::{
+    collections::HashSet,
     fs::File,
     io,
     os::fd::{AsFd as _, OwnedFd},
@@ -45,6 +46,12 @@ pub(in crate::runtime) struct Child {
     control: Control,
     output: Vec<LogPipe>,
     memory_limit: Option<u64>,
+    /// The name of a plain worker.
+    pub(super) plain_worker: Option<String>,
+    /// Whether its exit is not reported yet, because processes that it started may still stop in order.
+    pub(super) waits_for_descendants: bool,
+    /// The processes outside its group that were asked to stop.
+    pub(super) asked: HashSet<Pid>,
     /// Its last output lines.
     output_tail: OutputTail,
     /// The stack of its panic. The executable is opened at `Hello`, when any wrapper has exec'ed the real worker.
@@ -123,6 +130,7 @@ impl Child {
         control: Control,
         output: Vec<LogPipe>,
         memory_limit: Option<u64>,
+        plain_worker: Option<String>,
     ) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         Ok(Self {
@@ -131,6 +139,9 @@ impl Child {
             control,
             output,
             memory_limit,
+            plain_worker,
+            waits_for_descendants: false,
+            asked: HashSet::new(),
             output_tail: OutputTail::default(),
             stack: Stack::default(),
             last_sample: None,
@@ -150,7 +161,7 @@ impl Child {
 
     /// The next event. After the exit, only that: [`Self::drain_frames`] reads the rest.
     pub(in crate::runtime) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ChildEvent> {
-        if self.pidfd.poll_read_ready(cx).is_ready() {
+        if !self.waits_for_descendants && self.pidfd.poll_read_ready(cx).is_ready() {
             return Poll::Ready(ChildEvent::Exited);
         }
         if let Poll::Ready(event) = self.control.poll(cx) {
@@ -203,7 +214,11 @@ impl Child {
                 self.deliver(Signal::ABORT, group)?;
                 self.deliver(Signal::CONT, group)
             }
-            WorkerSignal::Term => self.deliver(Signal::TERM, group),
+            WorkerSignal::Term => {
+                self.deliver(Signal::TERM, group)?;
+                // A stopped process handles it only when it continues.
+                self.deliver(Signal::CONT, group)
+            }
             WorkerSignal::Kill => self.deliver(Signal::KILL, group),
         }
     }
@@ -213,6 +228,8 @@ impl Child {
             // The pid of the leader is the number of the group, which exists at least until the leader is
             // reaped.
             match kill_process_group(self.pid, signal) {
+                // Once is enough: some programs take a second SIGTERM for an order to give up their work.
+                Ok(()) if getpgid(Some(self.pid)) == Ok(self.pid) => return Ok(()),
                 Ok(()) | Err(Errno::SRCH) => {}
                 Err(error) => return Err(error),
             }
@@ -248,11 +265,23 @@ impl Child {
         }
     }
 
+    /// Whether it has exited with code 0.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.exit_status().ok().flatten().and_then(|status| status.exit_status()) == Some(0)
+    }
+
+    /// How it has exited. It is not reaped: the number of its group stays its own.
+    fn exit_status(&self) -> Result<Option<WaitIdStatus>, Errno> {
+        waitid(
+            WaitId::PidFd(self.pidfd.as_fd()),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+        )
+    }
+
     /// Reaps a process that has exited: kills the rest of its group, forwards its last output, and returns how
     /// it ended and what it used. Its pid may belong to another process afterwards.
     pub(in crate::runtime) fn reap(mut self) -> (ExitStatus, Evidence) {
-        // Waits without reaping: the number of the group must stay ours while the group is killed.
-        let status = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let status = self.exit_status();
         let _ = kill_process_group(self.pid, Signal::KILL);
         for pipe in self.output {
             pipe.end(&mut self.output_tail);

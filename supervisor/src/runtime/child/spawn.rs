@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Config, WorkerConfig, model::resolve_program},
     display::error_chain,
+    limit_hint::limit_hint,
     listener::Listener,
     log::worker_output::OutputOrigin,
     store::Stores,
@@ -28,7 +29,7 @@ use bulkhead_proto::{
     },
 };
 use command_fds::CommandFdExt as _;
-use rustix::process::Pid;
+use rustix::{io::Errno, process::Pid};
 use std::{
     ffi::OsString,
     io,
@@ -39,6 +40,9 @@ use std::{
 
 /// Variables that every worker inherits; none carries a secret.
 const INHERITED_VARIABLES: &[&str] = &["PATH", "HOME", "TZ", "LANG"];
+
+/// The variable that names the worker of a process.
+pub(super) const WORKER_VARIABLE: &str = "BULKHEAD_WORKER";
 
 /// Variables by which a service manager addresses the supervisor alone.
 const SUPERVISOR_VARIABLES: &[&str] =
@@ -122,7 +126,8 @@ impl Spawner {
         }
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("child pid")?;
         let memory_limit = memory_limit::apply(pid, worker, generation);
-        Child::new(pid, control, output, memory_limit).context("pidfd")
+        let plain_worker = (worker.role == Role::Plain).then(|| worker.name.clone());
+        Child::new(pid, control, output, memory_limit, plain_worker).context("pidfd")
     }
 
     /// The descriptors that a worker of this role inherits, and the supervisor's ends of its pipes.
@@ -172,12 +177,12 @@ impl Spawner {
         handoff: &FdHandoff,
     ) -> anyhow::Result<Command> {
         let (name, arguments) = worker.command.split_first().context("its command is empty")?;
-        let mut command = Command::new(resolve_program(name, &self.executable));
+        let mut command = Command::new(resolve_program(name, &self.executable, &config.start_dir));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name, &worker.pass_env)));
         command.envs(&worker.env);
-        command.env("BULKHEAD_WORKER", &worker.name);
+        command.env(WORKER_VARIABLE, &worker.name);
         if let Some(cwd) = &worker.cwd {
             command.current_dir(cwd);
         }
@@ -189,7 +194,7 @@ impl Spawner {
                 command.env(FDS_VARIABLE, handoff.variable());
                 command.env(SETTINGS_VARIABLE, self.settings(config, worker, generation).to_json()?);
                 // Where the analysis keeps the bytes of damaged series.
-                command.env("BULKHEAD_STATE_DIR", std::path::absolute(&config.state_dir)?);
+                command.env("BULKHEAD_STATE_DIR", &config.state_dir);
             }
         }
         Ok(command)
@@ -226,10 +231,13 @@ fn spawn_error(command: &Command, error: &io::Error) -> SpawnError {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
-    ) || error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error());
+    ) || [Errno::NOEXEC, Errno::TOOBIG]
+        .map(|errno| Some(errno.raw_os_error()))
+        .contains(&error.raw_os_error());
     let program = std::path::Path::new(command.get_program()).display();
     let folder = command.get_current_dir().map(|cwd| format!(" in {}", cwd.display())).unwrap_or_default();
-    SpawnError { text: format!("{program}{folder}: {error}"), config }
+    let hint = limit_hint(error).map(|hint| format!("; {hint}")).unwrap_or_default();
+    SpawnError { text: format!("{program}{folder}: {error}{hint}"), config }
 }
 
 #[cfg(test)]
@@ -260,5 +268,14 @@ mod tests {
         let missing = command.spawn().unwrap_err();
         let error = spawn_error(&command, &missing);
         assert!(error.config && error.text.contains("/nonexistent/program"), "{error:?}");
+    }
+
+    #[test]
+    fn arguments_that_are_too_long_are_a_configuration_error_and_a_limit_is_not() {
+        let mut command = Command::new("true");
+        let too_long = command.arg("x".repeat(200_000)).spawn().unwrap_err();
+        assert!(spawn_error(&command, &too_long).config, "{too_long}");
+        let limit = spawn_error(&command, &Errno::AGAIN.into());
+        assert!(!limit.config && limit.text.contains("ulimit -u"), "{limit:?}");
     }
 }

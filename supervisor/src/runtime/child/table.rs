@@ -33,10 +33,10 @@ const FINAL_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::runtime) struct Children {
     pub(in crate::runtime) spawner: Spawner,
-    live: BTreeMap<Generation, Child>,
+    pub(super) live: BTreeMap<Generation, Child>,
     /// The generation served last. The others come first, so that a busy worker does not starve them.
     last: Generation,
-    preexisting: PreexistingChildren,
+    pub(super) preexisting: PreexistingChildren,
 }
 
 impl Children {
@@ -87,9 +87,19 @@ impl Children {
         }
     }
 
-    pub(in crate::runtime) fn signal(&self, generation: Generation, signal: WorkerSignal, group: bool) {
+    /// Sends a signal. For a whole group, also to the processes that have left it.
+    pub(in crate::runtime) fn signal(&mut self, generation: Generation, signal: WorkerSignal, group: bool) {
         if let Some(Err(error)) = self.live.get(&generation).map(|child| child.signal(signal, group)) {
             tracing::error!(generation = generation.0, "cannot send a signal: {error}");
+        }
+        match signal {
+            WorkerSignal::Term if group => self.stop_escaped(generation),
+            WorkerSignal::Kill => {
+                if let Some(child) = self.get(generation) {
+                    child.waits_for_descendants = false;
+                }
+            }
+            WorkerSignal::Term | WorkerSignal::Stop | WorkerSignal::Abort => {}
         }
     }
 

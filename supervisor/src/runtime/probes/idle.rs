@@ -45,6 +45,11 @@ impl IdleWaiter {
         })
     }
 
+    /// Watches another listening socket from now on.
+    pub(in crate::runtime) fn listen_to(&mut self, listener: OwnedFd) {
+        (self.listener, self.backlog) = (Arc::new(listener), None);
+    }
+
     /// Prepares the next wait: listens for work for idle workers only. Returns an event if the work arrived
     /// before.
     pub(in crate::runtime) fn arm(&mut self, state: &State, memory: &SharedMemory) -> Option<Event> {

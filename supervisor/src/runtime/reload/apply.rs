@@ -44,7 +44,8 @@ impl Supervisor {
         self.notifier.notify_reloading(clock::now().mono);
         tracing::info!(event_name = "reloading", "reloading the configuration: {origin}");
         let (path, executable) = (self.configuration.path.as_deref(), &self.children.spawner.executable);
-        let (config, report) = config::check(path, &|name| std::env::var_os(name), executable);
+        let start_dir = &self.configuration.active.current().start_dir;
+        let (config, report) = config::check(path, &|name| std::env::var_os(name), executable, start_dir);
         if config.is_some() && !report.is_empty() {
             tracing::warn!("{}", report.to_string().replace('\n', " | "));
         }

@@ -131,6 +131,8 @@ impl Isolated {
             skip: seqs(self.skip),
             proven_until: Seq(u64::MAX),
             single_commit_until: Seq(self.single_commit_until),
+            isolated: Vec::new(),
+            watched: Vec::new(),
             trial: None,
         }
     }
