@@ -225,3 +225,23 @@ fn a_report_bounds_the_texts_of_a_panic() {
     let Panic { message, location, thread } = report.panic.unwrap();
     assert_eq!([message.len(), location.len(), thread.len()], [1024; 3]);
 }
+
+#[test]
+fn each_signal_code_has_the_name_from_sigaction() {
+    let names = [
+        (11, 1, "SEGV_MAPERR"),
+        (11, 2, "SEGV_ACCERR"),
+        (7, 1, "BUS_ADRALN"),
+        (7, 2, "BUS_ADRERR"),
+        (8, 1, "FPE_INTDIV"),
+        (4, 2, "ILL_ILLOPN"),
+        (6, 0, "SI_USER"),
+        (6, -6, "SI_TKILL"),
+        (11, 128, "SI_KERNEL"),
+        (8, 2, "si_code 2"),
+    ];
+    for (number, code, name) in names {
+        let recorded = SignalInfo { number, code, address: 8 };
+        assert_eq!(reported_signal(number, false, Some(recorded)).code.as_deref(), Some(name), "{number}");
+    }
+}

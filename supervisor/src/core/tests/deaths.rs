@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Action, Command, ExitStatus, GenerationState, LogRecord, Policy, PostMortem, RestartDecision,
-    policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
+    policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING, TERM_GRACE},
 };
 use bulkhead_proto::{
     shm::cursor::SignalInfo,
@@ -374,4 +374,66 @@ fn an_ordered_exit_does_not_explain_a_panic() {
     fixture.receive(Generation(2), panic);
     fixture.die(Generation(2), ExitStatus::Code(i32::from(EXIT_PANIC)));
     assert_eq!(fixture.death().0, Cause::Panic);
+}
+
+#[test]
+fn a_stop_that_reached_sigkill_explains_a_death_by_sigterm_or_sigkill_only() {
+    let cause_of = |number| {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Stop(ANALYTICS.to_owned()));
+        fixture.advance(Duration::from_secs(5));
+        fixture.advance(TERM_GRACE);
+        fixture.die(Generation(2), ExitStatus::Signal { number, core: false });
+        fixture.death().0
+    };
+    assert_eq!([15, 9, 11].map(cause_of), [Cause::Requested, Cause::Requested, Cause::Signal]);
+}
+
+#[test]
+fn only_a_worker_that_was_parked_and_made_progress_recovers() {
+    let recovers = |fixture: &Fixture| {
+        fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerRecovered(_))))
+    };
+    let mut fixture = Fixture::running();
+    fixture.die_at(Generation(2), SIGSEGV, Seq(5));
+    assert!(!recovers(&fixture), "it was not parked");
+
+    let mut fixture = Fixture::running();
+    park(&mut fixture);
+    fixture.advance(PARKED_RETRY_INTERVAL);
+    fixture.become_ready(Generation(13));
+    fixture.die(Generation(13), SIGSEGV);
+    assert!(!recovers(&fixture), "it made no progress");
+}
+
+#[test]
+fn an_oom_kill_of_an_idle_analysis_counts_and_a_kill_from_outside_does_not() {
+    let third_death = |out_of_memory| {
+        let mut fixture = Fixture::running();
+        let idle = PostMortem { committed: Seq(9), head: Seq(9), out_of_memory, ..PostMortem::default() };
+        let deaths = [(); 3].map(|()| {
+            fixture.advance(START_SPACING);
+            fixture.feed(died(fixture.worker(ANALYTICS).generation, SIGKILL, idle.clone()));
+            let next = fixture.death().2;
+            start_next(&mut fixture);
+            next
+        });
+        deaths[2]
+    };
+    assert_eq!(third_death(false), RestartDecision::RestartNow);
+    assert!(matches!(third_death(true), RestartDecision::RestartIn(_)));
+}
+
+#[test]
+fn a_death_one_period_ago_no_longer_counts() {
+    let policy = Policy { limit: 2, period: Duration::from_secs(5), ..Policy::default() };
+    for (span, parked) in [(policy.period - START_SPACING, true), (policy.period, false)] {
+        let mut fixture = Fixture::with(policy.clone()).up();
+        fixture.die(Generation(2), SIGSEGV);
+        let first = fixture.now.mono;
+        start_next(&mut fixture);
+        fixture.advance(span - fixture.now.mono.since(first));
+        fixture.die(Generation(4), SIGSEGV);
+        assert_eq!(matches!(fixture.death().2, RestartDecision::Parked(_)), parked, "{span:?}");
+    }
 }

@@ -1,13 +1,18 @@
 //! From boot to running.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN};
-use crate::core::{Event, GenerationState, Policy, next_deadline, policy::START_TIMEOUT, status};
+use crate::core::{
+    Event, GenerationState, Policy, next_deadline,
+    policy::{START_GRACE, START_TIMEOUT},
+    status,
+};
 use bulkhead_proto::wire::{
     cause::Cause,
     control::{FromWorker, RecoveryHints, ToWorker},
     ids::Generation,
     status::WorkerState,
 };
+use std::time::Duration;
 
 #[test]
 fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
@@ -136,4 +141,27 @@ fn a_worker_that_waits_for_its_first_start_is_shown_as_starting_and_not_as_backi
     let mut fixture = Fixture::running();
     fixture.die(Generation(2), super::fixture::SIGKILL);
     assert_eq!(state_of(&fixture, ANALYTICS), Some(WorkerState::Backoff));
+}
+
+#[test]
+fn a_start_timeout_that_is_noticed_at_the_end_of_the_tolerance_counts() {
+    for (late, killed) in [(START_GRACE, true), (START_GRACE + Duration::from_millis(1), false)] {
+        let mut fixture = Fixture::new();
+        fixture.feed(Event::Boot);
+        fixture.spawned(Generation(2));
+        fixture.advance(START_TIMEOUT + late);
+        assert_eq!(fixture.slot_state(ANALYTICS).process().unwrap().stop().is_some(), killed, "{late:?}");
+    }
+}
+
+#[test]
+fn the_status_counts_the_starts_after_the_first_one() {
+    let mut fixture = Fixture::running();
+    let restarts = |fixture: &Fixture| {
+        status(&fixture.state).workers.into_iter().map(|row| row.restarts).collect::<Vec<_>>()
+    };
+    assert_eq!(restarts(&fixture), [0, 0, 0]);
+    fixture.die(Generation(2), super::fixture::SIGKILL);
+    fixture.end_backoff();
+    assert_eq!(restarts(&fixture), [0, 1, 0]);
 }
