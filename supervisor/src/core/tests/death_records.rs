@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Command, Event, Evidence, ExitStatus, GenerationRef, MAX_KILLS, Policy, PostMortem, QuarantineRequest,
-    RestartDecision,
+    RestartDecision, Stack,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
 use bulkhead_proto::{
@@ -18,6 +18,7 @@ use bulkhead_proto::{
         role::Role,
     },
 };
+use std::{fs::File, sync::Arc};
 
 impl Fixture {
     /// Lets the active analysis die, and starts the next one. Returns the report of the death.
@@ -244,4 +245,12 @@ fn each_signal_code_has_the_name_from_sigaction() {
         let recorded = SignalInfo { number, code, address: 8 };
         assert_eq!(reported_signal(number, false, Some(recorded)).code.as_deref(), Some(name), "{number}");
     }
+}
+
+#[test]
+fn stacks_are_equal_if_their_frames_are() {
+    let stack = |frames: &[u64], program| Stack { program, frames: frames.to_vec() };
+    let program = || Some(Arc::new(File::open("/proc/self/exe").unwrap()));
+    assert_eq!(stack(&[1, 2], program()), stack(&[1, 2], None));
+    assert_ne!(stack(&[1, 2], None), stack(&[1, 3], None));
 }

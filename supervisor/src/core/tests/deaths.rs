@@ -239,16 +239,23 @@ fn the_death_of_an_unknown_generation_is_ignored() {
 #[test]
 fn a_long_panic_message_is_cut_and_its_location_is_not() {
     let max = crate::core::policy::MAX_DETAIL;
-    for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
+    let suffix = " at src/a.rs:1:2, thread main";
+    // Quoted, this one fills the text.
+    let longest = "x".repeat(max - suffix.len() - 2);
+    let escaped = ["\u{1b}[31m'ü".repeat(100), "\"x".repeat(200)];
+    for message in ["short", &longest, &(longest.clone() + "x"), "\"\"", &escaped[0], &escaped[1]] {
         let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
         let text = crate::core::describe_panic(&panic);
         assert!(text.len() <= max, "{text}");
-        let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
+        let quoted = text.strip_suffix(suffix).unwrap();
         let shown =
             quoted.strip_suffix("…\"").map(|shown| shown.to_owned() + "\"").unwrap_or(quoted.to_owned());
         let full = format!("{message:?}");
         assert!(full.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
-        assert_eq!(quoted == full, full.len() < 200, "{text}");
+        assert_eq!(quoted == full, full.len() + suffix.len() <= max, "{text}");
+        // A character is cut as a whole; the longest one here is `\u{1b}`.
+        assert!(quoted == full || text.len() > max - 6, "{text}");
+        assert!(message != longest.clone() + "x" || text.len() == max, "{text}");
     }
 }
 

@@ -348,3 +348,16 @@ fn a_retry_that_may_be_hanging_does_not_end_parking() {
     fixture.advance(Duration::ZERO);
     assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation, "the retry passed its probation");
 }
+
+#[test]
+fn a_retry_without_a_commit_for_the_whole_timeout_does_not_end_parking() {
+    let mut fixture = Fixture::running();
+    fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
+    // The last of four probes without a commit comes 5 s after the last commit.
+    for number in 0..7 {
+        probe(&mut fixture, ANALYSIS, running(number, 0, number.min(2)));
+    }
+    fixture.advance(EVERY);
+    assert!(fixture.now.mono >= fixture.worker(ANALYTICS).started.after(HEALTHY_AFTER));
+    assert!(fixture.worker(ANALYTICS).restart_budget.on_probation);
+}

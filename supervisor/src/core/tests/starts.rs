@@ -2,14 +2,15 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN};
 use crate::core::{
-    Event, GenerationState, Policy, next_deadline,
-    policy::{START_GRACE, START_TIMEOUT},
+    Command, Event, ExitStatus, GenerationState, Policy, next_deadline,
+    policy::{START_GRACE, START_SPACING, START_TIMEOUT},
     status,
 };
 use bulkhead_proto::wire::{
     cause::Cause,
     control::{FromWorker, RecoveryHints, ToWorker},
     ids::Generation,
+    role::Role,
     status::WorkerState,
 };
 use std::time::Duration;
@@ -164,4 +165,19 @@ fn the_status_counts_the_starts_after_the_first_one() {
     fixture.die(Generation(2), super::fixture::SIGKILL);
     fixture.end_backoff();
     assert_eq!(restarts(&fixture), [0, 1, 0]);
+}
+
+#[test]
+fn a_generation_is_activated_once_it_is_active_in_its_role() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.advance(START_SPACING);
+    let is_activated = |fixture: &Fixture, role| {
+        [1, 2, 4].map(|generation| fixture.state.is_activated(role, Generation(generation)))
+    };
+    fixture.become_ready(Generation(4));
+    assert_eq!(is_activated(&fixture, Role::Analytics), [false, true, false], "generation 4 is on standby");
+    assert_eq!(is_activated(&fixture, Role::Api), [true, false, false]);
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert_eq!(is_activated(&fixture, Role::Analytics), [false, false, true]);
 }
