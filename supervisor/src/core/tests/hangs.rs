@@ -54,6 +54,7 @@ fn an_idle_worker_is_not_probed_until_work_is_available() {
     assert!(fixture.state.is_idle(Role::Analytics) && fixture.state.is_idle(Role::Api));
     assert_eq!(next_deadline(&fixture.state), None);
     fixture.feed(Event::WorkAvailable(Role::Analytics));
+    assert_eq!(fixture.last, [], "the first probe is not due yet");
     assert!(!fixture.state.is_idle(Role::Analytics) && fixture.state.is_idle(Role::Api));
     assert_eq!(next_deadline(&fixture.state), Some(fixture.now.mono.after(EVERY)));
 }
@@ -360,4 +361,11 @@ fn a_retry_without_a_commit_for_the_whole_timeout_does_not_end_parking() {
     fixture.advance(EVERY);
     assert!(fixture.now.mono >= fixture.worker(ANALYTICS).started.after(HEALTHY_AFTER));
     assert!(fixture.worker(ANALYTICS).restart_budget.on_probation);
+}
+
+#[test]
+fn a_process_that_takes_over_advances_although_its_predecessor_was_further() {
+    let mut fixture = Fixture::running();
+    probe(&mut fixture, ANALYSIS, Probe { took_over: false, ..running(100, 100, 0) });
+    assert_eq!(probes_until_aborted(&mut fixture, 7, |number| running(1 + number, 0, 0)), None);
 }
