@@ -57,6 +57,12 @@ impl<K: ReadWords> IdempotencyIndex<K> {
         std::mem::replace(&mut self.unreadable, 0)
     }
 
+    /// The number of keys in the index.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// Indexes entries that this process or another generation has written since the last call, at most `most` of them.
     /// Returns whether all entries are indexed now.
     pub fn catch_up(&mut self, tail: &Tail, most: u64) -> bool {

@@ -173,7 +173,9 @@ fn an_entry_of_another_lap_is_not_accepted() {
 fn a_key_is_1_to_64_visible_characters() {
     let longest = [b'k'; MAX_IDEMPOTENCY_KEY];
     for good in [&b"k"[..], b"!~", b"\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", &longest] {
-        assert_eq!(IdempotencyKey::new(good).unwrap().as_bytes(), good);
+        let key = IdempotencyKey::new(good).unwrap();
+        assert_eq!(key.as_bytes(), good);
+        assert_eq!(format!("{key:?}"), format!("{:?}", str::from_utf8(good).unwrap()));
     }
     for bad in [&b""[..], b"a b", b"a\0", b"\x7f", "é".as_bytes(), &[b'k'; MAX_IDEMPOTENCY_KEY + 1]] {
         assert_eq!(IdempotencyKey::new(bad), None, "{bad:?}");
@@ -239,4 +241,21 @@ fn a_producer_reports_its_capacity_and_each_unreadable_key_once() {
     let successor = ApiLink::open_in_process(&memory).unwrap();
     successor.find(&request(1, 7)).unwrap();
     assert_eq!([successor.take_unreadable_keys(), successor.take_unreadable_keys()], [1, 0]);
+}
+
+#[test]
+fn the_index_holds_at_most_two_and_a_half_windows() {
+    for new_entries in [1, WINDOW] {
+        let (_, mut index) = Fixture::new().owner();
+        let appended = Appended { first: Seq(1), last: Seq(1) };
+        for number in 0..10 * WINDOW {
+            let key = IdempotencyKey::new(number.to_string().as_bytes()).unwrap();
+            index.log().write(number, &KeyedBatch { request: KeyedRequest { key, digest: 0 }, appended });
+            if (number + 1).is_multiple_of(new_entries) {
+                let tail = Tail { next_seq: Seq(2), keyed: number + 1, ..Tail::EMPTY };
+                assert!(index.catch_up(&tail, u64::MAX));
+                assert!(index.len() as u64 <= WINDOW * 5 / 2, "{} of {} entries", index.len(), number + 1);
+            }
+        }
+    }
 }

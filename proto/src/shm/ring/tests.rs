@@ -273,11 +273,12 @@ fn a_pad_ends_at_the_end_of_the_ring_and_not_after_the_head() {
 
 #[test]
 fn a_record_ends_at_the_head_and_takes_an_eighth_of_the_ring_at_most() {
-    for (sizes, length) in [(&[8][..], 16), (&[240, 240], 300)] {
+    // The last record: at the beginning of the ring, and after another one.
+    for (sizes, at, length) in [(&[8][..], 0, 16), (&[8, 8], 24, 16), (&[240, 240], 0, 300)] {
         let fixture = Fixture::new();
         fixture.appender().append(&mut batch(sizes, 1), || Position(0)).unwrap();
-        fixture.events.store(0, record_word(length, 0), Ordering::Relaxed);
-        let corruption = fixture.consumer(Position(0), Seq(0)).next(&mut Vec::new()).unwrap_err();
+        fixture.events.store(index(at) / WORD, record_word(length, at), Ordering::Relaxed);
+        let corruption = fixture.consumer(Position(at), Seq(at / 24)).next(&mut Vec::new()).unwrap_err();
         assert_eq!((corruption.what, corruption.found), ("length", length.into()));
     }
 }
@@ -292,5 +293,17 @@ fn the_death_of_the_owner_of_the_lock_is_no_error() {
     // Once for the death, and once more: the lock is consistent again.
     for _ in 0..2 {
         drop(lock::hold(&page).unwrap());
+    }
+}
+
+#[test]
+fn the_tail_before_the_last_one_can_still_be_read() {
+    let page = Fixture::new().page;
+    let tail = |n: u64| Tail { head: Position(8 * n), next_seq: Seq(n + 1), accepted: n, keyed: n };
+    for version in 1..9 {
+        tail::publish(&page, version, tail(version));
+        // A reader that saw the version before is not torn by this one.
+        assert_eq!(tail::tail_of(&page, version - 1), tail(version - 1));
+        assert_eq!(read_tail(&page), Some(tail(version)));
     }
 }

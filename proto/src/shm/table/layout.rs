@@ -15,7 +15,7 @@ pub(super) const RECORD_WORDS: usize = 16;
 const HASHES: usize = 64;
 const PAGE: usize = 4096;
 
-/// A tag that is not a commit number: the body is being written, or was given up.
+/// A tag that is greater than every commit number: the body is being written, or was given up.
 pub(super) const BUSY: u64 = u64::MAX;
 
 /// The number of a slot for the two bodies of one series.
@@ -117,6 +117,6 @@ pub(super) fn newest(
     [0, 1]
         .map(|version| (version, memory.load(geometry.tag(slot, version), Ordering::Relaxed)))
         .into_iter()
-        .filter(|&(_, tag)| tag != 0 && tag != BUSY && tag <= n)
+        .filter(|&(_, tag)| (1..=n).contains(&tag))
         .max_by_key(|&(_, tag)| tag)
 }

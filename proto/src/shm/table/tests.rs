@@ -457,3 +457,20 @@ fn a_restored_table_continues_with_the_number_of_its_snapshot() {
     writer.resume_numbers(Commit(9));
     assert_eq!(commit(&mut writer, FIRST[0]).commit, Commit(9));
 }
+
+#[test]
+fn two_slots_without_their_last_versions_are_given_up_and_the_others_are_kept() {
+    let (memory, _) = table(FIRST);
+    let geometry = Geometry::new(6);
+    let image = memory.image();
+    // The last version of ATL is of commit 2, that of BOS of commit 3. CLT has one version only.
+    for (slot, last) in [(BodySlot(0), 2), (BodySlot(1), 3)] {
+        let version = [0, 1].into_iter().find(|&version| image[geometry.tag(slot, version)] == last).unwrap();
+        memory.put(geometry.tag(slot, version), 0);
+        memory.put(geometry.body(slot, version) + 4, 0);
+    }
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    assert!(writer.activate().repaired);
+    let slots = [0, 1, 2].map(|slot| writer.load(BodySlot(slot)).map(|body| body.key().to_owned()));
+    assert_eq!(slots, [None, None, Some("CLT".to_owned())]);
+}

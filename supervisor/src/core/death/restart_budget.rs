@@ -108,10 +108,23 @@ fn random(state: &mut u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_jitter_is_that_of_splitmix64() {
         let mut state = 0;
-        let outputs = [(); 3].map(|()| super::random(&mut state));
+        let outputs = [(); 3].map(|()| random(&mut state));
         assert_eq!(outputs, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+    }
+
+    #[test]
+    fn the_later_half_of_each_delay_is_random() {
+        let policy = Policy { initial: Duration::ZERO, max: Duration::from_secs(3600), ..Policy::default() };
+        let whole = BACKOFF_STEP * 8;
+        let mut jitter = 0;
+        let delays = [(); 100].map(|()| backoff(5, &policy, &mut jitter));
+        assert!(delays.iter().all(|delay| (whole / 2..=whole).contains(delay)), "{delays:?}");
+        assert!(delays.iter().any(|delay| *delay < whole * 5 / 8), "{delays:?}");
+        assert!(delays.iter().any(|delay| *delay > whole * 7 / 8), "{delays:?}");
     }
 }

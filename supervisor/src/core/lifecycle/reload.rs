@@ -35,10 +35,8 @@ impl Transition<'_> {
             for slot_state in [&mut worker.main, &mut worker.successor] {
                 match slot_state {
                     GenerationState::Backoff { until } => *until = latest_start.min(*until),
-                    GenerationState::Live(process) if process.is_running() => {
-                        process.hang_detector.probe_before(next_probe);
-                    }
-                    GenerationState::Live(_) | GenerationState::Stopped | GenerationState::Parked { .. } => {}
+                    GenerationState::Live(process) => process.hang_detector.probe_before(next_probe),
+                    GenerationState::Stopped | GenerationState::Parked { .. } => {}
                 }
             }
         }

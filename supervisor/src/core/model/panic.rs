@@ -11,7 +11,7 @@ pub(in crate::core) fn describe_panic(panic: &Panic) -> String {
     if quoted.len() + suffix.len() <= MAX_DETAIL {
         return quoted + &suffix;
     }
-    let room = MAX_DETAIL.saturating_sub(suffix.len() + "\"…\"".len());
+    let room = MAX_DETAIL.saturating_sub(suffix.len() + "…\"".len());
     let mut shown = "\"".to_owned();
     for character in panic.message.chars() {
         let escaped = format!("{:?}", character.encode_utf8(&mut [0; 4]));

@@ -2,8 +2,9 @@
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
 use crate::core::{
-    Action, Command, DesiredState, Event, ExitStatus, GenerationState, Policy, RestartDecision, WorkerSignal,
-    policy::{FAULT_EFFECT, MAX_WAITERS, START_SPACING},
+    Action, Command, DesiredState, Event, ExitStatus, GenerationState, LogRecord, Policy, RestartDecision,
+    WorkerSignal,
+    policy::{FAULT_EFFECT, MAX_WAITERS, START_SPACING, TERM_GRACE},
 };
 use bulkhead_proto::wire::{
     cause::Cause,
@@ -11,6 +12,7 @@ use bulkhead_proto::wire::{
     fault::FaultKind,
     ids::Generation,
 };
+use std::time::Duration;
 
 fn stop(name: &str) -> Command {
     Command::Stop(name.to_owned())
@@ -50,8 +52,8 @@ fn stop_escalates_and_is_answered_even_if_the_process_survives() {
     let mut fixture = Fixture::running();
     let stopper = fixture.command(stop(ANALYTICS));
     let signal = |signal, group| Action::Signal { generation: Generation(2), signal, group };
-    assert!(fixture.advance(std::time::Duration::from_secs(5)).contains(&signal(WorkerSignal::Term, false)));
-    assert!(fixture.advance(crate::core::policy::TERM_GRACE).contains(&signal(WorkerSignal::Kill, true)));
+    assert!(fixture.advance(Duration::from_secs(5)).contains(&signal(WorkerSignal::Term, false)));
+    assert!(fixture.advance(TERM_GRACE).contains(&signal(WorkerSignal::Kill, true)));
     fixture.advance(crate::core::policy::KILL_GRACE);
     assert!(matches!(fixture.answer(stopper), Some(RequestOutcome::Conflict(_))));
     for command in [start(ANALYTICS), stop(ANALYTICS)] {
@@ -287,4 +289,40 @@ fn a_start_after_a_stop_is_no_restart() {
     fixture.die(Generation(4), SIGSEGV);
     fixture.end_backoff();
     assert_eq!(restarts(&fixture), 1);
+}
+
+#[test]
+fn a_signal_is_logged_with_its_name_and_reason() {
+    let signalled = |fixture: &Fixture| {
+        fixture.last.iter().find_map(|action| match action {
+            Action::Log(LogRecord::WorkerSignalled { signal, why, .. }) => Some((*signal, why.clone())),
+            _ => None,
+        })
+    };
+    let mut fixture = Fixture::running();
+    fixture.command(stop(ANALYTICS));
+    assert_eq!(signalled(&fixture), None, "it is asked first");
+    let overdue = "it did not exit in time (stop by command)".to_owned();
+    fixture.advance(Duration::from_secs(5));
+    assert_eq!(signalled(&fixture), Some(("SIGTERM", overdue.clone())));
+    fixture.advance(TERM_GRACE);
+    assert_eq!(signalled(&fixture), Some(("SIGKILL", overdue)));
+
+    let mut fixture = Fixture::running();
+    fixture.feed(Event::BadFrame { generation: Generation(1), why: "unknown tag 9".to_owned() });
+    let (signal, why) = signalled(&fixture).unwrap();
+    assert_eq!((signal, why.starts_with("protocol: ")), ("SIGKILL", true), "{why}");
+}
+
+#[test]
+fn start_during_a_restart_does_not_make_the_death_of_the_old_generation_count() {
+    let mut fixture = Fixture::running();
+    fixture.advance(START_SPACING);
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.become_ready(Generation(4));
+    fixture.command(start(ANALYTICS));
+    fixture.feed(Event::BadFrame { generation: Generation(2), why: "unknown tag 9".to_owned() });
+    fixture.die(Generation(2), SIGKILL);
+    assert_eq!(fixture.death().2, RestartDecision::Successor(Generation(4)));
+    assert_eq!(fixture.worker(ANALYTICS).restart_budget.failures, 0);
 }

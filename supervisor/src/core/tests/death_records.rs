@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Command, Event, Evidence, ExitStatus, GenerationRef, MAX_KILLS, Policy, PostMortem, QuarantineRequest,
-    RestartDecision,
+    RestartDecision, Stack,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
 use bulkhead_proto::{
@@ -18,6 +18,7 @@ use bulkhead_proto::{
         role::Role,
     },
 };
+use std::{fs::File, sync::Arc};
 
 impl Fixture {
     /// Lets the active analysis die, and starts the next one. Returns the report of the death.
@@ -224,4 +225,32 @@ fn a_report_bounds_the_texts_of_a_panic() {
         service().die_and_report(ExitStatus::Code(101), PostMortem { panic: Some(panic), ..applying(7) });
     let Panic { message, location, thread } = report.panic.unwrap();
     assert_eq!([message.len(), location.len(), thread.len()], [1024; 3]);
+}
+
+#[test]
+fn each_signal_code_has_the_name_from_sigaction() {
+    let names = [
+        (11, 1, "SEGV_MAPERR"),
+        (11, 2, "SEGV_ACCERR"),
+        (7, 1, "BUS_ADRALN"),
+        (7, 2, "BUS_ADRERR"),
+        (8, 1, "FPE_INTDIV"),
+        (4, 2, "ILL_ILLOPN"),
+        (6, 0, "SI_USER"),
+        (6, -6, "SI_TKILL"),
+        (11, 128, "SI_KERNEL"),
+        (8, 2, "si_code 2"),
+    ];
+    for (number, code, name) in names {
+        let recorded = SignalInfo { number, code, address: 8 };
+        assert_eq!(reported_signal(number, false, Some(recorded)).code.as_deref(), Some(name), "{number}");
+    }
+}
+
+#[test]
+fn stacks_are_equal_if_their_frames_are() {
+    let stack = |frames: &[u64], program| Stack { program, frames: frames.to_vec() };
+    let program = || Some(Arc::new(File::open("/proc/self/exe").unwrap()));
+    assert_eq!(stack(&[1, 2], program()), stack(&[1, 2], None));
+    assert_ne!(stack(&[1, 2], None), stack(&[1, 3], None));
 }

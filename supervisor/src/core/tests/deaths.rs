@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGABRT, SIGKILL, SIGSEGV, died};
 use crate::core::{
     Action, Command, ExitStatus, GenerationState, LogRecord, Policy, PostMortem, RestartDecision,
-    policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING},
+    policy::{HEALTHY_AFTER, IDLE_HEALTHY_AFTER, PARKED_RETRY_INTERVAL, START_SPACING, TERM_GRACE},
 };
 use bulkhead_proto::{
     shm::cursor::SignalInfo,
@@ -239,16 +239,23 @@ fn the_death_of_an_unknown_generation_is_ignored() {
 #[test]
 fn a_long_panic_message_is_cut_and_its_location_is_not() {
     let max = crate::core::policy::MAX_DETAIL;
-    for message in ["short", &"long ".repeat(200), &"\u{1b}[31m'ü".repeat(100), "\"\"", &"\"x".repeat(200)] {
+    let suffix = " at src/a.rs:1:2, thread main";
+    // Quoted, this one fills the text.
+    let longest = "x".repeat(max - suffix.len() - 2);
+    let escaped = ["\u{1b}[31m'ü".repeat(100), "\"x".repeat(200)];
+    for message in ["short", &longest, &(longest.clone() + "x"), "\"\"", &escaped[0], &escaped[1]] {
         let panic = Panic { message: message.into(), location: "src/a.rs:1:2".into(), thread: "main".into() };
         let text = crate::core::describe_panic(&panic);
         assert!(text.len() <= max, "{text}");
-        let quoted = text.strip_suffix(" at src/a.rs:1:2, thread main").unwrap();
+        let quoted = text.strip_suffix(suffix).unwrap();
         let shown =
             quoted.strip_suffix("…\"").map(|shown| shown.to_owned() + "\"").unwrap_or(quoted.to_owned());
         let full = format!("{message:?}");
         assert!(full.starts_with(shown.strip_suffix('"').unwrap()), "{shown}");
-        assert_eq!(quoted == full, full.len() < 200, "{text}");
+        assert_eq!(quoted == full, full.len() + suffix.len() <= max, "{text}");
+        // A character is cut as a whole; the longest one here is `\u{1b}`.
+        assert!(quoted == full || text.len() > max - 6, "{text}");
+        assert!(message != longest.clone() + "x" || text.len() == max, "{text}");
     }
 }
 
@@ -374,4 +381,66 @@ fn an_ordered_exit_does_not_explain_a_panic() {
     fixture.receive(Generation(2), panic);
     fixture.die(Generation(2), ExitStatus::Code(i32::from(EXIT_PANIC)));
     assert_eq!(fixture.death().0, Cause::Panic);
+}
+
+#[test]
+fn a_stop_that_reached_sigkill_explains_a_death_by_sigterm_or_sigkill_only() {
+    let cause_of = |number| {
+        let mut fixture = Fixture::running();
+        fixture.command(Command::Stop(ANALYTICS.to_owned()));
+        fixture.advance(Duration::from_secs(5));
+        fixture.advance(TERM_GRACE);
+        fixture.die(Generation(2), ExitStatus::Signal { number, core: false });
+        fixture.death().0
+    };
+    assert_eq!([15, 9, 11].map(cause_of), [Cause::Requested, Cause::Requested, Cause::Signal]);
+}
+
+#[test]
+fn only_a_worker_that_was_parked_and_made_progress_recovers() {
+    let recovers = |fixture: &Fixture| {
+        fixture.last.iter().any(|action| matches!(action, Action::Log(LogRecord::WorkerRecovered(_))))
+    };
+    let mut fixture = Fixture::running();
+    fixture.die_at(Generation(2), SIGSEGV, Seq(5));
+    assert!(!recovers(&fixture), "it was not parked");
+
+    let mut fixture = Fixture::running();
+    park(&mut fixture);
+    fixture.advance(PARKED_RETRY_INTERVAL);
+    fixture.become_ready(Generation(13));
+    fixture.die(Generation(13), SIGSEGV);
+    assert!(!recovers(&fixture), "it made no progress");
+}
+
+#[test]
+fn an_oom_kill_of_an_idle_analysis_counts_and_a_kill_from_outside_does_not() {
+    let third_death = |out_of_memory| {
+        let mut fixture = Fixture::running();
+        let idle = PostMortem { committed: Seq(9), head: Seq(9), out_of_memory, ..PostMortem::default() };
+        let deaths = [(); 3].map(|()| {
+            fixture.advance(START_SPACING);
+            fixture.feed(died(fixture.worker(ANALYTICS).generation, SIGKILL, idle.clone()));
+            let next = fixture.death().2;
+            start_next(&mut fixture);
+            next
+        });
+        deaths[2]
+    };
+    assert_eq!(third_death(false), RestartDecision::RestartNow);
+    assert!(matches!(third_death(true), RestartDecision::RestartIn(_)));
+}
+
+#[test]
+fn a_death_one_period_ago_no_longer_counts() {
+    let policy = Policy { limit: 2, period: Duration::from_secs(5), ..Policy::default() };
+    for (span, parked) in [(policy.period - START_SPACING, true), (policy.period, false)] {
+        let mut fixture = Fixture::with(policy.clone()).up();
+        fixture.die(Generation(2), SIGSEGV);
+        let first = fixture.now.mono;
+        start_next(&mut fixture);
+        fixture.advance(span - fixture.now.mono.since(first));
+        fixture.die(Generation(4), SIGSEGV);
+        assert_eq!(matches!(fixture.death().2, RestartDecision::Parked(_)), parked, "{span:?}");
+    }
 }

@@ -54,6 +54,7 @@ fn an_idle_worker_is_not_probed_until_work_is_available() {
     assert!(fixture.state.is_idle(Role::Analytics) && fixture.state.is_idle(Role::Api));
     assert_eq!(next_deadline(&fixture.state), None);
     fixture.feed(Event::WorkAvailable(Role::Analytics));
+    assert_eq!(fixture.last, [], "the first probe is not due yet");
     assert!(!fixture.state.is_idle(Role::Analytics) && fixture.state.is_idle(Role::Api));
     assert_eq!(next_deadline(&fixture.state), Some(fixture.now.mono.after(EVERY)));
 }
@@ -347,4 +348,24 @@ fn a_retry_that_may_be_hanging_does_not_end_parking() {
     assert_eq!(probes_until_aborted(&mut fixture, 10, |number| running(number, 0, number)), None);
     fixture.advance(Duration::ZERO);
     assert!(!fixture.worker(ANALYTICS).restart_budget.on_probation, "the retry passed its probation");
+}
+
+#[test]
+fn a_retry_without_a_commit_for_the_whole_timeout_does_not_end_parking() {
+    let mut fixture = Fixture::running();
+    fixture.worker_mut(ANALYTICS).restart_budget.on_probation = true;
+    // The last of four probes without a commit comes 5 s after the last commit.
+    for number in 0..7 {
+        probe(&mut fixture, ANALYSIS, running(number, 0, number.min(2)));
+    }
+    fixture.advance(EVERY);
+    assert!(fixture.now.mono >= fixture.worker(ANALYTICS).started.after(HEALTHY_AFTER));
+    assert!(fixture.worker(ANALYTICS).restart_budget.on_probation);
+}
+
+#[test]
+fn a_process_that_takes_over_advances_although_its_predecessor_was_further() {
+    let mut fixture = Fixture::running();
+    probe(&mut fixture, ANALYSIS, Probe { took_over: false, ..running(100, 100, 0) });
+    assert_eq!(probes_until_aborted(&mut fixture, 7, |number| running(1 + number, 0, 0)), None);
 }

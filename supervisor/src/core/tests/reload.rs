@@ -93,7 +93,7 @@ fn a_removed_parked_worker_is_deleted_at_once() {
 #[test]
 fn workers_beyond_the_maximum_are_refused() {
     let mut fixture = Fixture::running();
-    for number in 0.. {
+    for number in 0..100 {
         let client = fixture.command(add(&format!("w{number}")));
         if let Some(RequestOutcome::Conflict(why)) = fixture.answer(client) {
             assert!(why.contains("64 workers"), "{why}");
@@ -210,4 +210,26 @@ fn a_new_stop_timeout_applies_to_the_next_stop() {
     fixture.command(Command::Stop(ANALYTICS.to_owned()));
     let term = Action::Signal { generation: Generation(2), signal: WorkerSignal::Term, group: false };
     assert!(fixture.advance(Duration::from_millis(10)).contains(&term));
+}
+
+#[test]
+fn a_worker_is_not_added_twice() {
+    let mut fixture = Fixture::running();
+    let client = fixture.command(add(PLAIN));
+    assert_eq!(
+        fixture.answer(client),
+        Some(RequestOutcome::Conflict("worker collector already exists".to_owned()))
+    );
+}
+
+#[test]
+fn a_reload_while_a_restart_waits_does_not_forget_the_deaths() {
+    let mut fixture = Fixture::running();
+    fixture.die(Generation(2), SIGSEGV);
+    fixture.end_backoff();
+    fixture.become_ready(Generation(4));
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    assert_eq!(fixture.spawns(), [], "it waits for the spacing of starts");
+    fixture.command(replace(ANALYTICS));
+    assert_eq!(fixture.worker(ANALYTICS).restart_budget.failures, 1);
 }

@@ -1,14 +1,16 @@
 //! `restart`: a new generation starts while the old one still runs.
 
-use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV};
+use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Command, Event, ExitStatus, GenerationState, RestartDecision, policy::START_SPACING, status,
+    Command, Event, ExitStatus, GenerationState, Policy, PostMortem, RestartDecision, policy::START_SPACING,
+    status,
 };
 use bulkhead_proto::wire::{
     control::{RecoveryHints, RequestOutcome, ToWorker},
     ids::{Generation, Seq},
     status::WorkerState,
 };
+use std::time::Duration;
 
 fn restarting(name: &str) -> (Fixture, crate::core::ClientId) {
     let mut fixture = Fixture::running();
@@ -142,4 +144,70 @@ fn a_second_restart_is_refused_while_the_first_is_in_progress() {
     let (mut fixture, _) = restarting(API);
     let second = fixture.command(Command::Restart(API.to_owned()));
     assert!(matches!(fixture.answer(second), Some(RequestOutcome::Conflict(_))));
+}
+
+/// The analysis is restarted, and its successor is parked while the predecessor drains.
+fn parked_successor() -> Fixture {
+    let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
+    fixture.advance(START_SPACING);
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.become_ready(Generation(4));
+    fixture.die(Generation(4), SIGKILL);
+    assert!(matches!(fixture.death().2, RestartDecision::Parked(Some(_))));
+    fixture.advance(START_SPACING);
+    fixture
+}
+
+#[test]
+fn only_progress_of_the_predecessor_ends_the_parking_of_its_successor() {
+    let mut fixture = parked_successor();
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert!(matches!(fixture.death().2, RestartDecision::Parked(Some(_))));
+
+    let mut fixture = parked_successor();
+    fixture.die_at(Generation(2), ExitStatus::Code(0), Seq(9));
+    assert_eq!((fixture.death().2, fixture.spawns()), (RestartDecision::RestartNow, vec![Generation(5)]));
+}
+
+#[test]
+fn a_predecessor_that_is_killed_while_it_drains_is_restarted_although_its_successor_is_parked() {
+    let mut fixture = parked_successor();
+    fixture.feed(Event::BadFrame { generation: Generation(2), why: "unknown tag 9".to_owned() });
+    fixture.die_at(Generation(2), SIGKILL, Seq(9));
+    assert_eq!((fixture.death().2, fixture.spawns()), (RestartDecision::RestartNow, vec![Generation(5)]));
+}
+
+#[test]
+fn a_successor_that_died_while_its_predecessor_drained_keeps_its_delay() {
+    let hour = Duration::from_secs(3600);
+    let mut fixture = Fixture::with(Policy { initial: hour, max: hour, ..Policy::default() }).up();
+    fixture.advance(START_SPACING);
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.become_ready(Generation(4));
+    fixture.die(Generation(4), SIGKILL);
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert_eq!(fixture.death().2, RestartDecision::RestartIn(hour));
+    assert_eq!(fixture.death_record().report.why, "the successor died and is tried again");
+}
+
+#[test]
+fn a_death_before_the_successor_is_spawned_is_not_taken_for_a_death_of_the_successor() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.die(Generation(2), SIGSEGV);
+    let why = fixture.death_record().report.why;
+    assert!(why.ends_with("; the generation was being replaced"), "{why}");
+}
+
+#[test]
+fn a_successor_of_a_worker_that_would_be_parked_is_its_retry() {
+    let mut fixture = Fixture::with(Policy { limit: 1, ..Policy::default() }).up();
+    fixture.advance(START_SPACING);
+    fixture.command(Command::Restart(API.to_owned()));
+    fixture.become_ready(Generation(4));
+    fixture.feed(Event::BadFrame { generation: Generation(1), why: "unknown tag 9".to_owned() });
+    fixture.feed(died(Generation(1), SIGKILL, PostMortem::default()));
+    assert_eq!(fixture.death().2, RestartDecision::Successor(Generation(4)));
+    fixture.feed(died(Generation(4), SIGSEGV, PostMortem::default()));
+    assert_eq!(fixture.death_record().report.why, "the retry of a parked worker died without progress");
 }

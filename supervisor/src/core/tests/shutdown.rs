@@ -3,7 +3,7 @@
 use super::fixture::{ANALYTICS, API, Fixture, SIGSEGV};
 use crate::core::{
     Action, Command, Event, ExitStatus, WorkerSignal,
-    policy::{FORCE_AFTER, KILL_GRACE, SAVE_TIMEOUT, TERM_GRACE},
+    policy::{FORCE_AFTER, KILL_GRACE, SAVE_TIMEOUT, START_SPACING, TERM_GRACE},
 };
 use bulkhead_proto::wire::{
     control::{RequestOutcome, ToWorker},
@@ -131,4 +131,37 @@ fn after_the_end_commands_are_refused_and_nothing_else_is_done() {
     let client = fixture.command(Command::Start(API.to_owned()));
     assert!(matches!(fixture.answer(client), Some(RequestOutcome::Conflict(_))), "{:?}", fixture.last);
     assert_eq!(fixture.feed(Event::Boot), []);
+}
+
+#[test]
+fn a_restart_in_progress_is_given_up_at_once() {
+    let mut fixture = Fixture::running();
+    fixture.advance(START_SPACING);
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.spawned(Generation(4));
+    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    let drained = [1, 2, 4].map(|generation| fixture.sent(Generation(generation), &ToWorker::Drain));
+    assert_eq!(drained, [false, false, true], "the API and the analysis stop later");
+}
+
+#[test]
+fn a_worker_that_is_starting_stops_in_its_turn() {
+    let mut fixture = Fixture::new();
+    fixture.feed(Event::Boot);
+    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    let drained = [1, 2].map(|generation| fixture.sent(Generation(generation), &ToWorker::Drain));
+    assert_eq!(drained, [true, false], "the API stops before the analysis");
+}
+
+#[test]
+fn a_process_that_cannot_be_killed_is_reported_although_the_state_was_saved() {
+    let mut fixture = stopping();
+    fixture.die(Generation(3), ExitStatus::Code(0));
+    fixture.die(Generation(1), ExitStatus::Code(0));
+    fixture.advance(Duration::from_secs(5));
+    fixture.advance(TERM_GRACE);
+    fixture.advance(KILL_GRACE);
+    assert!(fixture.last.contains(&Action::Save { settled: false }), "{:?}", fixture.last);
+    fixture.feed(Event::Saved { result: Ok(()) });
+    assert!(fixture.last.contains(&Action::Exit { code: 1 }), "{:?}", fixture.last);
 }

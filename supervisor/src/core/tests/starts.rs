@@ -1,13 +1,19 @@
 //! From boot to running.
 
 use super::fixture::{ANALYTICS, API, Fixture, PLAIN};
-use crate::core::{Event, GenerationState, Policy, next_deadline, policy::START_TIMEOUT, status};
+use crate::core::{
+    Command, Event, ExitStatus, GenerationState, Policy, next_deadline,
+    policy::{START_GRACE, START_SPACING, START_TIMEOUT},
+    status,
+};
 use bulkhead_proto::wire::{
     cause::Cause,
     control::{FromWorker, RecoveryHints, ToWorker},
     ids::Generation,
+    role::Role,
     status::WorkerState,
 };
+use std::time::Duration;
 
 #[test]
 fn api_and_analysis_start_together_and_plain_workers_wait_for_the_api() {
@@ -136,4 +142,42 @@ fn a_worker_that_waits_for_its_first_start_is_shown_as_starting_and_not_as_backi
     let mut fixture = Fixture::running();
     fixture.die(Generation(2), super::fixture::SIGKILL);
     assert_eq!(state_of(&fixture, ANALYTICS), Some(WorkerState::Backoff));
+}
+
+#[test]
+fn a_start_timeout_that_is_noticed_at_the_end_of_the_tolerance_counts() {
+    for (late, killed) in [(START_GRACE, true), (START_GRACE + Duration::from_millis(1), false)] {
+        let mut fixture = Fixture::new();
+        fixture.feed(Event::Boot);
+        fixture.spawned(Generation(2));
+        fixture.advance(START_TIMEOUT + late);
+        assert_eq!(fixture.slot_state(ANALYTICS).process().unwrap().stop().is_some(), killed, "{late:?}");
+    }
+}
+
+#[test]
+fn the_status_counts_the_starts_after_the_first_one() {
+    let mut fixture = Fixture::running();
+    let restarts = |fixture: &Fixture| {
+        status(&fixture.state).workers.into_iter().map(|row| row.restarts).collect::<Vec<_>>()
+    };
+    assert_eq!(restarts(&fixture), [0, 0, 0]);
+    fixture.die(Generation(2), super::fixture::SIGKILL);
+    fixture.end_backoff();
+    assert_eq!(restarts(&fixture), [0, 1, 0]);
+}
+
+#[test]
+fn a_generation_is_activated_once_it_is_active_in_its_role() {
+    let mut fixture = Fixture::running();
+    fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    fixture.advance(START_SPACING);
+    let is_activated = |fixture: &Fixture, role| {
+        [1, 2, 4].map(|generation| fixture.state.is_activated(role, Generation(generation)))
+    };
+    fixture.become_ready(Generation(4));
+    assert_eq!(is_activated(&fixture, Role::Analytics), [false, true, false], "generation 4 is on standby");
+    assert_eq!(is_activated(&fixture, Role::Api), [true, false, false]);
+    fixture.die(Generation(2), ExitStatus::Code(0));
+    assert_eq!(is_activated(&fixture, Role::Analytics), [false, false, true]);
 }

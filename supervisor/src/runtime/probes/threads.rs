@@ -195,8 +195,9 @@ mod tests {
         let pid = rustix::process::getpid();
         let lines = describe(pid);
         assert!(lines.len() > 1, "{lines:?}");
+        // Other tests of this process start and end threads, so the numbers of two reads may differ.
         let before = sample(pid);
-        assert_eq!(before.threads.len(), lines.len());
+        assert!(before.threads.contains_key(&rustix::thread::gettid().as_raw_pid()));
         assert!(sample(pid).cpu_available_since(&before) <= before.at.elapsed());
     }
 }
