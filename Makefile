@@ -58,12 +58,12 @@ deny:
 	$(CARGO) deny --all-features check bans licenses sources
 
 install:
-	$(CARGO) build --release --locked $(PACKAGES)
+	$(CARGO) build --profile dist --locked $(PACKAGES)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
-	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(BINARIES:%=$(TARGET)/dist/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	for page in $(PAGES); do install -D -m 644 $$page '$(DESTDIR)$(PREFIX)/share/doc/bulkhead/'$$page || exit 1; done
-	deploy/documents $(TARGET)/release/bulkhead '$(SHARE)'
+	deploy/documents $(TARGET)/dist/bulkhead '$(SHARE)'
 	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
 	for unit in service socket; do \
 		sed 's:/usr/bin/:$(PREFIX)/bin/:; s:/usr/share/:$(PREFIX)/share/:' deploy/bulkhead.$$unit >'$(LIBRARY)/systemd/system/'bulkhead.$$unit \
@@ -76,9 +76,9 @@ install:
 # cargo-deb prints the path of the package at the end.
 deb:
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
-	$(CARGO) build --release --locked $(PACKAGES)
-	deploy/documents $(TARGET)/release/bulkhead $(TARGET)/release/share
-	$(CARGO) deb --no-build --dbgsym -p bulkhead-supervisor
+	$(CARGO) build --profile dist --locked $(PACKAGES)
+	deploy/documents $(TARGET)/dist/bulkhead $(TARGET)/dist/share
+	$(CARGO) deb --no-build --dbgsym --profile dist -p bulkhead-supervisor
 
 clean:
 	$(CARGO) clean
@@ -96,8 +96,8 @@ loom:
 # Prints tables and writes results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
 .PHONY: bench
 bench:
-	$(CARGO) build --release --locked $(PACKAGES)
-	$(CARGO) bench --locked -p bulkhead-bench --features peers
+	$(CARGO) build --profile dist --locked $(PACKAGES)
+	$(CARGO) bench --profile dist --locked -p bulkhead-bench --features peers
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000.
 # FAULTS=panic,segv,… adds poison events and commands of each kind. Requests, answers, kills and the checker's report are in
