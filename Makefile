@@ -24,6 +24,10 @@ PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-ana
 # Installed with their folders, so that the links between them work.
 PAGES := README.md CHANGELOG.md ARCHITECTURE.md supervisor/README.md worker-api/README.md worker-analytics/README.md deploy/README.md
 
+# The example is a project of its own. The target directory is shared: what both build in the same way is built once.
+EXAMPLE_MANIFEST := worker-analytics/example/Cargo.toml
+EXAMPLE := --manifest-path $(EXAMPLE_MANIFEST) --target-dir $(TARGET) --locked
+
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
@@ -38,6 +42,7 @@ check: lint
 
 lint:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path $(EXAMPLE_MANIFEST) --check
 	tests/prose.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
@@ -46,7 +51,9 @@ lint:
 test:
 	tests/setup.sh
 	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build $(EXAMPLE)
 	$(RUN_TESTS) --workspace
+	$(CARGO) test $(EXAMPLE)
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) loom
 	tests/mutants.sh changed
