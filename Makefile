@@ -24,6 +24,10 @@ PACKAGES := -p bulkhead-supervisor -p bulkhead-worker-api -p bulkhead-worker-ana
 # Installed with their folders, so that the links between them work.
 PAGES := README.md CHANGELOG.md ARCHITECTURE.md supervisor/README.md worker-api/README.md worker-analytics/README.md deploy/README.md
 
+# The example is a project of its own. The target directory is shared: what both build in the same way is built once.
+EXAMPLE_MANIFEST := worker-analytics/example/Cargo.toml
+EXAMPLE := --manifest-path $(EXAMPLE_MANIFEST) --target-dir $(TARGET) --locked
+
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
@@ -38,6 +42,7 @@ check: lint
 
 lint:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path $(EXAMPLE_MANIFEST) --check
 	tests/prose.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
@@ -46,7 +51,9 @@ lint:
 test:
 	tests/setup.sh
 	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build $(EXAMPLE)
 	$(RUN_TESTS) --workspace
+	$(CARGO) test $(EXAMPLE)
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) loom
 	tests/mutants.sh changed
@@ -58,12 +65,12 @@ deny:
 	$(CARGO) deny --all-features check bans licenses sources
 
 install:
-	$(CARGO) build --release --locked $(PACKAGES)
+	$(CARGO) build --profile dist --locked $(PACKAGES)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
-	install -m 755 $(BINARIES:%=$(TARGET)/release/%) '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(BINARIES:%=$(TARGET)/dist/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	for page in $(PAGES); do install -D -m 644 $$page '$(DESTDIR)$(PREFIX)/share/doc/bulkhead/'$$page || exit 1; done
-	deploy/documents $(TARGET)/release/bulkhead '$(SHARE)'
+	deploy/documents $(TARGET)/dist/bulkhead '$(SHARE)'
 	install -d '$(LIBRARY)/systemd/system' '$(LIBRARY)/systemd/catalog' '$(LIBRARY)/sysusers.d'
 	for unit in service socket; do \
 		sed 's:/usr/bin/:$(PREFIX)/bin/:; s:/usr/share/:$(PREFIX)/share/:' deploy/bulkhead.$$unit >'$(LIBRARY)/systemd/system/'bulkhead.$$unit \
@@ -76,9 +83,9 @@ install:
 # cargo-deb prints the path of the package at the end.
 deb:
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
-	$(CARGO) build --release --locked $(PACKAGES)
-	deploy/documents $(TARGET)/release/bulkhead $(TARGET)/release/share
-	$(CARGO) deb --no-build --dbgsym -p bulkhead-supervisor
+	$(CARGO) build --profile dist --locked $(PACKAGES)
+	deploy/documents $(TARGET)/dist/bulkhead $(TARGET)/dist/share
+	$(CARGO) deb --no-build --dbgsym --profile dist -p bulkhead-supervisor
 
 clean:
 	$(CARGO) clean
@@ -96,8 +103,8 @@ loom:
 # Prints tables and writes results/bench.json. ROUNDS=5, ONLY=throughput,roundtrip,…
 .PHONY: bench
 bench:
-	$(CARGO) build --release --locked $(PACKAGES)
-	$(CARGO) bench --locked -p bulkhead-bench --features peers
+	$(CARGO) build --profile dist --locked $(PACKAGES)
+	$(CARGO) bench --profile dist --locked -p bulkhead-bench --features peers
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000.
 # FAULTS=panic,segv,… adds poison events and commands of each kind. Requests, answers, kills and the checker's report are in

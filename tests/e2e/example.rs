@@ -1,12 +1,18 @@
 //! The custom route and the custom analysis of the example, run by the supervisor.
 
-use bulkhead_tests::{Fixture, process::Signal};
+use bulkhead_tests::{Bulkhead, Fixture, process::Signal};
 
 const CONFIG: &str = include_str!("../../worker-analytics/example/example.toml");
 
+/// The service of the example, whose programs are in the directory of the other binaries.
+fn start() -> Bulkhead {
+    assert!(CONFIG.contains(r#"["target/release/bulkhead-example-"#), "{CONFIG}");
+    Fixture::new(&CONFIG.replace("target/release/", "")).start()
+}
+
 #[test]
 fn a_custom_route_and_a_custom_analysis_survive_the_death_of_either_worker() {
-    let bulkhead = Fixture::new(CONFIG).start();
+    let bulkhead = start();
     let readings = |fahrenheit: f64| {
         let body = format!(r#"[{{"station":"roof","fahrenheit":{fahrenheit},"humidity":1}}]"#);
         bulkhead.client().post("/v1/readings", "application/json", &body).unwrap()
@@ -32,7 +38,7 @@ fn a_custom_route_and_a_custom_analysis_survive_the_death_of_either_worker() {
 
 #[test]
 fn a_custom_route_refuses_invalid_readings() {
-    let bulkhead = Fixture::new(CONFIG).start();
+    let bulkhead = start();
     let response = bulkhead.client().post("/v1/readings", "application/json", r#"[{"station":1}]"#).unwrap();
     assert_eq!(response.status / 100, 4, "{response:?}");
     assert_eq!(bulkhead.client().get_json("/v1/stats")["accepted"], 0);

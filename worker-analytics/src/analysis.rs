@@ -8,9 +8,10 @@ use std::error::Error;
 /// readers see.
 ///
 /// Keep everything in [`Self::State`]. Only the state survives a crash: it is committed together with the
-/// position in the event stream, so that every event counts exactly once. The state and the rendered form of
-/// a series must fit one slot of the state table together (`bulkhead_proto::shm::table` gives the size). A series
+/// position in the event stream, so that every event counts exactly once. The encoded state, the rendered form and the
+/// name of a series together may have 64 KiB, less 32 bytes ([`MAX_SERIES_BYTES`](crate::MAX_SERIES_BYTES)). A series
 /// that does not fit stops the analysis with an error that names the series.
+/// [`testing::check`](crate::testing::check) finds all of this in a test.
 ///
 /// ```
 /// use bulkhead_worker_analytics::{Analysis, Event};
@@ -44,7 +45,7 @@ pub trait Analysis: 'static {
     /// [`Self::VERSION`].
     ///
     /// A few values cannot be stored, such as `Some(None)`. The worker exits with an error that names the field before
-    /// such a state is committed. [`check_state`](crate::check_state) finds it in a test.
+    /// such a state is committed. [`testing::check`](crate::testing::check) finds it in a test.
     type State: Default + Serialize + DeserializeOwned;
 
     /// The name of the analysis. Name and version together identify the format of the stored state.
@@ -74,7 +75,9 @@ pub trait Analysis: 'static {
     fn render<'a>(&'a self, series: &'a str, state: &'a Self::State) -> impl Serialize + 'a;
 
     /// Converts the stored state of an earlier version, one of [`Self::MIGRATES_FROM`], to the current one.
-    /// [`decode`](crate::decode) reads the bytes.
+    ///
+    /// The bytes are the MessagePack that [`encode`](crate::encode) wrote for the former type: a struct is a map with the
+    /// names of its fields. [`decode::<Former>`](crate::decode) reads them, where `Former` is a type with those fields.
     ///
     /// # Errors
     /// An error resets the series to an empty state; it is logged as `state_lost`.

@@ -1,7 +1,7 @@
 //! The analytics worker of Bulkhead, as a library: implement [`Analysis`] and pass it to [`run`].
 //!
-//! `worker-analytics/example` in the repository is a complete program with an analysis and a route of its
-//! own.
+//! `worker-analytics/example` in the repository is a complete project with an analysis and a route of its
+//! own. [`testing`] checks an analysis in its own tests.
 //!
 //! This crate declares a global allocator, [`OomRecordingAlloc`]. It records allocations that the system refuses, so
 //! that the supervisor can report a death caused by a lack of memory as such. If your program has its own
@@ -19,12 +19,20 @@ mod run_loop;
 mod state;
 mod summary;
 mod supervisor_link;
+pub mod testing;
 
 pub use analysis::Analysis;
-pub use bulkhead_proto::{wire::event::Event, worker::alloc::OomRecordingAlloc};
+pub use bulkhead_proto::{
+    shm::table::MAX_CONTENT as MAX_SERIES_BYTES, wire::event::Event, worker::alloc::OomRecordingAlloc,
+};
 pub use run::run;
-pub use state::{StateError, check_state, decode, encode};
+pub use state::{StateError, decode, encode};
 pub use summary::{Statistics, Summary, SummaryView};
+
+/// The examples of the page are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(feature = "allocator")]
 #[global_allocator]

@@ -2,10 +2,9 @@
 
 use crate::metrics::Event;
 use std::time::{Duration, Instant};
-use ureq::Agent;
 
-/// The longest wait for a response.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest wait for a response, in seconds.
+const TIMEOUT: u64 = 2;
 
 /// The back-off after the first failure. It doubles with each further failure, up to [`MAX_BACKOFF`].
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
@@ -13,7 +12,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(16);
 
 /// An HTTP client for `POST /v1/events`.
 pub(crate) struct ApiClient {
-    agent: Agent,
     url: String,
     /// While the API is unavailable: the current back-off, and the time of the next attempt.
     outage: Option<(Duration, Instant)>,
@@ -21,8 +19,7 @@ pub(crate) struct ApiClient {
 
 impl ApiClient {
     pub(crate) fn new(api: &str) -> Self {
-        let agent = Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
-        Self { agent, url: format!("{api}/v1/events"), outage: None }
+        Self { url: format!("{api}/v1/events"), outage: None }
     }
 
     /// Sends events. Drops them while the API is unavailable: old samples are not worth a queue.
@@ -51,9 +48,9 @@ impl ApiClient {
 
     fn post(&self, events: &[Event]) -> anyhow::Result<()> {
         let body = serde_json::to_vec(events)?;
-        let mut response = self.agent.post(&self.url).content_type("application/json").send(&body)?;
-        // The body must be read to its end before the connection can be reused.
-        response.body_mut().read_to_vec()?;
+        let request = minreq::post(&self.url).with_header("content-type", "application/json").with_body(body);
+        let response = request.with_timeout(TIMEOUT).send()?;
+        anyhow::ensure!((200..300).contains(&response.status_code), "HTTP status {}", response.status_code);
         Ok(())
     }
 }

@@ -6,7 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, registry, util::SubscriberInitExt as _,
+};
 
 /// The most lines that wait while the supervisor does not read. Further lines are dropped.
 const MAX_QUEUED_LINES: usize = 4096;
@@ -20,12 +22,12 @@ pub fn start(filter: &str, targets: bool) {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_QUEUED_LINES);
     let (writer, guard) = builder.thread_name("log").finish(io::stderr());
     *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
-    let parsed = EnvFilter::try_new(filter);
+    let parsed = filter.parse::<Targets>();
     let invalid = parsed.as_ref().err().map(ToString::to_string);
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_target(targets);
-    let lines = lines.with_env_filter(parsed.unwrap_or_else(|_| EnvFilter::new("info")));
+    let parsed = parsed.unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let lines = fmt::layer().json().flatten_event(true).with_target(targets).with_writer(writer);
     // Fails only if the program has installed a log of its own: then that one is used.
-    let _ = lines.with_writer(writer).try_init();
+    let _ = registry().with(lines.with_filter(parsed)).try_init();
     if let Some(error) = invalid {
         tracing::warn!("invalid log filter, using \"info\": {error}");
     }

@@ -30,7 +30,7 @@ pub struct Settings {
     pub access: Access,
     /// The time that the worker may take to drain, in milliseconds.
     pub stop_timeout_ms: u64,
-    /// The log filter (`tracing_subscriber::EnvFilter` syntax).
+    /// The log filter (the syntax of `tracing_subscriber::filter::Targets`).
     pub log: String,
 }
 

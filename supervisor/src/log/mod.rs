@@ -27,8 +27,8 @@ use std::{
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
-    EnvFilter, Registry,
-    filter::Filtered,
+    Registry,
+    filter::{Filtered, Targets},
     layer::{Context, Layer, SubscriberExt as _},
     registry, reload,
     util::SubscriberInitExt as _,
@@ -58,7 +58,7 @@ const QUEUE_LINES: usize = 4096;
 pub struct Log {
     /// The latest lines.
     pub buffer: LogBuffer,
-    handle: reload::Handle<Filtered<Sink, EnvFilter, Registry>, Registry>,
+    handle: reload::Handle<Filtered<Sink, Targets, Registry>, Registry>,
     active: Arc<Mutex<ActiveConfig>>,
 }
 
@@ -131,7 +131,7 @@ fn filter_from_environment() -> Option<String> {
 }
 
 /// The filter, as text and parsed.
-fn filter(config: LogConfig) -> anyhow::Result<(String, EnvFilter)> {
+fn filter(config: LogConfig) -> anyhow::Result<(String, Targets)> {
     let filter = filter_from_environment().unwrap_or_else(|| config.level.to_string().to_lowercase());
     let parsed = filter.parse().map_err(|error| {
         anyhow::anyhow!("RUST_LOG: expected a filter such as \"debug\", found {filter:?}: {error}")

@@ -1,10 +1,18 @@
-//! The test that each analysis of your own should have.
+//! The tests that each analysis of your own should have.
 
 use super::Weather;
-use bulkhead_worker_analytics::{Event, check_state};
+use bulkhead_worker_analytics::{Event, testing};
 
 #[test]
-fn the_state_of_a_station_survives_a_crash_after_each_event() {
-    let humid = Event { data: Some(r#"{"humidity":0.5}"#), ..Event::new("weather.roof", 25.0) };
-    assert_eq!(check_state(&Weather, &[humid, Event::new("weather.roof", 21.0)]), Ok(()));
+fn a_station_has_a_mean_temperature_and_a_highest_dew_point() {
+    let humid = Event { data: Some(r#"{"humidity":1}"#), ..Event::new("weather.roof", 25.0) };
+    let events = [humid, Event::new("weather.roof", 21.0), Event::new("weather.cellar", 8.0)];
+
+    // Also checks that the states survive crashes, that they are small enough, and more.
+    let rendered = testing::check(|| Weather, &events).unwrap();
+
+    let roof = &rendered["weather.roof"];
+    assert_eq!((&roof["readings"], &roof["mean_celsius"]), (&2.into(), &23.0.into()));
+    assert!((roof["highest_dew_point"].as_f64().unwrap() - 25.0).abs() < 1e-9, "{roof}");
+    assert!(rendered["weather.cellar"]["highest_dew_point"].is_null());
 }

@@ -5,8 +5,7 @@
 mod check;
 mod encoder;
 
-pub use check::check_state;
-pub(crate) use check::verify;
+pub(crate) use check::{compare, verify};
 pub use encoder::encode;
 
 use encoder::{MAX_DEPTH, trace};

@@ -1,7 +1,6 @@
 //! What MessagePack can hold, what it cannot, and what is read from any bytes.
 
 use super::*;
-use crate::{Analysis, Event};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -303,36 +302,4 @@ proptest! {
         let _ = decode::<Vec<Tagged>>(&bytes);
         let _ = decode::<(u128, [u8; 3], char, Option<Option<Untagged>>)>(&bytes);
     }
-}
-
-/// Renders the difference of each value to the one before it, which is not stored.
-struct Differences;
-
-#[derive(Default, Serialize, Deserialize)]
-struct Difference {
-    difference: f64,
-    #[serde(skip)]
-    before: f64,
-}
-
-impl Analysis for Differences {
-    type State = Difference;
-    const NAME: &'static str = "differences";
-    const VERSION: u32 = 1;
-
-    fn apply(&self, state: &mut Difference, event: &Event<'_>) {
-        *state = Difference { difference: event.value - state.before, before: event.value };
-    }
-
-    fn render<'a>(&'a self, _: &'a str, state: &'a Difference) -> impl Serialize + 'a {
-        state
-    }
-}
-
-#[test]
-fn the_check_finds_a_skipped_field_that_results_depend_on() {
-    let events = [1.0, 3.0].map(|value| Event::new("s", value));
-    assert_eq!(check_state(&Differences, &events[..1]), Ok(()));
-    let lost = check_state(&Differences, &events).unwrap_err().to_string();
-    assert_eq!(lost, "field `difference`: 2.0 is lost after the state was stored and read again");
 }

@@ -23,12 +23,15 @@ struct Head {
 /// The length of the head of a body, in bytes.
 pub(super) const HEAD_BYTES: usize = size_of::<Head>();
 
+/// The most bytes that the key, the state and the public part of a series may have together.
+pub const MAX_CONTENT: usize = BODY_BYTES - HEAD_BYTES;
+
 /// The state and the public part of a series do not fit its slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "series {key:?} does not fit its slot: key {}, state {state} and public part {public} bytes; \
      together at most {}",
-    key.len(), BODY_BYTES - HEAD_BYTES
+    key.len(), MAX_CONTENT
 )]
 pub struct BodyTooLarge {
     /// The name of the series.
@@ -108,7 +111,7 @@ impl Body {
         public: &[u8],
     ) -> Result<(), BodyTooLarge> {
         let too_large = || BodyTooLarge { key: key.to_owned(), state: state.len(), public: public.len() };
-        if key.len() > MAX_KEY || HEAD_BYTES + key.len() + state.len() + public.len() > BODY_BYTES {
+        if key.len() > MAX_KEY || key.len() + state.len() + public.len() > MAX_CONTENT {
             return Err(too_large());
         }
         let length = |bytes: usize| u32::try_from(bytes).map_err(|_| too_large());

@@ -19,7 +19,7 @@ mod record;
 mod repair;
 mod write;
 
-pub use body::{Body, BodyTooLarge, MAX_KEY};
+pub use body::{Body, BodyTooLarge, MAX_CONTENT, MAX_KEY};
 pub use layout::{BODY_BYTES, BodySlot, Geometry, TableMemory};
 pub use read::{SeriesView, TableReader};
 pub use record::CommitRecord;
