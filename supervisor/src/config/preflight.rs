@@ -20,7 +20,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 /// The permission bits of all other users in a file's mode.
 const OTHERS: u32 = 0o007;
@@ -69,7 +69,7 @@ pub(super) fn preflight(
         report("api.listen", check_socket_unit(Path::new(ENABLED_SOCKET_UNIT)));
     }
     if let Some(filter) = env("RUST_LOG")
-        && let Err(error) = filter.to_string_lossy().parse::<EnvFilter>()
+        && let Err(error) = filter.to_string_lossy().parse::<Targets>()
     {
         let issue = Issue::new(error.to_string(), "expected a filter such as \"debug\"");
         diagnostics.push(Problem::in_environment("RUST_LOG", issue));
