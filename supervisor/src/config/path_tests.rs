@@ -9,6 +9,7 @@ fn every_relative_path_begins_in_the_directory_of_the_start() {
     let text = "state_dir = \"../state\"\napi.token_file = \"token\"\nanalytics.cwd = \"/absolute\"\n\
                 [[worker]]\nname = \"w\"\ncwd = \"work\"\ncommand = [\"./w\"]\n";
     std::fs::write(dir.path().join("c.toml"), text).unwrap();
+    std::fs::write(dir.path().join("token"), "a-token-of-some-length").unwrap();
     let (config, _) = load(Some(Path::new("c.toml")), &|_| None, dir.path()).unwrap();
     assert_eq!(config.state_dir, dir.path().join("../state"));
     assert_eq!(config.token_file, Some(dir.path().join("token")));

@@ -148,8 +148,23 @@ impl<A: Analysis> OpenSeries<A> {
         match self.find(OVERFLOW_SERIES) {
             Some(index) => Ok(index),
             None if key == OVERFLOW_SERIES => Err(SeriesError::NoSlot),
-            None => self.open(analysis, table, OVERFLOW_SERIES),
+            None => {
+                self.report_overflow(key);
+                self.open(analysis, table, OVERFLOW_SERIES)
+            }
         }
+    }
+
+    /// Logs, once in each generation, that further series have no slot.
+    fn report_overflow(&self, key: &str) {
+        tracing::warn!(
+            event_name = "series_merged",
+            series = key,
+            max_series = self.max_series,
+            "series_merged: analytics.max_series ({}) is reached: the events of further series, such as {key:?}, count under \
+             {OVERFLOW_SERIES:?}; raise analytics.max_series and restart the service",
+            self.max_series
+        );
     }
 
     fn insert(&mut self, key: &str, slot: BodySlot, state: A::State) -> SeriesIndex {

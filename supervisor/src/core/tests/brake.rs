@@ -418,6 +418,7 @@ fn a_new_program_applies_the_series_again_except_what_may_be_stored() {
     let generation = service.fixture.worker(ANALYTICS).generation;
     service.fixture.receive(generation, FromWorker::SetAside { through: Seq(900) });
     service.fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    service.fixture.advance(START_SPACING);
     let successor = service.fixture.worker(ANALYTICS).generation;
     service.fixture.become_ready(successor);
     service.fixture.advance(START_SPACING);

@@ -139,7 +139,7 @@ fn a_restart_in_progress_is_given_up_at_once() {
     fixture.advance(START_SPACING);
     fixture.command(Command::Restart(ANALYTICS.to_owned()));
     fixture.spawned(Generation(4));
-    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned(), terminal: false });
     let drained = [1, 2, 4].map(|generation| fixture.sent(Generation(generation), &ToWorker::Drain));
     assert_eq!(drained, [false, false, true], "the API and the analysis stop later");
 }
@@ -148,7 +148,7 @@ fn a_restart_in_progress_is_given_up_at_once() {
 fn a_worker_that_is_starting_stops_in_its_turn() {
     let mut fixture = Fixture::new();
     fixture.feed(Event::Boot);
-    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned() });
+    fixture.feed(Event::StopSignal { origin: "SIGTERM".to_owned(), terminal: false });
     let drained = [1, 2].map(|generation| fixture.sent(Generation(generation), &ToWorker::Drain));
     assert_eq!(drained, [true, false], "the API stops before the analysis");
 }

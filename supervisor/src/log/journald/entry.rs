@@ -23,6 +23,7 @@ const RESERVED: &[(&str, &str)] = &[
 const CATALOGUE: &[(&str, &str)] = &[
     ("worker_died", "38f1eb02026d4dfbb9c8d6b10d87e38a"),
     ("worker_parked", "9f60d97cb7144e04aa016dd2314ce3e9"),
+    ("worker_braked", "5d0c3a1f6e7b4b0f9a64c1d2e8f7a913"),
     ("event_quarantined", "78cea10b97b74b1fad06f5b18e8a2cdb"),
     ("state_lost", "07670dc09bb84fb9ba9de3fe25475a27"),
 ];
