@@ -1,4 +1,4 @@
-//! A wrong program of the analysis is deployed while events arrive. The brake parks it and sets few events aside or none; the API
+//! A wrong program of the analysis is deployed while events arrive. The brake parks it and quarantines few events or none; the API
 //! is unharmed; after the right program is started and the quarantine is replayed, every event is counted once.
 
 use bulkhead_proto::wire::series::OVERFLOW_SERIES;
@@ -17,8 +17,8 @@ const EVENTS: usize = 20;
 const BEFORE: usize = 40;
 const REQUESTS: usize = 120;
 
-/// The most events that a program may have set aside when the brake engages by their share.
-const MAX_SET_ASIDE: u64 = 20;
+/// The most events that are quarantined until the brake engages by their share.
+const MAX_QUARANTINED: u64 = 20;
 
 fn program(flaw: &str) -> String {
     let binary = binaries::find("bulkhead-misbehave");
@@ -94,7 +94,7 @@ fn mend(bulkhead: &Bulkhead) {
     assert_each_counted_once(&bulkhead.client(), 0..REQUESTS);
 }
 
-/// The number of quarantined events, once the failed events that nobody skipped have left the quarantine.
+/// The number of quarantined events, once the failed events that were not skipped have left the quarantine.
 fn quarantined(bulkhead: &Bulkhead) -> u64 {
     let client = bulkhead.client();
     let mut stored = 0;
@@ -106,14 +106,14 @@ fn quarantined(bulkhead: &Bulkhead) -> u64 {
 }
 
 #[test]
-fn a_program_that_panics_at_every_event_sets_nothing_aside() {
+fn a_program_that_panics_at_every_event_has_nothing_quarantined() {
     let bulkhead = braked("100");
     assert_eq!(quarantined(&bulkhead), 0);
     mend(&bulkhead);
 }
 
 #[test]
-fn a_program_whose_state_grows_too_large_sets_nothing_aside() {
+fn a_program_whose_state_grows_too_large_has_nothing_quarantined() {
     let bulkhead = braked("grows");
     assert_eq!(quarantined(&bulkhead), 0);
     let died = bulkhead.last_line("worker_died", "analytics");
@@ -122,10 +122,10 @@ fn a_program_whose_state_grows_too_large_sets_nothing_aside() {
 }
 
 #[test]
-fn a_program_that_panics_at_half_of_the_events_sets_at_most_twenty_aside() {
+fn a_program_that_panics_at_half_of_the_events_has_at_most_twenty_quarantined() {
     let bulkhead = braked("50");
-    let set_aside = quarantined(&bulkhead);
-    assert!(set_aside <= MAX_SET_ASIDE, "{set_aside}");
+    let count = quarantined(&bulkhead);
+    assert!(count <= MAX_QUARANTINED, "{count}");
     mend(&bulkhead);
 }
 

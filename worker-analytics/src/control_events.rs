@@ -30,7 +30,7 @@ pub(crate) enum ControlEvent {
     /// Execute this fault.
     Fault(FaultKind),
     /// The events of isolated series are stored.
-    SetAside,
+    IsolatedStored,
 }
 
 /// The sources of control events, and the wake fd.
@@ -101,7 +101,7 @@ impl ControlEvents {
             Received::Frame(ToWorker::Activate(hints)) => ControlEvent::Activate(hints),
             Received::Frame(ToWorker::Drain) | Received::Closed => ControlEvent::Drain,
             Received::Frame(ToWorker::Fault(kind)) => ControlEvent::Fault(kind),
-            Received::Frame(ToWorker::SetAside) => ControlEvent::SetAside,
+            Received::Frame(ToWorker::IsolatedStored) => ControlEvent::IsolatedStored,
             // Frames for the API. The analytics worker sends no requests and appends no events; the
             // supervisor sees its progress in shared memory instead of pinging it.
             Received::Frame(ToWorker::Answer { .. } | ToWorker::Replay(_) | ToWorker::Ping(_))

@@ -36,9 +36,8 @@ impl ReplayPlan {
 
     /// Whether the supervisor must know when an event of this series is applied. `true` once for each such series.
     pub(crate) fn stop_watching(&mut self, series: &str) -> bool {
-        let watched = self.hints.watched.len();
-        self.hints.watched.retain(|watched| watched != series);
-        self.hints.watched.len() < watched
+        let watched = self.hints.watched.iter().position(|watched| watched == series);
+        watched.map(|index| self.hints.watched.swap_remove(index)).is_some()
     }
 
     /// Whether the skip of this event may be committed before a later event is applied.

@@ -91,7 +91,7 @@ fn stand_by(control_events: &ControlEvents) -> Result<Option<RecoveryHints>, Pip
             ControlEvent::Activate(hints) => return Ok(Some(hints)),
             ControlEvent::Drain => return Ok(None),
             ControlEvent::Fault(kind) => fault::execute(kind),
-            ControlEvent::Continue | ControlEvent::SetAside => {}
+            ControlEvent::Continue | ControlEvent::IsolatedStored => {}
         }
     }
 }

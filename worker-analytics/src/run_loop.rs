@@ -47,7 +47,7 @@ pub(crate) fn run_until_drained<A: Analysis>(
         let event =
             if engine.advance()? { control_events.poll_now()? } else { wait_idle(engine, control_events)? };
         match event {
-            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::IsolatedStored => {}
             ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Drain => break,
         }
@@ -70,7 +70,7 @@ pub(crate) fn run_trial<A: Analysis>(
     while !engine.try_event(trial)? && Instant::now() < deadline {
         engine.count_step();
         match control_events.poll_for(RING_CHECK_INTERVAL)? {
-            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::IsolatedStored => {}
             ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Drain => return Ok(()),
         }
@@ -78,7 +78,7 @@ pub(crate) fn run_trial<A: Analysis>(
     supervisor.send(&FromWorker::TrialPassed)?;
     loop {
         match control_events.wait_in_standby()? {
-            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::SetAside => {}
+            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::IsolatedStored => {}
             ControlEvent::Fault(kind) => fault::execute(kind),
             ControlEvent::Drain => return Ok(()),
         }

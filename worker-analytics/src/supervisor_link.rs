@@ -1,4 +1,4 @@
-//! What an active analysis asks of the supervisor, and tells it, between two commits.
+//! What an active analysis requests from the supervisor and reports to it between two commits.
 
 use crate::control_events::{ControlEvent, ControlEvents};
 use bulkhead_proto::{
@@ -14,7 +14,7 @@ use std::{rc::Rc, sync::Arc};
 pub(crate) trait SupervisorLink {
     /// Has the pending events of isolated series up to this one stored. `false`: the process was asked to stop meanwhile, and
     /// they may not be stored.
-    fn set_aside(&self, through: Seq) -> Result<bool, PipeError>;
+    fn store_isolated(&self, through: Seq) -> Result<bool, PipeError>;
 
     /// Reports that an event of a watched series was applied and committed.
     fn series_applied(&self, series: String) -> Result<(), PipeError>;
@@ -27,11 +27,11 @@ pub(crate) struct ControlPipes {
 }
 
 impl SupervisorLink for ControlPipes {
-    fn set_aside(&self, through: Seq) -> Result<bool, PipeError> {
-        self.supervisor.send(&FromWorker::SetAside { through })?;
+    fn store_isolated(&self, through: Seq) -> Result<bool, PipeError> {
+        self.supervisor.send(&FromWorker::StoreIsolated { through })?;
         loop {
             match self.control_events.wait_in_standby()? {
-                ControlEvent::SetAside => return Ok(true),
+                ControlEvent::IsolatedStored => return Ok(true),
                 ControlEvent::Drain => return Ok(false),
                 ControlEvent::Fault(kind) => fault::execute(kind),
                 ControlEvent::Continue | ControlEvent::Activate(_) => {}

@@ -168,7 +168,7 @@ impl ApiProcess {
                     induce_fault(kind, &mut events, &supervisor).await;
                 }
                 // For the analysis.
-                ControlEvent::Frame(ToWorker::SetAside) => {}
+                ControlEvent::Frame(ToWorker::IsolatedStored) => {}
                 ControlEvent::Frame(ToWorker::Drain) => break "the supervisor requested it",
                 ControlEvent::Terminate(signal) => break signal,
                 ControlEvent::Closed(why) => break why,
@@ -217,7 +217,7 @@ async fn forward_answers(events: &mut ControlEvents, supervisor: &SupervisorClie
                 ToWorker::Activate(_)
                 | ToWorker::Replay(_)
                 | ToWorker::Ping(_)
-                | ToWorker::SetAside
+                | ToWorker::IsolatedStored
                 | ToWorker::Drain,
             )
             | ControlEvent::Terminate(_) => {}

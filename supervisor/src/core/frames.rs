@@ -42,7 +42,7 @@ impl Transition<'_> {
                 }
             }
             FromWorker::TrialPassed => self.trial_passed(slot_id),
-            FromWorker::SetAside { through } => self.set_aside(slot_id, through),
+            FromWorker::StoreIsolated { through } => self.store_isolated(slot_id, through),
             FromWorker::SeriesApplied(name) => self.series_applied(slot_id, &name),
             // The runtime keeps the backtrace for the crash report.
             FromWorker::Backtrace { .. } => {}
@@ -105,7 +105,7 @@ impl Transition<'_> {
                 self.fault_dropped(slot_id, *kind);
                 self.warn(slot_id, format!("does not read its control pipe: fault {kind} was dropped"));
             }
-            ToWorker::Activate(_) | ToWorker::SetAside => {
+            ToWorker::Activate(_) | ToWorker::IsolatedStored => {
                 self.kill_for(slot_id, Cause::Protocol, "does not read its control pipe", true);
             }
         }
@@ -138,7 +138,7 @@ const fn frame_name(frame: &FromWorker) -> &'static str {
         FromWorker::Request { .. } => "Request",
         FromWorker::ReplayFailed { .. } => "ReplayFailed",
         FromWorker::TrialPassed => "TrialPassed",
-        FromWorker::SetAside { .. } => "SetAside",
+        FromWorker::StoreIsolated { .. } => "StoreIsolated",
         FromWorker::SeriesApplied(_) => "SeriesApplied",
         FromWorker::Failed { .. } => "Failed",
         FromWorker::SeqMark(_) => "SeqMark",

@@ -46,8 +46,8 @@ impl Transition<'_> {
             Event::Configured { policy, specs } => self.configured(policy, &specs),
             Event::StopSignal { origin, terminal } => self.stop_signal(origin, terminal),
             Event::Quarantined { request, result } => self.quarantine_finished(request, result),
-            Event::SetAside { generation, result } => self.set_aside_finished(generation, result),
-            Event::Released { kept, error } => self.released(&kept, error),
+            Event::IsolatedStored { generation, result } => self.isolated_stored(generation, result),
+            Event::Released { kept, error } => self.released(&kept, error.as_deref()),
             Event::Saved { result } => self.saved(result),
             Event::Tick => {}
         }

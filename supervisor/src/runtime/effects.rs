@@ -57,10 +57,10 @@ impl Effects for Supervisor {
             }
             Action::ReplayFailed { seq, why } => self.replay_failed(seq, &why),
             Action::Quarantine(request) => return self.storage.quarantine(&request, &self.memory),
-            Action::SetAside { subject, through, isolated } => {
-                return self.storage.set_aside(subject, through, isolated, &self.memory);
+            Action::StoreIsolated { subject, through, isolated } => {
+                return self.storage.store_isolated(subject, through, isolated, &self.memory);
             }
-            Action::Release(seqs) => return self.storage.release(seqs),
+            Action::Release(seqs) => return self.storage.release(&seqs),
             Action::WakeAnalytics => self.memory.wake_analytics(),
             Action::Log(record) => lifecycle::write(&record),
             Action::RecordDeath(record) => {

@@ -137,7 +137,7 @@ impl Storage {
     }
 
     /// Stores the pending events of isolated series. Returns the failure if the work cannot begin.
-    pub(super) fn set_aside(
+    pub(super) fn store_isolated(
         &mut self,
         subject: GenerationRef,
         through: Seq,
@@ -146,7 +146,7 @@ impl Storage {
     ) -> Option<Event> {
         let (store, memory, generation) =
             (Arc::clone(&self.stores.quarantine), Arc::clone(memory), subject.generation);
-        let finished = move |result| Event::SetAside { generation, result };
+        let finished = move |result| Event::IsolatedStored { generation, result };
         let panicked = finished(Err("the storing thread panicked".into()));
         let what = format!("storing events of isolated series up to event {through}");
         let work = move || {
@@ -163,13 +163,13 @@ impl Storage {
     }
 
     /// Removes events from quarantine that no generation has skipped. Returns the failure if the work cannot begin.
-    pub(super) fn release(&mut self, seqs: Vec<Seq>) -> Option<Event> {
+    pub(super) fn release(&mut self, seqs: &[Seq]) -> Option<Event> {
         let store = Arc::clone(&self.stores.quarantine);
-        let failed = |why: String| Event::Released { kept: seqs.clone(), error: Some(why) };
+        let failed = |why: String| Event::Released { kept: seqs.to_vec(), error: Some(why) };
         let panicked = failed("the removing thread panicked".into());
         let what = format!("returning {} events from quarantine", seqs.len());
         match BlockingTask::begin("quarantine", what, panicked, {
-            let seqs = seqs.clone();
+            let seqs = seqs.to_vec();
             move || release(&store, &seqs)
         }) {
             Ok(task) => {

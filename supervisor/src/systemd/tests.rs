@@ -61,7 +61,7 @@ fn api_running() -> State {
         greeted: true,
         activated: Some(Millis(0)),
         trial: false,
-        setting_aside: false,
+        storing_isolated: false,
         panic: None,
         error: None,
         fault: None,

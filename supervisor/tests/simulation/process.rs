@@ -28,7 +28,7 @@ pub(crate) struct Process {
     /// It holds a skip and has waited for a later event.
     pub(crate) waited: bool,
     /// What the commit covers that waits until isolated events are stored.
-    pub(crate) set_aside: Option<u64>,
+    pub(crate) waiting_commit: Option<u64>,
 }
 
 /// An event that kills every analysis process that applies or commits it.
@@ -87,7 +87,7 @@ impl Simulation {
             death: None,
             truth,
             waited: false,
-            set_aside: None,
+            waiting_commit: None,
         };
         self.processes.insert(generation, process);
     }
@@ -205,10 +205,12 @@ impl Simulation {
         if let Some(seq) = (self.committed + 1..=last).rev().find(isolated) {
             // The next commit waits until the supervisor has stored these events.
             if let Some(process) = self.processes.get_mut(&generation) {
-                process.set_aside = Some(last);
+                process.waiting_commit = Some(last);
             }
-            return self
-                .schedule(0, SimEvent::SendFrame(generation, FromWorker::SetAside { through: Seq(seq) }));
+            return self.schedule(
+                0,
+                SimEvent::SendFrame(generation, FromWorker::StoreIsolated { through: Seq(seq) }),
+            );
         }
         let Some(seq) = failing else {
             return self.commit_or_wait(generation, &hints, target);
@@ -310,9 +312,9 @@ impl Simulation {
     }
 
     /// The isolated events are stored: the commit that waited for that is made.
-    fn on_set_aside(&mut self, generation: Generation) {
+    fn on_isolated_stored(&mut self, generation: Generation) {
         let Some(process) = self.processes.get_mut(&generation) else { return };
-        let (target, hints) = (process.set_aside.take(), process.hints.clone());
+        let (target, hints) = (process.waiting_commit.take(), process.hints.clone());
         if let Some(target) = target.filter(|target| *target > self.committed) {
             self.commit_or_wait(generation, &hints, target);
         }
@@ -387,7 +389,7 @@ impl Simulation {
                 let delay = self.prng.below(30);
                 self.schedule(delay, SimEvent::Die(generation, exit));
             }
-            ToWorker::SetAside => self.on_set_aside(generation),
+            ToWorker::IsolatedStored => self.on_isolated_stored(generation),
             ToWorker::Fault(_) | ToWorker::Answer { .. } | ToWorker::Replay(_) => {}
         }
     }

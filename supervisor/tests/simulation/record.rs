@@ -28,7 +28,7 @@ pub(crate) struct GenerationRecord {
     /// It tries one event and commits nothing.
     pub(crate) is_trial: bool,
     /// Its request to store events of isolated series is not answered.
-    pub(crate) setting_aside: bool,
+    pub(crate) storing_isolated: bool,
     /// A command or an ordered fault asked the process to stop or to die.
     pub(crate) exit_requested: bool,
 }
@@ -49,7 +49,7 @@ impl GenerationRecord {
             aborted_at: None,
             killed_at: None,
             is_trial: false,
-            setting_aside: false,
+            storing_isolated: false,
             exit_requested: false,
         }
     }

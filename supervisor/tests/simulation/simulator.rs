@@ -362,11 +362,11 @@ impl Simulation {
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
                 self.schedule(delay, SimEvent::Deliver(Event::Quarantined { request, result }));
             }
-            Action::SetAside { subject, .. } => {
+            Action::StoreIsolated { subject, .. } => {
                 let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails / 4);
                 let result = if fails { Err("disk full".to_owned()) } else { Ok(()) };
                 let (delay, generation) = (self.prng.below(50), subject.generation);
-                self.schedule(delay, SimEvent::Deliver(Event::SetAside { generation, result }));
+                self.schedule(delay, SimEvent::Deliver(Event::IsolatedStored { generation, result }));
             }
             Action::Release(seqs) => {
                 let fails = !self.faults_stopped && self.prng.percent(self.faults.disk_fails);

@@ -48,7 +48,7 @@ use std::{
 const UNCOMMITTED_RING_DIVISOR: u64 = 4;
 
 /// The most skipped events of one commit. The supervisor stores those of isolated series, while the commit waits.
-const MAX_SET_ASIDE: u64 = 1_000;
+const MAX_SKIPPED: u64 = 1_000;
 
 /// Why the analysis cannot continue. The process logs this as its last line and exits; the last commit stays
 /// valid.
@@ -121,7 +121,7 @@ pub(crate) struct Engine<A: Analysis, L, M = StateMemory, C = Arc<ReadWrite>> {
     /// The last event was skipped, at this time, and its skip may not be committed yet.
     skip_held_since: Option<Instant>,
     /// The last event of an isolated series that was skipped and is not committed. The next commit has it stored first.
-    set_aside_through: Option<Seq>,
+    isolated_through: Option<Seq>,
     /// Watched series of which an event was applied and not committed.
     applied_watched: Vec<String>,
     payload: Vec<u8>,
@@ -181,7 +181,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             applied: 0,
             skipped: 0,
             skip_held_since: None,
-            set_aside_through: None,
+            isolated_through: None,
             applied_watched: Vec::new(),
             payload: Vec::new(),
         };
@@ -200,7 +200,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         let uncommitted_bytes = self.processed.1.0 - self.table.record().position.0;
         let due = self.scheduler.due_in(now).is_zero()
             || uncommitted_bytes >= self.ring_capacity / UNCOMMITTED_RING_DIVISOR
-            || self.skipped >= MAX_SET_ASIDE;
+            || self.skipped >= MAX_SKIPPED;
         if due && self.skip_held_since.is_none() {
             self.commit()?;
         }
@@ -215,7 +215,8 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             } else {
                 let applied = self.apply(seq)?;
                 // An event was applied after the skip: the skip may be committed, and is, together with this event.
-                if applied && self.skip_held_since.take().is_some() {
+                if applied && self.skip_held_since.is_some() {
+                    self.skip_held_since = None;
                     self.commit()?;
                 }
             }
@@ -253,7 +254,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
         if self.replay_plan.is_isolated(event.series, seq) {
             self.skipped += 1;
-            self.set_aside_through = Some(seq);
+            self.isolated_through = Some(seq);
             self.processed = (seq, self.consumer.position());
             cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
             return Ok(false);
@@ -321,8 +322,8 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
     /// Commits the changed series together with the position in the event stream. Events of isolated series are stored
     /// first; if this process is asked to stop meanwhile, it commits nothing, and its successor continues.
     pub(crate) fn commit(&mut self) -> Result<(), EngineError> {
-        if let Some(through) = self.set_aside_through
-            && !self.link.set_aside(through)?
+        if let Some(through) = self.isolated_through
+            && !self.link.store_isolated(through)?
         {
             return Err(EngineError::Interrupted);
         }
@@ -348,7 +349,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             return Err(error.into());
         }
         (self.applied, self.skipped) = (0, 0);
-        (self.skip_held_since, self.set_aside_through) = (None, None);
+        (self.skip_held_since, self.isolated_through) = (None, None);
         for series in self.applied_watched.drain(..) {
             self.link.series_applied(series)?;
         }

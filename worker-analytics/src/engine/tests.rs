@@ -29,14 +29,14 @@ use std::{
 /// Records what the engine asks of the supervisor.
 #[derive(Default)]
 struct NoSupervisor {
-    set_aside: RefCell<Vec<Seq>>,
+    stored: RefCell<Vec<Seq>>,
     applied: RefCell<Vec<String>>,
     stopping: bool,
 }
 
 impl SupervisorLink for NoSupervisor {
-    fn set_aside(&self, through: Seq) -> Result<bool, PipeError> {
-        self.set_aside.borrow_mut().push(through);
+    fn store_isolated(&self, through: Seq) -> Result<bool, PipeError> {
+        self.stored.borrow_mut().push(through);
         Ok(!self.stopping)
     }
 
@@ -619,7 +619,7 @@ fn events_of_an_isolated_series_are_stored_before_the_commit_that_skips_them() {
     engine.flush().unwrap();
     let record = fixture.api.stats().record;
     assert_eq!((record.seq, record.analysed, record.skipped), (Seq(4), 2, 2));
-    assert_eq!(engine.link.set_aside.borrow().last(), Some(&Seq(4)));
+    assert_eq!(engine.link.stored.borrow().last(), Some(&Seq(4)));
     assert_eq!(fixture.series_names(), ["good"]);
     // Asked to stop while it waits: nothing is committed.
     fixture.append(&[("bad", 5.0)]);

@@ -97,7 +97,7 @@ pub(super) async fn drop_all(
     let mut dropped = 0_u64;
     for seq in api.quarantined(selection.filter()?).await? {
         let removed = api.supervisor().request(Request::RemoveQuarantined { seq, replayed_as: None }).await;
-        removed.map_err(|problem| Problem::from(problem).after(&format!("{dropped} events were dropped")))?;
+        removed.map_err(|problem| problem.after(&format!("{dropped} events were dropped")))?;
         dropped += 1;
     }
     json_response(&serde_json::json!({ "dropped": dropped }))

@@ -15,8 +15,8 @@ pub enum ToWorker {
     /// The worker must append this quarantined event again and send [`Request::RemoveQuarantined`], or send
     /// [`FromWorker::ReplayFailed`].
     Replay(Seq),
-    /// The answer to [`FromWorker::SetAside`]: the events are stored.
-    SetAside,
+    /// The answer to [`FromWorker::StoreIsolated`]: the events are stored.
+    IsolatedStored,
     /// The worker must answer with [`FromWorker::Pong`] of the same number, from the loop that serves requests.
     Ping(u64),
     /// The answer to [`FromWorker::Request`] of the same id.
@@ -43,7 +43,7 @@ pub struct RecoveryHints {
     pub proven_until: Seq,
     /// A predecessor died in a commit of several events: commit after every event up to this one.
     pub single_commit_until: Seq,
-    /// Isolated series: do not apply their events. Ask the supervisor to store them ([`FromWorker::SetAside`]), then count them
+    /// Isolated series: do not apply their events. Ask the supervisor to store them ([`FromWorker::StoreIsolated`]), then count them
     /// as skipped. At most [`MAX_SERIES_HINTS`](super::MAX_SERIES_HINTS).
     pub isolated: Vec<Isolation>,
     /// Series whose last events failed: report the first commit that applied an event of each
@@ -150,8 +150,8 @@ pub enum FromWorker {
     /// The trial has passed: see [`RecoveryHints::trial`].
     TrialPassed,
     /// The supervisor must store the pending events of the isolated series up to this one, and answer with
-    /// [`ToWorker::SetAside`]. The worker commits them as skipped after that.
-    SetAside {
+    /// [`ToWorker::IsolatedStored`]. The worker commits them as skipped after that.
+    StoreIsolated {
         /// The last event.
         through: Seq,
     },

@@ -26,7 +26,7 @@ pub fn allowed(role: Role, phase: Phase, frame: &FromWorker) -> bool {
         FromWorker::Hello { .. } => phase == Phase::Spawned,
         FromWorker::Ready => matches!(phase, Phase::Greeted | Phase::Draining),
         FromWorker::Panicked { .. } | FromWorker::Backtrace { .. } | FromWorker::Failed { .. } => true,
-        FromWorker::TrialPassed | FromWorker::SetAside { .. } | FromWorker::SeriesApplied(_) => {
+        FromWorker::TrialPassed | FromWorker::StoreIsolated { .. } | FromWorker::SeriesApplied(_) => {
             role == Role::Analytics && matches!(phase, Phase::Active | Phase::Draining)
         }
         FromWorker::Request { .. }

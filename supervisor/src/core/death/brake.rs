@@ -209,29 +209,30 @@ impl Transition<'_> {
     }
 
     /// The analysis must commit events of isolated series as skipped: they are stored first.
-    pub(in crate::core) fn set_aside(&mut self, slot_id: WorkerSlotId, through: Seq) {
+    pub(in crate::core) fn store_isolated(&mut self, slot_id: WorkerSlotId, through: Seq) {
         let Brake { isolated, stored_through, .. } =
             &mut self.worker_mut(slot_id.worker).poison_tracker.brake;
         *stored_through = through.max(*stored_through);
         let isolated = isolated.clone();
         let Some(process) = self.process_mut(slot_id) else { return };
-        if isolated.is_empty() || mem::replace(&mut process.setting_aside, true) {
-            let detail = "sent SetAside, although no series is isolated or the one before is not answered";
+        if isolated.is_empty() || mem::replace(&mut process.storing_isolated, true) {
+            let detail =
+                "sent StoreIsolated, although no series is isolated or the one before is not answered";
             return self.kill_for(slot_id, Cause::Protocol, detail, true);
         }
         let Some(process) = self.state.process(slot_id) else { return };
         let subject = self.generation_ref(slot_id.worker, process);
-        self.actions.push(Action::SetAside { subject, through, isolated });
+        self.actions.push(Action::StoreIsolated { subject, through, isolated });
     }
 
     /// The events of isolated series are stored. If they cannot be stored, nothing can be skipped: the worker is parked.
-    pub(in crate::core) fn set_aside_finished(&mut self, generation: Generation, result: Result<(), String>) {
+    pub(in crate::core) fn isolated_stored(&mut self, generation: Generation, result: Result<(), String>) {
         let Some(slot_id) = self.find(generation) else { return };
         if let Some(process) = self.process_mut(slot_id) {
-            process.setting_aside = false;
+            process.storing_isolated = false;
         }
         let Err(error) = result else {
-            return self.actions.push(Action::Send { generation, frame: ToWorker::SetAside });
+            return self.actions.push(Action::Send { generation, frame: ToWorker::IsolatedStored });
         };
         let why = format!("the events of an isolated series cannot be stored: {error}");
         if self.worker(slot_id.worker).poison_tracker.brake.engaged.is_some() {
@@ -259,7 +260,7 @@ impl Transition<'_> {
     }
 
     /// The events have left the quarantine, except those in `kept`: these will be skipped after all.
-    pub(in crate::core) fn released(&mut self, kept: &[Seq], error: Option<String>) {
+    pub(in crate::core) fn released(&mut self, kept: &[Seq], error: Option<&str>) {
         for id in self.state.worker_ids() {
             let tracker = &mut self.worker_mut(id).poison_tracker;
             let count = tracker.releasing().count();
@@ -273,7 +274,7 @@ impl Transition<'_> {
             if count > 0 {
                 self.log(LogRecord::EventsReleased {
                     released: count.saturating_sub(kept.len()),
-                    error: error.clone(),
+                    error: error.map(str::to_owned),
                 });
                 self.advance_takeover(id);
             }

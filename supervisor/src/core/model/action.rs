@@ -64,8 +64,8 @@ pub enum Action {
     /// Store an event of the ring in quarantine. Answered by [`super::Event::Quarantined`]. No analysis is
     /// activated until then.
     Quarantine(QuarantineRequest),
-    /// Store the pending events of isolated series up to this one in quarantine. Answered by [`super::Event::SetAside`].
-    SetAside {
+    /// Store the pending events of isolated series up to this one in quarantine. Answered by [`super::Event::IsolatedStored`].
+    StoreIsolated {
         /// The generation that does not apply them.
         subject: GenerationRef,
         /// The last event.

@@ -101,8 +101,8 @@ pub enum Event {
         /// The error, for people.
         result: Result<(), String>,
     },
-    /// A [`super::Action::SetAside`] was carried out, or failed.
-    SetAside {
+    /// A [`super::Action::StoreIsolated`] was carried out, or failed.
+    IsolatedStored {
         /// The generation that asked for it.
         generation: Generation,
         /// The error, for people.

@@ -73,7 +73,7 @@ pub struct Process {
     /// Whether it is a trial of one event: see [`super::Brake`].
     pub trial: bool,
     /// Whether its request to store events of isolated series is not answered yet.
-    pub setting_aside: bool,
+    pub storing_isolated: bool,
     /// The panic that it reported, cut.
     pub panic: Option<Panic>,
     /// The error that it reported before it exited, cut.
@@ -157,7 +157,7 @@ impl Process {
             greeted: false,
             activated: None,
             trial: false,
-            setting_aside: false,
+            storing_isolated: false,
             panic: None,
             error: None,
             fault: None,

@@ -145,7 +145,7 @@ fn after_a_row_of_failed_events_later_events_are_tried_at_growing_distances() {
 }
 
 #[test]
-fn a_program_that_can_apply_nothing_is_parked_and_nothing_is_set_aside() {
+fn a_program_that_can_apply_nothing_is_parked_and_nothing_is_quarantined() {
     let mut service = Service::new(Some(10), 5_000);
     for seq in 5_001..=5_000 + row() {
         service.fail(seq);
@@ -404,19 +404,19 @@ fn an_event_that_fails_again_because_it_could_not_be_stored_counts_once() {
 fn events_of_an_isolated_series_are_stored_before_the_analysis_may_commit() {
     let mut service = isolated_series();
     let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::SetAside { through: Seq(900) });
-    let stores = |action: &Action| matches!(action, Action::SetAside { through: Seq(900), isolated, .. } if isolated[0].name == "bad");
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    let stores = |action: &Action| matches!(action, Action::StoreIsolated { through: Seq(900), isolated, .. } if isolated[0].name == "bad");
     assert!(service.fixture.last.iter().any(stores), "{:?}", service.fixture.last);
-    assert!(!service.fixture.sent(generation, &ToWorker::SetAside));
-    service.fixture.feed(Event::SetAside { generation, result: Ok(()) });
-    assert!(service.fixture.sent(generation, &ToWorker::SetAside));
+    assert!(!service.fixture.sent(generation, &ToWorker::IsolatedStored));
+    service.fixture.feed(Event::IsolatedStored { generation, result: Ok(()) });
+    assert!(service.fixture.sent(generation, &ToWorker::IsolatedStored));
 }
 
 #[test]
 fn a_new_program_applies_the_series_again_except_what_may_be_stored() {
     let mut service = isolated_series();
     let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::SetAside { through: Seq(900) });
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
     service.fixture.command(Command::Restart(ANALYTICS.to_owned()));
     service.fixture.advance(START_SPACING);
     let successor = service.fixture.worker(ANALYTICS).generation;
@@ -438,8 +438,8 @@ fn a_new_program_applies_the_series_again_except_what_may_be_stored() {
 fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
     let mut service = isolated_series();
     let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::SetAside { through: Seq(900) });
-    service.fixture.feed(Event::SetAside { generation, result: Err("the quarantine is full".into()) });
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    service.fixture.feed(Event::IsolatedStored { generation, result: Err("the quarantine is full".into()) });
     assert!(service.fixture.sent(generation, &ToWorker::Drain));
     service.die(901, ExitStatus::Code(0));
     assert!(service.is_parked());
@@ -451,13 +451,13 @@ fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
 fn a_worker_that_asks_to_store_events_without_an_isolated_series_is_killed() {
     let mut service = Service::new(Some(10), 0);
     let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::SetAside { through: Seq(1) });
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(1) });
     let killed = |action: &Action| matches!(action, Action::Signal { signal: WorkerSignal::Kill, .. });
     assert!(service.fixture.last.iter().any(killed), "{:?}", service.fixture.last);
     let mut service = isolated_series();
     let generation = service.fixture.worker(ANALYTICS).generation;
     for _ in 0..2 {
-        service.fixture.receive(generation, FromWorker::SetAside { through: Seq(900) });
+        service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
     }
     assert!(service.fixture.last.iter().any(killed), "a second request before the answer");
 }

@@ -47,7 +47,7 @@ impl Checker {
             Action::Log(LogRecord::WorkerBraked { .. }) => self.on_braked(),
             Action::Log(LogRecord::SeriesIsolated { series, .. }) => self.on_series_isolated(series),
             Action::Log(_) => Ok(()),
-            Action::SetAside { through, .. } => self.check_set_aside(*through),
+            Action::StoreIsolated { through, .. } => self.check_store_isolated(*through),
             Action::Release(seqs) => self.check_release(seqs),
             Action::RecordDeath(record) => self.check_death(record),
             Action::RemoveQuarantined { requester, id, .. } => {
@@ -166,7 +166,7 @@ impl Checker {
                 self.transition.fault_sent = true;
                 self.alive_record(generation, "")?.exit_requested = true;
             }
-            ToWorker::Replay(_) | ToWorker::SetAside => {}
+            ToWorker::Replay(_) | ToWorker::IsolatedStored => {}
         }
         Ok(())
     }

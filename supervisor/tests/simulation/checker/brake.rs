@@ -36,7 +36,7 @@ pub(super) struct BrakeModel {
     /// Events of isolated series could not be stored.
     pub(super) storing_failed: bool,
     /// An analysis asked to have such events stored.
-    set_aside: bool,
+    store_requested: bool,
     /// Leaving the quarantine.
     releasing: BTreeSet<Seq>,
 }
@@ -103,20 +103,20 @@ impl Checker {
     }
 
     /// An analysis asks to have events of isolated series stored.
-    pub(super) fn on_set_aside(&mut self, generation: Generation) {
+    pub(super) fn on_store_isolated(&mut self, generation: Generation) {
         let process = self.records.get(&generation).filter(|record| !record.died);
-        let answered = process.is_some_and(|record| !record.setting_aside);
+        let answered = process.is_some_and(|record| !record.storing_isolated);
         if !answered || self.brake.isolated.is_empty() && self.brake.stored.is_empty() {
             return self.record_violation(generation);
         }
-        self.brake.set_aside = true;
+        self.brake.store_requested = true;
         if let Some(record) = self.records.get_mut(&generation) {
-            record.setting_aside = true;
+            record.storing_isolated = true;
         }
     }
 
-    pub(super) fn check_set_aside(&mut self, through: Seq) -> Result<(), Violation> {
-        ensure!(std::mem::take(&mut self.brake.set_aside), "stored events of isolated series unasked");
+    pub(super) fn check_store_isolated(&mut self, through: Seq) -> Result<(), Violation> {
+        ensure!(std::mem::take(&mut self.brake.store_requested), "stored events of isolated series unasked");
         let stored = self.brake.isolated.iter().map(|series| (series.clone(), through));
         self.brake.stored.extend(stored);
         Ok(())

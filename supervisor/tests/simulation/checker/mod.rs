@@ -177,10 +177,10 @@ impl Checker {
             }
             Event::Quarantined { request, result } => self.on_store_result(request.seq, result.is_ok()),
             Event::Released { kept, .. } => self.on_released(kept),
-            Event::SetAside { generation, result } => {
+            Event::IsolatedStored { generation, result } => {
                 self.brake.storing_failed |= result.is_err();
                 if let Some(record) = self.records.get_mut(generation) {
-                    record.setting_aside = false;
+                    record.storing_isolated = false;
                 }
             }
             Event::PipeFull { .. } | Event::Saved { .. } | Event::Tick => {}
@@ -236,7 +236,7 @@ impl Checker {
             FromWorker::Busy => {}
             FromWorker::Request { id, .. } => self.transition.request = Some((generation, *id)),
             FromWorker::TrialPassed => self.on_trial_passed(generation),
-            FromWorker::SetAside { .. } => self.on_set_aside(generation),
+            FromWorker::StoreIsolated { .. } => self.on_store_isolated(generation),
             FromWorker::Panicked { .. }
             | FromWorker::Failed { .. }
             | FromWorker::SeriesApplied(_)
