@@ -236,10 +236,10 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         Ok(())
     }
 
-    /// The time until the pending commit is due. `None`: everything is committed.
+    /// The time until the pending commit is due. `None`: everything is committed. An applied event has changed its series,
+    /// and a skipped one was committed at once.
     pub(crate) fn commit_due_in(&self) -> Option<Duration> {
-        let pending = self.applied > 0 || self.skipped > 0 || self.series.has_changes();
-        pending.then(|| self.scheduler.due_in(Instant::now()))
+        self.series.has_changes().then(|| self.scheduler.due_in(Instant::now()))
     }
 
     /// Announces that this process is about to sleep, then checks the ring once more. `true`: the ring is
@@ -254,7 +254,7 @@ impl<A: Analysis, M: TableMemory, C: WriteWords> Engine<A, M, C> {
         wake::cancel_wait(&self.cursor);
     }
 
-    /// Commits if anything was applied, skipped or migrated since the last commit.
+    /// Commits if anything was applied or migrated since the last commit.
     pub(crate) fn flush(&mut self) -> Result<(), EngineError> {
         if self.commit_due_in().is_some() { self.commit() } else { Ok(()) }
     }
