@@ -287,13 +287,14 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         Ok(true)
     }
 
-    /// The time until the pending commit is due. `None`: everything is committed. A held skip is due when no event
+    /// The time until the pending commit is due. `None`: everything is committed. An applied event has changed its
+    /// series. A held skip is due when no event
     /// followed for [`SKIP_DELAY`].
     pub(crate) fn commit_due_in(&self) -> Option<Duration> {
         if let Some(since) = self.skip_held_since {
             return Some(SKIP_DELAY.saturating_sub(since.elapsed()));
         }
-        let pending = self.applied > 0 || self.skipped > 0 || self.series.has_changes();
+        let pending = self.skipped > 0 || self.series.has_changes();
         pending.then(|| self.scheduler.due_in(Instant::now()))
     }
 

@@ -669,13 +669,18 @@ fn in_single_commit_mode_each_event_has_a_commit() {
     assert_eq!((record.seq, record.commit.0 - before), (Seq(5), 5));
 }
 
+/// The error of the first batches that has one.
+fn first_error<A: Analysis>(engine: &mut Engine<A>) -> Option<EngineError> {
+    std::iter::repeat_with(|| engine.advance()).take(100).find_map(Result::err)
+}
+
 #[test]
 fn a_failed_commit_is_reported_with_its_last_event() {
     let fixture = Fixture::new();
     fixture.append(&[("fine", 1.0), ("big", 70_000.0), ("late", 1.0)]);
     let hints = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
-    let error = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap();
+    let error = first_error(&mut engine).unwrap();
     assert!(error.to_string().contains("does not fit"), "{error}");
     let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, Some(Seq(2))));
@@ -861,7 +866,7 @@ fn a_state_that_cannot_be_stored_is_refused_with_its_series_and_field() {
         fixture.append(&[("good", 1.0), ("bad", 0.0)]);
         let hints = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
         let mut engine = fixture.engine_with_hints(analysis, hints).unwrap();
-        let error = std::iter::repeat_with(|| engine.advance()).find_map(Result::err).unwrap().to_string();
+        let error = first_error(&mut engine).unwrap().to_string();
         assert!(
             error.starts_with(&format!("series \"bad\": the state cannot be stored: {expected}")),
             "{error}"
@@ -1032,4 +1037,18 @@ fn a_series_whose_name_has_the_hash_of_another_one_counts_under_overflow() {
         fixture.process_all(Statistics).unwrap();
     }
     assert_eq!(sums(), [json!(1), json!(20)]);
+}
+
+#[test]
+fn an_engine_is_notified_of_events_only_while_it_waits() {
+    let fixture = Fixture::new();
+    let wake = AnalyticsLink::open_in_process(&fixture.memory).unwrap().wake;
+    let mut engine = fixture.engine(Statistics).unwrap();
+    assert!(engine.prepare_wait());
+    engine.cancel_wait();
+    fixture.append(&[("a", 1.0)]);
+    assert!(!wake.clear(), "it is awake");
+    engine.prepare_wait();
+    fixture.append(&[("a", 1.0)]);
+    assert!(wake.clear(), "it waits");
 }
