@@ -31,13 +31,17 @@ EXAMPLE := --manifest-path $(EXAMPLE_MANIFEST) --target-dir $(TARGET) --locked
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test mutants loom deny install deb clean
+.PHONY: run check lint test mutants loom deny install deb clean prerequisites
 
-run:
+run: prerequisites
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host-metrics
 	exec $(TARGET)/release/bulkhead run --config deploy/demo/demo.toml
 
-check: lint
+# Names what is missing for a build, and the command that installs it.
+prerequisites:
+	@CARGO='$(CARGO)' deploy/prerequisites
+
+check: prerequisites lint
 	$(RUN_TESTS) --workspace --exclude bulkhead-tests
 
 lint:
@@ -57,8 +61,8 @@ test:
 	$(CARGO) test --workspace --doc --locked
 	$(MAKE) loom
 	tests/mutants.sh changed
-	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; \
-	else echo 'NOT CHECKED: licences and sources of the dependencies: cargo-deny is not installed (see "make deny")'; fi
+	@if command -v cargo-deny >/dev/null; then $(MAKE) deny; fi
+	@tests/setup.sh skipped
 
 deny:
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }

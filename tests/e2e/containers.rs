@@ -56,7 +56,7 @@ fn the_container_image_copies_existing_files_and_runs_without_root() {
     }
     let built = of("COPY").into_iter().find(|words| words[0] == "--from=build").unwrap();
     for program in ["bulkhead", "bulkhead-api", "bulkhead-analytics"] {
-        assert!(built.contains(&&*format!("/src/target/release/{program}")), "{built:?}");
+        assert!(built.contains(&&*format!("/src/target/dist/{program}")), "{built:?}");
     }
     assert_eq!(of("USER"), [["bulkhead"]]);
     assert_eq!(of("ENTRYPOINT"), [[r#"["/usr/bin/bulkhead"]"#]]);

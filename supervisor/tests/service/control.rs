@@ -1,6 +1,6 @@
 //! The control socket with well-behaved and misbehaving clients.
 
-use crate::harness::{Service, bulkhead};
+use crate::harness::{Service, bulkhead, send_signal};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -179,8 +179,7 @@ fn following_ends_with_success_on_ctrl_c() {
     // Keep stdout open: a closed pipe would also end the command.
     let mut output = BufReader::new(follower.stdout.take().unwrap());
     output.read_line(&mut String::new()).unwrap();
-    let pid = follower.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    send_signal(&follower, "INT");
     assert_eq!(follower.wait().unwrap().code(), Some(0));
 }
 

@@ -46,6 +46,12 @@ fn state(pid: &str) -> Option<char> {
     stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
+/// Sends a signal, by its name without SIG. `kill` is a builtin of the shell: its program is in a package of its own.
+pub(crate) fn send_signal(child: &Child, signal: &str) {
+    let script = ["-c", "kill -$0 $1", signal, &child.id().to_string()];
+    assert!(Command::new("bash").args(script).status().unwrap().success());
+}
+
 /// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
 const STUB_WORKER: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
 printf '\000\002\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
@@ -216,8 +222,7 @@ impl Service {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+        send_signal(self.child.as_ref().unwrap(), signal);
     }
 
     /// Repeats a signal until the supervisor exits. Returns the exit code.
