@@ -670,7 +670,7 @@ fn in_single_commit_mode_each_event_has_a_commit() {
 }
 
 /// The error of the first batches that has one.
-fn first_error<A: Analysis>(engine: &mut Engine<A>) -> Option<EngineError> {
+fn first_error<A: Analysis>(engine: &mut Engine<A, NoSupervisor>) -> Option<EngineError> {
     std::iter::repeat_with(|| engine.advance()).take(100).find_map(Result::err)
 }
 

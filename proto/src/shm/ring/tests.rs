@@ -305,5 +305,6 @@ fn the_tail_before_the_last_one_can_still_be_read() {
         // A reader that saw the version before is not torn by this one.
         assert_eq!(tail::tail_of(&page, version - 1), tail(version - 1));
         assert_eq!(read_tail(&page), Some(tail(version)));
+        assert_eq!(page.load(0, Ordering::Relaxed), 0, "the tail does not overlap the lock");
     }
 }

@@ -474,3 +474,27 @@ fn two_slots_without_their_last_versions_are_given_up_and_the_others_are_kept() 
     let slots = [0, 1, 2].map(|slot| writer.load(BodySlot(slot)).map(|body| body.key().to_owned()));
     assert_eq!(slots, [None, None, Some("CLT".to_owned())]);
 }
+
+/// A memory whose commit number is read as 1 at first: two commits follow while the record of commit 1 is read.
+struct Overtaken<'a>(&'a Recorder, Cell<bool>);
+
+impl ReadWords for Overtaken<'_> {
+    fn words(&self) -> usize {
+        self.0.words()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        if word == COMMIT && self.1.replace(false) { 1 } else { self.0.load(word, order) }
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        self.0.read_bytes(word, into);
+    }
+}
+
+#[test]
+fn a_record_that_is_overwritten_while_it_is_read_is_read_again() {
+    let (memory, _) = table(FIRST);
+    let record = CommitRecord::read(&Overtaken(&memory, Cell::new(true))).unwrap();
+    assert_eq!(record.commit, Commit(3));
+}
