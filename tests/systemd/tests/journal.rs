@@ -31,6 +31,16 @@ pub(super) fn shows_a_segfault_and_a_panic() {
     machine.wait_until("the status to show the panic", || {
         machine.property("StatusText").ends_with("event 3 in flight")
     });
+    let report: Value = serde_json::from_str(&machine.run_ok("bulkhead crashes 2 --json")).unwrap();
+    let function = "bulkhead_proto::worker::fault::execute at proto/src/worker/fault.rs:";
+    assert!(
+        report["backtrace"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|frame| frame.as_str().unwrap().starts_with(function)),
+        "the frames of the packaged binaries must have names: {report}"
+    );
     let warnings = machine.run_ok("journalctl -u bulkhead -p warning -o cat");
     assert!(
         warnings.contains("worker_died: analytics") && !warnings.contains("worker_started"),
