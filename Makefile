@@ -9,6 +9,7 @@
 # make fuzz     hostile bytes for every reader (needs nightly Rust and cargo-fuzz)
 # make sanitize AddressSanitizer (nightly Rust) and valgrind
 # make deny     licences, sources and duplicates of the dependencies (needs cargo-deny)
+# make build    the binaries as `make install` and `make deb` take them
 # make install  PREFIX=/usr/local DESTDIR=: binaries, man pages, completions, units and pages
 # make deb      the Debian package (needs cargo-deb)
 # make clean    remove builds and the state of `make run`
@@ -31,7 +32,7 @@ EXAMPLE := --manifest-path $(EXAMPLE_MANIFEST) --target-dir $(TARGET) --locked
 # cargo-nextest runs each test in its own process and ends a test that hangs. Without it, cargo's runner is used.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),$(CARGO) nextest run --locked,$(CARGO) test --locked --no-fail-fast)
 
-.PHONY: run check lint test mutants loom deny install deb clean prerequisites
+.PHONY: run check lint test mutants loom deny build install deb clean prerequisites
 
 run: prerequisites
 	$(CARGO) build --release --locked $(PACKAGES) -p bulkhead-host-metrics
@@ -68,8 +69,12 @@ deny:
 	@command -v cargo-deny >/dev/null || { echo 'cargo-deny is missing: cargo install --locked cargo-deny'; exit 1; }
 	$(CARGO) deny --all-features check bans licenses sources
 
-install:
+# As root without Rust, what an ordinary user has built with `make build` is installed: nothing is built again.
+build: prerequisites
 	$(CARGO) build --profile dist --locked $(PACKAGES)
+
+install:
+	if command -v $(CARGO) >/dev/null || [ ! -x $(TARGET)/dist/bulkhead ]; then $(MAKE) build; fi
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
 	install -m 755 $(BINARIES:%=$(TARGET)/dist/%) '$(DESTDIR)$(PREFIX)/bin'
 	install -m 644 deploy/bulkhead.toml '$(DESTDIR)$(PREFIX)/share/doc/bulkhead'
@@ -84,12 +89,14 @@ install:
 	@echo 'to run it as a service: systemd-sysusers; journalctl --update-catalog; systemctl daemon-reload;' \
 		'systemctl enable --now bulkhead.socket bulkhead.service'
 
-# cargo-deb prints the path of the package at the end.
-deb:
+# Needs no root. cargo-deb prints the path of the package at the end. The binaries keep their line tables: backtraces in crash
+# reports are named from them.
+deb: prerequisites
 	@command -v cargo-deb >/dev/null || { echo 'cargo-deb is missing: cargo install --locked cargo-deb'; exit 1; }
-	$(CARGO) build --profile dist --locked $(PACKAGES)
+	@command -v dpkg-shlibdeps >/dev/null || echo 'note: dpkg-dev is missing: the package depends on the libraries of Debian 12'
+	$(MAKE) build
 	deploy/documents $(TARGET)/dist/bulkhead $(TARGET)/dist/share
-	$(CARGO) deb --no-build --dbgsym --profile dist -p bulkhead-supervisor
+	$(CARGO) deb --no-build --no-strip --profile dist -p bulkhead-supervisor
 
 clean:
 	$(CARGO) clean

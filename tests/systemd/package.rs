@@ -48,7 +48,7 @@ fn build(root: &Path, profile: &Path, folder: &Path) {
         "--quiet",
         "--no-build",
         "--fast",
-        "--strip",
+        "--no-strip",
         "-p",
         "bulkhead-supervisor",
         "--profile",

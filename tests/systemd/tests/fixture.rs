@@ -5,7 +5,8 @@ use crate::{machine::Machine, package};
 /// A machine with the package installed.
 pub(super) fn installed() -> Machine {
     let machine = Machine::boot(&package::folder());
-    machine.run_ok(&format!("dpkg -i {}", package::FIRST));
+    let said = machine.run_ok(&format!("dpkg -i {}", package::FIRST));
+    assert!(said.contains("systemctl enable --now bulkhead.socket bulkhead "), "{said}");
     machine
 }
 

@@ -54,6 +54,9 @@ pub(super) fn units() {
     let machine = installed();
     let output = machine.run_ok("systemd-analyze --man=no verify bulkhead.service bulkhead.socket");
     assert_eq!(output, "");
+    // The service needs no program of another package that this machine happens to have.
+    let depends = machine.run_ok("dpkg-query -W -f '${Depends}' bulkhead");
+    assert!(depends.contains("libc6 (>= ") && depends.contains("libgcc-s1"), "{depends}");
     // The threshold is in tenths: an exposure level of at most 1.5.
     machine.run_ok(
         "systemd-analyze security --offline=true --threshold=15 /lib/systemd/system/bulkhead.service",

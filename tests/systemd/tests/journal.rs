@@ -31,6 +31,17 @@ pub(super) fn shows_a_segfault_and_a_panic() {
     machine.wait_until("the status to show the panic", || {
         machine.property("StatusText").ends_with("event 3 in flight")
     });
+    machine.wait_until("the crash report", || machine.run("bulkhead crashes 2 --json").code == Some(0));
+    let report: Value = serde_json::from_str(&machine.run_ok("bulkhead crashes 2 --json")).unwrap();
+    let function = "bulkhead_proto::worker::fault::execute at /";
+    assert!(
+        report["backtrace"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|frame| frame.as_str().unwrap().starts_with(function)),
+        "the frames of the packaged binaries must have names: {report}"
+    );
     let warnings = machine.run_ok("journalctl -u bulkhead -p warning -o cat");
     assert!(
         warnings.contains("worker_died: analytics") && !warnings.contains("worker_started"),
