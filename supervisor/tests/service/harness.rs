@@ -1,5 +1,6 @@
 //! Starts the real `bulkhead` in a directory of its own and reads its log.
 
+use bulkhead_proto::wire::control::PROTOCOL;
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader},
@@ -53,8 +54,13 @@ pub(crate) fn send_signal(child: &Child, signal: &str) {
 }
 
 /// A stub of the API and of the analysis: sends `Hello` and `Ready`, and exits when its control pipe closes.
-const STUB_WORKER: &str = r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
-printf '\000\002\001x' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null";
+fn stub_worker() -> String {
+    let hello = format!(r"\000\{PROTOCOL:03o}\001x");
+    format!(
+        r"IFS=,; for fd in $BULKHEAD_FDS; do declare $fd; done
+printf '{hello}' >&$control_out; printf '\001' >&$control_out; cat <&$control_in >/dev/null"
+    )
+}
 
 /// Waits until a killed process is gone. This takes time, and the kernel notifies only the parent.
 pub(crate) fn wait_until_gone(pid: &str) {
@@ -87,7 +93,7 @@ impl Service {
     pub(crate) fn prepare(command: &[&str], more: &str, stop_timeout: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let command = serde_json::to_string(command).unwrap();
-        let stub_worker = serde_json::to_string(&["bash", "-c", STUB_WORKER]).unwrap();
+        let stub_worker = serde_json::to_string(&["bash", "-c", &stub_worker()]).unwrap();
         let text = format!(
             "{more}\napi.listen = \"127.0.0.1:0\"\napi.command = {stub_worker}\n\
              analytics.command = {stub_worker}\nlink.capacity = \"4MiB\"\n\
