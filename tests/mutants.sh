@@ -58,6 +58,16 @@ test_unchanged() { # PACKAGE
     }
 }
 
+# Ends the tests of mutants that were interrupted: cargo-mutants leaves them running, and a mutant may loop without end.
+end_tests() {
+    local process program
+    for process in /proc/[0-9]*; do
+        program=$(readlink "$process/exe" 2>/dev/null) || continue
+        case $program in "$CARGO_TARGET_DIR"/*) kill -KILL "${process#/proc/}" 2>/dev/null || true ;; esac
+    done
+}
+trap end_tests EXIT
+
 # Tests the mutants of a package for at most SECONDS (0: without a bound). A mutant that makes a loop endless is ended after
 # 60 s, which is many times what the tests take.
 test_mutants() { # PACKAGE OUTPUT SECONDS ARGUMENT…

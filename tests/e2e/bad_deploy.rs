@@ -79,7 +79,7 @@ fn braked(flaw: &str) -> Bulkhead {
     });
     assert_eq!(client.get_json("/readyz")["analytics"], "parked");
     let status = bulkhead.cli(&["status"]);
-    assert!(status.stdout.contains("analytics is parked by the brake: "), "{status:?}");
+    assert!(status.stdout.contains("brake of analytics: "), "{status:?}");
     bulkhead
 }
 

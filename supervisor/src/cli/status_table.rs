@@ -44,7 +44,7 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
     let crashes = report.workers.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     lines.extend(crashes.map(|(row, crash)| style.line(&last_crash_line(row, crash, now_ms))));
     let braked = report.workers.iter().filter_map(|row| Some((row, row.brake.as_ref()?)));
-    lines.extend(braked.map(|(row, why)| style.line(&brake_line(row, why))));
+    lines.extend(braked.flat_map(|(row, why)| brake_lines(row, why).map(|line| style.line(&line))));
     let isolated = report.workers.iter().flat_map(|row| row.isolated.iter().map(move |series| (row, series)));
     lines.extend(isolated.map(|(row, series)| style.line(&isolated_line(row, series))));
     lines.push(truncate(&link_line(report), style.width));
@@ -102,8 +102,9 @@ fn last_crash_line(row: &WorkerStatus, crash: &CrashRow, now_ms: u64) -> String 
 }
 
 /// Why the brake parked a worker, and the way back.
-fn brake_line(row: &WorkerStatus, why: &str) -> String {
-    format!("{0} is parked by the brake: {why}; correct its program, then `bulkhead start {0}`", row.name)
+fn brake_lines(row: &WorkerStatus, why: &str) -> [String; 2] {
+    let way_back = format!("correct the program of {0}, then run `bulkhead start {0}`", row.name);
+    [format!("brake of {}: {why}", row.name), way_back]
 }
 
 fn isolated_line(row: &WorkerStatus, series: &str) -> String {
@@ -228,16 +229,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_engaged_brake_has_a_line_with_the_way_back() {
+    fn an_engaged_brake_has_its_reason_and_the_way_back() {
         let mut report = report();
         report.workers[1].brake = Some("8 events in a row failed".into());
-        let text = render(&report, Style { width: 120, colour: false });
-        assert!(
-            text.contains(
-                "\nanalytics is parked by the brake: 8 events in a row failed; correct its program, then `bulkhead start analytics`\n"
-            ),
-            "{text}"
-        );
+        let text = render(&report, Style::PLAIN);
+        let expected = "\nbrake of analytics: 8 events in a row failed\n\
+                        correct the program of analytics, then run `bulkhead start analytics`\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
