@@ -20,7 +20,10 @@ impl Transition<'_> {
             let worker = self.worker(id);
             if worker.poison_tracker.brake.engaged.is_some() && worker.desired == DesiredState::Running {
                 self.clear_brake(id);
-                self.start_immediately(id.main());
+                // A process that is still stopping for the brake has a successor when it is gone.
+                if matches!(self.worker(id).main, GenerationState::Parked { .. }) {
+                    self.start_immediately(id.main());
+                }
             }
         }
         let max_backoff_end = self.now.mono.after(policy.max);

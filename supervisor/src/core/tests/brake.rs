@@ -448,6 +448,21 @@ fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
 }
 
 #[test]
+fn a_reload_waits_for_the_process_that_stops_for_the_brake() {
+    let mut service = isolated_series();
+    let generation = service.fixture.worker(ANALYTICS).generation;
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    service.fixture.feed(Event::IsolatedStored { generation, result: Err("the quarantine is full".into()) });
+    service.fixture.advance(START_SPACING);
+    let policy = service.fixture.state.policy.clone();
+    service.fixture.feed(Event::Configured { policy, specs: Vec::new() });
+    assert_eq!(service.fixture.spawns(), [], "there are never two writers");
+    service.die(901, ExitStatus::Code(0));
+    service.next();
+    assert!(service.fixture.worker(ANALYTICS).running().is_some());
+}
+
+#[test]
 fn a_worker_that_asks_to_store_events_without_an_isolated_series_is_killed() {
     let mut service = Service::new(Some(10), 0);
     let generation = service.fixture.worker(ANALYTICS).generation;
