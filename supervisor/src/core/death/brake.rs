@@ -213,6 +213,8 @@ impl Transition<'_> {
         let Brake { isolated, stored_through, .. } =
             &mut self.worker_mut(slot_id.worker).poison_tracker.brake;
         *stored_through = through.max(*stored_through);
+        // A generation that is being replaced still isolates without an end.
+        isolated.iter_mut().for_each(|series| series.until = series.until.map(|until| until.max(through)));
         let isolated = isolated.clone();
         let Some(process) = self.process_mut(slot_id) else { return };
         if isolated.is_empty() || mem::replace(&mut process.storing_isolated, true) {
@@ -225,7 +227,8 @@ impl Transition<'_> {
         self.actions.push(Action::StoreIsolated { subject, through, isolated });
     }
 
-    /// The events of isolated series are stored. If they cannot be stored, nothing can be skipped: the worker is parked.
+    /// The events of isolated series are stored. If they cannot be stored, nothing can be skipped: the worker is parked. A
+    /// generation that is being replaced waits until it is asked to stop, and commits nothing.
     pub(in crate::core) fn isolated_stored(&mut self, generation: Generation, result: Result<(), String>) {
         let Some(slot_id) = self.find(generation) else { return };
         if let Some(process) = self.process_mut(slot_id) {
@@ -235,7 +238,8 @@ impl Transition<'_> {
             return self.actions.push(Action::Send { generation, frame: ToWorker::IsolatedStored });
         };
         let why = format!("the events of an isolated series cannot be stored: {error}");
-        if self.worker(slot_id.worker).poison_tracker.brake.engaged.is_some() {
+        let worker = self.worker(slot_id.worker);
+        if worker.poison_tracker.brake.engaged.is_some() || worker.is_outdated(generation) {
             return;
         }
         let Some(process) = self.state.process(slot_id) else { return };

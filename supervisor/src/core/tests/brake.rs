@@ -448,6 +448,27 @@ fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
 }
 
 #[test]
+fn what_a_generation_stores_while_it_is_replaced_is_skipped_by_its_successor() {
+    let mut service = isolated_series();
+    let generation = service.fixture.worker(ANALYTICS).generation;
+    service.fixture.command(Command::Restart(ANALYTICS.to_owned()));
+    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(950) });
+    let covers = |action: &Action| matches!(action, Action::StoreIsolated { isolated, .. } if isolated[0].isolation().concerns("bad", Seq(950)));
+    assert!(service.fixture.last.iter().any(covers), "{:?}", service.fixture.last);
+    // The disk refuses: this says nothing about the next program.
+    service.fixture.feed(Event::IsolatedStored { generation, result: Err("disk full".into()) });
+    assert_eq!(status(&service.fixture.state).workers[1].brake, None);
+    service.fixture.advance(START_SPACING);
+    let successor = service.fixture.worker(ANALYTICS).generation;
+    service.fixture.become_ready(successor);
+    let post_mortem =
+        PostMortem { committed: Seq(service.committed), head: Seq(1_000), ..PostMortem::default() };
+    service.fixture.feed(died(generation, ExitStatus::Code(0), post_mortem));
+    service.take_hints();
+    assert_eq!(service.hints.isolated, [Isolation { series: "bad".into(), until: Seq(950) }]);
+}
+
+#[test]
 fn a_reload_waits_for_the_process_that_stops_for_the_brake() {
     let mut service = isolated_series();
     let generation = service.fixture.worker(ANALYTICS).generation;
@@ -457,6 +478,7 @@ fn a_reload_waits_for_the_process_that_stops_for_the_brake() {
     let policy = service.fixture.state.policy.clone();
     service.fixture.feed(Event::Configured { policy, specs: Vec::new() });
     assert_eq!(service.fixture.spawns(), [], "there are never two writers");
+    service.fixture.feed(Event::Released { kept: vec![], error: None });
     service.die(901, ExitStatus::Code(0));
     service.next();
     assert!(service.fixture.worker(ANALYTICS).running().is_some());
