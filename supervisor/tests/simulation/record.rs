@@ -27,6 +27,8 @@ pub(crate) struct GenerationRecord {
     pub(crate) killed_at: Option<u64>,
     /// It tries one event and commits nothing.
     pub(crate) is_trial: bool,
+    /// It was ordered not to apply the events of isolated series.
+    pub(crate) isolates: bool,
     /// Its request to store events of isolated series is not answered.
     pub(crate) storing_isolated: bool,
     /// A command or an ordered fault asked the process to stop or to die.
@@ -49,6 +51,7 @@ impl GenerationRecord {
             aborted_at: None,
             killed_at: None,
             is_trial: false,
+            isolates: false,
             storing_isolated: false,
             exit_requested: false,
         }

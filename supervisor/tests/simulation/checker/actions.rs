@@ -138,6 +138,7 @@ impl Checker {
                 let record = self.alive_record(generation, "")?;
                 record.activated_at = Some(now);
                 record.is_trial = hints.trial.is_some();
+                record.isolates = !hints.isolated.is_empty();
                 record.phase = Phase::Active;
             }
             ToWorker::Drain => {

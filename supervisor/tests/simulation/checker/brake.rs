@@ -105,8 +105,7 @@ impl Checker {
     /// An analysis asks to have events of isolated series stored.
     pub(super) fn on_store_isolated(&mut self, generation: Generation) {
         let process = self.records.get(&generation).filter(|record| !record.died);
-        let answered = process.is_some_and(|record| !record.storing_isolated);
-        if !answered || self.brake.isolated.is_empty() && self.brake.stored.is_empty() {
+        if !process.is_some_and(|record| record.isolates && !record.storing_isolated) {
             return self.record_violation(generation);
         }
         self.brake.store_requested = true;
