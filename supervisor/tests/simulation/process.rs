@@ -191,6 +191,9 @@ impl Simulation {
         let Some(hints) = self.processes.get(&generation).map(|process| process.hints.clone()) else {
             return;
         };
+        if self.processes.get(&generation).is_some_and(|process| process.waiting_commit.is_some()) {
+            return;
+        }
         if let Some(trial) = hints.trial {
             return self.try_event(generation, trial);
         }

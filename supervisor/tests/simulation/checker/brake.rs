@@ -171,7 +171,9 @@ impl Checker {
             CommandKind::Replace => worker.desired == DesiredState::Running,
             CommandKind::Stop | CommandKind::Fault | CommandKind::Add | CommandKind::Remove => false,
         };
-        if starts && worker.role == Role::Analytics && !self.transition.command_refused {
+        // A reload that waits for a process that cannot be killed has begun all the same.
+        let begun = !self.transition.command_refused || command == CommandKind::Replace;
+        if starts && worker.role == Role::Analytics && begun {
             self.clear_brake();
         }
     }
