@@ -212,7 +212,10 @@ impl Checker {
             Role::Analytics => Role::Api,
             Role::Plain => return Ok(()),
         };
+        // A trial, or an analysis that the brake stops, commits nothing more.
         if self.stopping_since.is_none()
+            || record.is_trial
+            || self.brake.engaged
             || record.activated_at.is_none()
             || record.stop_requested_at.is_some()
         {
