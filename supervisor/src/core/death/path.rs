@@ -83,10 +83,9 @@ impl Transition<'_> {
         }
         if let RestartDecision::Parked(retry_in) = next {
             let deaths = self.worker(id).restart_budget.failures;
-            match engaged {
-                Some(engaged) => self.brake_engaged(subject, engaged),
-                None if was_parked || self.worker(id).poison_tracker.brake.engaged.is_some() => {}
-                None => self.log(LogRecord::WorkerParked { subject, deaths, retry_in }),
+            let braked = self.worker(id).poison_tracker.brake.engaged.is_some();
+            if !was_parked && !braked {
+                self.log(LogRecord::WorkerParked { subject: subject.clone(), deaths, retry_in });
             }
             // Includes clients whose generation was not spawned yet: a parked worker starts none.
             self.fail_waiters_if(id, &text, |goal| {
@@ -94,6 +93,9 @@ impl Transition<'_> {
             });
         }
         self.fail_waiters_of(id, exited.process.generation, &text);
+        if let Some(engaged) = engaged {
+            self.brake_engaged(subject, engaged);
+        }
         if let Some(request) = request {
             self.isolate_if_due(&request, series);
             self.actions.push(Action::Quarantine(request));
