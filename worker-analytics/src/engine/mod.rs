@@ -210,15 +210,12 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
     /// Applies events until the scheduler ends the batch. `false`: the ring is empty.
     fn apply_batch(&mut self) -> Result<bool, EngineError> {
         while let Some(seq) = self.consumer.next(&mut self.payload)? {
-            if self.replay_plan.isolates(seq) {
-                self.apply_isolated(seq)?;
-            } else {
-                let applied = self.apply(seq)?;
-                // An event was applied after the skip: the skip may be committed, and is, together with this event.
-                if applied && self.skip_held_since.is_some() {
-                    self.skip_held_since = None;
-                    self.commit()?;
-                }
+            let isolated = self.replay_plan.isolates(seq);
+            let applied = if isolated { self.apply_isolated(seq)? } else { self.apply(seq)? };
+            // A held skip may be committed when an event was applied after it, and is, together with that event.
+            let due = if self.skip_held_since.is_some() { applied } else { isolated };
+            if due {
+                self.commit()?;
             }
             if self.scheduler.on_event(coarse_clock) {
                 return Ok(true);
@@ -227,22 +224,24 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         Ok(false)
     }
 
-    /// Applies or skips an event, with a commit directly before it and one directly after it. If this event
-    /// kills the process, no other event is affected or suspected. A skip that is not proven is held: the next commit
-    /// comes when an event was applied after it.
-    fn apply_isolated(&mut self, seq: Seq) -> Result<(), EngineError> {
+    /// Applies or skips an event, with a commit directly before it; the caller makes the one directly after it. If this
+    /// event kills the process, no other event is affected or suspected. A skip that is not proven is held. `false`: the
+    /// event is skipped.
+    fn apply_isolated(&mut self, seq: Seq) -> Result<bool, EngineError> {
         self.flush()?;
-        if self.replay_plan.skips(seq) {
-            self.skipped += 1;
-            self.processed = (seq, self.consumer.position());
-            if !self.replay_plan.is_proven(seq) {
-                self.skip_held_since = Some(Instant::now());
-                return Ok(());
-            }
-        } else {
-            self.apply(seq)?;
+        if !self.replay_plan.skips(seq) {
+            return self.apply(seq);
         }
-        self.commit()
+        self.skip(seq);
+        if !self.replay_plan.is_proven(seq) {
+            self.skip_held_since = Some(Instant::now());
+        }
+        Ok(false)
+    }
+
+    fn skip(&mut self, seq: Seq) {
+        self.skipped += 1;
+        self.processed = (seq, self.consumer.position());
     }
 
     /// Applies an event. `false`: its series is isolated, and the event is skipped.
@@ -253,9 +252,8 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
         let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
         if self.replay_plan.is_isolated(event.series, seq) {
-            self.skipped += 1;
+            self.skip(seq);
             self.isolated_through = Some(seq);
-            self.processed = (seq, self.consumer.position());
             cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
             return Ok(false);
         }
@@ -288,8 +286,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
     }
 
     /// The time until the pending commit is due. `None`: everything is committed. An applied event has changed its
-    /// series. A held skip is due when no event
-    /// followed for [`SKIP_DELAY`].
+    /// series. A held skip is due when no event followed for [`SKIP_DELAY`].
     pub(crate) fn commit_due_in(&self) -> Option<Duration> {
         if let Some(since) = self.skip_held_since {
             return Some(SKIP_DELAY.saturating_sub(since.elapsed()));

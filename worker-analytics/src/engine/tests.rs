@@ -648,6 +648,22 @@ fn an_event_of_an_isolated_series_proves_no_skip() {
 }
 
 #[test]
+fn an_event_of_an_isolated_series_proves_no_skip_although_a_commit_follows_each_event() {
+    let fixture = Fixture::new();
+    fixture.append(&[("good", 1.0), ("good", 2.0), ("bad", 3.0), ("good", 4.0)]);
+    let isolated = vec![Isolation { series: "bad".into(), until: Seq(u64::MAX) }];
+    let hints = RecoveryHints {
+        skip: vec![Seq(2)],
+        single_commit_until: Seq(3),
+        isolated,
+        ..RecoveryHints::default()
+    };
+    let mut engine = fixture.engine_with_hints(PanicsOn(4.0), hints).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| while engine.advance().unwrap() {})).is_err());
+    assert_eq!(fixture.api.stats().record.seq, Seq(1));
+}
+
+#[test]
 fn a_watched_series_is_reported_once_after_the_commit_of_its_event() {
     let fixture = Fixture::new();
     fixture.append(&[("other", 1.0), ("watched", 2.0), ("watched", 3.0)]);
