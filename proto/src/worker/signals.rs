@@ -1,6 +1,6 @@
-//! Signal handlers of a worker. The first ignores signals without a meaning for a worker. One records a fault signal before the process dies of it, because the parent learns
-//! neither why the kernel sent the signal nor which address failed. The other runs a callback when another process
-//! aborts this process because it hangs.
+//! Signal handlers of a worker. One ignores signals without a meaning for a worker. One records a fault signal before the
+//! process dies of it, because the parent learns neither why the kernel sent the signal nor which address failed. One runs
+//! a callback when another process aborts this process because it hangs.
 
 use crate::{
     shm::cursor::{self, SignalInfo},

@@ -1,5 +1,6 @@
-//! A small seeded generator: SplitMix64 (Steele, Lea, Flood 2014). Its output must never change: a seed in a
-//! bug report has to give the same run later.
+//! A small seeded generator. Its output must never change: a seed in a bug report has to give the same run later.
+
+use bulkhead_proto::splitmix64;
 
 pub(crate) struct Prng(u64);
 
@@ -9,11 +10,7 @@ impl Prng {
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
+        splitmix64::random(&mut self.0)
     }
 
     /// A number from 0 up to, but not including, `end`.

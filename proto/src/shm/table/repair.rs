@@ -10,7 +10,10 @@ use super::{
     layout::{BUSY, newest},
     read::copy_body,
 };
-use crate::shm::{access::ReadWords, sync::Ordering};
+use crate::{
+    shm::{access::ReadWords, sync::Ordering},
+    splitmix64::finish,
+};
 
 /// A 64-bit hash of the name of a series: FNV-1a with a finisher. If two names of one table collide, the keys in their
 /// bodies distinguish them.
@@ -19,13 +22,6 @@ pub(super) fn hash_of(key: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     finish(fnv)
-}
-
-/// The finisher of splitmix64: every bit of the result depends on every bit of the input.
-pub(super) const fn finish(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// The share of one slot in the sum.

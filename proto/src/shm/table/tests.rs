@@ -4,7 +4,6 @@
 use super::{
     body::HEAD_BYTES,
     layout::{COMMIT, RECORD_WORDS, RECORDS},
-    repair::finish,
     *,
 };
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
         access::{ReadWords, WORD},
         sync::Ordering,
     },
+    splitmix64::finish,
     wire::ids::{Commit, Generation, Position, Seq},
 };
 use std::{

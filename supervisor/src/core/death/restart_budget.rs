@@ -11,7 +11,10 @@ use crate::{
     },
     display::{format_count, format_duration},
 };
-use bulkhead_proto::wire::{cause::Cause, role::Role};
+use bulkhead_proto::{
+    splitmix64::random,
+    wire::{cause::Cause, role::Role},
+};
 use std::time::Duration;
 
 /// Enough doublings to reach any sane `max`.
@@ -96,14 +99,6 @@ fn backoff(failures: u32, &Policy { initial, max, .. }: &Policy, jitter: &mut u6
     let whole = initial.max(BACKOFF_STEP).saturating_mul(1 << doublings).min(max);
     let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
     whole.saturating_sub(Duration::from_millis(random(jitter) % half.saturating_add(1)))
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): one word of state, good enough for jitter.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 #[cfg(test)]
