@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 mod display;
+mod file_identity;
 mod limit_hint;
 pub mod listener;
 pub mod log;

@@ -1,8 +1,8 @@
 //! The file of a listening Unix socket. Clients cannot reach a socket whose file was removed.
 
+use crate::file_identity::FileIdentity;
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: FileIdentity,
 }
 
 impl SocketFile {
@@ -38,9 +38,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// The number of an inode is not used again while the socket exists.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+fn identity(path: &Path) -> io::Result<FileIdentity> {
+    fs::symlink_metadata(path).map(FileIdentity::from)
 }
 
 #[cfg(test)]

@@ -65,12 +65,30 @@ fn assert_each_counted_once(client: &Client, requests: std::ops::Range<usize>) {
     assert_eq!(found, expected);
 }
 
-/// Deploys a wrong program while events arrive, and waits until the brake parks it. Returns the running service.
-fn braked(flaw: &str) -> Bulkhead {
-    let bulkhead = Fixture::new(&program("none")).start();
+/// A service with this program that has committed the first events.
+fn running(flaw: &str) -> (Bulkhead, Client) {
+    let bulkhead = Fixture::new(&program(flaw)).start();
     let client = bulkhead.client();
     post(&client, 0..BEFORE);
     bulkhead.wait_until_committed();
+    (bulkhead, client)
+}
+
+/// The analysis in `GET /v1/workers`.
+fn analytics(client: &Client) -> serde_json::Value {
+    let workers = client.get_json("/v1/workers");
+    let rows = workers["items"].as_array().unwrap();
+    rows.iter().find(|row| row["name"] == "analytics").unwrap_or_else(|| panic!("{workers}")).clone()
+}
+
+/// The number of deaths of the analysis in the log.
+fn deaths(bulkhead: &Bulkhead) -> usize {
+    bulkhead.log().matching(|line| line.is_worker_event("worker_died", "analytics")).len()
+}
+
+/// Deploys a wrong program while events arrive, and waits until the brake parks it. Returns the running service.
+fn braked(flaw: &str) -> Bulkhead {
+    let (bulkhead, client) = running("none");
     let mut log = bulkhead.log().from_now();
     with_background_readers(&bulkhead, 1, || {
         deploy(&bulkhead, flaw);
@@ -131,10 +149,7 @@ fn a_program_that_panics_at_half_of_the_events_has_at_most_twenty_quarantined() 
 
 #[test]
 fn a_program_that_cannot_render_counts_every_event_and_reads_say_so() {
-    let bulkhead = Fixture::new(&program("none")).start();
-    let client = bulkhead.client();
-    post(&client, 0..BEFORE);
-    bulkhead.wait_until_committed();
+    let (bulkhead, client) = running("none");
     deploy(&bulkhead, "render");
     post(&client, BEFORE..REQUESTS);
     bulkhead.wait_until_committed();
@@ -146,7 +161,7 @@ fn a_program_that_cannot_render_counts_every_event_and_reads_say_so() {
         response.body.contains("render panicked: ") && response.body.contains("bad_deploy.rs"),
         "{response:?}"
     );
-    assert_eq!(bulkhead.log().matching(|line| line.is_worker_event("worker_died", "analytics")).len(), 1);
+    assert_eq!(deaths(&bulkhead), 1);
     assert_eq!(quarantined(&bulkhead), 0);
     deploy(&bulkhead, "none");
     post(&client, REQUESTS..2 * REQUESTS);
@@ -173,10 +188,7 @@ fn a_program_that_panics_at_one_percent_of_the_events_is_not_parked() {
 
 #[test]
 fn a_program_whose_state_does_not_fit_is_refused_while_its_predecessor_continues() {
-    let bulkhead = Fixture::new(&program("none")).start();
-    let client = bulkhead.client();
-    post(&client, 0..BEFORE);
-    bulkhead.wait_until_committed();
+    let (bulkhead, client) = running("none");
     let before = bulkhead.worker_pid("analytics");
     bulkhead.fixture().write_config(&program("changed-state"));
     let output = bulkhead.cli(&["reload"]);
@@ -186,9 +198,8 @@ fn a_program_whose_state_does_not_fit_is_refused_while_its_predecessor_continues
     post(&client, BEFORE..REQUESTS);
     bulkhead.wait_until_committed();
     assert_each_counted_once(&client, 0..REQUESTS);
-    let workers = client.get_json("/v1/workers");
-    let running = workers["items"].as_array().unwrap().iter().find(|row| row["name"] == "analytics").unwrap();
-    assert_eq!((&running["state"], &running["pid"]), (&"running".into(), &before.into()), "{workers}");
+    let row = analytics(&client);
+    assert_eq!((&row["state"], &row["pid"]), (&"running".into(), &before.into()), "{row}");
 }
 
 #[test]
@@ -246,22 +257,16 @@ fn a_series_whose_events_all_fail_is_isolated_while_the_others_are_counted() {
     let isolated = log.wait_for_worker("series_isolated", "analytics");
     assert!(isolated.raw().contains("bad"), "{}", isolated.raw());
     bulkhead.wait_until_committed();
-    let deaths = bulkhead.log().matching(|line| line.is_worker_event("worker_died", "analytics")).len();
+    let before = deaths(&bulkhead);
     bad(20..40, 20);
     bulkhead.wait_until_committed();
     assert_each_counted_once(&client, 0..40);
-    assert_eq!(
-        bulkhead.log().matching(|line| line.is_worker_event("worker_died", "analytics")).len(),
-        deaths,
-        "an isolated series causes no deaths"
-    );
+    assert_eq!(deaths(&bulkhead), before, "an isolated series causes no deaths");
     assert_eq!(quarantined(&bulkhead), 40);
     let status = bulkhead.cli(&["status"]);
     assert!(status.stdout.contains("series bad is isolated"), "{status:?}");
-    let workers = client.get_json("/v1/workers");
-    let isolated =
-        workers["items"].as_array().unwrap().iter().find(|row| row["name"] == "analytics").unwrap();
-    assert_eq!(isolated["isolated"], serde_json::json!(["bad"]), "{workers}");
+    let row = analytics(&client);
+    assert_eq!(row["isolated"], serde_json::json!(["bad"]), "{row}");
 
     deploy(&bulkhead, "none");
     let output = bulkhead.cli(&["quarantine", "replay", "--all", "--series", "bad"]);

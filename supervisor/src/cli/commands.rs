@@ -206,20 +206,15 @@ fn quarantine_command(
 /// `bulkhead quarantine replay` and `drop`, for one event or for many.
 fn change_quarantined(change: Change, selection: SelectionArgs, socket: Option<&Path>) -> ExitCode {
     let SelectionArgs { seq, all: _, series, cause, json } = selection;
-    let command = |seq| match change {
-        Change::Replay => QuarantineCommand::Replay(seq),
-        Change::Drop => QuarantineCommand::Drop(seq),
-    };
     match seq {
-        Some(seq) => quarantine_command(command, EventArgs { seq, json }, socket),
-        None => finish(change_all(change, command, &Filter { series, cause }, json, socket), json),
+        Some(seq) => quarantine_command(|seq| change.command(seq), EventArgs { seq, json }, socket),
+        None => finish(change_all(change, &Filter { series, cause }, json, socket), json),
     }
 }
 
 /// Changes the events that are in quarantine now, in the order of their numbers, and stops at the first failure.
 fn change_all(
     change: Change,
-    command: impl Fn(Seq) -> QuarantineCommand,
     filter: &Filter,
     json: bool,
     socket: Option<&Path>,
@@ -227,7 +222,7 @@ fn change_all(
     let selected = fetch_quarantined(socket)?.into_iter().filter(|entry| filter.matches(entry));
     let mut count = 0;
     for Entry { seq, .. } in selected {
-        let outcome = request(ControlCommand::Quarantine(command(seq)), socket);
+        let outcome = request(ControlCommand::Quarantine(change.command(seq)), socket);
         outcome.map_err(|failure| failure.after(&change.describe(count)))?;
         count += 1;
     }
@@ -279,6 +274,13 @@ enum Change {
 }
 
 impl Change {
+    const fn command(self, seq: Seq) -> QuarantineCommand {
+        match self {
+            Self::Replay => QuarantineCommand::Replay(seq),
+            Self::Drop => QuarantineCommand::Drop(seq),
+        }
+    }
+
     fn describe(self, count: u32) -> String {
         let events = format_count(count, "event");
         match self {

@@ -75,8 +75,7 @@ impl Transition<'_> {
 
     /// The slot of a generation's process, if it still has one.
     pub(in crate::core) fn find(&self, generation: Generation) -> Option<WorkerSlotId> {
-        let is_of = |process: &Process| process.generation == generation;
-        self.state.slot_ids().find(|slot_id| self.state.process(*slot_id).is_some_and(is_of))
+        self.state.find(generation)
     }
 
     pub(in crate::core) fn process_mut(&mut self, slot_id: WorkerSlotId) -> Option<&mut Process> {

@@ -125,15 +125,8 @@ impl Storage {
             let result = store.insert(&memory, &copy).map_err(|error| error_chain(&error));
             Event::Quarantined { request: copy, result }
         };
-        let failed = |why: String| Event::Quarantined { request: request.clone(), result: Err(why) };
-        let what = format!("storing event {} in quarantine", request.seq);
-        match BlockingTask::begin("quarantine", what, failed("the storing thread panicked".into()), work) {
-            Ok(task) => {
-                self.quarantining = Some(task);
-                None
-            }
-            Err(error) => Some(failed(error.to_string())),
-        }
+        let failed = |why| Event::Quarantined { request: request.clone(), result: Err(why) };
+        self.begin_quarantine(format!("storing event {} in quarantine", request.seq), failed, work)
     }
 
     /// Stores the pending events of isolated series. Returns the failure if the work cannot begin.
@@ -147,31 +140,31 @@ impl Storage {
         let (store, memory, generation) =
             (Arc::clone(&self.stores.quarantine), Arc::clone(memory), subject.generation);
         let finished = move |result| Event::IsolatedStored { generation, result };
-        let panicked = finished(Err("the storing thread panicked".into()));
         let what = format!("storing events of isolated series up to event {through}");
         let work = move || {
             let stored = store.insert_series(&memory, &subject, through, &isolated);
             finished(stored.map_err(|error| error_chain(&error)))
         };
-        match BlockingTask::begin("quarantine", what, panicked, work) {
-            Ok(task) => {
-                self.quarantining = Some(task);
-                None
-            }
-            Err(error) => Some(finished(Err(error.to_string()))),
-        }
+        self.begin_quarantine(what, |why| finished(Err(why)), work)
     }
 
     /// Removes events from quarantine that no generation has skipped. Returns the failure if the work cannot begin.
     pub(super) fn release(&mut self, seqs: &[Seq]) -> Option<Event> {
-        let store = Arc::clone(&self.stores.quarantine);
-        let failed = |why: String| Event::Released { kept: seqs.to_vec(), error: Some(why) };
-        let panicked = failed("the removing thread panicked".into());
+        let (store, copy) = (Arc::clone(&self.stores.quarantine), seqs.to_vec());
+        let failed = |why| Event::Released { kept: seqs.to_vec(), error: Some(why) };
         let what = format!("returning {} events from quarantine", seqs.len());
-        match BlockingTask::begin("quarantine", what, panicked, {
-            let seqs = seqs.to_vec();
-            move || release(&store, &seqs)
-        }) {
+        self.begin_quarantine(what, failed, move || release(&store, &copy))
+    }
+
+    /// Begins work on the quarantine. `failed` makes the event of a failure; returns it if the work cannot begin.
+    fn begin_quarantine(
+        &mut self,
+        what: String,
+        failed: impl Fn(String) -> Event,
+        work: impl FnOnce() -> Event + Send + 'static,
+    ) -> Option<Event> {
+        let panicked = failed("the quarantine thread panicked".into());
+        match BlockingTask::begin("quarantine", what, panicked, work) {
             Ok(task) => {
                 self.quarantining = Some(task);
                 None

@@ -42,10 +42,9 @@ impl<T: Record> RecordWriter<T> {
     /// # Errors
     /// The disk refuses. A new file is then removed, as far as the disk allows.
     pub(super) fn write(&self, record: &T) -> anyhow::Result<()> {
-        let path = self.path.join(file_name(record.number()));
-        let text = serde_json::to_string_pretty(record)?;
+        let (path, text) = self.file_of(record)?;
         let existed = path.try_exists()?;
-        let written = replace(&path, |file| Ok(writeln!(file, "{}", escape_controls_in_json(&text))?));
+        let written = replace(&path, |file| Ok(file.write_all(text.as_bytes())?));
         if written.is_err() && !existed {
             // The file may be there without being durable. The caller reports a failure, so no record may be found.
             let _ = fs::remove_file(&path);
@@ -59,12 +58,17 @@ impl<T: Record> RecordWriter<T> {
     /// The disk refuses. Records may then have been written.
     pub(super) fn write_all(&self, records: &[T]) -> anyhow::Result<()> {
         for record in records {
-            let path = self.path.join(file_name(record.number()));
-            let text = serde_json::to_string_pretty(record)?;
-            replace_unsynced(&path, |file| Ok(writeln!(file, "{}", escape_controls_in_json(&text))?))?;
+            let (path, text) = self.file_of(record)?;
+            replace_unsynced(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
         }
         let directory = fs::File::open(&self.path)?;
         rustix::fs::syncfs(&directory).with_context(|| format!("cannot synchronise {}", self.path.display()))
+    }
+
+    /// The path and the content of a record's file.
+    fn file_of(&self, record: &T) -> anyhow::Result<(PathBuf, String)> {
+        let text = format!("{}\n", escape_controls_in_json(&serde_json::to_string_pretty(record)?));
+        Ok((self.path.join(file_name(record.number())), text))
     }
 
     /// Removes a record durably. Returns `false` if there is none.

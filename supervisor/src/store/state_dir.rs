@@ -1,12 +1,13 @@
 //! The state directory: its lock, and the paths of what it holds.
 
+use crate::file_identity::FileIdentity;
 use anyhow::Context as _;
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock},
     process::geteuid,
 };
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -39,10 +40,9 @@ impl StateDir {
     /// # Errors
     /// Another supervisor holds the lock, or the directory cannot be created again.
     pub fn ensure_owned(&mut self) -> anyhow::Result<()> {
-        let identity = |found: Metadata| (found.dev(), found.ino());
         let path = self.path.join("lock");
-        let ours = identity(self.lock.metadata()?);
-        let present = match fs::metadata(&path).map(identity) {
+        let ours = FileIdentity::from(self.lock.metadata()?);
+        let present = match fs::metadata(&path).map(FileIdentity::from) {
             Ok(present) => Some(present),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| format!("cannot reach {}", path.display())),

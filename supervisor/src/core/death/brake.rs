@@ -180,8 +180,13 @@ impl Transition<'_> {
     }
 
     /// Isolates the series of a failed event, if it is at fault and not the event.
-    pub(in crate::core) fn isolate_if_due(&mut self, request: &QuarantineRequest, series: Option<String>) {
-        let Some((id, series)) = self.find_worker(&request.subject.worker).zip(series) else { return };
+    pub(in crate::core) fn isolate_if_due(
+        &mut self,
+        id: WorkerId,
+        request: &QuarantineRequest,
+        series: Option<String>,
+    ) {
+        let Some(series) = series else { return };
         let tracker = &mut self.worker_mut(id).poison_tracker;
         if !tracker.must_isolate(&series) {
             return;
@@ -196,10 +201,6 @@ impl Transition<'_> {
         });
         let why = format!("{}: {}", request.cause, request.detail);
         self.log(LogRecord::SeriesIsolated { subject: request.subject.clone(), series, why });
-    }
-
-    fn find_worker(&self, name: &str) -> Option<WorkerId> {
-        self.state.worker_ids().find(|id| self.worker(*id).name == name)
     }
 
     /// An event of a series whose last events failed was applied.

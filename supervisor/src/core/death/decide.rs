@@ -35,6 +35,11 @@ impl Decision {
     fn stopped(next: RestartDecision, why: impl Into<String>) -> Self {
         Self::new((GenerationState::Stopped, next), why)
     }
+
+    /// Parked without a retry.
+    fn parked(why: impl Into<String>) -> Self {
+        Self::new((GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None)), why)
+    }
 }
 
 /// Decides what becomes of the slot of a process that has exited.
@@ -113,8 +118,7 @@ fn decide_alone(
         }
     }
     if let Some(why) = &worker.poison_tracker.brake.engaged {
-        let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
-        return Decision::new(parked, format!("the brake is engaged: {why}"));
+        return Decision::parked(format!("the brake is engaged: {why}"));
     }
     // The process was stopping, and the worker was started again meanwhile.
     if let Some(request) = exited.stop_request() {
@@ -126,8 +130,7 @@ fn decide_alone(
         return Decision::new(retry_after(worker, Duration::ZERO, now), "the generation was being replaced");
     }
     if !classification.retry {
-        let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Parked(None));
-        return Decision::new(parked, "a retry cannot help");
+        return Decision::parked("a retry cannot help");
     }
     if classification.cause == Cause::Requested {
         let why = "the death was requested and does not count";

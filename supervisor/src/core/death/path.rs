@@ -97,7 +97,7 @@ impl Transition<'_> {
             self.brake_engaged(subject, engaged);
         }
         if let Some(request) = request {
-            self.isolate_if_due(&request, series);
+            self.isolate_if_due(id, &request, series);
             self.actions.push(Action::Quarantine(request));
         }
     }

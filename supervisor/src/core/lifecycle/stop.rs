@@ -138,19 +138,20 @@ impl State {
     /// Whether the processes of a plain worker may still stop by themselves, after the first one has exited.
     #[must_use]
     pub fn is_stopping_gently(&self, generation: Generation) -> bool {
-        let plain = self.slot_ids_of(Role::Plain).into_iter();
-        plain.filter_map(|slot_id| self.process(slot_id)).any(|process| {
-            process.generation == generation
-                && process.stop().is_some_and(|stop| stop.stage == StopStage::Term && stop.is_requested())
+        self.find(generation).is_some_and(|slot_id| {
+            let stop = self.requested_stop(slot_id);
+            self.role(slot_id.worker) == Role::Plain && stop.is_some_and(|stop| stop.stage == StopStage::Term)
         })
     }
 
     /// Whether this generation was asked to stop.
     #[must_use]
     pub fn is_stopping(&self, generation: Generation) -> bool {
-        self.slot_ids()
-            .filter_map(|slot_id| self.process(slot_id))
-            .any(|process| process.generation == generation && process.stop().is_some_and(Stop::is_requested))
+        self.find(generation).is_some_and(|slot_id| self.requested_stop(slot_id).is_some())
+    }
+
+    fn requested_stop(&self, slot_id: WorkerSlotId) -> Option<&Stop> {
+        self.process(slot_id)?.stop().filter(|stop| matches!(stop.why, StopReason::Requested(_)))
     }
 }
 
@@ -164,12 +165,6 @@ impl WorkerSignal {
             Self::Term => "SIGTERM",
             Self::Kill => "SIGKILL",
         }
-    }
-}
-
-impl Stop {
-    const fn is_requested(&self) -> bool {
-        matches!(self.why, StopReason::Requested(_))
     }
 }
 

@@ -93,10 +93,16 @@ impl State {
     /// Whether this generation belongs to a worker of this role, and was activated.
     #[must_use]
     pub fn is_activated(&self, role: Role, generation: Generation) -> bool {
-        self.slot_ids_of(role).into_iter().any(|slot_id| {
-            self.process(slot_id)
-                .is_some_and(|process| process.generation == generation && process.activated.is_some())
+        self.find(generation).is_some_and(|slot_id| {
+            let activated = self.process(slot_id).and_then(|process| process.activated);
+            self.role(slot_id.worker) == role && activated.is_some()
         })
+    }
+
+    /// The slot of a generation's process, if it still has one.
+    pub(in crate::core) fn find(&self, generation: Generation) -> Option<WorkerSlotId> {
+        let is_of = |process: &Process| process.generation == generation;
+        self.slot_ids().find(|slot_id| self.process(*slot_id).is_some_and(is_of))
     }
 
     /// All workers, in the order of the configuration.

@@ -7,7 +7,7 @@ use crate::core::{
 };
 use bulkhead_proto::wire::{
     control::{FromWorker, Isolation, MAX_SERIES_HINTS, RecoveryHints, ToWorker, Trial},
-    ids::Seq,
+    ids::{Generation, Seq},
 };
 
 /// A service whose analysis has committed `committed` events. One death is enough to quarantine an event.
@@ -71,6 +71,25 @@ impl Service {
     /// The analysis applies and commits everything up to this event.
     fn commit(&mut self, seq: u64) {
         self.committed = seq;
+    }
+
+    /// The analysis asks that the pending events of isolated series are stored. Returns its generation.
+    fn ask_to_store(&mut self, through: u64) -> Generation {
+        let generation = self.fixture.worker(ANALYTICS).generation;
+        self.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(through) });
+        generation
+    }
+
+    /// A restart: the successor becomes ready, this generation exits, and the successor is activated.
+    fn take_over_from(&mut self, generation: Generation) {
+        self.fixture.advance(START_SPACING);
+        let successor = self.fixture.worker(ANALYTICS).generation;
+        self.fixture.become_ready(successor);
+        self.fixture.advance(START_SPACING);
+        let post_mortem =
+            PostMortem { committed: Seq(self.committed), head: Seq(1_000), ..PostMortem::default() };
+        self.fixture.feed(died(generation, ExitStatus::Code(0), post_mortem));
+        self.take_hints();
     }
 
     fn pass_trial(&mut self) {
@@ -403,8 +422,7 @@ fn an_event_that_fails_again_because_it_could_not_be_stored_counts_once() {
 #[test]
 fn events_of_an_isolated_series_are_stored_before_the_analysis_may_commit() {
     let mut service = isolated_series();
-    let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    let generation = service.ask_to_store(900);
     let stores = |action: &Action| matches!(action, Action::StoreIsolated { through: Seq(900), isolated, .. } if isolated[0].name == "bad");
     assert!(service.fixture.last.iter().any(stores), "{:?}", service.fixture.last);
     assert!(!service.fixture.sent(generation, &ToWorker::IsolatedStored));
@@ -415,17 +433,9 @@ fn events_of_an_isolated_series_are_stored_before_the_analysis_may_commit() {
 #[test]
 fn a_new_program_applies_the_series_again_except_what_may_be_stored() {
     let mut service = isolated_series();
-    let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    let generation = service.ask_to_store(900);
     service.fixture.command(Command::Restart(ANALYTICS.to_owned()));
-    service.fixture.advance(START_SPACING);
-    let successor = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.become_ready(successor);
-    service.fixture.advance(START_SPACING);
-    let post_mortem =
-        PostMortem { committed: Seq(service.committed), head: Seq(1_000), ..PostMortem::default() };
-    service.fixture.feed(died(generation, ExitStatus::Code(0), post_mortem));
-    service.take_hints();
+    service.take_over_from(generation);
     assert_eq!(service.hints.isolated, [Isolation { series: "bad".into(), until: Seq(900) }]);
     assert_eq!(status(&service.fixture.state).workers[1].isolated, [""; 0]);
     service.commit(900);
@@ -437,8 +447,7 @@ fn a_new_program_applies_the_series_again_except_what_may_be_stored() {
 #[test]
 fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
     let mut service = isolated_series();
-    let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    let generation = service.ask_to_store(900);
     service.fixture.feed(Event::IsolatedStored { generation, result: Err("the quarantine is full".into()) });
     assert!(service.fixture.sent(generation, &ToWorker::Drain));
     service.die(901, ExitStatus::Code(0));
@@ -450,29 +459,21 @@ fn events_of_an_isolated_series_that_cannot_be_stored_engage_the_brake() {
 #[test]
 fn what_a_generation_stores_while_it_is_replaced_is_skipped_by_its_successor() {
     let mut service = isolated_series();
-    let generation = service.fixture.worker(ANALYTICS).generation;
     service.fixture.command(Command::Restart(ANALYTICS.to_owned()));
-    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(950) });
+    let generation = service.ask_to_store(950);
     let covers = |action: &Action| matches!(action, Action::StoreIsolated { isolated, .. } if isolated[0].isolation().concerns("bad", Seq(950)));
     assert!(service.fixture.last.iter().any(covers), "{:?}", service.fixture.last);
     // The disk refuses: this says nothing about the next program.
     service.fixture.feed(Event::IsolatedStored { generation, result: Err("disk full".into()) });
     assert_eq!(status(&service.fixture.state).workers[1].brake, None);
-    service.fixture.advance(START_SPACING);
-    let successor = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.become_ready(successor);
-    let post_mortem =
-        PostMortem { committed: Seq(service.committed), head: Seq(1_000), ..PostMortem::default() };
-    service.fixture.feed(died(generation, ExitStatus::Code(0), post_mortem));
-    service.take_hints();
+    service.take_over_from(generation);
     assert_eq!(service.hints.isolated, [Isolation { series: "bad".into(), until: Seq(950) }]);
 }
 
 #[test]
 fn a_reload_waits_for_the_process_that_stops_for_the_brake() {
     let mut service = isolated_series();
-    let generation = service.fixture.worker(ANALYTICS).generation;
-    service.fixture.receive(generation, FromWorker::StoreIsolated { through: Seq(900) });
+    let generation = service.ask_to_store(900);
     service.fixture.feed(Event::IsolatedStored { generation, result: Err("the quarantine is full".into()) });
     service.fixture.advance(START_SPACING);
     let policy = service.fixture.state.policy.clone();

@@ -200,9 +200,27 @@ fn sink(origin: &OutputOrigin, output_tail: &mut OutputTail) -> impl FnMut(Outpu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::test_capture::capture_lines;
+    use crate::log::{LogLine, test_capture::capture_lines};
     use bulkhead_proto::wire::ids::Generation;
     use std::{fs::File, future::poll_fn, io::Write as _, thread};
+
+    /// Reads a pipe with `forward`. Returns the lines of the log.
+    fn forward_from(
+        from: OwnedFd,
+        forward: impl AsyncFnOnce(LogPipe, &mut OutputTail),
+    ) -> (Vec<LogLine>, OutputTail) {
+        let mut output_tail = OutputTail::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let logged = capture_lines(|| {
+            runtime.block_on(async {
+                let origin =
+                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
+                let pipe = LogPipe::new(from, origin).unwrap();
+                forward(pipe, &mut output_tail).await;
+            });
+        });
+        (logged, output_tail)
+    }
 
     #[test]
     fn dropped_lines_are_counted_although_nothing_more_is_written() {
@@ -211,20 +229,13 @@ mod tests {
         let to = File::from(to);
         let mut writer = to.try_clone().unwrap();
         let writing = thread::spawn(move || writer.write_all(&b"x\n".repeat(LINES)));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let logged = capture_lines(|| {
-            runtime.block_on(async {
-                let origin =
-                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
-                let mut pipe = LogPipe::new(from, origin).unwrap();
-                let mut output_tail = OutputTail::default();
-                // The pipe stays open, and nothing more is written.
-                let mut left = 2 * LINES;
-                while left > 0 || pipe.report_dropped.is_some() {
-                    poll_fn(|cx| pipe.poll_readable(cx)).await;
-                    left -= pipe.forward(&mut output_tail);
-                }
-            });
+        let (logged, _) = forward_from(from, async |mut pipe, output_tail| {
+            // The pipe stays open, and nothing more is written.
+            let mut left = 2 * LINES;
+            while left > 0 || pipe.report_dropped.is_some() {
+                poll_fn(|cx| pipe.poll_readable(cx)).await;
+                left -= pipe.forward(output_tail);
+            }
         });
         drop(to);
         writing.join().unwrap().unwrap();
@@ -244,19 +255,12 @@ mod tests {
         const LINES: usize = 1 << 20;
         let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
         let writer = thread::spawn(move || File::from(to).write_all(&b"sixteen bytes..\n".repeat(LINES)));
-        let mut output_tail = OutputTail::default();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let logged = capture_lines(|| {
-            runtime.block_on(async {
-                let origin =
-                    OutputOrigin { worker: "loud".into(), generation: Generation(1), stream: "stdout" };
-                let mut pipe = LogPipe::new(from, origin).unwrap();
-                while pipe.open {
-                    poll_fn(|cx| pipe.poll_readable(cx)).await;
-                    pipe.forward(&mut output_tail);
-                }
-                pipe.end(&mut output_tail);
-            });
+        let (logged, output_tail) = forward_from(from, async |mut pipe, output_tail| {
+            while pipe.open {
+                poll_fn(|cx| pipe.poll_readable(cx)).await;
+                pipe.forward(output_tail);
+            }
+            pipe.end(output_tail);
         });
         writer.join().unwrap().unwrap();
         let forwarded = logged.iter().filter(|line| line.to_json().contains("sixteen bytes..")).count();
