@@ -6,7 +6,10 @@ use bulkhead_proto::{
         control::{RecoveryHints, ToWorker},
         fault::FaultKind,
     },
-    worker::pipe::{PipeError, Received, Receiver},
+    worker::{
+        fault,
+        pipe::{PipeError, Received, Receiver},
+    },
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -67,6 +70,27 @@ impl ControlEvents {
     /// not clear it.
     pub(crate) fn wait_in_standby(&self) -> Result<ControlEvent, PipeError> {
         self.wait(false, None)
+    }
+
+    /// Waits for a control event that `expected` accepts. Executes faults meanwhile, and ignores other events. `None`: the
+    /// process must exit instead.
+    pub(crate) fn wait_until<T>(
+        &self,
+        expected: impl Fn(ControlEvent) -> Option<T>,
+    ) -> Result<Option<T>, PipeError> {
+        loop {
+            match self.wait_in_standby()? {
+                ControlEvent::Drain => return Ok(None),
+                ControlEvent::Fault(kind) => fault::execute(kind),
+                event @ (ControlEvent::Continue
+                | ControlEvent::Activate(_)
+                | ControlEvent::IsolatedStored) => {
+                    if let Some(accepted) = expected(event) {
+                        return Ok(Some(accepted));
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for a control event or a notification of the wake fd, and clears the wake fd.

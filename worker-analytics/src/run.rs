@@ -12,7 +12,6 @@ use bulkhead_proto::{
     wire::{control::RecoveryHints, exit_code::EXIT_CONFIG},
     worker::{
         boot::{self, BootError, Inherited, Program, WorkerError, say_hello},
-        fault,
         link::AnalyticsLink,
         panic_hook::FatalPanics,
         pipe::PipeError,
@@ -86,14 +85,10 @@ fn run_worker<A: Analysis>(analysis: A, inherited: Inherited) -> Result<(), RunE
 
 /// Waits for activation. `None`: the process must exit instead.
 fn stand_by(control_events: &ControlEvents) -> Result<Option<RecoveryHints>, PipeError> {
-    loop {
-        match control_events.wait_in_standby()? {
-            ControlEvent::Activate(hints) => return Ok(Some(hints)),
-            ControlEvent::Drain => return Ok(None),
-            ControlEvent::Fault(kind) => fault::execute(kind),
-            ControlEvent::Continue | ControlEvent::IsolatedStored => {}
-        }
-    }
+    control_events.wait_until(|event| {
+        let ControlEvent::Activate(hints) = event else { return None };
+        Some(hints)
+    })
 }
 
 /// The name and version of this program and of its analysis, for people.

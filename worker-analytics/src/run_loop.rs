@@ -76,13 +76,8 @@ pub(crate) fn run_trial<A: Analysis>(
         }
     }
     supervisor.send(&FromWorker::TrialPassed)?;
-    loop {
-        match control_events.wait_in_standby()? {
-            ControlEvent::Continue | ControlEvent::Activate(_) | ControlEvent::IsolatedStored => {}
-            ControlEvent::Fault(kind) => fault::execute(kind),
-            ControlEvent::Drain => return Ok(()),
-        }
-    }
+    control_events.wait_until(|_| None::<()>)?;
+    Ok(())
 }
 
 /// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process

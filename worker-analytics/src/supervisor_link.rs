@@ -3,10 +3,7 @@
 use crate::control_events::{ControlEvent, ControlEvents};
 use bulkhead_proto::{
     wire::{control::FromWorker, ids::Seq},
-    worker::{
-        fault,
-        pipe::{PipeError, Sender},
-    },
+    worker::pipe::{PipeError, Sender},
 };
 use std::{rc::Rc, sync::Arc};
 
@@ -29,14 +26,8 @@ pub(crate) struct ControlPipes {
 impl SupervisorLink for ControlPipes {
     fn store_isolated(&self, through: Seq) -> Result<bool, PipeError> {
         self.supervisor.send(&FromWorker::StoreIsolated { through })?;
-        loop {
-            match self.control_events.wait_in_standby()? {
-                ControlEvent::IsolatedStored => return Ok(true),
-                ControlEvent::Drain => return Ok(false),
-                ControlEvent::Fault(kind) => fault::execute(kind),
-                ControlEvent::Continue | ControlEvent::Activate(_) => {}
-            }
-        }
+        let stored = |event| (event == ControlEvent::IsolatedStored).then_some(());
+        Ok(self.control_events.wait_until(stored)?.is_some())
     }
 
     fn series_applied(&self, series: String) -> Result<(), PipeError> {

@@ -7,6 +7,7 @@ mod schema_id;
 mod series;
 mod trial;
 
+pub(crate) use render::begin_of;
 pub(crate) use schema_check::{StateRefused, check_stored_states};
 pub(crate) use schema_id::IncompatibleState;
 

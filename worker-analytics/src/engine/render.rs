@@ -6,6 +6,7 @@ use bulkhead_proto::{
     wire::{series::write_render_failure, text::cut},
     worker::panic_hook,
 };
+
 /// The most bytes of a wrong result that an error shows.
 const MAX_SHOWN: usize = 40;
 
@@ -22,10 +23,7 @@ pub(super) fn render<A: Analysis>(
     let rendered = panic_hook::catch(|| serde_json::to_writer(&mut *into, &analysis.render(series, state)));
     let reason = match rendered {
         Ok(Ok(())) if into.first() == Some(&b'{') => return false,
-        Ok(Ok(())) => format!(
-            "render must give a JSON object; it gave {}",
-            cut(&String::from_utf8_lossy(into), MAX_SHOWN)
-        ),
+        Ok(Ok(())) => format!("render must give a JSON object; it gave {}", begin_of(into)),
         Ok(Err(error)) => format!("the rendered value is not JSON: {error}"),
         Err(panic) => format!("render panicked: {panic}"),
     };
@@ -38,4 +36,9 @@ pub(super) fn render<A: Analysis>(
         );
     }
     true
+}
+
+/// The begin of a wrong result, for an error.
+pub(crate) fn begin_of(rendered: &[u8]) -> String {
+    cut(&String::from_utf8_lossy(rendered), MAX_SHOWN).to_owned()
 }

@@ -39,6 +39,7 @@ mod tests;
 pub use failure::{Failure, Problem};
 
 use crate::{Analysis, Event};
+use bulkhead_proto::splitmix64;
 use reference::Reference;
 use replay::{Step, replay};
 use serde_json::Value;
@@ -73,25 +74,18 @@ pub fn check<A: Analysis>(
     replay(&new, events, &reference, "in a second run with the same events", || Step::Continue)?;
     replay(&new, events, &reference, "if the analysis is restarted after each event", || Step::Restart)?;
     for seed in 0..RANDOM_REPLAYS {
-        let mut random = Random(seed);
+        let mut random = seed;
         let when = "if the analysis crashes, and events since the last commit are applied again";
-        replay(&new, events, &reference, when, || random.step())?;
+        replay(&new, events, &reference, when, || random_step(&mut random))?;
     }
     Ok(reference.into_rendered(events))
 }
 
-/// The generator `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn step(&mut self) -> Step {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        match (mixed ^ (mixed >> 31)) % 16 {
-            0..12 => Step::Continue,
-            12..15 => Step::Commit,
-            _ => Step::Crash,
-        }
+/// What happens after the next event, at random.
+fn random_step(random: &mut u64) -> Step {
+    match splitmix64::random(random) % 16 {
+        0..12 => Step::Continue,
+        12..15 => Step::Commit,
+        _ => Step::Crash,
     }
 }

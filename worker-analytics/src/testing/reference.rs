@@ -1,13 +1,10 @@
 //! The run to which all others are compared: one analysis, no restart.
 
 use super::{Failure, Problem};
-use crate::{Analysis, Event, state};
+use crate::{Analysis, Event, engine::begin_of, state};
 use bulkhead_proto::shm::table::MAX_CONTENT;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-
-/// The most characters of a wrong rendered form that are shown.
-const MAX_SHOWN: usize = 40;
 
 /// A series after one event.
 #[derive(PartialEq)]
@@ -26,8 +23,7 @@ impl Moment {
         let rendered: Value =
             serde_json::from_slice(&json).map_err(|error| Problem::NotAnObject(error.to_string()))?;
         if !rendered.is_object() {
-            let found = String::from_utf8_lossy(&json).chars().take(MAX_SHOWN).collect();
-            return Err(Problem::NotAnObject(found));
+            return Err(Problem::NotAnObject(begin_of(&json)));
         }
         if series.len() + encoded.len() + json.len() > MAX_CONTENT {
             return Err(Problem::TooLarge { state: encoded.len(), rendered: json.len() });
