@@ -12,7 +12,9 @@ use bulkhead_proto::{
         ring::{Appender, Batch, Consumer, PRODUCER_WORDS, Tail, read_tail},
         seqlock::{SeqlockReader, SeqlockWriter},
         sync::{Ordering, Site, weaken},
-        table::{BodySlot, CommitRecord, Geometry, TableMemory, TableReader, TableWriter},
+        table::{
+            BodySlot, CommitRecord, Content, Geometry, SeriesView, TableMemory, TableReader, TableWriter,
+        },
         wake::{self, Waker},
     },
     wire::ids::{Position, Seq},
@@ -223,20 +225,32 @@ fn two_parked_consumers_are_both_notified() {
     assert!(!parked || notified, "parked with an event to read, and not notified on the second page");
 }
 
-/// A table for one series. Modelled words: the commit number, number and seq of both records, both tags, and the word of
-/// each body that holds the state.
+/// The one series of most models. Eight bytes, so that it fills a word of its body.
+const SERIES: &str = "series-a";
+
+/// A table for one series. Modelled words: the commit number, number and seq of both records, hash and tag of both versions,
+/// and the words of each body that hold the key and the state.
 fn table() -> Arc<Memory> {
     let geometry = Geometry::new(1);
     let body = |version: usize| (geometry.front_bytes() + version * (64 << 10)) / WORD;
-    let words = [0, 8, 10, 24, 26, 65, 66, body(0) + 4, body(1) + 4];
+    let words = [0, 8, 10, 24, 26, 64, 65, 66, 67, body(0) + 5, body(0) + 6, body(1) + 5, body(1) + 6];
     Memory::new(geometry.bytes() / WORD, words)
 }
 
-/// Commits state `n` of the one series. With an empty key, the state is the word after the head of the body.
+/// Commits state `n` of the one series.
 fn commit(writer: &mut TableWriter<Arc<Memory>>, n: u64) {
-    let slot = writer.find("series").or_else(|| writer.assign("series")).unwrap();
-    writer.stage(slot, 1, "", &n.to_ne_bytes(), b"").unwrap();
+    commit_series(writer, SERIES, n);
+}
+
+fn commit_series(writer: &mut TableWriter<Arc<Memory>>, key: &str, n: u64) {
+    let slot = writer.find(key).or_else(|| writer.assign(key)).unwrap();
+    writer.stage(slot, Content { key, state: &n.to_ne_bytes(), ..Content::default() }).unwrap();
     writer.commit(CommitRecord { seq: Seq(100 + n), ..CommitRecord::default() }).unwrap();
+}
+
+fn commit_removal(writer: &mut TableWriter<Arc<Memory>>, key: &str) {
+    writer.stage_removal(writer.find(key).unwrap(), key).unwrap();
+    writer.commit(CommitRecord::default()).unwrap();
 }
 
 /// A reader during commits sees one of them completely, record and state, and never an older one after a newer one.
@@ -258,6 +272,37 @@ fn commits_are_read_completely() {
             assert_eq!(body.state(), n.to_ne_bytes(), "a torn body");
         }
     }
+    commits.join().unwrap();
+}
+
+/// The only slot is freed and gets another series. A reader finds the series of the commit that it saw, or none if that commit
+/// is being overwritten.
+fn a_slot_that_changes_hands_is_read_completely() {
+    let memory = table();
+    let mut writer = TableWriter::attach(Arc::clone(&memory)).unwrap();
+    writer.activate();
+    commit(&mut writer, 1);
+    let commits = thread::spawn(move || {
+        commit_removal(&mut writer, SERIES);
+        commit_series(&mut writer, "series-b", 3);
+    });
+    let view = SeriesView::new(memory);
+    if let Some((_, record)) = view.public("series-b") {
+        assert_eq!(record.commit.0, 3, "the series before its commit");
+    }
+    let record = view.record();
+    let names = view.names("", None, 2);
+    let seen = view.record();
+    // The names are those of one commit from the first to the last record.
+    let expected = |n: u64| match n {
+        1 => Some(SERIES),
+        2 => None,
+        _ => Some("series-b"),
+    };
+    let names: Vec<_> = names.iter().map(|name| &**name).collect();
+    let of_a_commit = (record.commit.0..=seen.commit.0).any(|n| names == Vec::from_iter(expected(n)));
+    let unreadable = ["series-a", "series-b"].iter().any(|name| view.is_unreadable(name));
+    assert!(of_a_commit || unreadable, "{names:?} at commits {} to {}", record.commit, seen.commit);
     commits.join().unwrap();
 }
 
@@ -310,6 +355,7 @@ const MODELS: &[(&str, Model)] = &[
     ("no wake-up is lost", no_wake_up_is_lost),
     ("two parked consumers are both notified", two_parked_consumers_are_both_notified),
     ("commits are read completely", commits_are_read_completely),
+    ("a slot that changes hands is read completely", a_slot_that_changes_hands_is_read_completely),
     ("a finished commit is readable", a_finished_commit_is_readable),
     ("a seqlock cell is read completely", a_seqlock_cell_is_read_completely),
 ];

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub(crate) type Units = &'static [(&'static str, u64)];
 
 /// The units of a duration in the configuration, in milliseconds.
-pub(crate) const DURATION_UNITS: Units = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+pub(crate) const DURATION_UNITS: Units =
+    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
 
 /// The units of a size, in bytes.
 pub(crate) const SIZE_UNITS: Units = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];

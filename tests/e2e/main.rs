@@ -33,6 +33,7 @@ mod refused_commits;
 mod reload;
 mod resource_leaks;
 mod seqs_across_restarts;
+mod series_removal;
 mod short_campaign;
 mod shutdown;
 mod state_dir;

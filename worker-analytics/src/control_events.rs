@@ -93,9 +93,11 @@ impl ControlEvents {
         }
     }
 
-    /// Waits for a control event or a notification of the wake fd, and clears the wake fd.
-    pub(crate) fn wait_for_work(&self) -> Result<ControlEvent, PipeError> {
-        let event = self.wait(true, None);
+    /// Waits for a control event or a notification of the wake fd, at most for `timeout`, and clears the wake fd.
+    pub(crate) fn wait_for_work(&self, timeout: Option<Duration>) -> Result<ControlEvent, PipeError> {
+        // A timeout beyond what the system can express is none.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let event = self.wait(true, timeout.as_ref());
         self.wake_fd.clear();
         event
     }
@@ -159,14 +161,14 @@ mod tests {
         assert_eq!(control_events.poll_now().unwrap(), ControlEvent::Fault(FaultKind::Exit));
         drop(supervisor);
         assert_eq!(control_events.poll_now().unwrap(), ControlEvent::Drain);
-        assert_eq!(control_events.wait_for_work().unwrap(), ControlEvent::Drain);
+        assert_eq!(control_events.wait_for_work(None).unwrap(), ControlEvent::Drain);
     }
 
     #[test]
     fn the_wake_fd_ends_a_wait_for_work_and_is_cleared() {
         let (control_events, _supervisor, wake_fd) = control_events();
         wake_fd.notify();
-        assert_eq!(control_events.wait_for_work().unwrap(), ControlEvent::Continue);
+        assert_eq!(control_events.wait_for_work(None).unwrap(), ControlEvent::Continue);
         assert!(!wake_fd.clear(), "the wait should have cleared the wake fd");
     }
 

@@ -81,7 +81,8 @@ pub(crate) fn run_trial<A: Analysis>(
 }
 
 /// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process
-/// sleeps until the wake fd or the control pipe becomes readable: an idle worker has no timer.
+/// sleeps until the wake fd or the control pipe becomes readable. An idle worker has a timer only if series expire, for the
+/// next one that can.
 fn wait_idle<A: Analysis>(
     engine: &mut Engine<A, ControlPipes>,
     control_events: &ControlEvents,
@@ -93,8 +94,15 @@ fn wait_idle<A: Analysis>(
         engine.count_step();
         return Ok(control_events.poll_for(due_in.min(RING_CHECK_INTERVAL))?);
     }
-    let event =
-        if engine.prepare_wait() { control_events.wait_for_work() } else { Ok(ControlEvent::Continue) };
+    let sweep_due_in = engine.sweep();
+    if engine.commit_due_in().is_some() {
+        return Ok(control_events.poll_now()?);
+    }
+    let event = if engine.prepare_wait() {
+        control_events.wait_for_work(sweep_due_in)
+    } else {
+        Ok(ControlEvent::Continue)
+    };
     engine.cancel_wait();
     Ok(event?)
 }

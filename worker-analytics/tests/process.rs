@@ -70,6 +70,7 @@ impl Service {
             generation: Generation(generation),
             faults: true,
             max_series: 100,
+            expire_ms: None,
             max_body: 0,
             limits: Limits::default(),
             access: Access::default(),

@@ -49,6 +49,7 @@ fn settings() -> Settings {
         generation: Generation(1),
         faults: true,
         max_series: 4,
+        expire_ms: None,
         max_body: 1 << 20,
         limits: Limits::default(),
         access: Access::default(),

@@ -1,4 +1,5 @@
-//! The encoding of one event in the ring: a fixed head, then its texts.
+//! The encoding of one event in the ring: a fixed head, then its texts. The removal of a series is encoded as an event, too: it
+//! has a number and a place among the events.
 
 use std::str;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian as le};
@@ -70,10 +71,72 @@ pub enum EventError {
     /// A text is not UTF-8.
     #[error("{0} is not UTF-8")]
     Encoding(&'static str),
+    /// The bytes are the removal of a series.
+    #[error("the removal of a series is not an event")]
+    Removal,
+}
+
+/// What a record of the ring asks of the analysis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// Apply an event.
+    Event(Event<'a>),
+    /// Remove a series.
+    Removal(Removal<'a>),
+}
+
+/// The removal of a series: of its state after all events before the removal. A later event begins the series anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal<'a> {
+    /// The series, 1..=[`MAX_SERIES`] bytes.
+    pub series: &'a str,
+    /// When the removal was accepted, in Unix milliseconds.
+    pub arrived_ms: i64,
+    /// The id of the request, at most [`MAX_REQUEST_ID`] bytes.
+    pub request_id: Option<&'a str>,
+}
+
+impl<'a> Removal<'a> {
+    /// Appends the encoded removal to `into`.
+    ///
+    /// # Errors
+    /// If a text is out of its bounds. `into` is unchanged then.
+    pub fn encode(&self, into: &mut Vec<u8>) -> Result<(), EventError> {
+        let Self { series, arrived_ms, request_id } = *self;
+        let event = Event { arrived_ms, ts_ms: arrived_ms, request_id, ..Event::new(series, 0.0) };
+        event.encode_as(REMOVES, into)
+    }
+
+    const fn of(event: &Event<'a>) -> Self {
+        Self { series: event.series, arrived_ms: event.arrived_ms, request_id: event.request_id }
+    }
+}
+
+impl<'a> Input<'a> {
+    /// Decodes an input. Never panics, whatever the bytes.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly one input within its bounds.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
+        let (event, flags) = Event::decode_with_flags(bytes)?;
+        if flags & REMOVES == 0 {
+            return Ok(Self::Event(event));
+        }
+        Ok(Self::Removal(Removal::of(&event)))
+    }
+
+    /// When it was accepted, in Unix milliseconds.
+    #[must_use]
+    pub const fn arrived_ms(&self) -> i64 {
+        match self {
+            Self::Event(event) => event.arrived_ms,
+            Self::Removal(removal) => removal.arrived_ms,
+        }
+    }
 }
 
 /// The fixed head of an encoded event. The texts follow in this order: series, label, request id, data. `flags`
-/// distinguishes an absent label, data or request id from an empty one.
+/// distinguishes an absent label, data or request id from an empty one, and a removal from an event.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Head {
@@ -91,6 +154,7 @@ struct Head {
 const HAS_LABEL: u8 = 1;
 const HAS_DATA: u8 = 2;
 const HAS_REQUEST: u8 = 4;
+const REMOVES: u8 = 8;
 
 fn bounded(field: &'static str, text: &str, least: usize, most: usize) -> Result<usize, EventError> {
     let found = text.len();
@@ -112,6 +176,10 @@ impl<'a> Event<'a> {
     /// # Errors
     /// If a text is out of its bounds or the value is not finite. `into` is unchanged then.
     pub fn encode(&self, into: &mut Vec<u8>) -> Result<(), EventError> {
+        self.encode_as(0, into)
+    }
+
+    fn encode_as(&self, flags: u8, into: &mut Vec<u8>) -> Result<(), EventError> {
         let (label, data) = (self.label.unwrap_or_default(), self.data.unwrap_or_default());
         let request = self.request_id.unwrap_or_default();
         let head = Head {
@@ -122,7 +190,8 @@ impl<'a> Event<'a> {
             label_len: short(bounded("label", label, 0, MAX_LABEL)?),
             request_len: short(bounded("request id", request, 0, MAX_REQUEST_ID)?),
             data_len: u16::try_from(bounded("data", data, 0, MAX_DATA)?).unwrap_or(u16::MAX).into(),
-            flags: flag(self.label, HAS_LABEL)
+            flags: flags
+                | flag(self.label, HAS_LABEL)
                 | flag(self.data, HAS_DATA)
                 | flag(self.request_id, HAS_REQUEST),
             reserved: [0; 2],
@@ -143,6 +212,13 @@ impl<'a> Event<'a> {
     /// # Errors
     /// If the bytes are not exactly one event within its bounds.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
+        match Input::decode(bytes)? {
+            Input::Event(event) => Ok(event),
+            Input::Removal(_) => Err(EventError::Removal),
+        }
+    }
+
+    fn decode_with_flags(bytes: &'a [u8]) -> Result<(Self, u8), EventError> {
         let too_short = EventError::Size { wanted: size_of::<Head>(), found: bytes.len() };
         let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
         let lengths = [
@@ -173,7 +249,7 @@ impl<'a> Event<'a> {
                 .filter(|_| head.flags & HAS_REQUEST != 0),
             data: Some(next("data", data_len, 0, MAX_DATA)?).filter(|_| head.flags & HAS_DATA != 0),
         };
-        if event.value.is_finite() { Ok(event) } else { Err(EventError::NotFinite) }
+        if event.value.is_finite() { Ok((event, head.flags)) } else { Err(EventError::NotFinite) }
     }
 }
 
@@ -215,6 +291,20 @@ mod tests {
         }
         assert_eq!(Event { value: f64::NAN, ..sample() }.encode(&mut bytes), Err(EventError::NotFinite));
         assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_removal_is_not_an_event_and_an_event_is_not_a_removal() {
+        let removal = Removal { series: "DTW", arrived_ms: 7, request_id: Some("r-1") };
+        let (mut removed, mut applied) = (Vec::new(), Vec::new());
+        removal.encode(&mut removed).unwrap();
+        sample().encode(&mut applied).unwrap();
+        assert_eq!(Input::decode(&removed), Ok(Input::Removal(removal)));
+        assert_eq!(Event::decode(&removed), Err(EventError::Removal));
+        assert_eq!(Input::decode(&applied), Ok(Input::Event(sample())));
+        assert_eq!([removed, applied].map(|bytes| Input::decode(&bytes).unwrap().arrived_ms()), [7, 1]);
+        let nameless = Removal { series: "", ..removal };
+        assert!(matches!(nameless.encode(&mut Vec::new()), Err(EventError::Length { field: "series", .. })));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 
 use super::{
     cause::{Cause, Operation},
-    event::{Event, MAX_EVENT},
+    event::{Event, Input, MAX_EVENT, Removal},
     ids::{CrashId, Generation, Seq},
     record_store::{Order, Record, RecordStore},
     time::rfc3339,
@@ -47,6 +47,9 @@ pub struct Entry {
 pub struct EventView {
     /// The name of the series.
     pub series: String,
+    /// Whether it is the removal of the series instead of an event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removal: bool,
     /// The value.
     pub value: f64,
     /// When the event happened: RFC 3339, UTC.
@@ -68,9 +71,15 @@ impl EventView {
     /// Decodes an event; `None` if the bytes are not one.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let event = Event::decode(bytes).ok()?;
+        let (event, removal) = match Input::decode(bytes).ok()? {
+            Input::Event(event) => (event, false),
+            Input::Removal(Removal { series, arrived_ms, request_id }) => {
+                (Event { ts_ms: arrived_ms, arrived_ms, request_id, ..Event::new(series, 0.0) }, true)
+            }
+        };
         Some(Self {
             series: event.series.to_owned(),
+            removal,
             value: event.value,
             ts: rfc3339(event.ts_ms),
             arrived: rfc3339(event.arrived_ms),
@@ -84,11 +93,15 @@ impl EventView {
 /// On one line, for people. The texts of the event are not escaped.
 impl fmt::Display for EventView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { series, value, ts, arrived, label, data, request_id } = self;
-        // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
-        let value = format!("{value:?}");
-        let value = value.strip_suffix(".0").unwrap_or(&value);
-        write!(f, "series {series}, value {value}, ts {ts}, arrived {arrived}")?;
+        let Self { series, removal, value, ts, arrived, label, data, request_id } = self;
+        if *removal {
+            write!(f, "removal of series {series}, arrived {arrived}")?;
+        } else {
+            // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
+            let value = format!("{value:?}");
+            let value = value.strip_suffix(".0").unwrap_or(&value);
+            write!(f, "series {series}, value {value}, ts {ts}, arrived {arrived}")?;
+        }
         for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
             if let Some(part) = part {
                 write!(f, ", {name} {part}")?;
@@ -179,9 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_is_shown_as_one() {
+        let removal = Removal { series: "orders", arrived_ms: 0, request_id: Some("r-1") };
+        let mut bytes = Vec::new();
+        removal.encode(&mut bytes).unwrap();
+        let view = EventView::decode(&bytes).unwrap();
+        assert_eq!(
+            view.to_string(),
+            "removal of series orders, arrived 1970-01-01T00:00:00.000Z, request r-1"
+        );
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!((&json["removal"], &json["series"]), (&true.into(), &"orders".into()));
+    }
+
+    #[test]
     fn values_are_short_at_any_magnitude() {
         let view = EventView {
             series: "x".into(),
+            removal: false,
             value: 0.0,
             ts: String::new(),
             arrived: String::new(),

@@ -20,6 +20,9 @@ pub struct Settings {
     /// The most series in the state table. Further series are counted under
     /// [`OVERFLOW_SERIES`](crate::wire::series::OVERFLOW_SERIES).
     pub max_series: u32,
+    /// A series that gets no event for this long is removed, in milliseconds; `None`: never.
+    #[serde(default)]
+    pub expire_ms: Option<u64>,
     /// The largest request body, in bytes.
     pub max_body: u64,
     /// The limits of the HTTP server, besides `max_body`.

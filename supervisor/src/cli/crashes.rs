@@ -110,6 +110,7 @@ pub(super) mod tests {
     pub(in crate::cli) fn event() -> EventView {
         EventView {
             series: "orders".into(),
+            removal: false,
             value: 1.5,
             ts: "2026-11-22T19:59:59.000Z".into(),
             arrived: "2026-11-22T19:59:59.000Z".into(),

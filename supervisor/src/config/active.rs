@@ -122,11 +122,12 @@ fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
         policy: Policy { faults, max_attempts, brake, initial, max, limit, period, starts: _ },
         // Only decides whether `listen` is allowed.
         insecure: _,
-        // The API is started with these; see `start_keys`.
+        // The API and the analysis are started with these; see `start_keys`.
         max_body: _,
         limits: _,
         access: _,
         token_file: _,
+        expire: _,
         workers: _,
     } = config;
     // The supervisor alone uses `hang_timeout`, so a change needs no new process.
@@ -160,7 +161,7 @@ fn setting(key: &str, from: String, to: String, live: bool) -> Option<Change> {
 }
 
 /// The keys with which the process of a worker is started, and their values.
-fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 15] {
+fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 16] {
     let WorkerConfig {
         name: _,
         role,
@@ -177,7 +178,8 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
     let Access { allowed_hosts, cors_origins } = &config.access;
     let text = |value: &dyn Debug| format!("{value:?}");
     let linked = |value: &dyn Debug| if *role == Role::Plain { String::new() } else { text(value) };
-    let api = |value: &dyn Debug| if *role == Role::Api { text(value) } else { String::new() };
+    let only = |wanted, value: &dyn Debug| if *role == wanted { text(value) } else { String::new() };
+    let api = |value: &dyn Debug| only(Role::Api, value);
     [
         ("command", text(command)),
         ("env", text(env)),
@@ -195,6 +197,7 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         ("allowed_hosts", api(allowed_hosts)),
         ("cors_origins", api(cors_origins)),
         ("token_file", api(&config.token_file)),
+        ("expire", only(Role::Analytics, &config.expire)),
     ]
 }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub insecure: bool,
     /// The most series that the analysis keeps.
     pub max_series: u32,
+    /// A series that gets no event for this long is removed; `None`: never.
+    pub expire: Option<Duration>,
     /// The size of the event ring, in bytes; a power of two.
     pub ring_capacity: u64,
     /// Restart delays and limits, and whether faults may be induced.

@@ -6,7 +6,7 @@ use super::{
     overrides::Overrides,
     problem::{Diagnostics, Issue, Problem},
     reader::{Section, check_unexpanded, parse_path},
-    units::{MAX_DURATION, parse_share},
+    units::{MAX_DURATION, parse_expire, parse_share},
     worker::{read_plain_workers, read_worker},
 };
 use crate::{
@@ -60,11 +60,12 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
         overrides.state_dir.clone().or(configured).or_else(|| overrides.default_state_dir.clone());
     let log = read_log(root.section("log"));
     let api = read_api(root.section("api"), overrides, diagnostics);
-    let (max_series, max_attempts, brake, analytics) = read_analytics(root.section("analytics"));
+    let analytics = read_analytics(root.section("analytics"));
     let ring_capacity = read_link(root.section("link"));
     let restart = read_restart(root.section("restart"));
+    let Analytics { max_series, expire, max_attempts, brake, worker } = analytics;
     let policy = Policy { faults: read_faults(root.section("faults")), max_attempts, brake, ..restart };
-    let mut workers = vec![api.worker, analytics];
+    let mut workers = vec![api.worker, worker];
     workers.extend(read_plain_workers(&mut root));
     root.reserved("history");
     root.finish();
@@ -79,6 +80,7 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
         token_file: api.token_file,
         insecure: api.insecure,
         max_series,
+        expire,
         ring_capacity,
         policy,
         workers,
@@ -181,8 +183,18 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
     }
 }
 
-fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, Option<u8>, WorkerConfig) {
+/// The values of the section `[analytics]`.
+struct Analytics {
+    max_series: u32,
+    expire: Option<Duration>,
+    max_attempts: u32,
+    brake: Option<u8>,
+    worker: WorkerConfig,
+}
+
+fn read_analytics(mut analytics: Section<'_>) -> Analytics {
     let max_series = analytics.integer("max_series", 1..MAX_SERIES + 1).unwrap_or(DEFAULT_MAX_SERIES);
+    let expire = analytics.string("expire", parse_expire).unwrap_or_default();
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
     let brake = analytics.string("brake", parse_share).unwrap_or(Policy::default().brake);
@@ -191,7 +203,7 @@ fn read_analytics(mut analytics: Section<'_>) -> (u32, u32, Option<u8>, WorkerCo
     }
     let worker = read_worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.finish();
-    (max_series, max_attempts, brake, worker)
+    Analytics { max_series, expire, max_attempts, brake, worker }
 }
 
 fn read_link(mut link: Section<'_>) -> u64 {

@@ -124,6 +124,7 @@ fn every_key_has_an_effect() {
         [analytics]
         command = ["/opt/mine", "--fast"]
         max_series = 10
+        expire = "30d"
         max_attempts = 5
         stop_timeout = "3s"
         [link]
@@ -150,6 +151,7 @@ fn every_key_has_an_effect() {
     assert_eq!(config.listen, ListenAddr::Unix("/run/api.sock".into()));
     assert_eq!((config.max_body, config.max_series, config.ring_capacity), (1 << 20, 10, 8 << 20));
     assert_eq!(config.policy.max_attempts, 5);
+    assert_eq!(config.expire, Some(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!(
         config.limits,
         Limits {
@@ -176,7 +178,7 @@ fn the_log_form_has_one_line_per_problem_with_its_position() {
         errors(text),
         "t.toml:2:1: api.lissten: unknown key; not a key in api; did you mean listen?\n\
          t.toml:3:12: api.max_body: 7 is not a size; expected a size such as \"512KiB\", \"64MiB\" or \"1GiB\"\n\
-         t.toml:5:7: restart.max: \"5 s\" is not a duration; expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"; \
+         t.toml:5:7: restart.max: \"5 s\" is not a duration; expected a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"30d\"; \
          did you mean \"5s\"?"
     );
 }
@@ -241,6 +243,7 @@ fn values_out_of_range_are_refused() {
         "restart.limit = 65",
         "restart.period = \"25h\"",
         "analytics.max_series = -1",
+        "analytics.expire = \"999ms\"",
         "analytics.max_attempts = 0",
         "analytics.max_attempts = 101",
         "analytics.command = []",

@@ -13,6 +13,9 @@ pub(super) const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 /// The word for no limit.
 const OFF: &str = "off";
 
+/// The shortest and the longest `analytics.expire`, in milliseconds: one second, ten years.
+const EXPIRE_RANGE: RangeInclusive<u64> = 1_000..=3_650 * 24 * 3_600_000;
+
 /// A kind of quantity: a whole number directly followed by a unit.
 pub(super) struct Quantity {
     noun: &'static str,
@@ -25,7 +28,7 @@ pub(super) struct Quantity {
 /// A duration, in milliseconds.
 pub(super) const DURATION: Quantity = Quantity {
     noun: "a duration",
-    expected: "expected a duration such as \"500ms\", \"5s\", \"2m\" or \"1h\"",
+    expected: "expected a duration such as \"500ms\", \"5s\", \"2m\", \"1h\" or \"30d\"",
     units: DURATION_UNITS,
     other_spellings: &[
         ("", 1_000),
@@ -109,6 +112,17 @@ pub(super) fn parse_share(text: &str) -> Result<Option<u8>, Issue> {
     })
 }
 
+/// Parses `analytics.expire`, such as `"30d"`; `"off"` is `None`.
+///
+/// # Errors
+/// The text is neither, or the duration is out of range.
+pub(super) fn parse_expire(text: &str) -> Result<Option<Duration>, Issue> {
+    if text == OFF {
+        return Ok(None);
+    }
+    DURATION.parse(text, &EXPIRE_RANGE).map(Duration::from_millis).map(Some)
+}
+
 /// A share as [`parse_share`] reads it.
 pub(super) fn format_share(share: Option<u8>) -> String {
     share.map_or_else(|| OFF.to_owned(), |percent| format!("{percent}%"))
@@ -158,7 +172,7 @@ mod tests {
     #[test]
     fn a_likely_meaning_is_suggested() {
         for (text, likely) in
-            [("5", "5s"), ("5 sec", "5s"), ("1.5s", "1500ms"), ("2 Minutes", "2m"), ("1d", "24h")]
+            [("5", "5s"), ("5 sec", "5s"), ("1.5s", "1500ms"), ("2 Minutes", "2m"), ("1 day", "1d")]
         {
             assert_eq!(
                 parse_duration(text).unwrap_err().help,

@@ -39,6 +39,7 @@ impl Analytics {
             generation: Generation(generation),
             faults: false,
             max_series: 4096,
+            expire_ms: None,
             max_body: 0,
             limits: Limits::default(),
             access: Access::default(),

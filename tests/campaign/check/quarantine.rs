@@ -69,6 +69,7 @@ impl SentEvent {
     fn matches_entry(&self, entry: &Entry, poison: &PoisonEvent) -> bool {
         let event = |arrived: &str| EventView {
             series: format!("{FAULT_PREFIX}{}", poison.kind),
+            removal: false,
             value: 1.0,
             ts: arrived.to_owned(),
             arrived: arrived.to_owned(),

@@ -7,7 +7,7 @@ use bulkhead_hostile::targets::ALL;
 use bulkhead_proto::wire::{
     codec,
     control::{FromWorker, Isolation, PROTOCOL, RecoveryHints, Request, RequestOutcome, ToWorker, Trial},
-    event::Event,
+    event::{Event, Removal},
     fault::FaultKind,
     ids::Seq,
 };
@@ -71,6 +71,9 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
     let mut bytes = Vec::new();
     event.encode(&mut bytes)?;
     seeds.push(("event".to_owned(), bytes));
+    let mut bytes = Vec::new();
+    Removal { series, arrived_ms: 2, request_id: Some("r") }.encode(&mut bytes)?;
+    seeds.push(("removal".to_owned(), bytes));
     Ok(seeds)
 }
 

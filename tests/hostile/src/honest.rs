@@ -12,7 +12,7 @@ use bulkhead_steps::{
     scenario::History,
     scenarios::takeover::leave_unfinished,
     service::Analysis,
-    test_event::{MIN_RECORD, SeriesTotal, SeriesTotals, TestEvent, fold, test_event},
+    test_event::{MIN_RECORD, SeriesTotal, SeriesTotals, TestEvent, fold, removal, test_event},
 };
 use std::collections::HashMap;
 
@@ -28,10 +28,23 @@ const COMMITS: usize = 8;
 /// The number of events that are pending at the beginning.
 pub const PENDING: usize = 14;
 
+/// A series that is removed before the last two commits. No successor may find it, whatever is corrupted.
+pub const REMOVED: &str = "XNA";
+
+/// The numbers of the events of the removed series, and of its removal.
+const OF_REMOVED: [usize; 2] = [12, 17];
+const REMOVAL: usize = 22;
+
 /// The event with this number, from 0.
 #[must_use]
 pub fn event(number: usize) -> TestEvent {
     let value = u32::try_from(number + 1).unwrap_or(u32::MAX);
+    if number == REMOVAL {
+        return removal(REMOVED, value);
+    }
+    if OF_REMOVED.contains(&number) {
+        return test_event(REMOVED, value, MIN_RECORD);
+    }
     test_event(SERIES[number * 7 % 4], value, MIN_RECORD + 8 * (number * 5 % 7))
 }
 

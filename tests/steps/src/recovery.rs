@@ -3,7 +3,7 @@
 use crate::{
     fixture::{CAPACITY, MemoryFixture},
     service::{Analysis, append},
-    test_event::{MIN_RECORD, TestEvent, fold, test_event},
+    test_event::{MIN_RECORD, TestEvent, fold, removal, test_event},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
@@ -176,5 +176,7 @@ fn new_events(round: u32) -> Vec<TestEvent> {
         test_event(["ATL", "NEW"][round as usize % 2], 900 + round, size),
         test_event(["NEW", "BOS"][round as usize % 2], 1000 + round, size + 16),
         test_event("ATL", 1100 + round, size + 40),
+        // Every third round, a series is removed that comes again.
+        if round % 3 == 1 { removal("NEW", 1200 + round) } else { test_event("BOS", 1200 + round, size) },
     ]
 }

@@ -9,11 +9,11 @@ use bulkhead_proto::{
         ring::{AppendError, Appended, Consumer},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{Activated, Body, BodySlot, CommitRecord, TableMemory, TableWriter},
+        table::{Activated, Body, BodySlot, CommitRecord, Content, TableMemory, TableWriter},
     },
     wire::{
         control::RecoveryHints,
-        event::Event,
+        event::Input,
         ids::{Generation, Position, Seq},
     },
     worker::link::{AnalyticsLink, ApiLink},
@@ -73,7 +73,10 @@ impl<M: TableMemory> Analysis<M> {
         let activated = table.activate();
         let record = *table.record();
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
-        let totals = (0..record.slots).map(|slot| load(&table, BodySlot(slot))).collect::<Result<_>>()?;
+        let mut totals = SeriesTotals::new();
+        for slot in (0..record.slots).map(BodySlot) {
+            totals.extend(load(&table, slot)?);
+        }
         Ok(Self {
             consumer,
             cursor,
@@ -147,7 +150,15 @@ impl<M: TableMemory> Analysis<M> {
     fn apply_event(&mut self, seq: Seq, payload: &[u8]) -> Result<()> {
         cursor::set_read_position(&*self.cursor, self.done.1);
         cursor::set_in_flight(&*self.cursor, Activity::Apply, seq);
-        let event = Event::decode(payload)?;
+        let event = match Input::decode(payload)? {
+            Input::Event(event) => event,
+            Input::Removal(removal) => {
+                self.totals.remove(removal.series);
+                self.changed.insert(removal.series.to_owned());
+                self.count_applied(seq);
+                return Ok(());
+            }
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -156,11 +167,15 @@ impl<M: TableMemory> Analysis<M> {
         let value = u64::from(event.value as u32);
         self.totals.entry(event.series.to_owned()).or_default().apply(value);
         self.changed.insert(event.series.to_owned());
+        self.count_applied(seq);
+        Ok(())
+    }
+
+    fn count_applied(&mut self, seq: Seq) {
         self.applied += 1;
         if !self.keeps_in_flight {
             cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
         }
-        Ok(())
     }
 
     /// Commits the applied events.
@@ -171,10 +186,21 @@ impl<M: TableMemory> Analysis<M> {
         let (seq, position) = self.done;
         cursor::set_in_flight(&*self.cursor, Activity::Commit, seq);
         for series in std::mem::take(&mut self.changed) {
-            let slot = self.table.find(&series).or_else(|| self.table.assign(&series));
+            let known = self.table.find(&series);
+            let Some(total) = self.totals.get(&series) else {
+                known.map_or(Ok(()), |slot| self.table.stage_removal(slot, &series))?;
+                continue;
+            };
+            let slot = known.or_else(|| self.table.assign(&series));
             let slot = slot.with_context(|| format!("no slot for {series}"))?;
-            let total = self.totals.get(&series).copied().unwrap_or_default();
-            self.table.stage(slot, VERSION, &series, &total.state(&series), &total.public(&series))?;
+            let content = Content {
+                key: &series,
+                version: VERSION,
+                last_arrival_ms: 1,
+                state: &total.state(&series),
+                public: &total.public(&series),
+            };
+            self.table.stage(slot, content)?;
         }
         let last = *self.table.record();
         let record = self.table.commit(CommitRecord {
@@ -193,11 +219,15 @@ impl<M: TableMemory> Analysis<M> {
     }
 }
 
-fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<(String, SeriesTotal)> {
+/// The series of a slot, if it has one.
+fn load<M: TableMemory>(table: &TableWriter<M>, slot: BodySlot) -> Result<Option<(String, SeriesTotal)>> {
     let body = table.load(slot).with_context(|| format!("slot {} does not verify", slot.0))?;
+    if body.is_free() {
+        return Ok(None);
+    }
     let total = total(&body)?;
     ensure!(table.find(body.key()) == Some(slot), "series {} is not found in slot {}", body.key(), slot.0);
-    Ok((body.key().to_owned(), total))
+    Ok(Some((body.key().to_owned(), total)))
 }
 
 fn total(body: &Body) -> Result<SeriesTotal> {

@@ -1,7 +1,10 @@
 //! The events of the model, and the totals that an analysis must compute from them.
 
 use anyhow::{Context as _, Result};
-use bulkhead_proto::{shm::ring::Batch, wire::event::Event};
+use bulkhead_proto::{
+    shm::ring::Batch,
+    wire::event::{Event, Input, Removal},
+};
 use std::collections::BTreeMap;
 
 /// The ring bytes of the record of an event with an empty label: two words, the event's head, and three
@@ -22,12 +25,20 @@ pub struct TestEvent {
     pub size: usize,
     /// The event is quarantined: every analysis skips it.
     pub skipped: bool,
+    /// It is the removal of the series. Its value is the time of its arrival.
+    pub removes: bool,
 }
 
 /// Creates an event.
 #[must_use]
 pub const fn test_event(series: &'static str, value: u32, size: usize) -> TestEvent {
-    TestEvent { series, value, size, skipped: false }
+    TestEvent { series, value, size, skipped: false, removes: false }
+}
+
+/// Creates the removal of a series.
+#[must_use]
+pub const fn removal(series: &'static str, value: u32) -> TestEvent {
+    TestEvent { removes: true, ..test_event(series, value, MIN_RECORD) }
 }
 
 impl TestEvent {
@@ -42,7 +53,12 @@ impl TestEvent {
     /// # Errors
     /// When the event is not valid.
     pub fn push(&self, batch: &mut Batch) -> Result<()> {
-        batch.push(&self.event(&self.label())).context("a test event is not valid")
+        let pushed = if self.removes {
+            batch.push_removal(&self.removal())
+        } else {
+            batch.push(&self.event(&self.label()))
+        };
+        pushed.context("a test event is not valid")
     }
 
     /// The encoded event, as it is stored in the ring.
@@ -51,8 +67,17 @@ impl TestEvent {
     /// When the event is not valid.
     pub fn payload(&self) -> Result<Vec<u8>> {
         let mut payload = Vec::new();
-        self.event(&self.label()).encode(&mut payload).context("a test event is not valid")?;
+        let encoded = if self.removes {
+            self.removal().encode(&mut payload)
+        } else {
+            self.event(&self.label()).encode(&mut payload)
+        };
+        encoded.context("a test event is not valid")?;
         Ok(payload)
+    }
+
+    fn removal(&self) -> Removal<'_> {
+        Removal { series: self.series, arrived_ms: self.value.into(), request_id: None }
     }
 
     fn event<'a>(&self, label: &'a str) -> Event<'a> {
@@ -70,7 +95,11 @@ impl TestEvent {
     /// Whether a payload from the ring is exactly this event.
     #[must_use]
     pub fn matches(&self, payload: &[u8]) -> bool {
-        let Ok(event) = Event::decode(payload) else { return false };
+        let event = match Input::decode(payload) {
+            Ok(Input::Event(event)) if !self.removes => event,
+            Ok(Input::Removal(removal)) => return self.removes && removal == self.removal(),
+            Ok(Input::Event(_)) | Err(_) => return false,
+        };
         event.series == self.series
             && event.value.to_bits() == f64::from(self.value).to_bits()
             && event.arrived_ms == i64::from(self.value)
@@ -146,7 +175,11 @@ fn to_usize(count: u64) -> usize {
 pub fn fold(data: &[TestEvent]) -> SeriesTotals {
     let mut totals = SeriesTotals::new();
     for event in data.iter().filter(|event| !event.skipped) {
-        totals.entry(event.series.to_owned()).or_default().apply(event.value.into());
+        if event.removes {
+            totals.remove(event.series);
+        } else {
+            totals.entry(event.series.to_owned()).or_default().apply(event.value.into());
+        }
     }
     totals
 }

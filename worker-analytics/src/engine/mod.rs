@@ -1,10 +1,12 @@
 //! The engine takes events from the ring, applies them, and commits. It knows neither processes nor fds.
 
 mod damaged_series;
+mod expiry;
 mod render;
 mod schema_check;
 mod schema_id;
 mod series;
+mod sweep;
 mod trial;
 
 pub(crate) use render::begin_of;
@@ -26,11 +28,11 @@ use bulkhead_proto::{
     },
     wire::{
         control::{RecoveryHints, SKIP_DELAY},
-        event::{Event, EventError},
+        event::{EventError, Input},
         fault::FaultKind,
         ids::{Generation, Position, Seq},
         series::FAULT_PREFIX,
-        time::now_ms,
+        time::{arrival_ms, now_ms},
     },
     worker::{fault, pipe::PipeError, settings::Settings},
 };
@@ -123,6 +125,8 @@ pub(crate) struct Engine<A: Analysis, L, M = StateMemory, C = Arc<ReadWrite>> {
     skip_held_since: Option<Instant>,
     /// The last event of an isolated series that was skipped and is not committed. The next commit has it stored first.
     isolated_through: Option<Seq>,
+    /// When the last event arrived that was taken from the ring, in Unix milliseconds.
+    arrived_ms: i64,
     /// Watched series of which an event was applied and not committed.
     applied_watched: Vec<String>,
     payload: Vec<u8>,
@@ -152,14 +156,14 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         let ring_capacity = (memory.events.words() * WORD) as u64;
         let consumer = Consumer::attach(memory.events, memory.producer, record.position, record.seq)?;
         cursor::take_over(&memory.cursor, settings.generation, record.seq);
-        let mut series = OpenSeries::new(&table, settings.max_series);
+        let mut series = OpenSeries::new(&table, settings);
         if SchemaId(record.version) != SchemaId::current::<A>() {
             series.migrate(&analysis, &table, || cursor::count_step(&memory.cursor));
         }
         tracing::info!(
             commit = record.commit.0,
             seq = record.seq.0,
-            series = record.slots,
+            series = record.series,
             scrubbed = activated.scrubbed,
             "analysis {} version {} resumes after event {}",
             A::NAME,
@@ -183,6 +187,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             skipped: 0,
             skip_held_since: None,
             isolated_through: None,
+            arrived_ms: i64::MIN,
             applied_watched: Vec::new(),
             payload: Vec::new(),
         };
@@ -205,6 +210,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         if due && self.skip_held_since.is_none() {
             self.commit()?;
         }
+        self.series.sweep(&self.table, self.arrived_ms);
         Ok(true)
     }
 
@@ -245,13 +251,22 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         self.processed = (seq, self.consumer.position());
     }
 
-    /// Applies an event. `false`: its series is isolated, and the event is skipped.
+    /// Applies an event, or removes a series. `false`: no event was applied; it is skipped if its series is isolated.
     fn apply(&mut self, seq: Seq) -> Result<bool, EngineError> {
         // Before the payload is decoded: if its bytes kill this process, the supervisor must know the event
         // and find it.
         cursor::set_read_position(&self.cursor, self.processed.1);
         cursor::set_in_flight(&self.cursor, Activity::Apply, seq);
-        let event = Event::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
+        let input = Input::decode(&self.payload).map_err(|source| EngineError::Event { seq, source })?;
+        self.arrived_ms = input.arrived_ms();
+        let event = match input {
+            Input::Event(event) => event,
+            Input::Removal(removal) => {
+                self.series.remove(&self.table, removal.series);
+                self.count_applied(seq);
+                return Ok(false);
+            }
+        };
         if self.replay_plan.is_isolated(event.series, seq) {
             self.skip(seq);
             self.isolated_through = Some(seq);
@@ -273,26 +288,38 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
                 index
             }
         };
-        self.analysis.apply(self.series.state_mut(index), &event);
+        self.analysis.apply(self.series.state_mut(index, event.arrived_ms), &event);
         if self.replay_plan.stop_watching(event.series) {
             self.applied_watched.push(event.series.to_owned());
         }
+        self.count_applied(seq);
+        Ok(true)
+    }
+
+    fn count_applied(&mut self, seq: Seq) {
         self.applied += 1;
         self.processed = (seq, self.consumer.position());
         // From here on the event is not in flight, although no commit covers it yet. The next step reads the
         // following event from the ring; if the process dies there, the death must not be attributed to this
         // event.
         cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
-        Ok(true)
     }
 
-    /// The time until the pending commit is due. `None`: everything is committed. An applied event has changed its
-    /// series. A held skip is due when no event followed for [`SKIP_DELAY`].
+    /// Removes some of the series that have expired while the ring is empty. The time until there is more to do; `None`: series
+    /// do not expire.
+    pub(crate) fn sweep(&mut self) -> Option<Duration> {
+        let now = arrival_ms();
+        self.series.sweep(&self.table, now);
+        self.series.expiry.due_in(now)
+    }
+
+    /// The time until the pending commit is due. `None`: everything is committed. A held skip is due when no event followed
+    /// for [`SKIP_DELAY`].
     pub(crate) fn commit_due_in(&self) -> Option<Duration> {
         if let Some(since) = self.skip_held_since {
             return Some(SKIP_DELAY.saturating_sub(since.elapsed()));
         }
-        let pending = self.skipped > 0 || self.series.has_changes();
+        let pending = self.skipped > 0 || self.applied > 0 || self.series.has_changes();
         pending.then(|| self.scheduler.due_in(Instant::now()))
     }
 
@@ -330,6 +357,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         let ((seq, position), record) = (self.processed, *self.table.record());
         cursor::set_in_flight(&self.cursor, Activity::Commit, seq);
         self.series.stage(&self.analysis, &mut self.table, || cursor::count_step(&self.cursor))?;
+        let counts = self.series.take_counts();
         let next = CommitRecord {
             generation: self.generation,
             seq,
@@ -337,7 +365,9 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             version: SchemaId::current::<A>().0,
             analysed: record.analysed + self.applied,
             skipped: record.skipped + self.skipped,
-            resets: record.resets + self.series.take_resets(),
+            resets: record.resets + counts.resets,
+            removed: record.removed + counts.removed,
+            expired: record.expired + counts.expired,
             at_ms: now_ms(),
             ..record
         };
@@ -368,5 +398,7 @@ fn coarse_clock() -> Duration {
     Duration::try_from(now).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ pub(crate) fn check_stored_states<A: Analysis>(
     let step = record.slots.div_ceil(MAX_SAMPLES).max(1);
     let (mut readable, mut unreadable) = (0, Vec::new());
     for slot in (0..record.slots).step_by(step as usize).map(BodySlot) {
-        let Some(body) = table.body(slot, &record) else { continue };
+        let Some(body) = table.body(slot, &record).filter(|body| !body.is_free()) else { continue };
         match panic_hook::catch(|| decode(analysis, &body).map(drop)) {
             Ok(Ok(())) => readable += 1,
             Ok(Err(reason)) => {

@@ -7,10 +7,11 @@ use bulkhead_proto::{
         cursor::InFlight,
         memory::SharedMemory,
         ring::{Batch, MIN_CAPACITY},
-        table::{BODY_BYTES, TableReader},
+        table::{BODY_BYTES, Content, TableReader},
     },
     wire::{
         control::{Isolation, SKIP_DELAY, Trial},
+        event::Event,
         role::Role,
         series::{OVERFLOW_SERIES, render_failure},
     },
@@ -28,7 +29,7 @@ use std::{
 
 /// Records what the engine asks of the supervisor.
 #[derive(Default)]
-struct NoSupervisor {
+pub(super) struct NoSupervisor {
     stored: RefCell<Vec<Seq>>,
     applied: RefCell<Vec<String>>,
     stopping: bool,
@@ -47,14 +48,14 @@ impl SupervisorLink for NoSupervisor {
 }
 
 /// The shared memory of a service, and the API's end of it, in one process.
-struct Fixture {
+pub(super) struct Fixture {
     memory: SharedMemory,
-    api: ApiLink,
-    settings: Settings,
+    pub(super) api: ApiLink,
+    pub(super) settings: Settings,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
@@ -62,6 +63,7 @@ impl Fixture {
             generation: Generation(3),
             faults: false,
             max_series: 8,
+            expire_ms: None,
             max_body: 0,
             limits: bulkhead_proto::worker::settings::Limits::default(),
             access: bulkhead_proto::worker::settings::Access::default(),
@@ -71,11 +73,11 @@ impl Fixture {
         Self { api: ApiLink::open_in_process(&memory).unwrap(), memory, settings }
     }
 
-    fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A, NoSupervisor>, EngineError> {
+    pub(super) fn engine<A: Analysis>(&self, analysis: A) -> Result<Engine<A, NoSupervisor>, EngineError> {
         self.engine_with_hints(analysis, RecoveryHints::default())
     }
 
-    fn engine_with_hints<A: Analysis>(
+    pub(super) fn engine_with_hints<A: Analysis>(
         &self,
         analysis: A,
         hints: RecoveryHints,
@@ -89,7 +91,7 @@ impl Fixture {
         EngineMemory { events, producer, cursor, state }
     }
 
-    fn append(&self, events: &[(&str, f64)]) {
+    pub(super) fn append(&self, events: &[(&str, f64)]) {
         let mut batch = Batch::default();
         for &(series, value) in events {
             batch.push(&Event::new(series, value)).unwrap();
@@ -98,18 +100,18 @@ impl Fixture {
     }
 
     /// Applies and commits everything that is in the ring.
-    fn process_all<A: Analysis>(&self, analysis: A) -> Result<(), EngineError> {
+    pub(super) fn process_all<A: Analysis>(&self, analysis: A) -> Result<(), EngineError> {
         let mut engine = self.engine(analysis)?;
         while engine.advance()? {}
         engine.flush()
     }
 
-    fn rendered(&self, series: &str) -> Value {
+    pub(super) fn rendered(&self, series: &str) -> Value {
         let (public, _) = self.api.view().public(series).unwrap();
         serde_json::from_slice(&public).unwrap()
     }
 
-    fn series_names(&self) -> Vec<String> {
+    pub(super) fn series_names(&self) -> Vec<String> {
         self.api.view().names("", None, 100).iter().map(ToString::to_string).collect()
     }
 }
@@ -566,7 +568,7 @@ fn a_skip_at_the_end_of_the_ring_is_held_and_a_drain_leaves_it() {
     assert_eq!(engine.commit_due_in(), None);
 }
 
-fn trial(after: u64, target: u64) -> (RecoveryHints, Trial) {
+pub(super) fn trial(after: u64, target: u64) -> (RecoveryHints, Trial) {
     let trial = Trial { after: Seq(after), target: Seq(target) };
     (RecoveryHints { trial: Some(trial), ..RecoveryHints::default() }, trial)
 }
@@ -915,7 +917,8 @@ fn commit_raw(fixture: &Fixture, series: &str, schema: u32, state: &[u8]) {
     let mut table = TableWriter::attach(memory).unwrap();
     table.activate();
     let slot = table.find(series).or_else(|| table.assign(series)).unwrap();
-    table.stage(slot, schema, series, state, b"{}").unwrap();
+    let content = Content { key: series, version: schema, last_arrival_ms: 0, state, public: b"{}" };
+    table.stage(slot, content).unwrap();
     let next = CommitRecord { version: schema, ..*table.record() };
     table.commit(next).unwrap();
 }

@@ -10,6 +10,7 @@ use bulkhead_proto::{
     },
     wire::{
         control::Trial,
+        event::Input,
         ids::{Position, Seq},
     },
 };
@@ -35,7 +36,9 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         loop {
             let begin = self.consumer.position();
             let Some(seq) = self.consumer.next(&mut bytes)? else { return Ok(found) };
-            if seq > after {
+            // The removal of a series runs no code of the analysis.
+            let is_removal = matches!(Input::decode(&bytes), Ok(Input::Removal(_)));
+            if seq > after && !is_removal {
                 mem::swap(&mut bytes, &mut self.payload);
                 found = Some((seq, begin));
             }

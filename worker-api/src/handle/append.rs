@@ -11,7 +11,12 @@ use crate::{
 use axum::response::{IntoResponse, Response};
 use bulkhead_proto::{
     shm::ring::{self, AppendOutcome, Appended, Batch, KeyedRequest},
-    wire::{control::FromWorker, event::Event, series::RESERVED_PREFIX, time::arrival_ms},
+    wire::{
+        control::FromWorker,
+        event::{Event, EventError, Removal},
+        series::RESERVED_PREFIX,
+        time::arrival_ms,
+    },
 };
 use std::{cell::RefCell, sync::atomic::Ordering};
 
@@ -140,6 +145,33 @@ impl ApiHandle {
         outcome.map(AppendOutcome::appended)
     }
 
+    /// Removes a series: its state after all events that were accepted before. The removal is accepted like an event. It takes
+    /// effect with a commit of the analysis, also if the analysis is away now. A later event begins the series anew. If there is
+    /// no such series, nothing changes.
+    ///
+    /// # Errors
+    /// When the name has no or more than 128 bytes, or the ring has no space. As a response: 400 or 503.
+    pub fn remove_series(&self, name: &str) -> Result<Appended, AppendError> {
+        self.append_removal(None, name, || Ok(())).map(AppendOutcome::appended)
+    }
+
+    /// Appends the removal of a series, unless `check` fails or the `request` was appended before.
+    pub(crate) fn append_removal<E: From<AppendError>>(
+        &self,
+        request: Option<KeyedRequest>,
+        series: &str,
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<AppendOutcome, E> {
+        let id = RequestId::current();
+        let request_id = id.as_ref().map(RequestId::as_str);
+        self.append_with(request, |batch| {
+            check()?;
+            let removal = Removal { series, arrived_ms: arrival_ms(), request_id };
+            batch.push_removal(&removal).map_err(bad_event)?;
+            Ok(())
+        })
+    }
+
     /// Clears a batch, lets `fill` fill it, and appends it unless `fill` fails. If the `request` was appended before,
     /// nothing is filled or appended.
     pub(crate) fn append_with<E: From<AppendError>>(
@@ -210,6 +242,11 @@ impl ApiHandle {
             self.0.seq_mark_due.store(!sent, Ordering::Relaxed);
         }
     }
+}
+
+/// The only event of a batch is out of bounds.
+pub(super) fn bad_event(error: EventError) -> AppendError {
+    AppendError::BadEvent { index: 0, reason: error.to_string() }
 }
 
 /// Lends the thread's batch buffer, cleared.

@@ -29,6 +29,11 @@ impl LastGoodSeries {
         Some(public)
     }
 
+    /// The series does not exist any more. A later one of that name is another one.
+    pub(super) fn forget(&self, name: &str) {
+        self.entries().remove(name);
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<[u8]>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,5 +59,7 @@ mod tests {
         assert_eq!(verify(b"{").unwrap(), b" {\"a\":[1,{}]} ");
         assert_eq!(verify(b"{}").unwrap(), b"{}");
         assert!(last_good.verify("other", b"{"[..].into()).is_none());
+        last_good.forget("s");
+        assert_eq!(verify(b"{"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Reads quarantined events from the supervisor's store, and replays them.
 
-use super::{ApiHandle, append::AppendError};
+use super::{ApiHandle, append::bad_event};
 use crate::{
     http::{
         idempotency::RESERVED_KEY_PREFIX,
@@ -12,7 +12,7 @@ use bulkhead_proto::{
     shm::ring::{Batch, IdempotencyKey, KeyedRequest},
     wire::{
         control::{FromWorker, MAX_TEXT, Request},
-        event::{Event, EventError},
+        event::{Event, Input, Removal},
         ids::Seq,
         quarantine::{Entry, Filter},
         text::cut,
@@ -64,18 +64,20 @@ impl ApiHandle {
             return Err(conflict("is not skipped yet: try again later"));
         }
         let payload = entry.payload().unwrap_or_default();
-        let event =
-            Event::decode(&payload).map_err(|_| conflict("cannot be decoded: it can only be dropped"))?;
+        let input =
+            Input::decode(&payload).map_err(|_| conflict("cannot be decoded: it can only be dropped"))?;
         let name = format!("{RESERVED_KEY_PREFIX}replay-of-{seq}");
         let no_key = || conflict("has a seq that does not fit an Idempotency-Key");
         let key = IdempotencyKey::new(name.as_bytes()).ok_or_else(no_key)?;
         let request_id = format!("replay-of-{seq}");
-        let request_id = Some(&*request_id);
-        let replayed = Event { request_id, arrived_ms: arrival_ms(), ..event };
+        let (request_id, arrived_ms) = (Some(&*request_id), arrival_ms());
         let request = KeyedRequest { key, digest: seq.0.into() };
         let fill = |batch: &mut Batch| {
-            let bad_event = |error: EventError| AppendError::BadEvent { index: 0, reason: error.to_string() };
-            batch.push(&replayed).map_err(bad_event)
+            let pushed = match input {
+                Input::Event(event) => batch.push(&Event { request_id, arrived_ms, ..event }),
+                Input::Removal(removal) => batch.push_removal(&Removal { request_id, arrived_ms, ..removal }),
+            };
+            pushed.map_err(bad_event)
         };
         Ok(self.append_with(Some(request), fill)?.appended().first)
     }

@@ -4,6 +4,7 @@ use super::ApiHandle;
 use bulkhead_proto::{
     shm::table::CommitRecord,
     wire::{
+        event::MAX_SERIES,
         series::{OVERFLOW_SERIES, render_failure},
         time::now_ms,
     },
@@ -33,7 +34,10 @@ impl ApiHandle {
 
     /// Appends the JSON object of a series to `out`, or nothing.
     pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> SeriesRead {
-        let Some((public, record)) = self.0.link.view().public(name) else { return SeriesRead::Missing };
+        let Some((public, record)) = self.0.link.view().public(name) else {
+            self.0.last_good.forget(name);
+            return SeriesRead::Missing;
+        };
         if let Some(reason) = render_failure(&public) {
             return SeriesRead::RenderFailed(reason);
         }
@@ -48,9 +52,18 @@ impl ApiHandle {
         self.0.link.view().is_unreadable(name)
     }
 
-    /// How many series the last commit has, with the one of merged series.
-    pub(crate) fn series_count(&self) -> u32 {
-        self.0.link.view().record().slots
+    /// The last commit.
+    pub(crate) fn last_commit(&self) -> CommitRecord {
+        self.0.link.view().record()
+    }
+
+    /// Whether there is such a series, or may be: its state is unknown, or events are pending.
+    pub(crate) fn may_have_series(&self, name: &str) -> bool {
+        // The stats first: what is not pending then is committed, and what is committed is seen afterwards.
+        name.len() <= MAX_SERIES
+            && (self.0.link.stats().pending > 0
+                || self.0.link.view().public(name).is_some()
+                || self.is_unreadable(name))
     }
 
     /// Whether events of some series are counted together, because `max_series` is reached.

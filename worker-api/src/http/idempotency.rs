@@ -19,15 +19,21 @@ pub(crate) const RESERVED_KEY_PREFIX: &str = "__";
 pub(crate) const REPLAYED_HEADER: (HeaderName, HeaderValue) =
     (HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"));
 
+/// What a request with a key asks for. Its digest tells whether another request has the same key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keyed<'a> {
+    /// Events: the body, as it was sent. Values that the service fills in, such as the time of an event without one, are not
+    /// part of it.
+    Events(BodyFormat, &'a [u8]),
+    /// The removal of this series.
+    Removal(&'a str),
+}
+
 /// The request's key, if it has one, with a digest of the request.
 ///
 /// # Errors
 /// When the header is present more than once or does not hold a valid key.
-pub(crate) fn keyed_request(
-    headers: &HeaderMap,
-    format: BodyFormat,
-    body: &[u8],
-) -> Result<Option<KeyedRequest>, Problem> {
+pub(crate) fn keyed_request(headers: &HeaderMap, asked: Keyed<'_>) -> Result<Option<KeyedRequest>, Problem> {
     let mut values = headers.get_all(HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -38,7 +44,7 @@ pub(crate) fn keyed_request(
     else {
         return Err(bad_key(&format!("found {} bytes: {value:?}", value.len())));
     };
-    Ok(Some(KeyedRequest { key, digest: digest(format, body) }))
+    Ok(Some(KeyedRequest { key, digest: digest(asked) }))
 }
 
 fn bad_key(found: &str) -> Problem {
@@ -48,18 +54,17 @@ fn bad_key(found: &str) -> Problem {
     Problem::new(ProblemKind::BadRequest, detail)
 }
 
-/// Digests the body as it was sent. Values that the service fills in, such as the time of an event without one, are not
-/// part of it.
-///
 /// SipHash with a fixed key, because later versions compare these digests too. It detects mistakes, not attacks: a
 /// client that constructs a collision only deceives itself.
-fn digest(format: BodyFormat, body: &[u8]) -> u128 {
+fn digest(asked: Keyed<'_>) -> u128 {
+    let (kind, bytes) = match asked {
+        Keyed::Events(BodyFormat::Json, body) => (1, body),
+        Keyed::Events(BodyFormat::Ndjson, body) => (2, body),
+        Keyed::Removal(series) => (3, series.as_bytes()),
+    };
     let mut hasher = SipHasher13::new();
-    hasher.write_u8(match format {
-        BodyFormat::Json => 1,
-        BodyFormat::Ndjson => 2,
-    });
-    hasher.write(body);
+    hasher.write_u8(kind);
+    hasher.write(bytes);
     hasher.finish128().as_u128()
 }
 
@@ -68,9 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_is_stable_and_differs_between_formats_and_bodies() {
-        assert_eq!(digest(BodyFormat::Json, b"{}"), 60_518_372_447_633_028_953_036_868_792_864_797_136);
-        assert_ne!(digest(BodyFormat::Json, b"{}"), digest(BodyFormat::Ndjson, b"{}"));
-        assert_ne!(digest(BodyFormat::Json, b"{}"), digest(BodyFormat::Json, b"{ }"));
+    fn the_digest_is_stable_and_differs_between_kinds_and_contents() {
+        let json = digest(Keyed::Events(BodyFormat::Json, b"{}"));
+        assert_eq!(json, 60_518_372_447_633_028_953_036_868_792_864_797_136);
+        assert_ne!(json, digest(Keyed::Events(BodyFormat::Ndjson, b"{}")));
+        assert_ne!(json, digest(Keyed::Events(BodyFormat::Json, b"{ }")));
+        assert_ne!(json, digest(Keyed::Removal("{}")));
     }
 }

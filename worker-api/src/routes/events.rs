@@ -6,7 +6,7 @@ use crate::{
     http::{
         body,
         encoding::Encoding,
-        idempotency,
+        idempotency::{self, Keyed},
         problem::{Problem, ProblemKind, typed_response},
         request_id::RequestId,
     },
@@ -39,13 +39,18 @@ pub(super) async fn accept(
         None => body,
     };
     // No await from here on: the batch buffer belongs to the thread.
-    let request = idempotency::keyed_request(&head.headers, format, &body)?;
+    let request = idempotency::keyed_request(&head.headers, Keyed::Events(format, &body))?;
     let outcome = append(&api, &body, format, request)?;
+    Ok(accepted(outcome))
+}
+
+/// The response to a request that was accepted, now or when it was sent before.
+pub(super) fn accepted(outcome: AppendOutcome) -> Response {
     let mut response = typed_response(StatusCode::ACCEPTED, "application/json", receipt(outcome.appended()));
     if matches!(outcome, AppendOutcome::Replayed(_)) {
         response.headers_mut().extend([idempotency::REPLAYED_HEADER]);
     }
-    Ok(response)
+    response
 }
 
 fn count_memory_full(api: &ApiHandle, problem: &Problem) {

@@ -27,7 +27,7 @@ pub(crate) fn router(user_routes: Router<ApiHandle>, api: ApiHandle) -> Router {
         .route("/v1/events", post(events::accept))
         .route("/v1/stats", get(stats::show))
         .route("/v1/series", get(series::list))
-        .route("/v1/series/{name}", get(series::show))
+        .route("/v1/series/{name}", get(series::show).delete(series::remove))
         .route("/v1/workers", get(workers::list))
         .route("/v1/crashes", get(crashes::list))
         .route("/v1/crashes/{id}", get(crashes::show))

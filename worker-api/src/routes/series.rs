@@ -1,13 +1,17 @@
 //! `GET /v1/series` and `GET /v1/series/{name}`: answered from the last commit, without waiting for the analysis.
+//! `DELETE /v1/series/{name}`: accepted like an event.
 
-use super::valid::Valid;
+use super::{authorized::Authorized, events, valid::Valid};
 use crate::{
     handle::{ApiHandle, records::check_limit, series::SeriesRead},
-    http::problem::{Problem, ProblemKind, typed_response},
+    http::{
+        idempotency::{self, Keyed},
+        problem::{Problem, ProblemKind, typed_response},
+    },
 };
 use axum::{
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use bulkhead_proto::wire::series::OVERFLOW_SERIES;
@@ -51,6 +55,23 @@ pub(super) async fn show(
         );
         return Err(Problem::new(ProblemKind::Unavailable, detail));
     }
+    Err(missing(&api, &name))
+}
+
+pub(super) async fn remove(
+    _: Authorized,
+    State(api): State<ApiHandle>,
+    Valid(Path(name)): Valid<Path<String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = idempotency::keyed_request(&headers, Keyed::Removal(&name))?;
+    let outcome = api.append_removal(request, &name, || {
+        if api.may_have_series(&name) { Ok(()) } else { Err(missing(&api, &name)) }
+    })?;
+    Ok(events::accepted(outcome))
+}
+
+fn missing(api: &ApiHandle, name: &str) -> Problem {
     let merged = if api.has_merged_series() {
         let max = api.settings().max_series;
         format!(
@@ -60,7 +81,7 @@ pub(super) async fn show(
         String::new()
     };
     let detail = format!("the last commit has no series {name:?}{merged}");
-    Err(Problem::new(ProblemKind::NotFound, detail))
+    Problem::new(ProblemKind::NotFound, detail)
 }
 
 pub(super) async fn list(

@@ -24,11 +24,11 @@ use bulkhead_proto::{
         ring::{Consumer, MIN_CAPACITY},
         seqlock::SeqlockWriter,
         state_memory::StateMemory,
-        table::{CommitRecord, TableWriter},
+        table::{CommitRecord, Content, TableWriter},
     },
     wire::{
         control::FromWorker,
-        event::Event,
+        event::{Event, Input, Removal},
         ids::{Generation, Position, Seq},
         record_store::RecordStore,
         role::Role,
@@ -102,6 +102,7 @@ impl ApiFixture {
             generation: GENERATION,
             faults,
             max_series: MAX_SERIES,
+            expire_ms: None,
             max_body: MAX_BODY,
             limits: settings::Limits::default(),
             access: settings::Access::default(),
@@ -172,7 +173,14 @@ impl ApiFixture {
         let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq).unwrap();
         let (mut events, mut bytes) = (Vec::new(), Vec::new());
         while consumer.next(&mut bytes).unwrap().is_some() {
-            let Event { series, value, label, request_id, .. } = Event::decode(&bytes).unwrap();
+            let event = match Input::decode(&bytes).unwrap() {
+                Input::Event(event) => event,
+                Input::Removal(Removal { series, request_id, .. }) => {
+                    events.push(format!("remove {series} {}", request_id.unwrap_or_default()));
+                    continue;
+                }
+            };
+            let Event { series, value, label, request_id, .. } = event;
             let [label, request] = [label, request_id].map(Option::unwrap_or_default);
             events.push(format!("{series} {value} {label} {request}"));
         }
@@ -185,7 +193,8 @@ impl ApiFixture {
         let record = *self.writer.record();
         for (name, public) in series {
             let slot = self.writer.find(name).or_else(|| self.writer.assign(name)).unwrap();
-            self.writer.stage(slot, 1, name, b"", public.as_bytes()).unwrap();
+            let content = Content { key: name, version: 1, public: public.as_bytes(), ..Content::default() };
+            self.writer.stage(slot, content).unwrap();
         }
         let analysed = events.len() as u64;
         let next = CommitRecord {
@@ -196,6 +205,13 @@ impl ApiFixture {
             ..CommitRecord::default()
         };
         self.writer.commit(next).unwrap();
+    }
+
+    /// Commits the removal of a series.
+    pub(crate) fn remove_series(&mut self, name: &str) {
+        self.writer.stage_removal(self.writer.find(name).unwrap(), name).unwrap();
+        let record = *self.writer.record();
+        self.writer.commit(CommitRecord { removed: record.removed + 1, ..record }).unwrap();
     }
 
     /// Publishes a status as the supervisor does.

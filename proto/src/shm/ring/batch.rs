@@ -3,7 +3,7 @@
 use super::{RECORD_HEAD, record_bytes};
 use crate::{
     shm::access::WORD,
-    wire::event::{Event, EventError},
+    wire::event::{Event, EventError, Removal},
 };
 
 /// Events that are accepted together or not at all. Keep one batch and [`clear`](Self::clear) it: its memory is reused.
@@ -29,13 +29,29 @@ impl Batch {
     /// # Errors
     /// If a text is out of its bounds or the value is not finite. The batch is unchanged then.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
+        self.push_encoded(|bytes| event.encode(bytes))
+    }
+
+    /// Adds the removal of a series.
+    ///
+    /// # Errors
+    /// If a text is out of its bounds. The batch is unchanged then.
+    pub fn push_removal(&mut self, removal: &Removal<'_>) -> Result<(), EventError> {
+        self.push_encoded(|bytes| removal.encode(bytes))
+    }
+
+    #[inline]
+    fn push_encoded(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), EventError>,
+    ) -> Result<(), EventError> {
         let start = self.begin();
-        if let Err(error) = event.encode(&mut self.bytes) {
-            self.bytes.truncate(start);
-            return Err(error);
+        let encoded = encode(&mut self.bytes);
+        match encoded {
+            Ok(()) => self.finish(start),
+            Err(_) => self.bytes.truncate(start),
         }
-        self.finish(start);
-        Ok(())
+        encoded
     }
 
     /// Adds a record with any payload: for tests and benchmarks of the ring, and for a restored snapshot.

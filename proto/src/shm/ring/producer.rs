@@ -11,7 +11,7 @@ use crate::{
         wake::{WakeFd, Waker},
     },
     wire::{
-        event::Event,
+        event::Input,
         ids::{Position, Seq},
     },
 };
@@ -151,7 +151,7 @@ impl Producer {
     /// was committed and overwritten during the read.
     pub fn oldest_arrival_ms(&self, committed: Position, seq: Seq) -> Option<i64> {
         let (_, payload) = self.oldest(committed, seq).ok()??;
-        Event::decode(&payload).ok().map(|event| event.arrived_ms)
+        Input::decode(&payload).ok().map(|input| input.arrived_ms())
     }
 
     /// The oldest event after a committed position, and its bytes. `None` if the ring is empty.

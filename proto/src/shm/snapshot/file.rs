@@ -12,11 +12,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The magic of the version that is written. It ends with the number of the version.
-const MAGIC: &[u8; 16] = b"bulkhead snap 02";
+/// What a file begins with, before the two digits of its version.
+const MAGIC: &[u8; 14] = b"bulkhead snap ";
 
-/// The magic of the previous version, which can be loaded too. It has no keyed requests.
-const WITHOUT_KEYS: &[u8; 16] = b"bulkhead snap 01";
+/// The version of a file. All versions can be loaded; the last one is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Version {
+    First,
+    /// Has keyed requests.
+    WithKeys,
+    /// Has the last arrival of each series, and counts series that were removed.
+    WithArrivals,
+}
+
+impl Version {
+    const ALL: [Self; 3] = [Self::First, Self::WithKeys, Self::WithArrivals];
+    pub(super) const CURRENT: Self = Self::WithArrivals;
+
+    const fn digits(self) -> &'static [u8; 2] {
+        match self {
+            Self::First => b"01",
+            Self::WithKeys => b"02",
+            Self::WithArrivals => b"03",
+        }
+    }
+}
 
 /// The longest item, in bytes: a body and what the codec adds to it.
 const MAX_ITEM: usize = BODY_BYTES + 1024;
@@ -40,7 +60,8 @@ impl Sink {
                 buffer: vec![0; MAX_ITEM],
             })
             .map_err(|source| SnapshotError::File { path: new, source })?;
-        sink.file.write_all(MAGIC).map_err(|source| sink.error(source))?;
+        let magic = sink.file.write_all(MAGIC).and_then(|()| sink.file.write_all(Version::CURRENT.digits()));
+        magic.map_err(|source| sink.error(source))?;
         Ok(sink)
     }
 
@@ -77,8 +98,7 @@ pub(super) struct Source {
     path: PathBuf,
     file: BufReader<File>,
     at: u64,
-    /// Whether the version of the file has keyed requests.
-    pub(super) has_keys: bool,
+    pub(super) version: Version,
 }
 
 impl Source {
@@ -88,15 +108,15 @@ impl Source {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(SnapshotError::File { path: path.to_owned(), source }),
         };
-        let mut source = Self { path: path.to_owned(), file: BufReader::new(file), at: 0, has_keys: true };
-        let mut magic = [0; MAGIC.len()];
+        let version = Version::CURRENT;
+        let mut source = Self { path: path.to_owned(), file: BufReader::new(file), at: 0, version };
+        let (mut magic, mut digits) = ([0; MAGIC.len()], [0; 2]);
         source.read(&mut magic)?;
-        source.has_keys = &magic == MAGIC;
-        if source.has_keys || &magic == WITHOUT_KEYS {
-            Ok(Some(source))
-        } else {
-            Err(source.damaged("not a snapshot of a known version".into()))
-        }
+        source.read(&mut digits)?;
+        let version = Version::ALL.into_iter().find(|version| &magic == MAGIC && &digits == version.digits());
+        source.version =
+            version.ok_or_else(|| source.damaged("not a snapshot of a known version".to_owned()))?;
+        Ok(Some(source))
     }
 
     pub(super) fn error(&self, source: io::Error) -> SnapshotError {

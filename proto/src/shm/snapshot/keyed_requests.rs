@@ -2,7 +2,7 @@
 
 use super::{
     SnapshotError,
-    file::{Sink, Source},
+    file::{Sink, Source, Version},
 };
 use crate::{
     shm::{
@@ -52,7 +52,7 @@ pub(super) fn save(
 /// Loads the entries into a log that is not in use yet. Returns their number. If there are more than the window, the last
 /// ones are remembered.
 pub(super) fn load(file: &mut Source, log: &KeyLog<ReadWrite>, tail: &Tail) -> Result<u64, SnapshotError> {
-    let count = if file.has_keys { file.item()? } else { 0 };
+    let count = if file.version >= Version::WithKeys { file.item()? } else { 0 };
     for number in 0..count {
         let batch = file.item::<Keyed>()?.batch().filter(|batch| batch.is_before(tail));
         let batch = batch.ok_or_else(|| file.damaged(format!("keyed request {number} is impossible")))?;

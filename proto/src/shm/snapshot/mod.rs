@@ -2,8 +2,8 @@
 //! at the next start.
 //!
 //! A snapshot is logical, not an image of the memory: the next start may have another capacity or another `max_series`. The
-//! file is a magic and then items, each `u32 length, u32 CRC-32C, bytes`: the head, the series, the events, the number of
-//! keyed requests, and these requests.
+//! file is a magic and then items, each `u32 length, u32 CRC-32C, bytes`: the head, the counts of series that no longer exist,
+//! the series, the events, the number of keyed requests, and these requests.
 
 mod file;
 mod keyed_requests;
@@ -14,7 +14,7 @@ use crate::{
         memory::{MemoryError, SharedMemory},
         ring::{Appender, Batch, Consumer, KeyLog, RingCorruption, Tail, set_tail},
         segment::ReadOnly,
-        table::{BodySlot, BodyTooLarge, CommitRecord, TableReader, TableWriter},
+        table::{Body, BodySlot, BodyTooLarge, CommitRecord, Content, TableReader, TableWriter},
     },
     wire::{
         ids::{Commit, Generation, Position, Seq},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 use bincode::{Decode, Encode};
-use file::{Sink, Source};
+use file::{Sink, Source, Version};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -140,12 +140,41 @@ impl Head {
     }
 }
 
+/// How many series were ever removed.
+#[derive(Default, Encode, Decode)]
+struct Removals {
+    removed: u64,
+    expired: u64,
+}
+
 #[derive(Encode, Decode)]
 struct Series {
     key: String,
     version: u32,
     state: Vec<u8>,
     public: Vec<u8>,
+    last_arrival_ms: i64,
+}
+
+/// A series of a version before [`Version::WithArrivals`].
+#[derive(Encode, Decode)]
+struct SeriesWithoutArrival {
+    key: String,
+    version: u32,
+    state: Vec<u8>,
+    public: Vec<u8>,
+}
+
+impl Series {
+    /// Reads a series. Of an earlier version, it is as old as the last commit.
+    fn read(file: &mut Source, head: &Head) -> Result<Self, SnapshotError> {
+        if file.version >= Version::WithArrivals {
+            return file.item();
+        }
+        let SeriesWithoutArrival { key, version, state, public } = file.item()?;
+        let last_arrival_ms = i64::try_from(head.at_ms).unwrap_or(i64::MAX);
+        Ok(Self { key, version, state, public, last_arrival_ms })
+    }
 }
 
 #[derive(Encode, Decode)]
@@ -162,12 +191,17 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
     let (events, page, table) = memory.views();
     let record = table.record().ok_or(SnapshotError::NoRecord)?;
     let tail = memory.tail();
-    let series: Vec<BodySlot> =
-        (0..record.slots).map(BodySlot).filter(|&slot| table.body(slot, &record).is_some()).collect();
+    let (mut series, mut damaged) = (Vec::new(), Vec::new());
+    for slot in (0..record.slots).map(BodySlot) {
+        match table.body(slot, &record) {
+            Some(body) if body.is_free() => {}
+            Some(_) => series.push(slot),
+            None => damaged.push(slot),
+        }
+    }
     let consumer = || Consumer::attach(events, page, record.position, record.seq);
     let (pending, damage) = count(consumer());
-    let damaged_series = (0..record.slots).map(BodySlot).filter(|slot| !series.contains(slot));
-    let damaged_series = damaged_series.map(|slot| keep_damaged(table, path, slot)).collect();
+    let damaged_series = damaged.into_iter().map(|slot| keep_damaged(table, path, slot)).collect();
     let counted = record.analysed.saturating_add(record.skipped);
     let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
     let head = Head {
@@ -189,9 +223,9 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
     head.check().map_err(SnapshotError::Contradiction)?;
     let mut file = Sink::create(path)?;
     file.item(&head)?;
+    file.item(&Removals { removed: record.removed, expired: record.expired })?;
     for body in series.iter().filter_map(|&slot| table.body(slot, &record)) {
-        let (key, state, public) = (body.key().to_owned(), body.state().to_vec(), body.public().to_vec());
-        file.item(&Series { key, version: body.version, state, public })?;
+        file.item(&series_of(&body))?;
     }
     if let Ok(mut consumer) = consumer() {
         let mut payload = Vec::new();
@@ -210,6 +244,16 @@ pub fn save(memory: &SharedMemory, path: &Path) -> Result<Summary, SnapshotError
         damage,
         next_seq: tail.next_seq,
     })
+}
+
+fn series_of(body: &Body) -> Series {
+    Series {
+        key: body.key().to_owned(),
+        version: body.version,
+        state: body.state().to_vec(),
+        public: body.public().to_vec(),
+        last_arrival_ms: body.last_arrival_ms,
+    }
 }
 
 /// Writes the bytes of a slot that does not verify to a file beside the snapshot.
@@ -249,9 +293,11 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let mut writer = TableWriter::attach(state).ok_or(SnapshotError::NoRecord)?;
     writer.activate();
     writer.resume_numbers(head.commit);
-    for _ in 0..head.series {
-        let series: Series = file.item()?;
-        restore_series(&mut writer, &series, &head, &file)?;
+    let Removals { removed, expired } =
+        if file.version >= Version::WithArrivals { file.item()? } else { Removals::default() };
+    for number in 0..head.series {
+        let series = Series::read(&mut file, &head)?;
+        restore_series(&mut writer, number, &series, &head, &file)?;
     }
     let Head { generation, seq, version, analysed, skipped, resets, at_ms, .. } = head;
     let position = Position(0);
@@ -265,6 +311,8 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
             skipped,
             resets,
             at_ms,
+            removed,
+            expired,
             ..CommitRecord::default()
         };
         writer.commit(record).map_err(|source| file.error(source))?;
@@ -305,10 +353,14 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
 
 fn restore_series(
     writer: &mut TableWriter<crate::shm::state_memory::StateMemory>,
+    number: u32,
     series: &Series,
     head: &Head,
     file: &Source,
 ) -> Result<(), SnapshotError> {
+    if series.key.is_empty() {
+        return Err(file.damaged("a series without a name".to_owned()));
+    }
     if writer.find(&series.key).is_some() {
         return Err(file.damaged(format!("series {:?} appears twice", series.key)));
     }
@@ -318,11 +370,13 @@ fn restore_series(
     let found = u64::from(head.series);
     let no_room =
         || SnapshotError::NoRoom { what: "series", found, room: room.into(), key: "analytics.max_series" };
-    if ordinary && writer.assigned() - u32::from(writer.find(OVERFLOW_SERIES).is_some()) >= room {
+    if ordinary && number - u32::from(writer.find(OVERFLOW_SERIES).is_some()) >= room {
         return Err(no_room());
     }
     let slot = writer.assign(&series.key).ok_or_else(no_room)?;
-    let staged = writer.stage(slot, series.version, &series.key, &series.state, &series.public);
+    let Series { key, version, last_arrival_ms, state, public } = series;
+    let content = Content { key, version: *version, last_arrival_ms: *last_arrival_ms, state, public };
+    let staged = writer.stage(slot, content);
     staged.map_err(|error: BodyTooLarge| file.damaged(error.to_string()))
 }
 

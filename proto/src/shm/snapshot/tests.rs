@@ -43,7 +43,8 @@ fn used_by(generation: Generation) -> SharedMemory {
     let mut consumer = Consumer::attach(events, producer, Position(0), Seq(0)).unwrap();
     let seq = consumer.next(&mut Vec::new()).unwrap().unwrap();
     let slot = writer.assign("a").unwrap();
-    writer.stage(slot, 3, "a", b"state", b"{}").unwrap();
+    let content = Content { key: "a", version: 3, last_arrival_ms: 6, state: b"state", public: b"{}" };
+    writer.stage(slot, content).unwrap();
     let position = consumer.position();
     writer
         .commit(CommitRecord {
@@ -182,22 +183,106 @@ fn only_the_last_keyed_requests_are_restored_into_a_smaller_window() {
     assert_eq!(known, [false, false, true, true]);
 }
 
+/// The head of a snapshot with one series.
+fn head(events: u64) -> Head {
+    Head {
+        commit: Commit(5),
+        generation: Generation(9),
+        seq: Seq(1),
+        version: 3,
+        analysed: 1,
+        skipped: 0,
+        resets: 0,
+        at_ms: 70,
+        next_seq: Seq(2 + events),
+        accepted: 1 + events,
+        series: 1,
+        events,
+    }
+}
+
+/// Writes a snapshot as an earlier version wrote it, with one series and one pending event.
+fn save_earlier(path: &Path, digits: &[u8; 2]) {
+    let series = SeriesWithoutArrival {
+        key: "a".to_owned(),
+        version: 3,
+        state: b"state".to_vec(),
+        public: b"{}".to_vec(),
+    };
+    let mut payload = Vec::new();
+    event("b").encode(&mut payload).unwrap();
+    let mut file = Sink::create(path).unwrap();
+    file.item(&head(1)).unwrap();
+    file.item(&series).unwrap();
+    file.item(&Pending { seq: Seq(2), payload }).unwrap();
+    if digits == b"02" {
+        file.item(&0_u64).unwrap();
+    }
+    file.finish().unwrap();
+    let mut bytes = fs::read(path).unwrap();
+    bytes[14..16].copy_from_slice(digits);
+    fs::write(path, bytes).unwrap();
+}
+
 #[test]
-fn a_snapshot_of_the_version_without_keys_can_be_loaded() {
+fn a_snapshot_of_an_earlier_version_can_be_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("snapshot");
-    let memory = memory();
-    let mut batch = Batch::new();
-    batch.push(&event("a")).unwrap();
-    ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
-    save(&memory, &path).unwrap();
-    // As the previous version wrote it: its magic, and no item for the number of keys.
-    let mut file = fs::read(&path).unwrap();
-    file[15] = b'1';
-    file.truncate(file.len() - 9);
-    fs::write(&path, file).unwrap();
-    let loaded = load(&self::memory(), &path).unwrap().unwrap();
-    assert_eq!((loaded.pending, loaded.keys), (1, 0));
+    for digits in [b"01", b"02"] {
+        save_earlier(&path, digits);
+        let memory = memory();
+        let loaded = load(&memory, &path).unwrap().unwrap();
+        assert_eq!((loaded.series, loaded.pending, loaded.keys), (1, 1, 0));
+        let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
+        let mut writer = TableWriter::attach(state).unwrap();
+        assert!(!writer.activate().repaired);
+        let body = writer.load(writer.find("a").unwrap()).unwrap();
+        assert_eq!((body.state(), body.last_arrival_ms), (&b"state"[..], 70), "as old as the last commit");
+    }
+}
+
+#[test]
+fn removed_series_are_not_saved_and_their_counts_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
+    let memory = used();
+    let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
+    let mut writer = TableWriter::attach(state).unwrap();
+    writer.activate();
+    let (slot, record) = (writer.assign("b").unwrap(), *writer.record());
+    writer.stage(slot, Content { key: "b", version: 3, last_arrival_ms: 8, ..Content::default() }).unwrap();
+    writer.commit(record).unwrap();
+    writer.stage_removal(writer.find("a").unwrap(), "a").unwrap();
+    writer.commit(CommitRecord { removed: 1, expired: 2, ..record }).unwrap();
+    let saved = save(&memory, &path).unwrap();
+    assert_eq!((saved.series, &*saved.damaged_series), (1, &[][..]));
+
+    let memory = self::memory();
+    load(&memory, &path).unwrap();
+    let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
+    writer.activate();
+    let record = writer.record();
+    assert_eq!((record.series, record.slots, record.removed, record.expired), (1, 1, 1, 2));
+    let body = writer.find("b").and_then(|slot| writer.load(slot)).unwrap();
+    assert_eq!((writer.find("a"), body.last_arrival_ms), (None, 8));
+}
+
+#[test]
+fn a_series_without_a_name_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
+    let memory = used();
+    let mut file = Sink::create(&path).unwrap();
+    let (_, _, table) = memory.views();
+    let record = table.record().unwrap();
+    let mut series = series_of(&table.body(BodySlot(0), &record).unwrap());
+    series.key.clear();
+    file.item(&head(0)).unwrap();
+    file.item(&Removals::default()).unwrap();
+    file.item(&series).unwrap();
+    file.finish().unwrap();
+    let error = load(&self::memory(), &path).unwrap_err().to_string();
+    assert!(error.contains("a series without a name"), "{error}");
 }
 
 #[test]

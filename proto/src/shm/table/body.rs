@@ -18,6 +18,7 @@ struct Head {
     key: u32,
     state: u32,
     public: u32,
+    last_arrival_ms: i64,
 }
 
 /// The length of the head of a body, in bytes.
@@ -42,6 +43,21 @@ pub struct BodyTooLarge {
     pub public: usize,
 }
 
+/// What is stored of a series.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Content<'a> {
+    /// The name of the series. Empty: the slot has no series.
+    pub key: &'a str,
+    /// The `VERSION` of the analysis.
+    pub version: u32,
+    /// When its last event was accepted, in Unix milliseconds.
+    pub last_arrival_ms: i64,
+    /// The private state, as the analysis encoded it.
+    pub state: &'a [u8],
+    /// The public part, as the analysis rendered it.
+    pub public: &'a [u8],
+}
+
 /// A verified body, in private memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
@@ -52,9 +68,17 @@ pub struct Body {
     pub(super) tag: u64,
     /// The `VERSION` of the analysis that wrote the body.
     pub version: u32,
+    /// When the last event of the series was accepted, in Unix milliseconds.
+    pub last_arrival_ms: i64,
 }
 
 impl Body {
+    /// Whether the slot has no series: it was removed.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.key().is_empty()
+    }
+
     /// The name of the series.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -89,10 +113,11 @@ impl Body {
         if !whole || head.crc != crc(&bytes[size_of::<u32>()..]) {
             return None;
         }
-        let Head { tag, version, .. } = head;
+        let Head { tag, version, last_arrival_ms, .. } = head;
         let (key, state) = (head.key as usize, head.state as usize);
         str::from_utf8(&rest[..key]).ok()?;
-        Some(Self { key: HEAD_BYTES + key, state: HEAD_BYTES + key + state, tag, version, bytes })
+        let (key, state) = (HEAD_BYTES + key, HEAD_BYTES + key + state);
+        Some(Self { key, state, tag, version, last_arrival_ms, bytes })
     }
 
     /// The key in an unverified body, as far as it is readable; empty if it is not.
@@ -102,14 +127,19 @@ impl Body {
         short.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default()
     }
 
+    /// When the last event of the series was accepted, according to the head of an unverified body.
+    pub(super) fn claimed_last_arrival_ms(head: &[u8; HEAD_BYTES]) -> i64 {
+        let head: Head = zerocopy::transmute!(*head);
+        head.last_arrival_ms
+    }
+
     /// Appends a body to `into`.
     pub(super) fn encode(
         into: &mut Vec<u8>,
-        (slot, tag, version): (BodySlot, u64, u32),
-        key: &str,
-        state: &[u8],
-        public: &[u8],
+        (slot, tag): (BodySlot, u64),
+        content: Content<'_>,
     ) -> Result<(), BodyTooLarge> {
+        let Content { key, version, last_arrival_ms, state, public } = content;
         let too_large = || BodyTooLarge { key: key.to_owned(), state: state.len(), public: public.len() };
         if key.len() > MAX_KEY || key.len() + state.len() + public.len() > MAX_CONTENT {
             return Err(too_large());
@@ -123,6 +153,7 @@ impl Body {
             key: length(key.len())?,
             state: length(state.len())?,
             public: length(public.len())?,
+            last_arrival_ms,
         };
         let start = into.len();
         for part in [head.as_bytes(), key.as_bytes(), state, public] {

@@ -12,8 +12,13 @@ pub const BODY_BYTES: usize = 64 << 10;
 pub(super) const COMMIT: usize = 0;
 pub(super) const RECORDS: usize = 8;
 pub(super) const RECORD_WORDS: usize = 16;
-const HASHES: usize = 64;
+const VERSIONS: usize = 64;
+/// For each of the two versions of a slot: the hash of its key, and its tag.
+const SLOT_WORDS: usize = 4;
 const PAGE: usize = 4096;
+
+/// The hash of a version in which the slot has no series. No key has this hash.
+pub(super) const FREE: u64 = 0;
 
 /// A tag that is greater than every commit number: the body is being written, or was given up.
 pub(super) const BUSY: u64 = u64::MAX;
@@ -54,7 +59,7 @@ impl Geometry {
     /// this part for writing.
     #[must_use]
     pub const fn front_bytes(self) -> usize {
-        ((HASHES + 3 * self.slots as usize) * WORD).next_multiple_of(PAGE)
+        ((VERSIONS + SLOT_WORDS * self.slots as usize) * WORD).next_multiple_of(PAGE)
     }
 
     /// The size of the table, in bytes.
@@ -63,12 +68,12 @@ impl Geometry {
         self.front_bytes() + 2 * self.slots as usize * BODY_BYTES
     }
 
-    pub(super) const fn hash(slot: BodySlot) -> usize {
-        HASHES + slot.0 as usize
+    pub(super) const fn hash(slot: BodySlot, version: usize) -> usize {
+        VERSIONS + SLOT_WORDS * slot.0 as usize + 2 * version
     }
 
-    pub(super) const fn tag(self, slot: BodySlot, version: usize) -> usize {
-        HASHES + self.slots as usize + 2 * slot.0 as usize + version
+    pub(super) const fn tag(slot: BodySlot, version: usize) -> usize {
+        Self::hash(slot, version) + 1
     }
 
     /// The word at which a body begins.
@@ -76,7 +81,7 @@ impl Geometry {
         (self.front_bytes() + (2 * slot.0 as usize + version) * BODY_BYTES) / WORD
     }
 
-    pub(super) fn all(slots: u32) -> impl Iterator<Item = BodySlot> {
+    pub(super) fn all(slots: u32) -> impl DoubleEndedIterator<Item = BodySlot> {
         (0..slots).map(BodySlot)
     }
 }
@@ -106,17 +111,20 @@ impl<T: Deref<Target: TableMemory>> TableMemory for T {
     }
 }
 
-/// The newest version of a slot as of commit `n`: (version, tag). A process that has read commit `n` sees all tags up to
-/// `n`.
-pub(super) fn newest(
-    memory: &impl ReadWords,
-    geometry: Geometry,
-    slot: BodySlot,
-    n: u64,
-) -> Option<(usize, u64)> {
-    [0, 1]
-        .map(|version| (version, memory.load(geometry.tag(slot, version), Ordering::Relaxed)))
-        .into_iter()
-        .filter(|&(_, tag)| (1..=n).contains(&tag))
-        .max_by_key(|&(_, tag)| tag)
+/// The newest version of a slot as of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Newest {
+    pub(super) version: usize,
+    pub(super) tag: u64,
+    /// The hash of its key, or [`FREE`].
+    pub(super) hash: u64,
+}
+
+/// The newest version of a slot as of commit `n`. A process that has read commit `n` sees all tags up to `n`.
+pub(super) fn newest(memory: &impl ReadWords, slot: BodySlot, n: u64) -> Option<Newest> {
+    let load = |word| memory.load(word, Ordering::Relaxed);
+    let tagged = [0, 1].map(|version| (version, load(Geometry::tag(slot, version))));
+    let committed = tagged.into_iter().filter(|&(_, tag)| (1..=n).contains(&tag));
+    let (version, tag) = committed.max_by_key(|&(_, tag)| tag)?;
+    Some(Newest { version, tag, hash: load(Geometry::hash(slot, version)) })
 }

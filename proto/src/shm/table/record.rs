@@ -37,8 +37,16 @@ pub struct CommitRecord {
     pub resets: u64,
     /// When the commit was made, in Unix milliseconds.
     pub at_ms: u64,
-    /// A sum over the hashes and newest tags of all slots: it detects a wild write among them.
+    /// A sum over the newest hashes and tags of all slots: it detects a wild write among them.
     pub sum: u64,
+    /// The number of series: slots that are not free.
+    pub series: u32,
+    /// How often a slot got another series or became free, so that readers know when to look.
+    pub reassigned: u64,
+    /// The number of series that were ever removed on request.
+    pub removed: u64,
+    /// The number of series that ever expired.
+    pub expired: u64,
 }
 
 const fn record_start(n: u64) -> usize {
@@ -52,7 +60,7 @@ fn crc(words: &[u64; RECORD_WORDS]) -> u64 {
 impl CommitRecord {
     pub(super) fn store(&self, mut store: impl FnMut(usize, u64)) {
         let mut words = [0; RECORD_WORDS];
-        words[..11].copy_from_slice(&[
+        words[..15].copy_from_slice(&[
             self.commit.0,
             self.generation.0,
             self.seq.0,
@@ -64,6 +72,10 @@ impl CommitRecord {
             self.resets,
             self.at_ms,
             self.sum,
+            self.series.into(),
+            self.reassigned,
+            self.removed,
+            self.expired,
         ]);
         words[RECORD_WORDS - 1] = crc(&words);
         for (offset, word) in words.into_iter().enumerate() {
@@ -87,6 +99,10 @@ impl CommitRecord {
             resets: words[8],
             at_ms: words[9],
             sum: words[10],
+            series: u32::try_from(words[11]).ok()?,
+            reassigned: words[12],
+            removed: words[13],
+            expired: words[14],
         })
     }
 

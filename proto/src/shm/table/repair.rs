@@ -7,7 +7,7 @@
 use super::{
     BodySlot, CommitRecord, Geometry, TableMemory,
     body::HEAD_BYTES,
-    layout::{BUSY, newest},
+    layout::{BUSY, FREE, Newest, newest},
     read::copy_body,
 };
 use crate::{
@@ -16,12 +16,15 @@ use crate::{
 };
 
 /// A 64-bit hash of the name of a series: FNV-1a with a finisher. If two names of one table collide, the keys in their
-/// bodies distinguish them.
+/// bodies distinguish them. The empty key of a free slot has the hash [`FREE`], and no other key has it.
 pub(super) fn hash_of(key: &str) -> u64 {
+    if key.is_empty() {
+        return FREE;
+    }
     let fnv = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    finish(fnv)
+    finish(fnv).max(FREE + 1)
 }
 
 /// The share of one slot in the sum.
@@ -29,24 +32,34 @@ pub(super) fn mix(hash: u64, slot: BodySlot, tag: u64) -> u64 {
     finish(finish(hash ^ u64::from(slot.0)).wrapping_add(tag))
 }
 
+/// The share of one slot with this newest version. `None`: the slot was given up.
+pub(super) fn share(slot: BodySlot, newest: Option<Newest>) -> u64 {
+    newest.map_or_else(|| mix(FREE, slot, 0), |newest| mix(newest.hash, slot, newest.tag))
+}
+
+/// The newest versions of all slots that the record covers.
+fn all_newest(
+    memory: &impl ReadWords,
+    record: &CommitRecord,
+) -> impl Iterator<Item = (BodySlot, Option<Newest>)> {
+    Geometry::all(record.slots).map(|slot| (slot, newest(memory, slot, record.commit.0)))
+}
+
 /// The sum over all slots that the record covers.
-fn sum(memory: &impl ReadWords, geometry: Geometry, record: &CommitRecord) -> u64 {
-    Geometry::all(record.slots).fold(0, |sum, slot| {
-        let hash = memory.load(Geometry::hash(slot), Ordering::Relaxed);
-        let tag = newest(memory, geometry, slot, record.commit.0).map_or(0, |(_, tag)| tag);
-        sum.wrapping_add(mix(hash, slot, tag))
-    })
+fn sum(memory: &impl ReadWords, record: &CommitRecord) -> u64 {
+    let shares = all_newest(memory, record).map(|(slot, newest)| share(slot, newest));
+    shares.fold(0, u64::wrapping_add)
 }
 
 /// Whether the index is what the last commit left.
-pub(super) fn is_intact(memory: &impl ReadWords, geometry: Geometry, record: &CommitRecord) -> bool {
+pub(super) fn is_intact(memory: &impl ReadWords, record: &CommitRecord) -> bool {
     // A commit never gives its number to both versions of a slot, and the sum cannot tell which of them is meant.
     let twins = |slot| {
         let [first, second] =
-            [0, 1].map(|version| memory.load(geometry.tag(slot, version), Ordering::Relaxed));
+            [0, 1].map(|version| memory.load(Geometry::tag(slot, version), Ordering::Relaxed));
         first == second && first != 0 && first != BUSY
     };
-    sum(memory, geometry, record) == record.sum && !Geometry::all(record.slots).any(twins)
+    sum(memory, record) == record.sum && !Geometry::all(record.slots).any(twins)
 }
 
 /// One version of a slot: its tag, and the hash of its key.
@@ -68,18 +81,18 @@ struct SlotContent {
 impl SlotContent {
     fn read(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, commit: u64) -> Self {
         let load = |word| memory.load(word, Ordering::Relaxed);
-        let hash = load(Geometry::hash(slot));
-        let tags = [0, 1].map(|version| load(geometry.tag(slot, version)));
+        let hashes = [0, 1].map(|version| load(Geometry::hash(slot, version)));
+        let tags = [0, 1].map(|version| load(Geometry::tag(slot, version)));
         let bodies = [0, 1].map(|version| {
             let body = copy_body(memory, geometry, slot, version)?;
             (1..=commit).contains(&body.tag).then(|| (body.tag, hash_of(body.key())))
         });
         let certain = [0, 1].into_iter().all(|version| match bodies[version] {
-            Some(body) => body == (tags[version], hash),
+            Some(body) => body == (tags[version], hashes[version]),
             None => tags[version] == 0 && is_fresh(memory, geometry, slot, version),
         });
-        let tag = newest(memory, geometry, slot, commit).map_or(0, |(_, tag)| tag);
-        Self { slot, tags, tagged: (tag, hash), bodies, certain }
+        let tagged = newest(memory, slot, commit).map_or((0, FREE), |newest| (newest.tag, newest.hash));
+        Self { slot, tags, tagged, bodies, certain }
     }
 
     /// The newest body that verifies, except bodies marked as being written: these were never committed, unless a wild
@@ -96,14 +109,14 @@ impl SlotContent {
     }
 
     /// Makes `last` the newest version. `None` gives the slot up: an older version would be a wrong state.
-    fn store(&self, memory: &impl TableMemory, geometry: Geometry, last: Option<Version>) {
+    fn store(&self, memory: &impl TableMemory, last: Option<Version>) {
         for version in [0, 1] {
             let kept = self.bodies[version].filter(|&body| Some(body) <= last);
             let tag = kept.map_or(BUSY, |(tag, _)| tag);
-            memory.store(geometry.tag(self.slot, version), tag, Ordering::Relaxed);
-        }
-        if let Some((_, hash)) = last {
-            memory.store(Geometry::hash(self.slot), hash, Ordering::Relaxed);
+            if let Some((_, hash)) = self.bodies[version] {
+                memory.store(Geometry::hash(self.slot, version), hash, Ordering::Relaxed);
+            }
+            memory.store(Geometry::tag(self.slot, version), tag, Ordering::Relaxed);
         }
     }
 }
@@ -115,16 +128,18 @@ fn is_fresh(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, versi
     head == [0; HEAD_BYTES]
 }
 
-/// Rebuilds hashes and tags from the bodies that verify, so that the sum is right again. If the last committed version of a
+/// Rebuilds hashes and tags from the bodies that verify, so that the sum and the number of series are right again. If the last committed version of a
 /// slot cannot be determined, the slot does not verify when it is loaded: an older state is never taken as the last one.
 pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mut CommitRecord) {
     let commit = record.commit.0;
     let slots: Vec<SlotContent> =
         Geometry::all(record.slots).map(|slot| SlotContent::read(memory, geometry, slot, commit)).collect();
     for (content, last) in slots.iter().zip(last_versions(&slots, record.sum)) {
-        content.store(memory, geometry, last);
+        content.store(memory, last);
     }
-    record.sum = sum(memory, geometry, record);
+    record.sum = sum(memory, record);
+    let live = |(_, newest): &(_, Option<Newest>)| newest.is_some_and(|newest| newest.hash != FREE);
+    record.series = u32::try_from(all_newest(memory, record).filter(live).count()).unwrap_or(u32::MAX);
 }
 
 /// The version of each slot that was committed last; `None` if it cannot be determined. `wanted` is the sum of the commit.

@@ -99,11 +99,23 @@ fn header(n: u64) -> CommitRecord {
     }
 }
 
+/// In a batch: the series is removed.
+const REMOVED: &str = "-";
+
+fn content<'a>(key: &'a str, state: &'a [u8], public: &'a [u8]) -> Content<'a> {
+    Content { key, version: 7, last_arrival_ms: 70, state, public }
+}
+
 /// Commits a batch. States are strings; the public part is the same string in capitals.
 fn commit(writer: &mut TableWriter<&Recorder>, batch: Batch) -> CommitRecord {
     for (key, state) in batch {
-        let slot = writer.find(key).or_else(|| writer.assign(key)).unwrap();
-        writer.stage(slot, 7, key, state.as_bytes(), state.to_uppercase().as_bytes()).unwrap();
+        if *state == REMOVED {
+            writer.stage_removal(writer.find(key).unwrap(), key).unwrap();
+        } else {
+            let slot = writer.find(key).or_else(|| writer.assign(key)).unwrap();
+            let public = state.to_uppercase();
+            writer.stage(slot, content(key, state.as_bytes(), public.as_bytes())).unwrap();
+        }
     }
     let n = writer.record().commit.0 + 1;
     writer.commit(header(n)).unwrap()
@@ -111,6 +123,7 @@ fn commit(writer: &mut TableWriter<&Recorder>, batch: Batch) -> CommitRecord {
 
 fn apply(model: &mut Model, batch: Batch) {
     model.extend(batch.iter().map(|(key, state)| ((*key).to_owned(), (*state).to_owned())));
+    model.retain(|_, state| state != REMOVED);
 }
 
 /// What a reader finds, by the names of the series.
@@ -127,20 +140,37 @@ fn read_all(memory: &Recorder) -> (CommitRecord, Model) {
 fn load_all(writer: &TableWriter<&Recorder>) -> Model {
     let slots = (0..writer.record().slots).map(BodySlot);
     let bodies = slots.map(|slot| writer.load(slot).expect("every committed slot verifies"));
-    bodies.map(|body| (body.key().to_owned(), String::from_utf8(body.state().to_vec()).unwrap())).collect()
+    let bodies: Vec<_> = bodies.filter(|body| !body.is_free()).collect();
+    assert_eq!(writer.record().series as usize, bodies.len());
+    bodies
+        .iter()
+        .map(|body| (body.key().to_owned(), String::from_utf8(body.state().to_vec()).unwrap()))
+        .collect()
 }
 
 const FIRST: &[Batch] = &[
     &[("ATL", "a1"), ("BOS", "b1")],
-    &[("ATL", "a2"), ("CLT", "c2, a state of several words, so that a death can tear its body")],
-    &[("BOS", "b3")],
+    &[
+        ("ATL", "a2"),
+        ("CLT", "c2, a state of several words, so that a death can tear its body"),
+        ("XNA", "x2"),
+    ],
+    &[("BOS", "b3"), ("XNA", REMOVED)],
 ];
 /// The batch that is stopped, and the batches of a successor, which continues with other series and then returns to the
 /// same ones.
-const STOPPED: Batch =
-    &[("ATL", "a4!"), ("DTW", "d4! and a long tail of bytes that may be torn anywhere"), ("BOS", "b4!")];
-const AFTER: &[Batch] =
-    &[&[("CLT", "c4"), ("EWR", "e4")], &[("ATL", "a5"), ("DTW", "d5")], &[("BOS", "b6"), ("EWR", "e6")]];
+const STOPPED: Batch = &[
+    ("ATL", "a4!"),
+    // Takes the slot of the series that was removed.
+    ("DTW", "d4! and a long tail of bytes that may be torn anywhere"),
+    ("BOS", "b4!"),
+    ("CLT", REMOVED),
+];
+const AFTER: &[Batch] = &[
+    &[("CLT", "c4"), ("EWR", "e4"), ("BOS", REMOVED)],
+    &[("ATL", "a5"), ("DTW", "d5")],
+    &[("BOS", "b6"), ("EWR", "e6")],
+];
 
 fn table(batches: &[Batch]) -> (Recorder, Model) {
     let memory = Recorder::new(6);
@@ -228,14 +258,14 @@ fn a_commit_stopped_at_any_store_is_complete_or_absent() {
             assert_eq!(read_all(&memory).1, model, "a reader of the successor's commits, store {stop}");
         }
     });
-    assert!(stores > 40, "three bodies, their tags twice, a hash, a record and the commit: {stores} stores");
+    assert!(stores > 40, "four bodies, their tags twice, hashes, a record and the commit: {stores} stores");
 }
 
 #[test]
 fn a_scrub_stopped_at_any_store_can_be_repeated() {
     let (torn, before) = torn();
     let copy = Recorder::from(torn.image());
-    assert_eq!(TableWriter::attach(&copy).unwrap().activate().scrubbed, 3);
+    assert_eq!(TableWriter::attach(&copy).unwrap().activate().scrubbed, 4);
     let scrub = |memory: &Recorder| {
         TableWriter::attach(memory).unwrap().activate();
     };
@@ -254,7 +284,7 @@ fn a_scrub_stopped_at_any_store_can_be_repeated() {
             );
         }
     });
-    assert_eq!(stores, 3, "one for each tag of the unfinished commit");
+    assert_eq!(stores, 4, "one for each tag of the unfinished commit");
 }
 
 #[test]
@@ -298,7 +328,7 @@ fn a_damaged_body_does_not_verify_and_the_reader_falls_back_to_the_last_good_cop
         .unwrap()
         .1;
     for version in [0, 1] {
-        memory.put(Geometry::new(6).body(slot, version) + 4, 0);
+        memory.put(Geometry::new(6).body(slot, version) + HEAD_BYTES / WORD, 0);
     }
     let mut writer = TableWriter::attach(&memory).unwrap();
     writer.activate();
@@ -314,7 +344,7 @@ fn a_state_that_is_too_large_is_refused_with_its_name_and_not_staged() {
     let mut writer = TableWriter::attach(&memory).unwrap();
     writer.activate();
     let slot = writer.find("ATL").unwrap();
-    let error = writer.stage(slot, 7, "ATL", &vec![0; BODY_BYTES], b"{}").unwrap_err();
+    let error = writer.stage(slot, content("ATL", &vec![0; BODY_BYTES], b"{}")).unwrap_err();
     assert!(error.to_string().contains("series \"ATL\" does not fit"), "{error}");
     writer.commit(header(4)).unwrap();
     assert_eq!(load_all(&writer), model);
@@ -329,7 +359,117 @@ fn a_full_table_assigns_no_further_slot() {
         [writer.assign("a"), writer.assign("b"), writer.assign("c")],
         [Some(BodySlot(0)), Some(BodySlot(1)), None]
     );
-    assert_eq!(writer.assigned(), 2);
+}
+
+#[test]
+fn a_slot_is_assigned_again_after_its_series_was_removed() {
+    let memory = Recorder::new(2);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    commit(&mut writer, &[("a", "1"), ("b", "1")]);
+    let slot = writer.find("a").unwrap();
+    writer.stage_removal(slot, "a").unwrap();
+    assert_eq!(writer.assign("c"), None, "the removal is not committed");
+    writer.commit(header(2)).unwrap();
+    assert_eq!(writer.find("a"), None);
+    assert_eq!((writer.record().series, writer.record().reassigned), (1, 1));
+    assert_eq!(writer.assign("c"), Some(slot));
+    assert_eq!(writer.assign("d"), None);
+    commit(&mut writer, &[("c", "3")]);
+    assert_eq!((writer.record().series, writer.record().reassigned), (2, 2));
+    // A successor finds the same.
+    let mut successor = TableWriter::attach(&memory).unwrap();
+    assert!(!successor.activate().repaired);
+    assert_eq!([successor.find("a"), successor.find("c")], [None, Some(slot)]);
+    assert_eq!(successor.assign("d"), None);
+}
+
+#[test]
+fn a_successor_assigns_free_slots_first_and_each_of_them_once() {
+    let memory = Recorder::new(4);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    commit(&mut writer, &[("a", "1"), ("b", "1"), ("c", "1")]);
+    commit(&mut writer, &[("a", REMOVED), ("b", REMOVED)]);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let assigned = ["d", "e", "f", "g"].map(|key| writer.assign(key).map(|slot| slot.0));
+    assert_eq!(assigned, [Some(0), Some(1), Some(3), None]);
+}
+
+#[test]
+fn a_series_can_be_created_and_removed_in_one_commit() {
+    let memory = Recorder::new(2);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let slot = writer.assign("a").unwrap();
+    writer.stage_removal(slot, "a").unwrap();
+    let record = writer.commit(header(1)).unwrap();
+    assert_eq!((record.series, record.slots), (0, 1));
+    assert_eq!((read_all(&memory).1, writer.find("a"), writer.assign("b")), (Model::new(), None, Some(slot)));
+}
+
+#[test]
+fn a_view_follows_removals_and_slots_that_change_hands() {
+    let memory = Recorder::new(3);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let view = SeriesView::new(&memory);
+    let seen = || {
+        let names = view.names("", None, 9);
+        names
+            .iter()
+            .map(|name| format!("{name}={}", String::from_utf8_lossy(&view.public(name).unwrap().0)))
+            .collect::<Vec<_>>()
+    };
+    commit(&mut writer, &[("a", "1"), ("b", "1"), ("c", "1")]);
+    assert_eq!(seen(), ["a=1", "b=1", "c=1"]);
+    commit(&mut writer, &[("a", REMOVED), ("b", REMOVED)]);
+    assert_eq!(seen(), ["c=1"]);
+    assert_eq!(view.public("a"), None);
+    assert!(!view.is_unreadable("a"), "it does not exist, for certain");
+    // The view misses the first of these commits: both slots change hands twice.
+    commit(&mut writer, &[("b", "2"), ("d", "2")]);
+    commit(&mut writer, &[("b", REMOVED), ("d", REMOVED)]);
+    commit(&mut writer, &[("a", "3"), ("b", "3")]);
+    assert_eq!(seen(), ["a=3", "b=3", "c=1"]);
+    assert_eq!((view.public("d"), view.record().series), (None, 3));
+}
+
+#[test]
+fn a_good_copy_of_a_removed_series_is_not_served_for_the_next_series_of_its_slot() {
+    let memory = Recorder::new(1);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let view = SeriesView::new(&memory);
+    commit(&mut writer, &[("a", "1")]);
+    assert_eq!(&*view.public("a").unwrap().0, b"1");
+    commit(&mut writer, &[("a", REMOVED)]);
+    commit(&mut writer, &[("b", "2")]);
+    view.record();
+    for version in [0, 1] {
+        memory.put(Geometry::new(1).body(BodySlot(0), version) + HEAD_BYTES / WORD, 0);
+    }
+    assert_eq!(&*view.public("b").unwrap().0, b"", "nothing is known of it");
+    assert!(view.is_unreadable("b"));
+    assert_eq!(view.public("a"), None);
+}
+
+#[test]
+fn the_time_of_the_last_event_is_stored_with_the_series() {
+    let (memory, _) = table(FIRST);
+    let mut writer = TableWriter::attach(&memory).unwrap();
+    writer.activate();
+    let slot = writer.find("ATL").unwrap();
+    assert_eq!((writer.last_arrival_ms(slot), writer.load(slot).unwrap().last_arrival_ms), (Some(70), 70));
+    assert_eq!(writer.last_arrival_ms(BodySlot(3)), None, "the slot is free");
+    assert_eq!(writer.last_arrival_ms(BodySlot(4)), None, "the slot was never used");
+}
+
+#[test]
+fn no_name_has_the_hash_of_a_free_slot() {
+    assert_eq!(repair::hash_of(""), layout::FREE);
+    assert!(["a", "ATL", "__overflow__"].iter().all(|key| repair::hash_of(key) != layout::FREE));
 }
 
 #[test]
@@ -358,7 +498,9 @@ fn the_geometry_follows_from_the_size() {
 fn the_words_of_the_front_do_not_overlap_and_reach_its_last_page() {
     for slots in [1, 6, 255, 4096] {
         let geometry = Geometry::new(slots);
-        let of_slot = |slot| [Geometry::hash(slot), geometry.tag(slot, 0), geometry.tag(slot, 1)];
+        let of_slot = |slot| {
+            [0, 1].map(|version| [Geometry::hash(slot, version), Geometry::tag(slot, version)]).concat()
+        };
         let records = RECORDS..RECORDS + 2 * RECORD_WORDS;
         let mut words: Vec<usize> =
             Geometry::all(slots).flat_map(of_slot).chain(records).chain([COMMIT]).collect();
@@ -371,7 +513,9 @@ fn the_words_of_the_front_do_not_overlap_and_reach_its_last_page() {
 
 fn encoded(key: &str, state: usize, public: usize) -> Result<Vec<u8>, BodyTooLarge> {
     let mut bytes = Vec::new();
-    Body::encode(&mut bytes, (BodySlot(0), 1, 7), key, &vec![1; state], &vec![2; public]).map(|()| bytes)
+    let (state, public) = (vec![1; state], vec![2; public]);
+    let content = content(key, &state, &public);
+    Body::encode(&mut bytes, (BodySlot(0), 1), content).map(|()| bytes)
 }
 
 #[test]
@@ -403,9 +547,10 @@ fn a_body_of_another_commit_than_its_tag_does_not_verify() {
     let reader = TableReader::new(&memory);
     let record = reader.record().unwrap();
     assert_eq!(reader.body(slot, &record).unwrap().state(), b"a2");
-    let geometry = Geometry::new(6);
-    let tag =
-        [0, 1].map(|version| geometry.tag(slot, version)).into_iter().find(|word| memory.image()[*word] == 2);
+    let tag = [0, 1]
+        .map(|version| Geometry::tag(slot, version))
+        .into_iter()
+        .find(|word| memory.image()[*word] == 2);
     memory.put(tag.unwrap(), 3);
     assert_eq!(reader.body(slot, &record), None);
 }
@@ -434,7 +579,7 @@ fn a_series_is_unreadable_only_if_its_slot_may_be_the_one_that_does_not_verify()
 
     // The body of the first slot, which is ATL, does not verify.
     let memory = Recorder::from(image.clone());
-    let bodies = [0, 1].map(|version| Geometry::new(6).body(BodySlot(0), version) + 4);
+    let bodies = [0, 1].map(|version| Geometry::new(6).body(BodySlot(0), version) + HEAD_BYTES / WORD);
     bodies.into_iter().for_each(|word| memory.put(word, 0));
     let view = SeriesView::new(&memory);
     assert_eq!(view.public("ATL"), None);
@@ -465,9 +610,10 @@ fn two_slots_without_their_last_versions_are_given_up_and_the_others_are_kept() 
     let image = memory.image();
     // The last version of ATL is of commit 2, that of BOS of commit 3. CLT has one version only.
     for (slot, last) in [(BodySlot(0), 2), (BodySlot(1), 3)] {
-        let version = [0, 1].into_iter().find(|&version| image[geometry.tag(slot, version)] == last).unwrap();
-        memory.put(geometry.tag(slot, version), 0);
-        memory.put(geometry.body(slot, version) + 4, 0);
+        let version =
+            [0, 1].into_iter().find(|&version| image[Geometry::tag(slot, version)] == last).unwrap();
+        memory.put(Geometry::tag(slot, version), 0);
+        memory.put(geometry.body(slot, version) + HEAD_BYTES / WORD, 0);
     }
     let mut writer = TableWriter::attach(&memory).unwrap();
     assert!(writer.activate().repaired);

@@ -1,10 +1,10 @@
 //! The writing side: take over, scrub, stage, commit.
 
 use super::{
-    Body, BodySlot, BodyTooLarge, CommitRecord, Geometry, TableMemory,
-    layout::{BUSY, COMMIT, newest},
-    read::{raw_slot, read_body},
-    repair::{self, hash_of, mix},
+    Body, BodySlot, BodyTooLarge, CommitRecord, Content, Geometry, TableMemory,
+    layout::{BUSY, COMMIT, FREE, newest},
+    read::{last_arrival_ms, raw_slot, read_body},
+    repair::{self, hash_of, mix, share},
 };
 use crate::{
     shm::sync::{Ordering, Site, at, fence},
@@ -28,8 +28,19 @@ struct Staged {
     slot: BodySlot,
     /// The version of the slot to overwrite.
     version: usize,
+    /// The hash of the key.
+    hash: u64,
+    /// Whether the series is removed: its slot becomes free.
+    removed: bool,
     /// Where the body ends in the arena. It begins where the previous one ends.
     end: usize,
+}
+
+impl Staged {
+    /// The hash that the commit stores.
+    const fn stored_hash(&self) -> u64 {
+        if self.removed { FREE } else { self.hash }
+    }
 }
 
 /// The only writer of the table: the active analysis.
@@ -39,6 +50,8 @@ pub struct TableWriter<M> {
     geometry: Geometry,
     record: CommitRecord,
     index: HashMap<u64, BodySlot>,
+    /// The slots without a series among those in use.
+    free: Vec<BodySlot>,
     /// The number of slots in use, including those that no commit covers yet.
     assigned: u32,
     arena: Vec<u8>,
@@ -51,8 +64,16 @@ impl<M: TableMemory> TableWriter<M> {
     pub fn attach(memory: M) -> Option<Self> {
         let geometry = Geometry::of(memory.words());
         let record = CommitRecord::read(&memory).filter(|record| record.slots <= geometry.slots())?;
-        let (index, assigned) = (HashMap::new(), record.slots);
-        Some(Self { memory, geometry, record, index, assigned, arena: Vec::new(), staged: Vec::new() })
+        Some(Self {
+            memory,
+            geometry,
+            record,
+            index: HashMap::new(),
+            free: Vec::new(),
+            assigned: record.slots,
+            arena: Vec::new(),
+            staged: Vec::new(),
+        })
     }
 
     /// The last commit.
@@ -65,11 +86,6 @@ impl<M: TableMemory> TableWriter<M> {
         self.geometry.slots()
     }
 
-    /// The number of series that have a slot.
-    pub const fn assigned(&self) -> u32 {
-        self.assigned
-    }
-
     /// Takes the table over. Call it once, before the first write, while no other writer is alive.
     ///
     /// An unfinished commit of a dead generation leaves tags beyond the last commit. They are scrubbed; otherwise they
@@ -77,22 +93,39 @@ impl<M: TableMemory> TableWriter<M> {
     pub fn activate(&mut self) -> Activated {
         // Check the index before scrubbing: a tag beyond the last commit can come from a wild write instead of an
         // unfinished commit.
-        let repaired = !repair::is_intact(&self.memory, self.geometry, &self.record);
+        let repaired = !repair::is_intact(&self.memory, &self.record);
         if repaired {
             repair::rebuild(&self.memory, self.geometry, &mut self.record);
         }
         let scrubbed = self.scrub();
-        for slot in Geometry::all(self.record.slots) {
-            self.index.insert(self.memory.load(Geometry::hash(slot), Ordering::Relaxed), slot);
+        // The last free slot is taken first: in the end, the first ones are.
+        for slot in Geometry::all(self.record.slots).rev() {
+            self.index_slot(slot);
         }
         Activated { scrubbed, repaired }
+    }
+
+    fn index_slot(&mut self, slot: BodySlot) {
+        match newest(&self.memory, slot, self.record.commit.0) {
+            Some(newest) if newest.hash == FREE => self.free.push(slot),
+            Some(newest) => drop(self.index.insert(newest.hash, slot)),
+            // The slot was given up. Whichever series it had is found, and does not verify.
+            None => {
+                for version in [0, 1] {
+                    let hash = self.memory.load(Geometry::hash(slot, version), Ordering::Relaxed);
+                    if hash != FREE {
+                        self.index.entry(hash).or_insert(slot);
+                    }
+                }
+            }
+        }
     }
 
     fn scrub(&self) -> u32 {
         let mut scrubbed = 0;
         for slot in Geometry::all(self.geometry.slots()) {
             for version in [0, 1] {
-                let word = self.geometry.tag(slot, version);
+                let word = Geometry::tag(slot, version);
                 let tag = self.memory.load(word, Ordering::Relaxed);
                 if tag > self.record.commit.0 && tag != BUSY {
                     self.memory.store(word, BUSY, Ordering::Relaxed);
@@ -110,25 +143,28 @@ impl<M: TableMemory> TableWriter<M> {
 
     /// Gives a series a slot. It takes effect with the first commit for which the series is staged. `None` if the table is
     /// full.
-    ///
-    /// # Panics
-    /// Never: a slot within the geometry is within the memory.
     pub fn assign(&mut self, key: &str) -> Option<BodySlot> {
-        let slot = BodySlot(self.assigned);
-        if slot.0 >= self.geometry.slots() {
-            return None;
-        }
-        let hash = hash_of(key);
-        // No commit covers this slot yet: a successor ignores its content.
-        self.memory.store(Geometry::hash(slot), hash, Ordering::Relaxed);
-        self.index.insert(hash, slot);
-        self.assigned += 1;
+        let slot = self.free.pop().or_else(|| {
+            let slot = BodySlot(self.assigned);
+            (slot.0 < self.geometry.slots()).then(|| {
+                self.assigned += 1;
+                slot
+            })
+        })?;
+        self.index.insert(hash_of(key), slot);
         Some(slot)
     }
 
     /// The last committed body of a slot. `None` if it does not verify.
     pub fn load(&self, slot: BodySlot) -> Option<Body> {
         read_body(&self.memory, self.geometry, slot, self.record.commit.0)
+    }
+
+    /// When the last event of the series in this slot was accepted, in Unix milliseconds, according to its body, which is not
+    /// verified. `None` if the slot has no series.
+    pub fn last_arrival_ms(&self, slot: BodySlot) -> Option<i64> {
+        let newest = newest(&self.memory, slot, self.record.commit.0)?;
+        (newest.hash != FREE).then(|| last_arrival_ms(&self.memory, self.geometry, slot, newest.version))
     }
 
     /// The unverified bytes of a slot that does not verify, so that they can be kept for an investigation.
@@ -140,30 +176,40 @@ impl<M: TableMemory> TableWriter<M> {
     ///
     /// # Errors
     /// If the body does not fit its slot. Nothing is staged then.
-    pub fn stage(
+    pub fn stage(&mut self, slot: BodySlot, content: Content<'_>) -> Result<(), BodyTooLarge> {
+        self.stage_body(slot, content, hash_of(content.key), false)
+    }
+
+    /// Stages the removal of a series for the next commit, after which its slot is free.
+    ///
+    /// # Errors
+    /// Never: a body without content fits.
+    pub fn stage_removal(&mut self, slot: BodySlot, key: &str) -> Result<(), BodyTooLarge> {
+        self.stage_body(slot, Content::default(), hash_of(key), true)
+    }
+
+    fn stage_body(
         &mut self,
         slot: BodySlot,
-        analysis: u32,
-        key: &str,
-        state: &[u8],
-        public: &[u8],
+        content: Content<'_>,
+        hash: u64,
+        removed: bool,
     ) -> Result<(), BodyTooLarge> {
-        let tag = self.record.commit.next().0;
-        Body::encode(&mut self.arena, (slot, tag, analysis), key, state, public)?;
-        let current = newest(&self.memory, self.geometry, slot, self.record.commit.0);
-        let version = current.map_or(0, |(version, _)| 1 - version);
-        self.staged.push(Staged { slot, version, end: self.arena.len() });
+        Body::encode(&mut self.arena, (slot, self.record.commit.next().0), content)?;
+        let current = newest(&self.memory, slot, self.record.commit.0);
+        let version = current.map_or(0, |newest| 1 - newest.version);
+        self.staged.push(Staged { slot, version, hash, removed, end: self.arena.len() });
         Ok(())
     }
 
-    /// Commits what was staged: all of it or nothing, at whatever instruction this process dies. Sets `commit`, `slots` and
-    /// `sum` of the record, whatever `next` says.
+    /// Commits what was staged: all of it or nothing, at whatever instruction this process dies. Sets `commit`, `slots`, `series`,
+    /// `reassigned` and `sum` of the record, whatever `next` says.
     ///
     /// # Errors
     /// If the system has no memory left for a body. Nothing was committed; the writer must not be used any more.
     pub fn commit(&mut self, next: CommitRecord) -> io::Result<CommitRecord> {
         let record = self.complete(next);
-        let tag_of = |staged: &Staged| self.geometry.tag(staged.slot, staged.version);
+        let tag_of = |staged: &Staged| Geometry::tag(staged.slot, staged.version);
         for staged in &self.staged {
             self.memory.store(tag_of(staged), BUSY, Ordering::Relaxed);
         }
@@ -176,28 +222,41 @@ impl<M: TableMemory> TableWriter<M> {
             start = staged.end;
         }
         for staged in &self.staged {
+            let hash = Geometry::hash(staged.slot, staged.version);
+            self.memory.store(hash, staged.stored_hash(), Ordering::Relaxed);
             self.memory.store(tag_of(staged), record.commit.0, Ordering::Relaxed);
         }
         record.store(|word, value| self.memory.store(word, value, Ordering::Relaxed));
         self.memory.store(COMMIT, record.commit.0, at(Site::CommitPublish, Ordering::Release));
         self.record = record;
         self.arena.clear();
-        self.staged.clear();
+        self.release_slots();
         Ok(record)
     }
 
     fn complete(&self, next: CommitRecord) -> CommitRecord {
-        let commit = self.record.commit.next();
-        let mut sum = self.record.sum;
+        let CommitRecord { commit, slots, mut sum, mut series, mut reassigned, .. } = self.record;
         for staged in &self.staged {
-            let hash = self.memory.load(Geometry::hash(staged.slot), Ordering::Relaxed);
-            if staged.slot.0 < self.record.slots {
-                let old = newest(&self.memory, self.geometry, staged.slot, self.record.commit.0);
-                sum = sum.wrapping_sub(mix(hash, staged.slot, old.map_or(0, |(_, tag)| tag)));
+            let hash = staged.stored_hash();
+            if staged.slot.0 < slots {
+                let old = newest(&self.memory, staged.slot, commit.0);
+                sum = sum.wrapping_sub(share(staged.slot, old));
+                let old = old.map_or(FREE, |old| old.hash);
+                series = series.saturating_sub(u32::from(old != FREE));
+                reassigned = reassigned.wrapping_add(u64::from(old != hash));
             }
-            sum = sum.wrapping_add(mix(hash, staged.slot, commit.0));
+            series = series.saturating_add(u32::from(hash != FREE));
+            sum = sum.wrapping_add(mix(hash, staged.slot, commit.next().0));
         }
-        CommitRecord { commit, slots: self.assigned, sum, ..next }
+        CommitRecord { commit: commit.next(), slots: self.assigned, sum, series, reassigned, ..next }
+    }
+
+    /// The slots of the series that were removed by the last commit can be assigned again.
+    fn release_slots(&mut self) {
+        for Staged { slot, hash, .. } in self.staged.drain(..).filter(|staged| staged.removed) {
+            self.index.remove(&hash);
+            self.free.push(slot);
+        }
     }
 
     /// Gives the next commit the number `commit`: for a fresh table into which a snapshot is restored.

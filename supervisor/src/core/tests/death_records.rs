@@ -164,6 +164,7 @@ fn parking_has_its_reason() {
 fn a_report_has_what_the_process_left() {
     let event = EventView {
         series: "s".into(),
+        removal: false,
         value: 1.5,
         ts: String::new(),
         arrived: String::new(),

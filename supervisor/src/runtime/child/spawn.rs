@@ -207,6 +207,7 @@ impl Spawner {
             generation,
             faults: config.policy.faults,
             max_series: config.max_series,
+            expire_ms: config.expire.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             max_body: config.max_body,
             limits: config.limits.clone(),
             access: config.access.clone(),

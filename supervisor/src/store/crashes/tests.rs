@@ -41,6 +41,7 @@ fn the_longest_report_can_be_read_back() {
     let line = bulkhead_proto::wire::crash::OutputLine { stream: "stderr".into(), text: "\"".repeat(1024) };
     let event = EventView {
         series: escaped[..128].to_owned(),
+        removal: false,
         value: 1.0,
         ts: String::new(),
         arrived: String::new(),

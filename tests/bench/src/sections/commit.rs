@@ -11,7 +11,7 @@ use bulkhead_proto::{
         memory::SharedMemory,
         ring::MIN_CAPACITY,
         state_memory::StateMemory,
-        table::{BodySlot, CommitRecord, TableWriter},
+        table::{BodySlot, CommitRecord, Content, TableWriter},
     },
     wire::ids::{Position, Seq},
     worker::link::AnalyticsLink,
@@ -62,7 +62,8 @@ impl TableBench {
         for (index, (key, slot)) in self.slots.iter().enumerate() {
             let scale = |(min, max): (usize, usize)| min + (max - min) * index / count;
             let (state, public) = (&self.bytes[..scale(STATE)], &self.bytes[..scale(PUBLIC)]);
-            self.table.stage(*slot, 1, key, state, public)?;
+            let content = Content { key, version: 1, last_arrival_ms: 0, state, public };
+            self.table.stage(*slot, content)?;
             bytes += state.len() + public.len();
         }
         let staged = Instant::now();

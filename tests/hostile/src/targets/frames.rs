@@ -8,7 +8,9 @@ use bulkhead_proto::{
     wire::{
         codec,
         control::{FromWorker, MAX_FRAME, ToWorker},
-        event::{Event, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES},
+        event::{
+            Event, EventError, Input as Decoded, MAX_DATA, MAX_LABEL, MAX_REQUEST_ID, MAX_SERIES, Removal,
+        },
         status::Status,
     },
     worker::pipe::{self, Received, Receiver},
@@ -36,7 +38,11 @@ fn check_reencodes<T: Encode + Decode<()> + PartialEq + Debug>(bytes: &[u8]) {
 }
 
 fn event(bytes: &[u8]) {
-    let Ok(event) = Event::decode(bytes) else { return };
+    let event = match Decoded::decode(bytes) {
+        Ok(Decoded::Event(event)) => event,
+        Ok(Decoded::Removal(removal)) => return check_removal(bytes, removal),
+        Err(_) => return,
+    };
     assert!(event.value.is_finite() && (1..=MAX_SERIES).contains(&event.series.len()));
     assert!(event.label.is_none_or(|label| label.len() <= MAX_LABEL));
     assert!(event.data.is_none_or(|data| data.len() <= MAX_DATA));
@@ -45,6 +51,15 @@ fn event(bytes: &[u8]) {
     event.encode(&mut again).expect("a decoded value can be encoded");
     assert!(again.len() <= bytes.len());
     assert_eq!(Event::decode(&again).expect("an encoded value can be decoded"), event);
+}
+
+fn check_removal(bytes: &[u8], removal: Removal<'_>) {
+    assert_eq!(Event::decode(bytes), Err(EventError::Removal));
+    assert!((1..=MAX_SERIES).contains(&removal.series.len()));
+    assert!(removal.request_id.is_none_or(|id| id.len() <= MAX_REQUEST_ID));
+    let mut again = Vec::new();
+    removal.encode(&mut again).expect("a decoded value can be encoded");
+    assert_eq!(Decoded::decode(&again).expect("an encoded value can be decoded"), Decoded::Removal(removal));
 }
 
 /// A second thread writes packets of any bytes into a pipe. Each packet is one frame or one error, and the

@@ -50,11 +50,18 @@ struct Head {
 }
 
 #[derive(Encode)]
+struct Removals {
+    removed: u64,
+    expired: u64,
+}
+
+#[derive(Encode)]
 struct Series {
     key: String,
     version: u32,
     state: Vec<u8>,
     public: Vec<u8>,
+    last_arrival_ms: i64,
 }
 
 #[derive(Encode)]
@@ -95,7 +102,7 @@ fn item(file: &mut Vec<u8>, item: &impl Encode, input: &mut Input<'_>) {
 /// A file with mostly valid checksums and any content.
 fn file(input: &mut Input<'_>) -> Vec<u8> {
     const ANALYSED: u64 = 8;
-    let mut file = b"bulkhead snap 02".to_vec();
+    let mut file = b"bulkhead snap 03".to_vec();
     let (series, events) = (input.below(SERIES.len() + 3), input.below(24));
     let accepted = ANALYSED + events as u64;
     let head = Head {
@@ -110,11 +117,13 @@ fn file(input: &mut Input<'_>) -> Vec<u8> {
         events: number(events as u64, input) % 1024,
     };
     item(&mut file, &head, input);
+    item(&mut file, &Removals { removed: number(3, input), expired: number(0, input) }, input);
     for series in 0..series {
         let key = SERIES[(series + usize::from(input.byte() == 1)) % SERIES.len()].to_owned();
         let total = SeriesTotal { count: series as u64 + 1, sum: 9 };
         let (state, public) = (total.state(&key), total.public(&key));
-        item(&mut file, &Series { key, version: 7, state, public }, input);
+        let last_arrival_ms = i64::try_from(number(5, input)).unwrap_or(i64::MAX);
+        item(&mut file, &Series { key, version: 7, state, public, last_arrival_ms }, input);
     }
     for event_number in 0..events {
         let payload = input.bytes(300).to_vec();

@@ -6,7 +6,7 @@ use crate::{
     recovery::EventCounts,
     scenario::{History, Observer, Scenario},
     service::Analysis,
-    test_event::{GROWING, TestEvent, test_event},
+    test_event::{GROWING, TestEvent, fold, removal, test_event},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use bulkhead_proto::{
@@ -63,6 +63,34 @@ pub(super) const ALL: &[&dyn Scenario] = &[
             test_event("BOS", 53, 56),
         ],
         batches: &[1, 1, 1],
+    },
+    &Commit {
+        // Another series gets the slot of the one that was removed.
+        name: "commit_a_removal",
+        body: 512,
+        other: &[],
+        pending: &[
+            removal("ATL", 50),
+            test_event("BOS", 51, 56),
+            test_event("CLT", 52, 56),
+            test_event("ATL", 53, 56),
+        ],
+        batches: &[2, 2],
+    },
+    &Commit {
+        // Events before and after the removal are in one commit with it.
+        name: "commit_a_removal_and_a_new_beginning",
+        body: 512,
+        other: &[],
+        pending: &[
+            test_event("ATL", 50, 56),
+            removal("ATL", 51),
+            test_event("ATL", 52, 56),
+            test_event("DTW", 53, 56),
+            removal("DTW", 54),
+            removal("DTW", 55),
+        ],
+        batches: &[5, 1],
     },
 ];
 
@@ -130,7 +158,10 @@ impl Scenario for Commit {
 }
 
 fn check_reader(link: &ApiLink, committed: &[TestEvent]) -> Result<()> {
-    for (series, total) in crate::test_event::fold(committed) {
+    let expected = fold(committed);
+    let names = link.view().names("", None, usize::MAX);
+    ensure!(names.iter().map(|name| &**name).eq(expected.keys()), "sees {names:?}");
+    for (series, total) in expected {
         let Some((public, _)) = link.view().public(&series) else { bail!("sees no {series}") };
         ensure!(*public == *total.public(&series), "sees {}", String::from_utf8_lossy(&public));
     }

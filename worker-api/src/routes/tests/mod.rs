@@ -3,6 +3,7 @@
 mod crashes;
 mod idempotency;
 mod quarantine;
+mod removal;
 
 use crate::routes::authorized::Authorized;
 use crate::{
@@ -199,13 +200,13 @@ async fn merged_series_are_told_in_the_stats_and_to_who_asks_for_one() {
     fixture.commit(&[("a", "{}")]);
     assert_eq!(
         fixture.get("/v1/stats").await.json()["series"],
-        json!({ "count": 1, "max": 100, "merged": false })
+        json!({ "count": 1, "max": 100, "merged": false, "removed": 0, "expired": 0 })
     );
     assert!(!fixture.get("/v1/series/b").await.text.contains("__overflow__"));
     fixture.commit(&[("__overflow__", "{}")]);
     assert_eq!(
         fixture.get("/v1/stats").await.json()["series"],
-        json!({ "count": 1, "max": 100, "merged": true })
+        json!({ "count": 1, "max": 100, "merged": true, "removed": 0, "expired": 0 })
     );
     let absent = fixture.get("/v1/series/b").await;
     assert_problem(&absent, 404, "not-found");

@@ -6,7 +6,7 @@ use bulkhead_proto::{
     wire::{
         cause::{Cause, Operation},
         control::{FromWorker, Request, RequestOutcome},
-        event::Event,
+        event::{Event, Removal},
         ids::{CrashId, Generation, Seq},
         quarantine::Entry,
         record_store::file_name,
@@ -75,6 +75,17 @@ async fn a_replay_is_a_new_event_that_names_the_old_one() {
     let response = replay(&fixture, RequestOutcome::Done).await;
     assert_eq!((response.status, response.json()), (202, json!({ "replayed": 1, "seq": 2 })));
     assert_eq!(fixture.pending().0, ["s 0.1 x replay-of-1"]);
+}
+
+#[tokio::test]
+async fn a_removal_is_replayed_as_one() {
+    let fixture = with_one_quarantined().await;
+    let removal = Removal { series: "s", arrived_ms: 6, request_id: Some("first") };
+    let mut bytes = Vec::new();
+    removal.encode(&mut bytes).unwrap();
+    quarantine(&fixture, 1, &bytes);
+    assert_eq!(replay(&fixture, RequestOutcome::Done).await.json()["seq"], 2);
+    assert_eq!(fixture.pending().0, ["remove s replay-of-1"]);
 }
 
 #[tokio::test]
