@@ -84,6 +84,10 @@ pub(crate) struct Counters {
     pub(crate) slow_closed: LoggedCounter,
     /// Requests that were not answered within `api.request_timeout`.
     pub(crate) timed_out: LoggedCounter,
+    /// Requests whose `Host` is not a name of this service.
+    pub(crate) host_not_allowed: LoggedCounter,
+    /// Requests of web pages of other sites that could have changed state.
+    pub(crate) cross_origin: LoggedCounter,
 }
 
 #[cfg(test)]

@@ -186,17 +186,24 @@ fn a_worker_that_was_never_activated_exits_at_once() {
 
 #[test]
 fn on_a_loopback_address_foreign_hosts_and_pages_are_refused() {
-    let worker = Worker::start();
+    let mut worker = Worker::start();
     for (request, status) in [
         ("GET /v1/series HTTP/1.1\r\nhost: evil.example\r\n", 421),
         ("GET /v1/series HTTP/1.1\r\nhost: localhost\r\n", 200),
         ("POST /v1/faults/api/flood HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n", 403),
         ("POST /v1/faults/api/flood HTTP/1.1\r\nhost: localhost\r\n", 404),
+        ("GET /v1/series HTTP/1.1\r\nhost: other.example\r\n", 421),
     ] {
         let mut client = worker.connect();
         write!(client, "{request}connection: close\r\ncontent-length: 0\r\n\r\n").unwrap();
         let text = read_response(client);
         assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{request:?}: {text}");
+    }
+    worker.send(&ToWorker::Drain);
+    let (_, log) = worker.wait_for_exit();
+    for (key, named) in [("api.allowed_hosts", "evil.example"), ("api.cors_origins", "http://evil.example")] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(key)).collect();
+        assert!(lines.len() == 1 && lines[0].contains(named), "one line with {key} and {named}: {log}");
     }
 }
 

@@ -4,15 +4,12 @@
 //! name of its own site resolves to 127.0.0.1, so the browser regards the API as part of that site. Such a request has
 //! the name of the site in `Host`.
 
-use super::problem::{Problem, ProblemKind};
+use super::problem::{MAX_QUOTED, Problem, ProblemKind};
 use axum::{
     extract::Request,
     http::{HeaderMap, Version, header},
 };
 use std::net::{IpAddr, Ipv6Addr};
-
-/// The most bytes of a `Host` that an error quotes.
-const MAX_QUOTED: usize = 64;
 
 /// The host names that requests may have.
 #[derive(Clone, Debug, Default)]

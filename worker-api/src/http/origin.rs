@@ -3,7 +3,7 @@
 //! Browsers send some POST requests of any page without asking the server first. The check is the one of Go's
 //! `http.CrossOriginProtection`. `tower-http`'s `CorsLayer` only adds headers for allowed origins; it refuses nothing.
 
-use super::problem::{Problem, ProblemKind};
+use super::problem::{MAX_QUOTED, Problem, ProblemKind};
 use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -51,10 +51,9 @@ impl OriginRule {
         if !self.protects || reads || is_same_origin(headers) {
             return Ok(());
         }
-        let origin = headers.get(header::ORIGIN);
+        let origin = headers.get(header::ORIGIN).map_or_else(|| "not named".to_owned(), quote);
         let detail = format!(
-            "a web page of another origin ({}) may not change state; add its origin to api.cors_origins, or set api.token_file",
-            origin.map_or_else(|| "not named".to_owned(), |origin| format!("{origin:?}"))
+            "a web page of another origin ({origin}) may not change state; add its origin to api.cors_origins, or set api.token_file"
         );
         Err(Problem::new(ProblemKind::CrossOrigin, detail))
     }
@@ -87,6 +86,12 @@ impl OriginRule {
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
         }
     }
+}
+
+/// The first bytes of a header, for an error.
+fn quote(value: &HeaderValue) -> String {
+    let bytes = value.as_bytes();
+    format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_QUOTED)]))
 }
 
 /// Whether the request comes from a page of the API's own origin, or not from a web page.

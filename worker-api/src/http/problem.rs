@@ -22,6 +22,9 @@ const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, zstd, ident
 const CHALLENGE_MISSING: HeaderValue = HeaderValue::from_static("Bearer");
 const CHALLENGE_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
+/// The most bytes of a header that an error quotes: it becomes part of a log line.
+pub(super) const MAX_QUOTED: usize = 64;
+
 macro_rules! problem_kinds {
     ($($(#[$doc:meta])* $kind:ident = $status:ident $name:literal $title:literal),+ $(,)?) => {
         /// The kinds of problem. Their URNs are a contract: clients distinguish errors by them.

@@ -99,8 +99,30 @@ impl ApiService {
         match checked {
             Ok(()) if allowed_origin => OriginRule::preflight(method, headers),
             Ok(()) => None,
-            Err(problem) => Some(problem.into_response()),
+            Err(problem) => {
+                self.count_refused(&problem);
+                Some(problem.into_response())
+            }
         }
+    }
+
+    /// Counts a request whose `Host` or origin is not allowed. The detail names it, and the key to change.
+    fn count_refused(&self, problem: &Problem) {
+        let kind = problem.kind();
+        let counter = if kind == ProblemKind::HostNotAllowed {
+            &self.counters.host_not_allowed
+        } else if kind == ProblemKind::CrossOrigin {
+            &self.counters.cross_origin
+        } else {
+            return;
+        };
+        counter.count(|requests| {
+            let (status, detail) = (kind.status().as_u16(), problem.detail());
+            tracing::warn!(
+                requests,
+                "requests that were refused with {status} since the last such line: {requests}; the last one: {detail}"
+            );
+        });
     }
 
     /// Lets the router handle a request, within the timeout.

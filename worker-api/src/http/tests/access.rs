@@ -45,6 +45,20 @@ async fn a_page_of_another_site_cannot_change_state() {
 }
 
 #[tokio::test]
+async fn requests_with_a_foreign_host_or_origin_are_counted_apart() {
+    let service = service(&[]);
+    let counts = || {
+        let counters = serde_json::to_value(&**service.counters()).unwrap();
+        (counters["host_not_allowed"].as_u64().unwrap(), counters["cross_origin"].as_u64().unwrap())
+    };
+    let request = Request::get("/").header("host", "evil.example").body(Body::empty()).unwrap();
+    assert_eq!((service.handle(request).await.status().as_u16(), counts()), (421, (1, 0)));
+    let page = [("origin", "http://evil.example")];
+    assert_eq!((send(&service, "POST", "/", &page).await.0, counts()), (403, (1, 1)));
+    assert_eq!((send(&service, "POST", "/", &[]).await.0, counts()), (202, (1, 1)));
+}
+
+#[tokio::test]
 async fn without_cors_origins_no_response_has_cors_headers() {
     let service = service(&[]);
     let (status, headers) = send(&service, "GET", "/", &[("origin", APP)]).await;
