@@ -165,26 +165,34 @@ impl ApiFixture {
         self.post("/v1/events", "application/json", body).await
     }
 
-    /// The events in the ring after the last commit, each as `series value label request_id`, and the position of their
-    /// end.
+    /// The events in the ring after the last commit, each as `series value label request_id`, or `remove series request_id`, and
+    /// the position of their end.
     pub(crate) fn pending(&self) -> (Vec<String>, Position) {
+        let mut events = Vec::new();
+        let end = self.read_pending(|input| {
+            events.push(match input {
+                Input::Event(Event { series, value, label, request_id, .. }) => {
+                    let [label, request] = [label, request_id].map(Option::unwrap_or_default);
+                    format!("{series} {value} {label} {request}")
+                }
+                Input::Removal(Removal { series, request_id, .. }) => {
+                    format!("remove {series} {}", request_id.unwrap_or_default())
+                }
+            });
+        });
+        (events, end)
+    }
+
+    /// Reads the events in the ring after the last commit. Returns the position of their end.
+    pub(crate) fn read_pending(&self, mut read: impl FnMut(Input<'_>)) -> Position {
         let link = AnalyticsLink::open_in_process(&self.memory).unwrap();
         let record = self.writer.record();
         let mut consumer = Consumer::attach(link.events, link.producer, record.position, record.seq).unwrap();
-        let (mut events, mut bytes) = (Vec::new(), Vec::new());
+        let mut bytes = Vec::new();
         while consumer.next(&mut bytes).unwrap().is_some() {
-            let event = match Input::decode(&bytes).unwrap() {
-                Input::Event(event) => event,
-                Input::Removal(Removal { series, request_id, .. }) => {
-                    events.push(format!("remove {series} {}", request_id.unwrap_or_default()));
-                    continue;
-                }
-            };
-            let Event { series, value, label, request_id, .. } = event;
-            let [label, request] = [label, request_id].map(Option::unwrap_or_default);
-            events.push(format!("{series} {value} {label} {request}"));
+            read(Input::decode(&bytes).unwrap());
         }
-        (events, consumer.position())
+        consumer.position()
     }
 
     /// Commits all pending events, with these public parts.

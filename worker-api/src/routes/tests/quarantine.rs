@@ -6,10 +6,11 @@ use bulkhead_proto::{
     wire::{
         cause::{Cause, Operation},
         control::{FromWorker, Request, RequestOutcome},
-        event::{Event, Removal},
+        event::{Event, Input, Removal},
         ids::{CrashId, Generation, Seq},
         quarantine::Entry,
         record_store::file_name,
+        time::arrival_ms,
     },
     worker::pipe::Received,
 };
@@ -86,6 +87,19 @@ async fn a_removal_is_replayed_as_one() {
     quarantine(&fixture, 1, &bytes);
     assert_eq!(replay(&fixture, RequestOutcome::Done).await.json()["seq"], 2);
     assert_eq!(fixture.pending().0, ["remove s replay-of-1"]);
+}
+
+#[tokio::test]
+async fn a_replayed_event_arrives_at_the_time_of_the_replay_and_keeps_its_own_time() {
+    let fixture = with_one_quarantined().await;
+    let before = arrival_ms();
+    assert_eq!(replay(&fixture, RequestOutcome::Done).await.status, 202);
+    let mut times = Vec::new();
+    fixture.read_pending(|input| match input {
+        Input::Event(event) => times.push((event.ts_ms, event.arrived_ms)),
+        Input::Removal(removal) => panic!("{removal:?}"),
+    });
+    assert!(matches!(times[..], [(5, arrived)] if arrived >= before), "{times:?}, replayed at {before}");
 }
 
 #[tokio::test]
