@@ -126,6 +126,14 @@ fn crash_reports_are_the_same_by_command_and_by_http() {
     let parsed = |text: String| -> Value { serde_json::from_str(&text).unwrap() };
     assert_eq!(parsed(crashes_cli(&["--json"], 0)), bulkhead.client().get_json("/v1/crashes"));
     assert_eq!(parsed(crashes_cli(&["1", "--json"], 0)), bulkhead.client().get_json("/v1/crashes/1"));
+    let selected = |cause: &str| {
+        let of_analytics =
+            parsed(crashes_cli(&["--worker", "analytics", "--cause", cause, "-n", "5", "--json"], 0));
+        let query = format!("/v1/crashes?worker=analytics&cause={cause}&limit=5");
+        assert_eq!(of_analytics, bulkhead.client().get_json(&query));
+        of_analytics["items"].as_array().unwrap().len()
+    };
+    assert_eq!([selected("requested"), selected("panic")], [1, 0]);
     let list = crashes_cli(&[], 0);
     assert!(list.starts_with("1  2") && list.contains("fault abort: SIGABRT"), "{list}");
     let shown = crashes_cli(&["1"], 0);
@@ -282,7 +290,28 @@ fn the_crash_report_of_a_plain_worker_has_its_last_lines_in_order() {
 }
 
 #[test]
-fn a_clean_stop_stores_a_crash_report_of_every_death() {
+fn the_command_lists_more_reports_than_fit_one_reply() {
+    let fixture = Fixture::new("");
+    fs::create_dir_all(fixture.path("state/crashes")).unwrap();
+    for id in 1..=50 {
+        let report = json!({
+            "id": id, "at": "2026-11-22T20:00:00Z", "worker": "api", "role": "api", "generation": id, "uptime_ms": 17,
+            "cause": "signal", "detail": "SIGKILL", "decision": "restart now", "why": "first death without progress",
+        });
+        fs::write(fixture.path(&format!("state/crashes/{id}.json")), report.to_string()).unwrap();
+    }
+    let bulkhead = fixture.start();
+    for (limit, next) in [(45, json!(6)), (50, Value::Null)] {
+        let listed: Value =
+            serde_json::from_str(&bulkhead.cli(&["crashes", "-n", &limit.to_string(), "--json"]).stdout)
+                .unwrap();
+        assert_eq!((listed["items"].as_array().unwrap().len(), &listed["next"]), (limit, &next));
+        assert_eq!(listed, bulkhead.client().get_json(&format!("/v1/crashes?limit={limit}")));
+    }
+}
+
+#[test]
+fn a_stop_stores_the_report_of_each_crash_and_none_of_an_orderly_stop() {
     let bulkhead = Fixture::new(FAULTS_ENABLED).start();
     assert_eq!(bulkhead.cli(&["fault", "analytics", "kill"]).code, Some(0));
     let mut log = bulkhead.log().from_start();
@@ -292,17 +321,21 @@ fn a_clean_stop_stores_a_crash_report_of_every_death() {
     let deaths = stopped.log.matching(|line| line.is("worker_died"));
     assert!(deaths.len() >= 3, "{}", stopped.log.dump());
     for (line, id) in deaths.iter().zip(1..) {
-        let text = fs::read(stopped.fixture.path("state/crashes").join(format!("{id}.json"))).unwrap();
-        let report: Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!((line.number("crash"), &report["id"]), (Some(id), &json!(id)));
-        assert_eq!(report["detail"], line.text("detail"), "{report}");
+        assert_eq!(line.number("crash"), Some(id), "each death has the next number");
     }
+    let text = fs::read(stopped.fixture.path("state/crashes/1.json")).unwrap();
+    let report: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!((&report["id"], report["detail"].as_str().unwrap()), (&json!(1), deaths[0].text("detail")));
     let files = fs::read_dir(stopped.fixture.path("state/crashes")).unwrap().count();
-    assert_eq!(files, deaths.len());
+    assert_eq!(files, 1, "the orderly stops have none");
 
     let bulkhead = stopped.fixture.start();
     let newest = bulkhead.client().get_json("/v1/crashes?limit=1");
-    assert_eq!(newest["items"][0]["id"], deaths.len(), "the reports must be listed after the next start");
+    assert_eq!(newest["items"][0]["id"], 1, "the reports must be listed after the next start");
+    let report = next_crash_report(&bulkhead, "analytics", || {
+        assert_eq!(bulkhead.cli(&["fault", "analytics", "kill"]).code, Some(0));
+    });
+    assert_eq!(report["id"], deaths.len() + 1, "an orderly stop has used its number");
 }
 
 #[test]

@@ -156,5 +156,24 @@ impl Record for Report {
     }
 }
 
+/// Which reports a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Only reports of this worker.
+    pub worker: Option<String>,
+    /// Only reports of this cause.
+    pub cause: Option<Cause>,
+}
+
+impl Filter {
+    /// Whether the list shows this report.
+    #[must_use]
+    pub fn matches(&self, report: &Report) -> bool {
+        self.worker.as_ref().is_none_or(|worker| *worker == report.worker)
+            && self.cause.is_none_or(|cause| cause == report.cause)
+    }
+}
+
 /// The directory of the reports, for reading.
 pub type ReportStore = RecordStore<Report>;

@@ -112,24 +112,28 @@ impl<T: Record> RecordStore<T> {
         Ok(numbers)
     }
 
-    /// Summaries of the first records, or of the records that follow `after`, at most `most` of them. Omits a record
-    /// that was removed in the meantime or cannot be read.
+    /// Summaries of the first records that `matches` selects, or of those that follow `after`, at most `most` of them.
+    /// Omits a record that was removed in the meantime or cannot be read. Reads each record up to the end of the page, and
+    /// up to the next one that is selected.
     ///
     /// # Errors
     /// If the directory cannot be read, or was deleted.
-    pub fn page(&self, after: Option<T::Number>, most: usize) -> io::Result<Page<T>> {
-        let mut numbers = self.numbers()?;
-        numbers.retain(|number| {
+    pub fn page(
+        &self,
+        after: Option<T::Number>,
+        most: usize,
+        matches: impl Fn(&T) -> bool,
+    ) -> io::Result<Page<T>> {
+        let numbers = self.numbers()?.into_iter().filter(|number| {
             after.is_none_or(|after| match T::ORDER {
                 Order::OldestFirst => *number > after,
                 Order::NewestFirst => *number < after,
             })
         });
-        let more = numbers.len() > most;
-        numbers.truncate(most);
-        let next = numbers.last().copied().filter(|_| more);
-        let items = numbers.into_iter().filter_map(|number| self.read(number).ok().flatten());
-        Ok(Page { items: items.map(T::summary).collect(), next })
+        let mut selected = numbers.filter_map(|number| self.read(number).ok().flatten()).filter(matches);
+        let items: Vec<T> = selected.by_ref().take(most).map(T::summary).collect();
+        let next = items.last().map(T::number).filter(|_| selected.next().is_some());
+        Ok(Page { items, next })
     }
 
     /// Without this check, a deleted directory would look empty forever, even if a new one is at the same path.
@@ -233,13 +237,31 @@ mod tests {
         let path = directory(&[1, 2, 3]);
         let rising = RecordStore::<Rising>::open(path.path()).unwrap();
         let page = Page { items: vec![Rising(Seq(1)), Rising(Seq(2))], next: Some(Seq(2)) };
-        assert_eq!(rising.page(None, 2).unwrap(), page);
-        assert_eq!(rising.page(Some(Seq(2)), 2).unwrap(), Page { items: vec![Rising(Seq(3))], next: None });
+        assert_eq!(rising.page(None, 2, |_| true).unwrap(), page);
+        assert_eq!(
+            rising.page(Some(Seq(2)), 2, |_| true).unwrap(),
+            Page { items: vec![Rising(Seq(3))], next: None }
+        );
         let falling = RecordStore::<Falling>::open(path.path()).unwrap();
         let page = Page { items: vec![Falling(CrashId(3)), Falling(CrashId(2))], next: Some(CrashId(2)) };
-        assert_eq!(falling.page(None, 2).unwrap(), page);
+        assert_eq!(falling.page(None, 2, |_| true).unwrap(), page);
         let page = Page { items: vec![Falling(CrashId(1))], next: None };
-        assert_eq!(falling.page(Some(CrashId(2)), 2).unwrap(), page);
+        assert_eq!(falling.page(Some(CrashId(2)), 2, |_| true).unwrap(), page);
+    }
+
+    #[test]
+    fn a_page_holds_selected_records_only_and_has_a_cursor_if_another_one_follows() {
+        let path = directory(&[1, 2, 3, 4, 5, 6]);
+        let store = RecordStore::<Falling>::open(path.path()).unwrap();
+        std::fs::write(path.path().join("7.json"), "damaged").unwrap();
+        let even = |record: &Falling| record.0.0.is_multiple_of(2);
+        let page = |items: &[u64], next: Option<u64>| Page {
+            items: items.iter().map(|id| Falling(CrashId(*id))).collect(),
+            next: next.map(CrashId),
+        };
+        assert_eq!(store.page(None, 2, even).unwrap(), page(&[6, 4], Some(4)));
+        assert_eq!(store.page(Some(CrashId(4)), 2, even).unwrap(), page(&[2], None));
+        assert_eq!(store.page(None, 3, even).unwrap(), page(&[6, 4, 2], None), "no even record follows 2");
     }
 
     #[test]
@@ -248,7 +270,7 @@ mod tests {
         let store = RecordStore::<Rising>::open(path.path()).unwrap();
         std::fs::remove_dir_all(path.path()).unwrap();
         std::fs::create_dir(path.path()).unwrap();
-        assert!(store.page(None, 2).unwrap_err().to_string().contains("deleted"));
+        assert!(store.page(None, 2, |_| true).unwrap_err().to_string().contains("deleted"));
         assert!(store.read(Seq(1)).unwrap_err().to_string().contains("deleted"));
     }
 

@@ -61,7 +61,7 @@ pub struct WorkerRow {
     pub restarts: u64,
     /// When this generation was started, in Unix milliseconds.
     pub started_ms: u64,
-    /// The last death, requested or not: `cause` says which.
+    /// The last death that was no orderly stop.
     pub last_crash: Option<CrashRow>,
     /// Why the brake parked the worker; `None` unless it did.
     pub brake: Option<String>,
@@ -88,7 +88,7 @@ pub struct WorkerStatus {
     pub uptime_ms: Option<u64>,
     /// The resident memory of the process in bytes, if it could be read.
     pub rss_bytes: Option<u64>,
-    /// The last death, requested or not: `cause` says which.
+    /// The last death that was no orderly stop.
     pub last_crash: Option<CrashRow>,
     /// Why the brake parked the worker; `None` unless it did.
     pub brake: Option<String>,

@@ -1,7 +1,7 @@
 //! Runs each command: from its arguments to its exit code.
 
 use super::{
-    Cli, Command, EventArgs, QuarantineAction, SelectionArgs, WorkerArgs, crashes,
+    Cli, Command, CrashesArgs, EventArgs, QuarantineAction, SelectionArgs, WorkerArgs, crashes,
     failure::Failure,
     generate,
     lines::{Style, escape_lines},
@@ -18,8 +18,8 @@ use crate::{
     control::{
         client::Connection,
         protocol::{
-            ChangeOutcome, CommandOutcome, ControlCommand, CrashQuery, LogQuery, QuarantineCommand, Reply,
-            StatusReport,
+            ChangeOutcome, CommandOutcome, ControlCommand, CrashList, CrashQuery, LogQuery,
+            QuarantineCommand, Reply, StatusReport,
         },
     },
     display::{error_chain, format_count},
@@ -27,7 +27,7 @@ use crate::{
     log, runtime,
 };
 use bulkhead_proto::wire::{
-    crash::Report,
+    crash::{self, Report},
     ids::{CrashId, Seq},
     quarantine::{Entry, Filter},
     record_store::Page,
@@ -57,8 +57,13 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Fault { target, kind } => {
             worker_command(|worker| ControlCommand::Fault(worker, kind), target, socket)
         }
-        Command::Crashes { id: None, json } => finish(list_crashes(json, socket), json),
-        Command::Crashes { id: Some(id), json } => finish(show_crash(CrashId(id), json, socket), json),
+        Command::Crashes(CrashesArgs { id: Some(id), json, .. }) => {
+            finish(show_crash(CrashId(id), json, socket), json)
+        }
+        Command::Crashes(CrashesArgs { id: None, worker, cause, limit, json }) => {
+            let filter = crash::Filter { worker, cause };
+            finish(list_crashes(&filter, limit.into(), json, socket), json)
+        }
         Command::Quarantine { action } => match action {
             QuarantineAction::List { json } => finish(list_quarantined(json, socket), json),
             QuarantineAction::Show(event) => quarantine_command(QuarantineCommand::Show, event, socket),
@@ -250,8 +255,25 @@ fn list_quarantined(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failu
     Ok(if json { print_json(&page) } else { print(&quarantine::list(&page.items, Style::for_stdout())) })
 }
 
-fn list_crashes(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
-    let page = fetch_crashes(CrashQuery::List, socket)?;
+/// Lists the newest reports that the filter selects, in as many requests as their size needs.
+fn list_crashes(
+    filter: &crash::Filter,
+    limit: usize,
+    json: bool,
+    socket: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let mut page = Page { items: Vec::new(), next: None };
+    loop {
+        let limit = limit.saturating_sub(page.items.len());
+        let list = CrashList { filter: filter.clone(), after: page.next, limit };
+        let Page { items, next } = fetch_crashes(CrashQuery::List(list), socket)?;
+        let full = items.len() >= limit;
+        page.items.extend(items);
+        page.next = next.filter(|next| page.next.is_none_or(|last| *next < last));
+        if full || page.next.is_none() {
+            break;
+        }
+    }
     Ok(if json { print_json(&page) } else { print(&crashes::list(&page, Style::for_stdout())) })
 }
 

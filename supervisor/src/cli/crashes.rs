@@ -14,8 +14,8 @@ pub(super) fn list(page: &Page<Report>, style: Style) -> String {
         return "no crash reports".to_owned();
     }
     let mut lines: Vec<_> = page.items.iter().map(|report| style.line(&line(report))).collect();
-    if let Some(next) = page.next {
-        lines.push(format!("older reports: GET /v1/crashes?after={next}"));
+    if page.next.is_some() {
+        lines.push("there are older reports: -n N lists more, --worker and --cause select some".to_owned());
     }
     lines.join("\n")
 }
@@ -168,7 +168,7 @@ pub(super) mod tests {
             list.starts_with("9  2026-11-22T20:00:00.000Z  analytics gen 7  panic, event 42 in flight"),
             "{list}"
         );
-        assert!(list.ends_with("/v1/crashes?after=8"), "{list}");
+        assert!(list.lines().last().unwrap().contains("older reports"), "{list}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod quarantine;
 mod status_table;
 mod watch;
 
-use bulkhead_proto::wire::{cause::Cause, fault::FaultKind};
+use bulkhead_proto::wire::{cause::Cause, crash::MAX_REPORTS, fault::FaultKind};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -107,14 +107,7 @@ pub enum Command {
         kind: FaultKind,
     },
     /// List the newest crash reports, or show one: cause, event in flight, decision, output.
-    Crashes {
-        /// Number of the crash report to show; without it, list the newest.
-        id: Option<u64>,
-        /// Print one JSON object: the report, or a list (items without output, living and backtrace; next). For older
-        /// reports use GET /v1/crashes.
-        #[arg(long)]
-        json: bool,
-    },
+    Crashes(CrashesArgs),
     /// List, show, replay or drop quarantined events: events that repeatedly killed the analysis.
     #[command(disable_help_subcommand = true)]
     Quarantine {
@@ -138,6 +131,31 @@ pub enum Command {
 fn fault_kind() -> impl TypedValueParser<Value = FaultKind> {
     PossibleValuesParser::new(FaultKind::ALL.iter().map(|kind| kind.as_str()))
         .try_map(|word| word.parse::<FaultKind>())
+}
+
+/// One crash report or a list, and the form of the output.
+#[derive(Clone, Debug, Args)]
+pub struct CrashesArgs {
+    /// Number of the crash report to show; without it, list the newest.
+    #[arg(conflicts_with_all = ["worker", "cause", "limit"])]
+    pub id: Option<u64>,
+    /// Only reports of this worker.
+    #[arg(long, value_name = "NAME")]
+    pub worker: Option<String>,
+    /// Only reports of this cause.
+    #[arg(long, value_parser = cause())]
+    pub cause: Option<Cause>,
+    /// Number of reports to list.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = report_limit())]
+    pub limit: u16,
+    /// Print one JSON object: the report, or a list (items without output, living and backtrace; next).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// At least one report, and no more than are stored.
+fn report_limit() -> impl TypedValueParser<Value = u16> {
+    clap::value_parser!(u16).range(1..=MAX_REPORTS as i64)
 }
 
 /// An action on quarantined events.
@@ -227,6 +245,23 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         let kinds: Vec<_> = FaultKind::ALL.iter().map(|kind| kind.as_str()).collect();
         assert!(error.to_string().contains(&kinds.join(", ")), "{error}");
+    }
+
+    #[test]
+    fn a_crash_report_is_chosen_by_its_number_or_by_a_filter() {
+        let parses =
+            |arguments: &[&str]| Cli::try_parse_from([&["bulkhead", "crashes"], arguments].concat()).is_ok();
+        let filter = ["--worker", "api", "--cause", "panic", "-n", "1000", "--json"];
+        assert!(parses(&[]) && parses(&["7", "--json"]) && parses(&filter));
+        for refused in [
+            &["7", "-n", "3"][..],
+            &["7", "--cause", "panic"],
+            &["-n", "0"],
+            &["-n", "1001"],
+            &["--cause", "x"],
+        ] {
+            assert!(!parses(refused), "{refused:?}");
+        }
     }
 
     #[test]

@@ -57,13 +57,25 @@ pub enum ControlCommand {
 }
 
 /// Which crash reports to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CrashQuery {
-    /// The newest, in short form.
-    List,
+    /// One page of a list, newest first, in short form.
+    List(CrashList),
     /// One complete report.
     Show(CrashId),
+}
+
+/// A page of the list of crash reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrashList {
+    /// Only these reports.
+    pub filter: crash::Filter,
+    /// Only reports older than this one.
+    pub after: Option<CrashId>,
+    /// The most reports of the page. The supervisor may send fewer, with a cursor.
+    pub limit: usize,
 }
 
 /// A command about quarantined events.

@@ -186,7 +186,8 @@ fn quarantined(request: &QuarantineRequest) -> String {
     )
 }
 
-fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord) -> String {
+fn describe_death(record: &DeathRecord) -> String {
+    let DeathRecord { report, next, stop_duration, orderly_stop, .. } = record;
     let Report { cause, ref detail, seq, id, ref decision, .. } = *report;
     let colon = if detail.is_empty() { "" } else { ": " };
     let how = if cause == Cause::Requested {
@@ -206,7 +207,8 @@ fn describe_death(DeathRecord { report, next, stop_duration, .. }: &DeathRecord)
         (Cause::Requested, RestartDecision::Stopped | RestartDecision::Shutdown) => String::new(),
         _ => format!("; {decision}"),
     };
-    format!("{how}{}, {when}; crash report {id}{next}", in_flight(seq))
+    let number = if *orderly_stop { String::new() } else { format!("; crash report {id}") };
+    format!("{how}{}, {when}{number}{next}", in_flight(seq))
 }
 
 #[cfg(test)]
@@ -231,6 +233,7 @@ mod tests {
             stack: Stack::default(),
             next: RestartDecision::RestartNow,
             stop_duration: None,
+            orderly_stop: false,
         }
     }
 
@@ -241,6 +244,22 @@ mod tests {
             "ERROR worker_died: analytics generation 3 (pid 123) died: panic: \"index out of bounds\" at src/x.rs:1:2, \
              event 4711 in flight, uptime 1.2 s; crash report 9; restart now\n"
         );
+    }
+
+    #[test]
+    fn an_orderly_stop_names_no_report_but_keeps_its_number() {
+        let report = Report {
+            cause: Cause::Requested,
+            detail: "stop by command; exit code 0".into(),
+            seq: None,
+            ..panic().report
+        };
+        let next = RestartDecision::Stopped;
+        let stop_duration = Some(Duration::from_millis(2));
+        let stop = DeathRecord { report, next, stop_duration, orderly_stop: true, ..panic() };
+        let line = capture_json(|| write_death(&stop));
+        let message = "analytics generation 3 (pid 123) ended as requested: stop by command; exit code 0, stopped in 2 ms";
+        assert_eq!((&line["message"], &line["crash"]), (&message.into(), &9.into()));
     }
 
     #[test]

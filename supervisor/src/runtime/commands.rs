@@ -3,7 +3,7 @@
 use super::{blocking, event_loop::Supervisor, status};
 use crate::{
     control::{
-        protocol::{CommandOutcome, ControlCommand, CrashQuery, Reply, SUPERVISOR},
+        protocol::{CommandOutcome, ControlCommand, CrashList, CrashQuery, Reply, SUPERVISOR},
         server::ClientRequest,
     },
     core::{ClientId, Command, Event, Worker},
@@ -12,8 +12,8 @@ use crate::{
 use bulkhead_proto::wire::record_store::Page;
 use std::sync::Arc;
 
-/// Number of reports in a list: they fit a screen and a reply.
-const LIST_LIMIT: usize = 20;
+/// Most reports on a page: they fit a reply.
+const PAGE_LIMIT: usize = 20;
 
 impl Supervisor {
     pub(super) fn on_client_request(&mut self, request: ClientRequest) {
@@ -72,13 +72,17 @@ impl Supervisor {
 }
 
 fn read_crashes(store: &CrashStore, query: CrashQuery) -> Reply {
-    let found = store.records().and_then(|records| match query {
-        CrashQuery::List => Ok(records.page(None, LIST_LIMIT)?),
-        CrashQuery::Show(id) => Ok(Page { items: records.read(id)?.into_iter().collect(), next: None }),
+    let found = store.records().and_then(|records| match &query {
+        CrashQuery::List(CrashList { filter, after, limit }) => {
+            Ok(records.page(*after, PAGE_LIMIT.min(*limit), |report| filter.matches(report))?)
+        }
+        CrashQuery::Show(id) => Ok(Page { items: records.read(*id)?.into_iter().collect(), next: None }),
     });
     match (found, query) {
         (Ok(page), CrashQuery::Show(id)) if page.items.is_empty() => {
-            let text = format!("no report of crash {id}; `bulkhead crashes` lists the newest reports");
+            let text = format!(
+                "no report of crash {id}: it is not among the newest, or was an orderly stop; `bulkhead crashes` lists the newest reports"
+            );
             Reply::new(CommandOutcome::NotFound, text)
         }
         (Ok(page), _) => Reply { crashes: Some(Box::new(page)), ..Reply::new(CommandOutcome::Done, "") },

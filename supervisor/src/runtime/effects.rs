@@ -65,7 +65,9 @@ impl Effects for Supervisor {
             Action::Log(record) => lifecycle::write(&record),
             Action::RecordDeath(record) => {
                 lifecycle::write_death(&record);
-                self.storage.report(*record);
+                if !record.orderly_stop {
+                    self.storage.report(*record);
+                }
             }
             Action::Save { settled } => return self.storage.save(settled, &self.memory),
             Action::Exit { code } => self.exit = Some(code),

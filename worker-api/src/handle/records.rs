@@ -34,7 +34,7 @@ impl ApiHandle {
         PageQuery { limit, after }: PageQuery<F>,
     ) -> Result<Page<F>, Problem> {
         let limit = check_limit(limit.unwrap_or(PAGE_LIMIT), PAGE_LIMIT)?;
-        self.read_store(select, move |store| store.page(after, limit)).await
+        self.read_store(select, move |store| store.page(after, limit, |_| true)).await
     }
 }
 

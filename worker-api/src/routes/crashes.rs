@@ -2,21 +2,38 @@
 
 use super::valid::Valid;
 use crate::{
-    handle::ApiHandle,
+    handle::{ApiHandle, records::check_limit},
     http::problem::{Problem, ProblemKind, json_response},
-    stores::PageQuery,
+    stores::PAGE_LIMIT,
 };
 use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use bulkhead_proto::wire::{crash::Report, ids::CrashId};
+use bulkhead_proto::wire::{cause::Cause, crash::Filter, ids::CrashId};
+use serde::Deserialize;
+
+/// The query of a list. The fields of [`Filter`] are repeated: serde cannot refuse unknown fields beside flattened ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<usize>,
+    after: Option<CrashId>,
+    worker: Option<String>,
+    cause: Option<Cause>,
+}
 
 pub(super) async fn list(
     State(api): State<ApiHandle>,
-    Valid(Query(query)): Valid<Query<PageQuery<Report>>>,
+    Valid(Query(ListQuery { limit, after, worker, cause })): Valid<Query<ListQuery>>,
 ) -> Result<Response, Problem> {
-    json_response(&api.read_page(|stores| &stores.crashes, query).await?)
+    let limit = check_limit(limit.unwrap_or(PAGE_LIMIT), PAGE_LIMIT)?;
+    let filter = Filter { worker, cause };
+    let read = api.read_store(
+        |stores| &stores.crashes,
+        move |store| store.page(after, limit, |report| filter.matches(report)),
+    );
+    json_response(&read.await?)
 }
 
 pub(super) async fn show(

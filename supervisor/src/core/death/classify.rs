@@ -24,12 +24,14 @@ pub(in crate::core) struct Classification {
     pub(in crate::core) detail: String,
     /// Whether a retry can help.
     pub(in crate::core) retry: bool,
+    /// A requested stop that was completed without SIGKILL.
+    pub(in crate::core) orderly_stop: bool,
 }
 
 impl Classification {
     fn new(cause: Cause, detail: impl AsRef<str>) -> Self {
         let detail = cut(detail.as_ref(), MAX_DETAIL).to_owned();
-        Self { cause, detail, retry: cause != Cause::Config }
+        Self { cause, detail, retry: cause != Cause::Config, orderly_stop: false }
     }
 
     pub(in crate::core) fn spawn_failed(error: &str, config: bool) -> Self {
@@ -62,7 +64,11 @@ pub(in crate::core) fn classify(
         Some(Stop { why: StopReason::Requested(request), stage, .. })
             if is_expected_exit(role, *stage, exit) =>
         {
-            return Classification::new(Cause::Requested, format!("{}; {}", request.text(), exit.text()));
+            let detail = format!("{}; {}", request.text(), exit.text());
+            return Classification {
+                orderly_stop: !exit.is_kill(),
+                ..Classification::new(Cause::Requested, detail)
+            };
         }
         Some(_) | None => {}
     }

@@ -30,7 +30,7 @@ pub(in crate::core) struct Conclusion {
 }
 
 impl Transition<'_> {
-    /// Makes the record, under the next crash number. The worker keeps a summary of it.
+    /// Makes the record, under the next crash number. The worker keeps a summary of it, unless it was an orderly stop.
     pub(in crate::core) fn record_death(
         &mut self,
         exited: &ExitedProcess,
@@ -79,10 +79,13 @@ impl Transition<'_> {
         };
         let requested_stop = exited.process.stop().filter(|_| exited.stop_request().is_some());
         let stop_duration = requested_stop.map(|stop| self.now.mono.since(stop.since));
-        let at_ms = self.now.unix_ms;
-        self.worker_mut(exited.slot_id.worker).last_crash =
-            Some(CrashRow { id, cause: report.cause, detail: report.detail.clone(), seq: report.seq, at_ms });
-        DeathRecord { report, stack, next, stop_duration }
+        let orderly_stop = classification.orderly_stop;
+        if !orderly_stop {
+            let (at_ms, detail) = (self.now.unix_ms, report.detail.clone());
+            self.worker_mut(exited.slot_id.worker).last_crash =
+                Some(CrashRow { id, cause: report.cause, detail, seq: report.seq, at_ms });
+        }
+        DeathRecord { report, stack, next, stop_duration, orderly_stop }
     }
 }
 

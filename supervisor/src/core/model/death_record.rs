@@ -15,4 +15,7 @@ pub struct DeathRecord {
     pub next: RestartDecision,
     /// Time since the process was asked to stop, if it was.
     pub stop_duration: Option<Duration>,
+    /// A requested stop that was completed without SIGKILL: its report is not stored, and it is not the last crash of the
+    /// worker.
+    pub orderly_stop: bool,
 }

@@ -58,7 +58,7 @@ pub struct Worker {
     pub restart_budget: RestartBudget,
     /// The events that it may have died of; used for the analysis only.
     pub poison_tracker: PoisonTracker,
-    /// Its last death.
+    /// Its last death that was no orderly stop.
     pub last_crash: Option<CrashRow>,
     /// The clients that wait for a command to finish; at most [`super::policy::MAX_WAITERS`].
     pub waiters: Vec<Waiter>,

@@ -1,9 +1,9 @@
 //! The record of a death, and the reason of each decision.
 
-use super::fixture::{ANALYTICS, API, Fixture, SIGKILL, SIGSEGV, died};
+use super::fixture::{ANALYTICS, API, Fixture, PLAIN, SIGKILL, SIGSEGV, died};
 use crate::core::{
-    Command, Event, Evidence, ExitStatus, GenerationRef, MAX_KILLS, Policy, PostMortem, QuarantineRequest,
-    RestartDecision, Stack,
+    Command, DeathRecord, Event, Evidence, ExitStatus, GenerationRef, MAX_KILLS, Policy, PostMortem,
+    QuarantineRequest, RestartDecision, Stack,
     policy::{HEALTHY_AFTER, START_SPACING},
 };
 use bulkhead_proto::{
@@ -18,7 +18,7 @@ use bulkhead_proto::{
         role::Role,
     },
 };
-use std::{fs::File, sync::Arc};
+use std::{fs::File, sync::Arc, time::Duration};
 
 impl Fixture {
     /// Lets the active analysis die, and starts the next one. Returns the report of the death.
@@ -117,6 +117,37 @@ fn a_requested_death_does_not_count() {
     assert_eq!((report.cause, report.attempts), (Cause::Requested, None));
     assert_eq!(report.seq, Some(Seq(7)), "the event was in flight, although the death was requested");
     assert_eq!(report.why, "the death was requested and does not count");
+}
+
+/// The record of the death of a worker's last generation.
+fn record_of(fixture: &mut Fixture, worker: &str, exit: ExitStatus) -> DeathRecord {
+    let generation = fixture.worker(worker).generation;
+    fixture.feed(died(generation, exit, PostMortem::default()));
+    fixture.death_record()
+}
+
+#[test]
+fn an_orderly_stop_takes_a_crash_number_and_is_not_the_last_crash() {
+    let mut fixture = service();
+    let crash = fixture.die_and_report(SIGSEGV, applying(7)).id;
+    fixture.command(Command::Stop(ANALYTICS.to_owned()));
+    let stop = record_of(&mut fixture, ANALYTICS, ExitStatus::Code(0));
+    assert_eq!((stop.orderly_stop, stop.report.id), (true, crash.next()));
+    assert_eq!(fixture.worker(ANALYTICS).last_crash.as_ref().unwrap().id, crash);
+}
+
+#[test]
+fn an_induced_fault_and_a_stop_by_sigkill_are_no_orderly_stops() {
+    let mut fixture = service();
+    fixture.command(Command::Fault(ANALYTICS.to_owned(), FaultKind::Segv));
+    let fault = record_of(&mut fixture, ANALYTICS, SIGSEGV);
+    assert_eq!((fault.report.cause, fault.orderly_stop), (Cause::Requested, false));
+
+    fixture.command(Command::Stop(PLAIN.to_owned()));
+    fixture.advance(Duration::from_secs(5));
+    let killed = record_of(&mut fixture, PLAIN, SIGKILL);
+    assert_eq!((killed.report.cause, killed.orderly_stop), (Cause::Requested, false));
+    assert_eq!(fixture.worker(PLAIN).last_crash.as_ref().unwrap().id, killed.report.id);
 }
 
 #[test]

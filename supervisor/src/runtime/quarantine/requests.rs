@@ -78,7 +78,7 @@ impl Supervisor {
 }
 
 fn list(store: &QuarantineStore, after: Seq) -> Reply {
-    match store.records().and_then(|records| Ok(records.page(Some(after), PAGE)?)) {
+    match store.records().and_then(|records| Ok(records.page(Some(after), PAGE, |_| true)?)) {
         Ok(page) => page_reply(page),
         Err(error) => blocking::unreadable(&error),
     }

@@ -7,7 +7,8 @@ use std::fs;
 
 fn death_record(crash: u64) -> DeathRecord {
     let report = test_report(crash);
-    DeathRecord { report, stack: Stack::default(), next: RestartDecision::RestartNow, stop_duration: None }
+    let (stack, next) = (Stack::default(), RestartDecision::RestartNow);
+    DeathRecord { report, stack, next, stop_duration: None, orderly_stop: false }
 }
 
 fn store() -> (tempfile::TempDir, CrashStore) {
