@@ -47,6 +47,11 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
     lines.extend(braked.flat_map(|(row, why)| brake_lines(row, why).map(|line| style.line(&line))));
     let isolated = report.workers.iter().flat_map(|row| row.isolated.iter().map(move |series| (row, series)));
     lines.extend(isolated.map(|(row, series)| style.line(&isolated_line(row, series))));
+    lines
+        .extend(report.outside_group.iter().map(|(worker, &count)| style.line(&outside_line(worker, count))));
+    if report.orphans > 0 {
+        lines.push(style.line(&orphans_line(report.orphans)));
+    }
     lines.push(truncate(&link_line(report), style.width));
     lines.join("\n")
 }
@@ -111,6 +116,18 @@ fn isolated_line(row: &WorkerStatus, series: &str) -> String {
     format!("series {series} is isolated: its events go to quarantine until `bulkhead restart {}`", row.name)
 }
 
+fn outside_line(worker: &str, count: u32) -> String {
+    format!("{} outside of the process group of {worker}; ended when it stops", processes(count))
+}
+
+fn orphans_line(count: u32) -> String {
+    format!("{} left behind by a worker; killed when the supervisor stops", processes(count))
+}
+
+fn processes(count: u32) -> String {
+    if count == 1 { "1 process is".to_owned() } else { format!("{count} processes are") }
+}
+
 fn link_line(report: &StatusReport) -> String {
     let link = &report.link;
     let quarantined = if link.quarantined > 0 {
@@ -150,6 +167,7 @@ pub(super) mod tests {
         ids::{CrashId, Generation, Seq},
         role::Role,
     };
+    use std::collections::BTreeMap;
 
     pub(in crate::cli) fn report() -> StatusReport {
         let row = |name: &str, role, crash| WorkerStatus {
@@ -184,6 +202,8 @@ pub(super) mod tests {
                 row("analytics", Role::Analytics, Some(crash)),
                 row(&"x".repeat(64), Role::Plain, None),
             ],
+            outside_group: BTreeMap::new(),
+            orphans: 0,
             link: LinkStatus {
                 accepted: 1_234_567,
                 analysed: 1_234_500,
@@ -235,6 +255,17 @@ pub(super) mod tests {
         let text = render(&report, Style::PLAIN);
         let expected = "\nbrake of analytics: 8 events in a row failed\n\
                         correct the program of analytics, then run `bulkhead start analytics`\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn processes_outside_of_their_group_are_counted_on_lines_of_their_own() {
+        let mut report = report();
+        report.outside_group = [("collector".to_owned(), 2)].into();
+        report.orphans = 1;
+        let text = render(&report, Style::PLAIN);
+        let expected = "\n2 processes are outside of the process group of collector; ended when it stops\n\
+                        1 process is left behind by a worker; killed when the supervisor stops\nlink: ";
         assert!(text.contains(expected), "{text}");
     }
 

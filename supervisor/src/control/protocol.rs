@@ -11,6 +11,7 @@ use bulkhead_proto::wire::{
     vocabulary::vocabulary,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
@@ -229,6 +230,11 @@ pub struct StatusReport {
     pub faults: bool,
     /// The workers, in the form of `GET /v1/workers`. A standby is a row of its own.
     pub workers: Vec<WorkerStatus>,
+    /// The number of running processes that left the process group of their worker, by worker. Workers without any are
+    /// left out.
+    pub outside_group: BTreeMap<String, u32>,
+    /// The number of running processes that a worker left behind, and whose environment does not say which.
+    pub orphans: u32,
     /// The link between the API and the analysis.
     pub link: LinkStatus,
 }

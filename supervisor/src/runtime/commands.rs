@@ -42,8 +42,8 @@ impl Supervisor {
     }
 
     fn status(&self) -> Reply {
-        let listen = self.children.spawner.listener.address.to_string();
-        let report = status::collect(self.configuration.active.current(), listen, &self.state, &self.memory);
+        let config = self.configuration.active.current();
+        let report = status::collect(config, &self.children, &self.state, &self.memory);
         Reply { report: Some(report), ..Reply::new(CommandOutcome::Done, "") }
     }
 

@@ -1,6 +1,9 @@
 //! Collects what `bulkhead status` shows, from the state and from shared memory.
 
-use super::clock;
+use super::{
+    child::{Children, OutsideGroup},
+    clock,
+};
 use crate::{
     config::Config,
     control::protocol::{LinkStatus, RingStatus, StatusReport},
@@ -9,17 +12,25 @@ use crate::{
 use bulkhead_proto::shm::memory::SharedMemory;
 
 /// Collects the report.
-pub(super) fn collect(config: &Config, listen: String, state: &State, memory: &SharedMemory) -> StatusReport {
+pub(super) fn collect(
+    config: &Config,
+    children: &Children,
+    state: &State,
+    memory: &SharedMemory,
+) -> StatusReport {
     let now_ms = clock::now().unix_ms;
     let status = status(state);
+    let OutsideGroup { of_worker, of_unknown } = children.outside_group();
     StatusReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: status.pid,
         uptime_ms: now_ms.saturating_sub(status.started_ms),
-        listen,
+        listen: children.spawner.listener.address.to_string(),
         state_dir: config.state_dir.display().to_string(),
         faults: status.faults,
         workers: status.workers.into_iter().map(|worker| worker.status(now_ms)).collect(),
+        outside_group: of_worker,
+        orphans: of_unknown,
         link: link(memory, config.ring_capacity),
     }
 }

@@ -1,10 +1,16 @@
 //! What a plain worker starts: its process group, and what leaves the group.
 
 use crate::harness::{Service, is_alive, wait_until_gone};
+use serde_json::Value;
 use std::fs;
 
 /// Starts a process in another session that holds none of the worker's pipes, and prints its pid.
 const ESCAPE: &str = "echo $(setsid sh -c 'sleep 60 >/dev/null 2>&1 & echo $!')";
+
+/// The number of processes outside of the group of the worker that `status` shows.
+fn outside_group(service: &Service) -> Value {
+    service.status()["outside_group"]["one"].clone()
+}
 
 /// A shell that ends at SIGTERM without its child.
 fn wrapped(child: &str) -> [String; 3] {
@@ -72,12 +78,34 @@ fn a_restart_and_a_stop_end_what_left_the_group() {
     assert!(!is_alive(&first));
     let second = printed(&mut service);
     assert!(is_alive(&second));
+    assert_eq!(outside_group(&service), 1);
     assert!(service.command(&["stop", "one"]).status.success());
     assert!(!is_alive(&second));
-    let warned = |line: &serde_json::Value| {
+    assert_eq!(outside_group(&service), Value::Null);
+    let warned = |line: &Value| {
         line["event_name"] == "worker_warning" && line["message"].as_str().unwrap().contains(&second)
     };
     assert!(service.wait_for_line(warned)["message"].as_str().unwrap().contains("sleep"));
+}
+
+#[test]
+fn status_counts_what_left_the_group_and_has_its_parent_still() {
+    let script = "setsid sh -c 'echo out; exec sleep 60' & sleep 60 & wait";
+    let mut service = Service::start(&["sh", "-c", script], "");
+    assert_eq!(printed(&mut service), "out");
+    assert_eq!((outside_group(&service), &service.status()["orphans"]), (1.into(), &0.into()));
+}
+
+#[test]
+fn status_counts_what_a_worker_left_behind_without_its_name() {
+    let script =
+        "echo $(env -i PATH=\"$PATH\" setsid sh -c 'sleep 60 >/dev/null 2>&1 & echo $!'); exec sleep 60";
+    let mut service = Service::start(&["sh", "-c", script], "");
+    let left = printed(&mut service);
+    assert!(is_alive(&left));
+    assert_eq!((outside_group(&service), &service.status()["orphans"]), (Value::Null, &1.into()));
+    service.stop("TERM");
+    assert!(!is_alive(&left));
 }
 
 #[test]

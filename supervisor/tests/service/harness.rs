@@ -191,10 +191,15 @@ impl Service {
         command.arg("--socket").arg(self.socket()).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
     }
 
+    /// `status --json`.
+    pub(crate) fn status(&self) -> Value {
+        let output = self.command(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// A worker's row in `status --json`.
     pub(crate) fn row(&self, worker: &str) -> Value {
-        let output = self.command(&["status", "--json"]);
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = self.status();
         let rows = report["workers"].as_array().unwrap();
         rows.iter().find(|row| row["name"] == worker).unwrap().clone()
     }

@@ -59,7 +59,7 @@ impl Children {
             }
             if stat.pgrp == leader.as_raw_pid() {
                 found.in_group = true;
-            } else if names_worker(&process, worker) {
+            } else if named_worker(&process).as_deref() == Some(worker) {
                 let leads_group = stat.pgrp == pid.as_raw_pid();
                 found.escaped.push(Escaped { pid, leads_group, command: stat.comm });
             }
@@ -138,10 +138,9 @@ impl Children {
     }
 }
 
-fn names_worker(process: &Process, worker: &str) -> bool {
-    let named =
-        process.environ().ok().and_then(|mut variables| variables.remove(OsStr::new(WORKER_VARIABLE)));
-    named.is_some_and(|named| named == worker)
+/// The worker that the environment of a process names.
+pub(super) fn named_worker(process: &Process) -> Option<String> {
+    process.environ().ok()?.remove(OsStr::new(WORKER_VARIABLE))?.into_string().ok()
 }
 
 /// `sleep (pid 7), sleep (pid 9)`

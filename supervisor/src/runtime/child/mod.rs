@@ -5,6 +5,7 @@ mod memory_limit;
 pub(super) mod orphans;
 mod output;
 mod output_tail;
+mod outside_group;
 mod post_mortem;
 mod process;
 pub(super) mod spawn;
@@ -13,6 +14,7 @@ mod table;
 mod token_fd;
 
 pub(super) use orphans::PreexistingChildren;
+pub(super) use outside_group::OutsideGroup;
 pub(super) use process::ChildEvent;
 pub(super) use spawn::Spawner;
 pub(super) use table::Children;
