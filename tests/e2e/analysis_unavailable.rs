@@ -60,9 +60,13 @@ fn a_full_ring_refuses_the_whole_batch_with_503_and_accepts_it_later() {
     });
     let ready = client.get("/readyz").unwrap();
     assert_eq!(ready.status, 200, "{ready:?}");
+    assert_eq!(ready.json()["ring"], "full", "{ready:?}");
+    let status = || bulkhead.cli(&["status"]).stdout;
+    assert!(status().contains("link.capacity (4MiB)"), "{}", status());
 
     assert_eq!(bulkhead.cli(&["start", "analytics"]).code, Some(0));
     assert_eq!(bulkhead.wait_until_committed()["analysed"], accepted);
+    assert!(!status().contains("link.capacity"), "{}", status());
     assert_eq!(client.post_events(&batch).unwrap().status, 202);
     assert_eq!(bulkhead.wait_until_committed()["analysed"], accepted + EVENTS);
     assert_eq!(client.get_json("/v1/series/bulky")["count"], accepted + EVENTS);

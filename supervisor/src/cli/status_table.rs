@@ -7,9 +7,12 @@ use crate::{
     display::{format_duration, format_size, in_flight},
     log::escape_controls,
 };
-use bulkhead_proto::wire::{
-    status::{CrashRow, WorkerState, WorkerStatus},
-    time::now_ms,
+use bulkhead_proto::{
+    shm::ring::is_nearly_full,
+    wire::{
+        status::{CrashRow, WorkerState, WorkerStatus},
+        time::now_ms,
+    },
 };
 use std::time::Duration;
 
@@ -53,6 +56,9 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
         lines.push(style.line(&orphans_line(report.orphans)));
     }
     lines.push(truncate(&link_line(report), style.width));
+    if is_nearly_full(report.link.ring.used_bytes, report.link.ring.capacity_bytes) {
+        lines.extend(full_lines(report.link.ring.capacity_bytes).map(|line| style.line(&line)));
+    }
     lines.join("\n")
 }
 
@@ -126,6 +132,15 @@ fn orphans_line(count: u32) -> String {
 
 fn processes(count: u32) -> String {
     if count == 1 { "1 process is".to_owned() } else { format!("{count} processes are") }
+}
+
+/// What a nearly full ring means, and the key to change.
+fn full_lines(capacity_bytes: u64) -> [String; 2] {
+    let key = format!(
+        "link.capacity ({}) sets how much is accepted while the analysis is away",
+        format_size(capacity_bytes)
+    );
+    ["the ring is nearly full: requests whose events do not fit get 503".to_owned(), key]
 }
 
 fn link_line(report: &StatusReport) -> String {
@@ -267,6 +282,20 @@ pub(super) mod tests {
         let expected = "\n2 processes are outside of the process group of collector; ended when it stops\n\
                         1 process is left behind by a worker; killed when the supervisor stops\nlink: ";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn a_nearly_full_ring_is_said_with_the_key_to_change() {
+        let mut report = report();
+        report.link.ring.used_bytes = 55 << 20;
+        assert!(!render(&report, Style::PLAIN).contains("link.capacity"));
+        report.link.ring.used_bytes = 56 << 20;
+        let text = render(&report, Style::PLAIN);
+        let expected = "ring 87% of 64MiB used\n\
+                        the ring is nearly full: requests whose events do not fit get 503\n\
+                        link.capacity (64MiB) sets how much is accepted while the analysis is away";
+        assert!(text.ends_with(expected), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::ApiHandle;
 use bulkhead_proto::{
+    shm::ring::is_nearly_full,
     wire::{
         ids::{Generation, Seq},
         role::Role,
@@ -12,9 +13,6 @@ use bulkhead_proto::{
 };
 use serde::Serialize;
 use std::sync::atomic::Ordering;
-
-/// The ring is reported as full if it refused a batch and at least this share of it is in use.
-const FULL_SHARE: (u64, u64) = (7, 8);
 
 /// The statistics of the service. `accepted == analysed + quarantined + pending`, always.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -94,9 +92,8 @@ impl ApiHandle {
         .collect()
     }
 
-    /// Whether the ring refuses batches for lack of space.
+    /// Whether the ring refused the last batch for lack of space, and is still nearly full.
     pub(crate) fn is_full(&self, ring: RingUse) -> bool {
-        let nearly_full = ring.used_bytes >= ring.capacity_bytes / FULL_SHARE.1 * FULL_SHARE.0;
-        nearly_full && self.0.ring_full.load(Ordering::Relaxed)
+        is_nearly_full(ring.used_bytes, ring.capacity_bytes) && self.0.ring_full.load(Ordering::Relaxed)
     }
 }

@@ -42,6 +42,12 @@ pub const MIN_CAPACITY: u64 = 4 << 20;
 /// process.
 pub const MAX_CAPACITY: u64 = 16 << 30;
 
+/// Whether so little room is left that batches of a usual size may not fit: an eighth of the capacity.
+#[must_use]
+pub const fn is_nearly_full(used_bytes: u64, capacity_bytes: u64) -> bool {
+    used_bytes >= capacity_bytes / 8 * 7
+}
+
 /// The length of a record head, in bytes.
 const RECORD_HEAD: usize = 2 * WORD;
 
