@@ -118,6 +118,21 @@ fn a_worker_without_its_program_is_rejected_as_by_check() {
 }
 
 #[test]
+fn a_reload_prints_the_warnings_of_check() {
+    let bulkhead = Fixture::new(DEFAULTS).start();
+    let risky = "restart.limit = 2\nanalytics.max_attempts = 2\n";
+    let reloaded = reload(&bulkhead, risky);
+    assert_prints(&reloaded, &["restart.limit: changed from 10 to 2"]);
+    let config = bulkhead.fixture().path("bulkhead.toml");
+    let checked = bulkhead.cli(&["check", "--config", config.to_str().unwrap()]);
+    assert!(checked.stderr.contains("analytics.max_attempts"), "{checked:?}");
+    assert_eq!(reloaded.stderr, checked.stderr);
+    let json = bulkhead.cli(&["reload", "--json"]);
+    assert_eq!((json.stdout.trim(), &json.stderr), (r#"{"changes":[]}"#, &checked.stderr), "still so");
+    assert_eq!(reload(&bulkhead, DEFAULTS).stderr, "");
+}
+
+#[test]
 fn sighup_reloads_and_the_log_has_the_changes() {
     let bulkhead = Fixture::new("").start();
     assert_eq!(reload_by_sighup(&bulkhead).text("message"), "nothing changed");

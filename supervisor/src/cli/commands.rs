@@ -169,6 +169,9 @@ fn print_logs(query: LogQuery, json: bool, socket: Option<&Path>) -> Result<Exit
 
 fn reload(json: bool, socket: Option<&Path>) -> Result<ExitCode, Failure> {
     let (reply, _) = request(ControlCommand::Reload, socket)?;
+    if !reply.warnings.is_empty() {
+        print_error(&(escape_lines(reply.warnings.lines()) + "\n"));
+    }
     let code = match json {
         true => print(&json_line(&serde_json::json!({ "changes": reply.changes }))),
         false => print(&escape_lines(reply.text.lines())),

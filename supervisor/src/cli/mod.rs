@@ -90,7 +90,8 @@ pub enum Command {
     Start(WorkerArgs),
     /// Read the configuration again and apply the changes, as SIGHUP does.
     ///
-    /// Waits until all changed workers are replaced, added or removed. An invalid configuration changes nothing.
+    /// Waits until all changed workers are replaced, added or removed. An invalid configuration changes nothing. Prints the
+    /// warnings of `bulkhead check` to stderr.
     Reload {
         /// Print one JSON object: {"changes":[{"what","how","text"}]}. what: the key or the worker; how: live,
         /// next_start, replaced, when_started, added, removed, or failed.

@@ -159,6 +159,9 @@ pub struct Reply {
     /// The changes of a reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<ChangeResult>>,
+    /// The warnings about the configuration that was reloaded, as `bulkhead check` prints them; empty without any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub warnings: String,
 }
 
 /// The outcome of a command.

@@ -13,7 +13,16 @@ use crate::{
     display::error_chain,
     runtime::{clock, control_plane::ReplyTo, event_loop::Supervisor, spec, specs},
 };
+use bulkhead_proto::wire::text::cut;
 use std::collections::BTreeMap;
+
+/// Longest explanation of the problems of a configuration in a reply, in bytes; much shorter than the longest reply. The
+/// log has all problems, one line each.
+const MAX_EXPLANATION: usize = 64 << 10;
+
+fn bounded(explanation: &str) -> String {
+    cut(explanation, MAX_EXPLANATION).to_owned()
+}
 
 impl Supervisor {
     /// Reloads on behalf of a client, or of the sender of a signal. Signals during a reload cause one more
@@ -54,14 +63,12 @@ impl Supervisor {
             None => Err((report.to_string().replace('\n', " | "), report.render(false))),
         };
         match config {
-            Ok(config) => self.apply(config, reply),
+            Ok(config) => self.apply(config, bounded(&report.render(false)), reply),
             Err((problem, explained)) => {
                 let text = "the configuration is invalid; the active one stays";
                 tracing::error!(event_name = "reload_failed", "{text}: {problem}");
-                self.end(
-                    reply,
-                    Reply::new(CommandOutcome::Invalid, format!("{text}\n{}", explained.trim_end())),
-                );
+                let explained = bounded(explained.trim_end());
+                self.end(reply, Reply::new(CommandOutcome::Invalid, format!("{text}\n{explained}")));
             }
         }
     }
@@ -102,10 +109,11 @@ impl Supervisor {
         ))
     }
 
-    fn apply(&mut self, mut config: Config, reply: Option<ReplyTo>) {
+    fn apply(&mut self, mut config: Config, warnings: String, reply: Option<ReplyTo>) {
         let changes = self.configuration.active.changes(&config);
         let mut reload = Reload {
             reply,
+            warnings,
             previous: self.configuration.active.clone(),
             pending: BTreeMap::new(),
             done: Vec::new(),
@@ -174,7 +182,8 @@ impl Supervisor {
     fn end_when_done(&mut self) {
         if let Some(reload) = self.configuration.reload.take_if(|reload| reload.pending.is_empty()) {
             change_report::log_changes(&reload.done);
-            self.end(reload.reply, change_report::reply(reload.done));
+            let Reload { reply, warnings, done, .. } = reload;
+            self.end(reply, Reply { warnings, ..change_report::reply(done) });
         }
     }
 }

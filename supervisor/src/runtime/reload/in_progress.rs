@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(in crate::runtime) struct Reload {
     /// The client that waits for its end, if it was requested by command.
     pub(super) reply: Option<ReplyTo>,
+    /// The warnings about the new configuration, for the client.
+    pub(super) warnings: String,
     /// The configuration before.
     pub(super) previous: ActiveConfig,
     /// The changes of workers in progress.
