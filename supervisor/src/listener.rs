@@ -13,7 +13,7 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Maximum number of connections that wait while no API generation accepts: a burst during a restart must not be
@@ -29,6 +29,8 @@ pub struct Listener {
     pub address: ListenAddr,
     /// The file of a Unix socket, unless systemd owns it. It is removed on drop: without a listener it has no use.
     pub(crate) file: Option<SocketFile>,
+    /// The file of a Unix socket that systemd owns, if this process can see it. It is not created again.
+    pub(crate) file_of_systemd: Option<PathBuf>,
     inherited: bool,
 }
 
@@ -47,9 +49,18 @@ impl Listener {
         })
     }
 
+    const fn own(fd: OwnedFd, address: ListenAddr, file: Option<SocketFile>) -> Self {
+        Self { fd, address, file, file_of_systemd: None, inherited: false }
+    }
+
     /// A socket inherited from systemd, which owns the file of a Unix socket.
-    pub(crate) const fn inherited(fd: OwnedFd, address: ListenAddr) -> Self {
-        Self { fd, address, file: None, inherited: true }
+    pub(crate) fn inherited(fd: OwnedFd, address: ListenAddr) -> Self {
+        let file_of_systemd = match &address {
+            // Another mount namespace hides it.
+            ListenAddr::Unix(path) => path.exists().then(|| path.clone()),
+            ListenAddr::Tcp(_) => None,
+        };
+        Self { fd, address, file: None, file_of_systemd, inherited: true }
     }
 
     /// Whether the socket was inherited from systemd: `api.listen` is not used then.
@@ -63,7 +74,7 @@ fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
     let listener = TcpListener::bind(address).map_err(in_use)?;
     let bound = listener.local_addr()?;
     deep_backlog(&listener)?;
-    Ok(Listener { fd: listener.into(), address: ListenAddr::Tcp(bound), file: None, inherited: false })
+    Ok(Listener::own(listener.into(), ListenAddr::Tcp(bound), None))
 }
 
 fn unix(path: &Path) -> anyhow::Result<Listener> {
@@ -71,7 +82,7 @@ fn unix(path: &Path) -> anyhow::Result<Listener> {
     let listener = UnixListener::bind(SocketAddress::new(path)?).map_err(in_use)?;
     let file = Some(SocketFile::created(path)?);
     deep_backlog(&listener)?;
-    Ok(Listener { fd: listener.into(), address: ListenAddr::Unix(path.to_owned()), file, inherited: false })
+    Ok(Listener::own(listener.into(), ListenAddr::Unix(path.to_owned()), file))
 }
 
 /// std listens with a backlog of 128. A second listen(2) changes it.

@@ -84,6 +84,7 @@ impl Supervisor {
         let socket_watch = SocketWatch::new();
         socket_watch.add(control.socket.file().path());
         listener.file.iter().for_each(|file| socket_watch.add(file.path()));
+        listener.file_of_systemd.iter().for_each(|path| socket_watch.add(path));
         let address = listener.address.clone();
         let executable = std::env::current_exe().context("cannot find the path of this program")?;
         let spawner = Spawner { executable, listener, stores: stores.clone(), filter: log.filter() };

@@ -24,6 +24,16 @@ impl Supervisor {
             let restored = self.reopen_listener();
             self.restored("socket of the API", &path, restored);
         }
+        if let Some(path) =
+            self.children.spawner.listener.file_of_systemd.as_ref().filter(|path| !path.exists())
+        {
+            tracing::error!(
+                "the socket of the API {} was removed: no client can connect to it; it belongs to systemd, which creates it \
+                 again when both units are stopped and started: `systemctl stop bulkhead.socket bulkhead`, then `systemctl start \
+                 bulkhead.socket bulkhead`",
+                path.display()
+            );
+        }
     }
 
     fn restored(&self, what: &str, path: &Path, restored: anyhow::Result<()>) {

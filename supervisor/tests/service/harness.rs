@@ -1,9 +1,11 @@
 //! Starts the real `bulkhead` in a directory of its own and reads its log.
 
 use bulkhead_proto::wire::control::PROTOCOL;
+use command_fds::{CommandFdExt as _, FdMapping};
 use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -128,6 +130,14 @@ impl Service {
     /// Starts the supervisor by a program that replaces itself with it.
     pub(crate) fn launch_by(&mut self, launcher: &[&str]) {
         let command = self.run_by(launcher);
+        self.launch_command(command);
+    }
+
+    /// Starts the supervisor with a socket from a service manager.
+    pub(crate) fn launch_with_socket(&mut self, socket: OwnedFd) {
+        let mut command = self.run_by(&["sh", "-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]);
+        command.env("LISTEN_FDS", "1");
+        command.fd_mappings(vec![FdMapping { parent_fd: socket, child_fd: 3 }]).unwrap();
         self.launch_command(command);
     }
 

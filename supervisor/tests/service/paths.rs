@@ -47,6 +47,22 @@ fn a_removed_control_socket_is_created_again() {
 }
 
 #[test]
+fn the_removed_file_of_a_socket_from_systemd_is_reported_and_left_to_systemd() {
+    let mut service = Service::prepare(&["sleep", "60"], "", "1m");
+    let path = service.path("api.sock");
+    service.launch_with_socket(UnixListener::bind(&path).unwrap().into());
+    service.wait_for("worker_ready", "one");
+    fs::remove_file(&path).unwrap();
+    let removed = |line: &serde_json::Value| {
+        let message = line["message"].as_str().unwrap();
+        message.contains("api.sock was removed") && message.contains("systemctl start")
+    };
+    assert_eq!(service.wait_for_line(removed)["level"], "ERROR");
+    assert!(!path.exists());
+    assert_eq!(service.stop("TERM"), Some(0));
+}
+
+#[test]
 fn a_control_socket_of_another_program_is_left_to_it() {
     let mut service = Service::start(&["sleep", "60"], "");
     service.wait_for("worker_ready", "one");
