@@ -5,7 +5,7 @@ use crate::core::{
     death::{exited::ExitedProcess, oom::out_of_memory},
     model::{
         ExitStatus, Now, PendingFault, PostMortem, SIGABRT, SIGBUS, SIGKILL, SIGSEGV, SIGTERM, Stop,
-        StopReason, StopStage, describe_panic, policy::MAX_DETAIL, signal_name,
+        StopReason, StopStage, describe_panic, never_greeted, policy::MAX_DETAIL, signal_name,
     },
 };
 use bulkhead_proto::wire::{
@@ -73,7 +73,7 @@ pub(in crate::core) fn classify(
         Some(_) | None => {}
     }
     let panic = exited.panic(post_mortem);
-    let (cause, mut detail) = classify_exit(exited, panic, post_mortem);
+    let (cause, mut detail) = classify_exit(role, exited, panic, post_mortem);
     if exited.process.stop().is_some() {
         detail.push_str(", while stopping");
     }
@@ -87,7 +87,12 @@ pub(in crate::core) fn classify(
 }
 
 /// The cause, by the exit status alone.
-fn classify_exit(exited: &ExitedProcess, panic: Option<&Panic>, post_mortem: &PostMortem) -> (Cause, String) {
+fn classify_exit(
+    role: Role,
+    exited: &ExitedProcess,
+    panic: Option<&Panic>,
+    post_mortem: &PostMortem,
+) -> (Cause, String) {
     let exit = post_mortem.exit;
     let early = if exited.process.activated.is_some() { "" } else { ", before activation" };
     let text = exit.text();
@@ -102,6 +107,10 @@ fn classify_exit(exited: &ExitedProcess, panic: Option<&Panic>, post_mortem: &Po
                 (Cause::Config, format!("reported a configuration error ({text}): see its last output lines"))
             }
         },
+        // No program of ours does this.
+        (ExitStatus::Code(0), _) if role != Role::Plain && !exited.process.greeted => {
+            (Cause::Exit, format!("{text}: {}", never_greeted(role)))
+        }
         (ExitStatus::Code(0), _) => (Cause::Exit, format!("{text}{early}")),
         (ExitStatus::Code(_), _) => {
             let error = exited.process.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::core::{
     model::{
         Action, GenerationState, HangDetector, LogRecord, Millis, Process, ProcessPhase, State, StopRequest,
-        SupervisorPhase, WorkerId, WorkerSlotId,
+        SupervisorPhase, WorkerId, WorkerSlotId, never_greeted,
         policy::{START_GRACE, START_TIMEOUT},
     },
     transition::{START_ORDER, Transition},
@@ -139,16 +139,8 @@ impl Transition<'_> {
             return;
         }
         let greeted = process.greeted;
-        let progress = match self.state.role(slot_id.worker) {
-            _ if greeted => "it sent Hello but not Ready",
-            Role::Api => {
-                "it never sent Hello: api.command must name a program of the crate bulkhead-worker-api"
-            }
-            Role::Analytics => {
-                "it never sent Hello: analytics.command must name a program of the crate bulkhead-worker-analytics"
-            }
-            Role::Plain => "it never sent Hello",
-        };
+        let role = self.state.role(slot_id.worker);
+        let progress = if greeted { "it sent Hello but not Ready" } else { never_greeted(role) };
         let detail = format!("not ready {} s after its start: {progress}", START_TIMEOUT.as_secs());
         self.kill_for(slot_id, Cause::Handshake, &detail, true);
     }

@@ -33,6 +33,7 @@ pub(in crate::core) use panic::{cut_panic, describe_panic};
 pub use poison::{MAX_KILLS, PoisonTracker, QuarantineRequest, SuspectEvent, SuspectState};
 pub use policy::Policy;
 pub use post_mortem::{Evidence, PostMortem, RefusedAllocation, Stack};
+pub(in crate::core) use process::never_greeted;
 pub use process::{
     GenerationState, PendingFault, Process, ProcessPhase, Stop, StopReason, StopRequest, StopStage,
 };

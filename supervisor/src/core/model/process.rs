@@ -2,7 +2,7 @@
 
 use super::{HangDetector, Millis, Now, Pings, policy::START_TIMEOUT};
 use bincode::{Decode, Encode};
-use bulkhead_proto::wire::{cause::Cause, crash::Panic, fault::FaultKind, ids::Generation};
+use bulkhead_proto::wire::{cause::Cause, crash::Panic, fault::FaultKind, ids::Generation, role::Role};
 
 /// What a slot holds: a generation, or what will become of the empty slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -232,5 +232,16 @@ impl GenerationState {
             Self::Parked { retry_at } => *retry_at,
             Self::Stopped | Self::Live(_) => None,
         }
+    }
+}
+
+/// What is known of a process that never sent `Hello`, and what is to be done about it.
+pub(in crate::core) const fn never_greeted(role: Role) -> &'static str {
+    match role {
+        Role::Api => "it never sent Hello: api.command must name a program of the crate bulkhead-worker-api",
+        Role::Analytics => {
+            "it never sent Hello: analytics.command must name a program of the crate bulkhead-worker-analytics"
+        }
+        Role::Plain => "it never sent Hello",
     }
 }

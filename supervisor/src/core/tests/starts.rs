@@ -131,6 +131,25 @@ fn the_status_shows_every_worker_with_its_state() {
 }
 
 #[test]
+fn a_program_that_exits_with_code_0_and_without_hello_is_the_wrong_program() {
+    for (generation, key) in [(Generation(1), "api.command"), (Generation(2), "analytics.command")] {
+        let mut fixture = Fixture::new();
+        fixture.feed(Event::Boot);
+        fixture.spawned(generation);
+        fixture.die(generation, ExitStatus::Code(0));
+        let detail = fixture.death().1;
+        assert!(detail.starts_with("exit code 0: it never sent Hello: ") && detail.contains(key), "{detail}");
+
+        let mut fixture = Fixture::new();
+        fixture.feed(Event::Boot);
+        fixture.spawned(generation);
+        fixture.hello(generation);
+        fixture.die(generation, ExitStatus::Code(0));
+        assert_eq!(fixture.death().1, "exit code 0, before activation");
+    }
+}
+
+#[test]
 fn a_worker_that_waits_for_its_first_start_is_shown_as_starting_and_not_as_backing_off() {
     let mut fixture = Fixture::with(Policy { starts: 1, ..Policy::default() });
     fixture.feed(Event::Boot);
