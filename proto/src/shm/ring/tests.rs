@@ -308,3 +308,10 @@ fn the_tail_before_the_last_one_can_still_be_read() {
         assert_eq!(page.load(0, Ordering::Relaxed), 0, "the tail does not overlap the lock");
     }
 }
+
+#[test]
+fn a_ring_is_nearly_full_from_seven_eighths_on() {
+    let bound = MIN_CAPACITY / 8 * 7;
+    assert!(is_nearly_full(bound, MIN_CAPACITY) && is_nearly_full(MIN_CAPACITY, MIN_CAPACITY));
+    assert!(!is_nearly_full(bound - 1, MIN_CAPACITY) && !is_nearly_full(0, MIN_CAPACITY));
+}
