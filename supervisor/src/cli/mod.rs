@@ -61,7 +61,7 @@ pub enum Command {
     /// Show the workers and the link between the API and the analysis.
     Status {
         /// Print one JSON object: version, pid, uptime_ms, listen, state_dir, faults, workers (as in GET /v1/workers),
-        /// outside_group (worker: number of processes), orphans, link (accepted, analysed, quarantined, pending, committed_seq, ring).
+        /// outside_group (worker: number of processes), orphans, link (accepted, analysed, quarantined, pending, committed_seq, ring, series).
         #[arg(long)]
         json: bool,
         /// Poll once a second and show each change until Ctrl-C. A terminal is updated in place.

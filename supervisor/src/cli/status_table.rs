@@ -3,13 +3,14 @@
 
 use super::lines::{Style, truncate};
 use crate::{
-    control::protocol::StatusReport,
+    control::protocol::{SeriesStatus, StatusReport},
     display::{format_duration, format_size, in_flight},
     log::escape_controls,
 };
 use bulkhead_proto::{
     shm::ring::is_nearly_full,
     wire::{
+        series::OVERFLOW_SERIES,
         status::{CrashRow, WorkerState, WorkerStatus},
         time::now_ms,
     },
@@ -58,6 +59,10 @@ pub(super) fn render_at(report: &StatusReport, style: Style, now_ms: u64) -> Str
     lines.push(truncate(&link_line(report), style.width));
     if is_nearly_full(report.link.ring.used_bytes, report.link.ring.capacity_bytes) {
         lines.extend(full_lines(report.link.ring.capacity_bytes).map(|line| style.line(&line)));
+    }
+    let SeriesStatus { count, max } = report.link.series;
+    if count > max {
+        lines.extend(merged_lines(max).map(|line| style.line(&line)));
     }
     lines.join("\n")
 }
@@ -132,6 +137,14 @@ fn orphans_line(count: u32) -> String {
 
 fn processes(count: u32) -> String {
     if count == 1 { "1 process is".to_owned() } else { format!("{count} processes are") }
+}
+
+/// What it means that there is no room for further series, and the key to change.
+fn merged_lines(max: u32) -> [String; 2] {
+    [
+        format!("there are {max} series: events of further ones count in {OVERFLOW_SERIES}"),
+        "remove series, or raise analytics.max_series and restart the service".to_owned(),
+    ]
 }
 
 /// What a nearly full ring means, and the key to change.
@@ -226,6 +239,7 @@ pub(super) mod tests {
                 pending: 67,
                 committed_seq: Seq(1),
                 ring: RingStatus { used_bytes: 1 << 20, capacity_bytes: 64 << 20 },
+                series: SeriesStatus { count: 9, max: 4096 },
             },
         }
     }
@@ -282,6 +296,18 @@ pub(super) mod tests {
         let expected = "\n2 processes are outside of the process group of collector; ended when it stops\n\
                         1 process is left behind by a worker; killed when the supervisor stops\nlink: ";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn merged_series_are_said_with_the_key_to_change() {
+        let mut report = report();
+        report.link.series.count = 4096;
+        assert!(!render(&report, Style::PLAIN).contains("max_series"));
+        report.link.series.count = 4097;
+        let text = render(&report, Style::PLAIN);
+        let expected = "\nthere are 4096 series: events of further ones count in __overflow__\n\
+                        remove series, or raise analytics.max_series and restart the service";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

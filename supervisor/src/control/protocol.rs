@@ -257,6 +257,17 @@ pub struct LinkStatus {
     pub committed_seq: Seq,
     /// The ring.
     pub ring: RingStatus,
+    /// The series.
+    pub series: SeriesStatus,
+}
+
+/// The number of series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesStatus {
+    /// Series with a state, including the one of merged series.
+    pub count: u32,
+    /// `analytics.max_series`. One series more: events of further series are counted together.
+    pub max: u32,
 }
 
 /// Fill level of the ring.

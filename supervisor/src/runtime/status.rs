@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::protocol::{LinkStatus, RingStatus, StatusReport},
+    control::protocol::{LinkStatus, RingStatus, SeriesStatus, StatusReport},
     core::{State, status},
 };
 use bulkhead_proto::shm::memory::SharedMemory;
@@ -31,13 +31,14 @@ pub(super) fn collect(
         workers: status.workers.into_iter().map(|worker| worker.status(now_ms)).collect(),
         outside_group: of_worker,
         orphans: of_unknown,
-        link: link(memory, config.ring_capacity),
+        link: link(memory, config),
     }
 }
 
 /// One consistent reading: the commit record first, so that everything that it counts was accepted before the
 /// tail is read. The analysis writes the record; whatever it contains, nothing here overflows.
-fn link(memory: &SharedMemory, capacity_bytes: u64) -> LinkStatus {
+fn link(memory: &SharedMemory, config: &Config) -> LinkStatus {
+    let capacity_bytes = config.ring_capacity;
     let record = memory.record().unwrap_or_default();
     let tail = memory.tail();
     LinkStatus {
@@ -50,5 +51,6 @@ fn link(memory: &SharedMemory, capacity_bytes: u64) -> LinkStatus {
             used_bytes: tail.head.0.saturating_sub(record.position.0).min(capacity_bytes),
             capacity_bytes,
         },
+        series: SeriesStatus { count: record.series, max: config.max_series },
     }
 }
