@@ -30,7 +30,7 @@ const NICENESS: i32 = 10;
 /// write and sync during the start would delay its first commit by a tenth.
 const WRITE_DELAY: Duration = Duration::from_millis(10);
 
-/// Reports that may wait for the disk: more than a burst of deaths of all workers. At most 64 x 60 KiB of memory.
+/// Reports that may wait to be written: more than a burst of deaths of all workers. At most 64 x 60 KiB of memory.
 const QUEUE_LENGTH: usize = 64;
 
 /// How long a stopping supervisor waits until the last reports are written.
@@ -123,7 +123,7 @@ impl ReportQueue {
                 tracing::error!(
                     event_name = "crash_report_failed",
                     crash,
-                    "dropped crash report {crash}: {QUEUE_LENGTH} reports already wait for the disk"
+                    "dropped crash report {crash}: {QUEUE_LENGTH} reports already wait to be written"
                 );
             }
             return;
@@ -140,7 +140,7 @@ impl ReportQueue {
         if timeout(limit, &mut self.finished).await.is_err() {
             tracing::error!(
                 event_name = "crash_report_failed",
-                "the last crash reports are not stored: the disk did not respond within {} s",
+                "the last crash reports are not stored: writing them takes longer than {} s",
                 limit.as_secs()
             );
         }

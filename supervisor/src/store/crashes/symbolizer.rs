@@ -1,5 +1,6 @@
 //! Resolves the frames of a backtrace to names, from the debug information of the executable. This takes tens of
-//! milliseconds, on the thread that writes the reports; a repeated backtrace of the same executable is resolved once.
+//! milliseconds, on the thread that writes the reports; a repeated backtrace of the same executable is resolved once. One
+//! fault has several: an event is applied by another caller when it is tried again than when it arrives.
 
 use super::debug_info::{self, DebugInfo};
 use crate::core::Stack;
@@ -15,10 +16,22 @@ const PANIC_FRAMES: [&str; 4] = ["__rustc::", "rust_begin_unwind", "core::panick
 /// First frame of a thread's own code.
 const THREAD_START: &str = "__rust_begin_short_backtrace";
 
-/// Resolves backtraces, and caches the last one.
+/// The number of backtraces whose names are cached.
+const CACHED: usize = 8;
+
+/// Resolves backtraces, and caches the last different ones.
 #[derive(Debug, Default)]
 pub(super) struct Symbolizer {
-    last: Option<(FileId, Vec<u64>, Vec<String>)>,
+    /// Ordered by their last use.
+    recent: Vec<Resolved>,
+}
+
+/// A backtrace with its names.
+#[derive(Debug)]
+struct Resolved {
+    id: FileId,
+    frames: Vec<u64>,
+    named: Vec<String>,
 }
 
 /// Identity of an executable: device, inode, and modification time in seconds and nanoseconds.
@@ -34,15 +47,18 @@ impl Symbolizer {
         let (Some(program), Some(id), false) = (program, id, frames.is_empty()) else {
             return offsets(frames);
         };
-        if let Some((last_id, last_frames, named)) = &self.last
-            && *last_id == id
-            && last_frames == frames
-        {
-            return named.clone();
-        }
-        // The executable is untrusted: a panic while parsing it must not end this thread.
-        let named = catch_unwind(|| resolve(program, frames)).unwrap_or_else(|_| offsets(frames));
-        self.last = Some((id, frames.to_vec(), named.clone()));
+        let known = self.recent.iter().position(|known| known.id == id && known.frames == frames);
+        let resolved = match known {
+            Some(index) => self.recent.remove(index),
+            None => {
+                // The executable is untrusted: a panic while parsing it must not end this thread.
+                let named = catch_unwind(|| resolve(program, frames)).unwrap_or_else(|_| offsets(frames));
+                Resolved { id, frames: frames.to_vec(), named }
+            }
+        };
+        let named = resolved.named.clone();
+        self.recent.truncate(CACHED - 1);
+        self.recent.insert(0, resolved);
         named
     }
 }
@@ -113,6 +129,20 @@ mod tests {
             "{named:#?}"
         );
         assert_eq!(symbolizer.resolve(&stack), named, "the second time from the cache");
+    }
+
+    #[test]
+    fn backtraces_that_alternate_are_resolved_once_each() {
+        let mut symbolizer = Symbolizer::default();
+        let mut cached = |frames: &[u64]| {
+            symbolizer.resolve(&stack("/proc/self/exe", frames));
+            symbolizer.recent.iter().map(|resolved| resolved.frames[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(cached(&[1]), [1]);
+        assert_eq!(cached(&[2]), [2, 1]);
+        assert_eq!(cached(&[1]), [1, 2], "it was in the cache");
+        let last = (10..30).map(|frame| cached(&[frame])).last().unwrap();
+        assert_eq!(last, (22..30).rev().collect::<Vec<_>>());
     }
 
     #[test]
