@@ -11,6 +11,9 @@ const EVENTS: fn(&str) -> Result<usize, String> = |text| match text.parse() {
     Ok(_) | Err(_) => Err("expected a number from 1000 to 3000000".to_owned()),
 };
 
+/// The most poison events of a kind. They are of one series, which the supervisor isolates after one more.
+const MAX_FAULTS_PER_KIND: usize = 7;
+
 /// Posts events while workers are killed, then reconciles what was counted with what was answered, event by
 /// event.
 ///
@@ -30,8 +33,8 @@ pub(crate) struct Options {
     /// Number of kills of the API; by default a tenth of the kills of the analysis.
     #[arg(long)]
     pub api_kills: Option<usize>,
-    /// Kinds of faults to add: for each kind, poison events among the posted events and as many fault
-    /// commands.
+    /// Kinds of faults to add: for each kind, one poison event among the posted events per 20 kills, at most 7, and as many
+    /// fault commands.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     pub faults: Vec<FaultKind>,
     /// Directory for the records; they go to its subdirectory `campaign-SEED`.
@@ -50,7 +53,7 @@ impl Options {
 
     /// The number of poison events per kind of fault, and of fault commands per kind.
     pub(crate) fn faults_per_kind(&self) -> usize {
-        (self.kills / 20).max(1)
+        (self.kills / 20).clamp(1, MAX_FAULTS_PER_KIND)
     }
 
     /// The directory of the records.

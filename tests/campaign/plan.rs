@@ -205,7 +205,7 @@ mod tests {
             let more = ["--api-kills", &api_text, "--faults", "segv,kill"];
             let options = Options::parse_from(arguments.into_iter().chain(more));
             let plan = Plan::new(&options);
-            let faults = 2 * (kills / 20).max(1);
+            let faults = 2 * (kills / 20).clamp(1, 7);
             assert_eq!((plan.poisons.len(), plan.fault_commands()), (faults, faults));
             let kills_of = |target| {
                 let all = plan.windows.iter().flat_map(|window| &window.injections);
