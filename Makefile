@@ -4,7 +4,7 @@
 # make lint     format, clippy, word list
 # make mutants  SHARD=k/n: changes the code in one place at a time; a test must fail (needs cargo-mutants)
 # make loom     the models of the shared memory: every interleaving, every ordering
-# make campaign SEED=… EVENTS=… KILLS=… FAULTS=…: a million events, hundreds of kills and faults, reconciled by id
+# make campaign SEED=… EVENTS=… KILLS=… FAULTS=… BAD_DEPLOYS=…: a million events, hundreds of kills and faults, reconciled by id
 # make bench    what the parts cost, compared with their peers
 # make fuzz     hostile bytes for every reader (needs nightly Rust and cargo-fuzz)
 # make sanitize AddressSanitizer (nightly Rust) and valgrind
@@ -118,13 +118,15 @@ bench:
 	$(CARGO) bench --profile dist --locked -p bulkhead-bench --features peers
 
 # Kills at random moments, on the real binaries and in the simulator: SEED=… EVENTS=1000000 KILLS=200 SEEDS=10000.
-# FAULTS=panic,segv,… adds poison events and commands of each kind. Requests, answers, kills and the checker's report are in
-# results/campaign-SEED.
+# FAULTS=panic,segv,… adds poison events and commands of each kind. BAD_DEPLOYS=every,half,grows,series deploys wrong programs
+# in the middle; BAD_DEPLOYS= deploys none. Requests, answers, kills and the checker's report are in results/campaign-SEED.
+BAD_DEPLOYS ?= every,half,grows,series
 .PHONY: campaign
 campaign:
 	$(CARGO) build --release --locked $(PACKAGES)
-	$(CARGO) build --release --locked -p bulkhead-tests --bin bulkhead-campaign
-	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%) $(FAULTS:%=--faults=%)
+	$(CARGO) build --release --locked -p bulkhead-tests --bin bulkhead-campaign --bin bulkhead-misbehave
+	$(TARGET)/release/bulkhead-campaign $(SEED:%=--seed=%) $(EVENTS:%=--events=%) $(KILLS:%=--kills=%) $(FAULTS:%=--faults=%) \
+		$(BAD_DEPLOYS:%=--bad-deploys=%)
 	$(CARGO) test --release --locked -p bulkhead-supervisor --test simulation -- --nocapture
 
 # Hostile bytes for every reader, each target for TIME=60 seconds: ONLY='state consumer'. Needs nightly Rust and cargo-fuzz.

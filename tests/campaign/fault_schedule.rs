@@ -2,7 +2,7 @@
 
 use crate::{
     options::Options,
-    plan::{Injection, KILL_SPAN, KillTime, Kind, Target, WRITERS, Window},
+    plan::{Injection, KILL_SPAN, KillTime, Target, WRITERS, Window},
 };
 use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::{event_id::EventId, expected_death::expected_cause_and_detail};
@@ -42,16 +42,16 @@ pub(crate) fn configuration(poisons: &PoisonEvents) -> (String, &'static str) {
     (hang_timeout.unwrap_or_default(), if poisons.is_empty() { "" } else { "[faults]\nenabled = true\n" })
 }
 
-/// Spreads the faults over the windows that are not quiet. Each fault is commanded at a random moment and, in
+/// Spreads the faults over the windows with kills. Each fault is commanded at a random moment and, in
 /// the same window, posted at a random position.
 pub(crate) fn schedule(options: &Options, windows: &mut [Window], rng: &mut Rng) -> PoisonEvents {
     let each = |kind: &FaultKind| iter::repeat_n(*kind, options.faults_per_kind());
     let mut kinds: Vec<FaultKind> = options.faults.iter().flat_map(each).collect();
     rng.shuffle(&mut kinds);
-    let parts = windows.iter().filter(|window| window.kind != Kind::Quiet).count();
+    let parts = windows.iter().filter(|window| window.kind.has_kills()).count();
     let (mut poisons, mut part, mut first_numbers) = (PoisonEvents::new(), 0, [0; WRITERS]);
     for window in windows {
-        if window.kind != Kind::Quiet {
+        if window.kind.has_kills() {
             for kind in &kinds[kinds.len() * part / parts..kinds.len() * (part + 1) / parts] {
                 let injection =
                     Injection { target: Target::FaultCommand(*kind), time: KillTime::Immediately };

@@ -9,6 +9,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "the campaign reports its own failures by panicking")]
 
 mod check;
+mod deploy_schedule;
 mod fault_schedule;
 mod options;
 mod plan;

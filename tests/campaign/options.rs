@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::deploy_schedule::WrongProgram;
 use bulkhead_proto::wire::fault::FaultKind;
 use clap::Parser;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     /// follow from it.
     #[arg(long, default_value_t = fastrand::u64(..1_000_000))]
     pub seed: u64,
-    /// Number of events to post.
+    /// Number of events to post. A window with a bad deploy has at least 2,000 of them, and may exceed this number.
     #[arg(long, default_value_t = 1_000_000, value_parser = EVENTS)]
     pub events: usize,
     /// Number of kills of the analysis.
@@ -37,6 +38,10 @@ pub(crate) struct Options {
     /// fault commands.
     #[arg(long, value_delimiter = ',', value_name = "KIND,…")]
     pub faults: Vec<FaultKind>,
+    /// Wrong programs to deploy in the middle of the run, under load: each is parked by the brake, or has a series
+    /// isolated. Then the right program is put back, and the quarantine is replayed.
+    #[arg(long, value_delimiter = ',', value_name = "PROGRAM,…")]
+    pub bad_deploys: Vec<WrongProgram>,
     /// Directory for the records; they go to its subdirectory `campaign-SEED`.
     #[arg(long, default_value = "results")]
     pub results: PathBuf,

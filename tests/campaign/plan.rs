@@ -2,6 +2,7 @@
 //! the seed alone.
 
 use crate::{
+    deploy_schedule::{self, Step},
     fault_schedule::{self, PoisonEvents},
     options::Options,
 };
@@ -16,6 +17,8 @@ pub(crate) const WRITERS: usize = 8;
 /// The number of clients that read.
 pub(crate) const READERS: usize = 2;
 
+/// The number of windows in a round.
+const KINDS_PER_ROUND: usize = 3;
 /// The largest number of rounds of quiet, storm and outage windows. Windows alternate, so that a drift of the
 /// machine's speed affects all kinds.
 const MAX_ROUNDS: usize = 10;
@@ -36,6 +39,15 @@ pub(crate) enum Kind {
     Storm,
     /// The analysis and the API are killed.
     Outage,
+    /// A wrong program of the analysis is deployed.
+    Deploy,
+}
+
+impl Kind {
+    /// Whether processes are killed at random moments.
+    pub(crate) const fn has_kills(self) -> bool {
+        matches!(self, Self::Storm | Self::Outage)
+    }
 }
 
 /// The worker or the workers that an injection affects.
@@ -47,6 +59,8 @@ pub(crate) enum Target {
     Both,
     /// The analysis, by a fault command.
     FaultCommand(FaultKind),
+    /// The analysis, by an operator who deploys a wrong program.
+    Operator(Step),
 }
 
 /// When a generation is killed, counted from the moment at which the injection is due.
@@ -58,7 +72,7 @@ pub(crate) enum KillTime {
     OnceActive,
 }
 
-/// One injection: a kill of one worker, of both workers, or a fault command.
+/// One injection: a kill of one worker, of both workers, a fault command, or a step of an operator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Injection {
     pub target: Target,
@@ -73,10 +87,23 @@ pub(crate) struct Window {
     pub injections: Vec<Injection>,
 }
 
+impl Window {
+    /// The number of events that the writers post.
+    pub(crate) fn events(&self) -> usize {
+        self.quotas.iter().sum()
+    }
+
+    /// Whether the analysis is parked in it.
+    pub(crate) fn parks(&self) -> bool {
+        let parks = |injection: &Injection| matches!(injection.target, Target::Operator(Step::Deploy(program)) if program.is_parked());
+        self.injections.iter().any(parks)
+    }
+}
+
 /// The plan of the whole run.
 pub(crate) struct Plan {
     pub windows: Vec<Window>,
-    /// Events per second of all writers together.
+    /// Events per second of all writers together, but in the windows of a bad deploy.
     pub rate: f64,
     pub poisons: PoisonEvents,
     /// The generator for the moments of the injections and the sizes of the batches.
@@ -104,13 +131,16 @@ impl Plan {
                 });
             }
         }
+        let middle = rounds.div_ceil(2) * KINDS_PER_ROUND;
+        windows.splice(middle..middle, deploy_schedule::windows(&options.bad_deploys, &mut rng));
         let count = windows.len();
         for (index, window) in windows.iter_mut().enumerate() {
-            let events = share_of(options.events, index, count);
+            let events = deploy_schedule::events_in(window, share_of(options.events, index, count));
             window.quotas = (0..WRITERS).map(|writer| share_of(events, writer, WRITERS)).collect();
         }
         let poisons = fault_schedule::schedule(options, &mut windows, &mut rng);
-        let longest = windows.iter().map(|window| time_for(&window.injections)).max().unwrap_or_default();
+        let others = windows.iter().filter(|window| window.kind != Kind::Deploy);
+        let longest = others.map(|window| time_for(&window.injections)).max().unwrap_or_default();
         let events_per_window = options.events as f64 / count as f64;
         let rate = (events_per_window / longest.as_secs_f64()).min(MAX_RATE);
         Self { windows, rate, poisons, rng }
@@ -118,7 +148,16 @@ impl Plan {
 
     /// The duration if the machine keeps up.
     pub(crate) fn duration(&self) -> Duration {
-        Duration::from_secs_f64(self.events() as f64 / self.rate)
+        let duration = |window: &Window| window.events() as f64 / self.rate_in(window);
+        Duration::from_secs_f64(self.windows.iter().map(duration).sum())
+    }
+
+    /// Events per second of all writers together in this window. A bad deploy takes longer than a few kills.
+    pub(crate) fn rate_in(&self, window: &Window) -> f64 {
+        if window.kind != Kind::Deploy {
+            return self.rate;
+        }
+        (window.events() as f64 / time_for(&window.injections).as_secs_f64()).min(MAX_RATE)
     }
 
     /// The supervisor's configuration, where it differs from the default.
@@ -126,34 +165,51 @@ impl Plan {
     /// The ring has its minimum size, so that it wraps often. The restart limits are high: the campaign kills
     /// a worker again before it makes progress, which would park the worker.
     pub(crate) fn configuration(&self) -> String {
+        self.configuration_with("")
+    }
+
+    /// The same, with another key of `[analytics]`.
+    pub(crate) fn configuration_with(&self, key: &str) -> String {
         let events = |writer: usize| self.windows.iter().map(|window| window.quotas[writer]).sum();
         let series: usize = (0..WRITERS).map(|writer| event_id::series_count(events(writer))).sum();
+        let series = series + self.deploys();
         let (analytics, other_sections) = fault_schedule::configuration(&self.poisons);
         format!(
-            "[analytics]\nmax_series = {series}\n{analytics}[link]\ncapacity = \"4MiB\"\n\
+            "[analytics]\nmax_series = {series}\n{analytics}{key}[link]\ncapacity = \"4MiB\"\n\
              [restart]\nlimit = 64\nmax = \"1s\"\n{other_sections}"
         )
     }
 
     /// The number of fault commands.
     pub(crate) fn fault_commands(&self) -> usize {
-        let injections = self.windows.iter().flat_map(|window| &window.injections);
-        injections.filter(|injection| matches!(injection.target, Target::FaultCommand(_))).count()
+        self.count(|target| matches!(target, Target::FaultCommand(_)))
     }
 
-    fn events(&self) -> usize {
-        self.windows.iter().flat_map(|window| &window.quotas).sum()
+    /// The number of bad deploys.
+    pub(crate) fn deploys(&self) -> usize {
+        self.count(|target| matches!(target, Target::Operator(Step::Deploy(_))))
+    }
+
+    /// The number of events that are not poison.
+    pub(crate) fn events(&self) -> usize {
+        let posted: usize = self.windows.iter().map(Window::events).sum();
+        posted + self.count(|target| target == Target::Operator(Step::PostToSeries))
+    }
+
+    fn count(&self, is_wanted: impl Fn(Target) -> bool) -> usize {
+        let injections = self.windows.iter().flat_map(|window| &window.injections);
+        injections.filter(|injection| is_wanted(injection.target)).count()
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (events, windows, rate) = (self.events(), self.windows.len(), self.rate);
+        let (events, windows, rate, deploys) = (self.events(), self.windows.len(), self.rate, self.deploys());
         let seconds = self.duration().as_secs_f64();
         let poisons = self.poisons.len();
         write!(
             f,
-            "{events} events and {poisons} poison events in {windows} windows, {rate:.0} a second: {seconds:.0} s or more"
+            "{events} events, {poisons} poison events and {deploys} bad deploys in {windows} windows, {rate:.0} a second: {seconds:.0} s or more"
         )
     }
 }
@@ -185,6 +241,7 @@ fn time_for(injections: &[Injection]) -> Duration {
         Target::Analytics => KILL_SPAN,
         Target::Api | Target::Both => API_KILL_SPAN,
         Target::FaultCommand(kind) => fault_schedule::time_for(kind),
+        Target::Operator(step) => deploy_schedule::time_for(step),
     };
     injections.iter().map(time_for).sum()
 }
@@ -193,6 +250,25 @@ fn time_for(injections: &[Injection]) -> Duration {
 mod tests {
     use super::*;
     use clap::Parser;
+
+    #[test]
+    fn bad_deploys_are_in_the_middle_of_the_run_with_enough_events_each() {
+        let arguments = ["", "--seed", "7", "--events", "1000", "--kills", "20"];
+        let options = Options::parse_from(arguments.into_iter().chain(["--bad-deploys", "half,series,half"]));
+        let plan = Plan::new(&options);
+        let kinds: Vec<Kind> = plan.windows.iter().map(|window| window.kind).collect();
+        let round = [Kind::Quiet, Kind::Storm, Kind::Outage];
+        assert_eq!(kinds, [&round[..], &[Kind::Deploy; 3], &round].concat());
+        let deploys = || plan.windows.iter().filter(|window| window.kind == Kind::Deploy);
+        assert_eq!(deploys().map(Window::events).collect::<Vec<_>>(), [2_000; 3]);
+        let series_events = plan.count(|target| target == Target::Operator(Step::PostToSeries));
+        let others = plan.windows.iter().filter(|window| window.kind != Kind::Deploy);
+        assert_eq!(plan.events(), others.map(Window::events).sum::<usize>() + 3 * 2_000 + series_events);
+        assert_eq!((plan.deploys(), series_events), (3, 28));
+        assert!(
+            deploys().all(|window| window.injections.last().unwrap().target == Target::Operator(Step::Mend))
+        );
+    }
 
     #[test]
     fn a_plan_has_all_events_and_all_kills_and_follows_from_the_seed() {

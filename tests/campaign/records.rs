@@ -1,7 +1,7 @@
 //! The records of a run: one file per kind of record, one JSON object per line. Times are microseconds since
 //! the start of the run.
 
-use crate::plan::Kind;
+use crate::{deploy_schedule::WrongProgram, plan::Kind};
 use bulkhead_proto::wire::{fault::FaultKind, quarantine::Entry, series::FAULT_PREFIX};
 use bulkhead_tests::event_id::{EventId, SeriesTotals};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,6 +20,7 @@ pub(crate) const READS: &str = "reads.ndjson";
 pub(crate) const KILLS: &str = "kills.ndjson";
 pub(crate) const LOG: &str = "log.ndjson";
 pub(crate) const FAULT_COMMANDS: &str = "orders.ndjson";
+pub(crate) const DEPLOYS: &str = "deploys.ndjson";
 pub(crate) const QUARANTINE: &str = "quarantine.ndjson";
 pub(crate) const SERIES: &str = "series.ndjson";
 
@@ -35,6 +36,9 @@ pub(crate) struct Run {
     pub poisons: usize,
     #[serde(default, rename = "orders")]
     pub fault_commands: usize,
+    /// The number of bad deploys in the plan.
+    #[serde(default)]
+    pub deploys: usize,
     /// The kinds of the windows, in order.
     pub windows: Vec<Kind>,
     pub took_us: u64,
@@ -114,6 +118,11 @@ impl Answer {
         matches!(self, Self::Lost(_) | Self::Retried(_))
     }
 
+    /// The first seq of a request that was accepted.
+    pub(crate) const fn first_seq(&self) -> Option<u64> {
+        if let Self::Accepted(first, _) = self { Some(*first) } else { None }
+    }
+
     /// Whether the request is sent again.
     pub(crate) const fn is_repeated(&self) -> bool {
         matches!(self, Self::Full | Self::Retried(_))
@@ -188,6 +197,23 @@ pub(crate) struct FaultCommand {
     pub generation: Option<u64>,
 }
 
+/// A wrong program that was deployed, and how the operator put the right one back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Deploy {
+    pub program: WrongProgram,
+    /// When the wrong program was deployed, and when the right one was put back.
+    pub at: u64,
+    pub mended: u64,
+    /// The series that fails, if only one does.
+    pub series: Option<String>,
+    /// The events in quarantine after the right program was activated, without poison events.
+    pub quarantined: Vec<Entry>,
+    /// From when to when they were replayed.
+    pub replay: (u64, u64),
+    /// The number of replayed events, as the command printed it.
+    pub replayed: u64,
+}
+
 /// A line of the supervisor's log, and when it was read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LogLine {
@@ -220,6 +246,7 @@ pub(crate) struct Records {
     pub reads: Vec<Read>,
     pub kills: Vec<Kill>,
     pub fault_commands: Vec<FaultCommand>,
+    pub deploys: Vec<Deploy>,
     pub quarantined: Vec<Entry>,
     pub log: Vec<LogLine>,
     pub series: Vec<SeriesTotals>,
@@ -233,6 +260,7 @@ pub(crate) fn load(directory: &Path) -> Records {
         reads: lines(directory, READS),
         kills: lines(directory, KILLS),
         fault_commands: lines(directory, FAULT_COMMANDS),
+        deploys: lines(directory, DEPLOYS),
         quarantined: lines(directory, QUARANTINE),
         log: lines(directory, LOG),
         series: lines(directory, SERIES),

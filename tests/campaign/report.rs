@@ -27,6 +27,9 @@ pub(crate) struct Report {
     fault_commands: usize,
     /// The number of fault commands that were refused and repeated.
     refused: usize,
+    /// The number of bad deploys, and of the events that were quarantined and replayed because of them.
+    deploys: usize,
+    replayed: usize,
     /// The number of deaths by cause, as logged.
     deaths: BTreeMap<String, usize>,
     reads: BTreeMap<Kind, Reads>,
@@ -88,8 +91,9 @@ impl Report {
                 Answer::Wrong(_) => requests.wrong += 1,
             }
         }
-        let reads: BTreeMap<_, _> =
-            [Kind::Quiet, Kind::Storm, Kind::Outage].map(|kind| (kind, Reads::of(records, kind))).into();
+        let kinds = [Kind::Quiet, Kind::Storm, Kind::Outage, Kind::Deploy];
+        let kinds = kinds.into_iter().filter(|kind| *kind != Kind::Deploy || run.deploys > 0);
+        let reads: BTreeMap<_, _> = kinds.map(|kind| (kind, Reads::of(records, kind))).collect();
         let p99 = |kind| Some(reads.get(&kind)?.answered.p99_us as f64).filter(|us| *us > 0.0);
         Self {
             passed: checks.iter().all(|check| check.wrong == 0),
@@ -104,6 +108,8 @@ impl Report {
                 .filter(|command| command.generation.is_some())
                 .count(),
             refused: records.fault_commands.iter().filter(|command| command.generation.is_none()).count(),
+            deploys: records.deploys.len(),
+            replayed: records.deploys.iter().map(|deploy| deploy.quarantined.len()).sum(),
             deaths: deaths(records),
             storm_to_quiet: p99(Kind::Storm).zip(p99(Kind::Quiet)).map(|(storm, quiet)| storm / quiet),
             reads,
@@ -178,8 +184,9 @@ impl fmt::Display for Report {
             (self.quarantined, self.fault_commands, self.refused, deaths.join(", "));
         writeln!(
             f,
-            "faults: {quarantined} poison events quarantined, {fault_commands} by command (refused and repeated: {refused}); deaths: {deaths}\n"
+            "faults: {quarantined} poison events quarantined, {fault_commands} by command (refused and repeated: {refused}); deaths: {deaths}"
         )?;
+        writeln!(f, "bad deploys: {}; events quarantined and replayed: {}\n", self.deploys, self.replayed)?;
         writeln!(f, "{:>8}  {:>9}  check", "examined", "wrong")?;
         for check in &self.checks {
             writeln!(f, "{:>8}  {:>9}  {}", check.examined, check.wrong, check.what)?;

@@ -242,7 +242,7 @@ fn quarantined_events_are_replayed_and_dropped_in_bulk_by_filter() {
 
 #[test]
 fn a_series_whose_events_all_fail_is_isolated_while_the_others_are_counted() {
-    let bulkhead = Fixture::new(&program("one-series")).start();
+    let bulkhead = Fixture::new(&program("series:bad")).start();
     let client = bulkhead.client();
     let mut log = bulkhead.log().from_now();
     // One event of the bad series after each request: fewer than the share that engages the brake.

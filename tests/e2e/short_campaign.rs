@@ -1,4 +1,4 @@
-//! A short campaign: events, reads, kills and faults of every kind, reconciled by event id.
+//! A short campaign: events, reads, kills, faults of every kind and two bad deploys, reconciled by event id.
 
 use bulkhead_proto::wire::fault::FaultKind;
 use std::process::Command;
@@ -10,6 +10,7 @@ fn a_short_campaign_passes_all_checks() {
     campaign.args(["--seed", "2611", "--events", "20000", "--kills", "20", "--api-kills", "4"]);
     campaign
         .args(["--faults", &FaultKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")]);
+    campaign.args(["--bad-deploys", "half,series"]);
     let output = campaign.arg("--results").arg(results.path()).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);

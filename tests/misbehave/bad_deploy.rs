@@ -5,11 +5,11 @@ use bulkhead_worker_analytics::{Analysis, Event};
 use serde::{Deserialize, Serialize};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// A state that exceeds every limit.
-const TOO_MUCH: usize = 200_000;
+/// The size of a state that exceeds every limit.
+pub(crate) const TOO_MUCH: usize = 200_000;
 
 /// How the program is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     /// It is right.
     None,
@@ -19,30 +19,37 @@ pub(crate) enum Flaw {
     Grows,
     /// It cannot be rendered: the rendering panics.
     Render,
-    /// It panics at each event of the series `bad`.
-    OneSeries,
+    /// It panics at each event of this series.
+    Series(String),
 }
 
 impl Flaw {
     /// The flaw that the command line names.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(series) = text.strip_prefix("series:") {
+            return Some(Self::Series(series.to_owned()));
+        }
         Some(match text {
             "none" => Self::None,
             "grows" => Self::Grows,
             "render" => Self::Render,
-            "one-series" => Self::OneSeries,
             share => Self::Panics(share.parse().ok()?),
         })
     }
 
-    fn is_fatal(self, event: &Event<'_>) -> bool {
+    /// Panics if the program fails at this event.
+    pub(crate) fn fail_at(&self, event: &Event<'_>) {
+        assert!(!self.is_fatal(event), "the program is wrong");
+    }
+
+    fn is_fatal(&self, event: &Event<'_>) -> bool {
         match self {
             Self::None | Self::Grows | Self::Render => false,
-            Self::OneSeries => event.series == "bad",
+            Self::Series(name) => name == event.series,
             Self::Panics(percent) => {
                 let mut hasher = DefaultHasher::new();
                 (event.series, event.value.to_bits()).hash(&mut hasher);
-                hasher.finish() % 100 < percent
+                hasher.finish() % 100 < *percent
             }
         }
     }
@@ -66,7 +73,7 @@ impl Analysis for BadDeploy {
     const VERSION: u32 = 1;
 
     fn apply(&self, state: &mut Ids, event: &Event<'_>) {
-        assert!(!self.0.is_fatal(event), "the program is wrong");
+        self.0.fail_at(event);
         state.count += 1;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ids are powers of two")]
         let id = event.value as u64;

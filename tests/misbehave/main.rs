@@ -9,6 +9,7 @@
 
 mod allocate_forever;
 mod bad_deploy;
+mod bad_statistics;
 mod control_pipes;
 mod corrupt_memory;
 mod flood_output;
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
     }
     if let Some(flaw) = mode.strip_prefix("bad-deploy=") {
         return bulkhead_worker_analytics::run(bad_deploy::BadDeploy(bad_deploy::Flaw::parse(flaw).unwrap()));
+    }
+    if let Some(flaw) = mode.strip_prefix("bad-statistics=") {
+        let flaw = bad_deploy::Flaw::parse(flaw).unwrap();
+        return bulkhead_worker_analytics::run(bad_statistics::BadStatistics(flaw));
     }
     if mode == "apply-slowly" {
         return bulkhead_worker_analytics::run(hang::SlowAnalysis);

@@ -168,6 +168,19 @@ impl Bulkhead {
         stats
     }
 
+    /// Waits until the report of the last death in the log is stored.
+    ///
+    /// # Panics
+    /// With the log, if [`DEADLINE`] passes first.
+    pub fn wait_for_crash_reports(&self) {
+        let deaths = self.log.matching(|line| line.is("worker_died"));
+        let Some(crash) = deaths.last().and_then(|line| line.number("crash")) else { return };
+        let client = self.client();
+        eventually(&self.log, "the last crash report", || {
+            client.get(&format!("/v1/crashes/{crash}")).is_ok_and(|response| response.status == 200)
+        });
+    }
+
     /// Sends a signal to the supervisor and waits for its end.
     ///
     /// # Panics

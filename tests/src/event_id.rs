@@ -26,6 +26,12 @@ pub struct EventId {
 }
 
 impl EventId {
+    /// Event `index` of a writer whose consecutive events go to the same series.
+    #[must_use]
+    pub const fn in_one_series(writer: usize, index: usize) -> Self {
+        Self { writer, number: index * SERIES_PER_BLOCK }
+    }
+
     /// The series that counts the event.
     #[must_use]
     pub fn series(self) -> String {
@@ -79,6 +85,16 @@ pub const fn series_count(events: usize) -> usize {
 mod tests {
     use super::*;
     use std::collections::HashMap;
+
+    #[test]
+    fn the_events_of_one_series_differ_in_their_bits() {
+        let ids = (0..EVENTS_PER_SERIES).map(|index| EventId::in_one_series(8, index));
+        let sum = ids.map(|id| (id.series() == "w8-000-00", id.value())).fold(0, |sum, (same, bit)| {
+            assert!(same && sum & bit == 0);
+            sum | bit
+        });
+        assert_eq!(sum, (1 << EVENTS_PER_SERIES) - 1);
+    }
 
     #[test]
     fn each_event_has_its_own_bit() {

@@ -19,6 +19,8 @@ struct Progress {
     begun: usize,
     done: usize,
     injected: usize,
+    /// The work cannot continue before the next injection.
+    stalled: bool,
 }
 
 impl InjectionPacer {
@@ -46,6 +48,12 @@ impl InjectionPacer {
         self.changed.notify_all();
     }
 
+    /// Records that the work cannot continue before the next injection, which is due at once.
+    pub fn stall(&self) {
+        self.progress.lock().unwrap().stalled = true;
+        self.changed.notify_all();
+    }
+
     /// Calls `inject` for each injection when it is due.
     pub fn inject_each<I>(&self, injections: impl IntoIterator<Item = I>, mut inject: impl FnMut(I)) {
         for injection in injections {
@@ -57,12 +65,16 @@ impl InjectionPacer {
 
     fn wait_until_due(&self) {
         drop(self.wait(|progress| {
-            self.thresholds.get(progress.injected).is_none_or(|threshold| progress.done >= *threshold)
+            let threshold = self.thresholds.get(progress.injected);
+            progress.stalled || threshold.is_none_or(|threshold| progress.done >= *threshold)
         }));
     }
 
     fn record_injection(&self) {
-        self.progress.lock().unwrap().injected += 1;
+        let mut progress = self.progress.lock().unwrap();
+        progress.injected += 1;
+        progress.stalled = false;
+        drop(progress);
         self.changed.notify_all();
     }
 
@@ -75,5 +87,21 @@ impl InjectionPacer {
             "work and injections wait for each other: did one of their threads fail?"
         );
         progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_injection_is_due_at_once_when_the_work_has_stalled() {
+        let pacer = InjectionPacer::new(1_000, 2, &mut Rng::with_seed(1));
+        assert!(pacer.thresholds[0] > 0);
+        let mut injected = Vec::new();
+        pacer.stall();
+        pacer.inject_each([1], |injection| injected.push(injection));
+        assert_eq!(injected, [1]);
+        assert!(!pacer.progress.lock().unwrap().stalled, "the next one waits for work again");
     }
 }

@@ -1,6 +1,6 @@
 //! No line of the log may report a problem that the campaign did not cause.
 
-use super::Check;
+use super::{Check, deploy_log::Deploys};
 use crate::records::{LogLine, Records};
 
 /// Event names that no kill of a worker explains, whatever their level.
@@ -15,23 +15,33 @@ const ALARMS: [&str; 8] = [
     "marks_failed",
 ];
 
+/// Event names of errors that a bad deploy causes, with its generations.
+const JUDGEMENTS: [&str; 2] = ["worker_braked", "series_isolated"];
+
 /// The end of the message of an analysis that executes a commanded panic.
 const COMMANDED_PANIC: &str = ": injected fault: panic";
 
-pub(super) fn check(records: &Records) -> Check {
+pub(super) fn check(records: &Records, deploys: &Deploys<'_>) -> Check {
     let mut check = Check::of("log lines that are neither an alarm nor an unexplained error");
     for line in &records.log {
-        check.expect(is_harmless(line), || line.fields.to_string());
+        check.expect(is_harmless(line, deploys), || line.fields.to_string());
     }
     check
 }
 
 /// A line is harmless unless it is an alarm, an error without a known reason, or not a JSON object. Deaths
-/// are logged as errors and are checked elsewhere. A commanded panic of the analysis is a known reason.
-fn is_harmless(line: &LogLine) -> bool {
+/// are logged as errors and are checked elsewhere. A commanded panic of the analysis is a known reason, and so is a wrong
+/// program.
+fn is_harmless(line: &LogLine, deploys: &Deploys<'_>) -> bool {
+    let wrong = || deploys.of_line(line);
     let excused = || match line.text("stream") {
+        "" if JUDGEMENTS.contains(&line.text("event_name")) => wrong().is_some(),
         "" => line.is("worker_died"),
-        _ => line.text("worker") == "analytics" && line.text("message").ends_with(COMMANDED_PANIC),
+        _ if line.text("worker") != "analytics" => false,
+        _ => {
+            let message = line.text("message");
+            message.ends_with(COMMANDED_PANIC) || wrong().is_some_and(|wrong| wrong.prints(message))
+        }
     };
     line.fields.is_object()
         && !ALARMS.contains(&line.text("event_name"))

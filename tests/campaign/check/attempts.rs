@@ -3,6 +3,7 @@
 
 use super::{
     Check,
+    deploy_log::Deploys,
     log::{self, Death},
 };
 use crate::{
@@ -11,13 +12,24 @@ use crate::{
 };
 use bulkhead_proto::wire::{cause::Operation, quarantine::Entry};
 
-pub(super) fn check(records: &Records) -> Vec<Check> {
+pub(super) fn check(records: &Records, deploys: &Deploys<'_>) -> Vec<Check> {
     let deaths = log::deaths(records);
     vec![
         check_attempts(records, &deaths),
         check_last_death(records, &deaths),
-        check_log_lines(records, &deaths),
+        check_log_lines(records, &deaths, deploys),
     ]
+}
+
+/// The events that are quarantined at the end, and those that failed because of a bad deploy and were replayed.
+fn entries(records: &Records) -> impl Iterator<Item = &Entry> {
+    records.quarantined.iter().chain(replayed(records))
+}
+
+/// The replayed events that have deaths of their own. Those of an isolated series have none.
+fn replayed(records: &Records) -> impl Iterator<Item = &Entry> {
+    let replayed = records.deploys.iter().flat_map(|deploy| &deploy.quarantined);
+    replayed.filter(|entry| entry.attempts > 0)
 }
 
 /// The deaths that count as attempts of an event: all deaths with the event in flight, unless the death was
@@ -40,6 +52,13 @@ fn check_attempts(records: &Records, deaths: &[Death<'_>]) -> Check {
             format!("{died} deaths and {kills} kills were logged for {entry:?}")
         });
     }
+    for entry in replayed(records) {
+        // A wrong program that fails now and then may also have died of the event in a trial, which is no attempt.
+        let died = charged_deaths(deaths, entry).count();
+        check.expect(entry.attempts == MAX_ATTEMPTS && died >= MAX_ATTEMPTS as usize, || {
+            format!("{died} deaths were logged for {entry:?}")
+        });
+    }
     check
 }
 
@@ -47,7 +66,7 @@ fn check_attempts(records: &Records, deaths: &[Death<'_>]) -> Check {
 /// effect when it is applied.
 fn check_last_death(records: &Records, deaths: &[Death<'_>]) -> Check {
     let mut check = Check::of("quarantined events: the entry describes the last death");
-    for entry in &records.quarantined {
+    for entry in entries(records) {
         let last_death = charged_deaths(deaths, entry).last();
         let is_same = |death: &Death<'_>| {
             (death.worker, death.generation, death.crash)
@@ -61,17 +80,18 @@ fn check_last_death(records: &Records, deaths: &[Death<'_>]) -> Check {
 }
 
 /// Each quarantined event is logged once: after its last death, and before a successor, which would die of it
-/// again, is activated.
-fn check_log_lines(records: &Records, deaths: &[Death<'_>]) -> Check {
+/// again, is activated. An event that failed because of a bad deploy may have been released.
+fn check_log_lines(records: &Records, deaths: &[Death<'_>], deploys: &Deploys<'_>) -> Check {
     let mut check = Check::of("quarantined events: one log line each, before the next activation");
     let lines = || records.log.iter().enumerate().filter(|(_, line)| line.is("event_quarantined"));
-    for entry in &records.quarantined {
+    for entry in entries(records) {
         let own_lines: Vec<_> = lines().filter(|(_, line)| line.number("seq") == Some(entry.seq.0)).collect();
         let ok = matches!(*own_lines, [(index, line)] if matches_entry(line, entry) && is_logged_in_time(records, deaths, entry, index));
         check.expect(ok, || format!("the log has {own_lines:?} for {entry:?}"));
     }
     for (_, line) in lines() {
-        let is_known = records.quarantined.iter().any(|entry| Some(entry.seq.0) == line.number("seq"));
+        let is_known = entries(records).any(|entry| Some(entry.seq.0) == line.number("seq"))
+            || deploys.of_line(line).is_some();
         check.expect(is_known, || format!("no quarantine entry for the log line {}", line.fields));
     }
     check

@@ -1,7 +1,9 @@
 //! Each kill causes one death, each death has a known cause, and the shutdown is clean.
 
 use super::{
-    Check, fault_commands,
+    Check,
+    deploy_log::Deploys,
+    fault_commands,
     log::{self, Death},
     quarantine,
 };
@@ -10,13 +12,13 @@ use bulkhead_proto::wire::fault::FaultKind;
 use bulkhead_tests::expected_death::{death_matches, detail_matches};
 use std::collections::{HashMap, HashSet};
 
-pub(super) fn check(records: &Records) -> Vec<Check> {
-    vec![deaths(records), broken_connections(records), clean_shutdown(records)]
+pub(super) fn check(records: &Records, deploys: &Deploys<'_>) -> Vec<Check> {
+    vec![deaths(records, deploys), broken_connections(records), clean_shutdown(records)]
 }
 
 /// Each kill is one death of that generation by SIGKILL. Any other death before the shutdown was caused by a
-/// poison event or a fault command; only then may a kill have had no effect.
-fn deaths(records: &Records) -> Check {
+/// poison event, a fault command or a bad deploy; only then may a kill have had no effect.
+fn deaths(records: &Records, deploys: &Deploys<'_>) -> Check {
     let mut check = Check::of("kills, each the death of that generation");
     let mut killed: HashMap<(&str, u64), usize> = HashMap::new();
     for kill in &records.kills {
@@ -26,7 +28,9 @@ fn deaths(records: &Records) -> Check {
     for death in log::deaths(records) {
         let times = killed.remove(&(death.worker, death.generation)).unwrap_or_default();
         let poison = death.seq.filter(|_| death.worker == "analytics").and_then(|seq| poisons.get(&seq));
-        let ok = if death.is_requested() {
+        let ok = if deploys.explain(&death) {
+            times == 0
+        } else if death.is_requested() {
             times <= 1 && is_commanded(&death, poison, &commanded) || times == 0 && death.stopped
         } else {
             let poisoned = poison.is_some_and(|poison| death_matches(poison.kind, death.cause, death.detail));

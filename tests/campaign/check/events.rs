@@ -1,23 +1,9 @@
 //! Each event that was answered with 2xx was counted, and no other.
 
 use super::Check;
-use crate::{
-    plan::WRITERS,
-    records::{Answer, PoisonEvent, Records, Request},
-};
+use crate::records::{Answer, PoisonEvent, Records, Request};
 use bulkhead_tests::event_id::EventId;
 use std::collections::{HashMap, HashSet};
-
-/// What is known about the delivery of one event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delivery {
-    /// The event was not sent, or each attempt was refused.
-    Unsent,
-    /// The answer was 2xx.
-    Accepted,
-    /// The answer was lost.
-    Unknown,
-}
 
 /// The events that were counted or quarantined.
 pub(crate) struct Counts {
@@ -46,11 +32,11 @@ impl Counts {
         let mut accepted = Check::of("events answered 2xx, and counted");
         let mut unknown = Check::of("requests whose answer was lost: counted in full or not at all");
         let mut repeated = Check::of("requests with a key whose answer was lost: counted in full");
-        let mut deliveries: Vec<Vec<Delivery>> = vec![vec![Delivery::Unsent; records.run.events]; WRITERS];
+        let mut sent: HashMap<String, u64> = HashMap::new();
         for request in &records.requests {
-            let delivery = match &request.answer {
-                Answer::Accepted(..) => Delivery::Accepted,
-                Answer::Lost(_) => Delivery::Unknown,
+            let is_accepted = match &request.answer {
+                Answer::Accepted(..) => true,
+                Answer::Lost(_) => false,
                 Answer::Retried(_) => {
                     let count = self.count_within(request);
                     repeated.expect(count == request.size(), || {
@@ -61,32 +47,24 @@ impl Counts {
                 Answer::Full | Answer::Wrong(_) => continue,
             };
             for id in request.ids() {
-                deliveries[id.writer][id.number] = delivery;
-                if delivery == Delivery::Accepted {
+                *sent.entry(id.series()).or_default() |= id.value();
+                if is_accepted {
                     accepted.expect(self.contains(id), || format!("{id:?} of {request:?} was not counted"));
                 }
             }
-            if delivery == Delivery::Unknown {
+            if !is_accepted {
                 let count = self.count_within(request);
                 let whole = count == 0 || count == request.size();
                 unknown.expect(whole, || format!("{count} events were counted for {request:?}"));
             }
         }
-        vec![accepted, unknown, repeated, self.check_nothing_else(&deliveries), check_all_sent(records)]
+        vec![accepted, unknown, repeated, self.check_nothing_else(&sent), check_all_sent(records)]
     }
 
-    /// No other event was counted. Compares bits, because an event that was never sent has no id to look up.
-    fn check_nothing_else(&self, deliveries: &[Vec<Delivery>]) -> Check {
+    /// No other event was counted. Compares the bits that each series was sent, because an event that was never sent has no
+    /// id to look up.
+    fn check_nothing_else(&self, sent: &HashMap<String, u64>) -> Check {
         let mut check = Check::of("series without unexpected events");
-        let mut sent: HashMap<String, u64> = HashMap::new();
-        for (writer, deliveries) in deliveries.iter().enumerate() {
-            for (number, delivery) in deliveries.iter().enumerate() {
-                if *delivery != Delivery::Unsent {
-                    let id = EventId { writer, number };
-                    *sent.entry(id.series()).or_default() |= id.value();
-                }
-            }
-        }
         for (series, sum) in &self.series {
             let unexpected = sum & !sent.get(series).copied().unwrap_or_default();
             check.expect(unexpected == 0, || {

@@ -31,6 +31,16 @@ pub(super) struct Death<'a> {
     pub stopped: bool,
 }
 
+/// A log line that reports a replay.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replay {
+    /// The index of the line in the log.
+    pub index: usize,
+    /// The seq of the quarantined event, and the one under which it was appended again.
+    pub old: u64,
+    pub new: u64,
+}
+
 impl LogLine {
     pub(super) fn text(&self, field: &str) -> &str {
         self.fields[field].as_str().unwrap_or_default()
@@ -64,6 +74,15 @@ impl<'a> Death<'a> {
     pub(super) fn command(&self) -> Option<(&'a str, &'a str)> {
         self.detail.strip_prefix(FAULT_DETAIL_PREFIX).filter(|_| self.is_requested())?.split_once(": ")
     }
+}
+
+/// All replays, in the order of the log.
+pub(super) fn replays(records: &Records) -> Vec<Replay> {
+    let replay = |(index, line): (usize, &LogLine)| {
+        line.is("event_replayed").then_some(())?;
+        Some(Replay { index, old: line.number("seq")?, new: line.number("replayed_as")? })
+    };
+    records.log.iter().enumerate().filter_map(replay).collect()
 }
 
 /// All deaths, in the order of the log.

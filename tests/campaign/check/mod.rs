@@ -3,15 +3,19 @@
 mod alarms;
 mod attempts;
 mod deaths;
+mod deploy_log;
+mod deploys;
 mod events;
 mod fault_commands;
 mod generations;
 mod log;
 mod quarantine;
 mod reads;
+mod replays;
 mod seqs;
 
 use crate::records::Records;
+use deploy_log::Deploys;
 use serde::Serialize;
 
 /// The number of findings that a check keeps. All findings are counted.
@@ -47,14 +51,19 @@ impl Check {
 
 /// Runs all checks.
 pub(crate) fn all(records: &Records) -> Vec<Check> {
-    let counts = events::Counts::of(records);
+    let (counts, deploys) = (events::Counts::of(records), Deploys::of(records));
     let mut checks = vec![counts_are_sets(records)];
     checks.extend(counts.check(records));
     checks.extend(seqs::check(records, &counts));
     checks.extend(quarantine::check(records));
-    checks.extend(attempts::check(records));
-    checks.extend(deaths::check(records));
-    checks.extend([fault_commands::check(records), generations::check(records), alarms::check(records)]);
+    checks.extend(attempts::check(records, &deploys));
+    checks.extend(deaths::check(records, &deploys));
+    checks.extend([fault_commands::check(records), generations::check(records)]);
+    checks.push(alarms::check(records, &deploys));
+    if records.run.deploys > 0 {
+        checks.extend(deploys::check(records, &deploys));
+        checks.push(replays::check(records, &deploys));
+    }
     checks.extend(reads::check(records));
     checks
 }

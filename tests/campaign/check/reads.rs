@@ -62,7 +62,7 @@ impl ReaderState<'_> {
     }
 }
 
-/// How many events had certainly been accepted at a time, and how many could have been.
+/// How many events had certainly been accepted at a time, and how many could have been. A replay accepts events again.
 struct Accepted {
     /// The time of an answer, and the number of events answered by then.
     certain: Vec<(u64, u64)>,
@@ -83,6 +83,11 @@ impl Accepted {
             if !refused && first_sent.insert((request.writer, request.first)) {
                 possible.push((request.at, count));
             }
+        }
+        for deploy in &records.deploys {
+            let (began, ended) = deploy.replay;
+            possible.push((began, deploy.replayed));
+            certain.push((ended, deploy.replayed));
         }
         Self { certain: cumulative(certain), possible: cumulative(possible) }
     }

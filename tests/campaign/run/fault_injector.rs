@@ -1,6 +1,6 @@
 //! Kills workers, and commands faults, when the plan says so.
 
-use super::Context;
+use super::{Context, operator::Operator};
 use crate::{
     plan::{Injection, KillTime, Target},
     records::{FaultCommand, Kill},
@@ -35,6 +35,7 @@ pub(super) struct FaultInjector<'a> {
     /// expected.
     deaths: LogReader,
     commanded: Option<u64>,
+    operator: Operator<'a>,
     rng: Rng,
 }
 
@@ -86,13 +87,15 @@ impl TargetWorker {
 }
 
 impl<'a> FaultInjector<'a> {
-    pub(super) fn new(context: &'a Context<'a>, rng: Rng) -> Self {
+    pub(super) fn new(context: &'a Context<'a>, operator: Operator<'a>, rng: Rng) -> Self {
         let target = |worker| TargetWorker::new(context, worker);
+        let (analytics, api) = (target("analytics"), target("api"));
         let deaths = context.bulkhead.log().from_start();
-        Self { context, analytics: target("analytics"), api: target("api"), deaths, commanded: None, rng }
+        Self { context, analytics, api, deaths, commanded: None, operator, rng }
     }
 
-    /// Kills the workers of an injection, or commands its fault. Does not wait for the deaths.
+    /// Kills the workers of an injection, or commands its fault. Does not wait for the deaths. Or carries out a step of the
+    /// operator.
     pub(super) fn inject(&mut self, Injection { target, time }: Injection) {
         self.context.assert_in_time();
         let mut targets = match target {
@@ -100,6 +103,7 @@ impl<'a> FaultInjector<'a> {
             Target::Api => vec![&mut self.api],
             Target::Both => vec![&mut self.analytics, &mut self.api],
             Target::FaultCommand(kind) => return self.command_fault(kind),
+            Target::Operator(step) => return self.operator.take(step),
         };
         let started: Vec<Line> = targets.iter_mut().map(|target| target.next_target(time)).collect();
         worker_killer::random_delay(&mut self.rng);

@@ -1,6 +1,7 @@
 //! Executes the plan and records everything. Judges nothing.
 
 mod fault_injector;
+mod operator;
 mod reader;
 mod writer;
 
@@ -14,6 +15,7 @@ use bulkhead_tests::{
 };
 use fastrand::Rng;
 use fault_injector::FaultInjector;
+use operator::Operator;
 use serde::Deserialize;
 use std::{
     fs,
@@ -40,6 +42,7 @@ struct Context<'a> {
     reads: RecordFile,
     kills: RecordFile,
     fault_commands: RecordFile,
+    deploys: RecordFile,
     /// The index of the current window.
     window: AtomicUsize,
     /// The number of events that each writer has begun to post.
@@ -89,6 +92,7 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
         reads: RecordFile::create(directory, records::READS),
         kills: RecordFile::create(directory, records::KILLS),
         fault_commands: RecordFile::create(directory, records::FAULT_COMMANDS),
+        deploys: RecordFile::create(directory, records::DEPLOYS),
         window: AtomicUsize::new(BETWEEN_WINDOWS),
         sent: Default::default(),
         stop_readers: AtomicBool::new(false),
@@ -98,6 +102,7 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     let elapsed = started.elapsed();
     let stats = bulkhead.wait_until_committed();
     save_final_state(&bulkhead.client(), directory);
+    bulkhead.wait_for_crash_reports();
     let tree = process::tree(bulkhead.pid());
     let stopped = bulkhead.stop(process::Signal::SIGTERM);
     let log = RecordFile::create(directory, records::LOG);
@@ -107,11 +112,12 @@ pub(crate) fn run(options: &Options, plan: &Plan, directory: &Path) {
     }
     RecordFile::create(directory, records::RUN).write(&Run {
         seed: options.seed,
-        events: options.events,
+        events: plan.events(),
         kills: options.kills,
         api_kills: options.api_kills(),
         poisons: plan.poisons.len(),
         fault_commands: plan.fault_commands(),
+        deploys: plan.deploys(),
         windows: plan.windows.iter().map(|window| window.kind).collect(),
         took_us: micros(elapsed),
         stats: stats_of(&stats),
@@ -124,15 +130,16 @@ fn run_windows(context: &Context<'_>, plan: &Plan) {
     let mut rng = plan.rng.clone();
     let mut writers: Vec<Writer> =
         (0..WRITERS).map(|number| Writer::new(number, context, &plan.poisons, rng.fork())).collect();
-    let mut injector = FaultInjector::new(context, rng.fork());
+    let operator = Operator::new(context, plan, rng.fork());
+    let mut injector = FaultInjector::new(context, operator, rng.fork());
     thread::scope(|scope| {
         let _stop_readers = StopReadersOnDrop(&context.stop_readers);
         for number in 0..READERS {
             let rng = rng.fork();
             scope.spawn(move || reader::run(number, context, rng));
         }
-        let interval = Duration::from_secs_f64(WRITERS as f64 / plan.rate);
         for (index, window) in plan.windows.iter().enumerate() {
+            let interval = Duration::from_secs_f64(WRITERS as f64 / plan.rate_in(window));
             context.window.store(index, Ordering::Relaxed);
             run_window(window, interval, &mut writers, &mut injector, &mut rng);
             context.window.store(BETWEEN_WINDOWS, Ordering::Relaxed);
@@ -148,10 +155,17 @@ fn run_window(
     injector: &mut FaultInjector<'_>,
     rng: &mut Rng,
 ) {
-    let gate = InjectionPacer::new(window.quotas.iter().sum(), window.injections.len(), rng);
+    let gate = InjectionPacer::new(window.events(), window.injections.len(), rng);
     thread::scope(|scope| {
         for (writer, quota) in writers.iter_mut().zip(&window.quotas) {
-            scope.spawn(|| writer.post_events(*quota, interval, &gate));
+            // The ring stays full until the parked program is replaced.
+            let on_full = || {
+                if window.parks() {
+                    gate.stall();
+                }
+            };
+            let gate = &gate;
+            scope.spawn(move || writer.post_events(*quota, interval, gate, on_full));
         }
         gate.inject_each(&window.injections, |injection| injector.inject(*injection));
         injector.wait_recovered();

@@ -8,7 +8,7 @@ use crate::{
 use bulkhead_proto::wire::series::FAULT_PREFIX;
 use bulkhead_tests::{
     event_id::EventId,
-    http::{Client, RequestError},
+    http::{Client, RequestError, Response},
     injection_pacer::InjectionPacer,
 };
 use fastrand::Rng;
@@ -48,8 +48,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Posts `quota` events, one per `interval` on average.
-    pub(super) fn post_events(&mut self, quota: usize, interval: Duration, gate: &InjectionPacer) {
+    /// Posts `quota` events, one per `interval` on average. Calls `on_full` when the ring is full.
+    pub(super) fn post_events(
+        &mut self,
+        quota: usize,
+        interval: Duration,
+        gate: &InjectionPacer,
+        on_full: impl Fn(),
+    ) {
         let end = self.next + quota;
         // The rate is a limit: a delay is not made up for.
         self.due = self.due.max(Instant::now());
@@ -59,18 +65,21 @@ impl<'a> Writer<'a> {
             thread::sleep(self.due.saturating_duration_since(Instant::now()));
             self.due += interval * u32::try_from(count).unwrap();
             gate.begin_work(count);
-            self.post(count);
+            self.post(count, &on_full);
             gate.end_work(count);
         }
     }
 
-    /// Sends the next events until they are accepted or the answer is lost. With a key, until they are
-    /// accepted.
-    fn post(&mut self, count: usize) {
+    fn post(&mut self, count: usize, on_full: impl Fn()) {
         let first = self.next;
         self.next += count;
         self.context.sent[self.number].store(self.next, Ordering::Relaxed);
-        let ids = (first..self.next).map(|number| EventId { writer: self.number, number });
+        self.send(first, count, on_full);
+    }
+
+    /// Sends these events until they are accepted or the answer is lost. With a key, until they are accepted.
+    pub(super) fn send(&mut self, first: usize, count: usize, on_full: impl Fn()) -> Answer {
+        let ids = (first..first + count).map(|number| EventId { writer: self.number, number });
         let poison = |before: EventId| Some(PoisonEvent { before, kind: *self.poisons.get(&before)? });
         let poisons: Vec<PoisonEvent> = ids.clone().filter_map(poison).collect();
         let events = ids.flat_map(|id| poison(id).as_ref().map(poison_event).into_iter().chain([event(id)]));
@@ -87,18 +96,24 @@ impl<'a> Writer<'a> {
             let request = Request { at, took, writer, first, count, poisons, answer };
             self.context.requests.write(&request);
             if !request.answer.is_repeated() {
-                return;
+                return request.answer;
+            }
+            if request.answer == Answer::Full {
+                on_full();
             }
             self.context.bulkhead.log().wait_for_change(RETRY);
         }
     }
 }
 
-fn answer_of(
-    result: Result<bulkhead_tests::http::Response, RequestError>,
-    count: usize,
-    keyed: bool,
-) -> Answer {
+/// Whether the answer says that the ring is full. No other reason for a 503 is right.
+fn is_full(answer: &Response) -> bool {
+    answer.status == 503
+        && !answer.header("retry-after").is_empty()
+        && answer.json()["type"] == "urn:bulkhead:problem:full"
+}
+
+fn answer_of(result: Result<Response, RequestError>, count: usize, keyed: bool) -> Answer {
     match result {
         Ok(answer) if answer.status == 202 => {
             let receipt = answer.json();
@@ -110,7 +125,7 @@ fn answer_of(
                 _ => Answer::Wrong(answer.body),
             }
         }
-        Ok(answer) if answer.status == 503 && !answer.header("retry-after").is_empty() => Answer::Full,
+        Ok(answer) if is_full(&answer) => Answer::Full,
         Ok(answer) => Answer::Wrong(format!("{} {}", answer.status, answer.body)),
         Err(RequestError::Broken(why)) if keyed => Answer::Retried(why),
         Err(RequestError::Broken(why)) => Answer::Lost(why),

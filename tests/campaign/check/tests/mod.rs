@@ -1,10 +1,13 @@
 //! The checker finds each error that is planted in valid records.
 
 mod attempts;
+mod deploy_fixture;
+mod deploys;
 mod fault_commands;
 mod fault_fixture;
 mod fixture;
 mod quarantine;
+mod replays;
 
 use crate::records::{Answer, Kill, LogLine, ReadResult, Records, Request, Stats};
 use fixture::{expect_finding, findings_after, index, line_mut, start_lines};
