@@ -31,7 +31,7 @@ fn deaths(records: &Records, deploys: &Deploys<'_>) -> Check {
         let ok = if deploys.explain(&death) {
             times == 0
         } else if death.is_requested() {
-            times <= 1 && is_commanded(&death, poison, &commanded) || times == 0 && death.stopped
+            times <= 1 && is_commanded(&death, times == 1, poison, &commanded) || times == 0 && death.stopped
         } else {
             let poisoned = poison.is_some_and(|poison| death_matches(poison.kind, death.cause, death.detail));
             times == 1 && death.is_kill() || times <= 1 && poisoned
@@ -53,15 +53,23 @@ fn deaths(records: &Records, deploys: &Deploys<'_>) -> Check {
 }
 
 /// Whether a requested death was commanded for that generation and is logged as that fault. The event in
-/// flight may be logged instead if it came first and looks the same from outside.
-fn is_commanded(death: &Death<'_>, poison: Option<&PoisonEvent>, commanded: &HashSet<(u64, &str)>) -> bool {
+/// flight may be logged instead if it came first and looks the same from outside, and so may a kill.
+fn is_commanded(
+    death: &Death<'_>,
+    killed: bool,
+    poison: Option<&PoisonEvent>,
+    commanded: &HashSet<(u64, &str)>,
+) -> bool {
     let Some((kind, how)) = death.command() else { return false };
+    let kill_came_first = killed && log::SIGKILL_DETAILS.contains(&how);
     let is_logged_as = |kind: FaultKind| {
         detail_matches(kind, how) || kind == FaultKind::Kill && log::SIGKILL_DETAILS.contains(&how)
     };
     death.worker == "analytics"
         && commanded.contains(&(death.generation, kind))
-        && (kind.parse().is_ok_and(is_logged_as) || poison.is_some_and(|poison| is_logged_as(poison.kind)))
+        && (kill_came_first
+            || kind.parse().is_ok_and(is_logged_as)
+            || poison.is_some_and(|poison| is_logged_as(poison.kind)))
 }
 
 /// The times from a kill of the API to the activation of its successor. Only then may a connection break.

@@ -4,7 +4,7 @@ use super::{
     fault_fixture::{add_command, with_command},
     fixture::{expect_finding, findings_after, index, line_mut},
 };
-use crate::records::Records;
+use crate::records::{Kill, Records};
 use bulkhead_proto::wire::fault::FaultKind;
 
 /// Expects the finding in records with a fault command.
@@ -22,6 +22,21 @@ fn only_a_kill_can_be_commanded_of_a_starting_generation() {
         |kind| findings_after(move |records| add_command(records, kind, "SIGKILL, before activation", None));
     assert_eq!(early(FaultKind::Kill), Vec::<&str>::new());
     assert_ne!(early(FaultKind::Segv), Vec::<&str>::new());
+}
+
+#[test]
+fn a_kill_may_end_a_generation_before_its_fault_does() {
+    let killed = |times: usize| {
+        move |records: &mut Records| {
+            add_command(records, FaultKind::Panic, "SIGKILL", None);
+            let kill = Kill { at: 215, worker: "analytics".into(), generation: 4, pid: 1 };
+            records.kills.extend(vec![kill; times]);
+            records.run.kills += times;
+        }
+    };
+    assert_eq!(findings_after(killed(1)), Vec::<&str>::new());
+    expect_finding("kills", killed(0));
+    expect_finding("kills", killed(2));
 }
 
 #[test]
