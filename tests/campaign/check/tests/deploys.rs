@@ -10,7 +10,7 @@ use crate::{
         MAX_QUARANTINED,
         WrongProgram::{Every, Grows, Half, Series},
     },
-    records::{Answer, Kill, LogLine, ReadResult, Records},
+    records::{Answer, Kill, LogLine, Read, ReadResult, Records},
 };
 use bulkhead_proto::wire::ids::{CrashId, Generation, Seq};
 use serde_json::json;
@@ -62,6 +62,10 @@ fn a_deploy_that_was_not_made_and_a_judgement_without_a_deploy_are_found() {
     let what = "bad deploys, each parked once";
     expect_finding_with(Every, what, |records| records.deploys.clear());
     expect_finding_with(Every, what, |records| records.run.deploys = 2);
+    expect_finding_with(Every, what, |records| {
+        records.run.deploys = 2;
+        records.deploys.push(records.deploys[0].clone());
+    });
     expect_finding_with(Every, what, |records| drop(records.log.remove(last(records, "reloading"))));
     for event in ["worker_braked", "series_isolated", "events_released"] {
         expect_finding_with(Every, what, |records| {
@@ -144,6 +148,13 @@ fn clients_that_are_not_served_during_a_bad_deploy_are_found() {
     for got in [ReadResult::Lost("broken".into()), ReadResult::Wrong("500".into())] {
         expect_finding_with(Every, what, |records| records.reads.last_mut().unwrap().got = got);
     }
+    // A read that was due before the deploy and sent late.
+    expect_finding_with(Every, what, |records| {
+        let read = records.reads.last_mut().unwrap();
+        (read.at, read.late, read.got) = (290, 20, ReadResult::Lost("broken".into()));
+        let answered = Read { at: 335, late: 0, got: ReadResult::Absent("s".into()), ..read.clone() };
+        records.reads.push(answered);
+    });
     expect_finding_with(Every, what, |records| drop(records.reads.pop()));
     expect_finding_with(Every, what, |records| records.requests.truncate(3));
     let full = |records: &mut Records| {
@@ -168,6 +179,12 @@ fn deaths_that_no_bad_deploy_explains_are_found() {
                     (how[0].into(), how[1].into());
             });
         }
+    }
+    for how in [["exit", "exit code 1: no memory"], ["panic", "\"s does not fit its slot\" at x.rs:1:2"]] {
+        expect_finding_with(Grows, what, |records| {
+            let line = line_mut(records, "worker_died", LAST_WRONG);
+            (line["cause"], line["detail"]) = (how[0].into(), how[1].into());
+        });
     }
     // The right program fails in the same way.
     for generation in [4, 10] {

@@ -32,6 +32,9 @@ fn events_that_are_not_replayed_once_in_order_are_found() {
         records.log[index - 1].fields["replayed_as"] = 21.into();
         records.log[index].fields["replayed_as"] = 20.into();
     });
+    expect_finding_with(Series, what, |records| {
+        last_mut(records, "event_replayed").fields["replayed_as"] = 20.into();
+    });
     // Before the right program is active, or although nothing was quarantined.
     for (program, index) in [(Half, 0), (Every, usize::MAX)] {
         expect_finding_with(program, what, |records| {
