@@ -173,7 +173,10 @@ impl Bulkhead {
     /// # Panics
     /// With the log, if [`DEADLINE`] passes first.
     pub fn wait_for_crash_reports(&self) {
-        let deaths = self.log.matching(|line| line.is("worker_died"));
+        // An orderly stop has no report.
+        let has_report =
+            |line: &Line| line.is("worker_died") && line.text("message").contains("; crash report ");
+        let deaths = self.log.matching(has_report);
         let Some(crash) = deaths.last().and_then(|line| line.number("crash")) else { return };
         let client = self.client();
         eventually(&self.log, "the last crash report", || {
