@@ -127,7 +127,10 @@ fn quarantined(bulkhead: &Bulkhead) -> u64 {
 fn a_program_that_panics_at_every_event_has_nothing_quarantined() {
     let bulkhead = braked("100");
     assert_eq!(quarantined(&bulkhead), 0);
+    let starts = || bulkhead.log().matching(|line| line.is_worker_event("worker_started", "analytics")).len();
+    let before = starts();
     mend(&bulkhead);
+    assert_eq!(starts(), before + 1, "the reload starts the right program, and no other one before it");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn render<A: Analysis>(
         tracing::error!(
             event_name = "render_failed",
             series,
-            "render_failed: series {series:?}: {reason}; its state is committed, and reading it is answered with 500"
+            "render_failed: series {series:?}: {reason}; reading it is answered with 500"
         );
     }
     true

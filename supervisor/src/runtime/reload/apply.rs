@@ -127,7 +127,6 @@ impl Supervisor {
         let config = self.configuration.active.current();
         let configured = Event::Configured { policy: config.policy.clone(), specs: specs(config) };
         self.children.spawner.filter = self.configuration.log.filter();
-        self.drive(configured);
         let listener = &self.children.spawner.listener;
         let inherited = Some(&listener.address).filter(|_| listener.is_inherited());
         for change in changes {
@@ -146,6 +145,8 @@ impl Supervisor {
         for (client, command) in commands {
             self.drive(Event::Command { client, command });
         }
+        // After the commands: a braked worker that is replaced is started once, with its new program.
+        self.drive(configured);
         self.end_when_done();
     }
 
