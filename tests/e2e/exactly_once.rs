@@ -53,7 +53,12 @@ fn run_load_with_kills(bulkhead: &Bulkhead, flights: &Flights, part: Range<usize
     });
 }
 
-fn write(bulkhead: &Bulkhead, pacer: &InjectionPacer, batches: &Mutex<impl Iterator<Item = Batch>>) {
+/// Posts batches until there are none. Every response must be 202.
+pub(crate) fn write(
+    bulkhead: &Bulkhead,
+    pacer: &InjectionPacer,
+    batches: &Mutex<impl Iterator<Item = Batch>>,
+) {
     let client = bulkhead.client();
     loop {
         let next = batches.lock().unwrap().next();
@@ -67,7 +72,7 @@ fn write(bulkhead: &Bulkhead, pacer: &InjectionPacer, batches: &Mutex<impl Itera
 }
 
 /// Checks that each flight was counted once and that all results are correct.
-fn assert_all_counted_once(bulkhead: &Bulkhead, flights: &Flights) {
+pub(crate) fn assert_all_counted_once(bulkhead: &Bulkhead, flights: &Flights) {
     let stats = bulkhead.wait_until_committed();
     assert_eq!(stats["accepted"], flights.len(), "{stats}");
     assert_eq!(stats["analysed"], flights.len(), "{stats}");

@@ -40,3 +40,4 @@ mod state_dir;
 mod supervisor_death;
 mod unexpected_signals;
 mod unix_socket;
+mod warm_standby;

@@ -110,7 +110,7 @@ impl ActiveConfig {
 
 /// The keys of the service: name, value, and whether a change takes effect at once. The pattern names every field, so that
 /// a new field cannot be forgotten.
-fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
+fn settings(config: &Config) -> [(&'static str, String, bool); 16] {
     let Config {
         // The same for every configuration of a run.
         start_dir: _,
@@ -119,7 +119,7 @@ fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
         listen,
         max_series,
         ring_capacity,
-        policy: Policy { faults, max_attempts, brake, initial, max, limit, period, starts: _ },
+        policy: Policy { faults, max_attempts, brake, initial, max, limit, period, standby, starts: _ },
         // Only decides whether `listen` is allowed.
         insecure: _,
         // The API and the analysis are started with these; see `start_keys`.
@@ -139,6 +139,7 @@ fn settings(config: &Config) -> [(&'static str, String, bool); 15] {
         ("link.capacity", format_size(*ring_capacity), false),
         ("analytics.max_attempts", max_attempts.to_string(), true),
         ("analytics.brake", format_share(*brake), true),
+        ("analytics.standby", standby.to_string(), true),
         ("api.hang_timeout", format_exact_duration(hang_timeout("api")), true),
         ("analytics.hang_timeout", format_exact_duration(hang_timeout("analytics")), true),
         ("log.format", log.format.to_string(), true),

@@ -63,8 +63,9 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
     let analytics = read_analytics(root.section("analytics"));
     let ring_capacity = read_link(root.section("link"));
     let restart = read_restart(root.section("restart"));
-    let Analytics { max_series, expire, max_attempts, brake, worker } = analytics;
-    let policy = Policy { faults: read_faults(root.section("faults")), max_attempts, brake, ..restart };
+    let Analytics { max_series, expire, max_attempts, brake, standby, worker } = analytics;
+    let faults = read_faults(root.section("faults"));
+    let policy = Policy { faults, max_attempts, brake, standby, ..restart };
     let mut workers = vec![api.worker, worker];
     workers.extend(read_plain_workers(&mut root));
     root.reserved("history");
@@ -189,6 +190,7 @@ struct Analytics {
     expire: Option<Duration>,
     max_attempts: u32,
     brake: Option<u8>,
+    standby: bool,
     worker: WorkerConfig,
 }
 
@@ -198,12 +200,11 @@ fn read_analytics(mut analytics: Section<'_>) -> Analytics {
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
     let brake = analytics.string("brake", parse_share).unwrap_or(Policy::default().brake);
-    for key in ["standby", "instances"] {
-        analytics.reserved(key);
-    }
+    let standby = analytics.boolean("standby").unwrap_or(Policy::default().standby);
+    analytics.reserved("instances");
     let worker = read_worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.finish();
-    Analytics { max_series, expire, max_attempts, brake, worker }
+    Analytics { max_series, expire, max_attempts, brake, standby, worker }
 }
 
 fn read_link(mut link: Section<'_>) -> u64 {
@@ -240,6 +241,7 @@ fn read_restart(mut restart: Section<'_>) -> Policy {
         faults: default.faults,
         max_attempts: default.max_attempts,
         brake: default.brake,
+        standby: default.standby,
     };
     // An invalid key is already reported.
     let invalid = restart.has("max") && max.is_none();

@@ -186,7 +186,6 @@ fn the_log_form_has_one_line_per_problem_with_its_position() {
 #[test]
 fn reserved_keys_and_values_are_refused_as_not_supported() {
     for text in [
-        "analytics.standby = true",
         "analytics.instances = 2",
         "link.transport = \"socket\"",
         "link.durability = \"disk\"",

@@ -14,10 +14,11 @@ pub fn status(state: &State) -> Status {
     }
 }
 
-/// One row for the worker, and one for a successor that has a process.
+/// One row for the worker, and one for a successor or a standby that has a process.
 fn rows(worker: &Worker) -> impl Iterator<Item = WorkerRow> {
-    let successor = worker.successor.process().map(|_| row(worker, &worker.successor));
-    std::iter::once(row(worker, &worker.main)).chain(successor)
+    let others =
+        [&worker.successor, &worker.standby].into_iter().filter(|slot_state| slot_state.process().is_some());
+    [&worker.main].into_iter().chain(others).map(|slot_state| row(worker, slot_state))
 }
 
 fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {

@@ -25,6 +25,7 @@ impl Transition<'_> {
         self.expire();
         self.advance_shutdown();
         self.advance_replacements();
+        self.keep_standbys();
         self.start_due();
         self.complete_waiters();
         self.gc_removed();

@@ -84,7 +84,7 @@ name = "My Collector"
     a_variable_with_an_invalid_name: "api.env = { \"A=B\" = \"c\" }\n";
     a_variable_that_the_supervisor_sets: "analytics.env = { BULKHEAD_FDS = \"3\" }\n";
 
-    a_reserved_key: "[analytics]\nstandby = true\ninstances = 2\n";
+    a_reserved_key: "[analytics]\ninstances = 2\n";
     a_reserved_section: "[history]\nkeep = \"30d\"\n";
     a_reserved_value: "[link]\ntransport = \"socket\"\ndurability = \"disk\"\n";
 

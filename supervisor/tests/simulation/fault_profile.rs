@@ -98,6 +98,7 @@ pub(crate) fn random_policy(prng: &mut Prng) -> Policy {
         max_attempts: u32::try_from(prng.between(1, 4)).expect("at most four"),
         faults: prng.percent(90),
         brake: *prng.pick(&[None, Some(1), Some(10), Some(10), Some(50)]),
+        standby: prng.percent(50),
     }
 }
 

@@ -9,6 +9,8 @@ use bulkhead_supervisor::core::{self, DesiredState};
 pub(crate) struct GenerationRecord {
     pub(crate) worker: usize,
     pub(crate) role: Role,
+    /// It was started while another generation was active that nothing was to replace.
+    pub(crate) is_standby: bool,
     pub(crate) phase: Phase,
     pub(crate) ready: bool,
     /// The process announced another protocol version.
@@ -40,6 +42,7 @@ impl GenerationRecord {
         Self {
             worker,
             role,
+            is_standby: false,
             phase: Phase::Spawned,
             ready: false,
             wrong_protocol: false,

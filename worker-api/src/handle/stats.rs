@@ -81,15 +81,19 @@ impl ApiHandle {
         }
     }
 
+    /// The analysis: its running process, whatever the state of its standby or successor. Without one, the process that
+    /// comes first.
     fn analytics(&self) -> Vec<AnalyticsRow> {
-        let rows = self.status().workers.into_iter().filter(|row| row.role == Role::Analytics);
-        rows.map(|row| AnalyticsRow {
+        let workers = self.status().workers;
+        let mut rows = workers.iter().filter(|row| row.role == Role::Analytics);
+        let running = rows.clone().find(|row| row.state == WorkerState::Running);
+        let row = running.or_else(|| rows.next()).map(|row| AnalyticsRow {
             instance: 0,
             state: row.state,
             generation: row.generation,
             restarts: row.restarts,
-        })
-        .collect()
+        });
+        row.into_iter().collect()
     }
 
     /// Whether the ring refused the last batch for lack of space, and is still nearly full.

@@ -23,14 +23,12 @@ pub(super) async fn live() -> Response {
 
 pub(super) async fn ready(State(api): State<ApiHandle>) -> Result<Response, Problem> {
     let stats = api.stats();
-    let states = stats.analytics.iter().map(|row| row.state);
-    json_response(&readiness(api.is_full(stats.ring), states))
+    let state = stats.analytics.first().map(|row| row.state);
+    json_response(&readiness(api.is_full(stats.ring), state))
 }
 
-fn readiness(full: bool, mut states: impl Iterator<Item = WorkerState> + Clone) -> Readiness {
-    // A running process counts, whatever the state of its standby or successor.
-    let running = states.clone().find(|state| *state == WorkerState::Running);
-    let analytics = running.or_else(|| states.next()).unwrap_or(WorkerState::Stopped);
+fn readiness(full: bool, analytics: Option<WorkerState>) -> Readiness {
+    let analytics = analytics.unwrap_or(WorkerState::Stopped);
     let healthy = !full && analytics == WorkerState::Running;
     Readiness {
         status: if healthy { "ok" } else { "degraded" },
@@ -45,15 +43,15 @@ mod tests {
 
     #[test]
     fn readiness_reports_a_full_ring_and_the_state_of_the_analysis() {
-        use WorkerState::{Parked, Running, Standby, Stopped};
-        for (full, states, expected) in [
-            (false, &[Standby, Running][..], ("ok", "ok", Running)),
-            (true, &[Running], ("degraded", "full", Running)),
-            (false, &[Parked], ("degraded", "ok", Parked)),
-            (false, &[], ("degraded", "ok", Stopped)),
+        use WorkerState::{Parked, Running, Stopped};
+        for (full, state, expected) in [
+            (false, Some(Running), ("ok", "ok", Running)),
+            (true, Some(Running), ("degraded", "full", Running)),
+            (false, Some(Parked), ("degraded", "ok", Parked)),
+            (false, None, ("degraded", "ok", Stopped)),
         ] {
             let (status, ring, analytics) = expected;
-            assert_eq!(readiness(full, states.iter().copied()), Readiness { status, ring, analytics });
+            assert_eq!(readiness(full, state), Readiness { status, ring, analytics });
         }
     }
 }

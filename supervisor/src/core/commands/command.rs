@@ -87,8 +87,10 @@ impl Transition<'_> {
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
                 _,
             ) => {
+                let after =
+                    worker.usable_standby().map_or(newest, |standby| predecessor_of(standby.generation));
                 self.start_immediately(id.main());
-                newest
+                after
             }
         };
         self.set_desired(id, DesiredState::Running, "start");
@@ -103,6 +105,7 @@ impl Transition<'_> {
         let (name, already_stopped) = (worker.name.clone(), worker.main == GenerationState::Stopped);
         let given_up = worker.is_given_up();
         self.set_desired(id, DesiredState::Stopped, "stop");
+        self.begin_stop(id.standby(), StopRequest::Stop);
         self.begin_stop(id.successor(), StopRequest::Stop);
         self.begin_stop(id.main(), StopRequest::Stop);
         if given_up {

@@ -74,8 +74,13 @@ fn goal_reached(worker: &Worker, goal: Goal) -> Option<String> {
     let name = &worker.name;
     match goal {
         Goal::Stopped => worker.is_stopped().then(|| format!("{name} is stopped")),
-        // The predecessor may still be stopping.
+        // The predecessor, or its standby, may still be stopping.
         Goal::Replaced { .. } if worker.successor != GenerationState::Stopped => None,
+        Goal::Replaced { after }
+            if worker.standby.process().is_some_and(|process| process.generation <= after) =>
+        {
+            None
+        }
         Goal::Running { after } | Goal::Replaced { after } => worker
             .running()
             .filter(|process| process.generation > after)

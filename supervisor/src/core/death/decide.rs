@@ -6,7 +6,7 @@ use crate::core::{
     model::{
         DesiredState, GenerationState, Millis, Policy, Process, ProcessPhase, RestartDecision,
         SupervisorPhase, Worker, WorkerSlot,
-        policy::{PARKED_RETRY_INTERVAL, START_SPACING},
+        policy::{PARKED_RETRY_INTERVAL, STANDBY_RETRY_INTERVAL, START_SPACING},
     },
 };
 use bulkhead_proto::wire::cause::Cause;
@@ -58,6 +58,7 @@ pub(in crate::core) fn decide(
             Decision::stopped(next, "its predecessor is still running")
         }
         (WorkerSlot::Successor, None) => decide_alone(worker, exited, classification, progress, rules),
+        (WorkerSlot::Standby, _) => decide_standby(worker, exited, classification, &rules),
         (WorkerSlot::Main, _) => decide_main(worker, exited, classification, progress, rules),
     }
 }
@@ -72,6 +73,7 @@ fn decide_main(
 ) -> Decision {
     let now = rules.now;
     let alone = decide_alone(worker, exited, classification, progress, rules);
+    let alone = with_standby(worker, alone, now);
     let requested = exited.stop_request().is_some();
     match mem::take(&mut worker.successor) {
         GenerationState::Live(process) => {
@@ -97,6 +99,44 @@ fn decide_main(
         // Not spawned yet, and no longer needed.
         GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. } => alone,
     }
+}
+
+/// A start that is due at once takes the standby.
+fn with_standby(worker: &Worker, alone: Decision, now: Millis) -> Decision {
+    match (&alone.slot_state, worker.usable_standby()) {
+        (GenerationState::Backoff { until }, Some(standby)) if *until <= now => {
+            Decision { next: RestartDecision::Successor(standby.generation), ..alone }
+        }
+        _ => alone,
+    }
+}
+
+/// Decides for a standby: the main slot is not affected.
+fn decide_standby(
+    worker: &Worker,
+    exited: &ExitedProcess,
+    classification: &Classification,
+    rules: &Rules<'_>,
+) -> Decision {
+    if *rules.phase != SupervisorPhase::Up {
+        return Decision::stopped(RestartDecision::Shutdown, "the supervisor is stopping");
+    }
+    if exited.stop_request().is_some() || worker.desired != DesiredState::Running {
+        return Decision::stopped(RestartDecision::Stopped, "the standby was asked to stop");
+    }
+    if !classification.retry {
+        let parked = (GenerationState::Parked { retry_at: None }, RestartDecision::Stopped);
+        return Decision::new(
+            parked,
+            "it was the standby, and a retry cannot help: the worker continues without one",
+        );
+    }
+    let until = rules.now.after(STANDBY_RETRY_INTERVAL);
+    let next = RestartDecision::RestartIn(STANDBY_RETRY_INTERVAL);
+    Decision::new(
+        (GenerationState::Backoff { until }, next),
+        "it was the standby: the worker is not affected",
+    )
 }
 
 /// Decides without regard to the other slot.
@@ -145,9 +185,12 @@ fn decide_alone(
     }
 }
 
-/// A new generation after this delay, and not before [`START_SPACING`] allows it.
+/// A new generation after this delay, and not before [`START_SPACING`] allows it. A standby is started already; the next one is
+/// spaced from it.
 fn retry_after(worker: &Worker, delay: Duration, now: Millis) -> (GenerationState, RestartDecision) {
-    let until = now.after(delay).max(worker.started.after(START_SPACING));
+    let spaced = worker.started.after(START_SPACING);
+    let earliest = if worker.usable_standby().is_some() { now } else { spaced };
+    let until = now.after(delay).max(earliest);
     (GenerationState::Backoff { until }, RestartDecision::restart_in(until.since(now)))
 }
 

@@ -4,5 +4,6 @@ pub(in crate::core) mod deadline;
 mod reload;
 mod replace;
 mod shutdown;
+mod standby;
 mod start;
 mod stop;

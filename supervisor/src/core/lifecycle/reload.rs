@@ -33,6 +33,7 @@ impl Transition<'_> {
                 worker.stop_timeout = spec.stop_timeout;
                 worker.hang_timeout = spec.hang_timeout;
             }
+            worker.retry_standby();
             let next_probe = self.now.mono.after(ProgressTracker::interval(worker.hang_timeout));
             let latest_start = max_backoff_end.max(worker.started.after(START_SPACING));
             for slot_state in [&mut worker.main, &mut worker.successor] {
@@ -75,6 +76,7 @@ impl Transition<'_> {
         let worker = self.worker(id);
         let given_up = worker.is_given_up().then(|| unkillable(&worker.name));
         self.set_desired(id, DesiredState::Removed, "reload");
+        self.begin_stop(id.standby(), StopRequest::Remove);
         self.begin_stop(id.successor(), StopRequest::Remove);
         self.begin_stop(id.main(), StopRequest::Remove);
         match given_up {

@@ -19,6 +19,7 @@ impl Transition<'_> {
     pub(in crate::core) fn begin_replacement(&mut self, id: WorkerId, request: StopRequest) {
         let worker = self.worker_mut(id);
         worker.replacement = Some(Replacement { outdated_through: worker.generation, request });
+        worker.retry_standby();
         match (&worker.main, &worker.successor) {
             (
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },

@@ -47,7 +47,7 @@ impl Transition<'_> {
                 }
                 // A restart in progress is given up.
                 GenerationState::Live(process)
-                    if slot_id.slot == WorkerSlot::Successor && process.is_starting() =>
+                    if slot_id.slot != WorkerSlot::Main && process.is_starting() =>
                 {
                     self.begin_stop(slot_id, StopRequest::Shutdown);
                 }

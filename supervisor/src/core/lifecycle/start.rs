@@ -3,8 +3,8 @@
 use crate::core::{
     model::{
         Action, GenerationState, HangDetector, LogRecord, Millis, Process, ProcessPhase, State, StopRequest,
-        SupervisorPhase, WorkerId, WorkerSlotId, never_greeted,
-        policy::{START_GRACE, START_TIMEOUT},
+        SupervisorPhase, WorkerId, WorkerSlot, WorkerSlotId, never_greeted,
+        policy::{START_GRACE, START_SPACING, START_TIMEOUT},
     },
     transition::{START_ORDER, Transition},
 };
@@ -40,23 +40,44 @@ impl Transition<'_> {
     }
 
     fn spawn(&mut self, slot_id: WorkerSlotId) {
+        if self.take_standby(slot_id) {
+            return;
+        }
+        // The start was due at once because there was a standby, which has gone since.
+        let earliest = self.earliest_start(slot_id.worker);
+        if earliest > self.now.mono {
+            *self.state.slot_mut(slot_id) = GenerationState::Backoff { until: earliest };
+            return;
+        }
+        let is_retry = matches!(self.state.slot(slot_id), GenerationState::Parked { .. });
+        if slot_id.slot != WorkerSlot::Standby {
+            self.count_start(slot_id.worker, is_retry);
+        }
         let (generation, now) = (self.state.next_generation, self.now);
         self.state.next_generation = generation.next();
-        let is_retry = matches!(self.state.slot(slot_id), GenerationState::Parked { .. });
         let worker = self.worker_mut(slot_id.worker);
-        let resumes = std::mem::take(&mut worker.resumes);
-        let is_restart = worker.generation != Generation(0) && !resumes;
-        worker.restarts = worker.restarts.saturating_add(u64::from(is_restart));
-        worker.generation = generation;
         worker.started = now.mono;
-        worker.started_ms = now.unix_ms;
-        worker.restart_budget.on_probation |= is_retry;
+        worker.generation = generation;
         *worker.slot_mut(slot_id.slot) = GenerationState::Live(Box::new(Process::new(generation, now)));
         let worker = worker.name.clone();
         if is_retry {
             self.log_about(slot_id, LogRecord::WorkerRetried);
         }
         self.actions.push(Action::Spawn { worker, generation });
+    }
+
+    pub(in crate::core) fn count_start(&mut self, id: WorkerId, is_retry: bool) {
+        let now = self.now;
+        let worker = self.worker_mut(id);
+        let resumes = std::mem::take(&mut worker.resumes);
+        let is_restart = worker.generation != Generation(0) && !resumes;
+        worker.restarts = worker.restarts.saturating_add(u64::from(is_restart));
+        worker.started = now.mono;
+        worker.started_ms = now.unix_ms;
+        worker.restart_budget.on_probation |= is_retry;
+        if let GenerationState::Backoff { until } = &mut worker.standby {
+            *until = now.mono.after(START_SPACING).max(*until);
+        }
     }
 
     /// The process exists. A plain worker counts as running: it reports nothing more.
@@ -149,7 +170,12 @@ impl Transition<'_> {
 impl State {
     /// Whether the worker would be spawned if it were due.
     pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
-        let waits = self.role(slot_id.worker) == Role::Plain && self.plain_wait.is_some();
+        let waits = match slot_id.slot {
+            WorkerSlot::Main | WorkerSlot::Successor => {
+                self.role(slot_id.worker) == Role::Plain && self.plain_wait.is_some()
+            }
+            WorkerSlot::Standby => !self.workers[usize::from(slot_id.worker.0)].may_begin_standby(),
+        };
         let is_starting = |process: &Process| matches!(process.phase, ProcessPhase::Starting { .. });
         let starting = self.slot_ids().filter(|slot_id| self.process(*slot_id).is_some_and(is_starting));
         let room = u64::try_from(starting.count()).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));

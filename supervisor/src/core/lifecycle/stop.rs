@@ -189,6 +189,7 @@ impl StopRequest {
             Self::Shutdown => "the supervisor is stopping",
             Self::TrialPassed => "its trial has passed",
             Self::Brake => "the brake is engaged",
+            Self::Unneeded => "no standby is needed now",
         }
     }
 }

@@ -58,6 +58,10 @@ pub const PARKED_RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// deaths.
 pub const START_SPACING: Duration = Duration::from_millis(20);
 
+/// Time from the death of a warm standby to the next one. It is needed only when the active generation dies, and a program
+/// that cannot start must not start all the time.
+pub const STANDBY_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Delay of the second restart. (The first is [`Policy::initial`].) It doubles from there.
 pub const BACKOFF_STEP: Duration = Duration::from_millis(25);
 
@@ -89,6 +93,8 @@ pub struct Policy {
     pub max_attempts: u32,
     /// The percentage of failed events that engages the brake: 1..=100. `None`: there is no brake.
     pub brake: Option<u8>,
+    /// Whether the analysis has a warm standby.
+    pub standby: bool,
     /// Number of workers that may start at the same time: one for each core; at least 1, clamped.
     pub starts: u32,
 }
@@ -104,6 +110,7 @@ impl Default for Policy {
             period: Duration::from_secs(30),
             max_attempts: 2,
             brake: Some(10),
+            standby: false,
             starts: 2,
         }
     }

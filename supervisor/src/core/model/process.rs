@@ -128,6 +128,8 @@ pub enum StopRequest {
     TrialPassed,
     /// The brake engaged.
     Brake,
+    /// It is a standby, and its worker needs none now.
+    Unneeded,
 }
 
 /// Stages of a stop. A requested stop goes from `Drain` to `Term` to `Kill`; a hung process starts at `Abort`.

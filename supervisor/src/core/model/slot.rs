@@ -1,10 +1,11 @@
 //! Slots: where the state holds the generations of a worker.
 
-/// One of the two slots of a worker.
+/// One of the slots of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::core) enum WorkerSlot {
     Main,
     Successor,
+    Standby,
 }
 
 /// The slot of one generation.
@@ -26,5 +27,9 @@ impl WorkerId {
 
     pub(in crate::core) const fn successor(self) -> WorkerSlotId {
         WorkerSlotId { worker: self, slot: WorkerSlot::Successor }
+    }
+
+    pub(in crate::core) const fn standby(self) -> WorkerSlotId {
+        WorkerSlotId { worker: self, slot: WorkerSlot::Standby }
     }
 }

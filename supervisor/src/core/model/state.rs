@@ -112,7 +112,7 @@ impl State {
 
     /// All slots of all workers.
     pub(in crate::core) fn slot_ids(&self) -> impl Iterator<Item = WorkerSlotId> + use<> {
-        self.worker_ids().flat_map(|id| [id.main(), id.successor()])
+        self.worker_ids().flat_map(|id| [id.main(), id.successor(), id.standby()])
     }
 
     /// The slots of the workers with this role.

@@ -42,6 +42,9 @@ pub struct Worker {
     /// The slot of the generation that replaces the main one during a restart. It moves to the main slot when
     /// the old generation is gone.
     pub successor: GenerationState,
+    /// The slot of the warm standby: a generation that moves to the main slot instead of a new one being started. Only
+    /// the analysis has one, if the policy says so.
+    pub standby: GenerationState,
     /// A pending replacement. Set until a newer generation runs, or died before it did.
     pub replacement: Option<Replacement>,
     /// The last generation; 0 before the first.
@@ -125,6 +128,7 @@ impl Worker {
             desired: DesiredState::Running,
             main: GenerationState::Stopped,
             successor: GenerationState::Stopped,
+            standby: GenerationState::Stopped,
             replacement: None,
             generation: Generation(0),
             started: Millis(0),
@@ -146,7 +150,7 @@ impl Worker {
 
     /// Whether it has no process, and none will be started.
     pub(in crate::core) fn is_stopped(&self) -> bool {
-        self.main == GenerationState::Stopped && self.successor == GenerationState::Stopped
+        [&self.main, &self.successor, &self.standby].into_iter().all(|slot| *slot == GenerationState::Stopped)
     }
 
     /// Whether SIGKILL did not end its main process.
@@ -159,6 +163,7 @@ impl Worker {
         match slot {
             WorkerSlot::Main => &self.main,
             WorkerSlot::Successor => &self.successor,
+            WorkerSlot::Standby => &self.standby,
         }
     }
 
@@ -166,6 +171,7 @@ impl Worker {
         match slot {
             WorkerSlot::Main => &mut self.main,
             WorkerSlot::Successor => &mut self.successor,
+            WorkerSlot::Standby => &mut self.standby,
         }
     }
 }

@@ -15,4 +15,5 @@ mod protocol;
 mod reload;
 mod restarts;
 mod shutdown;
+mod standby;
 mod starts;

@@ -14,7 +14,7 @@ use bulkhead_proto::wire::{
 };
 use bulkhead_supervisor::core::{
     Action, DeathRecord, LogRecord, RestartDecision, WorkerSignal,
-    policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
+    policy::{KILL_GRACE, PARKED_RETRY_INTERVAL, STANDBY_RETRY_INTERVAL, START_SPACING, START_TIMEOUT},
 };
 
 impl Checker {
@@ -113,11 +113,19 @@ impl Checker {
         worker.unproductive_spawns.push(now);
         worker.unproductive_spawns.retain(|spawn| now - spawn < ms(policy.period));
         let spawn_count = u64::try_from(worker.unproductive_spawns.len()).unwrap_or(u64::MAX);
-        let limit = u64::from(policy.limit) + 2 + ms(policy.period) / ms(PARKED_RETRY_INTERVAL);
+        let standbys = ms(policy.period) / ms(STANDBY_RETRY_INTERVAL) + 1;
+        let limit = u64::from(policy.limit)
+            + 2
+            + ms(policy.period) / ms(PARKED_RETRY_INTERVAL)
+            + if self.had_standby { standbys } else { 0 };
         ensure!(spawn_count <= limit, "{spawn_count} spawns without progress within {:?}", policy.period);
         let role = worker.role;
         self.transition.spawned.push(index);
-        self.records.insert(generation, GenerationRecord::new(index, role, self.now.sim));
+        let outdated = self.workers[index].outdated_through;
+        let is_standby = role == Role::Analytics
+            && self.alive_of(index).any(|(other, record)| other > outdated && record.is_active());
+        let record = GenerationRecord { is_standby, ..GenerationRecord::new(index, role, self.now.sim) };
+        self.records.insert(generation, record);
         Ok(())
     }
 
@@ -179,8 +187,11 @@ impl Checker {
         generation: Generation,
         record: &GenerationRecord,
     ) -> Result<(), Violation> {
+        // A standby that is not needed any more may be stopped at any time.
+        let is_standby = self.had_standby && record.role == Role::Analytics && record.activated_at.is_none();
         let is_outdated = generation <= self.workers[record.worker].outdated_through
             || record.is_trial
+            || is_standby
             || self.brake.engaged;
         let is_allowed = is_outdated || record.stop_requested_at.is_some() || self.stopping_since.is_some();
         ensure!(is_allowed, "asked generation {generation} to stop without a command");
@@ -194,12 +205,17 @@ impl Checker {
             .command
             .as_ref()
             .is_some_and(|issued| issued.worker == record.worker && issued.command == CommandKind::Stop);
+        // A standby of the old program does not count.
+        let outdated = self.workers[record.worker].outdated_through;
         let is_allowed = record.activated_at.is_none()
             || record.is_trial
             || self.brake.engaged
             || stop_commanded
             || self.stopping_since.is_some()
-            || self.alive_of(record.worker).any(|(other, sibling)| other > generation && sibling.ready);
+            || self
+                .alive_of(record.worker)
+                .filter(|(other, sibling)| !sibling.is_standby || *other > outdated)
+                .any(|(other, sibling)| other > generation && sibling.ready);
         ensure!(is_allowed, "stopped generation {generation} before its successor was ready");
         Ok(())
     }

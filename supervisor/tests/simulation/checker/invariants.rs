@@ -104,7 +104,11 @@ impl Checker {
             let active = self.alive_of(index).filter(|(_, record)| record.is_active()).count();
             ensure!(active <= 1, "{active} active generations of {}", self.names[index]);
             let alive_count = self.alive_of(index).count();
-            let most = if worker.role == Role::Plain { 1 } else { 2 };
+            let most = match worker.role {
+                Role::Plain => 1,
+                Role::Api => 2,
+                Role::Analytics => 2 + usize::from(self.had_standby),
+            };
             ensure!(alive_count <= most, "{alive_count} generations of {} at once", self.names[index]);
         }
         let starting = self.alive().filter(|(_, record)| record.is_starting()).count();

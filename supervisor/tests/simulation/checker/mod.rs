@@ -67,6 +67,8 @@ struct TransitionRecord {
 
 pub(crate) struct Checker {
     policy: Policy,
+    /// Whether any policy so far has a standby.
+    had_standby: bool,
     workers: Vec<WorkerModel>,
     names: Vec<String>,
     pub(crate) records: BTreeMap<Generation, GenerationRecord>,
@@ -109,6 +111,7 @@ impl WorkerModel {
 impl Checker {
     pub(crate) fn new(policy: Policy, specs: &[WorkerSpec]) -> Self {
         Self {
+            had_standby: policy.standby,
             policy,
             workers: specs.iter().map(|spec| WorkerModel::new(spec, DesiredState::Running)).collect(),
             names: specs.iter().map(|spec| spec.name.clone()).collect(),
@@ -278,8 +281,8 @@ impl Checker {
         let config_error = record.wrong_protocol || exit == ExitStatus::Code(78);
         let desired = self.stopping_since.is_none() && worker.desired == DesiredState::Running;
         worker.may_be_down |= config_error;
-        // The death of a process that was to be replaced says nothing about its successor.
-        let is_current = generation > worker.outdated_through;
+        // The death of a process that was to be replaced says nothing about its successor, nor that of a standby.
+        let is_current = generation > worker.outdated_through && !record.is_standby;
         worker.config_rejected |=
             config_error && desired && last && is_current && (record.wrong_protocol || !asked);
     }
@@ -287,6 +290,7 @@ impl Checker {
     /// What began under the old configuration may end under it.
     fn on_configured(&mut self, policy: &Policy, specs: &[WorkerSpec]) {
         self.policy = policy.clone();
+        self.had_standby |= policy.standby;
         self.on_reload();
         for worker in &mut self.workers {
             worker.unproductive_spawns.clear();

@@ -14,7 +14,7 @@ use bulkhead_proto::{
     },
     wire::ids::Seq,
 };
-use bulkhead_tests::{Bulkhead, Fixture};
+use bulkhead_tests::{Bulkhead, Fixture, log::LogReader};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -128,15 +128,42 @@ impl Client {
 /// whatever the cause of the death (its policy's `START_SPACING`); this spacing is not to be measured.
 const MIN_UPTIME: Duration = Duration::from_millis(30);
 
+/// A service whose analysis is killed. It stops when it is dropped.
+struct Service {
+    _bulkhead: Bulkhead,
+    table: TableReader<ReadOnly>,
+    client: Client,
+    log: LogReader,
+    has_standby: bool,
+}
+
+impl Service {
+    /// A service with some state.
+    fn start(has_standby: bool) -> anyhow::Result<Self> {
+        let bulkhead = Fixture::new(&format!("[analytics]\nstandby = {has_standby}\n")).start();
+        let table = table_of(bulkhead.pid())?;
+        let mut client = Client::connect(&bulkhead)?;
+        let last = client.post(EVENTS_BEFORE)?;
+        wait_for_commit(&table, |record| record.seq == last)?;
+        let log = bulkhead.log().from_start();
+        Ok(Self { _bulkhead: bulkhead, table, client, log, has_standby })
+    }
+
+    /// The pid of the active generation, once its standby, if it has one, is ready.
+    fn active(&mut self) -> i32 {
+        let active = self.log.wait_for_worker("worker_activated", "analytics");
+        if self.has_standby {
+            self.log.clone().wait_for_worker("worker_ready", "analytics");
+        }
+        active.pid()
+    }
+}
+
 /// Kills the idle analysis, posts an event for its successor, and waits for the commit.
-fn kill_analysis(
-    bulkhead: &Bulkhead,
-    table: &TableReader<ReadOnly>,
-    client: &mut Client,
-) -> anyhow::Result<Death> {
+fn kill_analysis(service: &mut Service) -> anyhow::Result<Death> {
+    let pidfd = pidfd(service.active())?;
+    let Service { table, client, .. } = service;
     let before = table.record().context("the commit record does not verify")?;
-    let pidfd = pidfd(bulkhead.worker_pid("analytics"))?;
-    let mut log = bulkhead.log().from_now();
     thread::sleep(MIN_UPTIME);
     let start = Instant::now();
     pidfd_send_signal(&pidfd, Signal::KILL)?;
@@ -151,7 +178,6 @@ fn kill_analysis(
         wait_for_commit(table, |record| record.seq == seq)?;
         Ok((gone, recovered))
     })?;
-    log.wait_for_worker("worker_activated", "analytics");
     Ok(Death { gone: ms(gone), recovered: ms(recovered) })
 }
 
@@ -196,21 +222,17 @@ fn record(row: &mut Row, deaths: &[Death], cache_line: f64) {
 
 /// Measures the time from SIGKILL to the first commit.
 pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
-    let bulkhead = Fixture::new("").start();
-    let table = table_of(bulkhead.pid())?;
-    let mut client = Client::connect(&bulkhead)?;
-    let last = client.post(EVENTS_BEFORE)?;
-    wait_for_commit(&table, |record| record.seq == last)?;
-    let mut rows = vec![Row::of("bulkhead, first commit", 6), Row::of("bare restart, first byte", 6)];
+    let mut services = [Service::start(true)?, Service::start(false)?];
+    let names = ["first commit, with a standby", "first commit, without", "bare restart, first byte"];
+    let mut rows: Vec<Row> = names.map(|name| Row::of(name, 6)).into();
     for _ in 0..plan.rounds {
         let cache_line = cache_line_ns()?;
-        let ours = (0..KILLS)
-            .map(|_| kill_analysis(&bulkhead, &table, &mut client))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let bare = (0..KILLS).map(|_| bare_restart()).collect::<anyhow::Result<Vec<_>>>()?;
-        for (row, deaths) in rows.iter_mut().zip([ours, bare]) {
+        for (row, service) in rows.iter_mut().zip(&mut services) {
+            let deaths = (0..KILLS).map(|_| kill_analysis(service)).collect::<anyhow::Result<Vec<_>>>()?;
             record(row, &deaths, cache_line);
         }
+        let bare = (0..KILLS).map(|_| bare_restart()).collect::<anyhow::Result<Vec<_>>>()?;
+        record(&mut rows[2], &bare, cache_line);
     }
     let found = |column: usize| rows[0].cells.get(column)?.as_ref().and_then(RoundValues::median);
     let targets = [
