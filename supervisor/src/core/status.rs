@@ -27,7 +27,7 @@ fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {
         name: worker.name.clone(),
         role: worker.role,
         state: public(worker, slot_state),
-        generation: process.map_or(worker.generation, |process| process.generation),
+        generation: process.map_or(worker.shown_generation, |process| process.generation),
         pid: process.and_then(|process| process.pid),
         restarts: worker.restarts,
         started_ms: process.map_or(worker.started_ms, |process| process.started_ms),

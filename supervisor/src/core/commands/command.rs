@@ -4,8 +4,8 @@
 use crate::core::{
     commands::names::unkillable,
     model::{
-        ClientId, Command, DesiredState, GenerationState, Goal, Millis, State, StopRequest, SupervisorPhase,
-        WorkerId, WorkerSlotId, policy::START_SPACING,
+        ClientId, Command, DesiredState, GenerationState, Goal, Millis, Process, State, StopRequest,
+        SupervisorPhase, WorkerId, WorkerSlotId, policy::START_SPACING,
     },
     transition::Transition,
 };
@@ -66,6 +66,8 @@ impl Transition<'_> {
             let text = format!("{name} is already running: generation {}", process.generation);
             return self.answer(client, RequestOutcome::Done, text);
         }
+        let after_standby =
+            worker.usable_standby().map_or(newest, |standby| predecessor_of(standby.generation));
         let after = match (&worker.main, &worker.successor) {
             (GenerationState::Live(process), _) if process.is_given_up() => {
                 self.set_desired(id, DesiredState::Running, "start");
@@ -82,15 +84,14 @@ impl Transition<'_> {
                 self.start_immediately(id.successor());
                 newest
             }
-            (GenerationState::Live(_), GenerationState::Live(_) | GenerationState::Stopped) => newest,
+            // The process is stopping; its standby may take over.
+            (GenerationState::Live(_), GenerationState::Live(_) | GenerationState::Stopped) => after_standby,
             (
                 GenerationState::Stopped | GenerationState::Backoff { .. } | GenerationState::Parked { .. },
                 _,
             ) => {
-                let after =
-                    worker.usable_standby().map_or(newest, |standby| predecessor_of(standby.generation));
                 self.start_immediately(id.main());
-                after
+                after_standby
             }
         };
         self.set_desired(id, DesiredState::Running, "start");
@@ -102,8 +103,8 @@ impl Transition<'_> {
 
     fn stop(&mut self, id: WorkerId, client: ClientId) {
         let worker = self.worker(id);
-        let (name, already_stopped) = (worker.name.clone(), worker.main == GenerationState::Stopped);
-        let given_up = worker.is_given_up();
+        let (name, already_stopped) = (worker.name.clone(), worker.is_stopped());
+        let given_up = worker.is_given_up() || worker.standby.process().is_some_and(Process::is_given_up);
         self.set_desired(id, DesiredState::Stopped, "stop");
         self.begin_stop(id.standby(), StopRequest::Stop);
         self.begin_stop(id.successor(), StopRequest::Stop);

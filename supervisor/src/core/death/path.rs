@@ -10,7 +10,7 @@ use crate::core::{
     },
     model::{
         Action, GenerationRef, GenerationState, Goal, LogRecord, PostMortem, QuarantineRequest,
-        RestartDecision, State,
+        RestartDecision, State, WorkerSlot,
     },
     transition::Transition,
 };
@@ -92,7 +92,9 @@ impl Transition<'_> {
                 matches!(goal, Goal::Running { .. } | Goal::Replaced { .. })
             });
         }
-        self.fail_waiters_of(id, exited.process.generation, &text);
+        if exited.slot_id.slot != WorkerSlot::Standby {
+            self.fail_waiters_of(id, exited.process.generation, &text);
+        }
         if let Some(engaged) = engaged {
             self.brake_engaged(subject, engaged);
         }

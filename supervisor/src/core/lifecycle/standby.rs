@@ -80,6 +80,8 @@ impl Transition<'_> {
         self.count_start(slot_id.worker, false);
         let worker = self.worker_mut(slot_id.worker);
         worker.main = std::mem::take(&mut worker.standby);
+        worker.shown_generation =
+            worker.main.process().map_or(worker.generation, |process| process.generation);
         self.advance_takeover(slot_id.worker);
         true
     }

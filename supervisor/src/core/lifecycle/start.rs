@@ -58,6 +58,9 @@ impl Transition<'_> {
         let worker = self.worker_mut(slot_id.worker);
         worker.started = now.mono;
         worker.generation = generation;
+        if slot_id.slot != WorkerSlot::Standby {
+            worker.shown_generation = generation;
+        }
         *worker.slot_mut(slot_id.slot) = GenerationState::Live(Box::new(Process::new(generation, now)));
         let worker = worker.name.clone();
         if is_retry {
@@ -170,14 +173,21 @@ impl Transition<'_> {
 impl State {
     /// Whether the worker would be spawned if it were due.
     pub(in crate::core) fn may_start(&self, slot_id: WorkerSlotId) -> bool {
+        let worker = &self.workers[usize::from(slot_id.worker.0)];
         let waits = match slot_id.slot {
+            // A process that is started already needs no room.
+            WorkerSlot::Main if worker.usable_standby().is_some() => return true,
             WorkerSlot::Main | WorkerSlot::Successor => {
-                self.role(slot_id.worker) == Role::Plain && self.plain_wait.is_some()
+                worker.role == Role::Plain && self.plain_wait.is_some()
             }
-            WorkerSlot::Standby => !self.workers[usize::from(slot_id.worker.0)].may_begin_standby(),
+            WorkerSlot::Standby => !worker.may_begin_standby(),
         };
+        // The start of a standby delays no other start.
+        let counts =
+            |other: &WorkerSlotId| other.slot != WorkerSlot::Standby || slot_id.slot == WorkerSlot::Standby;
         let is_starting = |process: &Process| matches!(process.phase, ProcessPhase::Starting { .. });
-        let starting = self.slot_ids().filter(|slot_id| self.process(*slot_id).is_some_and(is_starting));
+        let starting =
+            self.slot_ids().filter(counts).filter(|slot_id| self.process(*slot_id).is_some_and(is_starting));
         let room = u64::try_from(starting.count()).unwrap_or(u64::MAX) < u64::from(self.policy.starts.max(1));
         !waits && room
     }

@@ -2,8 +2,8 @@
 
 use crate::core::{
     model::{
-        Action, GenerationState, LogRecord, ProcessPhase, State, Stop, StopReason, StopRequest, StopStage,
-        WorkerSignal, WorkerSlotId,
+        Action, GenerationState, Goal, LogRecord, ProcessPhase, State, Stop, StopReason, StopRequest,
+        StopStage, WorkerSignal, WorkerSlot, WorkerSlotId,
         policy::{ABORT_GRACE, KILL_GRACE, MAX_DETAIL, TERM_GRACE},
     },
     transition::Transition,
@@ -116,7 +116,9 @@ impl Transition<'_> {
                     "generation {generation} of {} cannot be killed: it is stuck in the kernel; the supervisor will reap it when it dies",
                     self.worker(slot_id.worker).name
                 );
-                self.fail_waiters(slot_id.worker, &text);
+                // A standby concerns only those that wait for its end.
+                let standby = slot_id.slot == WorkerSlot::Standby;
+                self.fail_waiters_if(slot_id.worker, &text, |goal| !standby || goal == Goal::Stopped);
             }
         }
     }

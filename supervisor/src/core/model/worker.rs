@@ -49,7 +49,9 @@ pub struct Worker {
     pub replacement: Option<Replacement>,
     /// The last generation; 0 before the first.
     pub generation: Generation,
-    /// Time of the last spawn.
+    /// The last generation that was not spawned as a standby, or has taken over: what a row without a process shows.
+    pub shown_generation: Generation,
+    /// Time of the last spawn or takeover.
     pub started: Millis,
     /// Time of the last spawn, Unix milliseconds.
     pub started_ms: u64,
@@ -131,6 +133,7 @@ impl Worker {
             standby: GenerationState::Stopped,
             replacement: None,
             generation: Generation(0),
+            shown_generation: Generation(0),
             started: Millis(0),
             started_ms: 0,
             restarts: 0,

@@ -320,6 +320,8 @@ fn the_largest_state_fits_the_ledger() {
             crate::core::policy::MAX_WAITERS
         ];
     }
+    // Only one worker, the analysis, has a standby.
+    state.workers[0].standby = state.workers[0].main.clone();
     let mut page = vec![0; crate::core::State::MAX_BYTES];
     let length = codec::encode(&state, &mut page).unwrap();
     let back: crate::core::State = codec::decode(&page[..length]).unwrap();

@@ -229,3 +229,60 @@ fn the_orderly_stop_of_the_supervisor_ends_the_standby() {
     fixture.feed(died(STANDBY, ExitStatus::Code(0), PostMortem::default()));
     assert!(fixture.spawns().is_empty());
 }
+
+#[test]
+fn a_start_is_answered_when_the_standby_takes_over_from_a_process_that_is_stopping() {
+    let mut fixture = with_standby();
+    fixture.feed(Event::BadFrame { generation: ACTIVE, why: "noise".to_owned() });
+    let client = fixture.command(Command::Start(ANALYTICS.to_owned()));
+    assert_eq!(fixture.answer(client), None);
+    kill(&mut fixture, ACTIVE, 7);
+    assert!(activated(&fixture, STANDBY));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn a_ready_standby_needs_no_room_to_start_and_a_starting_one_takes_none() {
+    let mut fixture = Fixture::with(Policy { starts: 1, ..policy() });
+    fixture.feed(Event::Boot);
+    fixture.become_ready(Generation(1));
+    fixture.become_ready(ACTIVE);
+    fixture.spawned(Generation(3));
+    fixture.advance(START_SPACING);
+    fixture.spawned(STANDBY);
+    // The standby is starting. The API is restarted beside it.
+    kill(&mut fixture, Generation(1), 7);
+    assert_eq!(fixture.spawns(), [NEXT]);
+    fixture.become_ready(STANDBY);
+    // The API is starting. The standby is activated.
+    kill(&mut fixture, ACTIVE, 7);
+    assert!(activated(&fixture, STANDBY), "{:?}", fixture.slot_state(ANALYTICS));
+}
+
+#[test]
+fn a_second_stop_waits_for_the_standby_too() {
+    let mut fixture = with_standby();
+    fixture.command(Command::Stop(ANALYTICS.to_owned()));
+    fixture.feed(died(ACTIVE, ExitStatus::Code(0), PostMortem::default()));
+    let client = fixture.command(Command::Stop(ANALYTICS.to_owned()));
+    assert_eq!(fixture.answer(client), None);
+    fixture.feed(died(STANDBY, ExitStatus::Code(0), PostMortem::default()));
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
+}
+
+#[test]
+fn a_standby_that_dies_during_a_delay_fails_no_start() {
+    let policy = Policy { initial: Duration::from_secs(5), ..policy() };
+    let mut fixture = Fixture::with(policy).up();
+    fixture.advance(START_SPACING);
+    fixture.spawned(STANDBY);
+    kill(&mut fixture, ACTIVE, 7);
+    let shown = &status(&fixture.state).workers[1];
+    assert_eq!(shown.generation, ACTIVE, "a row without a process shows its own last generation");
+    fixture.die(STANDBY, SIGSEGV);
+    let client = fixture.command(Command::Start(ANALYTICS.to_owned()));
+    fixture.advance(START_SPACING);
+    assert_eq!(fixture.spawns(), [NEXT]);
+    fixture.become_ready(NEXT);
+    assert_eq!(fixture.answer(client), Some(RequestOutcome::Done));
+}

@@ -112,7 +112,9 @@ impl Checker {
             ensure!(alive_count <= most, "{alive_count} generations of {} at once", self.names[index]);
         }
         let starting = self.alive().filter(|(_, record)| record.is_starting()).count();
-        let most = usize::try_from(self.policy.starts.max(1)).unwrap_or(usize::MAX);
+        // A standby starts beside the others.
+        let most =
+            usize::try_from(self.policy.starts.max(1)).unwrap_or(usize::MAX) + usize::from(self.had_standby);
         ensure!(starting <= most, "{starting} workers are starting at once");
         Ok(())
     }
