@@ -26,14 +26,14 @@ pub(super) struct Expiry {
     next_slot: u32,
     /// The oldest last arrival that this round found.
     oldest: i64,
-    /// Series that ended since the last report.
-    ended: u64,
+    /// Series that were removed since the last report.
+    removed: u64,
 }
 
 impl Expiry {
     pub(super) fn new(after_ms: Option<u64>) -> Self {
         let after = after_ms.map(|after| i64::try_from(after).unwrap_or(i64::MAX));
-        Self { after, due_at: i64::MIN, next_slot: 0, oldest: i64::MAX, ended: 0 }
+        Self { after, due_at: i64::MIN, next_slot: 0, oldest: i64::MAX, removed: 0 }
     }
 
     /// Whether a series with this last arrival has ended at `now`.
@@ -41,14 +41,17 @@ impl Expiry {
         self.after.is_some_and(|after| now.saturating_sub(last_arrival) >= after)
     }
 
+    /// Counts a series that was removed.
     pub(super) const fn count(&mut self) {
-        self.ended += 1;
+        self.removed += 1;
     }
 
     /// The time until the next step of the sweep; `None`: there is none.
     pub(super) fn due_in(&self, now: i64) -> Option<Duration> {
-        let wait = self.due_at.saturating_sub(now);
-        self.after.map(|_| Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
+        let (after, wait) = (self.after?, self.due_at.saturating_sub(now));
+        // A longer wait was never set: the clock was set back meanwhile.
+        let wait = if wait > after.saturating_add(self.interval()) { 0 } else { wait };
+        Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
     }
 
     /// The slots of the next step, if it is due, among this many.
@@ -84,12 +87,12 @@ impl Expiry {
         let next_end = self.oldest.min(now).saturating_add(after).saturating_add(interval);
         self.due_at = next_end.max(now.saturating_add(interval));
         (self.next_slot, self.oldest) = (0, i64::MAX);
-        let ended = mem::take(&mut self.ended);
-        if ended > 0 {
+        let removed = mem::take(&mut self.removed);
+        if removed > 0 {
             tracing::info!(
                 event_name = "series_expired",
-                series = ended,
-                "series_expired: {ended} series got no event for analytics.expire, and are removed"
+                series = removed,
+                "series_expired: {removed} series got no event for analytics.expire, and are removed"
             );
         }
     }
@@ -128,6 +131,8 @@ mod tests {
         expiry.oldest = now - 32 * DAY;
         expiry.end_round(now);
         assert_eq!(expiry.due_in(now), Some(Duration::from_millis(2 * DAY as u64)));
+        // The clock was set back by more than the longest wait: this one is over.
+        assert_eq!(expiry.due_in(now - 40 * DAY), Some(Duration::ZERO));
         // Without a series, the next one can end after the configured time at the earliest.
         expiry.end_round(now);
         assert_eq!(expiry.due_in(now), Some(Duration::from_millis(34 * DAY as u64)));

@@ -365,9 +365,10 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             version: SchemaId::current::<A>().0,
             analysed: record.analysed + self.applied,
             skipped: record.skipped + self.skipped,
-            resets: record.resets + counts.resets,
-            removed: record.removed + counts.removed,
-            expired: record.expired + counts.expired,
+            // A snapshot file can hold any number.
+            resets: record.resets.saturating_add(counts.resets),
+            removed: record.removed.saturating_add(counts.removed),
+            expired: record.expired.saturating_add(counts.expired),
             at_ms: now_ms(),
             ..record
         };

@@ -6,7 +6,11 @@ use super::{
 };
 use crate::Statistics;
 use bulkhead_proto::{
-    shm::ring::Batch,
+    shm::{
+        ring::Batch,
+        sync::Ordering,
+        table::{BODY_BYTES, Geometry},
+    },
     wire::{
         control::Isolation,
         event::{Event, Removal},
@@ -230,6 +234,59 @@ fn an_event_after_the_end_of_its_series_begins_it_anew_whenever_the_sweep_comes(
     fixture.process_all(Statistics).unwrap();
     assert_eq!(fixture.rendered("s")["sum"], json!(12));
     assert_eq!(fixture.api.stats().record.expired, 1);
+}
+
+/// Damages these slots so that a repair gives them up: nothing of them verifies.
+fn damage(fixture: &Fixture, slots: &[usize]) {
+    let memory = fixture.engine_memory().state;
+    let geometry = Geometry::of(memory.words());
+    for (slot, version) in slots.iter().flat_map(|slot| [(slot, 0), (slot, 1)]) {
+        let tag = 64 + 4 * slot + 2 * version + 1;
+        let body = (geometry.front_bytes() + (2 * slot + version) * BODY_BYTES) / WORD;
+        memory.store(tag, 0, Ordering::Relaxed);
+        memory.write_body(body + 5, &[0xff; 8]).unwrap();
+    }
+}
+
+#[test]
+fn a_series_whose_slot_was_given_up_can_be_removed() {
+    let fixture = Fixture::new();
+    fixture.append(&[("a", 1.0), ("b", 1.0)]);
+    fixture.process_all(Statistics).unwrap();
+    damage(&fixture, &[0, 1]);
+    fixture.remove("a");
+    fixture.process_all(Statistics).unwrap();
+    assert_eq!(fixture.api.stats().record.series, 1, "the other one is lost, and has its slot");
+    fixture.append(&[("a", 2.0)]);
+    fixture.process_all(Statistics).unwrap();
+    assert_eq!(fixture.rendered("a")["sum"], json!(2));
+}
+
+#[test]
+fn slots_that_were_given_up_count_towards_the_limit() {
+    let fixture = Fixture::new();
+    let names = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+    fixture.append(&names.map(|name| (name, 1.0)));
+    fixture.process_all(Statistics).unwrap();
+    damage(&fixture, &[0, 1]);
+    fixture.append(&[("late", 1.0)]);
+    fixture.process_all(Statistics).unwrap();
+    fixture.append(&[("s0", 1.0), ("s1", 1.0), ("later", 1.0)]);
+    fixture.process_all(Statistics).unwrap();
+    assert_eq!(fixture.rendered(OVERFLOW_SERIES)["count"], json!(2));
+    assert_eq!(fixture.api.stats().record.series, 9);
+}
+
+#[test]
+fn a_clock_that_jumped_ahead_and_back_does_not_stop_the_sweep() {
+    let fixture = Fixture::expiring(60_000);
+    let now = arrival_ms();
+    fixture.append_at("s", 1.0, now);
+    let mut engine = fixture.engine(Statistics).unwrap();
+    while engine.advance().unwrap() {}
+    engine.series.sweep(&engine.table, now + 10 * 365 * 86_400_000);
+    let due_in = engine.series.expiry.due_in(now).unwrap();
+    assert!(due_in <= Duration::from_secs(70), "{due_in:?}");
 }
 
 /// What can happen to the service in the property test.

@@ -132,9 +132,8 @@ impl<A: Analysis> OpenSeries<A> {
         if self.expiry.has_ended(last, arrival) {
             entry.state = A::State::default();
             self.counts.expired += 1;
-            self.expiry.count();
         }
-        entry.last_arrival = Some(last.max(arrival));
+        entry.last_arrival = Some(arrival);
         &mut entry.state
     }
 
@@ -166,7 +165,7 @@ impl<A: Analysis> OpenSeries<A> {
         let index = match self.by_slot.get(&slot) {
             Some(index) => *index,
             None => {
-                let Some(body) = table.load(slot) else { return };
+                let Some(body) = table.load(slot).filter(|body| !body.is_free()) else { return };
                 self.insert(body.key(), slot, A::State::default(), Some(body.last_arrival_ms))
             }
         };

@@ -85,7 +85,7 @@ impl Fixture {
         Engine::activate(analysis, &self.settings, self.engine_memory(), hints, NoSupervisor::default())
     }
 
-    fn engine_memory(&self) -> EngineMemory {
+    pub(super) fn engine_memory(&self) -> EngineMemory {
         let AnalyticsLink { events, producer, cursor, state, .. } =
             AnalyticsLink::open_in_process(&self.memory).unwrap();
         EngineMemory { events, producer, cursor, state }

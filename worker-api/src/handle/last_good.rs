@@ -3,12 +3,19 @@
 use serde_json::value::RawValue;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The last public part of each series that was a valid JSON object.
 #[derive(Debug, Default)]
-pub(super) struct LastGoodSeries(Mutex<HashMap<Box<str>, Arc<[u8]>>>);
+pub(super) struct LastGoodSeries {
+    entries: Mutex<HashMap<Box<str>, Arc<[u8]>>>,
+    /// `reassigned` of the commit after which the entries were last compared with the series that exist.
+    pruned_at: AtomicU64,
+}
 
 impl LastGoodSeries {
     /// `public` if it is a JSON object, otherwise the last valid one; `None` if there was never one.
@@ -29,13 +36,21 @@ impl LastGoodSeries {
         Some(public)
     }
 
+    /// Forgets the series that do not exist any more, if any was removed since the last call. `reassigned` is that of the
+    /// last commit.
+    pub(super) fn prune(&self, reassigned: u64, exists: impl Fn(&str) -> bool) {
+        if self.pruned_at.swap(reassigned, Ordering::Relaxed) != reassigned {
+            self.entries().retain(|name, _| exists(name));
+        }
+    }
+
     /// The series does not exist any more. A later one of that name is another one.
     pub(super) fn forget(&self, name: &str) {
         self.entries().remove(name);
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<[u8]>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -61,5 +76,17 @@ mod tests {
         assert!(last_good.verify("other", b"{"[..].into()).is_none());
         last_good.forget("s");
         assert_eq!(verify(b"{"), None);
+    }
+
+    #[test]
+    fn series_that_do_not_exist_any_more_take_no_memory() {
+        let last_good = LastGoodSeries::default();
+        for name in ["a", "b"] {
+            last_good.verify(name, b"{}"[..].into());
+        }
+        last_good.prune(0, |_| false);
+        assert_eq!(last_good.entries().len(), 2, "no slot got another series");
+        last_good.prune(1, |name| name == "b");
+        assert_eq!(last_good.entries().keys().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
     }
 }

@@ -34,7 +34,10 @@ impl ApiHandle {
 
     /// Appends the JSON object of a series to `out`, or nothing.
     pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> SeriesRead {
-        let Some((public, record)) = self.0.link.view().public(name) else {
+        let view = self.0.link.view();
+        let found = view.public(name);
+        self.0.last_good.prune(view.record().reassigned, |name| view.contains(name));
+        let Some((public, record)) = found else {
             self.0.last_good.forget(name);
             return SeriesRead::Missing;
         };

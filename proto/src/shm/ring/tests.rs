@@ -8,7 +8,10 @@ use crate::{
         segment::{Kind, ReadWrite, Segment},
         sync::Ordering,
     },
-    wire::ids::{Position, Seq},
+    wire::{
+        event::{Event, Input, Removal},
+        ids::{Position, Seq},
+    },
 };
 use proptest::prelude::*;
 use std::{collections::VecDeque, mem, sync::Arc, thread};
@@ -314,4 +317,17 @@ fn a_ring_is_nearly_full_from_seven_eighths_on() {
     let bound = MIN_CAPACITY / 8 * 7;
     assert!(is_nearly_full(bound, MIN_CAPACITY) && is_nearly_full(MIN_CAPACITY, MIN_CAPACITY));
     assert!(!is_nearly_full(bound - 1, MIN_CAPACITY) && !is_nearly_full(0, MIN_CAPACITY));
+}
+
+#[test]
+fn a_batch_holds_events_and_removals_in_order() {
+    let removal = Removal { series: "ATL", arrived_ms: 7, request_id: None };
+    let mut batch = Batch::new();
+    batch.push(&Event::new("ATL", 1.0)).unwrap();
+    batch.push_removal(&removal).unwrap();
+    let nameless = batch.push_removal(&Removal { series: "", ..removal });
+    assert!(nameless.is_err() && batch.len() == 2, "a removal that is refused is not added");
+    let second = RECORD_HEAD + (batch.payload_at(0) as usize).next_multiple_of(WORD);
+    let payload = second + RECORD_HEAD..second + RECORD_HEAD + batch.payload_at(second) as usize;
+    assert_eq!(Input::decode(batch.records(payload.start, payload.end)), Ok(Input::Removal(removal)));
 }

@@ -12,7 +12,7 @@ pub const HEADER: usize = 4096;
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Increment it with any change of the content of a segment.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -138,7 +138,8 @@ pub(super) fn rebuild(memory: &impl TableMemory, geometry: Geometry, record: &mu
         content.store(memory, last);
     }
     record.sum = sum(memory, record);
-    let live = |(_, newest): &(_, Option<Newest>)| newest.is_some_and(|newest| newest.hash != FREE);
+    // A slot that was given up has a series, which is lost.
+    let live = |(_, newest): &(_, Option<Newest>)| newest.is_none_or(|newest| newest.hash != FREE);
     record.series = u32::try_from(all_newest(memory, record).filter(live).count()).unwrap_or(u32::MAX);
 }
 

@@ -18,6 +18,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io, iter,
+    rc::Rc,
 };
 
 /// The memory of a table. It counts every store, and ignores stores after a given number, as a death does.
@@ -643,4 +644,70 @@ fn a_record_that_is_overwritten_while_it_is_read_is_read_again() {
     let (memory, _) = table(FIRST);
     let record = CommitRecord::read(&Overtaken(&memory, Cell::new(true))).unwrap();
     assert_eq!(record.commit, Commit(3));
+}
+
+/// A memory in which something happens when the commit number is loaded the second time.
+struct Interrupted {
+    memory: Recorder,
+    loads: Cell<usize>,
+    then: RefCell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl ReadWords for Interrupted {
+    fn words(&self) -> usize {
+        self.memory.words()
+    }
+
+    fn load(&self, word: usize, order: Ordering) -> u64 {
+        let value = self.memory.load(word, order);
+        if word == COMMIT {
+            self.loads.set(self.loads.get() + 1);
+            if self.loads.get() == 2
+                && let Some(then) = self.then.take()
+            {
+                then();
+            }
+        }
+        value
+    }
+
+    fn read_bytes(&self, word: usize, into: &mut [u8]) {
+        self.memory.read_bytes(word, into);
+    }
+}
+
+impl TableMemory for Interrupted {
+    fn store(&self, word: usize, value: u64, order: Ordering) {
+        self.memory.store(word, value, order);
+    }
+
+    fn write_body(&self, word: usize, bytes: &[u8]) -> io::Result<()> {
+        self.memory.write_body(word, bytes)
+    }
+}
+
+#[test]
+fn a_reader_of_an_older_commit_does_not_undo_what_another_one_has_learnt() {
+    let memory =
+        Rc::new(Interrupted { memory: Recorder::new(4), loads: Cell::new(0), then: RefCell::new(None) });
+    let mut writer = TableWriter::attach(Rc::clone(&memory)).unwrap();
+    writer.activate();
+    let slot = writer.assign("A").unwrap();
+    writer.stage(slot, content("A", b"", b"{}")).unwrap();
+    writer.commit(header(1)).unwrap();
+    writer.stage_removal(slot, "A").unwrap();
+    writer.commit(header(2)).unwrap();
+    let view = Rc::new(SeriesView::new(Rc::clone(&memory)));
+    assert_eq!(view.public("A"), None);
+    // While one thread reads commit 2, C gets the free slot, and another thread reads it.
+    let other = Rc::clone(&view);
+    memory.then.replace(Some(Box::new(move || {
+        let slot = writer.assign("C").unwrap();
+        writer.stage(slot, content("C", b"", b"{}")).unwrap();
+        writer.commit(header(3)).unwrap();
+        assert!(other.public("C").is_some());
+    })));
+    memory.loads.set(0);
+    view.public("C");
+    assert!(view.public("C").is_some(), "names: {:?}", view.names("", None, 9));
 }

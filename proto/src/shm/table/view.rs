@@ -138,8 +138,16 @@ impl<M: ReadWords> SeriesView<M> {
                     self.remember(name, slot, &public);
                     return Some((public, record));
                 }
-                // The slot changed hands, and it could not be read when this view learnt of it.
-                Some(body) => self.known_mut().assign(slot, &body),
+                // The slot got another series, and it could not be read when this view learnt of it; or this commit is older
+                // than what another thread has learnt.
+                Some(body) => {
+                    let mut known = self.known_mut();
+                    if known.record.commit <= record.commit {
+                        known.assign(slot, &body);
+                    }
+                    drop(known);
+                    record = self.record();
+                }
                 None => record = self.record(),
             }
         }
@@ -157,6 +165,11 @@ impl<M: ReadWords> SeriesView<M> {
         known.series.contains_key(name)
             || known.unreadable.iter().any(may_be_it)
             || (nothing_verifies && known.record.commit == Commit(0))
+    }
+
+    /// Whether the last commit that this view has seen has such a series.
+    pub fn contains(&self, name: &str) -> bool {
+        self.known().series.contains_key(name)
     }
 
     fn remember(&self, name: &str, slot: BodySlot, public: &Arc<[u8]>) {

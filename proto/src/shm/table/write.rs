@@ -241,9 +241,9 @@ impl<M: TableMemory> TableWriter<M> {
             if staged.slot.0 < slots {
                 let old = newest(&self.memory, staged.slot, commit.0);
                 sum = sum.wrapping_sub(share(staged.slot, old));
-                let old = old.map_or(FREE, |old| old.hash);
-                series = series.saturating_sub(u32::from(old != FREE));
-                reassigned = reassigned.wrapping_add(u64::from(old != hash));
+                // A slot that was given up counts as a series.
+                series = series.saturating_sub(u32::from(old.is_none_or(|old| old.hash != FREE)));
+                reassigned = reassigned.wrapping_add(u64::from(old.map_or(FREE, |old| old.hash) != hash));
             }
             series = series.saturating_add(u32::from(hash != FREE));
             sum = sum.wrapping_add(mix(hash, staged.slot, commit.next().0));

@@ -11,7 +11,7 @@ pub use frames::{FromWorker, Isolation, RecoveryHints, Request, RequestOutcome, 
 pub use phase::{Phase, allowed};
 
 /// The version of this protocol. The supervisor refuses a worker with another version.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// How long the ring must stay empty until a skip is committed without a later event that was applied.
 pub const SKIP_DELAY: Duration = Duration::from_secs(1);
