@@ -16,9 +16,15 @@ pub fn status(state: &State) -> Status {
 
 /// One row for the worker, and one for a successor or a standby that has a process.
 fn rows(worker: &Worker) -> impl Iterator<Item = WorkerRow> {
-    let others =
-        [&worker.successor, &worker.standby].into_iter().filter(|slot_state| slot_state.process().is_some());
-    [&worker.main].into_iter().chain(others).map(|slot_state| row(worker, slot_state))
+    let successor = worker.successor.process().map(|_| row(worker, &worker.successor));
+    let standby = worker.standby.process().map(|_| standby_row(worker));
+    std::iter::once(row(worker, &worker.main)).chain(successor).chain(standby)
+}
+
+/// The row of the standby. Restarts, deaths and the brake are in the row of the worker.
+fn standby_row(worker: &Worker) -> WorkerRow {
+    let row = row(worker, &worker.standby);
+    WorkerRow { restarts: 0, last_crash: None, brake: None, isolated: Vec::new(), ..row }
 }
 
 fn row(worker: &Worker, slot_state: &GenerationState) -> WorkerRow {

@@ -111,8 +111,15 @@ fn the_seeds_cover_every_cause_and_decision() {
         "supervisor_started supervisor_stopping supervisor_stopped",
         "panic signal exit oom hang handshake protocol config requested",
     ];
-    let decisions =
-        ["restart now", "restart in", "successor", "predecessor", "parked for a time", "parked for good"];
+    let decisions = [
+        "restart now",
+        "restart in",
+        "successor",
+        "predecessor",
+        "next standby",
+        "parked for a time",
+        "parked for good",
+    ];
     let words =
         log_words.iter().flat_map(|line| line.split(' ')).chain(decisions).chain(["stopped", "shutdown"]);
     let missing: Vec<&str> = words.filter(|word| !covered.contains(word)).collect();

@@ -394,6 +394,7 @@ impl Simulation {
             RestartDecision::RestartNow => "restart now",
             RestartDecision::RestartIn(_) => "restart in",
             RestartDecision::Successor(_) => "successor",
+            RestartDecision::NextStandby(_) => "next standby",
             RestartDecision::Predecessor(_) => "predecessor",
             RestartDecision::Parked(Some(_)) => "parked for a time",
             RestartDecision::Parked(None) => "parked for good",

@@ -132,7 +132,7 @@ fn decide_standby(
         );
     }
     let until = rules.now.after(STANDBY_RETRY_INTERVAL);
-    let next = RestartDecision::RestartIn(STANDBY_RETRY_INTERVAL);
+    let next = RestartDecision::NextStandby(STANDBY_RETRY_INTERVAL);
     Decision::new(
         (GenerationState::Backoff { until }, next),
         "it was the standby: the worker is not affected",

@@ -147,6 +147,8 @@ pub enum RestartDecision {
     RestartIn(Duration),
     /// This generation, already started, takes over.
     Successor(Generation),
+    /// It was the standby; the next one starts after this delay.
+    NextStandby(Duration),
     /// This generation, which was to be replaced, continues.
     Predecessor(Generation),
     /// Parked; tried again after this time, or only by command.
@@ -170,6 +172,7 @@ impl fmt::Display for RestartDecision {
             Self::RestartNow => f.write_str("restart now"),
             Self::RestartIn(delay) => write!(f, "restart in {}", format_duration(*delay)),
             Self::Successor(generation) => write!(f, "generation {generation} takes over"),
+            Self::NextStandby(delay) => write!(f, "next standby in {}", format_duration(*delay)),
             Self::Predecessor(generation) => write!(f, "generation {generation} continues"),
             Self::Parked(Some(delay)) => write!(f, "parked, next attempt in {}", format_duration(*delay)),
             Self::Parked(None) => f.write_str("parked until it is started by command"),

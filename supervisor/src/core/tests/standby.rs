@@ -2,7 +2,7 @@
 
 use super::fixture::{ANALYTICS, Fixture, SIGKILL, SIGSEGV, died, specs};
 use crate::core::{
-    Action, Command, Event, ExitStatus, GenerationState, Policy, PostMortem, RestartDecision,
+    Action, Command, Event, ExitStatus, GenerationState, Policy, PostMortem, RestartDecision, next_deadline,
     policy::{STANDBY_RETRY_INTERVAL, START_SPACING},
     status,
 };
@@ -86,6 +86,7 @@ fn the_standby_is_activated_in_the_transition_of_the_death() {
     assert!(activated(&fixture, STANDBY));
     assert!(fixture.spawns().is_empty(), "nothing is started on the critical path");
     assert_eq!(fixture.worker(ANALYTICS).restarts, 1);
+    assert_eq!(next_deadline(&fixture.state), Some(fixture.now.mono.after(START_SPACING)));
     fixture.advance(START_SPACING);
     assert_eq!(fixture.spawns(), [NEXT]);
 }
@@ -106,7 +107,7 @@ fn a_standby_that_is_not_ready_yet_takes_over_when_it_is() {
 fn the_death_of_a_standby_does_not_affect_the_worker() {
     let mut fixture = with_standby();
     fixture.die(STANDBY, SIGSEGV);
-    assert_eq!(fixture.death().2, RestartDecision::RestartIn(STANDBY_RETRY_INTERVAL));
+    assert_eq!(fixture.death().2, RestartDecision::NextStandby(STANDBY_RETRY_INTERVAL));
     let worker = fixture.worker(ANALYTICS);
     assert!(worker.running().is_some() && worker.restart_budget.failures == 0);
     assert!(worker.poison_tracker.suspects.is_empty(), "no event is charged");
