@@ -37,7 +37,7 @@ impl LastGoodSeries {
     }
 
     /// Forgets the series that do not exist any more, if any was removed since the last call. `reassigned` is that of the
-    /// last commit.
+    /// commit that was read.
     pub(super) fn prune(&self, reassigned: u64, exists: impl Fn(&str) -> bool) {
         if self.pruned_at.swap(reassigned, Ordering::Relaxed) != reassigned {
             self.entries().retain(|name, _| exists(name));

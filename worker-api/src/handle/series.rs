@@ -35,12 +35,11 @@ impl ApiHandle {
     /// Appends the JSON object of a series to `out`, or nothing.
     pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> SeriesRead {
         let view = self.0.link.view();
-        let found = view.public(name);
-        self.0.last_good.prune(view.record().reassigned, |name| view.contains(name));
-        let Some((public, record)) = found else {
+        let Some((public, record)) = view.public(name) else {
             self.0.last_good.forget(name);
             return SeriesRead::Missing;
         };
+        self.0.last_good.prune(record.reassigned, |name| view.contains(name));
         if let Some(reason) = render_failure(&public) {
             return SeriesRead::RenderFailed(reason);
         }

@@ -17,12 +17,22 @@ pub(super) fn copy_body(
     slot: BodySlot,
     version: usize,
 ) -> Option<Body> {
-    let at = geometry.body(slot, version);
-    let mut head = [0; HEAD_BYTES];
-    memory.read_bytes(at, &mut head);
+    let head = read_head(memory, geometry, slot, version);
     let mut bytes = vec![0; Body::length(&head)?];
-    memory.read_bytes(at, &mut bytes);
+    memory.read_bytes(geometry.body(slot, version), &mut bytes);
     Body::parse(bytes, slot)
+}
+
+/// The head of a body, unverified.
+pub(super) fn read_head(
+    memory: &impl ReadWords,
+    geometry: Geometry,
+    slot: BodySlot,
+    version: usize,
+) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    memory.read_bytes(geometry.body(slot, version), &mut head);
+    head
 }
 
 /// The body of a slot as of commit `n`. `None` if it does not verify, or is being overwritten.
@@ -41,18 +51,6 @@ fn read_hash(memory: &impl ReadWords, slot: BodySlot, n: u64) -> Option<u64> {
 fn is_unchanged(memory: &impl ReadWords, slot: BodySlot, Newest { version, tag, .. }: Newest) -> bool {
     fence(Site::BodyRecheck, Ordering::Acquire);
     memory.load(Geometry::tag(slot, version), Ordering::Relaxed) == tag
-}
-
-/// When the last event of a series was accepted, in Unix milliseconds, according to a body that is not verified.
-pub(super) fn last_arrival_ms(
-    memory: &impl ReadWords,
-    geometry: Geometry,
-    slot: BodySlot,
-    version: usize,
-) -> i64 {
-    let mut head = [0; HEAD_BYTES];
-    memory.read_bytes(geometry.body(slot, version), &mut head);
-    Body::claimed_last_arrival_ms(&head)
 }
 
 /// The bytes of both versions of a slot, unverified.

@@ -8,7 +8,7 @@ use super::{
     BodySlot, CommitRecord, Geometry, TableMemory,
     body::HEAD_BYTES,
     layout::{BUSY, FREE, Newest, newest},
-    read::copy_body,
+    read::{copy_body, read_head},
 };
 use crate::{
     shm::{access::ReadWords, sync::Ordering},
@@ -123,9 +123,7 @@ impl SlotContent {
 
 /// Whether a body was never written.
 fn is_fresh(memory: &impl TableMemory, geometry: Geometry, slot: BodySlot, version: usize) -> bool {
-    let mut head = [0; HEAD_BYTES];
-    memory.read_bytes(geometry.body(slot, version), &mut head);
-    head == [0; HEAD_BYTES]
+    read_head(memory, geometry, slot, version) == [0; HEAD_BYTES]
 }
 
 /// Rebuilds hashes and tags from the bodies that verify, so that the sum and the number of series are right again. If the last committed version of a

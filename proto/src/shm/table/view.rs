@@ -43,13 +43,9 @@ impl Known {
         self.slots.get(slot.0 as usize)
     }
 
-    /// The slot has the series of this body, or none.
+    /// This slot, which is in use, has the series of this body, or none.
     fn assign(&mut self, slot: BodySlot, body: &Body) {
-        let index = slot.0 as usize;
-        if index >= self.slots.len() {
-            self.slots.resize(index + 1, Slot { name: None, hash: FREE });
-        }
-        let known = &mut self.slots[index];
+        let Some(known) = self.slots.get_mut(slot.0 as usize) else { return };
         if known.name.as_deref() == Some(body.key()) {
             return;
         }

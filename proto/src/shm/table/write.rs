@@ -3,7 +3,7 @@
 use super::{
     Body, BodySlot, BodyTooLarge, CommitRecord, Content, Geometry, TableMemory,
     layout::{BUSY, COMMIT, FREE, newest},
-    read::{last_arrival_ms, raw_slot, read_body},
+    read::{raw_slot, read_body, read_head},
     repair::{self, hash_of, mix, share},
 };
 use crate::{
@@ -164,7 +164,8 @@ impl<M: TableMemory> TableWriter<M> {
     /// verified. `None` if the slot has no series.
     pub fn last_arrival_ms(&self, slot: BodySlot) -> Option<i64> {
         let newest = newest(&self.memory, slot, self.record.commit.0)?;
-        (newest.hash != FREE).then(|| last_arrival_ms(&self.memory, self.geometry, slot, newest.version))
+        let head = || read_head(&self.memory, self.geometry, slot, newest.version);
+        (newest.hash != FREE).then(|| Body::claimed_last_arrival_ms(&head()))
     }
 
     /// The unverified bytes of a slot that does not verify, so that they can be kept for an investigation.
