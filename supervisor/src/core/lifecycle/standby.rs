@@ -74,16 +74,12 @@ impl Transition<'_> {
     /// Moves the standby to the main slot instead of spawning a process, and schedules the next one. `false`: there is none that
     /// may.
     pub(in crate::core) fn take_standby(&mut self, slot_id: WorkerSlotId) -> bool {
-        let usable = self.worker(slot_id.worker).usable_standby().is_some();
-        if slot_id.slot != WorkerSlot::Main || !usable {
-            return false;
-        }
-        self.count_start(slot_id.worker, false);
+        let usable = self.worker(slot_id.worker).usable_standby().map(|process| process.generation);
+        let Some(generation) = usable.filter(|_| slot_id.slot == WorkerSlot::Main) else { return false };
+        self.count_start(slot_id.worker, generation, false);
         let next = GenerationState::Backoff { until: self.earliest_start(slot_id.worker) };
         let worker = self.worker_mut(slot_id.worker);
         worker.main = std::mem::replace(&mut worker.standby, next);
-        worker.shown_generation =
-            worker.main.process().map_or(worker.generation, |process| process.generation);
         self.advance_takeover(slot_id.worker);
         true
     }

@@ -4,7 +4,7 @@ use crate::core::{
     model::{
         Action, GenerationState, HangDetector, LogRecord, Millis, Process, ProcessPhase, State, StopRequest,
         SupervisorPhase, WorkerId, WorkerSlot, WorkerSlotId, never_greeted,
-        policy::{START_GRACE, START_SPACING, START_TIMEOUT},
+        policy::{START_GRACE, START_TIMEOUT},
     },
     transition::{START_ORDER, Transition},
 };
@@ -43,24 +43,22 @@ impl Transition<'_> {
         if self.take_standby(slot_id) {
             return;
         }
-        // The start was due at once because there was a standby, which has gone since.
+        // The start was due at once because there was a standby, which has gone since; or it is that of a standby, and its
+        // worker was started meanwhile.
         let earliest = self.earliest_start(slot_id.worker);
         if earliest > self.now.mono {
             *self.state.slot_mut(slot_id) = GenerationState::Backoff { until: earliest };
             return;
         }
         let is_retry = matches!(self.state.slot(slot_id), GenerationState::Parked { .. });
-        if slot_id.slot != WorkerSlot::Standby {
-            self.count_start(slot_id.worker, is_retry);
-        }
         let (generation, now) = (self.state.next_generation, self.now);
         self.state.next_generation = generation.next();
+        if slot_id.slot != WorkerSlot::Standby {
+            self.count_start(slot_id.worker, generation, is_retry);
+        }
         let worker = self.worker_mut(slot_id.worker);
         worker.started = now.mono;
         worker.generation = generation;
-        if slot_id.slot != WorkerSlot::Standby {
-            worker.shown_generation = generation;
-        }
         *worker.slot_mut(slot_id.slot) = GenerationState::Live(Box::new(Process::new(generation, now)));
         let worker = worker.name.clone();
         if is_retry {
@@ -69,7 +67,8 @@ impl Transition<'_> {
         self.actions.push(Action::Spawn { worker, generation });
     }
 
-    pub(in crate::core) fn count_start(&mut self, id: WorkerId, is_retry: bool) {
+    /// Counts the start of a generation that is spawned, or was a standby.
+    pub(in crate::core) fn count_start(&mut self, id: WorkerId, generation: Generation, is_retry: bool) {
         let now = self.now;
         let worker = self.worker_mut(id);
         let resumes = std::mem::take(&mut worker.resumes);
@@ -77,10 +76,8 @@ impl Transition<'_> {
         worker.restarts = worker.restarts.saturating_add(u64::from(is_restart));
         worker.started = now.mono;
         worker.started_ms = now.unix_ms;
+        worker.shown_generation = generation;
         worker.restart_budget.on_probation |= is_retry;
-        if let GenerationState::Backoff { until } = &mut worker.standby {
-            *until = now.mono.after(START_SPACING).max(*until);
-        }
     }
 
     /// The process exists. A plain worker counts as running: it reports nothing more.
