@@ -92,8 +92,7 @@ fn the_entries_of_other_series_survive_many_removals() {
         fixture.append(&all.map(|series| (series, 1.0)));
         while engine.advance().unwrap() {}
         removed.iter().for_each(|series| fixture.remove(series));
-        while engine.advance().unwrap() {}
-        engine.flush().unwrap();
+        engine.process_all().unwrap();
         let left: Vec<_> = all.into_iter().filter(|series| !removed.contains(series)).collect();
         assert_eq!(fixture.series_names(), left);
     }
@@ -106,19 +105,15 @@ fn a_removal_makes_room_for_another_series() {
     let names = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "late"];
     fixture.append(&names.map(|name| (name, 1.0)));
     let mut engine = fixture.engine(Statistics).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!(fixture.rendered(OVERFLOW_SERIES)["count"], json!(1));
     fixture.remove("s3");
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     fixture.append(&[("late", 7.0)]);
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!(fixture.rendered("late")["sum"], json!(7));
     fixture.remove(OVERFLOW_SERIES);
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert!(!fixture.series_names().contains(&OVERFLOW_SERIES.to_owned()));
     fixture.append(&[("later", 1.0)]);
     fixture.process_all(Statistics).unwrap();
@@ -136,8 +131,7 @@ fn a_removal_is_carried_out_for_an_isolated_series() {
     let mut engine = fixture
         .engine_with_hints(Statistics, RecoveryHints { isolated, ..RecoveryHints::default() })
         .unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     let record = fixture.api.stats().record;
     assert_eq!((record.analysed, record.skipped, record.series), (2, 1, 0));
 }
@@ -150,12 +144,10 @@ fn a_removal_proves_nothing_about_the_program() {
     fixture.remove("b");
     let hints = RecoveryHints { skip: vec![Seq(1)], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(Statistics, hints).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!(fixture.api.stats().record.seq, Seq(0), "the skip is held");
     fixture.append(&[("c", 1.0)]);
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!(fixture.api.stats().record.seq, Seq(3));
 }
 
@@ -178,8 +170,7 @@ fn a_series_expires_while_the_service_is_idle() {
     fixture.append_at("old", 1.0, now - 159_000);
     fixture.append_at("young", 1.0, now);
     let mut engine = fixture.engine(Statistics).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     let due_in = engine.sweep().unwrap();
     assert_eq!(engine.commit_due_in(), None, "no series has ended");
     let due_in = i64::try_from(due_in.as_millis()).unwrap();
@@ -202,8 +193,7 @@ fn a_series_that_no_generation_has_opened_since_expires_too() {
     fixture.append_at("young", 1.0, now);
     let mut engine = fixture.engine(Statistics).unwrap();
     engine.advance().unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     let mut successor = fixture.engine(Statistics).unwrap();
     successor.sweep().unwrap();
     successor.flush().unwrap();

@@ -47,6 +47,14 @@ impl SupervisorLink for NoSupervisor {
     }
 }
 
+impl<A: Analysis> Engine<A, NoSupervisor> {
+    /// Applies and commits everything that is in the ring.
+    pub(super) fn process_all(&mut self) -> Result<(), EngineError> {
+        while self.advance()? {}
+        self.flush()
+    }
+}
+
 /// The shared memory of a service, and the API's end of it, in one process.
 pub(super) struct Fixture {
     memory: SharedMemory,
@@ -101,9 +109,7 @@ impl Fixture {
 
     /// Applies and commits everything that is in the ring.
     pub(super) fn process_all<A: Analysis>(&self, analysis: A) -> Result<(), EngineError> {
-        let mut engine = self.engine(analysis)?;
-        while engine.advance()? {}
-        engine.flush()
+        self.engine(analysis)?.process_all()
     }
 
     pub(super) fn rendered(&self, series: &str) -> Value {
@@ -617,8 +623,7 @@ fn events_of_an_isolated_series_are_stored_before_the_commit_that_skips_them() {
     let isolated = vec![Isolation { series: "bad".into(), until: Seq(5) }];
     let hints = RecoveryHints { isolated, ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(PanicsOn(2.0), hints.clone()).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     let record = fixture.api.stats().record;
     assert_eq!((record.seq, record.analysed, record.skipped), (Seq(4), 2, 2));
     assert_eq!(engine.link.stored.borrow().last(), Some(&Seq(4)));
@@ -633,8 +638,7 @@ fn events_of_an_isolated_series_are_stored_before_the_commit_that_skips_them() {
     // Beyond the end of the isolation, events are applied.
     fixture.append(&[("bad", 6.0)]);
     let mut engine = fixture.engine_with_hints(PanicsOn(5.0), hints).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!((fixture.rendered("bad")["count"].clone(), fixture.api.stats().record.skipped), (json!(1), 3));
 }
 
@@ -671,8 +675,7 @@ fn a_watched_series_is_reported_once_after_the_commit_of_its_event() {
     fixture.append(&[("other", 1.0), ("watched", 2.0), ("watched", 3.0)]);
     let hints = RecoveryHints { watched: vec!["watched".into()], ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(Statistics, hints).unwrap();
-    while engine.advance().unwrap() {}
-    engine.flush().unwrap();
+    engine.process_all().unwrap();
     assert_eq!(*engine.link.applied.borrow(), ["watched"]);
 }
 

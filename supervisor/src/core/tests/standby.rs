@@ -29,7 +29,11 @@ fn without_standby() -> Fixture {
 
 /// All workers run, and the standby is ready.
 fn with_standby() -> Fixture {
-    let mut fixture = without_standby();
+    with_standby_under(policy())
+}
+
+fn with_standby_under(policy: Policy) -> Fixture {
+    let mut fixture = Fixture::with(policy).up();
     fixture.advance(START_SPACING);
     fixture.become_ready(STANDBY);
     fixture
@@ -181,9 +185,7 @@ fn a_stop_ends_the_standby_as_well() {
 #[test]
 fn a_start_during_a_delay_uses_the_standby() {
     let policy = Policy { initial: Duration::from_secs(5), ..policy() };
-    let mut fixture = Fixture::with(policy).up();
-    fixture.advance(START_SPACING);
-    fixture.become_ready(STANDBY);
+    let mut fixture = with_standby_under(policy);
     fixture.advance(START_SPACING);
     kill(&mut fixture, ACTIVE, 7);
     assert!(!activated(&fixture, STANDBY), "restart.initial is a delay that the operator wants");
@@ -195,9 +197,7 @@ fn a_start_during_a_delay_uses_the_standby() {
 
 #[test]
 fn the_standby_waits_until_a_poison_event_is_stored() {
-    let mut fixture = Fixture::with(Policy { max_attempts: 1, ..policy() }).up();
-    fixture.advance(START_SPACING);
-    fixture.become_ready(STANDBY);
+    let mut fixture = with_standby_under(Policy { max_attempts: 1, ..policy() });
     fixture.advance(START_SPACING);
     fixture.die_at(ACTIVE, SIGSEGV, Seq(7));
     assert!(!activated(&fixture, STANDBY));
@@ -213,9 +213,7 @@ fn the_standby_waits_until_a_poison_event_is_stored() {
 
 #[test]
 fn a_worker_that_is_parked_has_no_standby() {
-    let mut fixture = Fixture::with(Policy { limit: 1, ..policy() }).up();
-    fixture.advance(START_SPACING);
-    fixture.become_ready(STANDBY);
+    let mut fixture = with_standby_under(Policy { limit: 1, ..policy() });
     fixture.advance(START_SPACING);
     fixture.die(ACTIVE, SIGSEGV);
     assert!(matches!(fixture.slot_state(ANALYTICS), GenerationState::Parked { .. }));
