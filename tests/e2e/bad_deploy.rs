@@ -138,7 +138,7 @@ fn a_program_whose_state_grows_too_large_has_nothing_quarantined() {
     let bulkhead = braked("grows");
     assert_eq!(quarantined(&bulkhead), 0);
     let died = bulkhead.last_line("worker_died", "analytics");
-    assert!(died.text("detail").contains("does not fit its slot"), "{}", died.raw());
+    assert!(died.text("detail").contains("is too large"), "{}", died.raw());
     mend(&bulkhead);
 }
 

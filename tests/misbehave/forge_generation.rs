@@ -10,14 +10,16 @@ use bulkhead_proto::{
     worker::{
         fds::{FdName, InheritedFds},
         pipe::Received,
+        settings::Settings,
     },
 };
 
 /// Repeats the last commit with another generation's number. Returns when the supervisor closes the control pipe or asks
 /// the worker to exit.
 pub(crate) fn commit(pipes: &ControlPipes, mut fds: InheritedFds) {
-    let memory = StateMemory::map(fds.take(FdName::State).unwrap()).unwrap();
-    let mut table = TableWriter::attach(memory).unwrap();
+    let slots = Settings::from_env().unwrap().slots();
+    let memory = StateMemory::map(fds.take(FdName::State).unwrap(), slots).unwrap();
+    let mut table = TableWriter::attach(memory, slots).unwrap();
     table.activate();
     let forged = CommitRecord { generation: Generation(u64::MAX), ..*table.record() };
     table.commit(forged).unwrap();

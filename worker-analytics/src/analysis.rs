@@ -8,9 +8,9 @@ use std::error::Error;
 /// readers see.
 ///
 /// Keep everything in [`Self::State`]. Only the state survives a crash: it is committed together with the
-/// position in the event stream, so that every event counts exactly once. The encoded state, the rendered form and the
-/// name of a series together may have 64 KiB, less 40 bytes ([`MAX_SERIES_BYTES`](crate::MAX_SERIES_BYTES)). A series
-/// that does not fit stops the analysis with an error that names the series.
+/// position in the event stream, so that every event counts exactly once. The encoded state and the rendered form
+/// of a series together may have 16 MiB ([`MAX_SERIES_BYTES`](crate::MAX_SERIES_BYTES)). A series
+/// that is larger stops the analysis with an error that names the series.
 /// [`testing::check`](crate::testing::check) finds all of this in a test.
 ///
 /// ```

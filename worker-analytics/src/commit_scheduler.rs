@@ -2,13 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-/// After a commit, the next one waits for this many times the commit's duration: commits take at most 4 % of
-/// the time.
+/// After a commit, the next one waits for this many times the commit's duration, at most [`UNNOTICED_PAUSE`].
 const PAUSE_PER_COST: u32 = 24;
 
-/// The longest pause between two commits. A person notices a delay of 100 ms; 20 ms of that are left for the
-/// commit itself.
-const MAX_PAUSE: Duration = Duration::from_millis(80);
+/// A pause of this length is not noticed: a person notices a delay of 100 ms, and 20 ms of that are left for the commit
+/// itself. Up to it, commits take at most 4 % of the time.
+const UNNOTICED_PAUSE: Duration = Duration::from_millis(80);
+
+/// The next commit waits for at least this many times the commit's duration: with many changed series, results become older
+/// before throughput falls. Commits take at most 10 % of the time.
+const LEAST_PAUSE_PER_COST: u32 = 9;
+
+/// The longest pause between two commits, whatever they cost. Shorter than what the supervisor allows without a commit.
+const MAX_PAUSE: Duration = Duration::from_millis(800);
 
 /// The most events between two reads of the exact clock. One read takes as long as one fast `apply`.
 const MAX_BATCH: u32 = 16;
@@ -69,7 +75,9 @@ impl CommitScheduler {
 
     /// Schedules the next commit after one that ran from `start` to `end`.
     pub(crate) fn on_commit(&mut self, start: Instant, end: Instant) {
-        self.due_at = end + (end.saturating_duration_since(start) * PAUSE_PER_COST).min(MAX_PAUSE);
+        let cost = end.saturating_duration_since(start);
+        let fresh = (cost * PAUSE_PER_COST).min(UNNOTICED_PAUSE);
+        self.due_at = end + fresh.max(cost * LEAST_PAUSE_PER_COST).min(MAX_PAUSE);
     }
 }
 
@@ -84,10 +92,17 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_after_a_commit_is_24_times_its_duration_and_at_most_80_ms() {
+    fn a_pause_follows_the_cost_of_the_commit_first_for_freshness_then_for_throughput() {
         let start = Instant::now();
         let mut scheduler = CommitScheduler::new(start);
-        for (cost, pause) in [(10, 240), (1_000, 24_000), (50_000, 80_000)] {
+        for (cost, pause) in [
+            (10, 240),
+            (1_000, 24_000),
+            (4_000, 80_000),
+            (8_000, 80_000),
+            (20_000, 180_000),
+            (200_000, 800_000),
+        ] {
             let end = start + Duration::from_micros(cost);
             scheduler.on_commit(start, end);
             assert_eq!(scheduler.due_in(end), Duration::from_micros(pause));

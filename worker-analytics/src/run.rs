@@ -58,11 +58,11 @@ pub fn run<A: Analysis>(analysis: A) -> ExitCode {
 
 fn run_worker<A: Analysis>(analysis: A, inherited: Inherited) -> Result<(), RunError> {
     let Inherited { mut fds, settings, control, supervisor, backtraces } = inherited;
-    let link = AnalyticsLink::open(&mut fds).map_err(BootError::from)?;
+    let link = AnalyticsLink::open(&mut fds, settings.slots()).map_err(BootError::from)?;
     let AnalyticsLink { events, producer, cursor, state, wake: wake_fd } = link;
     let control_events = Rc::new(ControlEvents::open(control, wake_fd).map_err(BootError::from)?);
 
-    engine::check_stored_states(&analysis, &TableReader::new(&state))?;
+    engine::check_stored_states(&analysis, &TableReader::new(&state, settings.slots()))?;
     say_hello(&supervisor, build_info::<A>())?;
     let Some(hints) = stand_by(&control_events).map_err(BootError::from)? else { return Ok(()) };
 

@@ -82,7 +82,7 @@ pub(crate) fn run_trial<A: Analysis>(
 
 /// Waits while the ring is empty. A pending commit is made as soon as it is due. Without one, the process
 /// sleeps until the wake fd or the control pipe becomes readable. An idle worker has a timer only if series expire, for the
-/// next one that can.
+/// next one that can, and once after its last commit, to maintain the state table.
 fn wait_idle<A: Analysis>(
     engine: &mut Engine<A, ControlPipes>,
     control_events: &ControlEvents,
@@ -95,11 +95,13 @@ fn wait_idle<A: Analysis>(
         return Ok(control_events.poll_for(due_in.min(RING_CHECK_INTERVAL))?);
     }
     let sweep_due_in = engine.sweep();
-    if engine.commit_due_in().is_some() {
+    engine.rest()?;
+    let rest_due_in = engine.rest_due_in();
+    if engine.commit_due_in().is_some() || rest_due_in.is_some_and(|due_in| due_in.is_zero()) {
         return Ok(control_events.poll_now()?);
     }
     let event = if engine.prepare_wait() {
-        control_events.wait_for_work(sweep_due_in)
+        control_events.wait_for_work(sweep_due_in.into_iter().chain(rest_due_in).min())
     } else {
         Ok(ControlEvent::Continue)
     };

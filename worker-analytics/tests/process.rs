@@ -246,7 +246,7 @@ fn every_event_counts_once_whenever_the_worker_is_killed() {
     worker.to = None;
     worker.wait_for_exit();
     let counts = series.map(|name| {
-        let (public, _) = service.api.view().public(name).unwrap();
+        let public = service.api.view().public(name).public().unwrap();
         let public: serde_json::Value = serde_json::from_slice(&public).unwrap();
         public["count"].as_u64().unwrap()
     });

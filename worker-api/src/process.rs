@@ -94,7 +94,7 @@ impl ApiProcess {
         let listener = fds.take(FdName::Listener).map_err(BootError::from)?;
         let token = fds.take_optional(FdName::Token).map(BearerToken::read).transpose()?;
         let stores = Stores::take(&mut fds);
-        let link = ApiLink::open(&mut fds).map_err(BootError::from)?;
+        let link = ApiLink::open(&mut fds, settings.slots()).map_err(BootError::from)?;
         raise_open_file_limit();
         Ok(Self { settings, control, out, listener, token, stores, link })
     }

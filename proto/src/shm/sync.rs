@@ -20,13 +20,14 @@ pub enum Site {
     PrepareWait,
     /// `wake`: the publisher reads the epoch after it has published.
     Wake,
-    /// `table`: the commit number is stored after record, tags and bodies.
+    /// `table`: the commit number is stored after record, versions and bodies.
     CommitPublish,
-    /// `table`: records, tags and bodies are overwritten only after the previous commit, and bodies only after BUSY.
+    /// `table`: records, versions and bodies are overwritten only after the previous commit was published and had cleared the
+    /// versions that it replaced.
     CommitOverwrite,
     /// `table`: a record is read after the commit number that selects it.
     CommitRead,
-    /// `table`: the commit number is read again after the record.
+    /// `table`: the commit number is read again after the record, and after the index.
     CommitRecheck,
     /// `table`: the tag is read again after the body.
     BodyRecheck,

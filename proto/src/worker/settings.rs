@@ -88,6 +88,12 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// The number of slots of the state table: one for each series, and one for the overflow series.
+    #[must_use]
+    pub const fn slots(&self) -> u32 {
+        self.max_series.saturating_add(1)
+    }
+
     /// Reads the settings that the supervisor put into the environment.
     ///
     /// # Errors

@@ -36,14 +36,14 @@ const MAX_BODY: u64 = 1 << 30;
 /// The largest `max_connections`: more than the API has file descriptors for.
 const MAX_CONNECTIONS: u32 = 1 << 16;
 
-/// The largest `max_series`. Readers scan one tag per series, so their cost grows with it.
-const MAX_SERIES: u32 = 1 << 16;
+/// The largest `max_series`. 256 GiB of address space are reserved for it.
+const MAX_SERIES: u32 = 4_000_000;
 
 /// The default of `api.max_body`, in bytes: thousands of events in one request.
 const DEFAULT_MAX_BODY: u64 = 4 << 20;
 
 /// The default of `analytics.max_series`.
-const DEFAULT_MAX_SERIES: u32 = 4096;
+const DEFAULT_MAX_SERIES: u32 = 100_000;
 
 /// The default of `link.capacity`, in bytes: hundreds of thousands of events while the analysis is away.
 const DEFAULT_RING_CAPACITY: u64 = 64 << 20;

@@ -22,7 +22,7 @@ fn an_empty_configuration_has_the_documented_defaults() {
     let config = read("").unwrap();
     assert_eq!(config.state_dir, Path::new("bulkhead-state"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!((config.max_body, config.max_series, config.ring_capacity), (4 << 20, 4096, 64 << 20));
+    assert_eq!((config.max_body, config.max_series, config.ring_capacity), (4 << 20, 100_000, 64 << 20));
     assert!(!config.policy.faults);
     assert_eq!((config.policy.initial, config.policy.max), (Duration::ZERO, Duration::from_secs(10)));
     assert_eq!((config.policy.limit, config.policy.period), (10, Duration::from_secs(30)));

@@ -77,6 +77,16 @@ impl Supervisor {
         let instance = u64::from(std::process::id());
         let memory = SharedMemory::create(config.ring_capacity, config.max_series, instance)
             .context("cannot create the shared memory: lower link.capacity or analytics.max_series")?;
+        tracing::info!(
+            max_series = config.max_series,
+            ring_bytes = config.ring_capacity,
+            reserved_bytes = memory.table().bytes(),
+            "the ring has {} MiB; address space of {} MiB is reserved for the states of up to {} series, and takes memory only \
+             as far as it is used",
+            config.ring_capacity >> 20,
+            memory.table().bytes() >> 20,
+            config.max_series
+        );
         let control = ControlPlane::new(server::serve(&socket, requests, log.buffer.clone())?);
         let idle = IdleWaiter::new(&memory, listener.fd.try_clone()?)?;
         let stand_in = StandIn::new(listener.fd.try_clone()?);

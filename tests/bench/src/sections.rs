@@ -4,6 +4,7 @@ mod analysis;
 mod commit;
 mod ingest;
 mod recovery;
+mod series;
 mod transports;
 
 use crate::{Plan, report::SectionResult};
@@ -18,11 +19,12 @@ pub struct Section {
 }
 
 /// All sections, in the order of the report.
-pub const ALL: [Section; 6] = [
+pub const ALL: [Section; 7] = [
     Section { name: "throughput", measure: transports::throughput },
     Section { name: "roundtrip", measure: transports::round_trip },
     Section { name: "commit", measure: commit::measure },
     Section { name: "analysis", measure: analysis::measure },
+    Section { name: "series", measure: series::measure },
     Section { name: "ingest", measure: ingest::measure },
     Section { name: "recovery", measure: recovery::measure },
 ];

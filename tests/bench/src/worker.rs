@@ -38,7 +38,7 @@ impl Analytics {
             role: Role::Analytics,
             generation: Generation(generation),
             faults: false,
-            max_series: 4096,
+            max_series: memory.table().slots() - 1,
             expire_ms: None,
             max_body: 0,
             limits: Limits::default(),

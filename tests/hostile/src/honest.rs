@@ -109,7 +109,7 @@ impl Honest {
     /// # Errors
     /// When the system refuses.
     pub fn new() -> Result<Self> {
-        let fixture = MemoryFixture::new(512)?;
+        let fixture = MemoryFixture::new()?;
         let (mut history, mut records) = (History::default(), vec![CommitRecord::default()]);
         let data = events(EVENTS_PER_COMMIT * COMMITS + PENDING);
         for commit in 0..COMMITS {

@@ -100,6 +100,9 @@ impl<M: ReadWords> TableMemory for Deferred<M> {
         self.record(Write::Bytes(word, bytes.to_vec()));
         Ok(())
     }
+
+    // What is released is not read any more.
+    fn release(&self, _: usize, _: usize) {}
 }
 
 impl<M: WriteWords> WriteWords for Deferred<M> {

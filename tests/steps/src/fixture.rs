@@ -5,9 +5,9 @@ use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     shm::{
         access::{ReadWords as _, WORD},
-        memory::{MemoryError, SharedMemory},
+        memory::{MemoryError, SharedMemory, Sizes},
         segment::{Kind, ReadWrite, Segment},
-        table::{BODY_BYTES, Geometry},
+        table::Geometry,
     },
     wire::role::Role,
     worker::fds::{FdHandoff, FdName},
@@ -20,6 +20,9 @@ pub const CAPACITY: u64 = 2048;
 
 /// The number of slots of the state table, including the slot of the overflow series.
 pub const SLOTS: u32 = 6;
+
+/// The state table, with an arena of 64 segments of 512 bytes.
+const TABLE: Geometry = Geometry::with_arena(SLOTS, 32 << 10);
 
 /// The number of keyed requests that are remembered. It is so small that the key log soon wraps.
 pub const KEY_WINDOW: u64 = 3;
@@ -48,7 +51,7 @@ const SEGMENTS: [(&str, Kind); 6] = [
 /// # Errors
 /// When the system refuses.
 pub fn memory() -> Result<SharedMemory, MemoryError> {
-    SharedMemory::with_key_window(CAPACITY, SLOTS - 1, 1, KEY_WINDOW)
+    SharedMemory::with_sizes(CAPACITY, 1, Sizes { key_window: KEY_WINDOW, table: TABLE })
 }
 
 /// The memory of one service, created as its supervisor creates it.
@@ -63,11 +66,11 @@ pub struct MemoryFixture {
 }
 
 impl MemoryFixture {
-    /// Creates new memory. The windows show the first `body` bytes of each body of the state table.
+    /// Creates new memory.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn new(body: usize) -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let memory = memory()?;
         let published_page = Segment::create(Kind::StatusPage, PUBLISHED_PAGE_BYTES, 1, true)?;
         let segments = [
@@ -78,7 +81,7 @@ impl MemoryFixture {
             writable(&memory, "state")?,
             published_page.writable()?,
         ];
-        let windows = windows_of(&segments, body)?;
+        let windows = windows_of(&segments)?;
         Ok(Self { memory, published_page, windows })
     }
 
@@ -124,10 +127,10 @@ fn writable(memory: &SharedMemory, name: &str) -> Result<OwnedFd> {
     Ok(found.with_context(|| format!("no worker inherits {name}"))?.1)
 }
 
-fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
+fn windows_of(fds: &[OwnedFd]) -> Result<Windows> {
     let map = |(fd, (_, kind)): (&OwnedFd, (&str, Kind))| ReadWrite::map(fd, kind);
     let segments = fds.iter().zip(SEGMENTS).map(map).collect::<Result<Vec<_>, _>>()?;
-    let front = Geometry::new(SLOTS).front_bytes() / WORD;
+    let front = TABLE.front_bytes() / WORD;
     let mut windows = Vec::new();
     for (segment, ((name, kind), memory)) in SEGMENTS.into_iter().zip(&segments).enumerate() {
         let all = memory.words();
@@ -136,14 +139,9 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
                 windows.push(Window { name, segment, first: LOCK_WORDS, words: all - LOCK_WORDS });
             }
             Kind::State => {
-                ensure!(all * WORD == Geometry::new(SLOTS).bytes(), "the table has {all} words");
+                ensure!(all * WORD == TABLE.bytes(), "the table has {all} words");
                 windows.push(Window { name: "front", segment, first: 0, words: front });
-                windows.extend((0..2 * SLOTS as usize).map(|number| Window {
-                    name: "bodies",
-                    segment,
-                    first: front + number * BODY_BYTES / WORD,
-                    words: body / WORD,
-                }));
+                windows.push(Window { name: "arena", segment, first: front, words: all - front });
             }
             Kind::Events
             | Kind::Keys
@@ -163,14 +161,14 @@ fn windows_of(fds: &[OwnedFd], body: usize) -> Result<Windows> {
 ///
 /// # Errors
 /// When the process created no memory, or the system refuses.
-pub fn windows_of_process(pid: Pid, published_page: &Segment, body: usize) -> Result<Windows> {
+pub fn windows_of_process(pid: Pid, published_page: &Segment) -> Result<Windows> {
     let mut fds = Vec::new();
     for (name, _) in &SEGMENTS[..SEGMENTS.len() - 1] {
         let path = memfd_path(pid, name)?;
         fds.push(OwnedFd::from(fs::File::options().read(true).write(true).open(path)?));
     }
     fds.push(published_page.writable()?);
-    windows_of(&fds, body)
+    windows_of(&fds)
 }
 
 fn memfd_path(pid: Pid, name: &str) -> Result<PathBuf> {

@@ -64,11 +64,11 @@ pub fn run(program: &Path, scenario: &dyn Scenario) -> Result<StepCounts> {
 }
 
 fn step_through(program: &Path, scenario: &dyn Scenario) -> Result<StepCounts> {
-    let mut live = MemoryFixture::new(scenario.body())?;
+    let mut live = MemoryFixture::new()?;
     let history = scenario.prepare(&live)?;
     let mut image = live.windows.image();
     let mut run_state = ScenarioRun {
-        copy: MemoryFixture::new(scenario.body())?,
+        copy: MemoryFixture::new()?,
         observer: scenario.observer(&live)?,
         scenario,
         history,

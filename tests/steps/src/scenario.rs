@@ -69,11 +69,6 @@ pub trait Scenario: Sync {
     /// [`MemoryFixture::pass_fds`]).
     fn role(&self) -> Role;
 
-    /// The bytes of each body of the state table that are read after each step.
-    fn body(&self) -> usize {
-        512
-    }
-
     /// In the parent: prepares new memory for the operation.
     ///
     /// # Errors

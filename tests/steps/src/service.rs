@@ -1,7 +1,10 @@
 //! Minimal versions of both ends of the link: an API that appends events, and an analysis that counts and
 //! sums them.
 
-use crate::test_event::{SeriesTotal, SeriesTotals, TestEvent, batch};
+use crate::{
+    fixture::SLOTS,
+    test_event::{SeriesTotal, SeriesTotals, TestEvent, batch},
+};
 use anyhow::{Context as _, Result, ensure};
 use bulkhead_proto::{
     shm::{
@@ -9,7 +12,7 @@ use bulkhead_proto::{
         ring::{AppendError, Appended, Consumer},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{Activated, Body, BodySlot, CommitRecord, Content, TableMemory, TableWriter},
+        table::{Activated, Body, BodySlot, CommitRecord, Content, Effort, TableMemory, TableWriter},
     },
     wire::{
         control::RecoveryHints,
@@ -69,7 +72,8 @@ impl<M: TableMemory> Analysis<M> {
     /// When there is no valid commit record, or a series does not verify.
     pub fn take_over_wrapped(link: AnalyticsLink, wrap: impl FnOnce(StateMemory) -> M) -> Result<Self> {
         let AnalyticsLink { events, producer, cursor, state, .. } = link;
-        let mut table = TableWriter::attach(wrap(state)).context("the commit record does not verify")?;
+        let mut table =
+            TableWriter::attach(wrap(state), SLOTS).context("the commit record does not verify")?;
         let activated = table.activate();
         let record = *table.record();
         let consumer = Consumer::attach(events, producer, record.position, record.seq)?;
@@ -96,6 +100,11 @@ impl<M: TableMemory> Analysis<M> {
     /// The totals, including those that are not committed yet.
     pub const fn totals(&self) -> &SeriesTotals {
         &self.totals
+    }
+
+    /// The number of lines of the state table that were repaired since the last call.
+    pub fn take_repaired(&self) -> u32 {
+        self.table.take_repaired()
     }
 
     /// The record of the last commit.
@@ -215,6 +224,7 @@ impl<M: TableMemory> Analysis<M> {
         })?;
         (self.applied, self.skipped) = (0, 0);
         cursor::set_in_flight(&*self.cursor, Activity::Idle, seq);
+        self.table.maintain(Effort::Busy)?;
         Ok(record)
     }
 }

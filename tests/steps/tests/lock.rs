@@ -43,7 +43,7 @@ struct Service {
 
 impl Service {
     fn new() -> Result<Self> {
-        let fixture = MemoryFixture::new(512)?;
+        let fixture = MemoryFixture::new()?;
         let history = find(FIRST_ROUND).context("unknown scenario")?.prepare(&fixture)?;
         Ok(Self { fixture, history })
     }

@@ -23,8 +23,6 @@ use bulkhead_steps::{
 use bulkhead_supervisor::store::quarantine::QuarantineStore;
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-const BODY: usize = 512;
-
 fn start(name: &str, fds: FdHandoff, path: &Path) -> Result<Tracee> {
     Tracee::start(Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child")), name, fds, &[path.as_os_str()])
 }
@@ -150,7 +148,7 @@ fn replay_at_each_step(name: &str) -> Result<usize> {
     let folder = tempfile::tempdir()?;
     QuarantineStore::new(folder.path().to_owned()).insert(&pending()?, &quarantine_request())?;
     let scenario = find(name).context("unknown scenario")?;
-    let (mut live, copy) = (MemoryFixture::new(BODY)?, MemoryFixture::new(BODY)?);
+    let (mut live, copy) = (MemoryFixture::new()?, MemoryFixture::new()?);
     let history = scenario.prepare(&live)?;
     let mut image = live.windows.image();
     let child = start(name, live.pass_fds(scenario.role())?, folder.path())?;

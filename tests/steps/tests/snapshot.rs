@@ -24,11 +24,9 @@ use bulkhead_steps::{
 };
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-const BODY: usize = 512;
-
 /// Saves a snapshot to `path`, and starts the child of that name up to the beginning of its region.
 fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
-    let fixture = MemoryFixture::new(BODY)?;
+    let fixture = MemoryFixture::new()?;
     let history = find(name).context("unknown scenario")?.prepare(&fixture)?;
     save(&fixture.memory, path)?;
     let program = Path::new(env!("CARGO_BIN_EXE_bulkhead-steps-child"));
@@ -38,7 +36,7 @@ fn start(name: &str, path: &Path) -> Result<(Tracee, History)> {
 
 /// What a new supervisor finds in the snapshot, and whether it knows the later request.
 fn load_in_new_fixture(path: &Path, data: &[TestEvent]) -> Result<(EventCounts, bool)> {
-    let fixture = MemoryFixture::new(BODY)?;
+    let fixture = MemoryFixture::new()?;
     load(&fixture.memory, path)?.context("no snapshot")?;
     let api = ApiLink::open_in_process(&fixture.memory)?;
     let [before, since] =
@@ -100,8 +98,8 @@ fn a_supervisor_that_dies_while_it_loads_can_load_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("snapshot");
     let (child, history) = start("load_a_snapshot", &path)?;
-    let copy = MemoryFixture::new(BODY)?;
-    let mut live = windows_of_process(child.pid(), &copy.published_page, BODY)?;
+    let copy = MemoryFixture::new()?;
+    let mut live = windows_of_process(child.pid(), &copy.published_page)?;
     let mut image = live.image();
     let mut images = 0;
     child.step_through(|_| {

@@ -23,7 +23,7 @@ use bulkhead_proto::{
         ring::{Consumer, RingCorruption},
         segment::{ReadOnly, ReadWrite},
         state_memory::StateMemory,
-        table::{CommitRecord, TableMemory, TableWriter},
+        table::{CommitRecord, Effort, TableMemory, TableWriter},
         wake,
     },
     wire::{
@@ -46,9 +46,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// When a quarter of the ring is applied but not committed, the engine commits without regard to the cost.
-/// Only a commit frees this space, and the API must not run out of it.
-const UNCOMMITTED_RING_DIVISOR: u64 = 4;
+/// When half of the ring is applied but not committed, the engine commits without regard to the cost. Only a commit frees this
+/// space; the other half takes what the API accepts meanwhile.
+const UNCOMMITTED_RING_DIVISOR: u64 = 2;
+
+/// After this time without a commit, the state table is brought to its smallest size.
+const REST_DELAY: Duration = Duration::from_secs(1);
 
 /// The most skipped events of one commit. The supervisor stores those of isolated series, while the commit waits.
 const MAX_SKIPPED: u64 = 1_000;
@@ -123,6 +126,8 @@ pub(crate) struct Engine<A: Analysis, L, M = StateMemory, C = Arc<ReadWrite>> {
     skipped: u64,
     /// The last event was skipped, at this time, and its skip may not be committed yet.
     skip_held_since: Option<Instant>,
+    /// When the state table is maintained if there is nothing else to do.
+    rests_at: Option<Instant>,
     /// The last event of an isolated series that was skipped and is not committed. The next commit has it stored first.
     isolated_through: Option<Seq>,
     /// When the last event arrived that was taken from the ring, in Unix milliseconds.
@@ -141,17 +146,11 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         hints: RecoveryHints,
         link: L,
     ) -> Result<Self, EngineError> {
-        let mut table = TableWriter::attach(memory.state).ok_or(EngineError::NoCommitRecord)?;
+        let mut table =
+            TableWriter::attach(memory.state, settings.slots()).ok_or(EngineError::NoCommitRecord)?;
         // The predecessor may have migrated the table since this process checked it.
         check_schema::<A>(table.record())?;
         let activated = table.activate();
-        if activated.repaired {
-            tracing::error!(
-                event_name = "state_repaired",
-                "state_repaired: the index of the state table did not verify; \
-                 it was rebuilt from the slots of the series"
-            );
-        }
         let record = *table.record();
         let ring_capacity = (memory.events.words() * WORD) as u64;
         let consumer = Consumer::attach(memory.events, memory.producer, record.position, record.seq)?;
@@ -186,6 +185,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             applied: 0,
             skipped: 0,
             skip_held_since: None,
+            rests_at: None,
             isolated_through: None,
             arrived_ms: i64::MIN,
             applied_watched: Vec::new(),
@@ -384,7 +384,35 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             self.link.series_applied(series)?;
         }
         cursor::set_in_flight(&self.cursor, Activity::Idle, seq);
+        self.table.maintain(Effort::Busy)?;
+        self.report_repairs();
+        self.rests_at = Some(start + REST_DELAY);
         self.scheduler.on_commit(start, Instant::now());
+        Ok(())
+    }
+
+    fn report_repairs(&self) {
+        let slots = self.table.take_repaired();
+        if slots > 0 {
+            tracing::error!(
+                event_name = "state_repaired",
+                slots,
+                "state_repaired: the index entries of {slots} series did not verify, as after a wild write of the analysis; \
+                 they were repaired from the states"
+            );
+        }
+    }
+
+    /// The time until the state table is maintained while there is nothing else to do. `None`: it was, since the last commit.
+    pub(crate) fn rest_due_in(&self) -> Option<Duration> {
+        self.rests_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Does one step of the maintenance of the state table, if it is due.
+    pub(crate) fn rest(&mut self) -> Result<(), EngineError> {
+        if self.rest_due_in().is_some_and(|due_in| due_in.is_zero()) && !self.table.maintain(Effort::Idle)? {
+            self.rests_at = None;
+        }
         Ok(())
     }
 }

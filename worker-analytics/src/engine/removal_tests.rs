@@ -6,11 +6,7 @@ use super::{
 };
 use crate::Statistics;
 use bulkhead_proto::{
-    shm::{
-        ring::Batch,
-        sync::Ordering,
-        table::{BODY_BYTES, Geometry},
-    },
+    shm::{ring::Batch, sync::Ordering},
     wire::{
         control::Isolation,
         event::{Event, Removal},
@@ -229,12 +225,9 @@ fn an_event_after_the_end_of_its_series_begins_it_anew_whenever_the_sweep_comes(
 /// Damages these slots so that a repair gives them up: nothing of them verifies.
 fn damage(fixture: &Fixture, slots: &[usize]) {
     let memory = fixture.engine_memory().state;
-    let geometry = Geometry::of(memory.words());
-    for (slot, version) in slots.iter().flat_map(|slot| [(slot, 0), (slot, 1)]) {
-        let tag = 64 + 4 * slot + 2 * version + 1;
-        let body = (geometry.front_bytes() + (2 * slot + version) * BODY_BYTES) / WORD;
-        memory.store(tag, 0, Ordering::Relaxed);
-        memory.write_body(body + 5, &[0xff; 8]).unwrap();
+    for &slot in slots {
+        fixture.damage_body(slot);
+        memory.store(fixture.version_in_use(slot) + 3, 0, Ordering::Relaxed);
     }
 }
 

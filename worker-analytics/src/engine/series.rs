@@ -36,7 +36,7 @@ pub(crate) enum SeriesError {
 }
 
 /// The index of an open series in [`OpenSeries`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SeriesIndex(usize);
 
 struct Entry<S> {
@@ -310,6 +310,8 @@ impl<A: Analysis> OpenSeries<A> {
         on_series: impl Fn(),
     ) -> Result<(), SeriesError> {
         let mut removed = Vec::new();
+        // In the order of their slots, mostly: neighbours share pages and cache lines.
+        self.dirty.sort_unstable();
         for index in self.dirty.drain(..) {
             let entry = &mut self.entries[index.0];
             entry.dirty = false;

@@ -7,7 +7,7 @@ use bulkhead_proto::{
         cursor::InFlight,
         memory::SharedMemory,
         ring::{Batch, MIN_CAPACITY},
-        table::{BODY_BYTES, Content, TableReader},
+        table::{BodySlot, Content, Geometry, TableReader},
     },
     wire::{
         control::{Isolation, SKIP_DELAY, Trial},
@@ -99,6 +99,27 @@ impl Fixture {
         EngineMemory { events, producer, cursor, state }
     }
 
+    /// A reader of the state table.
+    fn table(&self) -> TableReader<StateMemory> {
+        TableReader::new(self.engine_memory().state, self.settings.slots())
+    }
+
+    /// The word of the line of a slot at which the version in use begins: hash, place, check, tag.
+    pub(super) fn version_in_use(&self, slot: usize) -> usize {
+        let state = self.engine_memory().state;
+        let versions = [0, 1].map(|version| 64 + 8 * slot + 4 * version);
+        versions.into_iter().max_by_key(|word| state.load(word + 3, Ordering::Relaxed)).unwrap()
+    }
+
+    /// Overwrites the first bytes of the key and the public part of a series.
+    pub(super) fn damage_body(&self, slot: usize) {
+        let state = self.engine_memory().state;
+        let place = state.load(self.version_in_use(slot) + 1, Ordering::Relaxed);
+        let front = Geometry::with_arena(self.settings.slots(), 0).front_bytes() / WORD;
+        let after_head = front + usize::try_from(place >> 24).unwrap() + 6;
+        state.write_body(after_head, &[0xff; 16]).unwrap();
+    }
+
     pub(super) fn append(&self, events: &[(&str, f64)]) {
         let mut batch = Batch::default();
         for &(series, value) in events {
@@ -113,7 +134,7 @@ impl Fixture {
     }
 
     pub(super) fn rendered(&self, series: &str) -> Value {
-        let (public, _) = self.api.view().public(series).unwrap();
+        let public = self.api.view().public(series).public().unwrap();
         serde_json::from_slice(&public).unwrap()
     }
 
@@ -173,12 +194,7 @@ fn a_slot_that_does_not_verify_resets_only_its_series() {
     let fixture = Fixture::new();
     fixture.append(&[("first", 1.0), ("second", 1.0)]);
     fixture.process_all(Statistics).unwrap();
-    let state = AnalyticsLink::open_in_process(&fixture.memory).unwrap().state;
-    let bodies = state.words() - 9 * 2 * BODY_BYTES / WORD;
-    for version in [0, 1] {
-        let after_header = bodies + version * BODY_BYTES / WORD + 8;
-        TableMemory::write_body(&state, after_header, &[0xff; 16]).unwrap();
-    }
+    fixture.damage_body(0);
     fixture.append(&[("first", 5.0), ("second", 5.0)]);
     fixture.process_all(Statistics).unwrap();
     assert_eq!(
@@ -193,7 +209,7 @@ fn a_slot_that_does_not_verify_resets_only_its_series() {
 struct Resizable;
 
 #[derive(Default, Serialize, Deserialize)]
-struct Bytes(Vec<u8>);
+struct Bytes(String);
 
 impl Analysis for Resizable {
     type State = Bytes;
@@ -203,7 +219,7 @@ impl Analysis for Resizable {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small integers of a test")]
     fn apply(&self, state: &mut Bytes, event: &Event<'_>) {
-        state.0 = vec![0; event.value as usize];
+        state.0 = "x".repeat(event.value as usize);
     }
 
     fn render<'a>(&'a self, _: &'a str, state: &'a Bytes) -> impl Serialize + 'a {
@@ -212,7 +228,7 @@ impl Analysis for Resizable {
 
     fn migrate(&self, version: u32, bytes: &[u8]) -> Result<Bytes, Box<dyn Error>> {
         assert_eq!(version, 1);
-        Ok(Bytes(vec![0; decode(bytes)?]))
+        Ok(Bytes("x".repeat(decode(bytes)?)))
     }
 }
 
@@ -234,19 +250,30 @@ impl Analysis for ResizableV1 {
 }
 
 #[test]
-fn a_series_too_large_for_its_slot_is_an_error_and_loses_no_data() {
-    for (size, state) in [(65_500.0, 65_503), (70_000.0, 70_005)] {
-        let fixture = Fixture::new();
-        fixture.append(&[("small", 2.0)]);
+fn a_series_that_is_too_large_is_an_error_and_loses_no_data() {
+    let fixture = Fixture::new();
+    fixture.append(&[("small", 2.0)]);
+    fixture.process_all(Resizable).unwrap();
+    fixture.append(&[("small", 3.0), ("big", 16_777_201.0)]);
+    let error = fixture.process_all(Resizable).unwrap_err().to_string();
+    let expected =
+        "series \"big\" is too large: key 3 bytes (at most 128), state 16777206 and public part 18 bytes";
+    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(fixture.series_names(), ["small"]);
+    assert!(fixture.api.stats().pending > 0);
+}
+
+#[test]
+fn a_state_of_many_megabytes_is_committed_and_read_back() {
+    let fixture = Fixture::new();
+    for _ in 0..3 {
+        fixture.append(&[("big", 10e6), ("small", 1.0)]);
         fixture.process_all(Resizable).unwrap();
-        fixture.append(&[("small", 3.0), ("big", size)]);
-        let error = fixture.process_all(Resizable).unwrap_err().to_string();
-        let expected =
-            format!("series \"big\" does not fit its slot: key 3, state {state} and public part 15 bytes");
-        assert!(error.starts_with(&expected), "{error}");
-        assert_eq!(fixture.series_names(), ["small"]);
-        assert!(fixture.api.stats().pending > 0);
     }
+    let slot = BodySlot(0);
+    let body = fixture.table().body(slot, &fixture.api.stats().record).unwrap();
+    assert_eq!((body.key(), body.state().len()), ("big", 10_000_005));
+    assert_eq!(fixture.api.stats().pending, 0);
 }
 
 #[test]
@@ -254,7 +281,7 @@ fn a_series_that_cannot_be_rendered_is_committed_with_the_reason() {
     let fixture = Fixture::new();
     fixture.append(&[("s", 13.0), ("fine", 1.0)]);
     fixture.process_all(Resizable).unwrap();
-    let public = |series| fixture.api.view().public(series).unwrap().0;
+    let public = |series| fixture.api.view().public(series).public().unwrap();
     let reason = "render must give a JSON object; it gave [\"not an object\"]";
     assert_eq!(render_failure(&public("s")).as_deref(), Some(reason));
     assert_eq!(render_failure(&public("fine")), None);
@@ -289,7 +316,7 @@ fn a_panic_in_render_ends_no_commit() {
     fixture.append(&[("bad", 1.0), ("good", 1.0)]);
     fixture.process_all(RenderPanics).unwrap();
     assert_eq!(fixture.rendered("good"), json!({ "count": 1 }));
-    let reason = render_failure(&fixture.api.view().public("bad").unwrap().0).unwrap();
+    let reason = render_failure(&fixture.api.view().public("bad").public().unwrap()).unwrap();
     assert!(reason.starts_with("render panicked"), "{reason}");
     assert_eq!(fixture.api.stats().pending, 0);
 }
@@ -321,7 +348,7 @@ impl Analysis for TooLargeV3 {
     }
 
     fn migrate(&self, _: u32, _: &[u8]) -> Result<Bytes, Box<dyn Error>> {
-        Ok(Bytes(vec![0; 70_000]))
+        Ok(Bytes("x".repeat(17_000_000)))
     }
 }
 
@@ -332,7 +359,7 @@ fn a_migration_that_cannot_be_committed_is_attributed_to_no_event() {
     fixture.process_all(Resizable).unwrap();
     fixture.append(&[("unrelated", 1.0)]);
     let error = fixture.process_all(TooLargeV3).unwrap_err().to_string();
-    assert!(error.starts_with("series \"s\" does not fit its slot"), "{error}");
+    assert!(error.starts_with("series \"s\" is too large"), "{error}");
     let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, None));
 }
@@ -355,8 +382,7 @@ impl Analysis for ChangedWithoutVersion {
 #[test]
 fn a_state_that_was_changed_without_a_new_version_is_refused_before_the_activation() {
     let fixture = Fixture::new();
-    let check =
-        || check_stored_states(&ChangedWithoutVersion, &TableReader::new(&fixture.engine_memory().state));
+    let check = || check_stored_states(&ChangedWithoutVersion, &fixture.table());
     assert!(check().is_ok(), "an empty table fits every analysis");
     fixture.append(&[("s", 1.0)]);
     fixture.process_all(ResizableV1).unwrap();
@@ -367,9 +393,9 @@ fn a_state_that_was_changed_without_a_new_version_is_refused_before_the_activati
         ),
         "{refused}"
     );
-    let other = check_stored_states(&Statistics, &TableReader::new(&fixture.engine_memory().state));
+    let other = check_stored_states(&Statistics, &fixture.table());
     assert!(matches!(other, Err(StateRefused::Incompatible(_))), "{other:?}");
-    let same = check_stored_states(&ResizableV1, &TableReader::new(&fixture.engine_memory().state));
+    let same = check_stored_states(&ResizableV1, &fixture.table());
     assert!(same.is_ok(), "{same:?}");
 }
 
@@ -609,10 +635,10 @@ fn a_trial_without_a_later_event_waits() {
 #[test]
 fn a_trial_encodes_the_state_as_a_commit_does() {
     let fixture = Fixture::new();
-    fixture.append(&[("fine", 1.0), ("big", 70_000.0)]);
+    fixture.append(&[("fine", 1.0), ("big", 17e6)]);
     let (hints, trial) = trial(1, 2);
     let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
-    assert!(engine.try_event(trial).unwrap_err().to_string().contains("does not fit"));
+    assert!(engine.try_event(trial).unwrap_err().to_string().contains("is too large"));
     assert_eq!(fixture.memory.claims().in_flight, Some(Seq(2)));
 }
 
@@ -698,11 +724,11 @@ fn first_error<A: Analysis>(engine: &mut Engine<A, NoSupervisor>) -> Option<Engi
 #[test]
 fn a_failed_commit_is_reported_with_its_last_event() {
     let fixture = Fixture::new();
-    fixture.append(&[("fine", 1.0), ("big", 70_000.0), ("late", 1.0)]);
+    fixture.append(&[("fine", 1.0), ("big", 17e6), ("late", 1.0)]);
     let hints = RecoveryHints { single_commit_until: Seq(2), ..RecoveryHints::default() };
     let mut engine = fixture.engine_with_hints(Resizable, hints).unwrap();
     let error = first_error(&mut engine).unwrap();
-    assert!(error.to_string().contains("does not fit"), "{error}");
+    assert!(error.to_string().contains("is too large"), "{error}");
     let found = fixture.memory.claims();
     assert_eq!((found.committed, found.in_flight, found.committing), (Seq(1), None, Some(Seq(2))));
 }
@@ -731,6 +757,10 @@ impl TableMemory for FullTable {
 
     fn write_body(&self, _: usize, _: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn release(&self, word: usize, words: usize) {
+        self.0.release(word, words);
     }
 }
 
@@ -917,7 +947,7 @@ fn a_later_state_that_would_lose_a_field_is_refused_too() {
 /// Commits these bytes as the state of a series, with any schema id.
 fn commit_raw(fixture: &Fixture, series: &str, schema: u32, state: &[u8]) {
     let memory = AnalyticsLink::open_in_process(&fixture.memory).unwrap().state;
-    let mut table = TableWriter::attach(memory).unwrap();
+    let mut table = TableWriter::attach(memory, fixture.settings.slots()).unwrap();
     table.activate();
     let slot = table.find(series).or_else(|| table.assign(series)).unwrap();
     let content = Content { key: series, version: schema, last_arrival_ms: 0, state, public: b"{}" };
@@ -981,7 +1011,7 @@ fn apply_bytes(fixture: &Fixture, engine: &mut Engine<Statistics, NoSupervisor>,
 }
 
 #[test]
-fn a_quarter_of_the_ring_is_committed_although_no_commit_is_due() {
+fn half_of_the_ring_is_committed_although_no_commit_is_due() {
     let fixture = Fixture::new();
     let mut engine = fixture.engine(Statistics).unwrap();
     // The first round begins at the beginning of the ring, the second one after a commit.
@@ -990,10 +1020,10 @@ fn a_quarter_of_the_ring_is_committed_although_no_commit_is_due() {
         let later = Instant::now() + Duration::from_secs(3600);
         engine.scheduler.on_commit(later, later);
         let commit = engine.table.record().commit;
-        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 8);
-        assert_eq!(engine.table.record().commit, commit, "an eighth, round {round}");
-        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 8);
-        assert!(engine.table.record().commit > commit, "a quarter, round {round}");
+        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 4);
+        assert_eq!(engine.table.record().commit, commit, "a quarter, round {round}");
+        apply_bytes(&fixture, &mut engine, MIN_CAPACITY / 4);
+        assert!(engine.table.record().commit > commit, "half, round {round}");
     }
 }
 
@@ -1040,10 +1070,11 @@ fn only_the_events_that_the_hints_name_are_isolated() {
 
 #[test]
 fn a_table_without_room_for_the_overflow_series_is_an_error() {
-    let mut fixture = Fixture::new();
-    fixture.settings.max_series = 100;
-    let names: Vec<String> = (0..20).map(|i| format!("s{i:02}")).collect();
-    fixture.append(&names.iter().map(|name| (&**name, 1.0)).collect::<Vec<_>>());
+    let fixture = Fixture::new();
+    for number in 0..fixture.settings.slots() {
+        commit_raw(&fixture, &format!("s{number:02}"), SchemaId::current::<Statistics>().0, &[]);
+    }
+    fixture.append(&[("one more", 1.0)]);
     let error = fixture.process_all(Statistics).unwrap_err();
     assert!(matches!(error, EngineError::Series(SeriesError::NoSlot)), "{error}");
 }

@@ -28,9 +28,7 @@ pub enum Problem {
     #[error("render must give a JSON object; it gave {0}")]
     NotAnObject(String),
     /// The series does not fit its place in shared memory.
-    #[error(
-        "state {state} and rendered form {rendered} bytes: with the name of the series, at most {MAX_CONTENT} are allowed"
-    )]
+    #[error("state {state} and rendered form {rendered} bytes: together at most {MAX_CONTENT} are allowed")]
     TooLarge {
         /// The length of the encoded state, in bytes.
         state: usize,

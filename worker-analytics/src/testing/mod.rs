@@ -57,7 +57,7 @@ const RANDOM_REPLAYS: u64 = 16;
 /// - The event is one that the API accepts.
 /// - The state can be stored, and is read as it was.
 /// - The rendered form is a JSON object.
-/// - State, rendered form and name of the series have at most [`MAX_SERIES_BYTES`](crate::MAX_SERIES_BYTES).
+/// - State and rendered form of a series together have at most [`MAX_SERIES_BYTES`](crate::MAX_SERIES_BYTES).
 /// - State and rendered form are the same when all events are applied a second time, when the analysis is restarted
 ///   after each event, and when it is committed and killed at random places: the events since the last commit are then
 ///   applied again. The order of maps and sets may differ.

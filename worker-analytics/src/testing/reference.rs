@@ -25,7 +25,7 @@ impl Moment {
         if !rendered.is_object() {
             return Err(Problem::NotAnObject(begin_of(&json)));
         }
-        if series.len() + encoded.len() + json.len() > MAX_CONTENT {
+        if encoded.len() + json.len() > MAX_CONTENT {
             return Err(Problem::TooLarge { state: encoded.len(), rendered: json.len() });
         }
         Ok(Self { state: encoded, rendered })

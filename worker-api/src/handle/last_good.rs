@@ -9,10 +9,40 @@ use std::{
     },
 };
 
-/// The last public part of each series that was a valid JSON object.
+/// The most bytes of all copies. Beyond it, the copies are given up, and made anew by the next reads.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The copies, and the sum of their lengths.
+#[derive(Debug, Default)]
+struct Copies {
+    objects: HashMap<Box<str>, Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Copies {
+    fn insert(&mut self, name: &str, object: Arc<[u8]>) {
+        self.remove(name);
+        if self.bytes + object.len() > MAX_BYTES {
+            *self = Self::default();
+        }
+        self.bytes += object.len();
+        self.objects.insert(name.into(), object);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.bytes -= self.objects.remove(name).map_or(0, |object| object.len());
+    }
+
+    fn retain(&mut self, exists: impl Fn(&str) -> bool) {
+        self.objects.retain(|name, _| exists(name));
+        self.bytes = self.objects.values().map(|object| object.len()).sum();
+    }
+}
+
+/// The last public part of each series that was a valid JSON object, of the series that were read.
 #[derive(Debug, Default)]
 pub(super) struct LastGoodSeries {
-    entries: Mutex<HashMap<Box<str>, Arc<[u8]>>>,
+    entries: Mutex<Copies>,
     /// `reassigned` of the commit after which the entries were last compared with the series that exist.
     pruned_at: AtomicU64,
 }
@@ -20,7 +50,7 @@ pub(super) struct LastGoodSeries {
 impl LastGoodSeries {
     /// `public` if it is a JSON object, otherwise the last valid one; `None` if there was never one.
     pub(super) fn verify(&self, name: &str, public: Arc<[u8]>) -> Option<Arc<[u8]>> {
-        let known = self.entries().get(name).cloned();
+        let known = self.get(name);
         // A comparison is much cheaper than a parse, and most reads return the same bytes as the read before.
         if known.as_deref() == Some(&*public) {
             return known;
@@ -32,7 +62,7 @@ impl LastGoodSeries {
             );
             return known;
         }
-        self.entries().insert(name.into(), Arc::clone(&public));
+        self.entries().insert(name, Arc::clone(&public));
         Some(public)
     }
 
@@ -40,7 +70,7 @@ impl LastGoodSeries {
     /// commit that was read.
     pub(super) fn prune(&self, reassigned: u64, exists: impl Fn(&str) -> bool) {
         if self.pruned_at.swap(reassigned, Ordering::Relaxed) != reassigned {
-            self.entries().retain(|name, _| exists(name));
+            self.entries().retain(exists);
         }
     }
 
@@ -49,7 +79,12 @@ impl LastGoodSeries {
         self.entries().remove(name);
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<[u8]>>> {
+    /// The last valid one.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<[u8]>> {
+        self.entries().objects.get(name).cloned()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Copies> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,14 +114,26 @@ mod tests {
     }
 
     #[test]
+    fn the_copies_are_bounded() {
+        let last_good = LastGoodSeries::default();
+        let object: Arc<[u8]> = format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_BYTES / 3)).into_bytes().into();
+        for name in ["a", "b", "b", "b"] {
+            last_good.verify(name, Arc::clone(&object));
+        }
+        assert!(last_good.get("a").is_some() && last_good.get("b").is_some());
+        last_good.verify("c", Arc::clone(&object));
+        assert_eq!(["a", "b", "c"].map(|name| last_good.get(name).is_some()), [false, false, true]);
+    }
+
+    #[test]
     fn series_that_do_not_exist_any_more_take_no_memory() {
         let last_good = LastGoodSeries::default();
         for name in ["a", "b"] {
             last_good.verify(name, b"{}"[..].into());
         }
         last_good.prune(0, |_| false);
-        assert_eq!(last_good.entries().len(), 2, "no slot got another series");
+        assert_eq!(last_good.entries().objects.len(), 2, "no slot got another series");
         last_good.prune(1, |name| name == "b");
-        assert_eq!(last_good.entries().keys().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(last_good.entries().objects.keys().map(|name| &**name).collect::<Vec<_>>(), ["b"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::ApiHandle;
 use bulkhead_proto::{
-    shm::table::CommitRecord,
+    shm::table::{CommitRecord, FoundSeries},
     wire::{
         event::MAX_SERIES,
         series::{OVERFLOW_SERIES, render_failure},
@@ -16,8 +16,10 @@ use std::{io::Write, sync::Arc};
 pub(crate) enum SeriesRead {
     /// Its object was written.
     Written,
-    /// There is no such series, or no good copy of it.
+    /// There is no such series.
     Missing,
+    /// The memory does not verify, or what the analysis rendered was never a JSON object.
+    Unreadable,
     /// The analysis could not render it, for this reason.
     RenderFailed(String),
 }
@@ -34,24 +36,28 @@ impl ApiHandle {
 
     /// Appends the JSON object of a series to `out`, or nothing.
     pub(crate) fn write_series(&self, name: &str, out: &mut Vec<u8>) -> SeriesRead {
-        let view = self.0.link.view();
-        let Some((public, record)) = view.public(name) else {
-            self.0.last_good.forget(name);
-            return SeriesRead::Missing;
+        let (view, last_good) = (self.0.link.view(), &self.0.last_good);
+        let (object, record) = match view.public(name) {
+            FoundSeries::Missing(_) => {
+                last_good.forget(name);
+                return SeriesRead::Missing;
+            }
+            FoundSeries::Unreadable(record) => match last_good.get(name) {
+                Some(object) => (Some(object), record),
+                None => return SeriesRead::Unreadable,
+            },
+            FoundSeries::Public(public, record) => {
+                last_good.prune(record.reassigned, |name| view.may_contain(name));
+                if let Some(reason) = render_failure(&public) {
+                    return SeriesRead::RenderFailed(reason);
+                }
+                (last_good.verify(name, public), record)
+            }
         };
-        self.0.last_good.prune(record.reassigned, |name| view.contains(name));
-        if let Some(reason) = render_failure(&public) {
-            return SeriesRead::RenderFailed(reason);
-        }
-        match self.0.last_good.verify(name, public) {
+        match object {
             Some(object) if write_with_age(&object, &record, now_ms(), out) => SeriesRead::Written,
-            Some(_) | None => SeriesRead::Missing,
+            Some(_) | None => SeriesRead::Unreadable,
         }
-    }
-
-    /// Whether stored bytes do not verify, so that the state of the series, or whether it exists, is unknown.
-    pub(crate) fn is_unreadable(&self, name: &str) -> bool {
-        self.0.link.view().is_unreadable(name)
     }
 
     /// The last commit.
@@ -62,15 +68,12 @@ impl ApiHandle {
     /// Whether there is such a series, or may be: its state is unknown, or events are pending.
     pub(crate) fn may_have_series(&self, name: &str) -> bool {
         // The stats first: what is not pending then is committed, and what is committed is seen afterwards.
-        name.len() <= MAX_SERIES
-            && (self.0.link.stats().pending > 0
-                || self.0.link.view().public(name).is_some()
-                || self.is_unreadable(name))
+        name.len() <= MAX_SERIES && (self.0.link.stats().pending > 0 || self.0.link.view().may_contain(name))
     }
 
     /// Whether events of some series are counted together, because `max_series` is reached.
     pub(crate) fn has_merged_series(&self) -> bool {
-        self.0.link.view().public(OVERFLOW_SERIES).is_some()
+        self.0.link.view().may_contain(OVERFLOW_SERIES)
     }
 
     /// At most `limit` names of series that start with `prefix` and sort after `after`, in byte order.

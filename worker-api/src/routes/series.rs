@@ -23,7 +23,7 @@ const PAGE_LIMIT: usize = 100;
 /// The most series on a page.
 const MAX_PAGE_LIMIT: usize = 1000;
 
-/// A page ends early when it exceeds this many bytes; `next` says where to continue. A series may take up to 64 KiB.
+/// A page ends early when it exceeds this many bytes; `next` says where to continue. A series may take up to 16 MiB.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The query of a list request.
@@ -42,20 +42,19 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let mut json = Vec::new();
     match api.write_series(&name, &mut json) {
-        SeriesRead::Written => return Ok(typed_response(StatusCode::OK, "application/json", json)),
+        SeriesRead::Written => Ok(typed_response(StatusCode::OK, "application/json", json)),
         SeriesRead::RenderFailed(reason) => {
-            return Err(Problem::new(ProblemKind::RenderFailed, format!("series {name:?}: {reason}")));
+            Err(Problem::new(ProblemKind::RenderFailed, format!("series {name:?}: {reason}")))
         }
-        SeriesRead::Missing => {}
+        SeriesRead::Unreadable => {
+            let detail = format!(
+                "the stored state of {name:?}, or of all series, does not verify, and no good copy is left; \
+                 see the supervisor's log"
+            );
+            Err(Problem::new(ProblemKind::Unavailable, detail))
+        }
+        SeriesRead::Missing => Err(missing(&api, &name)),
     }
-    if api.is_unreadable(&name) {
-        let detail = format!(
-            "the stored state of {name:?}, or of all series, does not verify, and no good copy is left; \
-             see the supervisor's log"
-        );
-        return Err(Problem::new(ProblemKind::Unavailable, detail));
-    }
-    Err(missing(&api, &name))
 }
 
 pub(super) async fn remove(
@@ -101,7 +100,7 @@ pub(super) async fn list(
         match api.write_series(name, &mut json) {
             SeriesRead::Written => {}
             SeriesRead::RenderFailed(reason) => write_failed(name, &reason, &mut json),
-            SeriesRead::Missing => json.truncate(end),
+            SeriesRead::Missing | SeriesRead::Unreadable => json.truncate(end),
         }
         shown += 1;
         if json.len() > MAX_PAGE_BYTES {

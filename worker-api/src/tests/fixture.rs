@@ -132,7 +132,10 @@ impl ApiFixture {
             AccessRules::default(),
             Arc::clone(handle.counters()),
         );
-        let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
+        let mut writer = {
+            let state = AnalyticsLink::open_in_process(&memory).unwrap().state;
+            TableWriter::attach(state, memory.table().slots()).unwrap()
+        };
         writer.activate();
         let sent_frames = Receiver::new(read);
         sent_frames.set_nonblocking(true).unwrap();

@@ -6,4 +6,4 @@ mod segments;
 
 pub use claims::Claims;
 pub use progress::AnalyticsProgress;
-pub use segments::{MemoryError, SharedMemory};
+pub use segments::{MemoryError, SharedMemory, Sizes};

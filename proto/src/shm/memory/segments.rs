@@ -55,6 +55,16 @@ pub struct SharedMemory {
     pub(super) producer_view: ReadOnly,
     pub(super) cursor_view: ReadOnly,
     table: TableReader<ReadOnly>,
+    geometry: Geometry,
+}
+
+/// The sizes of the memory that tests make small.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// The number of keyed requests that are remembered, 1 or more.
+    pub key_window: u64,
+    /// The dimensions of the state table.
+    pub table: Geometry,
 }
 
 impl SharedMemory {
@@ -64,34 +74,31 @@ impl SharedMemory {
     /// # Errors
     /// If the system has no fds or no memory left.
     pub fn create(capacity: u64, max_series: u32, instance: u64) -> Result<Self, MemoryError> {
-        Self::with_key_window(capacity, max_series, instance, KEY_WINDOW)
+        let table = Geometry::new(max_series.saturating_add(1));
+        Self::with_sizes(capacity, instance, Sizes { key_window: KEY_WINDOW, table })
     }
 
-    /// Like [`Self::create`], but remembers the last `key_window` keyed requests, 1 or more. For tests that fill the log.
+    /// Like [`Self::create`], with other sizes. For tests that fill the memory.
     ///
     /// # Errors
     /// As for [`Self::create`].
-    pub fn with_key_window(
-        capacity: u64,
-        max_series: u32,
-        instance: u64,
-        key_window: u64,
-    ) -> Result<Self, MemoryError> {
-        let table = Geometry::new(max_series.saturating_add(1));
+    pub fn with_sizes(capacity: u64, instance: u64, sizes: Sizes) -> Result<Self, MemoryError> {
+        let Sizes { key_window, table } = sizes;
         let make = |kind, bytes, prefault| Segment::create(kind, bytes, instance, prefault);
         let events = make(Kind::Events, index(capacity), true)?;
         let producer = make(Kind::Producer, PRODUCER_WORDS * WORD, true)?;
         // Not prefaulted: takes memory only when keys are used. The supervisor maps it only for its snapshots.
         let keys = make(Kind::Keys, key_log_bytes(key_window), false)?;
         let cursor = make(Kind::Cursor, CURSOR_WORDS * WORD, true)?;
-        // Not prefaulted: a body takes memory when it is first written, and most tables stay far below their bound.
+        // Not prefaulted: a slot and a body take memory when they are first written.
         let state = make(Kind::State, table.bytes(), false)?;
         init_lock(&producer.map()?)?;
         Ok(Self {
             events_view: ReadOnly::map(&events, Kind::Events)?,
             producer_view: ReadOnly::map(&producer, Kind::Producer)?,
             cursor_view: ReadOnly::map(&cursor, Kind::Cursor)?,
-            table: TableReader::new(ReadOnly::map(&state, Kind::State)?),
+            table: TableReader::new(ReadOnly::map(&state, Kind::State)?, table.slots()),
+            geometry: table,
             ledger: make(Kind::Ledger, SEQLOCK_BYTES, true)?,
             status_page: make(Kind::StatusPage, SEQLOCK_BYTES, true)?,
             analytics_wake: WakeFd::create()?,
@@ -165,6 +172,12 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// The dimensions of the state table.
+    #[must_use]
+    pub const fn table(&self) -> Geometry {
+        self.geometry
+    }
+
     pub(crate) const fn views(&self) -> (&ReadOnly, &ReadOnly, &TableReader<ReadOnly>) {
         (&self.events_view, &self.producer_view, &self.table)
     }
@@ -174,6 +187,10 @@ impl SharedMemory {
     }
 
     pub(crate) fn writable(&self) -> Result<(ReadWrite, ReadWrite, StateMemory), MemoryError> {
-        Ok((self.events.map()?, self.producer.map()?, StateMemory::map(self.state.writable()?)?))
+        Ok((
+            self.events.map()?,
+            self.producer.map()?,
+            StateMemory::map(self.state.writable()?, self.geometry.slots())?,
+        ))
     }
 }

@@ -12,7 +12,7 @@ pub const HEADER: usize = 4096;
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"BULKHEAD");
 
 /// The version of all layouts. Increment it with any change of the content of a segment.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,10 @@ pub(super) fn system<E: Into<io::Error>>(kind: Kind, action: &'static str) -> im
 }
 
 /// Reads and checks the header of a segment. Returns the length of the data, in bytes.
-pub(super) fn check(fd: impl AsFd, kind: Kind) -> Result<usize, SegmentError> {
+///
+/// # Errors
+/// If the fd is not a segment of this kind, or the system refuses.
+pub fn data_bytes(fd: impl AsFd, kind: Kind) -> Result<usize, SegmentError> {
     let mut bytes = [0; size_of::<Header>()];
     let read = rustix::io::pread(&fd, &mut bytes, 0).map_err(system(kind, "read"))?;
     let header: Header = zerocopy::transmute!(bytes);

@@ -1,6 +1,6 @@
 //! Mappings of segments. All unsafe access to the data of a segment is in this file.
 
-use super::header::{HEADER, Kind, SegmentError, check, system};
+use super::header::{HEADER, Kind, SegmentError, data_bytes, system};
 use crate::shm::access::{ReadWords, WORD, WriteWords, words_for};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{
@@ -35,7 +35,7 @@ impl ReadOnly {
     /// # Errors
     /// If the fd is not a segment of this kind, or the system refuses.
     pub fn map(fd: impl AsFd, kind: Kind) -> Result<Self, SegmentError> {
-        let bytes = check(&fd, kind)?;
+        let bytes = data_bytes(&fd, kind)?;
         let map = options(bytes).map_raw_read_only(fd.as_fd().as_raw_fd()).map_err(system(kind, "map"))?;
         Ok(Self(keep_from_forks(map, kind)?))
     }
@@ -47,7 +47,7 @@ impl ReadWrite {
     /// # Errors
     /// If the fd is not a segment of this kind or is read-only, or the system refuses.
     pub fn map(fd: impl AsFd, kind: Kind) -> Result<Self, SegmentError> {
-        let bytes = check(&fd, kind)?;
+        let bytes = data_bytes(&fd, kind)?;
         Self::map_part(fd, kind, bytes)
     }
 
@@ -56,7 +56,7 @@ impl ReadWrite {
     /// # Errors
     /// As for [`Self::map`]; also if the segment is shorter.
     pub fn map_first(fd: impl AsFd, kind: Kind, bytes: usize) -> Result<Self, SegmentError> {
-        let found = check(&fd, kind)?;
+        let found = data_bytes(&fd, kind)?;
         if found < bytes {
             let (wanted, found) = (bytes as u64, found as u64);
             return Err(SegmentError::Mismatch { kind: kind.name(), field: "data length", wanted, found });

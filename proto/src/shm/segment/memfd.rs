@@ -102,6 +102,22 @@ pub fn write_through(file: &std::fs::File, at: usize, bytes: &[u8]) -> std::io::
     file.write_all_at(bytes, (HEADER + at) as u64)
 }
 
+/// Reads the data of a segment through an fd, `at` bytes after its start. For memory that its reader has not mapped.
+///
+/// # Errors
+/// If the system refuses, or the segment ends before.
+pub fn read_through(file: &std::fs::File, at: usize, into: &mut [u8]) -> std::io::Result<()> {
+    file.read_exact_at(into, (HEADER + at) as u64)
+}
+
+/// Gives the memory of a part of the data back to the system, if it can take it; the part is zero then.
+pub fn release(file: &std::fs::File, at: usize, bytes: usize) {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if let Err(error) = fallocate(file, flags, (HEADER + at) as u64, bytes as u64) {
+        tracing::debug!("cannot give back {bytes} bytes of shared memory: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,6 @@ mod header;
 mod mapping;
 mod memfd;
 
-pub use header::{HEADER, Kind, LAYOUT, SegmentError};
+pub use header::{HEADER, Kind, LAYOUT, SegmentError, data_bytes};
 pub use mapping::{ReadOnly, ReadWrite};
-pub use memfd::{Segment, write_through};
+pub use memfd::{Segment, read_through, release, write_through};

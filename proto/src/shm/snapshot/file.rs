@@ -2,7 +2,7 @@
 
 use super::SnapshotError;
 use crate::{
-    shm::table::BODY_BYTES,
+    shm::table::MAX_CONTENT,
     wire::codec::{self, CodecError},
 };
 use bincode::{Decode, Encode};
@@ -38,8 +38,8 @@ impl Version {
     }
 }
 
-/// The longest item, in bytes: a body and what the codec adds to it.
-const MAX_ITEM: usize = BODY_BYTES + 1024;
+/// The longest item, in bytes: a series, its name, and what the codec adds to it.
+const MAX_ITEM: usize = MAX_CONTENT + 1024;
 
 /// A snapshot that is being written.
 pub(super) struct Sink {

@@ -290,7 +290,7 @@ pub fn load(memory: &SharedMemory, path: &Path) -> Result<Option<Summary>, Snaps
     let head: Head = file.item()?;
     head.check().map_err(|what| file.damaged(what.to_owned()))?;
     let (events, page, state) = memory.writable()?;
-    let mut writer = TableWriter::attach(state).ok_or(SnapshotError::NoRecord)?;
+    let mut writer = TableWriter::attach(state, memory.table().slots()).ok_or(SnapshotError::NoRecord)?;
     writer.activate();
     writer.resume_numbers(head.commit);
     let Removals { removed, expired } =

@@ -3,9 +3,11 @@ use crate::{
     shm::{
         access::WriteWords as _,
         cursor,
+        memory::Sizes,
         ring::{AppendError, AppendOutcome, Appended, Batch, IdempotencyKey, KeyedRequest, MIN_CAPACITY},
+        state_memory::StateMemory,
         sync::Ordering,
-        table::BODY_BYTES,
+        table::Geometry,
     },
     wire::{event::Event, ids::Seq},
     worker::link::{AnalyticsLink, ApiLink},
@@ -15,8 +17,18 @@ fn event(series: &'static str) -> Event<'static> {
     Event { series, value: 1.0, ts_ms: 5, arrived_ms: 6, label: None, data: None, request_id: None }
 }
 
+/// The slots of the table: four series, and the overflow series.
+const SLOTS: u32 = 5;
+
 fn memory() -> SharedMemory {
-    SharedMemory::create(MIN_CAPACITY, 4, 1).unwrap()
+    SharedMemory::create(MIN_CAPACITY, SLOTS - 1, 1).unwrap()
+}
+
+/// A successor that has taken over.
+fn take_over(state: StateMemory) -> TableWriter<StateMemory> {
+    let mut writer = TableWriter::attach(state, SLOTS).unwrap();
+    writer.activate();
+    writer
 }
 
 fn request(key: &str) -> KeyedRequest {
@@ -38,8 +50,7 @@ fn used_by(generation: Generation) -> SharedMemory {
     }
     api.append_keyed(&mut batch, request("once")).unwrap();
     let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
-    let mut writer = TableWriter::attach(state).unwrap();
-    writer.activate();
+    let mut writer = take_over(state);
     let mut consumer = Consumer::attach(events, producer, Position(0), Seq(0)).unwrap();
     let seq = consumer.next(&mut Vec::new()).unwrap().unwrap();
     let slot = writer.assign("a").unwrap();
@@ -79,8 +90,9 @@ fn nothing_depends_on_the_generation_in_a_commit_record() {
         cursor::take_over(&*AnalyticsLink::open_in_process(&memory).unwrap().cursor, Generation(7), Seq(1));
         let stats = ApiLink::open_in_process(&memory).unwrap().stats();
         assert_eq!(stats.record.generation, Generation(generation));
-        let successor =
-            TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap().activate();
+        let successor = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state, SLOTS)
+            .unwrap()
+            .activate();
         let found = format!("{:?} {:?}", memory.progress(), memory.claims());
         let saved = save(&memory, &path).unwrap();
         assert_eq!(load(&self::memory(), &path).unwrap(), Some(saved));
@@ -103,8 +115,7 @@ fn a_loaded_snapshot_restores_state_pending_events_and_numbers() {
     assert_eq!((stats.tail.accepted, stats.record.analysed, stats.pending), (3, 1, 2));
     assert_eq!((stats.record.seq, stats.record.version, stats.oldest_arrival_ms), (Seq(1), 3, Some(6)));
     let AnalyticsLink { events, producer, state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
-    let mut writer = TableWriter::attach(state).unwrap();
-    assert!(!writer.activate().repaired);
+    let writer = take_over(state);
     assert_eq!(writer.load(writer.find("a").unwrap()).unwrap().state(), b"state");
     let mut consumer = Consumer::attach(events, producer, stats.record.position, stats.record.seq).unwrap();
     let mut payload = Vec::new();
@@ -176,7 +187,9 @@ fn only_the_last_keyed_requests_are_restored_into_a_smaller_window() {
         api.append_keyed(&mut batch, request(key)).unwrap();
     }
     assert_eq!(save(&memory, &path).unwrap().keys, 4);
-    let small = SharedMemory::with_key_window(MIN_CAPACITY, 4, 1, 2).unwrap();
+    let small =
+        SharedMemory::with_sizes(MIN_CAPACITY, 1, Sizes { key_window: 2, table: Geometry::new(SLOTS) })
+            .unwrap();
     assert_eq!(load(&small, &path).unwrap().unwrap().keys, 2);
     let api = ApiLink::open_in_process(&small).unwrap();
     let known = ["once", "two", "three", "four"].map(|key| api.find(&request(key)).unwrap().is_some());
@@ -234,8 +247,7 @@ fn a_snapshot_of_an_earlier_version_can_be_loaded() {
         let loaded = load(&memory, &path).unwrap().unwrap();
         assert_eq!((loaded.series, loaded.pending, loaded.keys), (1, 1, 0));
         let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
-        let mut writer = TableWriter::attach(state).unwrap();
-        assert!(!writer.activate().repaired);
+        let writer = take_over(state);
         let body = writer.load(writer.find("a").unwrap()).unwrap();
         assert_eq!((body.state(), body.last_arrival_ms), (&b"state"[..], 70), "as old as the last commit");
     }
@@ -247,8 +259,7 @@ fn removed_series_are_not_saved_and_their_counts_are() {
     let path = directory.path().join("snapshot");
     let memory = used();
     let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
-    let mut writer = TableWriter::attach(state).unwrap();
-    writer.activate();
+    let mut writer = take_over(state);
     let (slot, record) = (writer.assign("b").unwrap(), *writer.record());
     writer.stage(slot, Content { key: "b", version: 3, last_arrival_ms: 8, ..Content::default() }).unwrap();
     writer.commit(record).unwrap();
@@ -259,8 +270,7 @@ fn removed_series_are_not_saved_and_their_counts_are() {
 
     let memory = self::memory();
     load(&memory, &path).unwrap();
-    let mut writer = TableWriter::attach(AnalyticsLink::open_in_process(&memory).unwrap().state).unwrap();
-    writer.activate();
+    let writer = take_over(AnalyticsLink::open_in_process(&memory).unwrap().state);
     let record = writer.record();
     assert_eq!((record.series, record.slots, record.removed, record.expired), (1, 1, 1, 2));
     let body = writer.find("b").and_then(|slot| writer.load(slot)).unwrap();
@@ -334,8 +344,7 @@ fn contradicting_counters_do_not_overwrite_the_previous_snapshot() {
     let previous = fs::read(&path).unwrap();
     let memory = used();
     let AnalyticsLink { state, .. } = AnalyticsLink::open_in_process(&memory).unwrap();
-    let mut writer = TableWriter::attach(state).unwrap();
-    writer.activate();
+    let mut writer = take_over(state);
     let record = *writer.record();
     let impossible = CommitRecord {
         seq: record.seq,
@@ -372,14 +381,14 @@ fn a_damaged_series_is_named_and_its_bytes_are_kept() {
     let memory = used();
     let (.., state) = memory.writable().unwrap();
     // A word after the head of the body and the name, which stays readable.
-    let body = crate::shm::table::Geometry::new(5).front_bytes() / WORD;
-    crate::shm::table::TableMemory::write_body(&state, body + 4, b"a\xff").unwrap();
+    let body = Geometry::new(SLOTS).front_bytes() / WORD;
+    crate::shm::table::TableMemory::write_body(&state, body + 6, b"a\xff").unwrap();
     let saved = save(&memory, &path).unwrap();
     assert_eq!(
         (saved.series, saved.damaged_series.len(), saved.damaged_series[0].name.as_str()),
         (0, 1, "a")
     );
-    assert_eq!(fs::read(saved.damaged_series[0].kept.as_ref().unwrap()).unwrap().len(), 2 * BODY_BYTES);
+    assert_eq!(fs::read(saved.damaged_series[0].kept.as_ref().unwrap()).unwrap().len(), 64 + 56);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::{
     TRIES,
-    layout::{COMMIT, RECORD_WORDS, RECORDS},
+    index::IndexSpec,
+    layout::{COMMIT, Geometry, RECORD_WORDS, RECORDS},
 };
 use crate::{
     shm::{
@@ -37,8 +38,10 @@ pub struct CommitRecord {
     pub resets: u64,
     /// When the commit was made, in Unix milliseconds.
     pub at_ms: u64,
-    /// A sum over the newest hashes and tags of all slots: it detects a wild write among them.
-    pub sum: u64,
+    /// The end of the part of the arena that can be in use, in bytes.
+    pub arena_end: u64,
+    /// The index in use.
+    pub index: IndexSpec,
     /// The number of series: slots that are not free.
     pub series: u32,
     /// How often a slot got another series or became free, so that readers know when to look.
@@ -65,14 +68,14 @@ impl CommitRecord {
             self.generation.0,
             self.seq.0,
             self.position.0,
-            self.slots.into(),
+            u64::from(self.series) << 32 | u64::from(self.slots),
             self.version.into(),
             self.analysed,
             self.skipped,
             self.resets,
             self.at_ms,
-            self.sum,
-            self.series.into(),
+            self.arena_end,
+            self.index.to_word(),
             self.reassigned,
             self.removed,
             self.expired,
@@ -83,6 +86,7 @@ impl CommitRecord {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "each half of a word is wanted")]
     fn parse(words: &[u64; RECORD_WORDS]) -> Option<Self> {
         if words[RECORD_WORDS - 1] != crc(words) {
             return None;
@@ -92,22 +96,31 @@ impl CommitRecord {
             generation: Generation(words[1]),
             seq: Seq(words[2]),
             position: Position(words[3]),
-            slots: u32::try_from(words[4]).ok()?,
+            slots: words[4] as u32,
+            series: (words[4] >> 32) as u32,
             version: u32::try_from(words[5]).ok()?,
             analysed: words[6],
             skipped: words[7],
             resets: words[8],
             at_ms: words[9],
-            sum: words[10],
-            series: u32::try_from(words[11]).ok()?,
+            arena_end: words[10],
+            index: IndexSpec::from_word(words[11]),
             reassigned: words[12],
             removed: words[13],
             expired: words[14],
         })
     }
 
-    /// Reads the newest record while the analysis may be committing. `None` if no record could be read completely.
-    pub(super) fn read(memory: &impl ReadWords) -> Option<Self> {
+    /// Whether a table of this geometry can have such a record.
+    const fn is_possible(&self, geometry: Geometry) -> bool {
+        self.slots <= geometry.slots()
+            && self.arena_end <= geometry.arena_bytes() as u64
+            && self.index.is_possible(geometry)
+    }
+
+    /// Reads the newest record while the analysis may be committing. `None` if no record could be read completely, or it is
+    /// impossible.
+    pub(super) fn read(memory: &impl ReadWords, geometry: Geometry) -> Option<Self> {
         for _ in 0..TRIES {
             let n = memory.load(COMMIT, at(Site::CommitRead, Ordering::Acquire));
             if n == 0 {
@@ -120,7 +133,9 @@ impl CommitRecord {
             let unchanged = memory.load(COMMIT, Ordering::Relaxed) == n;
             let record = Self::parse(&zerocopy::transmute!(bytes));
             match record {
-                Some(record) if unchanged && record.commit.0 == n => return Some(record),
+                Some(record) if unchanged && record.commit.0 == n => {
+                    return Some(record).filter(|record| record.is_possible(geometry));
+                }
                 // The record is damaged and is not being written: another try cannot succeed.
                 _ if unchanged => return None,
                 _ => {}

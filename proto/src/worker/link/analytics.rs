@@ -28,16 +28,17 @@ pub struct AnalyticsLink {
 }
 
 impl AnalyticsLink {
-    /// Opens the part of the analysis. Closes all fds except those of the state table and of the eventfd.
+    /// Opens the part of the analysis, with a state table of `slots` slots. Closes all fds except those of the state table and
+    /// of the eventfd.
     ///
     /// # Errors
     /// If an fd is missing or is not the expected segment.
-    pub fn open(fds: &mut InheritedFds) -> Result<Self, LinkError> {
+    pub fn open(fds: &mut InheritedFds, slots: u32) -> Result<Self, LinkError> {
         Ok(Self {
             events: ReadOnly::map(fds.take(FdName::Events)?, Kind::Events)?,
             producer: ReadOnly::map(fds.take(FdName::Producer)?, Kind::Producer)?,
             cursor: Arc::new(ReadWrite::map(fds.take(FdName::Cursor)?, Kind::Cursor)?),
-            state: StateMemory::map(fds.take(FdName::State)?)?,
+            state: StateMemory::map(fds.take(FdName::State)?, slots)?,
             wake: WakeFd::from(fds.take(FdName::AnalyticsWake)?),
         })
     }
@@ -49,6 +50,6 @@ impl AnalyticsLink {
     pub fn open_in_process(memory: &SharedMemory) -> Result<Self, LinkError> {
         let mut handoff = FdHandoff::default();
         memory.pass_to_analytics(&mut handoff)?;
-        Self::open(&mut handoff.into())
+        Self::open(&mut handoff.into(), memory.table().slots())
     }
 }

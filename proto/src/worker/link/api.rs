@@ -44,11 +44,11 @@ pub struct LinkStats {
 }
 
 impl ApiLink {
-    /// Opens the part of the API. Closes the fds of all segments; the mappings stay.
+    /// Opens the part of the API, with a state table of `slots` slots. Closes the fds of all segments; the mappings stay.
     ///
     /// # Errors
     /// If an fd is missing or is not the expected segment.
-    pub fn open(fds: &mut InheritedFds) -> Result<Self, LinkError> {
+    pub fn open(fds: &mut InheritedFds, slots: u32) -> Result<Self, LinkError> {
         let events = ReadWrite::map(fds.take(FdName::Events)?, Kind::Events)?;
         let page = ReadWrite::map(fds.take(FdName::Producer)?, Kind::Producer)?;
         let keys = ReadWrite::map(fds.take(FdName::Keys)?, Kind::Keys)?;
@@ -60,7 +60,7 @@ impl ApiLink {
             producer: Producer::attach(events, page, keys, cursor, wake),
             supervisor: Waker::new(ReadOnly::map(fds.take(FdName::SupervisorPage)?, Kind::SupervisorPage)?),
             supervisor_wake: WakeFd::from(fds.take(FdName::SupervisorWake)?),
-            view: SeriesView::new(state),
+            view: SeriesView::new(state, slots),
             status_page: Mutex::new(SeqlockReader::new(status_page)),
             plausible: Mutex::default(),
         })
@@ -73,7 +73,7 @@ impl ApiLink {
     pub fn open_in_process(memory: &SharedMemory) -> Result<Self, LinkError> {
         let mut handoff = FdHandoff::default();
         memory.pass_to_api(&mut handoff)?;
-        Self::open(&mut handoff.into())
+        Self::open(&mut handoff.into(), memory.table().slots())
     }
 
     /// Appends all of a batch or nothing. Wakes the analysis and the supervisor if they are parked.

@@ -49,7 +49,8 @@ impl TableBench {
     fn new(series: usize) -> anyhow::Result<Self> {
         let memory = SharedMemory::create(MIN_CAPACITY, u32::try_from(series)?, 1)?;
         let link = AnalyticsLink::open_in_process(&memory)?;
-        let mut table = TableWriter::attach(link.state).context("a new table does not verify")?;
+        let mut table =
+            TableWriter::attach(link.state, memory.table().slots()).context("a new table does not verify")?;
         table.activate();
         let keys = (0..series).map(|n| format!("bench.series.{n:05}"));
         let slots = keys.map(|key| table.assign(&key).map(|slot| (key, slot)).context("the table is full"));

@@ -53,13 +53,16 @@ struct Death {
     recovered: f64,
 }
 
+/// The slots of the state table with the default `max_series`.
+const SLOTS: u32 = 100_001;
+
 /// The state table of a running service, found among the supervisor's fds.
 fn table_of(supervisor: i32) -> anyhow::Result<TableReader<ReadOnly>> {
     for entry in fs::read_dir(format!("/proc/{supervisor}/fd"))? {
         let path = entry?.path();
         let target = fs::read_link(&path).unwrap_or_default();
         if target.to_string_lossy().starts_with("/memfd:bulkhead-state") {
-            return Ok(TableReader::new(ReadOnly::map(File::open(path)?, Kind::State)?));
+            return Ok(TableReader::new(ReadOnly::map(File::open(path)?, Kind::State)?, SLOTS));
         }
     }
     anyhow::bail!("the supervisor holds no state table")

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 /// The ring carries no state here, so the table has the smallest size: one series.
 const SERIES: u32 = 1;
 
+/// The slots of the state table: one series, and the overflow series.
+const SLOTS: u32 = SERIES + 1;
+
 /// The variable that gives the peer the fds of the ring back.
 const BACK_VARIABLE: &str = "BULKHEAD_BENCH_BACK";
 
@@ -145,7 +148,7 @@ impl Transport for Ring {
     }
 
     fn peer(&self, direction: Direction, workload: Workload) -> anyhow::Result<()> {
-        let mut sink = Sink::new(AnalyticsLink::open(&mut InheritedFds::from_env()?)?)?;
+        let mut sink = Sink::new(AnalyticsLink::open(&mut InheritedFds::from_env()?, SLOTS)?)?;
         match direction {
             Direction::Stream => {
                 peer::signal()?;

@@ -10,7 +10,7 @@ use bulkhead_proto::{
     shm::{
         access::index,
         ring::Consumer,
-        table::{BodySlot, CommitRecord, Content, MAX_KEY, TableReader, TableWriter},
+        table::{BodySlot, CommitRecord, Content, FoundSeries, MAX_KEY, TableReader, TableWriter},
     },
     wire::ids::Commit,
     worker::link::{AnalyticsLink, ApiLink},
@@ -73,9 +73,10 @@ pub(super) fn concurrent(bytes: &[u8]) {
 fn corruption(input: &mut Input<'_>, honest: &Honest) -> Corruption {
     let windows = &honest.fixture.windows;
     let front = windows.positions("front");
-    // The used words of the table's front: the commit, the records, the hashes and the tags.
-    let used = front.start..front.start + 64 + 4 * SLOTS as usize;
-    Corruption::take(input, &windows.image(), &[used.clone(), used, windows.positions("bodies")])
+    // The used words of the table's front: the commit, the records, the lines and the list of touched slots. The index
+    // follows.
+    let used = front.start..front.start + 64 + 9 * SLOTS as usize;
+    Corruption::take(input, &windows.image(), &[used.clone(), used, front, windows.positions("arena")])
 }
 
 /// A reader that reads repeatedly.
@@ -101,7 +102,10 @@ impl Reader {
             assert!(known, "an unknown series {name:?}");
         }
         for (number, series) in SERIES.iter().enumerate() {
-            let Some((public, record)) = api.view().public(series) else { continue };
+            let (public, record) = match api.view().public(series) {
+                FoundSeries::Public(public, record) => (public, record),
+                FoundSeries::Missing(_) | FoundSeries::Unreadable(_) => continue,
+            };
             assert!(
                 record.seq.0 == record.analysed && record.skipped == 0,
                 "a record that was never committed: {record:?}"
@@ -117,7 +121,7 @@ impl Reader {
 /// A successor takes over the table, loads everything, and commits.
 fn check_successor(honest: &Honest) {
     let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
-    let Some(mut writer) = TableWriter::attach(link.state) else { return };
+    let Some(mut writer) = TableWriter::attach(link.state, SLOTS) else { return };
     let activated = writer.activate();
     let record = *writer.record();
     let commits =
@@ -137,11 +141,14 @@ fn check_successor(honest: &Honest) {
         let found = SeriesTotal::parse(body.key(), body.state());
         // A body that does not verify is reset by name. A body that verifies is never an earlier state,
         // however much was corrupted.
-        assert!(found == Some(*expected_total), "{found:?} in {slot:?}, after {activated:?}");
+        assert!(
+            found == Some(*expected_total),
+            "{found:?} in {slot:?}, expected {expected_total:?} of {record:?}, after {activated:?}"
+        );
     }
     let link = AnalyticsLink::open_in_process(&honest.fixture.memory).expect("a link");
     for slot in (0..record.slots).map(BodySlot) {
-        let (bytes, name) = TableReader::new(&link.state).raw_slot(slot);
+        let (bytes, name) = TableReader::new(&link.state, SLOTS).raw_slot(slot);
         assert!(bytes == writer.raw_slot(slot) && name.len() <= 3 * MAX_KEY, "{name:?}");
     }
     commit_and_load(&mut writer);

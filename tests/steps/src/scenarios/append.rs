@@ -2,7 +2,7 @@
 
 use crate::{
     child::Region,
-    fixture::{CAPACITY, MemoryFixture},
+    fixture::{CAPACITY, MemoryFixture, SLOTS},
     recovery::EventCounts,
     scenario::{History, Observer, Scenario},
     test_event::{MAX_RECORD, MIN_RECORD, TestEvent, batch, test_event},
@@ -94,10 +94,10 @@ impl Scenario for Append {
         let mut batch = batch(THREE_EVENTS)?;
         let answer = match self.method {
             Method::Batch => {
-                let link = ApiLink::open(fds)?;
+                let link = ApiLink::open(fds, SLOTS)?;
                 region.run(|| Ok(link.append(&mut batch)))
             }
-            Method::Attach => region.run(|| Ok(ApiLink::open(fds)?.append(&mut batch))),
+            Method::Attach => region.run(|| Ok(ApiLink::open(fds, SLOTS)?.append(&mut batch))),
         }?;
         let full = matches!(answer, Err(AppendError::Full { .. }));
         ensure!(full == (self.released == Released::TooLittle), "{answer:?}");

@@ -2,7 +2,7 @@
 
 use crate::{
     child::Region,
-    fixture::MemoryFixture,
+    fixture::{MemoryFixture, SLOTS},
     recovery::EventCounts,
     scenario::{History, Observer, Scenario},
     service::Analysis,
@@ -20,7 +20,6 @@ use bulkhead_proto::{
 /// A commit of pending events, after two other commits.
 struct Commit {
     name: &'static str,
-    body: usize,
     /// Further events of the two commits before.
     other: &'static [TestEvent],
     pending: &'static [TestEvent],
@@ -32,29 +31,25 @@ struct Commit {
 pub(super) const ALL: &[&dyn Scenario] = &[
     &Commit {
         name: "commit_known_series",
-        body: 512,
         other: &[],
         pending: &[test_event("ATL", 50, 56), test_event("BOS", 51, 56), test_event("ATL", 52, 56)],
         batches: &[3],
     },
     &Commit {
         name: "commit_new_series",
-        body: 512,
         other: &[],
         pending: &[test_event("DTW", 50, 56), test_event("CLT", 51, 56), test_event("ATL", 52, 56)],
         batches: &[3],
     },
     &Commit {
         name: "commit_a_growing_series",
-        body: 8192,
         other: &[test_event(GROWING, 9, 56)],
         pending: &[test_event(GROWING, 50, 56), test_event(GROWING, 51, 56), test_event("ATL", 52, 56)],
         batches: &[3],
     },
     &Commit {
-        // Both versions of a slot, and both records, are overwritten once.
+        // Both versions of a slot, and both records, are written once.
         name: "commit_three_times",
-        body: 512,
         other: &[],
         pending: &[
             test_event("ATL", 50, 56),
@@ -67,7 +62,6 @@ pub(super) const ALL: &[&dyn Scenario] = &[
     &Commit {
         // Another series gets the slot of the one that was removed.
         name: "commit_a_removal",
-        body: 512,
         other: &[],
         pending: &[
             removal("ATL", 50),
@@ -80,7 +74,6 @@ pub(super) const ALL: &[&dyn Scenario] = &[
     &Commit {
         // Events before and after the removal are in one commit with it.
         name: "commit_a_removal_and_a_new_beginning",
-        body: 512,
         other: &[],
         pending: &[
             test_event("ATL", 50, 56),
@@ -103,10 +96,6 @@ impl Scenario for Commit {
         Role::Analytics
     }
 
-    fn body(&self) -> usize {
-        self.body
-    }
-
     fn prepare(&self, fixture: &MemoryFixture) -> Result<History> {
         let mut history = History::default();
         for value in 1..3 {
@@ -118,7 +107,7 @@ impl Scenario for Commit {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
         region.run(|| {
             for &batch in self.batches {
                 ensure!(analysis.apply(batch)? == batch);
@@ -162,7 +151,7 @@ fn check_reader(link: &ApiLink, committed: &[TestEvent]) -> Result<()> {
     let names = link.view().names("", None, usize::MAX);
     ensure!(names.iter().map(|name| &**name).eq(expected.keys()), "sees {names:?}");
     for (series, total) in expected {
-        let Some((public, _)) = link.view().public(&series) else { bail!("sees no {series}") };
+        let Some(public) = link.view().public(&series).public() else { bail!("sees no {series}") };
         ensure!(*public == *total.public(&series), "sees {}", String::from_utf8_lossy(&public));
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use crate::{
     child::Region,
-    fixture::MemoryFixture,
+    fixture::{MemoryFixture, SLOTS},
     recovery::EventCounts,
     scenario::{History, Scenario},
     service::Analysis,
@@ -56,7 +56,7 @@ impl Scenario for Apply {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
         ensure!(region.run(|| analysis.apply(usize::MAX))? == PENDING);
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Scenario for Isolated {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+        let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
         analysis.hints = self.hints();
         region.run(|| {
             ensure!(analysis.apply(usize::MAX)? == PENDING);
@@ -202,7 +202,7 @@ impl Scenario for Park {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let cursor = AnalyticsLink::open(fds)?.cursor;
+        let cursor = AnalyticsLink::open(fds, SLOTS)?.cursor;
         region.run(|| {
             prepare_wait(&cursor);
             cancel_wait(&cursor);
@@ -261,7 +261,7 @@ impl Scenario for WritePanicRecord {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let cursor = AnalyticsLink::open(fds)?.cursor;
+        let cursor = AnalyticsLink::open(fds, SLOTS)?.cursor;
         region.run(|| {
             clear_panic_record(&cursor);
             write_panic_record(&cursor, &panic_record(2));

@@ -7,12 +7,12 @@ use super::{
     attempts::{FIRST, SECOND, Supervisor},
     consume::{APPLY, WITH_HINTS, hints},
     keyed_append::{AROUND_THE_LOG, request_around_the_log},
-    takeover::{COMMITTED, CURSOR_PAGE, SUCCESSOR},
+    takeover::{COMMITTED, CURSOR_PAGE, SUCCESSOR, commit_number},
 };
 use crate::{
     child::Region,
     deferred::{Deferred, Write},
-    fixture::MemoryFixture,
+    fixture::{MemoryFixture, SLOTS},
     scenario::{History, Scenario},
     service::Analysis,
     test_event::batch,
@@ -202,7 +202,7 @@ fn commit(
 ) -> Result<()> {
     let mut memory = None;
     let wrap = |state: StateMemory| memory.insert(Deferred::new(state)).clone();
-    let mut analysis = Analysis::take_over_wrapped(AnalyticsLink::open(fds)?, wrap)?;
+    let mut analysis = Analysis::take_over_wrapped(AnalyticsLink::open(fds, SLOTS)?, wrap)?;
     let memory = memory.context("no memory was opened")?;
     // Drops the stores of the scrub, if there was one.
     memory.take();
@@ -215,9 +215,9 @@ fn commit(
 
 fn commit_before_the_record(fds: &mut InheritedFds, region: &Region) -> Result<()> {
     commit(fds, region, 3, |memory, mut writes| {
-        let number = writes.pop().context("no recorded stores")?;
+        let number = commit_number(&writes)?;
         // The sixteen words of the record are stored last before the number.
-        writes.insert(writes.len().saturating_sub(16), number);
+        writes[number.saturating_sub(16)..=number].rotate_right(1);
         writes.iter().try_for_each(|write| memory.apply_in_table(write))
     })
 }
@@ -248,19 +248,19 @@ fn owner_before_in_flight(fds: &mut InheritedFds, region: &Region) -> Result<()>
 
 /// Between two events, the first one is marked in flight, but the position is that of the second one.
 fn in_flight_until_the_next(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
     analysis.keeps_in_flight = true;
     region.run(|| analysis.apply(usize::MAX).map(drop))
 }
 
 /// The committed position advances before the state does.
 fn commit_before_apply(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
     region.run(|| analysis.commit_before_apply())
 }
 
 fn run_with_hints(fds: &mut InheritedFds, region: &Region, hints: RecoveryHints) -> Result<()> {
-    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds)?)?;
+    let mut analysis = Analysis::take_over(AnalyticsLink::open(fds, SLOTS)?)?;
     analysis.hints = hints;
     region.run(|| {
         analysis.apply(usize::MAX)?;

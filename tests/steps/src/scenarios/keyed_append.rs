@@ -4,7 +4,7 @@
 use super::append::THREE_EVENTS;
 use crate::{
     child::Region,
-    fixture::{KEY_WINDOW, MemoryFixture},
+    fixture::{KEY_WINDOW, MemoryFixture, SLOTS},
     recovery::EventCounts,
     scenario::{History, Scenario},
     test_event::{batch, test_event},
@@ -127,9 +127,9 @@ impl Scenario for Keyed {
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
         let (mut batch, request) = (batch(THREE_EVENTS)?, request(self.sent_request)?);
         let outcome = if self.attach {
-            region.run(|| Ok(ApiLink::open(fds)?.append_keyed(&mut batch, request)?))
+            region.run(|| Ok(ApiLink::open(fds, SLOTS)?.append_keyed(&mut batch, request)?))
         } else {
-            let link = ApiLink::open(fds)?;
+            let link = ApiLink::open(fds, SLOTS)?;
             region.run(|| Ok(link.append_keyed(&mut batch, request)?))
         }?;
         ensure!(matches!(outcome, AppendOutcome::Appended(_)) == (self.last_stage() == 1), "{outcome:?}");

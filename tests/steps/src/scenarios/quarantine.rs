@@ -3,7 +3,7 @@
 
 use crate::{
     child::Region,
-    fixture::{MemoryFixture, memory},
+    fixture::{MemoryFixture, SLOTS, memory},
     scenario::{History, Scenario},
     service::Analysis,
     test_event::{TestEvent, batch, test_event},
@@ -133,7 +133,7 @@ fn remove(_: &mut InheritedFds, region: &Region) -> Result<()> {
 }
 
 fn replay(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds, SLOTS)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append_keyed(&mut batch, request()?)?;
         store.remove(QUARANTINED).map(drop)
@@ -141,7 +141,7 @@ fn replay(fds: &mut InheritedFds, region: &Region) -> Result<()> {
 }
 
 fn replay_without_key(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds, SLOTS)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         api.append(&mut batch)?;
         store.remove(QUARANTINED).map(drop)
@@ -149,7 +149,7 @@ fn replay_without_key(fds: &mut InheritedFds, region: &Region) -> Result<()> {
 }
 
 fn replay_removed(fds: &mut InheritedFds, region: &Region) -> Result<()> {
-    let (api, mut batch, (store, _)) = (ApiLink::open(fds)?, batch(REPLAYED)?, store(region)?);
+    let (api, mut batch, (store, _)) = (ApiLink::open(fds, SLOTS)?, batch(REPLAYED)?, store(region)?);
     region.run(|| {
         store.remove(QUARANTINED)?;
         api.append_keyed(&mut batch, request()?)?;

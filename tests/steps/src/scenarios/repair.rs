@@ -1,4 +1,4 @@
-//! A wild write of an analysis has damaged the table's index. Its successor dies while it repairs the index.
+//! A wild write of an analysis has damaged lines of the table. Its successor dies while it repairs them.
 
 use super::takeover::leave_unfinished;
 use crate::{
@@ -14,15 +14,19 @@ use bulkhead_proto::{
     worker::{fds::InheritedFds, link::AnalyticsLink},
 };
 
-/// A repair of one hash and two tags, next to an unfinished commit.
+/// A repair of three lines, next to an unfinished commit.
 struct Repair;
 
 /// All repair scenarios.
 pub(super) const ALL: &[&dyn Scenario] = &[&Repair];
 
-/// Where the hashes begin in the table's front, in words. Two tags per slot follow them.
-const HASHES: usize = 64;
-const TAGS: usize = HASHES + SLOTS as usize;
+/// The words of the version in use of a slot, in the table's front: hash, place, check, tag.
+fn version_in_use(fixture: &MemoryFixture, slot: usize) -> usize {
+    let front = fixture.windows.positions("front").start;
+    let image = fixture.windows.image();
+    let versions = [0, 1].map(|version| front + 64 + 8 * slot + 4 * version);
+    versions.into_iter().find(|word| (1..=2).contains(&image.word(word + 3))).unwrap_or(front)
+}
 
 impl Scenario for Repair {
     fn name(&self) -> &'static str {
@@ -42,19 +46,18 @@ impl Scenario for Repair {
         history.append_and_commit(fixture, &three(2), usize::MAX)?;
         history.append_and_commit(fixture, &[test_event("DTW", 5, 56), test_event("CLT", 6, 56)], 0)?;
         leave_unfinished(fixture, 2)?;
-        let front = fixture.windows.positions("front").start;
-        // Damages the newest tag of the first slot, the hash of the second one, and the older tag of the
-        // third one, which belongs to the unfinished commit.
-        for (word, value) in [(TAGS + 1, 77), (HASHES + 1, 0), (TAGS + 4, 1)] {
-            fixture.windows.store(front + word, value);
+        // Damages the tag of the first slot, the hash of the second one, and the place of the third one, which the
+        // unfinished commit touched.
+        for (slot, field, value) in [(0, 3, 77), (1, 0, 0), (2, 1, 1)] {
+            fixture.windows.store(version_in_use(fixture, slot) + field, value);
         }
         Ok(history)
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let link = AnalyticsLink::open(fds)?;
+        let link = AnalyticsLink::open(fds, SLOTS)?;
         let analysis = region.run(|| Analysis::take_over(link))?;
-        ensure!(analysis.activated.repaired, "nothing was found to repair");
+        ensure!(analysis.take_repaired() == 3, "not everything was found to repair");
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     child::Region,
-    deferred::Deferred,
-    fixture::MemoryFixture,
+    deferred::{Deferred, Write},
+    fixture::{MemoryFixture, SLOTS},
     recovery::EventCounts,
     scenario::{History, Scenario},
     service::Analysis,
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// A takeover of what a predecessor left.
 struct Takeover {
     name: &'static str,
-    /// Whether the predecessor died within a commit: all of its stores but the last one are there.
+    /// Whether the predecessor died within a commit: all of its stores before the one of its number are there.
     unfinished: bool,
     /// Whether the successor also commits. Its commit has other events than the unfinished one.
     commits: bool,
@@ -44,7 +44,7 @@ pub(super) const ALL: &[&dyn Scenario] = &[
 const UNFINISHED: usize = 3;
 const FIRST: usize = 1;
 
-/// Leaves a commit of `events` events unfinished: applies all of its stores but the last.
+/// Leaves a commit of `events` events unfinished: applies all of its stores before the one of its number.
 ///
 /// # Errors
 /// When there is nothing to commit, or a part fails.
@@ -55,12 +55,15 @@ pub fn leave_unfinished(fixture: &MemoryFixture, events: usize) -> Result<()> {
     analysis.apply(events)?;
     analysis.commit()?;
     let memory = memory.context("no memory was opened")?;
-    let (_, writes) = memory
-        .take()
-        .split_last()
-        .map(|(last, rest)| (last.clone(), rest.to_vec()))
-        .context("no recorded stores")?;
-    writes.iter().try_for_each(|write| memory.apply_in_table(write))
+    let writes = memory.take();
+    let number = commit_number(&writes)?;
+    writes[..number].iter().try_for_each(|write| memory.apply_in_table(write))
+}
+
+/// The index of the store that publishes a commit, among its stores.
+pub(super) fn commit_number(writes: &[Write]) -> Result<usize> {
+    let position = writes.iter().position(|write| matches!(write, Write::Word(0, _)));
+    position.context("no recorded store of the commit number")
 }
 
 impl Scenario for Takeover {
@@ -88,7 +91,7 @@ impl Scenario for Takeover {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let link = AnalyticsLink::open(fds)?;
+        let link = AnalyticsLink::open(fds, SLOTS)?;
         region.run(|| {
             let mut analysis = Analysis::take_over(link)?;
             if self.commits {
@@ -148,7 +151,7 @@ impl Scenario for CursorPage {
     }
 
     fn execute(&self, fds: &mut InheritedFds, region: &Region) -> Result<()> {
-        let page = AnalyticsLink::open(fds)?.cursor;
+        let page = AnalyticsLink::open(fds, SLOTS)?.cursor;
         region.run(|| {
             cursor::take_over(&page, SUCCESSOR, COMMITTED);
             Ok(())

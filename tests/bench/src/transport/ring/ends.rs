@@ -1,6 +1,6 @@
 //! The two ends of a ring, as the API and the analysis hold them.
 
-use super::Wait;
+use super::{SLOTS, Wait};
 use crate::peer::PeerSetup;
 use anyhow::{Context, bail};
 use bulkhead_proto::{
@@ -88,7 +88,7 @@ fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<R
 }
 
 fn table(state: impl AsFd) -> anyhow::Result<TableReader<ReadOnly>> {
-    Ok(TableReader::new(ReadOnly::map(state, Kind::State)?))
+    Ok(TableReader::new(ReadOnly::map(state, Kind::State)?, SLOTS))
 }
 
 /// The setup of a peer that appends to `memory`: the fds, their names, and the wake fd as its standard input.
@@ -194,7 +194,7 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn new(link: AnalyticsLink) -> anyhow::Result<Self> {
         let AnalyticsLink { events, producer, cursor, state, wake } = link;
-        let mut table = TableWriter::attach(state).context("the state table does not verify")?;
+        let mut table = TableWriter::attach(state, SLOTS).context("the state table does not verify")?;
         table.activate();
         let record = *table.record();
         let capacity = bulkhead_proto::shm::ring::MIN_CAPACITY;
