@@ -22,14 +22,16 @@ pub trait Effects {
 }
 
 /// Handles one event and all events that its actions return. Each new state is published before any action
-/// that follows from it.
+/// that follows from it. An activation is carried out before the other actions of its transition: events wait for it, and
+/// nothing waits for the log and the reports.
 pub fn drive(effects: &mut impl Effects, event: Event) {
     let mut events = VecDeque::from([event]);
     while let Some(event) = events.pop_front() {
         let now = effects.now();
-        let actions = transition(effects.state(), event, now);
+        let (activations, others): (Vec<_>, Vec<_>) =
+            transition(effects.state(), event, now).into_iter().partition(Action::is_activation);
         effects.publish();
-        for action in actions {
+        for action in activations.into_iter().chain(others) {
             events.extend(effects.carry_out(action));
         }
     }

@@ -7,7 +7,7 @@ use bulkhead_proto::wire::{
     ids::{Generation, Seq},
 };
 
-/// One thing to do. The actions of one transition are carried out in order, after the new state was
+/// One thing to do. The actions of one transition are carried out in order, activations first, after the new state was
 /// published.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -111,6 +111,14 @@ pub enum Action {
         /// Exit code: 0 after an orderly stop, else 1.
         code: u8,
     },
+}
+
+impl Action {
+    /// Whether this lets a worker begin its work.
+    #[must_use]
+    pub const fn is_activation(&self) -> bool {
+        matches!(self, Self::Send { frame: ToWorker::Activate(_), .. })
+    }
 }
 
 /// The signals that the supervisor sends to workers.

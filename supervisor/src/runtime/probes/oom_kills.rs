@@ -1,7 +1,8 @@
 //! The kernel's counter of OOM kills. The SIGKILL itself does not show its sender.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -46,7 +47,9 @@ fn own_cgroup(text: &str) -> Option<&str> {
 
 /// The value of `oom_kill` in a file of names and values.
 fn read(file: &Path) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
+    // Files in /proc have no size. With this room, one system call reads everything.
+    let mut text = String::with_capacity(16 << 10);
+    File::open(file).and_then(|mut file| file.read_to_string(&mut text)).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
