@@ -48,7 +48,7 @@ impl Flaw {
             Self::Series(name) => name == event.series,
             Self::Panics(percent) => {
                 let mut hasher = DefaultHasher::new();
-                (event.series, event.value.to_bits()).hash(&mut hasher);
+                (event.series, event.value.unwrap_or_default().to_bits()).hash(&mut hasher);
                 hasher.finish() % 100 < *percent
             }
         }
@@ -76,7 +76,7 @@ impl Analysis for BadDeploy {
         self.0.fail_at(event);
         state.count += 1;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "ids are powers of two")]
-        let id = event.value as u64;
+        let id = event.value.unwrap_or_default() as u64;
         state.sum += id;
         if self.0 == Flaw::Grows {
             state.waste = "x".repeat(TOO_MUCH);
@@ -106,7 +106,7 @@ impl Analysis for ChangedState {
 
     fn apply(&self, state: &mut IdsAndMore, event: &Event<'_>) {
         state.count += 1;
-        state.largest = state.largest.max(event.value);
+        state.largest = state.largest.max(event.value.unwrap_or_default());
     }
 
     fn render<'a>(&'a self, series: &'a str, state: &'a IdsAndMore) -> impl Serialize + 'a {

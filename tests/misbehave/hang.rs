@@ -87,7 +87,7 @@ impl Analysis for SlowAnalysis {
     const VERSION: u32 = 1;
 
     fn apply(&self, state: &mut Count, event: &Event<'_>) {
-        thread::sleep(Duration::from_secs_f64(event.value / 1e3));
+        thread::sleep(Duration::from_secs_f64(event.value.unwrap_or_default() / 1e3));
         state.0 += 1;
     }
 

@@ -43,7 +43,7 @@ impl Analysis for PanicOutsideApply {
         reason = "the tests send small numbers"
     )]
     fn apply(&self, sum: &mut Sum, event: &Event<'_>) {
-        sum.0 += event.value as u64;
+        sum.0 += event.value.unwrap_or_default() as u64;
     }
 
     fn render<'a>(&'a self, series: &'a str, sum: &'a Sum) -> impl Serialize + 'a {

@@ -94,9 +94,7 @@ impl Service {
 
     fn append(&self, series: &str) {
         let mut batch = Batch::default();
-        let event =
-            Event { series, value: 1.0, ts_ms: 0, arrived_ms: 0, label: None, data: None, request_id: None };
-        batch.push(&event).unwrap();
+        batch.push(&Event::new(series, 1.0)).unwrap();
         self.api.append(&mut batch).unwrap();
     }
 

@@ -121,6 +121,50 @@ fn a_rendered_summary_has_the_fields_of_the_contract_in_its_order() {
 }
 
 #[test]
+fn an_event_without_a_value_counts_with_its_label_and_changes_no_other_number() {
+    let mut summary = summary_of(&[1.0, 3.0]);
+    let without_value = Event { label: Some("tea"), ts_ms: 5, ..Event::without_value("s", "{}") };
+    Statistics.apply(&mut summary, &without_value);
+    let found = rendered(&summary);
+    let mut expected = rendered(&summary_of(&[1.0, 3.0]));
+    expected["count"] = json!(3);
+    expected["distinct_labels"] = json!(1);
+    expected["top_labels"] = json!([{ "label": "tea", "count": 1 }]);
+    expected["last"] = json!({ "value": null, "ts": "1970-01-01T00:00:00.005Z" });
+    assert_eq!(found, expected);
+    Statistics.apply(&mut summary, &event("s", 2.0, None, 0));
+    assert_eq!((&rendered(&summary)["count"], &rendered(&summary)["mean"]), (&json!(4), &json!(2)));
+}
+
+#[test]
+fn a_series_without_any_value_has_a_count_and_labels_only() {
+    let events = [Event::without_value("s", "1"), Event::without_value("s", "2")];
+    let found = &testing::check(|| Statistics, &events).unwrap()["s"];
+    let expected = json!({
+        "series": "s", "count": 2, "sum": 0, "mean": null, "stddev": null, "min": null, "max": null,
+        "p50": null, "p90": null, "p99": null, "distinct_labels": 0, "top_labels": [],
+        "last": { "value": null, "ts": "1970-01-01T00:00:00Z" },
+    });
+    assert_eq!(found, &expected);
+}
+
+/// The state before events could be without a value: `last` was a number, and there was no field `without_value`.
+#[test]
+fn a_state_of_an_earlier_program_is_read() {
+    let summary = summary_of(&[1.0, 3.0]);
+    let bytes = encoded(&summary);
+    let is_in = |name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    assert!(
+        is_in("last") && !is_in("without_value"),
+        "the encoding has changed: write the former one down here"
+    );
+    let mut last = b"\xa4last\xcb".to_vec();
+    last.extend_from_slice(&3.0_f64.to_be_bytes());
+    assert!(bytes.windows(last.len()).any(|window| window == last), "{bytes:?}");
+    assert_eq!(rendered(&decode(&bytes).unwrap()), rendered(&summary));
+}
+
+#[test]
 fn a_sum_beyond_the_range_of_an_f64_is_null_and_the_rest_is_right() {
     let found = rendered(&summary_of(&[f64::MAX, f64::MAX]));
     assert_eq!(found["sum"], Value::Null);
@@ -153,12 +197,14 @@ fn any_value() -> impl Strategy<Value = f64> {
 }
 
 fn any_summary() -> impl Strategy<Value = Summary> {
-    let any_event = (any_value(), prop::option::of(0..300_u32), any::<i64>());
+    let any_event = (prop::option::of(any_value()), prop::option::of(0..300_u32), any::<i64>());
     prop::collection::vec(any_event, 1..400).prop_map(|events| {
         let mut summary = Summary::default();
         for (value, label, ts_ms) in events {
             let label = label.map(|number| format!("label-{number}"));
-            Statistics.apply(&mut summary, &event("s", value, label.as_deref(), ts_ms));
+            let data = value.is_none().then_some("0");
+            let event = Event { value, data, ..event("s", 0.0, label.as_deref(), ts_ms) };
+            Statistics.apply(&mut summary, &event);
         }
         summary
     })

@@ -22,8 +22,9 @@ pub enum CodecError {
     Trailing(usize),
 }
 
-/// The most bytes that a decoded value may claim, whatever its length prefixes say.
-const LIMIT: usize = 1 << 20;
+/// The most bytes that a decoded value may claim, whatever its length prefixes say. A snapshot holds events of up to
+/// [`MAX_EVENT`](super::event::MAX_EVENT).
+const LIMIT: usize = 2 << 20;
 
 fn configuration() -> impl config::Config {
     config::standard().with_limit::<LIMIT>()

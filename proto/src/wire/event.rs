@@ -8,20 +8,26 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, little_endian as le
 pub const MAX_SERIES: usize = 128;
 /// The longest label, in bytes.
 pub const MAX_LABEL: usize = 128;
-/// The longest `data`, in bytes of JSON text.
-pub const MAX_DATA: usize = 4096;
+/// The longest `data`, in bytes of JSON text. The API accepts less: up to `api.max_event`.
+pub const MAX_DATA: usize = 1 << 20;
 /// The longest request id, in bytes.
 pub const MAX_REQUEST_ID: usize = 64;
 /// The longest encoded event, in bytes.
-pub const MAX_EVENT: usize = size_of::<Head>() + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + MAX_DATA;
+pub const MAX_EVENT: usize = largest_event(MAX_DATA);
+
+/// The length of the longest encoded event whose `data` has at most `data` bytes, in bytes.
+#[must_use]
+pub const fn largest_event(data: usize) -> usize {
+    size_of::<Head>() + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + data
+}
 
 /// One accepted event. It borrows the bytes from which it was decoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
     /// The series to which the event belongs, 1..=[`MAX_SERIES`] bytes.
     pub series: &'a str,
-    /// The value; finite.
-    pub value: f64,
+    /// The value; finite. An event with data may have none.
+    pub value: Option<f64>,
     /// When the event happened, in Unix milliseconds.
     pub ts_ms: i64,
     /// When the event was accepted, in Unix milliseconds.
@@ -35,10 +41,24 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// An event without label, data and request, of the beginning of 1970.
+    /// An event with a value, without label, data and request, of the beginning of 1970.
     #[must_use]
     pub const fn new(series: &'a str, value: f64) -> Self {
-        Self { series, value, ts_ms: 0, arrived_ms: 0, label: None, data: None, request_id: None }
+        Self {
+            series,
+            value: Some(value),
+            ts_ms: 0,
+            arrived_ms: 0,
+            label: None,
+            data: None,
+            request_id: None,
+        }
+    }
+
+    /// An event with data and no value, without label and request, of the beginning of 1970.
+    #[must_use]
+    pub const fn without_value(series: &'a str, data: &'a str) -> Self {
+        Self { value: None, data: Some(data), ..Self::new(series, 0.0) }
     }
 }
 
@@ -60,6 +80,9 @@ pub enum EventError {
     /// The value is infinite or not a number.
     #[error("value is not finite")]
     NotFinite,
+    /// There is neither a value nor data.
+    #[error("an event without data needs a value")]
+    NoValue,
     /// The number of bytes differs from what the head says.
     #[error("the event has {found} bytes, but its head says {wanted}")]
     Size {
@@ -136,25 +159,29 @@ impl<'a> Input<'a> {
 }
 
 /// The fixed head of an encoded event. The texts follow in this order: series, label, request id, data. `flags`
-/// distinguishes an absent label, data or request id from an empty one, and a removal from an event.
+/// distinguishes an absent label, data or request id from an empty one, an event without a value from one with the value 0, and a
+/// removal from an event.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Head {
     value: le::F64,
     ts_ms: le::I64,
     arrived_ms: le::I64,
-    data_len: le::U16,
+    /// The lower half of the length of `data`.
+    data_len_low: le::U16,
     flags: u8,
     series_len: u8,
     label_len: u8,
     request_len: u8,
-    reserved: [u8; 2],
+    /// The upper half. Up to layout 4 these bytes were reserved, and 0.
+    data_len_high: le::U16,
 }
 
 const HAS_LABEL: u8 = 1;
 const HAS_DATA: u8 = 2;
 const HAS_REQUEST: u8 = 4;
 const REMOVES: u8 = 8;
+const HAS_NO_VALUE: u8 = 16;
 
 fn bounded(field: &'static str, text: &str, least: usize, most: usize) -> Result<usize, EventError> {
     let found = text.len();
@@ -170,11 +197,23 @@ fn short(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
 
+/// The halves of a length that [`bounded`] has checked, the lower one first.
+fn halves(length: usize) -> [le::U16; 2] {
+    let [low, above, high, top] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    [[low, above], [high, top]].map(le::U16::from_bytes)
+}
+
+impl Head {
+    fn data_len(&self) -> usize {
+        usize::from(self.data_len_high.get()) << 16 | usize::from(self.data_len_low.get())
+    }
+}
+
 impl<'a> Event<'a> {
     /// Appends the encoded event to `into`.
     ///
     /// # Errors
-    /// If a text is out of its bounds or the value is not finite. `into` is unchanged then.
+    /// If a text is out of its bounds, or the value is not finite, or missing without data. `into` is unchanged then.
     pub fn encode(&self, into: &mut Vec<u8>) -> Result<(), EventError> {
         self.encode_as(0, into)
     }
@@ -182,29 +221,37 @@ impl<'a> Event<'a> {
     fn encode_as(&self, flags: u8, into: &mut Vec<u8>) -> Result<(), EventError> {
         let (label, data) = (self.label.unwrap_or_default(), self.data.unwrap_or_default());
         let request = self.request_id.unwrap_or_default();
+        let [data_len_low, data_len_high] = halves(bounded("data", data, 0, MAX_DATA)?);
         let head = Head {
-            value: self.value.into(),
+            value: self.value.unwrap_or_default().into(),
             ts_ms: self.ts_ms.into(),
             arrived_ms: self.arrived_ms.into(),
             series_len: short(bounded("series", self.series, 1, MAX_SERIES)?),
             label_len: short(bounded("label", label, 0, MAX_LABEL)?),
             request_len: short(bounded("request id", request, 0, MAX_REQUEST_ID)?),
-            data_len: u16::try_from(bounded("data", data, 0, MAX_DATA)?).unwrap_or(u16::MAX).into(),
+            data_len_low,
+            data_len_high,
             flags: flags
                 | flag(self.label, HAS_LABEL)
                 | flag(self.data, HAS_DATA)
-                | flag(self.request_id, HAS_REQUEST),
-            reserved: [0; 2],
+                | flag(self.request_id, HAS_REQUEST)
+                | if self.value.is_none() { HAS_NO_VALUE } else { 0 },
         };
-        if !self.value.is_finite() {
-            return Err(EventError::NotFinite);
-        }
+        self.check_value()?;
         into.reserve(size_of::<Head>() + self.series.len() + label.len() + request.len() + data.len());
         into.extend_from_slice(head.as_bytes());
         for text in [self.series, label, request, data] {
             into.extend_from_slice(text.as_bytes());
         }
         Ok(())
+    }
+
+    fn check_value(&self) -> Result<(), EventError> {
+        match self.value {
+            Some(value) if !value.is_finite() => Err(EventError::NotFinite),
+            None if self.data.is_none() => Err(EventError::NoValue),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Decodes an event. Never panics, whatever the bytes.
@@ -221,12 +268,8 @@ impl<'a> Event<'a> {
     fn decode_with_flags(bytes: &'a [u8]) -> Result<(Self, u8), EventError> {
         let too_short = EventError::Size { wanted: size_of::<Head>(), found: bytes.len() };
         let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
-        let lengths = [
-            head.series_len.into(),
-            head.label_len.into(),
-            head.request_len.into(),
-            usize::from(head.data_len.get()),
-        ];
+        let lengths =
+            [head.series_len.into(), head.label_len.into(), head.request_len.into(), head.data_len()];
         let wanted = size_of::<Head>() + lengths.iter().sum::<usize>();
         if wanted != bytes.len() {
             return Err(EventError::Size { wanted, found: bytes.len() });
@@ -240,7 +283,7 @@ impl<'a> Event<'a> {
         };
         let [series_len, label_len, request_len, data_len] = lengths;
         let event = Self {
-            value: head.value.get(),
+            value: Some(head.value.get()).filter(|_| head.flags & HAS_NO_VALUE == 0),
             ts_ms: head.ts_ms.get(),
             arrived_ms: head.arrived_ms.get(),
             series: next("series", series_len, 1, MAX_SERIES)?,
@@ -249,7 +292,8 @@ impl<'a> Event<'a> {
                 .filter(|_| head.flags & HAS_REQUEST != 0),
             data: Some(next("data", data_len, 0, MAX_DATA)?).filter(|_| head.flags & HAS_DATA != 0),
         };
-        if event.value.is_finite() { Ok((event, head.flags)) } else { Err(EventError::NotFinite) }
+        event.check_value()?;
+        Ok((event, head.flags))
     }
 }
 
@@ -258,78 +302,4 @@ const fn flag(text: Option<&str>, bit: u8) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn sample() -> Event<'static> {
-        Event {
-            series: "DTW",
-            value: -6.5,
-            ts_ms: 978_310_020_000,
-            arrived_ms: 1,
-            label: Some(""),
-            data: None,
-            request_id: Some("r-1"),
-        }
-    }
-
-    #[test]
-    fn every_bound_is_checked_when_an_event_is_encoded() {
-        let mut bytes = Vec::new();
-        let long = "x".repeat(MAX_DATA + 1);
-        for (event, field) in [
-            (Event { series: "", ..sample() }, "series"),
-            (Event { series: &long[..MAX_SERIES + 1], ..sample() }, "series"),
-            (Event { label: Some(&long[..MAX_LABEL + 1]), ..sample() }, "label"),
-            (Event { request_id: Some(&long[..MAX_REQUEST_ID + 1]), ..sample() }, "request id"),
-            (Event { data: Some(&long), ..sample() }, "data"),
-        ] {
-            assert!(
-                matches!(event.encode(&mut bytes), Err(EventError::Length { field: found, .. }) if found == field)
-            );
-        }
-        assert_eq!(Event { value: f64::NAN, ..sample() }.encode(&mut bytes), Err(EventError::NotFinite));
-        assert!(bytes.is_empty());
-    }
-
-    #[test]
-    fn a_removal_is_not_an_event_and_an_event_is_not_a_removal() {
-        let removal = Removal { series: "DTW", arrived_ms: 7, request_id: Some("r-1") };
-        let (mut removed, mut applied) = (Vec::new(), Vec::new());
-        removal.encode(&mut removed).unwrap();
-        sample().encode(&mut applied).unwrap();
-        assert_eq!(Input::decode(&removed), Ok(Input::Removal(removal)));
-        assert_eq!(Event::decode(&removed), Err(EventError::Removal));
-        assert_eq!(Input::decode(&applied), Ok(Input::Event(sample())));
-        assert_eq!([removed, applied].map(|bytes| Input::decode(&bytes).unwrap().arrived_ms()), [7, 1]);
-        let nameless = Removal { series: "", ..removal };
-        assert!(matches!(nameless.encode(&mut Vec::new()), Err(EventError::Length { field: "series", .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn an_encoded_event_decodes_to_itself(
-            series in "\\PC{1,32}", value in -1e300..1e300f64, ts_ms: i64, arrived_ms: i64,
-            label in proptest::option::of("\\PC{0,32}"), data in proptest::option::of("\\PC{0,99}"),
-            request_id in proptest::option::of("[a-z0-9-]{0,64}"),
-        ) {
-            let event = Event {
-                series: &series, value, ts_ms, arrived_ms,
-                label: label.as_deref(), data: data.as_deref(), request_id: request_id.as_deref(),
-            };
-            let mut bytes = Vec::new();
-            event.encode(&mut bytes).unwrap();
-            prop_assert!(bytes.len() <= MAX_EVENT);
-            prop_assert_eq!(Event::decode(&bytes).unwrap(), event);
-            prop_assert!(Event::decode(&bytes[..bytes.len() - 1]).is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_decoded_or_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            if let Ok(event) = Event::decode(&bytes) {
-                prop_assert!(event.value.is_finite() && !event.series.is_empty());
-            }
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use super::{
     event::{Event, Input, MAX_EVENT, Removal},
     ids::{CrashId, Generation, Seq},
     record_store::{Order, Record, RecordStore},
+    text::cut,
     time::rfc3339,
 };
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ use std::fmt;
 
 /// The most events in quarantine. When it is full, no further event is quarantined, and so none is skipped.
 pub const MAX_ENTRIES: usize = 100_000;
+
+/// The most bytes of an event's `data` in a crash report, in a file of the quarantine, and in a list.
+pub const MAX_EXCERPT: usize = 4096;
 
 /// One quarantined event, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,9 +39,9 @@ pub struct Entry {
     pub during: Operation,
     /// The number of deaths that were attributed to the event.
     pub attempts: u32,
-    /// The event as it was sent; `None` if the bytes cannot be decoded.
+    /// The event as it was sent; `None` if the bytes cannot be decoded. Files and lists have an excerpt of long data.
     pub event: Option<EventView>,
-    /// The bytes of the event in the ring, in hexadecimal. A replay appends them again. Lists omit them.
+    /// All bytes of the event in the ring, in hexadecimal. A replay appends them again. Lists omit them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub bytes: String,
 }
@@ -50,8 +54,9 @@ pub struct EventView {
     /// Whether it is the removal of the series instead of an event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removal: bool,
-    /// The value.
-    pub value: f64,
+    /// The value, if the event has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
     /// When the event happened: RFC 3339, UTC.
     pub ts: String,
     /// When the event was accepted: RFC 3339, UTC.
@@ -59,9 +64,12 @@ pub struct EventView {
     /// The label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The data, as JSON text.
+    /// The data, as JSON text; in an excerpt, the beginning of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// The length of all the data in bytes, if `data` is only its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_bytes: Option<u64>,
     /// The id of the request that sent the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -85,30 +93,45 @@ impl EventView {
             arrived: rfc3339(event.arrived_ms),
             label: event.label.map(str::to_owned),
             data: event.data.map(str::to_owned),
+            data_bytes: None,
             request_id: event.request_id.map(str::to_owned),
         })
+    }
+
+    /// The event with at most [`MAX_EXCERPT`] bytes of its data.
+    #[must_use]
+    pub fn excerpt(self) -> Self {
+        let Some(data) = self.data.as_deref().filter(|data| data.len() > MAX_EXCERPT) else { return self };
+        let (data, data_bytes) = (cut(data, MAX_EXCERPT).to_owned(), data.len() as u64);
+        Self { data: Some(data), data_bytes: Some(data_bytes), ..self }
     }
 }
 
 /// On one line, for people. The texts of the event are not escaped.
 impl fmt::Display for EventView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { series, removal, value, ts, arrived, label, data, request_id } = self;
+        let Self { series, removal, value, ts, arrived, label, data, data_bytes, request_id } = self;
         if *removal {
             write!(f, "removal of series {series}, arrived {arrived}")?;
         } else {
-            // Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
-            let value = format!("{value:?}");
-            let value = value.strip_suffix(".0").unwrap_or(&value);
-            write!(f, "series {series}, value {value}, ts {ts}, arrived {arrived}")?;
+            write!(f, "series {series}, {}, ts {ts}, arrived {arrived}", short_value(*value))?;
         }
-        for (name, part) in [("label", label), ("data", data), ("request", request_id)] {
+        let rest = data_bytes.map(|bytes| format!("… ({bytes} bytes in all)")).unwrap_or_default();
+        for (name, part, rest) in [("label", label, ""), ("data", data, &*rest), ("request", request_id, "")]
+        {
             if let Some(part) = part {
-                write!(f, ", {name} {part}")?;
+                write!(f, ", {name} {part}{rest}")?;
             }
         }
         Ok(())
     }
+}
+
+/// Debug prints `1e300` instead of 300 digits, but `1.0` for 1.
+fn short_value(value: Option<f64>) -> String {
+    let Some(value) = value else { return "no value".to_owned() };
+    let value = format!("value {value:?}");
+    value.strip_suffix(".0").unwrap_or(&value).to_owned()
 }
 
 impl Entry {
@@ -121,6 +144,14 @@ impl Entry {
         if rest.is_empty() { bytes.collect() } else { None }
     }
 
+    /// The entry with all the data of its event instead of an excerpt.
+    #[must_use]
+    pub fn complete(self) -> Self {
+        let is_excerpt = self.event.as_ref().is_some_and(|event| event.data_bytes.is_some());
+        let whole = is_excerpt.then(|| EventView::decode(&self.payload()?)).flatten();
+        Self { event: whole.or(self.event), ..self }
+    }
+
     /// Bytes in hexadecimal.
     #[must_use]
     pub fn hex(bytes: &[u8]) -> String {
@@ -131,8 +162,8 @@ impl Entry {
 
 impl Record for Entry {
     type Number = Seq;
-    /// Room for the event in hexadecimal and as JSON (a character may take six bytes), and for the other fields.
-    const MAX_FILE: u64 = 16 * MAX_EVENT as u64;
+    /// The bytes in hexadecimal, an excerpt of the event as JSON (a character may take six bytes), and the other fields.
+    const MAX_FILE: u64 = 2 * MAX_EVENT as u64 + 16 * MAX_EXCERPT as u64;
     const ORDER: Order = Order::OldestFirst;
 
     fn number(&self) -> Seq {
@@ -168,82 +199,4 @@ impl Filter {
 pub type EntryStore = RecordStore<Entry>;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_is_decoded_with_times_for_people() {
-        let event = Event {
-            series: "orders",
-            value: 1.5,
-            ts_ms: 0,
-            arrived_ms: 1_700_000_000_120,
-            label: Some("tea"),
-            data: None,
-            request_id: Some("r-1"),
-        };
-        let mut bytes = Vec::new();
-        event.encode(&mut bytes).unwrap();
-        assert_eq!(
-            EventView::decode(&bytes).unwrap().to_string(),
-            "series orders, value 1.5, ts 1970-01-01T00:00:00.000Z, arrived 2023-11-14T22:13:20.120Z, label tea, request r-1"
-        );
-        assert_eq!(EventView::decode(&bytes[1..]), None);
-    }
-
-    #[test]
-    fn a_removal_is_shown_as_one() {
-        let removal = Removal { series: "orders", arrived_ms: 0, request_id: Some("r-1") };
-        let mut bytes = Vec::new();
-        removal.encode(&mut bytes).unwrap();
-        let view = EventView::decode(&bytes).unwrap();
-        assert_eq!(
-            view.to_string(),
-            "removal of series orders, arrived 1970-01-01T00:00:00.000Z, request r-1"
-        );
-        let json = serde_json::to_value(&view).unwrap();
-        assert_eq!((&json["removal"], &json["series"]), (&true.into(), &"orders".into()));
-    }
-
-    #[test]
-    fn values_are_short_at_any_magnitude() {
-        let view = EventView {
-            series: "x".into(),
-            removal: false,
-            value: 0.0,
-            ts: String::new(),
-            arrived: String::new(),
-            label: None,
-            data: None,
-            request_id: None,
-        };
-        for (value, shown) in
-            [(0.0, "0"), (42.0, "42"), (-1.5, "-1.5"), (1e300, "1e300"), (-1.5e-320, "-1.5e-320")]
-        {
-            let text = EventView { value, ..view.clone() }.to_string();
-            assert!(text.contains(&format!("value {shown},")), "{text}");
-        }
-    }
-
-    #[test]
-    fn bytes_come_back_from_their_hexadecimal_form() {
-        let entry = |bytes: &str| Entry {
-            seq: Seq(1),
-            at: "2026-11-22T20:00:00Z".into(),
-            worker: "analytics".into(),
-            generation: Generation(7),
-            crash: CrashId(3),
-            cause: Cause::Signal,
-            detail: "SIGSEGV".into(),
-            during: Operation::Apply,
-            attempts: 2,
-            event: None,
-            bytes: bytes.into(),
-        };
-        assert_eq!(Entry::hex(&[0, 0x7f, 0xff]), "007fff");
-        assert_eq!(entry("007fff").payload(), Some(vec![0, 0x7f, 0xff]));
-        for bytes in ["0", "0g", "é"] {
-            assert_eq!(entry(bytes).payload(), None, "{bytes}");
-        }
-    }
-}
+mod tests;

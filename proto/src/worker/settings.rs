@@ -25,7 +25,7 @@ pub struct Settings {
     pub expire_ms: Option<u64>,
     /// The largest request body, in bytes.
     pub max_body: u64,
-    /// The limits of the HTTP server, besides `max_body`.
+    /// The limits of the API, besides `max_body`.
     #[serde(default)]
     pub limits: Limits,
     /// The host names and web origins that requests may have.
@@ -37,7 +37,7 @@ pub struct Settings {
     pub log: String,
 }
 
-/// The limits of the HTTP server for its clients. The defaults are those of the configuration.
+/// The limits of the API for its clients. The defaults are those of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -50,6 +50,8 @@ pub struct Limits {
     pub request_timeout_ms: u64,
     /// How long a connection may be idle between two requests, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// The longest `data` of an event, in bytes of JSON text, at most [`MAX_DATA`](crate::wire::event::MAX_DATA).
+    pub max_event: u32,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
             // Longer than the 60 s after which load balancers usually close their own idle connections: the side that
             // closes first never sends a request on a connection that the other side is closing.
             idle_timeout_ms: 75_000,
+            max_event: 64 << 10,
         }
     }
 }

@@ -111,11 +111,12 @@ pub(super) mod tests {
         EventView {
             series: "orders".into(),
             removal: false,
-            value: 1.5,
+            value: Some(1.5),
             ts: "2026-11-22T19:59:59.000Z".into(),
             arrived: "2026-11-22T19:59:59.000Z".into(),
             label: Some("tea".into()),
             data: None,
+            data_bytes: None,
             request_id: Some("r-1".into()),
         }
     }

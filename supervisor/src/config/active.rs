@@ -162,7 +162,7 @@ fn setting(key: &str, from: String, to: String, live: bool) -> Option<Change> {
 }
 
 /// The keys with which the process of a worker is started, and their values.
-fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 16] {
+fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String); 17] {
     let WorkerConfig {
         name: _,
         role,
@@ -174,8 +174,13 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         memory_limit,
         hang_timeout: _,
     } = worker;
-    let Limits { max_connections, max_connections_per_address, request_timeout_ms, idle_timeout_ms } =
-        &config.limits;
+    let Limits {
+        max_connections,
+        max_connections_per_address,
+        request_timeout_ms,
+        idle_timeout_ms,
+        max_event,
+    } = &config.limits;
     let Access { allowed_hosts, cors_origins } = &config.access;
     let text = |value: &dyn Debug| format!("{value:?}");
     let linked = |value: &dyn Debug| if *role == Role::Plain { String::new() } else { text(value) };
@@ -191,6 +196,7 @@ fn start_keys(config: &Config, worker: &WorkerConfig) -> [(&'static str, String)
         ("stop_timeout", linked(stop_timeout)),
         ("faults.enabled", linked(&config.policy.faults)),
         ("max_body", api(&config.max_body)),
+        ("max_event", api(max_event)),
         ("max_connections", api(max_connections)),
         ("max_connections_per_address", api(max_connections_per_address)),
         ("request_timeout", api(request_timeout_ms)),
@@ -269,8 +275,11 @@ mod tests {
     fn a_key_that_a_process_was_started_with_replaces_only_that_worker() {
         assert_eq!(changes("", "analytics.command = [\"x\"]"), [replaced("analytics", &["command"])]);
         assert_eq!(
-            changes("", "[api]\nmax_body = \"1MiB\"\nenv = { A = \"1\" }\nstop_timeout = \"1s\""),
-            [replaced("api", &["env", "stop_timeout", "max_body"])]
+            changes(
+                "",
+                "[api]\nmax_body = \"1MiB\"\nmax_event = \"1KiB\"\nenv = { A = \"1\" }\nstop_timeout = \"1s\""
+            ),
+            [replaced("api", &["env", "stop_timeout", "max_body", "max_event"])]
         );
     }
 

@@ -20,6 +20,7 @@ pub use model::{Config, ListenAddr, LogConfig, LogFormat, WorkerConfig};
 pub use overrides::{EnvLookup, Overrides};
 pub use problem::{Issue, Problem, Severity};
 pub use report::ProblemReport;
+pub(crate) use sections::ring_capacity_for;
 pub use source::Source;
 
 use problem::Diagnostics;

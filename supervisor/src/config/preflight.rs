@@ -9,7 +9,7 @@ use super::{
     program_format,
     source::Source,
 };
-use crate::core::Policy;
+use crate::{core::Policy, display::format_size};
 use bulkhead_proto::worker::token_file::{self, TokenError};
 use rustix::fs::{Access, access};
 use std::{
@@ -76,6 +76,10 @@ pub(super) fn preflight(
     }
     report("state_dir", check_state_dir(&config.state_dir));
     report("analytics.max_attempts", check_attempts(&config.policy));
+    // The default of the one key does not have to fit the other.
+    if diagnostics.span_of("api.max_event").is_some() {
+        report("api.max_event", check_event_size(config));
+    }
 }
 
 /// Warns if the deaths by a poison event park the analysis before the event is quarantined.
@@ -87,6 +91,18 @@ fn check_attempts(policy: &Policy) -> Result<(), Finding> {
     let found = format!("{max_attempts} is not less than restart.limit ({limit})");
     let issue = Issue::new(found, "the analysis is parked before a poison event is quarantined");
     Err((Severity::Warning, issue.with_help("raise restart.limit, or lower analytics.max_attempts")))
+}
+
+/// Warns if no request is large enough for the largest event.
+fn check_event_size(config: &Config) -> Result<(), Finding> {
+    let (max_event, max_body) = (u64::from(config.limits.max_event), config.max_body);
+    if max_event < max_body {
+        return Ok(());
+    }
+    let found =
+        format!("{} is not less than api.max_body ({})", format_size(max_event), format_size(max_body));
+    let issue = Issue::new(found, "a request with an event of this size is refused");
+    Err((Severity::Warning, issue.with_help("raise api.max_body, or lower api.max_event")))
 }
 
 /// Checks that the worker's program exists and is executable.

@@ -14,8 +14,11 @@ use crate::{
     display::{format_exact_duration, format_size},
 };
 use bulkhead_proto::{
-    shm::ring::{MAX_CAPACITY, MIN_CAPACITY},
-    wire::role::Role,
+    shm::ring::{MAX_CAPACITY, MIN_CAPACITY, capacity_for},
+    wire::{
+        event::{MAX_DATA, largest_event},
+        role::Role,
+    },
     worker::settings::{Access, Limits},
 };
 use std::{path::PathBuf, time::Duration};
@@ -32,6 +35,9 @@ const MIN_BODY: u64 = 1 << 10;
 
 /// The largest `max_body`, in bytes. Clients split larger batches into several requests.
 const MAX_BODY: u64 = 1 << 30;
+
+/// The smallest `max_event`, in bytes.
+const MIN_EVENT: u64 = 1 << 10;
 
 /// The largest `max_connections`: more than the API has file descriptors for.
 const MAX_CONNECTIONS: u32 = 1 << 16;
@@ -62,6 +68,7 @@ pub(super) fn read_config(mut root: Section<'_>, overrides: &Overrides, diagnost
     let api = read_api(root.section("api"), overrides, diagnostics);
     let analytics = read_analytics(root.section("analytics"));
     let ring_capacity = read_link(root.section("link"));
+    check_ring(api.limits.max_event, ring_capacity, diagnostics);
     let restart = read_restart(root.section("restart"));
     let Analytics { max_series, expire, max_attempts, brake, standby, worker } = analytics;
     let faults = read_faults(root.section("faults"));
@@ -176,11 +183,15 @@ fn read_limits(api: &mut Section<'_>) -> Limits {
     let mut timeout = |key, min| {
         api.duration(key, min, MAX_DURATION).and_then(|timeout| u64::try_from(timeout.as_millis()).ok())
     };
+    let request_timeout_ms = timeout("request_timeout", MIN_DURATION).unwrap_or(default.request_timeout_ms);
+    let idle_timeout_ms = timeout("idle_timeout", MIN_IDLE_TIMEOUT).unwrap_or(default.idle_timeout_ms);
+    let max_event = api.size("max_event", MIN_EVENT, MAX_DATA as u64);
     Limits {
         max_connections: all.unwrap_or(default.max_connections),
         max_connections_per_address: per_address.unwrap_or(default.max_connections_per_address),
-        request_timeout_ms: timeout("request_timeout", MIN_DURATION).unwrap_or(default.request_timeout_ms),
-        idle_timeout_ms: timeout("idle_timeout", MIN_IDLE_TIMEOUT).unwrap_or(default.idle_timeout_ms),
+        request_timeout_ms,
+        idle_timeout_ms,
+        max_event: max_event.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(default.max_event),
     }
 }
 
@@ -220,6 +231,30 @@ fn read_link(mut link: Section<'_>) -> u64 {
     }
     link.finish();
     capacity
+}
+
+/// Checks that the ring takes the largest event.
+fn check_ring(max_event: u32, capacity: u64, diagnostics: &Diagnostics) {
+    let needed = ring_capacity_for(max_event);
+    if capacity >= needed {
+        return;
+    }
+    let show = |bytes| format!("{:?}", format_size(bytes));
+    let found = format!(
+        "api.max_event: {} is too large for link.capacity ({})",
+        show(max_event.into()),
+        show(capacity)
+    );
+    let issue = Issue::new(found, "an event may take an eighth of the ring")
+        .with_help(format!("set link.capacity to {} or more, or lower api.max_event", show(needed)));
+    let label = "the size of the ring".to_owned();
+    let related = diagnostics.span_of("link.capacity").map(|span| (span, label));
+    diagnostics.push(Problem { related, ..Problem::new(issue, diagnostics.span_of("api.max_event")) });
+}
+
+/// The smallest ring that takes events with this much `data`, in bytes.
+pub(crate) fn ring_capacity_for(max_event: u32) -> u64 {
+    capacity_for(largest_event(usize::try_from(max_event).unwrap_or(usize::MAX)))
 }
 
 fn require_value(text: &str, supported: &str) -> Result<(), Issue> {

@@ -116,6 +116,7 @@ fn every_key_has_an_effect() {
         [api]
         listen = "unix:/run/api.sock"
         max_body = "1MiB"
+        max_event = "512KiB"
         token_file = "/t"
         max_connections = 7
         max_connections_per_address = 0
@@ -158,7 +159,8 @@ fn every_key_has_an_effect() {
             max_connections: 7,
             max_connections_per_address: 0,
             request_timeout_ms: 5_000,
-            idle_timeout_ms: 120_000
+            idle_timeout_ms: 120_000,
+            max_event: 512 << 10,
         }
     );
     assert_eq!(config.token_file.as_deref(), Some(Path::new("/t")));

@@ -19,8 +19,9 @@ pub const PROTOCOL: u32 = 1;
 /// The longest request, in bytes; many times longer than any command.
 pub const MAX_REQUEST: usize = 4 << 10;
 
-/// The longest reply, in bytes; enough for the status of 64 workers.
-pub const MAX_REPLY: u64 = 1 << 20;
+/// The longest reply, in bytes; enough for the status of 64 workers, and for the largest quarantined event: 2 MiB of
+/// hexadecimal digits, and as much for its data, of which each character may need an escape.
+pub const MAX_REPLY: u64 = 8 << 20;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

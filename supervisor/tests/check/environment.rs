@@ -142,6 +142,11 @@ fn a_state_directory_that_is_a_file_is_reported() {
 }
 
 #[test]
+fn an_event_that_fits_no_request_gets_a_warning() {
+    insta::assert_snapshot!(check("[api]\nmax_body = \"512KiB\"\nmax_event = \"512KiB\"\n"));
+}
+
+#[test]
 fn attempts_that_park_the_analysis_before_quarantine_get_a_warning() {
     insta::assert_snapshot!(check("[analytics]\nmax_attempts = 20\n"));
 }

@@ -69,6 +69,8 @@ name = "My Collector"
     more_connections_per_address_than_in_total:
         "[api]\nmax_connections = 100\nmax_connections_per_address = 200\n";
     more_connections_per_address_than_the_default_total: "api.max_connections_per_address = 5000\n";
+    an_event_larger_than_any: "api.max_event = \"2MiB\"\n";
+    an_event_too_large_for_the_ring: "[api]\nmax_event = \"1MiB\"\n\n[link]\ncapacity = \"8MiB\"\n";
     an_initial_delay_above_the_maximum: "[restart]\ninitial = \"10s\"\nmax = \"1s\"\n";
     an_initial_delay_above_the_default_maximum: "restart.initial = \"11s\"\n";
 

@@ -91,7 +91,7 @@ fn quarantined(records: &Records, deploys: &Deploys<'_>) -> Check {
 fn holds(entry: &Entry, id: EventId, request: &str) -> bool {
     entry.event.as_ref().is_some_and(|event| {
         event.series == id.series()
-            && event.value.to_bits() == (id.value() as f64).to_bits()
+            && event.value == Some(id.value() as f64)
             && event.request_id.as_deref() == Some(request)
             && event.label.is_none()
             && event.data.is_none()

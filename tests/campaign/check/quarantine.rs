@@ -70,11 +70,12 @@ impl SentEvent {
         let event = |arrived: &str| EventView {
             series: format!("{FAULT_PREFIX}{}", poison.kind),
             removal: false,
-            value: 1.0,
+            value: Some(1.0),
             ts: arrived.to_owned(),
             arrived: arrived.to_owned(),
             label: Some(poison.label()),
             data: None,
+            data_bytes: None,
             request_id: Some(self.request_id.clone()),
         };
         entry.event.as_ref().is_some_and(|kept| *kept == event(&kept.arrived))

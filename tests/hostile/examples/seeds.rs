@@ -67,10 +67,14 @@ fn frames() -> Result<Seeds, Box<dyn Error>> {
         seeds.push((format!("from-worker-{number}"), buffer[..length].to_vec()));
     }
     let (series, label, data) = ("ATL", Some(""), Some("[1]"));
-    let event = Event { series, value: -1.5, ts_ms: 1, arrived_ms: 2, label, data, request_id: Some("r") };
+    let value = Some(-1.5);
+    let event = Event { series, value, ts_ms: 1, arrived_ms: 2, label, data, request_id: Some("r") };
     let mut bytes = Vec::new();
     event.encode(&mut bytes)?;
     seeds.push(("event".to_owned(), bytes));
+    let mut bytes = Vec::new();
+    Event { value: None, ..event }.encode(&mut bytes)?;
+    seeds.push(("event-without-value".to_owned(), bytes));
     let mut bytes = Vec::new();
     Removal { series, arrived_ms: 2, request_id: Some("r") }.encode(&mut bytes)?;
     seeds.push(("removal".to_owned(), bytes));

@@ -39,16 +39,17 @@ impl Analysis for Weather {
 
     /// Must be deterministic: after a crash, the events since the last commit are applied again.
     fn apply(&self, station: &mut Station, event: &Event<'_>) {
+        // Clients can also append events through `POST /v1/events`: without a temperature, or with other data. Those are
+        // ignored. A panic here would be survived, too: Bulkhead restarts the worker, and quarantines an event that
+        // kills it again and again.
+        let Some(celsius) = event.value else { return };
         station.readings += 1;
-        station.celsius_sum += event.value;
-        // Clients can also append events through `POST /v1/events`, with other data or without any. Such data
-        // is ignored. A panic here would be survived, too: Bulkhead restarts the worker, and quarantines an
-        // event that kills it again and again.
+        station.celsius_sum += celsius;
         if let Some(data) = event.data
             && let Ok(Data { humidity }) = serde_json::from_str(data)
         {
             let highest = station.highest_dew_point.unwrap_or(f64::MIN);
-            station.highest_dew_point = Some(highest.max(dew_point(event.value, humidity)));
+            station.highest_dew_point = Some(highest.max(dew_point(celsius, humidity)));
         }
     }
 

@@ -6,7 +6,8 @@ use bulkhead_worker_analytics::{Event, testing};
 #[test]
 fn a_station_has_a_mean_temperature_and_a_highest_dew_point() {
     let humid = Event { data: Some(r#"{"humidity":1}"#), ..Event::new("weather.roof", 25.0) };
-    let events = [humid, Event::new("weather.roof", 21.0), Event::new("weather.cellar", 8.0)];
+    let no_temperature = Event::without_value("weather.roof", r#"{"humidity":1}"#);
+    let events = [humid, no_temperature, Event::new("weather.roof", 21.0), Event::new("weather.cellar", 8.0)];
 
     // Also checks that the states survive crashes, that they are small enough, and more.
     let rendered = testing::check(|| Weather, &events).unwrap();

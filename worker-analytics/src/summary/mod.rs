@@ -31,27 +31,47 @@ pub struct Summary {
     labels: Labels,
     min: f64,
     max: f64,
-    last: f64,
+    /// The number of events without a value. Most series have none, and a state of an earlier version has no such field.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    without_value: u64,
+    /// The value of the last event, if it has one.
+    last: Option<f64>,
     last_ts_ms: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Summary {
     fn add(&mut self, event: &Event<'_>) {
-        let value = event.value;
+        match event.value {
+            Some(value) => self.add_value(value),
+            None => self.without_value = self.without_value.saturating_add(1),
+        }
+        if let Some(label) = event.label {
+            self.labels.add(label);
+        }
+        (self.last, self.last_ts_ms) = (event.value, event.ts_ms);
+    }
+
+    fn add_value(&mut self, value: f64) {
         let first = self.moments.count() == 0;
         self.min = if first { value } else { self.min.min(value) };
         self.max = if first { value } else { self.max.max(value) };
         self.moments.add(value);
         self.quantiles.add(value);
-        if let Some(label) = event.label {
-            self.labels.add(label);
-        }
-        (self.last, self.last_ts_ms) = (value, event.ts_ms);
+    }
+
+    /// The number of events, with and without a value.
+    fn events(&self) -> u64 {
+        self.moments.count().saturating_add(self.without_value)
     }
 
     /// Whether this state can result from applying events.
     fn is_consistent(&self) -> bool {
-        let finite = [self.min, self.max, self.last].into_iter().all(f64::is_finite);
+        let finite = [Some(self.min), Some(self.max), self.last].into_iter().flatten().all(f64::is_finite);
         finite
             && self.min <= self.max
             && self.moments.is_valid()

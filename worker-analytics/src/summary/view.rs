@@ -42,7 +42,7 @@ struct Last {
 }
 
 /// A number written as `7`, not `7.0`, if it is an integer, and as `null` if it is infinite (a sum can exceed
-/// an `f64`).
+/// an `f64`) or NaN (there is no such number).
 struct Number(f64);
 
 impl Serialize for Number {
@@ -65,23 +65,24 @@ fn rfc3339<S: Serializer>(ts_ms: &i64, serializer: S) -> Result<S::Ok, S::Error>
 impl<'a> SummaryView<'a> {
     pub(super) fn new(series: &'a str, summary: &'a Summary) -> Self {
         let (min, max) = (summary.min, summary.max);
+        let of_values = |number: f64| Number(if summary.moments.count() > 0 { number } else { f64::NAN });
         // The middle of a bucket can lie outside of the extremes, which are exact.
-        let percentile = |percent| Number(summary.quantiles.percentile(percent).clamp(min, max));
+        let percentile = |percent| of_values(summary.quantiles.percentile(percent).clamp(min, max));
         let top = summary.labels.top(TOP_LABELS).into_iter();
         Self {
             series,
-            count: summary.moments.count(),
+            count: summary.events(),
             sum: Number(summary.moments.sum()),
-            mean: Number(summary.moments.mean().clamp(min, max)),
-            stddev: Number(if min == max { 0.0 } else { summary.moments.stddev() }),
-            min: Number(min),
-            max: Number(max),
+            mean: of_values(summary.moments.mean().clamp(min, max)),
+            stddev: of_values(if min == max { 0.0 } else { summary.moments.stddev() }),
+            min: of_values(min),
+            max: of_values(max),
             p50: percentile(50),
             p90: percentile(90),
             p99: percentile(99),
             distinct_labels: Number(summary.labels.distinct()),
             top_labels: top.map(|(label, count)| LabelCount { label, count }).collect(),
-            last: Last { value: Number(summary.last), ts: summary.last_ts_ms },
+            last: Last { value: Number(summary.last.unwrap_or(f64::NAN)), ts: summary.last_ts_ms },
         }
     }
 }

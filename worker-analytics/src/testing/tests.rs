@@ -39,7 +39,7 @@ struct Sum {
 }
 
 fn add(state: &mut Sum, event: &Event<'_>) {
-    state.sum += event.value;
+    state.sum += event.value.unwrap();
     *state.labels.entry(event.label.unwrap_or("none").to_owned()).or_default() += 1;
 }
 
@@ -89,7 +89,8 @@ fn a_skipped_field_that_results_depend_on_is_found() {
     }
     let new = || {
         analysis(|state: &mut Difference, event| {
-            *state = Difference { difference: event.value - state.before, before: event.value };
+            let value = event.value.unwrap();
+            *state = Difference { difference: value - state.before, before: value };
         })
     };
     let events = [1.0, 3.0].map(|value| Event::new("s", value));
@@ -106,7 +107,7 @@ fn what_the_process_keeps_outside_the_state_is_found() {
     let new = || {
         let total = Cell::new(0.0);
         analysis(move |state: &mut Sum, event| {
-            total.set(total.get() + event.value);
+            total.set(total.get() + event.value.unwrap());
             state.sum = total.get();
         })
     };
@@ -141,11 +142,11 @@ fn events_that_are_applied_twice_after_a_crash_are_found() {
         let random = runs.get() > 53;
         analysis(move |state: &mut Sum, event| {
             let times = SEEN.with_borrow_mut(|seen| {
-                let times = seen.entry(event.value.to_bits()).or_default();
+                let times = seen.entry(event.value.unwrap().to_bits()).or_default();
                 *times += u64::from(random);
                 *times
             });
-            state.sum = if times > 1 { -1.0 } else { event.value };
+            state.sum = if times > 1 { -1.0 } else { event.value.unwrap() };
         })
     };
     let found = failure(check(new, &values("s")));
@@ -159,7 +160,8 @@ fn events_that_are_applied_twice_after_a_crash_are_found() {
 fn a_series_that_grows_beyond_its_place_is_found_at_the_event() {
     let new = || {
         analysis(|state: &mut HashMap<String, f64>, event| {
-            state.insert("x".repeat(2_000_000) + &event.value.to_string(), event.value);
+            let value = event.value.unwrap();
+            state.insert("x".repeat(2_000_000) + &value.to_string(), value);
         })
     };
     let found = check(new, &values("s")).unwrap_err();
@@ -169,7 +171,7 @@ fn a_series_that_grows_beyond_its_place_is_found_at_the_event() {
 
 #[test]
 fn a_rendered_form_that_is_no_object_is_found() {
-    let new = || analysis(|state: &mut Vec<f64>, event| state.push(event.value));
+    let new = || analysis(|state: &mut Vec<f64>, event| state.push(event.value.unwrap()));
     let found = failure(check(new, &values("s")));
     assert_eq!(
         found,

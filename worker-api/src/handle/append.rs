@@ -35,7 +35,7 @@ thread_local! {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewEvent<'a> {
     series: &'a str,
-    value: f64,
+    value: Option<f64>,
     ts_ms: Option<i64>,
     label: Option<&'a str>,
     data: Option<&'a str>,
@@ -45,7 +45,13 @@ impl<'a> NewEvent<'a> {
     /// An event of this series (1 to 128 bytes, not starting with `__`) with this finite value. Its time is now.
     #[must_use]
     pub const fn new(series: &'a str, value: f64) -> Self {
-        Self { series, value, ts_ms: None, label: None, data: None }
+        Self { series, value: Some(value), ts_ms: None, label: None, data: None }
+    }
+
+    /// An event of this series with this [data](Self::data) and no value. Its time is now.
+    #[must_use]
+    pub const fn without_value(series: &'a str, json: &'a str) -> Self {
+        Self { series, value: None, ts_ms: None, label: None, data: Some(json) }
     }
 
     /// Sets the label: at most 128 bytes.
@@ -62,21 +68,22 @@ impl<'a> NewEvent<'a> {
         self
     }
 
-    /// Sets the data for the analysis: one JSON value as text, at most 4,096 bytes and at most 64 levels deep.
+    /// Sets the data for the analysis: one JSON value as text, at most `api.max_event` long (64 KiB unless configured) and at
+    /// most 64 levels deep.
     #[must_use]
     pub const fn data(mut self, json: &'a str) -> Self {
         self.data = Some(json);
         self
     }
 
-    fn check(&self, faults: bool) -> Result<(), String> {
+    fn check(&self, api: &ApiHandle) -> Result<(), String> {
         if self.series.starts_with(RESERVED_PREFIX) {
-            check_reserved_series(self.series, faults)?;
+            check_reserved_series(self.series, api.settings().faults)?;
         }
         if let Some(ms) = self.ts_ms {
             parse::check_ts(ms)?;
         }
-        self.data.map_or(Ok(()), parse::check_data)
+        self.data.map_or(Ok(()), |data| parse::check_data(data, api.max_data()))
     }
 }
 
@@ -128,7 +135,7 @@ impl ApiHandle {
         let outcome = self.append_with(None, |batch| {
             for (index, new) in events.iter().enumerate() {
                 let bad = |reason| AppendError::BadEvent { index, reason };
-                new.check(self.settings().faults).map_err(bad)?;
+                new.check(self).map_err(bad)?;
                 let event = Event {
                     series: new.series,
                     value: new.value,

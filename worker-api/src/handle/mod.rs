@@ -72,6 +72,11 @@ impl ApiHandle {
         &self.0.settings
     }
 
+    /// The longest `data` of an event, in bytes.
+    pub(crate) fn max_data(&self) -> usize {
+        usize::try_from(self.0.settings.limits.max_event).unwrap_or(usize::MAX)
+    }
+
     pub(crate) fn token(&self) -> Option<&BearerToken> {
         self.0.token.as_ref()
     }

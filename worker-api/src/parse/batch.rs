@@ -11,6 +11,8 @@ pub(crate) struct BatchContext<'r> {
     pub(crate) request_id: Option<&'r str>,
     /// Whether `__fault.KIND` series are accepted.
     pub(crate) faults: bool,
+    /// The longest `data`, in bytes.
+    pub(crate) max_data: usize,
 }
 
 /// The event and field that are being parsed.

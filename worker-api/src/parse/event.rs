@@ -52,7 +52,7 @@ impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for Event
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "an event: an object with \"series\", \"value\" and optionally \"label\", \"ts\", \"data\"",
+            "an event: an object with \"series\", \"value\" or \"data\", and optionally \"label\", \"ts\"",
         )
     }
 
@@ -60,11 +60,19 @@ impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for Event
         let BatchParser { context, sink, count, location } = self.0;
         let mut fields = Fields::default();
         while let Some(BoundedText(name)) = map.next_key::<FieldName<'de>>()? {
-            fields.read(&name, &mut map, location)?;
+            fields.read(&name, &mut map, context.max_data, location)?;
             location.field = None;
         }
-        let series = require_field(fields.series.as_deref(), "series", location)?;
-        let value = require_field(fields.value, "value", location)?;
+        let series = fields.series.as_deref().ok_or_else(|| {
+            location.field = Some("series".into());
+            Error::missing_field("series")
+        })?;
+        if fields.value.is_none() && fields.data.is_none_or(|data| data == "null") {
+            location.field = Some("value".into());
+            return Err(Error::custom(
+                "missing field `value`; only an event with data may be without a value",
+            ));
+        }
         if series.starts_with(RESERVED_PREFIX) {
             location.field = Some("series".into());
             check_reserved_series(series, context.faults).map_err(Error::custom)?;
@@ -72,7 +80,7 @@ impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for Event
         // The parser has checked the same bounds. An error shows a difference between the two.
         sink(&Event {
             series,
-            value,
+            value: fields.value,
             ts_ms: fields.ts_ms.unwrap_or(context.arrived_ms),
             arrived_ms: context.arrived_ms,
             label: fields.label.as_deref(),
@@ -84,17 +92,6 @@ impl<'de, S: FnMut(&Event<'_>) -> Result<(), EventError>> Visitor<'de> for Event
         *location = ErrorLocation::default();
         Ok(())
     }
-}
-
-fn require_field<T, E: Error>(
-    found: Option<T>,
-    name: &'static str,
-    location: &mut ErrorLocation,
-) -> Result<T, E> {
-    found.ok_or_else(|| {
-        location.field = Some(name.into());
-        E::missing_field(name)
-    })
 }
 
 /// Checks a series whose name has the reserved prefix.
@@ -140,6 +137,7 @@ impl<'de> Fields<'de> {
         &mut self,
         name: &str,
         map: &mut A,
+        max_data: usize,
         location: &mut ErrorLocation,
     ) -> Result<(), A::Error> {
         let Some(index) = FIELDS.iter().position(|field| *field == name) else {
@@ -155,7 +153,7 @@ impl<'de> Fields<'de> {
         self.seen |= 1 << index;
         match name {
             "series" => self.series = Some(map.next_value::<BoundedText<'de, 1, MAX_SERIES>>()?.0),
-            "value" => self.value = Some(map.next_value::<FiniteNumber>()?.0),
+            "value" => self.value = map.next_value::<Option<FiniteNumber>>()?.map(|number| number.0),
             "label" => {
                 let label = map.next_value::<Option<BoundedText<'de, 0, MAX_LABEL>>>()?;
                 self.label = label.map(|label| label.0);
@@ -163,7 +161,7 @@ impl<'de> Fields<'de> {
             "ts" => self.ts_ms = map.next_value::<Option<UnixMs>>()?.map(|ts| ts.0),
             _ => {
                 let text = map.next_value::<&RawValue>()?.get();
-                self.data = Some(check_data_bounds(text).map_err(Error::custom)?);
+                self.data = Some(check_data_bounds(text, max_data).map_err(Error::custom)?);
             }
         }
         Ok(())

@@ -68,8 +68,8 @@ pub(crate) fn parse(
 ///
 /// # Errors
 /// When it is not one JSON value within the bounds.
-pub(crate) fn check_data(text: &str) -> Result<(), String> {
-    scalar::check_data_bounds(text)?;
+pub(crate) fn check_data(text: &str, max_bytes: usize) -> Result<(), String> {
+    scalar::check_data_bounds(text, max_bytes)?;
     serde_json::from_str::<&RawValue>(text).map(drop).map_err(|error| format!("data is not JSON: {error}"))
 }
 

@@ -1,7 +1,6 @@
 //! The values of an event's fields, each with its bounds.
 
 use super::time;
-use bulkhead_proto::wire::event::MAX_DATA;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::{borrow::Cow, fmt};
 
@@ -114,9 +113,12 @@ impl Visitor<'_> for TimeVisitor {
 }
 
 /// Returns the JSON text of `data` if its size and depth are within the bounds and every parser accepts its escapes.
-pub(super) fn check_data_bounds(text: &str) -> Result<&str, String> {
-    if text.len() > MAX_DATA {
-        return Err(format!("data may have at most {MAX_DATA} bytes of JSON; found {}", text.len()));
+pub(super) fn check_data_bounds(text: &str, max_bytes: usize) -> Result<&str, String> {
+    if text.len() > max_bytes {
+        let found = text.len();
+        return Err(format!(
+            "data may have at most {max_bytes} bytes of JSON (`api.max_event`); found {found}"
+        ));
     }
     if has_lone_surrogate(text) {
         return Err("a \\u escape is half of a surrogate pair, which is not a character".into());

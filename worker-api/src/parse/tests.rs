@@ -3,7 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-const CONTEXT: BatchContext<'static> = BatchContext { arrived_ms: 77, request_id: Some("r"), faults: false };
+const CONTEXT: BatchContext<'static> =
+    BatchContext { arrived_ms: 77, request_id: Some("r"), faults: false, max_data: 4096 };
 
 /// Parses a body and returns each event as a short text.
 fn read_with(
@@ -15,6 +16,7 @@ fn read_with(
     parse(body.as_ref(), format, context, &mut |event| {
         let Event { series, value, ts_ms, label, data, .. } = event;
         assert_eq!((event.arrived_ms, event.request_id), (context.arrived_ms, context.request_id));
+        let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         seen.push(format!("{series} {value} {ts_ms} {label:?} {data:?}"));
         Ok(())
     })?;
@@ -68,6 +70,45 @@ fn strings_at_their_bounds_are_accepted() {
 }
 
 #[test]
+fn an_event_with_data_needs_no_value() {
+    for body in [
+        r#"{"series":"s","data":{"a":1}}"#,
+        r#"{"series":"s","data":{"a":1},"value":null}"#,
+        r#"{"value":null,"data":{"a":1},"series":"s"}"#,
+    ] {
+        assert_eq!(json(body).unwrap(), [r#"s - 77 None Some("{\"a\":1}")"#], "{body}");
+    }
+    assert_eq!(ndjson(r#"{"series":"s","data":[]}"#).unwrap(), [r#"s - 77 None Some("[]")"#]);
+}
+
+#[test]
+fn data_is_accepted_up_to_the_configured_length_in_an_array_and_in_lines() {
+    let data = |length: usize| format!("\"{}\"", "d".repeat(length - 2));
+    for max_data in [1024, 65_536, 1 << 20] {
+        let context = BatchContext { max_data, ..CONTEXT };
+        let event = |length: usize| format!(r#"{{"series":"s","value":1,"data":{}}}"#, data(length));
+        let (largest, larger) = (event(max_data), event(max_data + 1));
+        for (format, bodies) in [
+            (BodyFormat::Json, [format!("[{largest},{largest}]"), format!("[{largest},{larger}]")]),
+            (BodyFormat::Ndjson, [format!("{largest}\n{largest}\n"), format!("{largest}\n{larger}\n")]),
+        ] {
+            let mut lengths = Vec::new();
+            let mut sink = |event: &Event<'_>| {
+                lengths.push(event.data.map_or(0, str::len));
+                Ok(())
+            };
+            parse(bodies[0].as_bytes(), format, &context, &mut sink).unwrap();
+            assert_eq!(lengths, [max_data; 2]);
+            let error = read_with(&context, format, &bodies[1]).unwrap_err();
+            assert_eq!((error.index, error.field.as_deref()), (Some(1), Some("data")));
+            let expected =
+                format!("at most {max_data} bytes of JSON (`api.max_event`); found {}", max_data + 1);
+            assert!(error.detail.contains(&expected), "{error:?}");
+        }
+    }
+}
+
+#[test]
 fn every_bad_field_is_named() {
     let long = "x".repeat(129);
     let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
@@ -84,6 +125,11 @@ fn every_bad_field_is_named() {
         ("series", r#""series":"\ud800","value":1"#.into()),
         ("value", r#""series":"a""#.into()),
         ("value", r#""series":"a","value":null"#.into()),
+        ("value", r#""series":"a","value":null,"label":"b""#.into()),
+        ("value", r#""series":"a","data":null"#.into()),
+        ("value", r#""series":"a","value":null,"data":null"#.into()),
+        ("value", r#""series":"a","value":null,"value":1"#.into()),
+        ("value", r#""series":"a","data":1,"value":"1""#.into()),
         ("value", r#""series":"a","value":"1""#.into()),
         ("value", r#""series":"a","value":true"#.into()),
         ("value", r#""series":"a","value":1e999"#.into()),

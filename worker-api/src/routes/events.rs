@@ -76,6 +76,7 @@ fn append(
         arrived_ms: arrival_ms(),
         request_id: id.as_ref().map(RequestId::as_str),
         faults: api.settings().faults,
+        max_data: api.max_data(),
     };
     api.append_with(request, |batch| {
         Ok(parse::parse(body, format, &context, &mut |event| batch.push(event))?)

@@ -30,7 +30,7 @@ pub(super) async fn show(
     State(api): State<ApiHandle>,
     Valid(Path(seq)): Valid<Path<Seq>>,
 ) -> Result<Response, Problem> {
-    json_response(&api.quarantined_event(seq).await?)
+    json_response(&api.quarantined_event(seq).await?.complete())
 }
 
 pub(super) async fn discard(

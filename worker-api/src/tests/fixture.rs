@@ -176,6 +176,7 @@ impl ApiFixture {
             events.push(match input {
                 Input::Event(Event { series, value, label, request_id, .. }) => {
                     let [label, request] = [label, request_id].map(Option::unwrap_or_default);
+                    let value = value.map_or_else(|| "-".to_owned(), |value| value.to_string());
                     format!("{series} {value} {label} {request}")
                 }
                 Input::Removal(Removal { series, request_id, .. }) => {

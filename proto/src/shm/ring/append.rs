@@ -1,8 +1,7 @@
 //! Appending to the ring: write the records, then accept them by one release store.
 
 use super::{
-    Batch, Capacity, KeyLog, KeyReused, KeyedBatch, KeyedRequest, LARGEST_SHARE, PAD, record_bytes,
-    record_word,
+    Batch, Capacity, KeyLog, KeyReused, KeyedBatch, KeyedRequest, PAD, record_bytes, record_word,
     tail::{Appended, Tail, publish, tail_of, version_of},
 };
 use crate::{
@@ -153,7 +152,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         let (bytes, largest) = (batch.bytes() as u64, batch.largest() as u64);
         // The pad at the end of the ring is shorter than the record that did not fit there.
         let (worst, capacity) = (bytes.saturating_add(largest), self.capacity());
-        if worst > capacity || largest > capacity / LARGEST_SHARE {
+        if worst > capacity || largest > self.capacity.largest_record() {
             return Err(AppendError::TooLarge { wanted: worst, capacity });
         }
         let start = self.tail.head.0;
@@ -223,8 +222,7 @@ impl<E: WriteWords, P: WriteWords> Appender<E, P> {
         if bytes == 0 {
             return;
         }
-        // A pad is shorter than the largest record, an eighth of the capacity: its length fits 31 bits up to a capacity
-        // of 16 GiB.
+        // A pad is shorter than the largest record: its length fits 31 bits.
         let length = u32::try_from(bytes).unwrap_or(u32::MAX) | PAD;
         self.events.store(self.capacity.word(at), record_word(length, at), Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
 //! Reading from the ring: each field is fetched once and checked against values that the reader owns; then the payload is
 //! copied to private memory.
 
-use super::{Capacity, LARGEST_SHARE, PAD, RECORD_HEAD, record_bytes, record_word, tail::read_tail};
+use super::{Capacity, PAD, RECORD_HEAD, record_bytes, record_word, tail::read_tail};
 use crate::{
     shm::{
         access::{ReadWords, WORD},
@@ -120,7 +120,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     fn record(&mut self, length: u32, into: &mut Vec<u8>) -> Result<Seq, RingCorruption> {
         let size = record_bytes(length as usize) as u64;
         let room = self.capacity.room_to_end(self.at).min(self.head - self.at);
-        if size > room || size > self.capacity.0 / LARGEST_SHARE {
+        if size > room || size > self.capacity.largest_record() {
             return Err(self.corruption("length", length.into()));
         }
         let seq = Seq(self.events.load(self.word() + 1, Ordering::Relaxed));

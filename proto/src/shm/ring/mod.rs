@@ -33,7 +33,10 @@ pub(crate) use lock::init as init_lock;
 pub use producer::{AppendOutcome, Producer};
 pub use tail::{Appended, PRODUCER_WORDS, Tail, read_tail, set_tail};
 
-use crate::shm::access::{ReadWords, WORD, index};
+use crate::{
+    shm::access::{ReadWords, WORD, index},
+    wire::event::MAX_EVENT,
+};
 
 /// The smallest capacity, in bytes. Below it, throughput was measured to fall by a factor of 3 to 6.
 pub const MIN_CAPACITY: u64 = 4 << 20;
@@ -41,6 +44,13 @@ pub const MIN_CAPACITY: u64 = 4 << 20;
 /// The largest capacity, in bytes. A bound against typing errors. Also, every mapped page delays the end of a dying
 /// process.
 pub const MAX_CAPACITY: u64 = 16 << 30;
+
+/// The smallest capacity of a ring that takes events with encodings of up to `event` bytes.
+#[must_use]
+pub const fn capacity_for(event: usize) -> u64 {
+    let capacity = (record_bytes(event) as u64 * LARGEST_SHARE).next_power_of_two();
+    if capacity < MIN_CAPACITY { MIN_CAPACITY } else { capacity }
+}
 
 /// Whether so little room is left that batches of a usual size may not fit: an eighth of the capacity.
 #[must_use]
@@ -69,6 +79,12 @@ impl Capacity {
         let capacity = (events.words() * WORD) as u64;
         assert!(capacity.is_power_of_two(), "the ring capacity {capacity} is not a power of two");
         Self(capacity)
+    }
+
+    /// The longest record, in bytes: what a writer may append, and the most that a reader allocates.
+    const fn largest_record(self) -> u64 {
+        let (share, event) = (self.0 / LARGEST_SHARE, record_bytes(MAX_EVENT) as u64);
+        if share < event { share } else { event }
     }
 
     /// The word at a position.

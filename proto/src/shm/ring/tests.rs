@@ -9,7 +9,7 @@ use crate::{
         sync::Ordering,
     },
     wire::{
-        event::{Event, Input, Removal},
+        event::{Event, Input, MAX_DATA, Removal, largest_event},
         ids::{Position, Seq},
     },
 };
@@ -330,4 +330,16 @@ fn a_batch_holds_events_and_removals_in_order() {
     let second = RECORD_HEAD + (batch.payload_at(0) as usize).next_multiple_of(WORD);
     let payload = second + RECORD_HEAD..second + RECORD_HEAD + batch.payload_at(second) as usize;
     assert_eq!(Input::decode(batch.records(payload.start, payload.end)), Ok(Input::Removal(removal)));
+}
+
+#[test]
+fn the_capacity_for_an_event_takes_it_and_half_of_it_does_not() {
+    for data in [0, 4 << 10, 64 << 10, 512 << 10, MAX_DATA] {
+        let record = record_bytes(largest_event(data)) as u64;
+        let capacity = capacity_for(largest_event(data));
+        assert!(Capacity(capacity).largest_record() >= record, "{data}");
+        assert!(capacity == MIN_CAPACITY || Capacity(capacity / 2).largest_record() < record, "{data}");
+    }
+    assert_eq!(capacity_for(MAX_EVENT), 16 << 20);
+    assert_eq!(Capacity(MAX_CAPACITY).largest_record(), record_bytes(MAX_EVENT) as u64);
 }

@@ -196,11 +196,12 @@ fn a_report_has_what_the_process_left() {
     let event = EventView {
         series: "s".into(),
         removal: false,
-        value: 1.5,
+        value: Some(1.5),
         ts: String::new(),
         arrived: String::new(),
         label: None,
         data: None,
+        data_bytes: None,
         request_id: Some("r-1".into()),
     };
     let output = vec![OutputLine { stream: "stderr".into(), text: "no".into() }];

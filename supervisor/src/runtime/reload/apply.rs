@@ -10,7 +10,7 @@ use crate::{
     config::{self, Change, Config, ProblemReport, Source, WorkerChange},
     control::protocol::{ChangeOutcome, CommandOutcome, Reply},
     core::{ClientId, Command, Event},
-    display::error_chain,
+    display::{error_chain, format_size},
     runtime::{clock, control_plane::ReplyTo, event_loop::Supervisor, spec, specs},
 };
 use bulkhead_proto::wire::text::cut;
@@ -93,7 +93,24 @@ impl Supervisor {
                  write at least one key with its default into the file"
             ));
         }
+        self.check_ring(&config)?;
         self.check_exposure(config)
+    }
+
+    /// Checks the new configuration against the ring of this run. It may be valid for its own ring, which is created at the
+    /// next start of the service.
+    fn check_ring(&self, config: &Config) -> Result<(), String> {
+        let (max_event, capacity) =
+            (config.limits.max_event, self.configuration.active.current().ring_capacity);
+        let needed = config::ring_capacity_for(max_event);
+        if capacity >= needed {
+            return Ok(());
+        }
+        let [max_event, capacity, needed] = [max_event.into(), capacity, needed].map(format_size);
+        Err(format!(
+            "api.max_event {max_event:?} needs a link.capacity of {needed:?} or more, and the ring has {capacity:?} until the \
+             next start of the service: keep api.max_event until then, or restart the service"
+        ))
     }
 
     /// Checks the new configuration against the address in use. A configuration may be safe for its own

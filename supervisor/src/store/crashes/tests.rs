@@ -43,11 +43,12 @@ fn the_longest_report_can_be_read_back() {
     let event = EventView {
         series: escaped[..128].to_owned(),
         removal: false,
-        value: 1.0,
+        value: Some(1.0),
         ts: String::new(),
         arrived: String::new(),
         label: Some(escaped[..128].to_owned()),
         data: Some(escaped.clone()),
+        data_bytes: Some(1 << 20),
         request_id: Some(escaped[..64].to_owned()),
     };
     let text = escaped[..1024].to_owned();

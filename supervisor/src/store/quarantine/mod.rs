@@ -140,7 +140,7 @@ fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {
         detail: request.detail.clone(),
         during: request.during,
         attempts: request.attempts,
-        event: EventView::decode(payload),
+        event: EventView::decode(payload).map(EventView::excerpt),
         bytes: Entry::hex(payload),
     }
 }

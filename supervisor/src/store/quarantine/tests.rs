@@ -3,11 +3,12 @@
 use super::*;
 use crate::core::GenerationRef;
 use bulkhead_proto::{
-    shm::ring::{Batch, MIN_CAPACITY},
+    shm::ring::{Batch, MIN_CAPACITY, capacity_for},
     wire::{
         cause::{Cause, Operation},
-        event::Event,
+        event::{Event, MAX_DATA, MAX_EVENT},
         ids::{CrashId, Generation},
+        quarantine::MAX_EXCERPT,
     },
     worker::link::ApiLink,
 };
@@ -29,15 +30,8 @@ fn memory() -> SharedMemory {
     let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
     let mut batch = Batch::default();
     for (value, data) in [(1.0, None), (0.1, Some("{\"a\":[1]}")), (3.0, None)] {
-        let event = Event {
-            series: "s",
-            value,
-            ts_ms: 1_700_000_000_123,
-            arrived_ms: 0,
-            label: None,
-            data,
-            request_id: Some("r-1"),
-        };
+        let (ts_ms, request_id) = (1_700_000_000_123, Some("r-1"));
+        let event = Event { ts_ms, data, request_id, ..Event::new("s", value) };
         batch.push(&event).unwrap();
     }
     ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
@@ -61,30 +55,27 @@ fn an_event_is_stored_with_its_death_and_its_exact_bytes() {
     assert_eq!((shown.series.as_str(), shown.ts.as_str()), ("s", "2023-11-14T22:13:20.123Z"));
     let payload = entry.payload().unwrap();
     let event = Event::decode(&payload).unwrap();
-    assert_eq!((event.value.to_bits(), event.data), (0.1_f64.to_bits(), Some("{\"a\":[1]}")));
+    assert_eq!((event.value, event.data), (Some(0.1), Some("{\"a\":[1]}")));
 }
 
 #[test]
 fn the_largest_event_can_be_read_back() {
-    let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
-    let (escaped, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(4094)));
+    let memory = SharedMemory::create(capacity_for(MAX_EVENT), 8, 1).unwrap();
+    let (escaped, data) = ("\u{1}".repeat(128), format!("\"{}\"", "\u{7f}".repeat(MAX_DATA - 2)));
     let mut batch = Batch::default();
-    let event = Event {
-        series: &escaped,
-        value: 1.0,
-        ts_ms: 0,
-        arrived_ms: 0,
-        label: Some(&escaped),
-        data: Some(&data),
-        request_id: Some(&escaped[..64]),
-    };
+    let (label, request_id) = (Some(&*escaped), Some(&escaped[..64]));
+    let event = Event { label, request_id, ..Event::without_value(&escaped, &data) };
     batch.push(&event).unwrap();
     ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
     let (_dir, store) = store();
     let long = QuarantineRequest { detail: "\u{1}".repeat(256), ..request(1) };
     store.insert(&memory, &long).unwrap();
     let entry = store.records().unwrap().read(Seq(1)).unwrap().unwrap();
-    assert_eq!(entry.event.unwrap().data.unwrap(), data);
+    let shown = entry.event.clone().unwrap();
+    assert_eq!(shown.data.unwrap(), data[..MAX_EXCERPT]);
+    assert_eq!(shown.data_bytes, Some(MAX_DATA as u64));
+    assert_eq!(Event::decode(&entry.payload().unwrap()), Ok(event));
+    assert_eq!(entry.complete().event.unwrap().data.unwrap(), data);
 }
 
 #[test]

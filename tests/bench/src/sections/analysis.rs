@@ -44,7 +44,7 @@ fn push(batch: &mut Batch, n: u64) -> anyhow::Result<()> {
     let (series, label) = (format!("flights.route-{:03}", mixed % SERIES), format!("C{:02}", mixed % LABELS));
     let event = Event {
         series: &series,
-        value: (mixed % 100_000) as f64 / 7.0,
+        value: Some((mixed % 100_000) as f64 / 7.0),
         ts_ms: 1_700_000_000_000 + i64::try_from(n)?,
         arrived_ms: 1_700_000_000_000,
         label: Some(&label),

@@ -97,7 +97,7 @@ fn quarantined_events_that_were_not_sent_or_are_of_another_series_are_found() {
     expect_finding_with(Half, what, |records| records.deploys[0].quarantined[0].seq = Seq(SEQS[1]));
     expect_finding_with(Half, what, |records| records.deploys[0].quarantined[0].event = None);
     expect_finding_with(Half, what, |records| {
-        records.deploys[0].quarantined[0].event.as_mut().unwrap().value = 3.0;
+        records.deploys[0].quarantined[0].event.as_mut().unwrap().value = Some(3.0);
     });
     expect_finding_with(Half, what, |records| {
         records.deploys[0].quarantined[0].event.as_mut().unwrap().label = Some("x".into());

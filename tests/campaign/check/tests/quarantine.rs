@@ -51,7 +51,7 @@ fn the_seq_of_a_poison_event_follows_from_its_position_in_the_request() {
 #[test]
 fn a_quarantine_entry_that_differs_from_the_sent_event_is_found() {
     expect_finding_with_poison("quarantined events: each", |records| event_mut(records).label = None);
-    expect_finding_with_poison("quarantined events: each", |records| event_mut(records).value = 2.0);
+    expect_finding_with_poison("quarantined events: each", |records| event_mut(records).value = Some(2.0));
     expect_finding_with_poison("quarantined events: each", |records| {
         event_mut(records).request_id = Some("r0-1".into());
     });

@@ -43,7 +43,8 @@ fn event(bytes: &[u8]) {
         Ok(Decoded::Removal(removal)) => return check_removal(bytes, removal),
         Err(_) => return,
     };
-    assert!(event.value.is_finite() && (1..=MAX_SERIES).contains(&event.series.len()));
+    assert!(event.value.map_or(event.data.is_some(), f64::is_finite));
+    assert!((1..=MAX_SERIES).contains(&event.series.len()));
     assert!(event.label.is_none_or(|label| label.len() <= MAX_LABEL));
     assert!(event.data.is_none_or(|data| data.len() <= MAX_DATA));
     assert!(event.request_id.is_none_or(|id| id.len() <= MAX_REQUEST_ID));

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod idempotency;
+mod large_events;
 mod quarantine;
 mod removal;
 

@@ -6,9 +6,9 @@ use bulkhead_proto::{
     wire::{
         cause::{Cause, Operation},
         control::{FromWorker, Request, RequestOutcome},
-        event::{Event, Input, Removal},
+        event::{Event, Input, MAX_DATA, Removal},
         ids::{CrashId, Generation, Seq},
-        quarantine::Entry,
+        quarantine::{Entry, EventView, MAX_EXCERPT},
         record_store::file_name,
         time::arrival_ms,
     },
@@ -29,7 +29,7 @@ fn quarantine(fixture: &ApiFixture, seq: u64, bytes: &[u8]) {
         detail: "SIGSEGV".into(),
         during: Operation::Apply,
         attempts: 2,
-        event: None,
+        event: EventView::decode(bytes).map(EventView::excerpt),
         bytes: Entry::hex(bytes),
     };
     let text = serde_json::to_string(&entry).unwrap();
@@ -42,8 +42,15 @@ async fn with_one_quarantined() -> ApiFixture {
     assert_eq!(fixture.post_json(r#"{"series":"s","value":1}"#).await.status, 202);
     fixture.commit(&[]);
     let (label, data) = (Some("x"), Some("[1]"));
-    let event =
-        Event { series: "s", value: 0.1, ts_ms: 5, arrived_ms: 6, label, data, request_id: Some("first") };
+    let event = Event {
+        series: "s",
+        value: Some(0.1),
+        ts_ms: 5,
+        arrived_ms: 6,
+        label,
+        data,
+        request_id: Some("first"),
+    };
     let mut bytes = Vec::new();
     event.encode(&mut bytes).unwrap();
     quarantine(&fixture, 1, &bytes);
@@ -165,4 +172,31 @@ async fn an_unreadable_file_affects_its_own_record_only() {
     fs::write(fixture.quarantine_dir.path().join("5.json"), "{").unwrap();
     assert_eq!(fixture.get("/v1/quarantine").await.json()["items"].as_array().unwrap().len(), 1);
     assert_eq!(fixture.get("/v1/quarantine/5").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_large_event_is_listed_with_an_excerpt_shown_completely_and_replayed_if_the_ring_takes_it() {
+    let fixture = with_one_quarantined().await;
+    let data = format!("\"{}\"", "\u{e9}".repeat(MAX_DATA / 2 - 1));
+    let mut bytes = Vec::new();
+    Event::without_value("s", &data).encode(&mut bytes).unwrap();
+    quarantine(&fixture, 1, &bytes);
+    let listed = &fixture.get("/v1/quarantine").await.json()["items"][0]["event"];
+    assert_eq!(listed["data"].as_str().unwrap(), &data[..MAX_EXCERPT - 1]);
+    assert_eq!((&listed["data_bytes"], listed.get("value")), (&json!(data.len()), None));
+    let shown = fixture.get("/v1/quarantine/1").await.json();
+    assert_eq!(shown["event"]["data"].as_str().unwrap(), data);
+    assert_eq!(shown["event"].get("data_bytes"), None);
+    // The ring of the fixture is too small for it.
+    let refused = fixture.post("/v1/quarantine/1/replay", "", Body::empty()).await;
+    assert_eq!(
+        (refused.status, &refused.json()["type"]),
+        (413, &json!("urn:bulkhead:problem:batch-too-large"))
+    );
+    let data = data.get(..MAX_DATA / 4 + 1).unwrap().to_owned() + "\"";
+    bytes.clear();
+    Event::without_value("s", &data).encode(&mut bytes).unwrap();
+    quarantine(&fixture, 1, &bytes);
+    assert_eq!(replay(&fixture, RequestOutcome::Done).await.json()["seq"], 2);
+    fixture.read_pending(|input| assert!(matches!(input, Input::Event(event) if event.data == Some(&data))));
 }
