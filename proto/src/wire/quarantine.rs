@@ -15,6 +15,9 @@ use std::fmt;
 /// The most events in quarantine. When it is full, no further event is quarantined, and so none is skipped.
 pub const MAX_ENTRIES: usize = 100_000;
 
+/// The most bytes of all files of the quarantine: some 2,000 events of the largest size.
+pub const MAX_BYTES: u64 = 4 << 30;
+
 /// The most bytes of an event's `data` in a crash report, in a file of the quarantine, and in a list.
 pub const MAX_EXCERPT: usize = 4096;
 

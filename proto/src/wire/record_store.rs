@@ -2,7 +2,7 @@
 //! read-only fd.
 
 use rustix::{
-    fs::{Dir, Mode, OFlags, fstat, openat},
+    fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat},
     io::Errno,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -110,6 +110,21 @@ impl<T: Record> RecordStore<T> {
             Order::NewestFirst => numbers.reverse(),
         }
         Ok(numbers)
+    }
+
+    /// The length of these records in bytes, together. A record that was removed in the meantime has none.
+    ///
+    /// # Errors
+    /// If the directory cannot be searched.
+    pub fn bytes_of(&self, numbers: &[T::Number]) -> io::Result<u64> {
+        let sizes = numbers.iter().map(|number| {
+            match statat(&self.fd, file_name(number), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => Ok(stat.st_size.unsigned_abs()),
+                Err(Errno::NOENT) => Ok(0),
+                Err(error) => Err(error.into()),
+            }
+        });
+        sizes.sum()
     }
 
     /// Summaries of the first records that `matches` selects, or of those that follow `after`, at most `most` of them.
@@ -228,6 +243,11 @@ mod tests {
         let store = RecordStore::<Rising>::open(path.path()).unwrap();
         assert_eq!(store.numbers().unwrap(), [Seq(4), Seq(30), Seq(100)]);
         assert_eq!(store.numbers().unwrap().len(), 3, "a second listing");
+        assert_eq!(
+            store.bytes_of(&[Seq(4), Seq(5), Seq(100)]).unwrap(),
+            4,
+            "one digit, no file, three digits"
+        );
         assert_eq!(store.read(Seq(30)).unwrap(), Some(Rising(Seq(30))));
         assert_eq!(store.read(Seq(5)).unwrap(), None);
     }

@@ -37,11 +37,11 @@ impl<T: Record> RecordWriter<T> {
         RecordStore::open(&self.path).with_context(cannot)
     }
 
-    /// Writes a record durably. The directory must exist.
+    /// Writes a record durably. The directory must exist. Returns the length of its file, in bytes.
     ///
     /// # Errors
     /// The disk refuses. A new file is then removed, as far as the disk allows.
-    pub(super) fn write(&self, record: &T) -> anyhow::Result<()> {
+    pub(super) fn write(&self, record: &T) -> anyhow::Result<u64> {
         let (path, text) = self.file_of(record)?;
         let existed = path.try_exists()?;
         let written = replace(&path, |file| Ok(file.write_all(text.as_bytes())?));
@@ -49,18 +49,24 @@ impl<T: Record> RecordWriter<T> {
             // The file may be there without being durable. The caller reports a failure, so no record may be found.
             let _ = fs::remove_file(&path);
         }
-        written
+        written.map(|()| text.len() as u64)
     }
 
-    /// Writes many new records durably, with one synchronisation of the file system. The directory must exist.
+    /// Writes a record, which [`Self::sync`] makes durable. The directory must exist. Returns the length of its file, in bytes.
     ///
     /// # Errors
-    /// The disk refuses. Records may then have been written.
-    pub(super) fn write_all(&self, records: &[T]) -> anyhow::Result<()> {
-        for record in records {
-            let (path, text) = self.file_of(record)?;
-            replace_unsynced(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
-        }
+    /// The disk refuses.
+    pub(super) fn write_unsynced(&self, record: &T) -> anyhow::Result<u64> {
+        let (path, text) = self.file_of(record)?;
+        replace_unsynced(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
+        Ok(text.len() as u64)
+    }
+
+    /// Makes all records durable that were written before.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn sync(&self) -> anyhow::Result<()> {
         let directory = fs::File::open(&self.path)?;
         rustix::fs::syncfs(&directory).with_context(|| format!("cannot synchronise {}", self.path.display()))
     }

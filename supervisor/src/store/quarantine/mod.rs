@@ -1,6 +1,8 @@
 //! The quarantine: events that killed the analysis repeatedly, one file each in `state_dir/quarantine`. Every call may
 //! block on the disk, so the runtime makes them from a separate thread.
 
+mod contents;
+
 use super::record_writer::RecordWriter;
 use crate::core::{GenerationRef, IsolatedSeries, QuarantineRequest};
 use anyhow::Context as _;
@@ -10,25 +12,25 @@ use bulkhead_proto::{
         cause::Operation,
         event::Event,
         ids::Seq,
-        quarantine::{Entry, EntryStore, EventView, MAX_ENTRIES},
+        quarantine::{Entry, EntryStore, EventView},
         time::{now_ms, rfc3339},
     },
 };
-use std::{collections::BTreeSet, ops::ControlFlow, path::PathBuf};
+use contents::{Contents, Limits};
+use std::{ops::ControlFlow, path::PathBuf};
 
 /// The directory and its only writer.
 #[derive(Debug)]
 pub struct QuarantineStore {
     writer: RecordWriter<Entry>,
-    /// Maximum number of events.
-    capacity: usize,
+    limits: Limits,
 }
 
 impl QuarantineStore {
     /// A store in this directory.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { writer: RecordWriter::new(path), capacity: MAX_ENTRIES }
+        Self { writer: RecordWriter::new(path), limits: Limits::default() }
     }
 
     /// Opens the directory for reading. Creates it if it is missing.
@@ -45,18 +47,24 @@ impl QuarantineStore {
     /// The event is not in the ring, the quarantine is full, or the disk refuses. No file is left then, as far as the disk
     /// allows.
     pub fn insert(&self, memory: &SharedMemory, request: &QuarantineRequest) -> anyhow::Result<()> {
-        let stored = self.stored()?;
-        if !stored.contains(&request.seq) {
-            self.check_room(&stored)?;
+        let mut contents = self.contents()?;
+        let is_new = !contents.contains(request.seq);
+        if is_new {
+            contents.check_room()?;
         }
         let payload = memory.pending(request.seq).context("the event is not found in the ring")?;
-        self.writer.write(&entry(request, &payload))
+        let bytes = self.writer.write(&entry(request, &payload))?;
+        if is_new {
+            contents.add(request.seq, bytes);
+        }
+        Ok(())
     }
 
-    /// Stores the pending events of these series up to `through` durably, in order. Idempotent.
+    /// Stores the pending events of these series up to `through` durably, in order. Idempotent. Holds one event in memory at a
+    /// time.
     ///
     /// # Errors
-    /// The quarantine is full, or the disk refuses.
+    /// The quarantine is full, or the disk refuses. Events may then have been stored.
     pub fn insert_series(
         &self,
         memory: &SharedMemory,
@@ -64,45 +72,28 @@ impl QuarantineStore {
         through: Seq,
         isolated: &[IsolatedSeries],
     ) -> anyhow::Result<()> {
-        let mut stored = self.stored()?;
-        let mut entries = Vec::new();
+        let mut contents = self.contents()?;
+        let mut outcome = Ok(());
         memory.for_each_pending(|seq, payload| {
-            let event = Event::decode(payload).ok();
-            let series = event.and_then(|event| {
-                isolated.iter().find(|series| series.isolation().concerns(event.series, seq))
-            });
-            if let Some(series) = series.filter(|_| seq <= through && !stored.contains(&seq)) {
-                entries.push(entry(&series.request(subject, seq), payload));
+            if seq <= through
+                && !contents.contains(seq)
+                && let Some(series) = isolation_of(isolated, seq, payload)
+            {
+                outcome = self.insert_next(&mut contents, &entry(&series.request(subject, seq), payload));
             }
-            if seq < through { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if seq < through && outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        for entry in &entries {
-            self.check_room(&stored)?;
-            stored.insert(entry.seq);
-        }
-        self.writer.write_all(&entries)
+        outcome.and_then(|()| self.writer.sync())
     }
 
-    fn stored(&self) -> anyhow::Result<BTreeSet<Seq>> {
-        Ok(self.records()?.numbers().context("cannot list the quarantined events")?.into_iter().collect())
-    }
-
-    /// Whether one more event fits. Warns when it is the one that makes the quarantine 80 % full.
-    fn check_room(&self, stored: &BTreeSet<Seq>) -> anyhow::Result<()> {
-        let (count, capacity) = (stored.len(), self.capacity);
-        anyhow::ensure!(
-            count < capacity,
-            "the quarantine is full ({count} events): replay or drop some of them"
-        );
-        if count + 1 == capacity / 5 * 4 {
-            tracing::warn!(
-                event_name = "quarantine_filling",
-                "the quarantine holds {} of at most {capacity} events: replay or drop some of them; when it is full, an event \
-                 that kills the analysis is not skipped any more",
-                count + 1
-            );
-        }
+    fn insert_next(&self, contents: &mut Contents, entry: &Entry) -> anyhow::Result<()> {
+        contents.check_room()?;
+        contents.add(entry.seq, self.writer.write_unsynced(entry)?);
         Ok(())
+    }
+
+    fn contents(&self) -> anyhow::Result<Contents> {
+        Contents::read(&self.records()?, self.limits)
     }
 
     /// Removes an event durably. Returns `false` if it is not in quarantine.
@@ -127,6 +118,12 @@ impl IsolatedSeries {
             detail: format!("the series is isolated: {}", self.detail),
         }
     }
+}
+
+/// The isolation that concerns this event, if there is one.
+fn isolation_of<'i>(isolated: &'i [IsolatedSeries], seq: Seq, payload: &[u8]) -> Option<&'i IsolatedSeries> {
+    let event = Event::decode(payload).ok()?;
+    isolated.iter().find(|series| series.isolation().concerns(event.series, seq))
 }
 
 fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {

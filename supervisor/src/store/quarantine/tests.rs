@@ -1,7 +1,7 @@
 //! The store on a real directory and a real ring.
 
 use super::*;
-use crate::core::GenerationRef;
+use crate::{core::GenerationRef, log::test_capture::capture_lines};
 use bulkhead_proto::{
     shm::ring::{Batch, MIN_CAPACITY, capacity_for},
     wire::{
@@ -89,11 +89,45 @@ fn an_event_that_is_not_in_the_ring_is_not_stored() {
 #[test]
 fn a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again() {
     let (memory, (_dir, mut store)) = (memory(), store());
-    store.capacity = 1;
-    store.insert(&memory, &request(1)).unwrap();
-    let error = store.insert(&memory, &request(2)).unwrap_err().to_string();
+    for limits in [Limits { events: 1, ..Limits::default() }, Limits { bytes: 100, ..Limits::default() }] {
+        store.limits = limits;
+        store.insert(&memory, &request(1)).unwrap();
+        let error = store.insert(&memory, &request(2)).unwrap_err().to_string();
+        assert!(error.contains("is full (1 event, ") && error.contains("replay or drop"), "{error}");
+        store.insert(&memory, &request(1)).unwrap();
+    }
+}
+
+#[test]
+fn a_warning_comes_once_when_events_or_bytes_reach_80_percent() {
+    let (memory, (_dir, mut store)) = (memory(), store());
+    let warnings = |store: &QuarantineStore, seq| {
+        let lines = capture_lines(|| store.insert(&memory, &request(seq)).unwrap());
+        lines.iter().filter(|line| line.to_json().contains("quarantine_filling")).count()
+    };
+    assert_eq!(warnings(&store, 1), 0);
+    let one = store.records().unwrap().bytes_of(&[Seq(1)]).unwrap();
+    store.limits = Limits { bytes: 2 * one, ..Limits::default() };
+    assert_eq!([2, 2].map(|seq| warnings(&store, seq)), [1, 0]);
+    store.limits = Limits { events: 4, ..Limits::default() };
+    assert_eq!([3, 3].map(|seq| warnings(&store, seq)), [1, 0]);
+}
+
+#[test]
+fn the_events_of_an_isolated_series_are_stored_until_the_quarantine_is_full() {
+    let (memory, (_dir, mut store)) = (memory(), store());
+    store.limits.events = 2;
+    let (crash, cause, detail) = (CrashId(9), Cause::Panic, "no".to_owned());
+    let isolated = [IsolatedSeries { name: "s".into(), until: None, crash, cause, detail }];
+    let subject = request(1).subject;
+    let error = store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap_err().to_string();
     assert!(error.contains("replay or drop"), "{error}");
-    store.insert(&memory, &request(1)).unwrap();
+    assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2)]);
+    store.limits = Limits::default();
+    store.insert_series(&memory, &subject, Seq(2), &isolated).unwrap();
+    assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2)], "up to event 2");
+    store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap();
+    assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2), Seq(3)]);
 }
 
 #[test]
