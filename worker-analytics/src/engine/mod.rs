@@ -203,10 +203,7 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
         }
         let now = Instant::now();
         self.scheduler.on_batch_end(now, coarse_clock());
-        let uncommitted_bytes = self.processed.1.0 - self.table.record().position.0;
-        let due = self.scheduler.due_in(now).is_zero()
-            || uncommitted_bytes >= self.ring_capacity / UNCOMMITTED_RING_DIVISOR
-            || self.skipped >= MAX_SKIPPED;
+        let due = self.scheduler.due_in(now).is_zero() || self.must_free() || self.skipped >= MAX_SKIPPED;
         if due && self.skip_held_since.is_none() {
             self.commit()?;
         }
@@ -224,11 +221,18 @@ impl<A: Analysis, L: SupervisorLink, M: TableMemory, C: WriteWords> Engine<A, L,
             if due {
                 self.commit()?;
             }
-            if self.scheduler.on_event(coarse_clock) {
+            // A few large events fill the ring.
+            if self.scheduler.on_event(coarse_clock) || self.must_free() {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether the events that are applied and not committed take up too much of the ring.
+    fn must_free(&self) -> bool {
+        let uncommitted_bytes = self.processed.1.0 - self.table.record().position.0;
+        uncommitted_bytes >= self.ring_capacity / UNCOMMITTED_RING_DIVISOR
     }
 
     /// Applies or skips an event, with a commit directly before it; the caller makes the one directly after it. If this

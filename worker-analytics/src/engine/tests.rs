@@ -1028,6 +1028,29 @@ fn half_of_the_ring_is_committed_although_no_commit_is_due() {
 }
 
 #[test]
+fn a_batch_of_large_events_ends_at_a_quarter_of_the_ring() {
+    let fixture = Fixture::new();
+    let mut engine = fixture.engine(Statistics).unwrap();
+    // Fast events make the batches long.
+    apply_bytes(&fixture, &mut engine, 1);
+    engine.commit().unwrap();
+    let begin = engine.table.record().position.0;
+    let event = MIN_CAPACITY / 10;
+    let data = "1".repeat(usize::try_from(event).unwrap());
+    let mut batch = Batch::default();
+    for _ in 0..8 {
+        batch.push(&Event::without_value("a", &data)).unwrap();
+    }
+    fixture.api.append(&mut batch).unwrap();
+    engine.advance().unwrap();
+    let applied = engine.processed.1.0 - begin;
+    assert!(applied <= MIN_CAPACITY / 4 + event + 64, "{applied} bytes");
+    while engine.advance().unwrap() {}
+    engine.commit().unwrap();
+    assert_eq!(fixture.rendered("a")["count"], json!(64 + 8));
+}
+
+#[test]
 fn an_engine_may_wait_only_while_the_ring_is_empty() {
     let fixture = Fixture::new();
     let mut engine = fixture.engine(Statistics).unwrap();
