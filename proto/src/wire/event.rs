@@ -12,13 +12,22 @@ pub const MAX_LABEL: usize = 128;
 pub const MAX_DATA: usize = 1 << 20;
 /// The longest request id, in bytes.
 pub const MAX_REQUEST_ID: usize = 64;
+/// The length of the beginning of an encoded event that says when it was accepted, in bytes.
+pub const HEAD_BYTES: usize = size_of::<Head>();
 /// The longest encoded event, in bytes.
 pub const MAX_EVENT: usize = largest_event(MAX_DATA);
 
 /// The length of the longest encoded event whose `data` has at most `data` bytes, in bytes.
 #[must_use]
 pub const fn largest_event(data: usize) -> usize {
-    size_of::<Head>() + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + data
+    HEAD_BYTES + MAX_SERIES + MAX_LABEL + MAX_REQUEST_ID + data
+}
+
+/// When an event or a removal was accepted, in Unix milliseconds, by the first [`HEAD_BYTES`] of it. `None` if there are fewer
+/// bytes.
+#[must_use]
+pub fn arrived_ms(bytes: &[u8]) -> Option<i64> {
+    Head::ref_from_prefix(bytes).ok().map(|(head, _)| head.arrived_ms.get())
 }
 
 /// One accepted event. It borrows the bytes from which it was decoded.
@@ -238,7 +247,7 @@ impl<'a> Event<'a> {
                 | if self.value.is_none() { HAS_NO_VALUE } else { 0 },
         };
         self.check_value()?;
-        into.reserve(size_of::<Head>() + self.series.len() + label.len() + request.len() + data.len());
+        into.reserve(HEAD_BYTES + self.series.len() + label.len() + request.len() + data.len());
         into.extend_from_slice(head.as_bytes());
         for text in [self.series, label, request, data] {
             into.extend_from_slice(text.as_bytes());
@@ -266,11 +275,11 @@ impl<'a> Event<'a> {
     }
 
     fn decode_with_flags(bytes: &'a [u8]) -> Result<(Self, u8), EventError> {
-        let too_short = EventError::Size { wanted: size_of::<Head>(), found: bytes.len() };
+        let too_short = EventError::Size { wanted: HEAD_BYTES, found: bytes.len() };
         let (head, mut texts) = Head::ref_from_prefix(bytes).map_err(|_| too_short)?;
         let lengths =
             [head.series_len.into(), head.label_len.into(), head.request_len.into(), head.data_len()];
-        let wanted = size_of::<Head>() + lengths.iter().sum::<usize>();
+        let wanted = HEAD_BYTES + lengths.iter().sum::<usize>();
         if wanted != bytes.len() {
             return Err(EventError::Size { wanted, found: bytes.len() });
         }

@@ -71,6 +71,14 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
     /// # Errors
     /// [`RingCorruption`] if the memory there is not a record. The consumer stays where it is.
     pub fn next(&mut self, into: &mut Vec<u8>) -> Result<Option<Seq>, RingCorruption> {
+        self.next_prefix(usize::MAX, into)
+    }
+
+    /// Like [`Self::next`], but copies at most the first `most` bytes of the payload.
+    ///
+    /// # Errors
+    /// As for [`Self::next`].
+    pub fn next_prefix(&mut self, most: usize, into: &mut Vec<u8>) -> Result<Option<Seq>, RingCorruption> {
         if self.at == self.head {
             self.reload();
         }
@@ -83,7 +91,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
                 return Err(self.corruption("tag", word));
             }
             if length & PAD == 0 {
-                return self.record(length, into).map(Some);
+                return self.record(length, most, into).map(Some);
             }
             self.skip_pad(length & !PAD)?;
         }
@@ -117,7 +125,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
         Ok(())
     }
 
-    fn record(&mut self, length: u32, into: &mut Vec<u8>) -> Result<Seq, RingCorruption> {
+    fn record(&mut self, length: u32, most: usize, into: &mut Vec<u8>) -> Result<Seq, RingCorruption> {
         let size = record_bytes(length as usize) as u64;
         let room = self.capacity.room_to_end(self.at).min(self.head - self.at);
         if size > room || size > self.capacity.largest_record() {
@@ -127,7 +135,7 @@ impl<E: ReadWords, P: ReadWords> Consumer<E, P> {
         if seq <= self.seq || seq >= self.next_seq {
             return Err(self.corruption("seq", seq.0));
         }
-        into.resize(length as usize, 0);
+        into.resize((length as usize).min(most), 0);
         self.events.read_bytes(self.word() + RECORD_HEAD / WORD, into);
         self.at += size;
         self.seq = seq;

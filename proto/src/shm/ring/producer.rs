@@ -11,7 +11,7 @@ use crate::{
         wake::{WakeFd, Waker},
     },
     wire::{
-        event::Input,
+        event,
         ids::{Position, Seq},
     },
 };
@@ -147,21 +147,23 @@ impl Producer {
         self.capacity
     }
 
-    /// When the oldest event after a committed position arrived, in Unix milliseconds. `None` if there is none, or if it
-    /// was committed and overwritten during the read.
+    /// When the oldest event after a committed position arrived, in Unix milliseconds. `None` if there is none, or the ring is
+    /// damaged. Without meaning if it was committed and overwritten during the read: the caller checks for a commit.
     pub fn oldest_arrival_ms(&self, committed: Position, seq: Seq) -> Option<i64> {
-        let (_, payload) = self.oldest(committed, seq).ok()??;
-        Input::decode(&payload).ok().map(|input| input.arrived_ms())
+        let (_, head) = self.oldest(committed, seq).ok()??;
+        event::arrived_ms(&head)
     }
 
-    /// The oldest event after a committed position, and its bytes. `None` if the ring is empty.
+    /// The oldest event after a committed position, and the first [`HEAD_BYTES`](event::HEAD_BYTES) of it. `None` if the ring is
+    /// empty.
     ///
     /// # Errors
     /// If the event was committed and overwritten during the read, or the ring is damaged.
     pub fn oldest(&self, committed: Position, seq: Seq) -> Result<Option<(Seq, Vec<u8>)>, RingCorruption> {
-        let mut payload = Vec::new();
-        let found = Consumer::attach(&*self.events, &*self.page, committed, seq)?.next(&mut payload)?;
-        Ok(found.map(|seq| (seq, payload)))
+        let mut head = Vec::new();
+        let mut consumer = Consumer::attach(&*self.events, &*self.page, committed, seq)?;
+        let found = consumer.next_prefix(event::HEAD_BYTES, &mut head)?;
+        Ok(found.map(|seq| (seq, head)))
     }
 
     /// A panic while the lock is held leaves nothing unfinished: the tail moves by one store.

@@ -45,7 +45,11 @@ fn a_removal_is_not_an_event_and_an_event_is_not_a_removal() {
     assert_eq!(Input::decode(&removed), Ok(Input::Removal(removal)));
     assert_eq!(Event::decode(&removed), Err(EventError::Removal));
     assert_eq!(Input::decode(&applied), Ok(Input::Event(sample())));
-    assert_eq!([removed, applied].map(|bytes| Input::decode(&bytes).unwrap().arrived_ms()), [7, 1]);
+    for (bytes, arrived) in [(removed, 7), (applied, 1)] {
+        assert_eq!(Input::decode(&bytes).unwrap().arrived_ms(), arrived);
+        assert_eq!(arrived_ms(&bytes[..HEAD_BYTES]), Some(arrived));
+        assert_eq!(arrived_ms(&bytes[..HEAD_BYTES - 1]), None);
+    }
     let nameless = Removal { series: "", ..removal };
     assert!(matches!(nameless.encode(&mut Vec::new()), Err(EventError::Length { field: "series", .. })));
 }

@@ -39,7 +39,7 @@ pub struct LinkStats {
     pub used_bytes: u64,
     /// The capacity of the ring, in bytes.
     pub capacity_bytes: u64,
-    /// When the oldest pending event arrived, in Unix milliseconds.
+    /// When the oldest pending event arrived, in Unix milliseconds. `None` if it was committed during the read.
     pub oldest_arrival_ms: Option<i64>,
 }
 
@@ -148,7 +148,9 @@ impl ApiLink {
     pub fn stats(&self) -> LinkStats {
         let (record, tail) = self.record_and_tail();
         let pending = tail.accepted.saturating_sub(record.analysed.saturating_add(record.skipped));
-        let oldest = || self.producer.oldest_arrival_ms(record.position, record.seq);
+        // Only a commit lets an append overwrite the event: without a commit since, what was read is whole.
+        let is_unchanged = |_: &i64| self.view.record().position == record.position;
+        let oldest = || self.producer.oldest_arrival_ms(record.position, record.seq).filter(is_unchanged);
         LinkStats {
             record,
             tail,
