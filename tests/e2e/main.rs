@@ -22,6 +22,7 @@ mod hangs;
 mod idempotency_keys;
 mod idle_wakeups;
 mod isolation;
+mod large_events;
 mod log_snapshots;
 mod memory_limits;
 mod misbehaving_workers;

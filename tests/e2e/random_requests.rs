@@ -100,6 +100,7 @@ const BODIES: &[&str] = &[
     r#"[{"series":"a","value":-1e300,"label":"l"},{"series":"b","value":0,"ts":"2026-01-01T00:00:00Z"}]"#,
     "{\"series\":\"n\",\"value\":1}\n\n{\"series\":\"n\",\"value\":2,\"data\":{\"k\":[1,\"\\ud83d\\ude00\"]}}\n",
     r#"[{"series":"s","value":1},{"series":"s","value":null}]"#,
+    r#"[{"series":"s","data":{"k":null}},{"series":"s","value":null,"data":0}]"#,
     "[[[[[[[[",
 ];
 

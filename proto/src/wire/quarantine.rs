@@ -82,6 +82,16 @@ impl EventView {
     /// Decodes an event; `None` if the bytes are not one.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::with_data(bytes, usize::MAX)
+    }
+
+    /// Decodes an event, with at most [`MAX_EXCERPT`] bytes of its data; `None` if the bytes are not one.
+    #[must_use]
+    pub fn decode_excerpt(bytes: &[u8]) -> Option<Self> {
+        Self::with_data(bytes, MAX_EXCERPT)
+    }
+
+    fn with_data(bytes: &[u8], most: usize) -> Option<Self> {
         let (event, removal) = match Input::decode(bytes).ok()? {
             Input::Event(event) => (event, false),
             Input::Removal(Removal { series, arrived_ms, request_id }) => {
@@ -95,8 +105,8 @@ impl EventView {
             ts: rfc3339(event.ts_ms),
             arrived: rfc3339(event.arrived_ms),
             label: event.label.map(str::to_owned),
-            data: event.data.map(str::to_owned),
-            data_bytes: None,
+            data: event.data.map(|data| cut(data, most).to_owned()),
+            data_bytes: event.data.map(str::len).filter(|length| *length > most).map(|length| length as u64),
             request_id: event.request_id.map(str::to_owned),
         })
     }

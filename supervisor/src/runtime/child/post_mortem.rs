@@ -33,8 +33,7 @@ impl Child {
         });
         let refused = claims.allocation_failure.filter(|refused| is_own(refused.generation));
         let signalled = claims.signal.filter(|(generation, _)| is_own(*generation));
-        let event = claims.payload.filter(|_| owns_page).as_deref().and_then(EventView::decode);
-        let event = event.map(EventView::excerpt);
+        let event = claims.payload.filter(|_| owns_page).as_deref().and_then(EventView::decode_excerpt);
         PostMortem {
             exit,
             in_flight: claims.in_flight.filter(|_| owns_page),

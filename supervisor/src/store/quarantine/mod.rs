@@ -137,7 +137,7 @@ fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {
         detail: request.detail.clone(),
         during: request.during,
         attempts: request.attempts,
-        event: EventView::decode(payload).map(EventView::excerpt),
+        event: EventView::decode_excerpt(payload),
         bytes: Entry::hex(payload),
     }
 }

@@ -29,7 +29,7 @@ fn quarantine(fixture: &ApiFixture, seq: u64, bytes: &[u8]) {
         detail: "SIGSEGV".into(),
         during: Operation::Apply,
         attempts: 2,
-        event: EventView::decode(bytes).map(EventView::excerpt),
+        event: EventView::decode_excerpt(bytes),
         bytes: Entry::hex(bytes),
     };
     let text = serde_json::to_string(&entry).unwrap();
