@@ -60,6 +60,15 @@ impl ResourceUsage {
     }
 }
 
+/// The peak of the resident memory of a process since it was started, in KiB.
+///
+/// # Panics
+/// If there is no such process.
+#[must_use]
+pub fn peak_resident_kib(pid: i32) -> u64 {
+    Process::new(pid).unwrap().status().unwrap().vmhwm.unwrap()
+}
+
 /// The voluntary and involuntary context switches of each thread of a process. They are unchanged if the thread has not
 /// run since the last call.
 ///

@@ -3,6 +3,7 @@
 mod analysis;
 mod commit;
 mod ingest;
+mod large_events;
 mod recovery;
 mod series;
 mod transports;
@@ -26,5 +27,6 @@ pub const ALL: [Section; 7] = [
     Section { name: "analysis", measure: analysis::measure },
     Section { name: "series", measure: series::measure },
     Section { name: "ingest", measure: ingest::measure },
+    Section { name: "large", measure: large_events::measure },
     Section { name: "recovery", measure: recovery::measure },
 ];
