@@ -22,8 +22,10 @@ pub enum AppendError {
         /// The capacity of the ring, in bytes.
         capacity: u64,
     },
-    /// The batch can never fit.
-    #[error("a batch of {wanted} bytes can never fit a ring of {capacity} bytes; send it in parts")]
+    /// The batch, or one of its events, can never fit.
+    #[error(
+        "a batch of {wanted} bytes can never fit a ring of {capacity} bytes, of which an event may take an eighth; send it in parts"
+    )]
     TooLarge {
         /// The space that the batch needs at the worst position, in bytes.
         wanted: u64,

@@ -27,7 +27,7 @@ impl Batch {
     /// Adds an event.
     ///
     /// # Errors
-    /// If a text is out of its bounds or the value is not finite. The batch is unchanged then.
+    /// If a text is out of its bounds, or the value is not finite, or missing without data. The batch is unchanged then.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
         self.push_encoded(|bytes| event.encode(bytes))
     }
