@@ -47,9 +47,8 @@ pub const MAX_CAPACITY: u64 = 16 << 30;
 
 /// The smallest capacity of a ring that takes events with encodings of up to `event` bytes.
 #[must_use]
-pub const fn capacity_for(event: usize) -> u64 {
-    let capacity = (record_bytes(event) as u64 * LARGEST_SHARE).next_power_of_two();
-    if capacity < MIN_CAPACITY { MIN_CAPACITY } else { capacity }
+pub fn capacity_for(event: usize) -> u64 {
+    (record_bytes(event) as u64 * LARGEST_SHARE).next_power_of_two().max(MIN_CAPACITY)
 }
 
 /// Whether so little room is left that batches of a usual size may not fit: an eighth of the capacity.
@@ -82,9 +81,8 @@ impl Capacity {
     }
 
     /// The longest record, in bytes: what a writer may append, and the most that a reader allocates.
-    const fn largest_record(self) -> u64 {
-        let (share, event) = (self.0 / LARGEST_SHARE, record_bytes(MAX_EVENT) as u64);
-        if share < event { share } else { event }
+    fn largest_record(self) -> u64 {
+        (self.0 / LARGEST_SHARE).min(record_bytes(MAX_EVENT) as u64)
     }
 
     /// The word at a position.
