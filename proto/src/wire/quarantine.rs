@@ -110,14 +110,6 @@ impl EventView {
             request_id: event.request_id.map(str::to_owned),
         })
     }
-
-    /// The event with at most [`MAX_EXCERPT`] bytes of its data.
-    #[must_use]
-    pub fn excerpt(self) -> Self {
-        let Some(data) = self.data.as_deref().filter(|data| data.len() > MAX_EXCERPT) else { return self };
-        let (data, data_bytes) = (cut(data, MAX_EXCERPT).to_owned(), data.len() as u64);
-        Self { data: Some(data), data_bytes: Some(data_bytes), ..self }
-    }
 }
 
 /// On one line, for people. The texts of the event are not escaped.

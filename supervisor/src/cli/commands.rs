@@ -203,7 +203,7 @@ fn quarantine_command(
     let printed =
         request(ControlCommand::Quarantine(command(Seq(seq))), socket).map(|(reply, _)| {
             match reply.quarantine.as_ref().and_then(|page| page.items.first()) {
-                Some(entry) if json => print_json(entry),
+                Some(entry) if json => print_json(&entry.clone().complete()),
                 Some(entry) => print(&quarantine::show(entry)),
                 None => print_reply(&reply, None, json),
             }

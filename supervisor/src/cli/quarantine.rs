@@ -25,7 +25,7 @@ pub(super) fn show(entry: &Entry) -> String {
     escape_lines([
         format!("event {seq}, quarantined {at} after {} of {worker}", format_count(*attempts, "death")),
         format!("last death: crash {crash}, generation {generation}, during {during}: {cause}: {detail}"),
-        event.clone().map_or_else(undecodable, |event| event.excerpt().to_string()),
+        event.as_ref().map_or_else(undecodable, ToString::to_string),
     ])
 }
 

@@ -6,7 +6,7 @@ use bulkhead_proto::wire::{
     fault::FaultKind,
     ids::{CrashId, Generation, Seq},
     quarantine::Entry,
-    record_store::Page,
+    record_store::{Page, Record as _},
     status::WorkerStatus,
     vocabulary::vocabulary,
 };
@@ -19,9 +19,8 @@ pub const PROTOCOL: u32 = 1;
 /// The longest request, in bytes; many times longer than any command.
 pub const MAX_REQUEST: usize = 4 << 10;
 
-/// The longest reply, in bytes; enough for the status of 64 workers, and for the largest quarantined event: 2 MiB of
-/// hexadecimal digits, and as much for its data, of which each character may need an escape.
-pub const MAX_REPLY: u64 = 8 << 20;
+/// The longest reply, in bytes; enough for the status of 64 workers, and for the file of the largest quarantined event.
+pub const MAX_REPLY: u64 = (1 << 20) + Entry::MAX_FILE;
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +85,7 @@ pub struct CrashList {
 pub enum QuarantineCommand {
     /// One page of the events after this one.
     List(Seq),
-    /// One event, with its bytes.
+    /// One event, as its file has it: with an excerpt of long data, and with all of its bytes.
     Show(Seq),
     /// Append the event again as a new one, then remove it.
     Replay(Seq),

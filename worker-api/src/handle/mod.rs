@@ -9,6 +9,7 @@ mod stats;
 
 pub use append::{AppendError, NewEvent};
 pub use bulkhead_proto::shm::ring::Appended;
+pub(crate) use quarantine::not_in_quarantine;
 pub use stats::{AnalyticsRow, RingUse, Stats};
 
 use crate::{

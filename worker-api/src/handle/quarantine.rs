@@ -20,11 +20,15 @@ use bulkhead_proto::{
     },
 };
 
+pub(crate) fn not_in_quarantine(seq: Seq) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("event {seq} is not in quarantine"))
+}
+
 impl ApiHandle {
-    /// Reads one quarantined event.
-    pub(crate) async fn quarantined_event(&self, seq: Seq) -> Result<Entry, Problem> {
+    /// Reads one quarantined event, with an excerpt of long data.
+    async fn quarantined_event(&self, seq: Seq) -> Result<Entry, Problem> {
         let entry = self.read_store(|stores| &stores.quarantine, move |store| store.read(seq)).await?;
-        entry.ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("event {seq} is not in quarantine")))
+        entry.ok_or_else(|| not_in_quarantine(seq))
     }
 
     /// The quarantined events that a filter selects, in the order of their numbers.

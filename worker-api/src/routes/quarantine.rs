@@ -2,7 +2,7 @@
 
 use super::{authorized::Authorized, valid::Valid};
 use crate::{
-    handle::ApiHandle,
+    handle::{ApiHandle, not_in_quarantine},
     http::problem::{Problem, ProblemKind, json_response, typed_response},
     stores::PageQuery,
 };
@@ -30,7 +30,12 @@ pub(super) async fn show(
     State(api): State<ApiHandle>,
     Valid(Path(seq)): Valid<Path<Seq>>,
 ) -> Result<Response, Problem> {
-    json_response(&api.quarantined_event(seq).await?.complete())
+    // A large event takes milliseconds to decode and to write down: not on a thread that answers other requests.
+    let shown = api.read_store(
+        |stores| &stores.quarantine,
+        move |store| Ok(store.read(seq)?.map(|entry| json_response(&entry.complete()))),
+    );
+    shown.await?.ok_or_else(|| not_in_quarantine(seq))?
 }
 
 pub(super) async fn discard(

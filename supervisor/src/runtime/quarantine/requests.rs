@@ -86,7 +86,7 @@ fn list(store: &QuarantineStore, after: Seq) -> Reply {
 
 fn show(store: &QuarantineStore, seq: Seq) -> Reply {
     match store.records().and_then(|records| Ok(records.read(seq)?)) {
-        Ok(Some(entry)) => page_reply(Page { items: vec![entry.complete()], next: None }),
+        Ok(Some(entry)) => page_reply(Page { items: vec![entry], next: None }),
         Ok(None) => Reply::new(CommandOutcome::NotFound, unknown_event(seq)),
         Err(error) => blocking::unreadable(&error),
     }
