@@ -13,13 +13,28 @@ use std::collections::BTreeSet;
 pub(super) struct Limits {
     /// The number of events.
     pub(super) events: usize,
-    /// The length of all files together, in bytes. The last file may exceed it.
+    /// The length of all files together, in bytes.
     pub(super) bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self { events: MAX_ENTRIES, bytes: MAX_BYTES }
+    }
+}
+
+/// Events that are to be stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    events: usize,
+    bytes: u64,
+}
+
+impl Wanted {
+    /// Adds an event with this payload. Its file has two hexadecimal digits for each byte, and some KiB more.
+    pub(super) fn add(&mut self, payload: &[u8]) {
+        self.events += 1;
+        self.bytes = self.bytes.saturating_add(2 * payload.len() as u64);
     }
 }
 
@@ -45,14 +60,17 @@ impl Contents {
         self.seqs.contains(&seq)
     }
 
-    /// Whether one more event fits.
+    /// Whether these events fit.
     ///
     /// # Errors
     /// The quarantine is full.
-    pub(super) fn check_room(&self) -> anyhow::Result<()> {
+    pub(super) fn check_room(&self, wanted: Wanted) -> anyhow::Result<()> {
         let (count, size) = (format_count(self.seqs.len(), "event"), format_size(self.bytes));
+        let fits = self.seqs.len().saturating_add(wanted.events) <= self.limits.events
+            && self.bytes.saturating_add(wanted.bytes) <= self.limits.bytes;
+        // Files are a little longer than what is wanted for them: a full quarantine may be beyond its limit.
         anyhow::ensure!(
-            self.seqs.len() < self.limits.events && self.bytes < self.limits.bytes,
+            fits || wanted.events == 0,
             "the quarantine is full ({count}, {size}): replay or drop some of them"
         );
         Ok(())

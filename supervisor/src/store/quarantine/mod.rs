@@ -16,7 +16,7 @@ use bulkhead_proto::{
         time::{now_ms, rfc3339},
     },
 };
-use contents::{Contents, Limits};
+use contents::{Contents, Limits, Wanted};
 use std::{ops::ControlFlow, path::PathBuf};
 
 /// The directory and its only writer.
@@ -48,11 +48,13 @@ impl QuarantineStore {
     /// allows.
     pub fn insert(&self, memory: &SharedMemory, request: &QuarantineRequest) -> anyhow::Result<()> {
         let mut contents = self.contents()?;
+        let payload = memory.pending(request.seq).context("the event is not found in the ring")?;
         let is_new = !contents.contains(request.seq);
         if is_new {
-            contents.check_room()?;
+            let mut wanted = Wanted::default();
+            wanted.add(&payload);
+            contents.check_room(wanted)?;
         }
-        let payload = memory.pending(request.seq).context("the event is not found in the ring")?;
         let bytes = self.writer.write(&entry(request, &payload))?;
         if is_new {
             contents.add(request.seq, bytes);
@@ -64,7 +66,7 @@ impl QuarantineStore {
     /// time.
     ///
     /// # Errors
-    /// The quarantine is full, or the disk refuses. Events may then have been stored.
+    /// The quarantine is full, or the disk refuses. In the latter case, events may have been stored.
     pub fn insert_series(
         &self,
         memory: &SharedMemory,
@@ -73,23 +75,31 @@ impl QuarantineStore {
         isolated: &[IsolatedSeries],
     ) -> anyhow::Result<()> {
         let mut contents = self.contents()?;
-        let mut outcome = Ok(());
-        memory.for_each_pending(|seq, payload| {
-            if seq <= through
-                && !contents.contains(seq)
-                && let Some(series) = isolation_of(isolated, seq, payload)
-            {
-                outcome = self.insert_next(&mut contents, &entry(&series.request(subject, seq), payload));
+        let mut wanted = Wanted::default();
+        for_each_isolated(memory, through, isolated, |seq, payload, _| {
+            if !contents.contains(seq) {
+                wanted.add(payload);
             }
-            if seq < through && outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            ControlFlow::Continue(())
+        });
+        contents.check_room(wanted)?;
+        let mut outcome = Ok(());
+        for_each_isolated(memory, through, isolated, |seq, payload, series| {
+            if contents.contains(seq) {
+                return ControlFlow::Continue(());
+            }
+            match self.writer.write_unsynced(&entry(&series.request(subject, seq), payload)) {
+                Ok(bytes) => {
+                    contents.add(seq, bytes);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    ControlFlow::Break(())
+                }
+            }
         });
         outcome.and_then(|()| self.writer.sync())
-    }
-
-    fn insert_next(&self, contents: &mut Contents, entry: &Entry) -> anyhow::Result<()> {
-        contents.check_room()?;
-        contents.add(entry.seq, self.writer.write_unsynced(entry)?);
-        Ok(())
     }
 
     fn contents(&self) -> anyhow::Result<Contents> {
@@ -120,10 +130,22 @@ impl IsolatedSeries {
     }
 }
 
-/// The isolation that concerns this event, if there is one.
-fn isolation_of<'i>(isolated: &'i [IsolatedSeries], seq: Seq, payload: &[u8]) -> Option<&'i IsolatedSeries> {
-    let event = Event::decode(payload).ok()?;
-    isolated.iter().find(|series| series.isolation().concerns(event.series, seq))
+/// Visits the pending events of isolated series up to `through`, in order, until `visit` returns `Break`.
+fn for_each_isolated(
+    memory: &SharedMemory,
+    through: Seq,
+    isolated: &[IsolatedSeries],
+    mut visit: impl FnMut(Seq, &[u8], &IsolatedSeries) -> ControlFlow<()>,
+) {
+    memory.for_each_pending(|seq, payload| {
+        if seq > through {
+            return ControlFlow::Break(());
+        }
+        let event = Event::decode(payload).ok();
+        let series = event
+            .and_then(|event| isolated.iter().find(|series| series.isolation().concerns(event.series, seq)));
+        series.map_or(ControlFlow::Continue(()), |series| visit(seq, payload, series))
+    });
 }
 
 fn entry(request: &QuarantineRequest, payload: &[u8]) -> Entry {

@@ -89,9 +89,10 @@ fn an_event_that_is_not_in_the_ring_is_not_stored() {
 #[test]
 fn a_full_quarantine_refuses_a_new_event_and_accepts_a_stored_one_again() {
     let (memory, (_dir, mut store)) = (memory(), store());
-    for limits in [Limits { events: 1, ..Limits::default() }, Limits { bytes: 100, ..Limits::default() }] {
+    store.insert(&memory, &request(1)).unwrap();
+    let bytes = store.records().unwrap().bytes_of(&[Seq(1)]).unwrap();
+    for limits in [Limits { events: 1, ..Limits::default() }, Limits { bytes, ..Limits::default() }] {
         store.limits = limits;
-        store.insert(&memory, &request(1)).unwrap();
         let error = store.insert(&memory, &request(2)).unwrap_err().to_string();
         assert!(error.contains("is full (1 event, ") && error.contains("replay or drop"), "{error}");
         store.insert(&memory, &request(1)).unwrap();
@@ -114,20 +115,24 @@ fn a_warning_comes_once_when_events_or_bytes_reach_80_percent() {
 }
 
 #[test]
-fn the_events_of_an_isolated_series_are_stored_until_the_quarantine_is_full() {
+fn the_events_of_an_isolated_series_are_stored_all_or_none() {
     let (memory, (_dir, mut store)) = (memory(), store());
-    store.limits.events = 2;
     let (crash, cause, detail) = (CrashId(9), Cause::Panic, "no".to_owned());
     let isolated = [IsolatedSeries { name: "s".into(), until: None, crash, cause, detail }];
     let subject = request(1).subject;
-    let error = store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap_err().to_string();
-    assert!(error.contains("replay or drop"), "{error}");
-    assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2)]);
+    for limits in [Limits { events: 2, ..Limits::default() }, Limits { bytes: 200, ..Limits::default() }] {
+        store.limits = limits;
+        let error = store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap_err().to_string();
+        assert!(error.contains("replay or drop"), "{error}");
+        assert_eq!(store.records().unwrap().numbers().unwrap(), []);
+    }
     store.limits = Limits::default();
     store.insert_series(&memory, &subject, Seq(2), &isolated).unwrap();
     assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2)], "up to event 2");
     store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap();
     assert_eq!(store.records().unwrap().numbers().unwrap(), [Seq(1), Seq(2), Seq(3)]);
+    store.limits = Limits { events: 3, bytes: 1 };
+    store.insert_series(&memory, &subject, Seq(3), &isolated).unwrap();
 }
 
 #[test]
