@@ -77,6 +77,20 @@ fn events_of_the_largest_size_are_counted_once_although_the_analysis_is_stopped_
     }
 }
 
+#[test]
+fn pending_events_of_the_largest_size_survive_a_stop() {
+    let bulkhead = Fixture::new(CONFIG).start();
+    assert_eq!(bulkhead.cli(&["stop", "analytics"]).code, Some(0));
+    for number in 0..4 {
+        assert_eq!(bulkhead.client().post_events(&event(number)).unwrap().status, 202);
+    }
+    let stopped = bulkhead.stop(Signal::SIGTERM);
+    assert!(stopped.status.success(), "{:?} after\n{}", stopped.status, stopped.log.dump());
+    let again = stopped.fixture.start();
+    assert_eq!(again.wait_until_committed()["analysed"], 4);
+    assert_eq!(again.client().get_json("/v1/series/large-0")["sum"], 0b1111);
+}
+
 /// Posts an event with 1 MiB of data that panics each time. Returns its seq when it is quarantined and skipped.
 fn quarantine_large_event(bulkhead: &Bulkhead) -> u64 {
     let body = format!(r#"{{"series":"__fault.panic","data":{}}}"#, data(1, MIB));

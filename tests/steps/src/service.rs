@@ -173,7 +173,7 @@ impl<M: TableMemory> Analysis<M> {
             clippy::cast_sign_loss,
             reason = "the value was encoded from a u32"
         )]
-        let value = u64::from(event.value as u32);
+        let value = u64::from(event.value.unwrap_or_default() as u32);
         self.totals.entry(event.series.to_owned()).or_default().apply(value);
         self.changed.insert(event.series.to_owned());
         self.count_applied(seq);

@@ -83,7 +83,7 @@ impl TestEvent {
     fn event<'a>(&self, label: &'a str) -> Event<'a> {
         Event {
             series: self.series,
-            value: self.value.into(),
+            value: Some(self.value.into()),
             ts_ms: 1,
             arrived_ms: i64::from(self.value),
             label: Some(label),
@@ -101,7 +101,7 @@ impl TestEvent {
             Ok(Input::Event(_)) | Err(_) => return false,
         };
         event.series == self.series
-            && event.value.to_bits() == f64::from(self.value).to_bits()
+            && event.value == Some(self.value.into())
             && event.arrived_ms == i64::from(self.value)
             && event.label == Some(&self.label())
     }

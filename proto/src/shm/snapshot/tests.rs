@@ -4,17 +4,23 @@ use crate::{
         access::WriteWords as _,
         cursor,
         memory::Sizes,
-        ring::{AppendError, AppendOutcome, Appended, Batch, IdempotencyKey, KeyedRequest, MIN_CAPACITY},
+        ring::{
+            AppendError, AppendOutcome, Appended, Batch, IdempotencyKey, KeyedRequest, MIN_CAPACITY,
+            capacity_for,
+        },
         state_memory::StateMemory,
         sync::Ordering,
         table::Geometry,
     },
-    wire::{event::Event, ids::Seq},
+    wire::{
+        event::{Event, MAX_DATA, MAX_EVENT, MAX_SERIES},
+        ids::Seq,
+    },
     worker::link::{AnalyticsLink, ApiLink},
 };
 
 fn event(series: &'static str) -> Event<'static> {
-    Event { series, value: 1.0, ts_ms: 5, arrived_ms: 6, label: None, data: None, request_id: None }
+    Event { ts_ms: 5, arrived_ms: 6, ..Event::new(series, 1.0) }
 }
 
 /// The slots of the table: four series, and the overflow series.
@@ -124,6 +130,27 @@ fn a_loaded_snapshot_restores_state_pending_events_and_numbers() {
         assert_eq!(Event::decode(&payload).unwrap(), event(series));
     }
     assert_eq!(consumer.next(&mut payload), Ok(None));
+}
+
+#[test]
+fn a_pending_event_of_the_largest_size_is_saved_and_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
+    let large = || SharedMemory::create(capacity_for(MAX_EVENT), 4, 1).unwrap();
+    let data = "x".repeat(MAX_DATA);
+    let series = "s".repeat(MAX_SERIES);
+    let event = Event::without_value(&series, &data);
+    let (memory, mut batch) = (large(), Batch::new());
+    batch.push(&event).unwrap();
+    ApiLink::open_in_process(&memory).unwrap().append(&mut batch).unwrap();
+    assert_eq!(save(&memory, &path).unwrap().pending, 1);
+    let memory = large();
+    assert_eq!(load(&memory, &path).unwrap().unwrap().pending, 1);
+    assert_eq!(Event::decode(&memory.pending(Seq(1)).unwrap()), Ok(event));
+    assert!(matches!(
+        load(&self::memory(), &path),
+        Err(SnapshotError::NoRoom { key: "link.capacity (bytes)", .. })
+    ));
 }
 
 #[test]
