@@ -22,13 +22,11 @@ pub enum CodecError {
     Trailing(usize),
 }
 
-/// The most bytes that a decoded value may claim, whatever its length prefixes say. A snapshot holds events of up to
-/// [`MAX_EVENT`](super::event::MAX_EVENT).
+/// The most bytes that a decoded value may claim, whatever its length prefixes say, if it has at most as many itself.
 const LIMIT: usize = 2 << 20;
 
-fn configuration() -> impl config::Config {
-    config::standard().with_limit::<LIMIT>()
-}
+/// The most bytes that a longer value may claim: a snapshot holds series of 16 MiB.
+const LARGE_LIMIT: usize = 32 << 20;
 
 /// Encodes `value` at the start of `into`. Returns the number of bytes written.
 ///
@@ -36,7 +34,7 @@ fn configuration() -> impl config::Config {
 /// [`CodecError::TooLong`] if the value does not fit.
 pub fn encode<T: Encode>(value: &T, into: &mut [u8]) -> Result<usize, CodecError> {
     let room = into.len();
-    bincode::encode_into_slice(value, into, configuration())
+    bincode::encode_into_slice(value, into, config::standard())
         .map_err(|source| CodecError::TooLong { room, source })
 }
 
@@ -45,7 +43,11 @@ pub fn encode<T: Encode>(value: &T, into: &mut [u8]) -> Result<usize, CodecError
 /// # Errors
 /// If the bytes are not exactly one value.
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, CodecError> {
-    let (value, used) = bincode::decode_from_slice(bytes, configuration())?;
+    let (value, used) = if bytes.len() <= LIMIT {
+        bincode::decode_from_slice(bytes, config::standard().with_limit::<LIMIT>())?
+    } else {
+        bincode::decode_from_slice(bytes, config::standard().with_limit::<LARGE_LIMIT>())?
+    };
     match bytes.len() - used {
         0 => Ok(value),
         more => Err(CodecError::Trailing(more)),

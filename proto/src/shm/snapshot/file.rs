@@ -23,17 +23,20 @@ pub(super) enum Version {
     WithKeys,
     /// Has the last arrival of each series, and counts series that were removed.
     WithArrivals,
+    /// Has larger series, larger events, and events without a value.
+    WithLargeItems,
 }
 
 impl Version {
-    const ALL: [Self; 3] = [Self::First, Self::WithKeys, Self::WithArrivals];
-    pub(super) const CURRENT: Self = Self::WithArrivals;
+    const ALL: [Self; 4] = [Self::First, Self::WithKeys, Self::WithArrivals, Self::WithLargeItems];
+    pub(super) const CURRENT: Self = Self::WithLargeItems;
 
     const fn digits(self) -> &'static [u8; 2] {
         match self {
             Self::First => b"01",
             Self::WithKeys => b"02",
             Self::WithArrivals => b"03",
+            Self::WithLargeItems => b"04",
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         },
         state_memory::StateMemory,
         sync::Ordering,
-        table::Geometry,
+        table::{Geometry, MAX_CONTENT},
     },
     wire::{
         event::{Event, MAX_DATA, MAX_EVENT, MAX_SERIES},
@@ -426,4 +426,21 @@ fn a_restored_table_keeps_room_for_the_overflow_series() {
     let error = load(&SharedMemory::create(MIN_CAPACITY, 0, 1).unwrap(), &path).unwrap_err().to_string();
     assert!(error.contains("1 saved, room for 0; raise analytics.max_series"), "{error}");
     assert!(load(&SharedMemory::create(MIN_CAPACITY, 1, 1).unwrap(), &path).is_ok());
+}
+
+#[test]
+fn a_series_of_the_greatest_size_is_saved_and_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("snapshot");
+    let memory = used();
+    let mut writer = take_over(AnalyticsLink::open_in_process(&memory).unwrap().state);
+    let (state, record) = (vec![7; MAX_CONTENT - 2], *writer.record());
+    let slot = writer.find("a").unwrap();
+    writer.stage(slot, Content { key: "a", state: &state, public: b"{}", ..Content::default() }).unwrap();
+    writer.commit(record).unwrap();
+    save(&memory, &path).unwrap();
+    let memory = self::memory();
+    load(&memory, &path).unwrap();
+    let writer = take_over(AnalyticsLink::open_in_process(&memory).unwrap().state);
+    assert!(writer.load(slot).unwrap().state() == state);
 }

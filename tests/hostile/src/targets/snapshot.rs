@@ -102,7 +102,7 @@ fn item(file: &mut Vec<u8>, item: &impl Encode, input: &mut Input<'_>) {
 /// A file with mostly valid checksums and any content.
 fn file(input: &mut Input<'_>) -> Vec<u8> {
     const ANALYSED: u64 = 8;
-    let mut file = b"bulkhead snap 03".to_vec();
+    let mut file = b"bulkhead snap 04".to_vec();
     let (series, events) = (input.below(SERIES.len() + 3), input.below(24));
     let accepted = ANALYSED + events as u64;
     let head = Head {
