@@ -20,7 +20,7 @@ pub struct Section {
 }
 
 /// All sections, in the order of the report.
-pub const ALL: [Section; 7] = [
+pub const ALL: [Section; 8] = [
     Section { name: "throughput", measure: transports::throughput },
     Section { name: "roundtrip", measure: transports::round_trip },
     Section { name: "commit", measure: commit::measure },
