@@ -93,17 +93,20 @@ fn an_invalid_file_is_rejected_and_the_active_configuration_stays() {
 
 #[test]
 fn a_file_without_any_key_is_rejected_if_it_would_change_something() {
-    let bulkhead = Fixture::new(&idle_worker("one")).start();
+    // With the default of `standby`, which an empty file has.
+    let with_standby = |text: &str| format!("{text}# standby\n");
+    let bulkhead = Fixture::new(&with_standby(&idle_worker("one"))).start();
     bulkhead.log().from_start().wait_for_worker("worker_ready", "one");
     let before = pids(&bulkhead);
-    for empty in ["", "# only a comment\n"] {
-        let output = reload(&bulkhead, empty);
+    for empty in ["", "# only a comment about the standby\n"] {
+        std::fs::write(bulkhead.fixture().path("bulkhead.toml"), empty).unwrap();
+        let output = bulkhead.cli(&["reload"]);
         assert_eq!(output.code, Some(2), "{output:?}");
         assert!(output.stderr.contains("has no key"), "{output:?}");
     }
     assert_eq!(pids(&bulkhead), before);
-    assert_prints(&reload(&bulkhead, DEFAULTS), &["worker one removed: stopped"]);
-    assert_prints(&reload(&bulkhead, ""), &["nothing changed"]);
+    assert_prints(&reload(&bulkhead, &with_standby(DEFAULTS)), &["worker one removed: stopped"]);
+    assert_prints(&reload(&bulkhead, &with_standby("")), &["nothing changed"]);
 }
 
 #[test]

@@ -27,6 +27,21 @@ pub struct CliOutput {
     pub stderr: String,
 }
 
+/// The configuration with the standby turned off, unless the text says something about it: most tests follow one process of
+/// the analysis after the other, and count them. No line before the section of the analysis moves.
+fn without_standby(config: &str) -> String {
+    const OFF: &str = "standby = false\n";
+    if config.contains("standby") {
+        config.to_owned()
+    } else if let Some((before, after)) = config.split_once("[analytics]\n") {
+        format!("{before}[analytics]\n{OFF}{after}")
+    } else if config.lines().any(|line| line.starts_with("analytics.")) {
+        format!("analytics.{OFF}{config}")
+    } else {
+        format!("{config}\n[analytics]\n{OFF}")
+    }
+}
+
 impl Fixture {
     /// A new directory with this configuration (TOML).
     ///
@@ -35,7 +50,7 @@ impl Fixture {
     #[must_use]
     pub fn new(config: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("bulkhead-test-").tempdir().unwrap();
-        std::fs::write(dir.path().join("bulkhead.toml"), config).unwrap();
+        std::fs::write(dir.path().join("bulkhead.toml"), without_standby(config)).unwrap();
         Self { dir, listen: "127.0.0.1:0".to_owned(), user: None }
     }
 
@@ -62,7 +77,7 @@ impl Fixture {
     /// # Panics
     /// If the file cannot be written.
     pub fn write_config(&self, config: &str) {
-        std::fs::write(self.path("bulkhead.toml"), config).unwrap();
+        std::fs::write(self.path("bulkhead.toml"), without_standby(config)).unwrap();
     }
 
     /// A path in the directory.

@@ -48,6 +48,9 @@ const MAX_SERIES: u32 = 4_000_000;
 /// The default of `api.max_body`, in bytes: thousands of events in one request.
 const DEFAULT_MAX_BODY: u64 = 4 << 20;
 
+/// The default of `analytics.standby`: a takeover takes a quarter of the time of a start.
+const DEFAULT_STANDBY: bool = true;
+
 /// The default of `analytics.max_series`.
 const DEFAULT_MAX_SERIES: u32 = 100_000;
 
@@ -211,7 +214,7 @@ fn read_analytics(mut analytics: Section<'_>) -> Analytics {
     let attempts = 1..policy::MAX_ATTEMPTS + 1;
     let max_attempts = analytics.integer("max_attempts", attempts).unwrap_or(Policy::default().max_attempts);
     let brake = analytics.string("brake", parse_share).unwrap_or(Policy::default().brake);
-    let standby = analytics.boolean("standby").unwrap_or(Policy::default().standby);
+    let standby = analytics.boolean("standby").unwrap_or(DEFAULT_STANDBY);
     analytics.reserved("instances");
     let worker = read_worker(&mut analytics, "analytics", Role::Analytics, Some("bulkhead-analytics"));
     analytics.finish();

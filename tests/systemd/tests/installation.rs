@@ -30,7 +30,8 @@ pub(super) fn worker_environment() {
     let machine = started();
     for worker in ["bulkhead-api", "bulkhead-analytics"] {
         // The kernel truncates process names to 15 bytes.
-        let read = format!("tr '\\0' '\\n' </proc/$(pgrep '^{}')/environ", &worker[..15.min(worker.len())]);
+        let read =
+            format!("tr '\\0' '\\n' </proc/$(pgrep -o '^{}')/environ", &worker[..15.min(worker.len())]);
         let variables = machine.run_ok(&read);
         for variable in ["NOTIFY_SOCKET", "WATCHDOG", "LISTEN_", "JOURNAL_STREAM", "INVOCATION_ID"] {
             assert!(!variables.contains(variable), "{worker}: {variables}");
@@ -41,13 +42,13 @@ pub(super) fn worker_environment() {
 pub(super) fn memory_limit_and_oom_score() {
     let machine = started();
     // The hardening of the unit must not prevent the supervisor from setting limits and scores.
-    let limits = machine.run_ok("cat /proc/$(pgrep '^bulkhead-analyt')/limits");
+    let limits = machine.run_ok("cat /proc/$(pgrep -o '^bulkhead-analyt')/limits");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max data size")).unwrap();
     assert_eq!(line.split_whitespace().take(2).collect::<Vec<_>>(), ["1073741824"; 2], "{limits}");
     // A container may not be permitted to lower the score of the supervisor.
     assert_eq!(machine.run_ok("systemctl show --value -p OOMScoreAdjust bulkhead").trim(), "-100");
     let score = |pattern: &str| -> i32 {
-        machine.run_ok(&format!("cat /proc/$(pgrep {pattern})/oom_score_adj")).trim().parse().unwrap()
+        machine.run_ok(&format!("cat /proc/$(pgrep -o {pattern})/oom_score_adj")).trim().parse().unwrap()
     };
     assert_eq!(score("'^bulkhead-analyt'") - score("-x bulkhead"), 500);
     let threads = machine.run_ok("ps -L -p $(pgrep -x bulkhead) -o comm=,nice=");
