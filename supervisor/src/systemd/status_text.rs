@@ -27,12 +27,14 @@ pub(super) fn status_text(state: &State) -> String {
     }
 }
 
+/// Counts each worker once: its further rows are a standby or a successor.
 fn workers_summary(rows: &[WorkerRow]) -> String {
-    let running = rows.iter().filter(|row| row.state == WorkerState::Running).count();
-    let mut parts = vec![format!("{running} of {} workers running", rows.len())];
-    let not_running = rows.iter().filter(|row| row.state != WorkerState::Running);
+    let workers: Vec<_> = rows.chunk_by(|row, next| row.name == next.name).filter_map(<[_]>::first).collect();
+    let running = workers.iter().filter(|row| row.state == WorkerState::Running).count();
+    let mut parts = vec![format!("{running} of {} workers running", workers.len())];
+    let not_running = workers.iter().filter(|row| row.state != WorkerState::Running);
     parts.extend(not_running.map(|row| format!("{} {}", row.name, row.state)));
-    let restarts: u64 = rows.iter().map(|row| row.restarts).sum();
+    let restarts: u64 = workers.iter().map(|row| row.restarts).sum();
     parts.extend((restarts > 0).then(|| format_count(restarts, "restart")));
     let deaths = rows.iter().filter_map(|row| Some((row, row.last_crash.as_ref()?)));
     if let Some((row, crash)) = deaths.max_by_key(|(_, crash)| crash.id) {
@@ -80,6 +82,15 @@ mod tests {
     fn workers_that_do_not_run_are_named() {
         let rows = [row("api", WorkerState::Running), row("analytics", WorkerState::Parked)];
         assert_eq!(workers_summary(&rows), "1 of 2 workers running; analytics parked");
+    }
+
+    #[test]
+    fn a_standby_is_no_further_worker() {
+        let states = [WorkerState::Running, WorkerState::Standby];
+        let rows: Vec<_> = states.into_iter().map(|state| row("analytics", state)).collect();
+        assert_eq!(workers_summary(&rows), "1 of 1 workers running");
+        let starting = [row("analytics", WorkerState::Running), row("analytics", WorkerState::Starting)];
+        assert_eq!(workers_summary(&starting), "1 of 1 workers running");
     }
 
     #[test]
