@@ -11,9 +11,10 @@ use bulkhead_proto::{
     wire::series::OVERFLOW_SERIES,
     worker::settings::Settings,
 };
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{cmp::Reverse, mem};
+use smol_str::SmolStr;
+use std::{cmp::Reverse, hash::BuildHasher, mem};
 
 /// Why a series could not be opened or staged for a commit. The process then exits; the last commit stays
 /// valid.
@@ -40,7 +41,7 @@ pub(crate) enum SeriesError {
 pub(super) struct SeriesIndex(usize);
 
 struct Entry<S> {
-    key: Box<str>,
+    key: SmolStr,
     slot: BodySlot,
     state: S,
     /// When its last event was accepted, in Unix milliseconds. `None`: there was none since the series was created or removed.
@@ -75,7 +76,9 @@ pub(super) struct Counts {
 
 /// The series that this generation has opened.
 pub(super) struct OpenSeries<A: Analysis> {
-    by_key: HashMap<Box<str>, SeriesIndex>,
+    /// By the names in `entries`: short ones are in the entry itself, so that a lookup touches little memory.
+    by_key: HashTable<SeriesIndex>,
+    hasher: DefaultHashBuilder,
     entries: Vec<Entry<A::State>>,
     by_slot: HashMap<BodySlot, SeriesIndex>,
     /// The series that changed since the last commit.
@@ -95,7 +98,8 @@ impl<A: Analysis> OpenSeries<A> {
     pub(super) fn new(table: &TableWriter<impl TableMemory>, settings: &Settings) -> Self {
         let overflow = table.find(OVERFLOW_SERIES).is_some();
         Self {
-            by_key: HashMap::new(),
+            by_key: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             entries: Vec::new(),
             by_slot: HashMap::new(),
             dirty: Vec::new(),
@@ -120,7 +124,8 @@ impl<A: Analysis> OpenSeries<A> {
 
     /// The index of an open series.
     pub(super) fn find(&self, key: &str) -> Option<SeriesIndex> {
-        self.by_key.get(key).copied()
+        let found = self.by_key.find(self.hasher.hash_one(key), |index| self.entries[index.0].key == key);
+        found.copied()
     }
 
     /// The state of a series, to be changed by an event with this arrival. The next commit includes it. A series that has
@@ -257,7 +262,8 @@ impl<A: Analysis> OpenSeries<A> {
             verified: false,
             render_failed: false,
         });
-        self.by_key.insert(key.into(), index);
+        let Self { by_key, hasher, entries, .. } = self;
+        by_key.insert_unique(hasher.hash_one(key), index, |index| hasher.hash_one(&*entries[index.0].key));
         self.by_slot.insert(slot, index);
         index
     }
@@ -341,12 +347,24 @@ impl<A: Analysis> OpenSeries<A> {
     /// Forgets a series whose removal is staged. The last entry takes its place.
     fn close(&mut self, index: SeriesIndex) {
         let closed = self.entries.swap_remove(index.0);
-        self.by_key.remove(&closed.key);
+        self.replace_key(&closed.key, index, None);
         self.by_slot.remove(&closed.slot);
-        self.used -= u32::from(&*closed.key != OVERFLOW_SERIES);
+        self.used -= u32::from(closed.key != OVERFLOW_SERIES);
         if let Some(moved) = self.entries.get(index.0) {
-            self.by_key.insert(moved.key.clone(), index);
-            self.by_slot.insert(moved.slot, index);
+            let (key, slot) = (moved.key.clone(), moved.slot);
+            self.replace_key(&key, SeriesIndex(self.entries.len()), Some(index));
+            self.by_slot.insert(slot, index);
+        }
+    }
+
+    /// Changes the index of a name, or removes it.
+    fn replace_key(&mut self, key: &str, old: SeriesIndex, new: Option<SeriesIndex>) {
+        let found = self.by_key.find_entry(self.hasher.hash_one(key), |index| *index == old);
+        if let Ok(mut found) = found {
+            match new {
+                Some(new) => *found.get_mut() = new,
+                None => drop(found.remove()),
+            }
         }
     }
 }
