@@ -97,7 +97,9 @@ fn a_file_without_any_key_is_rejected_if_it_would_change_something() {
     let with_standby = |text: &str| format!("{text}# standby\n");
     let bulkhead = Fixture::new(&with_standby(&idle_worker("one"))).start();
     let mut log = bulkhead.log().from_start();
-    ["worker_activated", "worker_ready"].map(|event| log.wait_for_worker(event, "analytics"));
+    for event in ["worker_activated", "worker_ready"] {
+        log.wait_for_worker(event, "analytics");
+    }
     bulkhead.log().from_start().wait_for_worker("worker_ready", "one");
     let before = pids(&bulkhead);
     for empty in ["", "# only a comment about the standby\n"] {
