@@ -319,6 +319,15 @@ fn a_takeover_stopped_at_any_store_can_be_repeated() {
 }
 
 #[test]
+fn a_takeover_after_a_finished_commit_looks_at_no_slot() {
+    let (memory, _) = table(FIRST);
+    assert_eq!(memory.image()[TOUCHED + 1], 0, "the list is empty");
+    let copy = Recorder::from(memory.image());
+    assert_eq!(attach(&copy).activate(), Activated::default());
+    assert_eq!(copy.stores.get(), 0);
+}
+
+#[test]
 fn a_takeover_without_a_valid_list_searches_all_slots() {
     for word in [TOUCHED, TOUCHED + 1, TOUCHED + 2, geometry(SLOTS).touched(1)] {
         let (torn, before) = torn();

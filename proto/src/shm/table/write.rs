@@ -14,7 +14,7 @@ use crate::{
     shm::sync::{Ordering, Site, at, fence},
     wire::ids::Commit,
 };
-use std::{cell::Cell, collections::HashMap, io, mem};
+use std::{cell::Cell, collections::HashMap, io, iter, mem};
 
 /// Staged bodies are written when they have this many bytes: a large write, and small enough for the cache.
 const WRITE_BYTES: usize = 256 << 10;
@@ -279,6 +279,8 @@ impl<M: TableMemory> TableWriter<M> {
         self.memory.store(COMMIT, record.commit.0, at(Site::CommitPublish, Ordering::Release));
         let before = mem::replace(&mut self.record, record);
         self.clear_replaced();
+        // A successor has nothing to clean from here on.
+        Touched::store(&self.memory, self.geometry, record.commit, iter::empty());
         if before.index.half != record.index.half {
             let words = before.index.words(self.geometry);
             self.memory.release(words.start, words.len());
