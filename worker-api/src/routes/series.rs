@@ -16,6 +16,7 @@ use axum::{
 };
 use bulkhead_proto::wire::series::OVERFLOW_SERIES;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// The default number of series on a page.
 const PAGE_LIMIT: usize = 100;
@@ -89,7 +90,7 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let limit = check_limit(query.limit.unwrap_or(PAGE_LIMIT), MAX_PAGE_LIMIT)?;
     // Ask for one more than the limit, to know whether there is a next page.
-    let names = api.series_names(&query.prefix, query.after.as_deref(), limit + 1);
+    let names = names(api.clone(), query, limit + 1).await?;
     let mut json = b"{\"items\":[".to_vec();
     let mut shown = 0;
     for name in names.iter().take(limit) {
@@ -114,6 +115,13 @@ pub(super) async fn list(
     json.extend_from_slice(next.as_bytes());
     json.push(b'}');
     Ok(typed_response(StatusCode::OK, "application/json", json))
+}
+
+/// Lists names where nothing else waits: the first list reads the names of all series.
+async fn names(api: ApiHandle, query: SeriesQuery, limit: usize) -> Result<Vec<Arc<str>>, Problem> {
+    let list = move || api.series_names(&query.prefix, query.after.as_deref(), limit);
+    let listed = tokio::task::spawn_blocking(list).await;
+    listed.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
 }
 
 /// The item of a series that could not be rendered.
