@@ -5,7 +5,7 @@ use crate::{Statistics, decode, encode};
 use bulkhead_proto::{
     shm::{
         cursor::InFlight,
-        memory::SharedMemory,
+        memory::{SharedMemory, Sizes},
         ring::{Batch, MIN_CAPACITY},
         table::{BodySlot, Content, Geometry, TableReader},
     },
@@ -64,7 +64,12 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) fn new() -> Self {
-        let memory = SharedMemory::create(MIN_CAPACITY, 8, 1).unwrap();
+        Self::with_table(Geometry::new(9))
+    }
+
+    fn with_table(table: Geometry) -> Self {
+        let sizes = Sizes { key_window: 8, table };
+        let memory = SharedMemory::with_sizes(MIN_CAPACITY, 1, sizes).unwrap();
         let settings = Settings {
             worker: "analytics".into(),
             role: Role::Analytics,
@@ -274,6 +279,47 @@ fn a_state_of_many_megabytes_is_committed_and_read_back() {
     let body = fixture.table().body(slot, &fixture.api.stats().record).unwrap();
     assert_eq!((body.key(), body.state().len()), ("big", 10_000_005));
     assert_eq!(fixture.api.stats().pending, 0);
+}
+
+#[test]
+fn a_full_arena_stops_the_analysis_and_nothing_is_lost_or_charged() {
+    let fixture = Fixture::with_table(Geometry::with_arena(9, 1 << 20));
+    fixture.append(&[("small", 2.0)]);
+    fixture.process_all(Resizable).unwrap();
+    fixture.append(&[("small", 3.0), ("big", 2e6)]);
+    let error = fixture.process_all(Resizable).unwrap_err().to_string();
+    assert!(
+        error.contains("the arena of the state table is full: ")
+            && error.contains("1048576 bytes are reserved"),
+        "{error}"
+    );
+    assert_eq!(
+        (fixture.series_names(), fixture.rendered("small")),
+        (vec!["small".to_owned()], json!({ "bytes": 3 }))
+    );
+    let found = fixture.memory.claims();
+    assert_eq!((found.committed, found.in_flight, found.committing), (Seq(2), None, None));
+    assert_eq!(fixture.api.stats().pending, 1);
+    // A program that keeps less continues.
+    fixture.process_all(AtMost100Bytes).unwrap();
+    assert_eq!((fixture.api.stats().pending, fixture.series_names().len()), (0, 2));
+}
+
+/// As [`Resizable`], but a state has at most 100 bytes.
+struct AtMost100Bytes;
+
+impl Analysis for AtMost100Bytes {
+    type State = Bytes;
+    const NAME: &'static str = Resizable::NAME;
+    const VERSION: u32 = Resizable::VERSION;
+
+    fn apply(&self, state: &mut Bytes, _: &Event<'_>) {
+        state.0 = "x".repeat(100);
+    }
+
+    fn render<'a>(&'a self, _: &'a str, state: &'a Bytes) -> impl Serialize + 'a {
+        json!({ "bytes": state.0.len() })
+    }
 }
 
 #[test]
