@@ -3,7 +3,7 @@
 use crate::{
     Plan,
     machine::{cache_line_ns, ns, pinned},
-    report::{Column, Row, SectionResult},
+    report::{Bound, Column, Row, SectionResult, Target},
 };
 use anyhow::Context;
 use bulkhead_proto::{
@@ -18,21 +18,39 @@ use bulkhead_proto::{
 };
 use std::time::{Duration, Instant};
 
-/// The numbers of changed series. The last one is the default of `max_series`.
-const CHANGED_SERIES: [usize; 3] = [10, 1_000, 4_096];
+/// What is committed.
+struct Case {
+    name: &'static str,
+    series: usize,
+    /// The sizes of a series' private state, from the first series to the last one, in bytes.
+    state: (usize, usize),
+    /// The same for its public part.
+    public: (usize, usize),
+}
 
-/// Each round measures as many commits as write this many bodies in total, at most 500.
+/// Series of the built-in analysis, from a new one to a full one; small ones, as the design assumed; and one of 10 MiB.
+const CASES: [Case; 5] = [
+    Case { name: "10 series", series: 10, state: (600, 2_200), public: (400, 800) },
+    Case { name: "1000 series", series: 1_000, state: (600, 2_200), public: (400, 800) },
+    Case { name: "4096 series", series: 4_096, state: (600, 2_200), public: (400, 800) },
+    Case { name: "60000 series of 600 bytes", series: 60_000, state: (300, 300), public: (300, 300) },
+    Case { name: "one series of 10 MiB", series: 1, state: (10 << 20, 10 << 20), public: (400, 800) },
+];
+
+/// Each round measures as many commits as write this many bodies in total, at least 3 and at most 500.
 const BODIES_PER_ROUND: usize = 20_000;
 
-/// The sizes of a series' private state and of its public part, in bytes: from a new series of the built-in
-/// analysis to a full one.
-const STATE: (usize, usize) = (600, 2_200);
-const PUBLIC: (usize, usize) = (400, 800);
+/// A state of 10 MiB can be committed this often in a second.
+const LARGE_COMMITS: f64 = 100.0;
+
+/// The most that a changed series of 600 bytes may cost, in microseconds.
+const SMALL_COST_US: f64 = 0.4;
 
 /// A table with a slot for each of its series.
 struct TableBench {
     table: TableWriter<StateMemory>,
     slots: Vec<(String, BodySlot)>,
+    case: &'static Case,
     bytes: Vec<u8>,
     _memory: SharedMemory,
 }
@@ -46,7 +64,8 @@ struct CommitCost {
 }
 
 impl TableBench {
-    fn new(series: usize) -> anyhow::Result<Self> {
+    fn new(case: &'static Case) -> anyhow::Result<Self> {
+        let series = case.series;
         let memory = SharedMemory::create(MIN_CAPACITY, u32::try_from(series)?, 1)?;
         let link = AnalyticsLink::open_in_process(&memory)?;
         let mut table =
@@ -55,14 +74,15 @@ impl TableBench {
         let keys = (0..series).map(|n| format!("bench.series.{n:05}"));
         let slots = keys.map(|key| table.assign(&key).map(|slot| (key, slot)).context("the table is full"));
         let slots = slots.collect::<anyhow::Result<_>>()?;
-        Ok(Self { table, slots, bytes: vec![b'x'; STATE.1 + PUBLIC.1], _memory: memory })
+        Ok(Self { table, slots, case, bytes: vec![b'x'; case.state.1.max(case.public.1)], _memory: memory })
     }
 
     fn commit(&mut self, seq: u64) -> anyhow::Result<CommitCost> {
         let (start, mut bytes, count) = (Instant::now(), 0, self.slots.len());
         for (index, (key, slot)) in self.slots.iter().enumerate() {
             let scale = |(min, max): (usize, usize)| min + (max - min) * index / count;
-            let (state, public) = (&self.bytes[..scale(STATE)], &self.bytes[..scale(PUBLIC)]);
+            let Case { state, public, .. } = *self.case;
+            let (state, public) = (&self.bytes[..scale(state)], &self.bytes[..scale(public)]);
             let content = Content { key, version: 1, last_arrival_ms: 0, state, public };
             self.table.stage(*slot, content)?;
             bytes += state.len() + public.len();
@@ -77,11 +97,28 @@ impl TableBench {
     }
 }
 
+fn targets(rows: &[Row]) -> Vec<Target> {
+    let found = |row: usize, column: usize| rows.get(row)?.cells.get(column)?.as_ref()?.median();
+    vec![
+        Target {
+            what: "a changed series of 600 bytes".to_owned(),
+            bound: Bound::AtMost(SMALL_COST_US),
+            found: found(3, 1).map(|ns| ns / 1e3),
+            unit: "us",
+        },
+        Target {
+            what: "commits of a state of 10 MiB".to_owned(),
+            bound: Bound::AtLeast(LARGE_COMMITS),
+            found: found(4, 0).map(|us| 1e6 / us),
+            unit: "a second",
+        },
+    ]
+}
+
 /// Measures the cost of a commit, in total and per series.
 pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
-    let mut rows: Vec<Row> =
-        CHANGED_SERIES.iter().map(|changed| Row::of(&format!("{changed} series"), 4)).collect();
-    let mut benches = CHANGED_SERIES.map(TableBench::new).into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let mut rows: Vec<Row> = CASES.iter().map(|case| Row::of(case.name, 4)).collect();
+    let mut benches = CASES.iter().map(TableBench::new).collect::<anyhow::Result<Vec<_>>>()?;
     let mut seq = 0;
     // The first two commits of a table also allocate its memory.
     for bench in benches.iter_mut().flat_map(|bench| [bench; 1]) {
@@ -93,7 +130,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
     for _ in 0..plan.rounds {
         for (bench, row) in benches.iter_mut().zip(&mut rows) {
             let (cache_line, commits) =
-                (cache_line_ns()?, BODIES_PER_ROUND.div_ceil(bench.slots.len()).min(500));
+                (cache_line_ns()?, BODIES_PER_ROUND.div_ceil(bench.slots.len()).clamp(3, 500));
             let costs = pinned(|| {
                 (0..commits)
                     .map(|_| {
@@ -122,6 +159,7 @@ pub(super) fn measure(plan: &Plan) -> anyhow::Result<SectionResult> {
             Column { name: "ns writing", digits: 0 },
             Column { name: "bytes a series", digits: 0 },
         ],
+        targets: targets(&rows),
         rows,
         ..SectionResult::default()
     })
