@@ -175,7 +175,7 @@ impl Plan {
         let series = series + self.deploys();
         let (analytics, other_sections) = fault_schedule::configuration(&self.poisons);
         format!(
-            "[analytics]\nmax_series = {series}\n{analytics}{key}[link]\ncapacity = \"4MiB\"\n\
+            "[analytics]\nstandby = true\nmax_series = {series}\n{analytics}{key}[link]\ncapacity = \"4MiB\"\n\
              [restart]\nlimit = 64\nmax = \"1s\"\n{other_sections}"
         )
     }
