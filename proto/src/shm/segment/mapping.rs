@@ -18,6 +18,10 @@ fn options(bytes: usize) -> MmapOptions {
 fn keep_from_forks(map: MmapRaw, kind: Kind) -> Result<MmapRaw, SegmentError> {
     // A child that this process forks must not inherit the mapping.
     map.advise(Advice::DontFork).map_err(system(kind, "advise"))?;
+    // A core dump would walk gigabytes of reserved space.
+    if kind == Kind::State {
+        map.advise(Advice::DontDump).map_err(system(kind, "advise"))?;
+    }
     Ok(map)
 }
 
