@@ -9,6 +9,7 @@
 //! is this same program, started again ([`peer`]).
 #![forbid(unsafe_code)]
 
+mod api_fds;
 mod bare_handler;
 mod machine;
 pub mod peer;

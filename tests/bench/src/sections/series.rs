@@ -2,6 +2,7 @@
 
 use crate::{
     Plan,
+    api_fds::{api_fds, take},
     machine::cache_line_ns,
     report::{Bound, Column, Row, SectionResult, Target},
     worker::Analytics,
@@ -15,17 +16,14 @@ use bulkhead_proto::{
     },
     splitmix64::random,
     wire::{event::Event, ids::Seq},
-    worker::{
-        fds::FdHandoff,
-        link::{AnalyticsLink, ApiLink},
-    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use bulkhead_worker_analytics::{Analysis, Statistics};
 use std::{
     collections::HashMap,
     fs::File,
     hint::black_box,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     thread,
     time::{Duration, Instant},
 };
@@ -179,13 +177,8 @@ impl Service {
     }
 
     fn state_fd(&self) -> anyhow::Result<File> {
-        let mut fds = FdHandoff::default();
-        self.memory.pass_to_api(&mut fds)?;
-        let variable = fds.variable();
-        let names = variable.split(',').filter_map(|entry| entry.split_once('='));
-        let found = names.zip(fds.into_fds()).find(|((name, _), _)| *name == "state");
-        let fd: OwnedFd = found.context("an API inherits no state table")?.1;
-        Ok(fd.into())
+        let (_, mut fds) = api_fds(&self.memory)?;
+        Ok(take(&mut fds, "state")?.into())
     }
 
     /// The bytes of all names, states and public parts.

@@ -1,7 +1,10 @@
 //! The two ends of a ring, as the API and the analysis hold them.
 
 use super::{SLOTS, Wait};
-use crate::peer::PeerSetup;
+use crate::{
+    api_fds::{api_fds, take},
+    peer::PeerSetup,
+};
 use anyhow::{Context, bail};
 use bulkhead_proto::{
     shm::{
@@ -12,18 +15,14 @@ use bulkhead_proto::{
         table::{CommitRecord, TableReader, TableWriter},
         wake::{self, WakeFd},
     },
-    worker::{
-        fds::FdHandoff,
-        link::{AnalyticsLink, ApiLink},
-    },
+    worker::link::{AnalyticsLink, ApiLink},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::{
-    collections::BTreeMap,
     fs::File,
     hint::{black_box, spin_loop},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     sync::Arc,
 };
 
@@ -64,22 +63,6 @@ impl SourceEnd {
         let (events, producer, state) = (take_fd("events")?, take_fd("producer")?, take_fd("state")?);
         Ok(Self::AppenderOnly(Box::new(appender(events, producer)?), table(state)?))
     }
-}
-
-/// What an API would inherit: the variable that lists the fds, and the fds by name.
-fn api_fds(memory: &SharedMemory) -> anyhow::Result<(String, BTreeMap<String, OwnedFd>)> {
-    let mut fds = FdHandoff::default();
-    memory.pass_to_api(&mut fds)?;
-    let variable = fds.variable();
-    let names =
-        variable.split(',').filter_map(|entry| entry.split_once('=')).map(|(name, _)| name.to_owned());
-    // The fds have the order of their names.
-    let by_name = names.zip(fds.into_fds()).collect();
-    Ok((variable, by_name))
-}
-
-fn take(fds: &mut BTreeMap<String, OwnedFd>, name: &str) -> anyhow::Result<OwnedFd> {
-    fds.remove(name).with_context(|| format!("an API inherits no fd named {name}"))
 }
 
 fn appender(events: impl AsFd, producer: impl AsFd) -> anyhow::Result<Appender<ReadWrite, ReadWrite>> {
