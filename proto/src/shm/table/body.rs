@@ -31,6 +31,9 @@ struct Head {
 /// The length of the head of a body, in bytes.
 pub(super) const HEAD_BYTES: usize = size_of::<Head>();
 
+/// The longest body, in bytes: a whole number of words.
+pub(super) const MAX_BODY: usize = (HEAD_BYTES + MAX_KEY + MAX_CONTENT).next_multiple_of(size_of::<u64>());
+
 /// The state and the public part of a series are too large.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

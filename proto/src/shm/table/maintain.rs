@@ -122,7 +122,7 @@ impl<M: TableMemory> TableWriter<M> {
         let Some(newest) = self.newest(slot) else { return 0 };
         let place = newest.content.place;
         let sparse = self.space.is_sparse(place, effort.share());
-        let Some(body) = sparse.then(|| self.load(slot)).flatten() else { return 0 };
+        let Some(body) = sparse.then(|| self.arena().body_of(slot, &newest)).flatten() else { return 0 };
         if self.stage(slot, body.content()).is_ok() { place.length() } else { 0 }
     }
 }

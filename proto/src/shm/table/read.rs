@@ -2,7 +2,7 @@
 
 use super::{
     Body, BodySlot, CommitRecord, Geometry,
-    body::{BodyFront, HEAD_BYTES, Lengths},
+    body::{BodyFront, HEAD_BYTES, Lengths, MAX_BODY},
     layout::COMMIT,
     line::{Newest, Place, Version, hash_of, is_unchanged, newest},
 };
@@ -18,12 +18,6 @@ pub(super) struct Arena<'a, M> {
 }
 
 impl<M: ReadWords> Arena<'_, M> {
-    /// The lengths of the body at a place, according to its head. `None` if there cannot be a body.
-    fn lengths(&self, place: Place) -> Option<Lengths> {
-        let lengths = Lengths::read(&self.head(place)?)?;
-        (lengths.front + lengths.state <= place.length()).then_some(lengths)
-    }
-
     /// The head of the body at a place, unverified.
     pub(super) fn head(&self, place: Place) -> Option<[u8; HEAD_BYTES]> {
         if place.length() < HEAD_BYTES || !place.is_in(self.geometry) {
@@ -34,34 +28,43 @@ impl<M: ReadWords> Arena<'_, M> {
         Some(head)
     }
 
+    /// The first `length` bytes at a place, which is inside the arena.
+    fn bytes(&self, place: Place, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.memory.read_bytes(self.geometry.arena(place.byte()), &mut bytes);
+        bytes
+    }
+
     /// Copies the front of a body out and verifies the copy. The caller must check its tag.
     fn front(&self, slot: BodySlot, place: Place) -> Option<BodyFront> {
-        let mut bytes = vec![0; self.lengths(place)?.front];
-        self.memory.read_bytes(self.geometry.arena(place.byte()), &mut bytes);
-        BodyFront::parse(bytes, slot)
+        let lengths = Lengths::read(&self.head(place)?)?;
+        (lengths.front + lengths.state <= place.length()).then_some(())?;
+        BodyFront::parse(self.bytes(place, lengths.front), slot)
     }
 
     /// Copies a body out and verifies the copy. The caller must check its tag.
     pub(super) fn body(&self, slot: BodySlot, place: Place) -> Option<Body> {
-        let Lengths { front, state } = self.lengths(place)?;
-        let mut bytes = vec![0; front + state];
-        self.memory.read_bytes(self.geometry.arena(place.byte()), &mut bytes);
+        if place.length() > MAX_BODY || !place.is_in(self.geometry) {
+            return None;
+        }
+        let mut bytes = self.bytes(place, place.length());
+        let Lengths { front, state } = Lengths::read(&bytes)?;
+        (front + state <= bytes.len()).then_some(())?;
+        bytes.truncate(front + state);
         let state = bytes.split_off(front);
         Body::parse(BodyFront::parse(bytes, slot)?, state)
     }
 
-    /// The body of a slot as of commit `n`. `None` if it does not verify, or is being replaced.
-    pub(super) fn body_as_of(&self, slot: BodySlot, n: u64) -> Option<Body> {
-        let newest = newest(self.memory, slot, n)?;
+    /// The body of the version of a slot that is in use. `None` if it does not verify, or is being replaced.
+    pub(super) fn body_of(&self, slot: BodySlot, newest: &Newest) -> Option<Body> {
         let body = self.body(slot, newest.content.place);
-        body.filter(|body| self.is_of(&newest, body, slot))
+        body.filter(|body| self.is_of(newest, body, slot))
     }
 
-    /// Like [`Self::body_as_of`], without the state.
-    fn front_as_of(&self, slot: BodySlot, n: u64) -> Option<BodyFront> {
-        let newest = newest(self.memory, slot, n)?;
+    /// Like [`Self::body_of`], without the state.
+    fn front_of(&self, slot: BodySlot, newest: &Newest) -> Option<BodyFront> {
         let front = self.front(slot, newest.content.place);
-        front.filter(|front| self.is_of(&newest, front, slot))
+        front.filter(|front| self.is_of(newest, front, slot))
     }
 
     fn is_of(&self, newest: &Newest, front: &BodyFront, slot: BodySlot) -> bool {
@@ -70,30 +73,21 @@ impl<M: ReadWords> Arena<'_, M> {
             && hash_of(front.key()) == newest.content.hash
     }
 
-    /// The line of a slot, and the bytes of the bodies to which it refers, unverified.
-    pub(super) fn raw_slot(&self, slot: BodySlot) -> Vec<u8> {
+    /// The line of a slot, and the bytes of the bodies to which it refers, unverified; and the name in them, which can be
+    /// wrong, or empty.
+    pub(super) fn raw_slot(&self, slot: BodySlot) -> (Vec<u8>, String) {
         let mut bytes = vec![0; 2 * size_of::<Version>()];
         self.memory.read_bytes(Geometry::version(slot.0, 0), &mut bytes);
-        for version in [0, 1] {
-            let place = Version::load(self.memory, slot, version).place;
-            if place.is_in(self.geometry) {
-                let start = bytes.len();
-                bytes.resize(start + place.length(), 0);
-                self.memory.read_bytes(self.geometry.arena(place.byte()), &mut bytes[start..]);
-            }
-        }
-        bytes
-    }
-
-    /// The name in the bytes of a slot, which can be wrong; empty if there is none.
-    fn raw_name(&self, slot: BodySlot) -> String {
+        let mut name = String::new();
         let places = [0, 1].map(|version| Version::load(self.memory, slot, version).place);
-        let bytes = places.into_iter().filter(|place| place.is_in(self.geometry)).map(|place| {
-            let mut bytes = vec![0; place.length().min(HEAD_BYTES + super::MAX_KEY)];
-            self.memory.read_bytes(self.geometry.arena(place.byte()), &mut bytes);
-            bytes
-        });
-        bytes.map(|bytes| Body::claimed_key(&bytes)).find(|name| !name.is_empty()).unwrap_or_default()
+        for place in places.into_iter().filter(|place| place.is_in(self.geometry)) {
+            let body = self.bytes(place, place.length());
+            if name.is_empty() {
+                name = Body::claimed_key(&body);
+            }
+            bytes.extend(body);
+        }
+        (bytes, name)
     }
 }
 
@@ -104,8 +98,25 @@ pub(super) enum Found {
     Slot(BodySlot),
     /// There is no such series.
     Nowhere,
-    /// A slot that may be its slot does not verify, or is being replaced.
-    Unknown,
+    /// This slot may be its slot, and does not verify, or is being replaced.
+    Unknown(BodySlot),
+}
+
+/// Searches the slots that the index proposes for a hash. `newest` finds the version of a slot that is in use.
+pub(super) fn search(
+    candidates: impl Iterator<Item = BodySlot>,
+    hash: u64,
+    newest: impl Fn(BodySlot) -> Option<Newest>,
+) -> Found {
+    let mut found = Found::Nowhere;
+    for slot in candidates {
+        match newest(slot) {
+            Some(newest) if newest.content.hash == hash => return Found::Slot(slot),
+            None if found == Found::Nowhere => found = Found::Unknown(slot),
+            Some(_) | None => {}
+        }
+    }
+    found
 }
 
 /// A reader of a table that another process writes. Stateless: what cannot be read completely is `None`.
@@ -134,25 +145,23 @@ impl<M: ReadWords> TableReader<M> {
     /// The slot of a series as of that commit.
     pub(super) fn find(&self, key: &str, record: &CommitRecord) -> Found {
         let hash = hash_of(key);
-        let mut found = Found::Nowhere;
-        for slot in record.index.candidates(&self.memory, (self.geometry, record.slots), hash) {
-            match newest(&self.memory, slot, record.commit.0) {
-                Some(newest) if newest.content.hash == hash => return Found::Slot(slot),
-                Some(_) => {}
-                None => found = Found::Unknown,
-            }
-        }
-        found
+        let candidates = record.index.candidates(&self.memory, (self.geometry, record.slots), hash);
+        search(candidates, hash, |slot| newest(&self.memory, slot, record.commit.0))
     }
 
     /// The body of a slot as of that commit. It can be [free](BodyFront::is_free).
     pub fn body(&self, slot: BodySlot, record: &CommitRecord) -> Option<Body> {
-        (slot.0 < record.slots).then(|| self.arena().body_as_of(slot, record.commit.0)).flatten()
+        self.arena().body_of(slot, &self.newest(slot, record)?)
     }
 
     /// The body of a slot as of that commit, without the state.
     pub fn front(&self, slot: BodySlot, record: &CommitRecord) -> Option<BodyFront> {
-        (slot.0 < record.slots).then(|| self.arena().front_as_of(slot, record.commit.0)).flatten()
+        self.arena().front_of(slot, &self.newest(slot, record)?)
+    }
+
+    /// The version of a slot that is in use as of that commit.
+    fn newest(&self, slot: BodySlot, record: &CommitRecord) -> Option<Newest> {
+        (slot.0 < record.slots).then(|| newest(&self.memory, slot, record.commit.0)).flatten()
     }
 
     /// The hash of the key in a slot as of that commit. `None` if the slot does not verify, or is being replaced.
@@ -169,6 +178,6 @@ impl<M: ReadWords> TableReader<M> {
 
     /// The bytes of a slot that does not verify, and the name in them, which can be wrong.
     pub fn raw_slot(&self, slot: BodySlot) -> (Vec<u8>, String) {
-        (self.arena().raw_slot(slot), self.arena().raw_name(slot))
+        self.arena().raw_slot(slot)
     }
 }

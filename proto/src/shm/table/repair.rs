@@ -38,13 +38,16 @@ pub(super) fn original(
     })
 }
 
+/// The later one of two versions that are certain.
+pub(super) fn last(contents: [Option<Version>; 2]) -> Option<(usize, Version)> {
+    let [first, second] = [0, 1].map(|version| contents[version].map(|content| (version, content)));
+    first.into_iter().chain(second).max_by_key(|(_, content)| content.tag)
+}
+
 /// Repairs the line of a slot that does not verify as of commit `n`. `false`: it cannot be repaired, and its series is lost.
 pub(super) fn repair(arena: &Arena<'_, impl TableMemory>, slot: BodySlot, n: u64) -> bool {
     let versions = [0, 1].map(|version| original(arena, slot, Version::load(arena.memory, slot, version), n));
-    let last = [0, 1].into_iter().max_by_key(|&version| versions[version].map(|original| original.tag));
-    let Some((version, original)) = last.and_then(|version| Some((version, versions[version]?))) else {
-        return false;
-    };
+    let Some((version, original)) = last(versions) else { return false };
     Version::clear(arena.memory, slot, 1 - version);
     original.store(arena.memory, slot, version);
     true

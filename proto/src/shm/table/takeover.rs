@@ -8,7 +8,7 @@ use super::{
     layout::TOUCHED,
     line::{Version, hash_of},
     read::Arena,
-    repair::original,
+    repair::{last, original},
 };
 use crate::{
     shm::{access::index, sync::Ordering},
@@ -187,8 +187,7 @@ impl<M: TableMemory> Cleaner<'_, M> {
 
     /// The version of a slot that is in use, and what it was when it was committed. `None` if that is not certain.
     fn in_use(&self, versions: [Version; 2], contents: [Option<Version>; 2]) -> Option<(usize, Version)> {
-        let last = [0, 1].into_iter().max_by_key(|version| contents[*version].map(|content| content.tag))?;
-        let content = contents[last]?;
+        let (last, content) = last(contents)?;
         let certain = match self.last_commit {
             LastCommit::Finished => content.tag == self.record.commit.0,
             LastCommit::Unfinished => true,

@@ -65,7 +65,7 @@ impl<M: ReadWords> SeriesView<M> {
                     None => {}
                 },
                 Found::Nowhere if !self.table.is_overtaken(&record) => return FoundSeries::Missing(record),
-                Found::Nowhere | Found::Unknown => {}
+                Found::Nowhere | Found::Unknown(_) => {}
             }
             record = self.record();
         }

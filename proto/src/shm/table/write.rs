@@ -5,7 +5,7 @@ use super::{
     layout::{COMMIT, FREE},
     line::{Newest, Place, Version, hash_of, newest},
     maintenance::Maintenance,
-    read::Arena,
+    read::{Arena, Found, search},
     repair,
     space::Space,
     takeover::{Activated, Touched},
@@ -129,15 +129,11 @@ impl<M: TableMemory> TableWriter<M> {
         if let Some(slot) = self.new.get(&hash) {
             return Some(*slot);
         }
-        let mut given_up = None;
-        for slot in self.record.index.candidates(&self.memory, (self.geometry, self.record.slots), hash) {
-            match self.newest(slot) {
-                Some(newest) if newest.content.hash == hash => return Some(slot),
-                Some(_) => {}
-                None => given_up = given_up.or(Some(slot)),
-            }
+        let candidates = self.record.index.candidates(&self.memory, (self.geometry, self.record.slots), hash);
+        match search(candidates, hash, |slot| self.newest(slot)) {
+            Found::Slot(slot) | Found::Unknown(slot) => Some(slot),
+            Found::Nowhere => None,
         }
-        given_up
     }
 
     /// Gives a series a slot. It takes effect with the first commit for which the series is staged. `None` if the table is
@@ -162,8 +158,7 @@ impl<M: TableMemory> TableWriter<M> {
 
     /// The last committed body of a slot. `None` if it does not verify.
     pub fn load(&self, slot: BodySlot) -> Option<Body> {
-        self.newest(slot)?;
-        self.arena().body_as_of(slot, self.record.commit.0)
+        self.arena().body_of(slot, &self.newest(slot)?)
     }
 
     /// When the last event of the series in this slot was accepted, in Unix milliseconds, according to its body, which is not
@@ -176,7 +171,7 @@ impl<M: TableMemory> TableWriter<M> {
 
     /// The unverified bytes of a slot that does not verify, so that they can be kept for an investigation.
     pub fn raw_slot(&self, slot: BodySlot) -> Vec<u8> {
-        self.arena().raw_slot(slot)
+        self.arena().raw_slot(slot).0
     }
 
     /// Stages a series for the next commit. Stage each slot at most once per commit.
@@ -322,7 +317,7 @@ impl<M: TableMemory> TableWriter<M> {
     }
 
     /// Builds the index as of a commit that is about to be published.
-    pub(super) fn fill_index(&self, record: &mut CommitRecord) {
+    fn fill_index(&self, record: &mut CommitRecord) {
         record.index.clear(&self.memory, self.geometry);
         for slot in (0..record.slots).map(BodySlot) {
             let hashes = newest(&self.memory, slot, record.commit.0).map_or_else(
